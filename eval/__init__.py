@@ -1,0 +1,1 @@
+"""Questions by arms to scores to a scorecard and its report."""

@@ -1,0 +1,1 @@
+"""Documents to passages: load, chunk, embed, index, search. Knows nothing of language models."""

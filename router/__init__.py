@@ -1,0 +1,1 @@
+"""Arms, the one answering path, and the choice among arms."""

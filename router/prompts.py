@@ -1,0 +1,70 @@
+"""All prompt text, and the one function that turns a conversation and its passages into engine messages.
+
+Training rows are rendered by the same `Prompt.render` that serves, so an adapter sees in production what it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rag.index import Passage
+
+Message = Mapping[str, object]
+
+SHORT_ANSWER = "Answer with the shortest exact answer and nothing else."
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """How one arm talks to the model; a plain value, so that it hashes and prints with its arm.
+
+    `system` is used when the conversation brings no system message of its own. `passages` says how retrieved passages are
+    shown: `context` puts them before the last question, `turns` shows them as earlier question and answer turns.
+    """
+
+    name: str
+    system: str = SHORT_ANSWER
+    passages: Literal["context", "turns"] = "context"
+
+    def render(self, messages: Sequence[Message], passages: Sequence[Passage]) -> tuple[Message, ...]:
+        """Engine messages for a conversation ending in a user turn; every message of the conversation is kept."""
+        head = [message for message in messages if message["role"] in ("system", "developer")]
+        turns = [message for message in messages if message["role"] not in ("system", "developer")]
+        if not head and self.system:
+            head = [{"role": "system", "content": self.system}]
+        if not passages:
+            return (*head, *turns)
+        if self.passages == "turns":
+            return (*head, *_as_turns(passages), *turns)
+        last = max(i for i, message in enumerate(turns) if message["role"] == "user")
+        asked = dict(turns[last])
+        asked["content"] = f"{_as_context(passages)}\n\nQuestion: {asked['content']}"
+        return (*head, *turns[:last], asked, *turns[last + 1 :])
+
+    def ask(self, question: str, passages: Sequence[Passage] = ()) -> tuple[Message, ...]:
+        """`render` for a single question: the form in which training rows and evaluation questions are asked."""
+        return self.render(({"role": "user", "content": question},), passages)
+
+
+ANSWER = Prompt(name="answer")
+FEWSHOT = Prompt(name="fewshot", passages="turns")
+BUILT_IN = {prompt.name: prompt for prompt in (ANSWER, FEWSHOT)}
+
+
+def _as_context(passages: Sequence[Passage]) -> str:
+    blocks = []
+    for number, passage in enumerate(passages, start=1):
+        title = f"{passage.title}: " if passage.title and passage.title not in passage.text else ""
+        blocks.append(f"[{number}] {title}{passage.text}")
+    return "\n".join(blocks)
+
+
+def _as_turns(passages: Sequence[Passage]) -> list[Message]:
+    # The most similar example comes last, next to the question: small models lean on what they read last.
+    turns: list[Message] = []
+    for passage in reversed(passages):
+        turns.append({"role": "user", "content": passage.text})
+        turns.append({"role": "assistant", "content": str(passage.metadata.get("answer", ""))})
+    return turns

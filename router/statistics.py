@@ -1,0 +1,247 @@
+"""Paired statistics for arms that answered the same questions: differences, intervals, tests and how many questions they need.
+
+Scores lie in [0, 1]. Questions about one source document are not independent, so every resampling draws whole documents (clusters).
+scipy and statsmodels do the work; this file says which procedure answers which question.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 4000
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its confidence bounds, all on the metric's own scale."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Mean of (a - b) over jointly scored questions.
+
+    `p_value` is two-sided for "no difference"; `p_equivalent` is the TOST p-value for "closer than the margin"; `sd` is the
+    standard deviation of one question's difference, inflated so that sd / sqrt(num_pairs) is the clustered standard error.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    p_equivalent: float
+    sd: float
+    num_pairs: int
+    test: str
+
+
+def mean_interval(values: Sequence[float], clusters: Sequence[str], *, alpha: float = 0.05, seed: int = 0) -> Interval:
+    """The mean of one arm's scores with a (1 - alpha) interval: Wilson for independent binary scores, else BCa bootstrap.
+
+    Raises ValueError when there are no values.
+    """
+    if not values:
+        raise ValueError("mean_interval needs at least one value")
+    scores = np.asarray(values, dtype=np.float64)
+    mean = float(scores.mean())
+    is_binary = bool(np.isin(scores, (0.0, 1.0)).all())
+    is_clustered = len(set(clusters)) < len(clusters)
+    if is_binary and (not is_clustered or mean in (0.0, 1.0)):
+        from statsmodels.stats.proportion import proportion_confint
+
+        low, high = proportion_confint(int(scores.sum()), len(scores), alpha=alpha, method="wilson")
+        return Interval(mean, float(low), float(high))
+    sums, counts = _by_cluster(scores, clusters)
+    low, high = _bootstrap(sums, counts, bounds=(0.0, 1.0), alpha=alpha, seed=seed)
+    return Interval(mean, low, high)
+
+
+def paired_difference(
+    a: Sequence[float],
+    b: Sequence[float],
+    clusters: Sequence[str],
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Difference:
+    """How much better `a` scored than `b` on the same questions.
+
+    The test is exact McNemar for binary scores of independent questions, else a sign-flip permutation over clusters; the
+    interval is a BCa bootstrap over clusters; equivalence is two one-sided t-tests (TOST) with the clustered standard error.
+    Raises ValueError when there are no pairs.
+    """
+    if not a:
+        raise ValueError("paired_difference needs at least one pair")
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    differences = first - second
+    sums, counts = _by_cluster(differences, clusters)
+    mean = float(differences.mean())
+    low, high = _bootstrap(sums, counts, bounds=(-1.0, 1.0), alpha=alpha, seed=seed)
+    is_binary = bool(np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all())
+    if is_binary and len(sums) == len(differences):
+        test, p_value = "exact McNemar", _mcnemar(differences)
+    else:
+        test, p_value = "sign-flip permutation", _sign_flip(sums, seed=seed)
+    error = _clustered_error(sums, counts)
+    return Difference(
+        mean=mean,
+        low=low,
+        high=high,
+        p_value=p_value,
+        p_equivalent=_tost(mean, error, margin=margin, num_clusters=len(sums)),
+        sd=error * math.sqrt(len(differences)),
+        num_pairs=len(differences),
+        test=test,
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm-adjusted p-values, in the order given."""
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+
+
+def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margin: float, seed: int = 0) -> float:
+    """Share of bootstrap resamples in which no arm beats row `arm` by more than `margin`.
+
+    `scores` is (arms, questions) without gaps; whole clusters are resampled. This is the confidence of a decision: the
+    probability, as far as these questions tell, that serving this arm costs at most the margin.
+    """
+    names = sorted(set(clusters))
+    column = {name: i for i, name in enumerate(names)}
+    sums = np.zeros((scores.shape[0], len(names)))
+    counts = np.zeros(len(names))
+    for question, cluster in enumerate(clusters):
+        sums[:, column[cluster]] += scores[:, question]
+        counts[column[cluster]] += 1
+    draws = np.random.default_rng(seed).multinomial(len(names), [1 / len(names)] * len(names), size=RESAMPLES)
+    means = (draws @ sums.T) / (draws @ counts)[:, None]
+    return float((means.max(axis=1) - means[:, arm] <= margin + 1e-12).mean())
+
+
+def questions_needed(effect: float, sd: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
+    """Paired questions that show a mean difference of `effect` with the given power (normal approximation)."""
+    if sd == 0:
+        return 1
+    return math.ceil((_z(1 - alpha / 2) + _z(power)) ** 2 * sd**2 / effect**2)
+
+
+def detectable_difference(
+    num_questions: int, *, discordance: float = 0.2, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Smallest difference in accuracy that `num_questions` paired questions can show (Connor 1987, McNemar power).
+
+    `discordance` is the share of questions on which exactly one of two arms is right. 100 questions at 0.2 see 0.12;
+    0.05 needs 626.
+    """
+    from scipy.optimize import brentq
+
+    def shortfall(difference: float) -> float:
+        spread = max(discordance - difference**2, 0.0)
+        needed = _z(1 - alpha / 2) * math.sqrt(discordance) + _z(power) * math.sqrt(spread)
+        return difference * math.sqrt(num_questions) - needed
+
+    if shortfall(discordance) < 0:
+        return 1.0
+    return float(brentq(shortfall, 0.0, discordance))
+
+
+def _by_cluster(values: Floats, clusters: Sequence[str]) -> tuple[Floats, Floats]:
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + float(value)
+        counts[cluster] = counts.get(cluster, 0) + 1
+    return np.array(list(sums.values())), np.array(list(counts.values()), dtype=np.float64)
+
+
+def _bootstrap(
+    sums: Floats, counts: Floats, *, bounds: tuple[float, float], alpha: float, seed: int
+) -> tuple[float, float]:
+    mean = float(sums.sum() / counts.sum())
+    if len(sums) < 2:
+        return bounds  # one cluster says nothing about the next
+    if np.ptp(sums / counts) == 0:
+        return mean, mean
+    from scipy.stats import bootstrap
+
+    def ratio(totals: Floats, sizes: Floats, axis: int = -1) -> Floats:
+        return np.asarray(totals.sum(axis=axis) / sizes.sum(axis=axis))
+
+    found = bootstrap(
+        (sums, counts),
+        ratio,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        confidence_level=1 - alpha,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    low, high = float(found.low), float(found.high)
+    return (mean if math.isnan(low) else low), (mean if math.isnan(high) else high)
+
+
+def _mcnemar(differences: Floats) -> float:
+    from scipy.stats import binomtest
+
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+
+
+def _sign_flip(sums: Floats, *, seed: int) -> float:
+    moved = sums[sums != 0]
+    if not len(moved):
+        return 1.0
+    from scipy.stats import permutation_test
+
+    def total(values: Floats, axis: int = -1) -> Floats:
+        return np.asarray(values.sum(axis=axis))
+
+    return float(
+        permutation_test(
+            (moved,),
+            total,
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            rng=np.random.default_rng(seed),
+        ).pvalue
+    )
+
+
+def _clustered_error(sums: Floats, counts: Floats) -> float:
+    """Standard error of the ratio sum(sums) / sum(counts) over clusters (linearisation)."""
+    if len(sums) < 2:
+        return math.inf
+    residuals = sums - counts * (sums.sum() / counts.sum())
+    return float(math.sqrt(len(sums) / (len(sums) - 1) * (residuals**2).sum()) / counts.sum())
+
+
+def _tost(mean: float, error: float, *, margin: float, num_clusters: int) -> float:
+    if math.isinf(error):
+        return 1.0
+    if error == 0:
+        return 0.0 if abs(mean) < margin else 1.0
+    from scipy.stats import t
+
+    return float(t.sf((margin - abs(mean)) / error, df=num_clusters - 1))
+
+
+def _z(probability: float) -> float:
+    from scipy.stats import norm
+
+    return float(norm.ppf(probability))

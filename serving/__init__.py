@@ -1,0 +1,1 @@
+"""vLLM's process, the HTTP API, the pipeline and the command line."""

@@ -1,0 +1,1 @@
+"""Examples to adapters: rows, recipes, training, immutable artifacts. Knows nothing of retrieval."""
