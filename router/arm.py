@@ -24,7 +24,7 @@ class Sampling:
 
     temperature: float = 0.0
     top_p: float = 1.0
-    max_tokens: int = 48
+    max_tokens: int = 32
     seed: int = 0
 
     def options(self) -> dict[str, object]:

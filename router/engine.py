@@ -1,7 +1,7 @@
 """Whatever generates text: any OpenAI-compatible URL, a vLLM process or somebody else's server.
 
 engine = HttpEngine("http://127.0.0.1:8000/v1")
-completion = await engine.complete(EngineRequest(model="base", messages=(...), options={"max_tokens": 48}))
+completion = await engine.complete(EngineRequest(model="base", messages=(...), options={"max_tokens": 32}))
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 from router.errors import EngineRejected, EngineUnavailable
 from router.prompts import Message
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # The engine's state, not the request's fault. 404 among them: arms name only adapters that were loaded, so an unknown model is a
 # restarted engine that has not got them back yet.
 _PASSING_STATUSES = frozenset({404, 408, 409, 429})
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,11 @@ class HttpEngine:
 
     def _openai(self) -> AsyncOpenAI:
         if self._client is None:
-            from openai import AsyncOpenAI
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
+            if self._http_client is None and urlsplit(self.url).hostname in _LOOPBACK:
+                # The environment's proxies must not see requests to loopback.
+                self._http_client = DefaultAsyncHttpxClient(trust_env=False)
             self._client = AsyncOpenAI(
                 base_url=self.url,
                 api_key=self._api_key,

@@ -117,9 +117,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margin: float, seed: int = 0) -> float:
     """Share of bootstrap resamples in which no arm beats row `arm` by more than `margin`.
 
-    `scores` is (arms, questions) without gaps; whole clusters are resampled. This is the confidence of a decision: the
-    probability, as far as these questions tell, that serving this arm costs at most the margin.
+    `scores` is (arms, questions) in [0, 1] without gaps; whole clusters are resampled. This is the confidence of a
+    decision: the probability, as far as these questions tell, that serving this arm costs at most the margin. Two made-up
+    questions, one that only this arm gets right and one that all others do, act as a Beta(1, 1) prior on the wins (one win
+    in one question is 0.75 there): a handful of questions must not look like certainty.
     """
+    lone_win = np.zeros((scores.shape[0], 1))
+    lone_win[arm] = 1.0
+    scores = np.hstack([scores, lone_win, 1.0 - lone_win])
+    clusters = [*clusters, "prior: won", "prior: lost"]
     names = sorted(set(clusters))
     column = {name: i for i, name in enumerate(names)}
     sums = np.zeros((scores.shape[0], len(names)))

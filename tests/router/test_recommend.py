@@ -29,7 +29,7 @@ def test_a_clear_lead_is_a_winner() -> None:
     decision = recommend(card(scores(BASE, [0.0] * 40), scores(RAG, [1.0] * 30 + [0.0] * 10)), Policy())
     assert (decision.arm, decision.verdict, decision.runner_up) == ("rag", "winner", "base")
     assert decision.margin == 0.75
-    assert decision.confidence == 1.0
+    assert decision.confidence > 0.999
     assert decision.more_questions == 0
     assert "significantly better than base (+0.75" in decision.reason
     assert "retrieval alone moves base by +0.75" in decision.reason

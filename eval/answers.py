@@ -1,0 +1,115 @@
+"""Answer records and their cache: every answer is kept by what shaped it, so no question is ever asked twice.
+
+with AnswerCache(home / "answers.db") as cache:
+    cache.get(key)  # -> AnswerRecord | None
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+from eval.errors import EvalError
+from router.answerer import Answer
+from router.arm import Arm
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRecord:
+    """What one arm answered to one question; `error` says why `text` is empty when the engine gave no answer.
+
+    `passages` are the retrieved texts and `passage_documents` their document ids, both in rank order.
+    """
+
+    arm: str
+    question_id: str
+    text: str
+    passages: tuple[str, ...] = ()
+    passage_documents: tuple[str, ...] = ()
+    cited_documents: tuple[str, ...] = ()
+    prompt_tokens: int | None = None
+    generated_tokens: int | None = None
+    retrieval_ms: float | None = None
+    latency_ms: float | None = None
+    error: str | None = None
+
+    @classmethod
+    def from_answer(cls, arm: str, question_id: str, answer: Answer) -> AnswerRecord:
+        """The record of a collected answer."""
+        return cls(
+            arm=arm,
+            question_id=question_id,
+            text=answer.text,
+            passages=tuple(passage.text for passage in answer.passages),
+            passage_documents=tuple(passage.document_id for passage in answer.passages),
+            cited_documents=tuple(citation.document_id for citation in answer.citations),
+            prompt_tokens=answer.prompt_tokens,
+            generated_tokens=answer.generated_tokens,
+            retrieval_ms=answer.retrieval_ms,
+            latency_ms=answer.latency_ms,
+        )
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, object]) -> AnswerRecord:
+        """The record that `dataclasses.asdict` and JSON made a row of."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})  # type: ignore[arg-type]
+
+
+def answer_key(arm: Arm, question: str, versions: Mapping[str, str]) -> str:
+    """What an answer depends on: the arm's parts (not its label), the question's text, and the versions of model and index."""
+    parts = [arm.fingerprint(), question, json.dumps(versions, sort_keys=True)]
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+
+
+class AnswerCache:
+    """A table of answers in SQLite; every `put` is committed at once, so a killed run loses only answers in flight.
+
+    Failed answers are never stored: the next run asks again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the file. Raises EvalError when it is not an answer cache."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        try:
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL)")
+        except sqlite3.DatabaseError as error:
+            raise EvalError(f"cannot open the answer cache {str(path)!r}: {error}; move the file away") from error
+
+    def get(self, key: str, *, arm: str, question_id: str) -> AnswerRecord | None:
+        """The stored answer under this arm's and question's names, or None."""
+        row = self._db.execute("SELECT record FROM answers WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        return replace(AnswerRecord.from_dict(json.loads(row[0])), arm=arm, question_id=question_id)
+
+    def put(self, key: str, record: AnswerRecord) -> None:
+        """Keep an answer. Raises EvalError when the disk is full."""
+        if record.error is not None:
+            return
+        try:
+            self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(record))))
+        except sqlite3.OperationalError as error:
+            raise EvalError(
+                f"cannot keep an answer in {str(self._path)!r}: {error}; free some space and run the same command again"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> AnswerCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

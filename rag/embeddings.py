@@ -1,0 +1,67 @@
+"""The embeddings of chunks, each text embedded once: `embed_chunks(chunks, embedder, store, index_name="faq")`."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from rag.chunks import Chunk, embedding_text
+from rag.embedder import Embedder
+from rag.errors import RagError
+from rag.store import Embedding, Store
+
+# Texts embedded between two commits: what a killed run loses at most, a few seconds on two cores.
+_COMMIT_EVERY = 128
+
+
+def text_hash(chunk: Chunk) -> str:
+    """Hash (hex) of what is embedded for the chunk."""
+    return hashlib.sha256(embedding_text(chunk).encode()).hexdigest()
+
+
+def embed_chunks(
+    chunks: Iterable[Chunk],
+    embedder: Embedder,
+    store: Store,
+    *,
+    index_name: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Embedding], int]:
+    """The chunks' embeddings by `text_hash`, and how many of them the embedder had to make.
+
+    The others come from the rows: of any index of the same embedder, and of runs that were stopped. What is made is
+    committed as it comes, to be found by the next run. `progress(done, total)` counts what has to be made. Raises
+    RagError if the embedder returns anything but finite vectors of its dimension.
+    """
+    texts = {text_hash(chunk): embedding_text(chunk) for chunk in chunks}
+    with store.read() as rows:
+        embeddings = rows.embeddings(embedder.name, texts)
+    # Neighbours of like length fill batches without padding; the longest come first, so the pace only rises.
+    missing = sorted(texts.keys() - embeddings.keys(), key=lambda key: (-len(texts[key]), key))
+    if not missing:
+        return embeddings, 0
+    dimension = embedder.dimension  # Loads the model, which is not to be counted as embedding.
+    for start in range(0, len(missing), _COMMIT_EVERY):
+        batch = missing[start : start + _COMMIT_EVERY]
+        clock = time.perf_counter()
+        vectors = embedder.embed([texts[key] for key in batch], progress=_from(start, len(missing), progress))
+        embed_s = (time.perf_counter() - clock) / len(batch)
+        if vectors.shape != (len(batch), dimension) or not np.isfinite(vectors).all():
+            raise RagError(
+                f"embedder {embedder.name!r} returned no valid vectors for {texts[batch[0]]!r:.60} and others"
+            )
+        made = {key: Embedding(vector, embed_s) for key, vector in zip(batch, vectors, strict=True)}
+        with store.write() as rows:
+            rows.keep_pending(index_name, embedder.name, made)
+        embeddings.update(made)
+    return embeddings, len(missing)
+
+
+def _from(start: int, total: int, progress: Callable[[int, int], None] | None) -> Callable[[int, int], None] | None:
+    """The progress of one batch as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda done, _: progress(start + done, total)

@@ -1,0 +1,7 @@
+"""The one exception of `rag`: `except RagError as error: print(f"error: {error}")`."""
+
+from __future__ import annotations
+
+
+class RagError(Exception):
+    """What went wrong with documents or an index, in one line a person can act on."""

@@ -1,0 +1,196 @@
+"""From config values to live parts: models, indexes, rows, arms, scorers. The only place where names become objects."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.evaluate import Scorer
+from eval.metrics import DeterministicScorer
+from eval.questions import Question
+from eval.ragas_metrics import JudgeScorer, ReferenceScorer
+from rag.chunks import ChunkSettings
+from rag.embedder import SentenceTransformerEmbedder
+from rag.index import Index, Passage
+from router.arm import Arm, Sampling
+from router.prompts import BUILT_IN, Prompt
+from router.recommend import Policy
+from serving.config import AdapterConfig, ArmConfig, Config, PolicyConfig
+from serving.data import Data
+from serving.models import ResolvedModel
+from tuning.adapters import Adapter
+from tuning.artifacts import content_hash
+from tuning.examples import Example
+from tuning.recipe import LoraRecipe
+from tuning.rows import TrainingRow, closed_book_rows, raft_rows
+
+# Distractors come from further down the ranking than what an arm will see, so that a row can always be filled.
+_CONTEXT_DEPTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The base model and the embedder, resolved to folders."""
+
+    base: ResolvedModel
+    embedder: ResolvedModel
+
+
+def build_policy(config: PolicyConfig) -> Policy:
+    """The policy of a config; the metric's name is the scorecard's business."""
+    return Policy(**config.model_dump(exclude={"metric"}))
+
+
+def build_prompts(config: Config) -> dict[str, Prompt]:
+    """Built-in prompts and the config's own, by name."""
+    own = {name: Prompt(name=name, system=p.system, passages=p.passages) for name, p in config.prompts.items()}
+    return {**BUILT_IN, **own}
+
+
+def build_embedder(models: Models) -> SentenceTransformerEmbedder:
+    """The embedder; its name carries the revision, so vectors of another one are never compared with."""
+    return SentenceTransformerEmbedder(models.embedder.path, name=f"{models.embedder.name}@{models.embedder.revision}")
+
+
+def index_name(data: Data, role: str) -> str:
+    """The index of a role: one for the documents, which follows them, and one for each set of example rows."""
+    if role == "documents":
+        return data.name
+    return f"{data.name}-examples-{content_hash(*(repr(example) for example in data.examples))[:8]}"
+
+
+def index_roles(config: Config) -> list[str]:
+    """The roles some arm or adapter retrieves from, documents first."""
+    roles = {arm.index for arm in config.arms.values() if arm.index is not None}
+    if any(adapter.passages for adapter in used_adapters(config).values()):
+        roles.add("documents")
+    return sorted(roles)
+
+
+def used_adapters(config: Config) -> dict[str, AdapterConfig]:
+    """The adapters that some arm answers with; others are not trained."""
+    used = {arm.adapter for arm in config.arms.values()}
+    return {name: adapter for name, adapter in config.adapters.items() if name in used}
+
+
+def chunk_settings(config: Config) -> ChunkSettings:
+    """The config's chunking."""
+    return ChunkSettings(chunk_tokens=config.index.chunk_tokens, overlap_tokens=config.index.overlap_tokens)
+
+
+def build_recipe(adapter: AdapterConfig, seed: int) -> LoraRecipe:
+    """The LoRA recipe of one adapter."""
+    return LoraRecipe(**adapter.model_dump(exclude={"passages", "golden_fraction"}), seed=seed)
+
+
+def training_rows(
+    adapter: AdapterConfig, examples: Sequence[Example], prompt: Prompt, documents: Index | None, seed: int
+) -> list[TrainingRow]:
+    """Rows in the words of the serving prompt: closed-book, or RAFT with the passages the index gives."""
+    if not adapter.passages:
+        return closed_book_rows(examples, prompt.ask)
+    assert documents is not None, "RAFT adapters bring the documents role with them"
+    contexts = [_context(example, documents, adapter.passages + _CONTEXT_DEPTH) for example in examples]
+    return raft_rows(
+        examples,
+        contexts,
+        lambda example, passage: _is_golden(example, passage),
+        prompt.ask,
+        num_passages=adapter.passages,
+        golden_fraction=adapter.golden_fraction,
+        seed=seed,
+    )
+
+
+def prompt_of_adapter(config: Config, adapter: str) -> Prompt:
+    """The prompt that the adapter's first arm serves with; it is trained with the same words."""
+    arm = next(arm for arm in config.arms.values() if arm.adapter == adapter)
+    return build_prompts(config)[arm.prompt]
+
+
+def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter]) -> list[Arm]:
+    """The config's arms with the names of what was trained and indexed."""
+    prompts = build_prompts(config)
+    return [_arm(name, arm, config, data, adapters, prompts[arm.prompt]) for name, arm in config.arms.items()]
+
+
+def build_scorers(config: Config, embedder: SentenceTransformerEmbedder, documents: Index | None) -> list[Scorer]:
+    """Deterministic metrics, ragas's reference-based ones, and its LLM metrics when a judge is configured."""
+
+    def reference_contexts(question: Question) -> tuple[str, ...]:
+        if documents is None:
+            return ()
+        return tuple(chunk.text for name in question.document_ids for chunk in documents.chunks_of(name))
+
+    scorers: list[Scorer] = [DeterministicScorer(), ReferenceScorer(embedder.embed, reference_contexts)]
+    judge = config.eval.judge
+    if judge is not None:
+        scorers.append(
+            JudgeScorer(
+                url=judge.url,
+                model=judge.model,
+                api_key=os.environ.get(judge.api_key_env, "none"),
+                embed=embedder.embed,
+                concurrency=judge.concurrency,
+                timeout_s=judge.timeout_s,
+            )
+        )
+    return scorers
+
+
+def provenance(config: Config, data: Data, models: Models, engine: str) -> dict[str, object]:
+    """What a reader needs to reproduce a run: versions, hashes, seed, machine."""
+    packages = ("torch", "transformers", "peft", "trl", "sentence-transformers", "faiss-cpu", "ragas", "langchain")
+    return {
+        "arbiter": importlib.metadata.version("arbiter"),
+        "data": data.version,
+        "model": f"{models.base.name} {models.base.revision}",
+        "embedder": f"{models.embedder.name} {models.embedder.revision}",
+        "engine": engine,
+        "seed": config.seed,
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def home_of(home: Path, part: str) -> Path:
+    """One of the data directory's folders: models, indexes, adapters, runs, training."""
+    folder = home / part
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _arm(name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mapping[str, Adapter], prompt: Prompt) -> Arm:
+    sampling = arm.sampling or config.sampling
+    default_k = config.index.example_top_k if arm.index == "examples" else config.index.top_k
+    return Arm(
+        name=name,
+        adapter=adapters[arm.adapter].name if arm.adapter else None,
+        index=index_name(data, arm.index) if arm.index else None,
+        prompt=prompt,
+        top_k=(arm.top_k or default_k) if arm.index else 0,
+        sampling=Sampling(**sampling.model_dump(), seed=config.seed),
+    )
+
+
+def _context(example: Example, documents: Index, depth: int) -> tuple[Passage, ...]:
+    """Passages for one training row: what retrieval finds, led by the golden passage where retrieval missed it."""
+    found = documents.search(example.question, depth)
+    if any(_is_golden(example, passage) for passage in found):
+        return found
+    chunks = [chunk for name in example.document_ids for chunk in documents.chunks_of(name)]
+    golden = next((chunk for chunk in chunks if example.answer.lower() in chunk.text.lower()), None)
+    if golden is None:
+        return found
+    missed = Passage(golden.id, golden.document_id, golden.title, golden.text, 0.0, 1, golden.metadata)
+    return (missed, *(passage for passage in found if passage.chunk_id != golden.id))
+
+
+def _is_golden(example: Example, passage: Passage) -> bool:
+    # A long document has chunks that do not hold the answer; training on those would teach to guess.
+    return passage.document_id in example.document_ids and example.answer.lower() in passage.text.lower()

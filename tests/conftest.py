@@ -1,0 +1,39 @@
+"""What costs time once a session: the two embedded models and one real vLLM. Tests that use them are `model`."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before any library reads it: no test may reach a hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from serving.models import EMBEDDER, GENERATOR, resolve_model
+from serving.vllm import VllmServer, VllmSettings
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def arbiter_home() -> Path:
+    """The data directory where the converted model is kept from one session to the next."""
+    return Path(os.environ.get("ARBITER_HOME", REPOSITORY / ".arbiter"))
+
+
+@pytest.fixture(scope="session")
+def smollm2_path(arbiter_home: Path) -> str:
+    return resolve_model(GENERATOR, home=arbiter_home).path
+
+
+@pytest.fixture(scope="session")
+def minilm_path(arbiter_home: Path) -> str:
+    return resolve_model(EMBEDDER, home=arbiter_home).path
+
+
+@pytest.fixture(scope="session")
+def vllm_server(smollm2_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    """A real engine that serves SmolLM2 as `base`; load adapters under names of your own."""
+    log_path = tmp_path_factory.mktemp("vllm") / "vllm.log"
+    with VllmServer(VllmSettings(model_path=smollm2_path, served_name="base", log_path=log_path)) as server:
+        yield server

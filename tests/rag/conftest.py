@@ -1,0 +1,65 @@
+"""A deterministic embedder without a model, and small documents."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rag.documents import Document
+
+
+class FakeEmbedder:
+    """Bags of words, each word hashed to one of `dimension` axes; equal bags give equal unit vectors."""
+
+    def __init__(self, name: str = "fake@1", dimension: int = 512, seconds_per_text: float = 0.0) -> None:
+        self.name = name
+        self.dimension = dimension
+        self.num_embedded = 0
+        self._seconds_per_text = seconds_per_text
+
+    def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word in re.findall(r"\w+", text.casefold()) or [""]:
+                digest = hashlib.sha256(word.encode()).digest()
+                vectors[row, int.from_bytes(digest[:4], "little") % self.dimension] += 1
+            time.sleep(self._seconds_per_text)
+        self.num_embedded += len(texts)
+        if progress:
+            progress(len(texts), len(texts))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+
+@pytest.fixture
+def embedder() -> FakeEmbedder:
+    return FakeEmbedder()
+
+
+@pytest.fixture
+def make_embedder() -> type[FakeEmbedder]:
+    return FakeEmbedder
+
+
+@pytest.fixture
+def library() -> tuple[Document, ...]:
+    return (
+        Document("hours", "Loan desk hours", "The desk opens at nine and closes at five.", {"page": 1}),
+        Document("fines", "Fines", "A late book costs ten cents a day."),
+        Document("rooms", "Rooms", "Study rooms are booked at the counter."),
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"

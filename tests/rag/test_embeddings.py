@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rag.chunks import Chunk
+from rag.embeddings import embed_chunks, text_hash
+from rag.errors import RagError
+from rag.store import Store, sqlite_url
+
+
+class _Stopped:
+    """An embedder that is interrupted after so many batches."""
+
+    def __init__(self, inner: Any, batches: int) -> None:
+        self.name, self.dimension, self.count_tokens = inner.name, inner.dimension, inner.count_tokens
+        self._inner = inner
+        self._left = batches
+
+    def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        vectors: NDArray[np.float32] = self._inner.embed(texts, progress=progress)
+        return vectors
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(sqlite_url(tmp_path / "rag.sqlite"))
+
+
+def _chunks(count: int) -> list[Chunk]:
+    return [Chunk(f"id{n}", f"doc{n}", "", f"word{n}", 0) for n in range(count)]
+
+
+def test_every_chunk_gets_the_vector_of_its_own_text(store: Store, embedder: Any) -> None:
+    chunks = _chunks(300)
+
+    embeddings, made = embed_chunks(chunks, embedder, store, index_name="faq")
+
+    assert made == 300
+    vectors = np.array([embeddings[text_hash(chunk)].vector for chunk in chunks])
+    np.testing.assert_array_equal(vectors, embedder.embed([chunk.text for chunk in chunks]))
+
+
+def test_a_text_that_occurs_twice_is_embedded_once(store: Store, embedder: Any) -> None:
+    twins = [Chunk("1", "a", "", "same", 0), Chunk("2", "b", "", "same", 0)]
+
+    embeddings, made = embed_chunks(twins, embedder, store, index_name="faq")
+
+    assert (len(embeddings), made, embedder.num_embedded) == (1, 1, 1)
+
+
+def test_what_an_interrupted_run_embedded_is_not_embedded_again(store: Store, embedder: Any) -> None:
+    chunks = _chunks(300)
+    with pytest.raises(KeyboardInterrupt):
+        embed_chunks(chunks, _Stopped(embedder, batches=2), store, index_name="faq")
+
+    embeddings, made = embed_chunks(chunks, embedder, store, index_name="faq")
+
+    assert made == 300 - 2 * 128
+    vectors = np.array([embeddings[text_hash(chunk)].vector for chunk in chunks])
+    np.testing.assert_array_equal(vectors, embedder.embed([chunk.text for chunk in chunks]))
+
+
+def test_vectors_of_another_embedder_are_not_taken(store: Store, make_embedder: Any) -> None:
+    embed_chunks(_chunks(5), make_embedder("fake@1"), store, index_name="faq")
+
+    _, made = embed_chunks(_chunks(5), make_embedder("fake@2", dimension=8), store, index_name="faq")
+
+    assert made == 5
+
+
+def test_an_embedder_of_the_wrong_dimension_is_refused(store: Store, make_embedder: Any) -> None:
+    liar = make_embedder(dimension=8)
+
+    class Liar:
+        name, dimension, embed, count_tokens = "liar", 16, liar.embed, liar.count_tokens
+
+    with pytest.raises(RagError, match="'liar' returned no valid vectors"):
+        embed_chunks(_chunks(2), Liar(), store, index_name="faq")

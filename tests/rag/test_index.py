@@ -1,0 +1,501 @@
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rag.chunks import ChunkSettings
+from rag.documents import Document
+from rag.errors import RagError
+from rag.index import Index, SyncReport
+
+Library = tuple[Document, ...]
+SETTINGS = ChunkSettings(20, 0)
+
+
+@pytest.fixture
+def index(home: Path, embedder: Any, library: Library) -> Index:
+    index = Index.create(home, "faq", embedder, SETTINGS)
+    index.sync(library)
+    return index
+
+
+def _counts(report: SyncReport) -> tuple[int, int, int, int]:
+    return report.added, report.updated, report.removed, report.unchanged
+
+
+def _files(index: Index, home: Path) -> list[str]:
+    return sorted(file.name for file in (home / "indexes" / index.name).iterdir())
+
+
+def test_search_gives_the_nearest_passage_first_with_all_it_is_known_by(index: Index) -> None:
+    first, second = index.search("When does the desk open?", 2)
+
+    assert (first.document_id, first.title, first.rank, second.rank) == ("hours", "Loan desk hours", 1, 2)
+    assert first.text == "The desk opens at nine and closes at five."
+    assert first.metadata == {"page": 1}
+    assert first.chunk_id == index.chunks_of("hours")[0].id
+    assert 1 >= first.score > second.score
+
+
+def test_the_score_is_the_cosine(home: Path, embedder: Any) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS)
+    index.sync([Document("a", "", "red green blue grey")])
+
+    # One shared word of four, against a query of one word: 1 / (sqrt(4) * sqrt(1)).
+    assert index.search("red", 1)[0].score == pytest.approx(0.5)
+    assert index.search("blue red grey green", 1)[0].score == pytest.approx(1)
+
+
+def test_the_title_is_searched_too(index: Index) -> None:
+    assert index.search("loan", 1)[0].document_id == "hours"
+
+
+def test_search_returns_fewer_than_k_when_index_is_small(index: Index) -> None:
+    assert [passage.rank for passage in index.search("desk", 1_000_000)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_search_refuses_k_below_one(index: Index, k: int) -> None:
+    with pytest.raises(RagError, match=f"k must be at least 1, not {k}"):
+        index.search("desk", k)
+
+
+def test_search_takes_a_query_that_is_empty_or_no_valid_unicode(index: Index) -> None:
+    assert len(index.search("", 3)) == 3
+    assert len(index.search("desk \ud800", 3)) == 3
+
+
+def test_ties_are_in_the_order_of_document_id_and_position(home: Path, embedder: Any) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS)
+    index.sync([Document(f"doc{number:02}", "", "the same words") for number in reversed(range(40))])
+
+    expected = [f"doc{number:02}" for number in range(40)]
+    assert [passage.document_id for passage in index.search("same", 40)] == expected
+    assert [passage.document_id for passage in index.search("same", 5)] == expected[:5]
+
+
+def test_a_query_is_embedded_once(index: Index, embedder: Any) -> None:
+    index.search("desk", 1)
+    before = embedder.num_embedded
+    index.search("desk", 3)
+
+    assert embedder.num_embedded == before
+
+
+def test_the_first_sync_reports_and_counts_what_it_added(home: Path, embedder: Any, library: Library) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS)
+    calls: list[tuple[int, int]] = []
+
+    report = index.sync(library, progress=lambda done, total: calls.append((done, total)))
+
+    assert _counts(report) == (3, 0, 0, 0)
+    assert (report.num_chunks, report.embedded_chunks) == (3, 3)
+    assert calls == [(3, 3)]
+    assert (index.num_documents, index.num_chunks, index.generation) == (3, 3, 1)
+
+
+def test_progress_counts_to_the_total_over_several_commits(home: Path, embedder: Any) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS)
+    calls: list[tuple[int, int]] = []
+
+    index.sync(
+        [Document(f"{n}", "", f"word{n}") for n in range(300)], progress=lambda done, total: calls.append((done, total))
+    )
+
+    assert calls == [(128, 300), (256, 300), (300, 300)]
+
+
+def test_syncing_unchanged_documents_embeds_and_writes_nothing(
+    index: Index, embedder: Any, library: Library, home: Path
+) -> None:
+    def bytes_written() -> dict[str, tuple[int, int]]:
+        return {str(file): (file.stat().st_mtime_ns, file.stat().st_size) for file in home.rglob("*") if file.is_file()}
+
+    before, embedded = bytes_written(), embedder.num_embedded
+
+    report = index.sync(reversed(library))
+
+    assert _counts(report) == (0, 0, 0, 3)
+    assert (report.num_chunks, report.embedded_chunks) == (3, 0)
+    assert (index.generation, embedder.num_embedded) == (1, embedded)
+    assert bytes_written() == before
+
+
+def test_an_update_replaces_and_embeds_only_what_changed(index: Index, embedder: Any, library: Library) -> None:
+    hours, *others = library
+    embedded = embedder.num_embedded
+
+    report = index.sync([Document("hours", hours.title, "The desk opens at ten."), *others])
+
+    assert _counts(report) == (0, 1, 0, 2)
+    assert embedder.num_embedded == embedded + 1
+    assert [chunk.text for chunk in index.chunks_of("hours")] == ["The desk opens at ten."]
+    assert all("nine" not in passage.text for passage in index.search("The desk opens at nine", 10))
+
+
+@pytest.mark.parametrize("change", [{"title": "Opening"}, {"metadata": {"page": 2}}])
+def test_a_new_title_or_new_metadata_is_an_update(index: Index, library: Library, change: dict[str, Any]) -> None:
+    hours, *others = library
+    old = {"id": hours.id, "title": hours.title, "text": hours.text, "metadata": hours.metadata}
+    version = index.version
+
+    report = index.sync([Document(**{**old, **change}), *others])
+
+    passage = index.search("desk opens nine closes five", 1)[0]
+    assert _counts(report) == (0, 1, 0, 2)
+    assert {"title": passage.title, "metadata": passage.metadata} | change == {
+        "title": passage.title,
+        "metadata": passage.metadata,
+    }
+    assert index.version != version
+
+
+def test_a_deleted_document_is_never_found_again(index: Index, embedder: Any, library: Library, home: Path) -> None:
+    report = index.sync(library[1:])
+
+    assert _counts(report) == (0, 0, 1, 2)
+    for reader in (index, Index.open(home, "faq", embedder)):
+        assert {passage.document_id for passage in reader.search("The desk opens at nine", 10)} == {"fines", "rooms"}
+        assert reader.chunks_of("hours") == ()
+        assert reader.num_documents == 2
+    assert _files(index, home) == ["2.faiss"]
+
+
+def test_nothing_of_a_deleted_document_is_kept_that_would_spare_embedding_it_again(
+    index: Index, library: Library
+) -> None:
+    index.sync(library[1:])
+
+    assert index.sync(library).embedded_chunks == 1
+
+
+def test_an_index_can_be_emptied_and_filled_again(index: Index, library: Library) -> None:
+    index.sync([])
+    assert (index.search("desk", 3), index.num_chunks, index.indexing_s) == ((), 0, 0.0)
+
+    index.sync(library)
+    assert len(index.search("desk", 3)) == 3
+
+
+def test_equal_content_has_an_equal_version_whatever_its_history(home: Path, embedder: Any, library: Library) -> None:
+    straight = Index.create(home, "straight", embedder, SETTINGS)
+    straight.sync(library)
+    winding = Index.create(home, "winding", embedder, SETTINGS)
+    for documents in (library[2:], library[:2], [Document("hours", "", "Other.")], tuple(reversed(library))):
+        winding.sync(documents)
+
+    assert winding.version == straight.version
+    assert winding.generation == 4
+    assert winding.search("desk", 3) == straight.search("desk", 3)
+
+
+@pytest.mark.parametrize(
+    "other", [{"settings": ChunkSettings(21, 0)}, {"settings": ChunkSettings(20, 1)}, {"embedder_name": "fake@2"}]
+)
+def test_settings_and_embedder_are_part_of_the_version(
+    index: Index, home: Path, library: Library, make_embedder: Any, other: dict[str, Any]
+) -> None:
+    second = Index.create(
+        home, "second", make_embedder(other.get("embedder_name", "fake@1")), other.get("settings", SETTINGS)
+    )
+    second.sync(library)
+
+    assert second.version != index.version
+
+
+def test_a_text_that_another_index_holds_is_not_embedded_again_and_costs_what_it_cost(
+    index: Index, home: Path, embedder: Any, library: Library
+) -> None:
+    second = Index.create(home, "second", embedder, SETTINGS)
+
+    assert second.sync(library).embedded_chunks == 0
+    assert second.indexing_s == pytest.approx(index.indexing_s)
+    assert index.indexing_s > 0
+
+
+def test_indexing_seconds_are_those_of_the_present_content(home: Path, make_embedder: Any, library: Library) -> None:
+    index = Index.create(home, "faq", make_embedder(seconds_per_text=0.02), SETTINGS)
+    index.sync(library)
+    assert 0.06 <= index.indexing_s < 0.3
+
+    whole = index.indexing_s
+    index.sync(library[:1])
+    assert index.indexing_s == pytest.approx(whole / 3)
+
+
+def test_open_gives_the_index_another_process_made(index: Index, home: Path, make_embedder: Any) -> None:
+    embedder = make_embedder()
+
+    opened = Index.open(home, "faq", embedder)
+
+    assert opened.search("desk", 3) == index.search("desk", 3)
+    assert embedder.num_embedded == 1  # the query
+    assert (opened.version, opened.generation) == (index.version, 1)
+
+
+def test_open_syncs_with_the_settings_the_index_was_made_with(index: Index, home: Path, embedder: Any) -> None:
+    opened = Index.open(home, "faq", embedder)
+
+    opened.sync([Document("long", "", " ".join(f"w{n}" for n in range(40)))])
+
+    assert [len(chunk.text.split()) for chunk in opened.chunks_of("long")] == [20, 20]
+
+
+def test_open_refuses_an_index_that_does_not_exist_and_says_how_to_make_it(home: Path, embedder: Any) -> None:
+    with pytest.raises(RagError, match=r"no index 'faq'; create it with: arbiter index .*--name faq"):
+        Index.open(home, "faq", embedder)
+    assert not home.exists()
+
+
+def test_an_index_exists_from_its_first_sync_on(home: Path, embedder: Any) -> None:
+    created = Index.create(home, "faq", embedder, SETTINGS)
+
+    assert (created.generation, created.num_chunks, created.version) == (0, 0, "")
+    for attempt in (lambda: created.search("desk", 1), lambda: Index.open(home, "faq", embedder)):
+        with pytest.raises(RagError, match="no index 'faq'"):
+            attempt()
+
+
+def test_open_refuses_another_embedder(index: Index, home: Path, make_embedder: Any) -> None:
+    with pytest.raises(RagError, match="built with embedder 'fake@1', not 'fake@2'"):
+        Index.open(home, "faq", make_embedder("fake@2"))
+
+
+def test_create_with_another_embedder_rebuilds_at_the_next_sync_and_leaves_the_old_index_until_then(
+    index: Index, home: Path, library: Library, make_embedder: Any
+) -> None:
+    other = make_embedder("fake@2", dimension=64)
+    renewed = Index.create(home, "faq", other, SETTINGS)
+    with pytest.raises(RagError, match="built with embedder 'fake@1'"):
+        renewed.search("desk", 1)
+    assert len(index.search("desk", 3)) == 3
+
+    report = renewed.sync(library)
+
+    assert _counts(report) == (0, 3, 0, 0)
+    assert report.embedded_chunks == 3
+    assert renewed.search("When does the desk open?", 1)[0].document_id == "hours"
+    with pytest.raises(RagError, match="built with embedder 'fake@2', not 'fake@1'"):
+        index.search("desk", 1)
+
+
+def test_create_with_other_chunk_settings_cuts_again_at_the_next_sync(
+    index: Index, home: Path, embedder: Any, library: Library
+) -> None:
+    renewed = Index.create(home, "faq", embedder, ChunkSettings(5, 0))
+
+    report = renewed.sync(library)
+
+    assert _counts(report) == (0, 3, 0, 0)
+    assert [chunk.text for chunk in renewed.chunks_of("hours")] == ["The desk opens at nine", "and closes at five."]
+    assert [chunk.position for chunk in renewed.chunks_of("hours")] == [0, 1]
+    assert Index.open(home, "faq", embedder).version == renewed.version
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "é", "x" * 101, "a\n"])
+def test_impossible_names_are_refused(home: Path, embedder: Any, name: str) -> None:
+    with pytest.raises(RagError, match="index name"):
+        Index.open(home, name, embedder)
+    with pytest.raises(RagError, match="index name"):
+        Index.create(home, name, embedder, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("documents", "complaint"),
+    [
+        ([Document("a", "", "x"), Document("a", "", "y")], "two different documents have the id 'a'"),
+        ([Document("a", "", "x", {"m": {1}})], "document 'a' cannot be stored"),
+        ([Document("a", "", "\ud800")], "document 'a' cannot be stored"),
+    ],
+)
+def test_documents_that_cannot_be_indexed_leave_the_index_as_it_was(
+    index: Index, documents: list[Document], complaint: str
+) -> None:
+    before = index.version
+    with pytest.raises(RagError, match=complaint):
+        index.sync(documents)
+
+    assert (index.version, index.generation) == (before, 1)
+
+
+def test_an_embedder_that_returns_no_numbers_is_refused(home: Path, make_embedder: Any, library: Library) -> None:
+    broken = make_embedder()
+    broken.embed = lambda texts, **_: np.full((len(texts), broken.dimension), np.nan, dtype=np.float32)
+
+    with pytest.raises(RagError, match="returned no valid vectors"):
+        Index.create(home, "faq", broken, SETTINGS).sync(library)
+
+
+def _truncate(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [_truncate, _flip, lambda _: b"", lambda data: data + b"x"], ids=["torn", "flipped", "empty", "longer"]
+)
+def test_a_damaged_view_is_rebuilt_from_the_rows_without_embedding(
+    index: Index, home: Path, make_embedder: Any, damage: Callable[[bytes], bytes]
+) -> None:
+    file = home / "indexes" / "faq" / "1.faiss"
+    whole, expected = file.read_bytes(), index.search("desk", 3)
+    file.write_bytes(damage(whole))
+    embedder = make_embedder()
+
+    assert Index.open(home, "faq", embedder).search("desk", 3) == expected
+    assert embedder.num_embedded == 1  # the query
+    assert file.read_bytes() == whole
+
+
+def test_a_missing_view_is_rebuilt_from_the_rows(index: Index, home: Path, embedder: Any) -> None:
+    file = home / "indexes" / "faq" / "1.faiss"
+    expected = index.search("desk", 3)
+    file.unlink()
+
+    assert Index.open(home, "faq", embedder).search("desk", 3) == expected
+    assert file.exists()
+
+
+def test_the_view_of_an_older_generation_under_the_newer_name_is_not_believed(
+    index: Index, home: Path, embedder: Any, library: Library
+) -> None:
+    old = (home / "indexes" / "faq" / "1.faiss").read_bytes()
+    index.sync([Document("hours", "", "Closed."), *library[1:]])
+    (home / "indexes" / "faq" / "2.faiss").write_bytes(old)
+
+    found = Index.open(home, "faq", embedder).search("closed", 1)
+
+    assert found[0].text == "Closed."
+
+
+def test_a_reader_that_cannot_write_the_view_searches_all_the_same(index: Index, home: Path, embedder: Any) -> None:
+    folder = home / "indexes" / "faq"
+    (folder / "1.faiss").unlink()
+    (folder / "1.faiss.tmp").symlink_to("/dev/full")
+
+    assert len(Index.open(home, "faq", embedder).search("desk", 3)) == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the device that is always full")
+def test_a_full_disk_leaves_the_old_state_and_the_same_sync_then_goes_on(
+    index: Index, home: Path, embedder: Any, library: Library
+) -> None:
+    before, documents = index.version, [*library, Document("new", "", "A new thing.")]
+    trap = home / "indexes" / "faq" / "2.faiss.tmp"
+    trap.symlink_to("/dev/full")
+    with pytest.raises(RagError, match=r"2\.faiss' cannot be written: the disk is full.*run the same command again"):
+        index.sync(documents)
+    assert (index.version, index.generation, len(index.search("new thing", 10))) == (before, 1, 3)
+
+    assert _files(index, home) == ["1.faiss"]
+    report = index.sync(documents)
+
+    assert (_counts(report), report.embedded_chunks) == ((1, 0, 0, 3), 0)
+    assert index.search("new thing", 1)[0].document_id == "new"
+
+
+def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path, embedder: Any) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(RagError, match="data directory"):
+        Index.create(tmp_path / "file" / "home", "faq", embedder, SETTINGS)
+
+
+def test_another_reader_sees_a_change_at_its_next_search(
+    index: Index, home: Path, embedder: Any, library: Library
+) -> None:
+    reader = Index.open(home, "faq", embedder)
+    assert len(reader.search("desk", 10)) == 3
+
+    index.sync([*library, Document("new", "", "desk desk desk")])
+
+    assert reader.search("desk", 10)[0].document_id == "new"
+
+
+def test_two_syncs_at_once_leave_one_of_both_contents(home: Path, make_embedder: Any) -> None:
+    contents = [[Document(f"{side}{n}", "", f"{side} {n}") for n in range(30)] for side in ("left", "right")]
+    barrier = threading.Barrier(2)
+    errors: list[Exception] = []
+
+    def run(documents: list[Document]) -> None:
+        try:
+            index = Index.create(home, "faq", make_embedder(), SETTINGS)
+            for _ in range(5):
+                barrier.wait(timeout=30)
+                index.sync(documents)
+        except Exception as error:
+            errors.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(documents,)) for documents in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    index = Index.open(home, "faq", make_embedder())
+    found = sorted(passage.document_id for passage in index.search("left right", 100))
+    assert found in [sorted(document.id for document in documents) for documents in contents]
+    assert index.num_documents == 30
+
+
+def test_searches_during_syncs_see_one_content_or_the_other_and_never_a_mixture(home: Path, make_embedder: Any) -> None:
+    contents = [[Document(f"{n}", "", f"{side} {n}") for n in range(20)] for side in ("left", "right")]
+    index = Index.create(home, "faq", make_embedder(), SETTINGS)
+    index.sync(contents[0])
+    done = threading.Event()
+    seen: list[frozenset[str]] = []
+    errors: list[Exception] = []
+
+    def read() -> None:
+        reader = Index.open(home, "faq", make_embedder())
+        try:
+            while not done.is_set():
+                seen.append(frozenset(passage.text.split()[0] for passage in reader.search("left right", 50)))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for turn in itertools.count(1):
+        index.sync(contents[turn % 2])
+        if errors or (turn >= 10 and len(seen) >= 20):
+            break
+    done.set()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    assert set(seen) <= {frozenset({"left"}), frozenset({"right"})}
+
+
+def test_old_views_and_torn_temporary_files_are_removed(index: Index, home: Path, library: Library) -> None:
+    (home / "indexes" / "faq" / "1.faiss.tmp").write_bytes(b"torn")
+
+    index.sync(library[1:])
+
+    assert _files(index, home) == ["2.faiss"]
+
+
+def test_a_closed_index_opens_again_by_itself(index: Index) -> None:
+    index.close()
+
+    assert len(index.search("desk", 3)) == 3
+
+
+def test_names_may_hold_letters_digits_dots_dashes_and_underscores(home: Path, embedder: Any, library: Library) -> None:
+    Index.create(home, "Team-1_v2.0", embedder, SETTINGS).sync(library)
+
+    assert Index.open(home, "Team-1_v2.0", embedder).num_documents == 3

@@ -1,0 +1,232 @@
+"""The main job on real parts (training, vLLM, metrics, the official client), interrupted on the way."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pytest
+
+REPO = Path(__file__).parents[2]
+CONFIG = str(REPO / "configs" / "demo.yaml")
+# Small enough for minutes, large enough for every stage to be cut off in the middle.
+SMALL = ["limits.train_rows=48", "limits.questions=8", "adapters.closed_book.epochs=1", "adapters.raft.epochs=1"]
+ARMS = ["base", "fewshot", "rag", "tuned", "tuned_rag", "hybrid"]
+
+pytestmark = [pytest.mark.model, pytest.mark.timeout(1500)]
+
+
+def arbiter(home: Path, *words: str) -> subprocess.Popen[str]:
+    """The command line in a process group of its own, so that a signal reaches it as it would from a terminal."""
+    code = "import sys; from serving.cli import main; sys.argv[0] = 'arbiter'; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        env={**os.environ, "ARBITER_HOME": str(home), "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=(home / "stderr.log").open("a"),
+        text=True,
+        cwd=REPO,
+        start_new_session=True,
+    )
+
+
+def told(home: Path) -> str:
+    return (home / "stderr.log").read_text()
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str], *, limit_s: float = 400) -> None:
+    deadline = time.monotonic() + limit_s
+    while not happened():
+        assert process.poll() is None, "the command ended too early"
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def engines_of(home: Path) -> list[int]:
+    """Processes that hold an engine log of this home open."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if any(str(home) in file.path for file in process.open_files()):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def num_answers(home: Path) -> int:
+    import sqlite3
+
+    if not (home / "answers.db").exists():
+        return 0
+    with sqlite3.connect(home / "answers.db") as db:
+        try:
+            return int(db.execute("SELECT count(*) FROM answers").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, smollm2_path: Path) -> Path:
+    """A fresh data directory that shares the converted model."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "models").symlink_to(Path(smollm2_path).parent)
+    return home
+
+
+@pytest.fixture(scope="module")
+def finished(home: Path) -> dict[str, Any]:
+    """The job's JSON after kill -9 in training, Ctrl-C while asking, and a last undisturbed start."""
+    first = arbiter(home, "run", CONFIG, *SMALL)
+    wait_for(lambda: "training raft" in told(home) and any((home / "training").glob("*/checkpoint*")), first)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    trained = {path.name for path in (home / "adapters").iterdir() if not path.name.startswith(".")}
+
+    second = arbiter(home, "run", CONFIG, *SMALL)
+    wait_for(lambda: num_answers(home) >= 10, second)
+    os.kill(second.pid, signal.SIGINT)
+    assert second.wait(timeout=60) == 130
+    assert "interrupted; the same command goes on where it stopped" in told(home)
+    deadline = time.monotonic() + 15
+    while engines_of(home) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert engines_of(home) == []
+    kept = num_answers(home)
+
+    third = arbiter(home, "run", CONFIG, *SMALL, "--json")
+    out, _ = third.communicate(timeout=900)
+    assert third.returncode == 0, told(home)[-3000:]
+    assert trained < {path.name for path in (home / "adapters").iterdir()}
+    # Nothing that was answered before the interrupt was asked again.
+    assert num_answers(home) == len(ARMS) * 8 > kept
+    row: dict[str, Any] = json.loads(out)
+    return row
+
+
+def test_the_job_survives_kill_and_interrupt_and_prints_one_json_object(finished: dict[str, Any]) -> None:
+    assert set(finished) == {"run", "arms", "decision"}
+    assert [arm["name"] for arm in finished["arms"]] == ARMS
+    for arm in finished["arms"]:
+        assert set(arm) == {"name", "kind", "num_questions", "num_unscored", "metrics", "latency_ms", "tokens"}
+        assert (arm["num_questions"], arm["num_unscored"]) == (8, 0)
+        assert arm["latency_ms"] > 0
+        assert arm["tokens"] > 0
+        for metric in ("exact_match", "token_f1", "string_similarity", "semantic_similarity"):
+            interval = arm["metrics"][metric]
+            assert 0 <= interval["low"] <= interval["mean"] <= interval["high"] <= 1
+    assert {"context_precision", "context_recall"} <= set(finished["arms"][2]["metrics"])
+    assert set(finished["decision"]) == {"arm", "verdict", "confidence", "margin", "runner_up", "reason"}
+    assert finished["decision"]["verdict"] in ("winner", "tie", "undecided")
+
+
+def test_the_run_is_a_complete_directory_with_a_self_contained_report(finished: dict[str, Any]) -> None:
+    run = Path(finished["run"])
+    names = {"config.yaml", "answers.jsonl", "scores.parquet", "scorecard.json", "report.html", "manifest.json"}
+    assert names <= {path.name for path in run.iterdir()}
+    html = (run / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["']https?:""", html)
+    assert finished["decision"]["arm"] in html
+
+
+def test_a_second_run_generates_nothing(home: Path, finished: dict[str, Any]) -> None:
+    started = time.monotonic()
+    again = arbiter(home, "run", CONFIG, *SMALL, "--json")
+    out, _ = again.communicate(timeout=120)
+    assert json.loads(out) == finished
+    assert "nothing to ask" in told(home)
+    assert time.monotonic() - started < 60
+
+
+def test_another_policy_decides_again_without_asking(home: Path, finished: dict[str, Any]) -> None:
+    decide = arbiter(home, "decide", CONFIG, *SMALL, "policy.margin=0.9", "--json")
+    out, _ = decide.communicate(timeout=60)
+    assert json.loads(out)["decision"]["verdict"] == "tie"  # every arm is within 0.9 of every other
+    back = arbiter(home, "decide", CONFIG, *SMALL, "--json")
+    out, _ = back.communicate(timeout=60)
+    assert json.loads(out) == finished
+
+
+@contextmanager
+def serving(home: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = arbiter(home, "serve", "--config", CONFIG, *SMALL, "--port", str(port))
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(lambda: is_ready(url), process)
+        yield url, process
+    finally:
+        os.kill(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_the_decision_is_served_to_the_openai_client_and_outlives_its_engine(
+    home: Path, finished: dict[str, Any]
+) -> None:
+    messages: Any = [{"role": "user", "content": "What is painted over the slipway door of the boat library?"}]
+    with serving(home) as (url, _), openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        assert [model.id for model in client.models.list()] == ["auto", *ARMS]
+        for name in ("auto", *ARMS):
+            whole = client.chat.completions.create(model=name, messages=messages)
+            pieces = list(client.chat.completions.create(model=name, messages=messages, stream=True))
+            streamed = "".join(piece.choices[0].delta.content or "" for piece in pieces)
+            assert streamed == whole.choices[0].message.content
+            assert streamed
+            expected = finished["decision"]["arm"] if name == "auto" else name
+            assert whole.model == pieces[0].model == expected
+        served_again(client, finished)
+        dies_and_recovers(client, home, messages)
+    assert engines_of(home) == []
+
+
+def served_again(client: openai.OpenAI, finished: dict[str, Any]) -> None:
+    """What was measured is what is served: the recorded answers come back word for word."""
+    run = Path(finished["run"])
+    questions = {q["id"]: q["text"] for q in map(json.loads, (run / "questions.jsonl").read_text().splitlines())}
+    for record in map(json.loads, (run / "answers.jsonl").read_text().splitlines()):
+        if record["question_id"] == next(iter(questions)):
+            asked: Any = [{"role": "user", "content": questions[record["question_id"]]}]
+            reply = client.chat.completions.create(model=record["arm"], messages=asked)
+            assert reply.choices[0].message.content == record["text"], record["arm"]
+
+
+def dies_and_recovers(client: openai.OpenAI, home: Path, messages: Any) -> None:
+    killed = 0
+    for pid in engines_of(home):
+        if "EngineCore" in " ".join(psutil.Process(pid).cmdline()):
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+    assert killed == 1
+    refusals, deadline = [], time.monotonic() + 240
+    while time.monotonic() < deadline:
+        try:
+            back = client.chat.completions.create(model="hybrid", messages=messages)
+        except openai.InternalServerError as error:
+            refusals.append((error.status_code, error.response.headers.get("retry-after")))
+            time.sleep(1)
+        else:
+            if refusals:
+                assert back.model == "hybrid"
+                assert set(refusals) == {(503, "2")}
+                return
+    pytest.fail(f"the engine did not come back after {len(refusals)} refusals")

@@ -1,0 +1,5 @@
+"""What can go wrong between examples and adapters. The command line prints the message and exits 2."""
+
+
+class TuningError(Exception):
+    """Something the user can act on. The message says what, which value, and what to do next."""
