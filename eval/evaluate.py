@@ -10,38 +10,21 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from eval.answers import AnswerCache, AnswerRecord, answer_key
 from eval.errors import EvalError
+from eval.metrics import Pair, Progress, Scorer
 from eval.questions import Question
 from router.answerer import Answerer
 from router.arm import Arm
 from router.errors import EngineRejected, EngineUnavailable
 from router.scorecard import ArmScores, Score, Scorecard
 
-Pair = tuple[Question, AnswerRecord]
-
-
-class Scorer(Protocol):
-    """Gives one or more metrics; see eval/metrics.py and eval/ragas_metrics.py."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The metrics it gives."""
-        ...
-
-    def score(
-        self, pairs: Sequence[Pair], progress: Callable[[int, int], None] | None = None
-    ) -> dict[str, list[float | None]]:
-        """Each metric's values in [0, 1], aligned with `pairs`; None where there is no score."""
-        ...
-
 
 @dataclass(slots=True)
 class Patience:
-    """How long a silent engine is waited for. `limit_s` counts from the last answer of any request, so one restart of the
-    engine costs one wait and not one a question. Backoff between tries starts at `pause_s` and doubles up to 10 s.
+    """How long a silent engine is waited for. `limit_s` counts from the last answer of any request, so one restart of
+    the engine costs one wait and not one a question. Backoff between tries starts at `pause_s` and doubles up to 10 s.
     """
 
     limit_s: float = 300.0
@@ -70,9 +53,9 @@ async def ask(
 ) -> list[AnswerRecord]:
     """Every arm's answer to every question, arm by arm, in order; `on_answer(record, was_cached)` reports each.
 
-    `versions` maps an arm's name to what its answers depend on besides the arm itself (model revision, index version). A
-    request that the engine refuses becomes a record with an `error`; an engine that stays away raises EngineUnavailable
-    with everything answered so far in the cache.
+    `versions` maps an arm's name to what its answers depend on besides the arm itself (model revision, index
+    version). A request that the engine refuses becomes a record with an `error`; an engine that stays away raises
+    EngineUnavailable with everything answered so far in the cache.
     """
     patience = patience or Patience()
     gate = asyncio.Semaphore(concurrency)
@@ -141,21 +124,19 @@ def build_scorecard(
     training_s: Mapping[str, float] | None = None,
     indexing_s: Mapping[str, float] | None = None,
     provenance: Mapping[str, object] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Scorecard:
-    """Score all records (arm-major, in question order) with every scorer. Raises EvalError when no scorer gives `primary`."""
+    """Score every arm's records with every scorer. Raises EvalError when no scorer gives `primary`."""
     known = [name for scorer in scorers for name in scorer.names]
     if primary not in known:
         raise EvalError(f"no metric {primary!r} for policy.metric; choose one of: {', '.join(known)}")
     by_place = {(record.arm, record.question_id): record for record in records}
     pairs = [(question, by_place[arm.name, question.id]) for arm in arms for question in questions]
     columns: dict[str, list[float | None]] = {}
-    for done, scorer in enumerate(scorers):
-        if progress is not None:
-            progress(done, len(scorers))
-        columns |= scorer.score(pairs)
-    if progress is not None:
-        progress(len(scorers), len(scorers))
+    diagnostics: list[str] = []
+    for scorer in scorers:
+        columns |= scorer.score(pairs, progress)
+        diagnostics += scorer.diagnostics()
     return Scorecard(
         question_ids=tuple(question.id for question in questions),
         clusters=tuple(question.cluster for question in questions),
@@ -166,6 +147,7 @@ def build_scorecard(
         ),
         training_s=training_s or {},
         indexing_s=indexing_s or {},
+        diagnostics=tuple(diagnostics),
         provenance=provenance or {},
     )
 

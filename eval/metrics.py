@@ -38,6 +38,10 @@ class Scorer(Protocol):
         """One list of scores per metric; `progress(done, total)` is called as work is finished."""
         ...
 
+    def diagnostics(self) -> tuple[str, ...]:
+        """What a reader should know about the last `score`, a line each: scores that were lost, and why."""
+        ...
+
 
 def exact_match(answer: str, gold: str) -> float:
     """1.0 when the two are the same after SQuAD normalisation, else 0.0 (Rajpurkar et al. 2016, section 6.1)."""
@@ -78,6 +82,10 @@ class DeterministicScorer:
             if progress is not None:
                 progress(done, len(pairs))
         return scores
+
+    def diagnostics(self) -> tuple[str, ...]:
+        """Nothing can be lost here."""
+        return ()
 
 
 def best_over(metric: Callable[[str, str], float], answer: str, golds: Sequence[str]) -> float:

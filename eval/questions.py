@@ -20,7 +20,7 @@ _NOT_WORD = re.compile(r"\W+")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An evaluation row: `answers` are all accepted gold answers, `document_ids` the documents that hold them, if known."""
+    """An evaluation row: `answers` are all accepted golds, `document_ids` the documents that hold them, if known."""
 
     id: str
     text: str
@@ -75,7 +75,8 @@ def refuse_leaks(examples: Sequence[Example], questions: Sequence[Question]) -> 
         listed = ", ".join(f"{example!r} repeats {question!r}" for example, question in repeats[:_SHOWN])
         more = f" and {len(repeats) - _SHOWN} more" if len(repeats) > _SHOWN else ""
         raise EvalError(
-            f"{len(repeats)} training rows repeat an evaluation question: {listed}{more}; remove them from one of the files"
+            f"{len(repeats)} training rows repeat an evaluation question: {listed}{more}; "
+            "remove them from one of the files"
         )
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.answers import AnswerRecord
 from eval.metrics import Pair, Progress, as_score
 from eval.questions import Question
 
@@ -58,7 +59,7 @@ class ReferenceScorer:
 
     names: tuple[str, ...] = REFERENCE_METRICS
 
-    def __init__(self, embed: Embed, reference_contexts: Callable[[Question], tuple[str, ...]]) -> None:
+    def __init__(self, embed: Embed, reference_contexts: Callable[[Question, AnswerRecord], tuple[str, ...]]) -> None:
         """`embed(texts)`: (n,) texts -> (n, d) float32; it is called once a `score`, with every distinct text."""
         self._embed = embed
         self._reference_contexts = reference_contexts
@@ -72,7 +73,7 @@ class ReferenceScorer:
             # Half of the texts are shared among arms, the golds among all of them: each distinct pair is scored once.
             jobs.add("string_similarity", row, (record.text, *question.answers))
             jobs.add("semantic_similarity", row, (record.text, *question.answers))
-            gold_passages = self._reference_contexts(question)
+            gold_passages = self._reference_contexts(question, record)
             if record.passages and gold_passages:
                 jobs.add("context_precision", row, (record.passages, gold_passages))
                 jobs.add("context_recall", row, (record.passages, gold_passages))
@@ -85,6 +86,10 @@ class ReferenceScorer:
 
         asyncio.run(score_all())
         return jobs.scores
+
+    def diagnostics(self) -> tuple[str, ...]:
+        """Nothing is lost: what is unscored here is undefined."""
+        return ()
 
 
 class JudgeScorer:

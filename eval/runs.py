@@ -1,7 +1,8 @@
 """A finished evaluation as a directory, and the decision views that are made from it.
 
 runs/<id>/{config.yaml, questions.jsonl, answers.jsonl, scores.parquet, scorecard.json, manifest.json}   never changed
-runs/<id>/{decision.json, report.html, report.md}                                                        made again at will
+runs/<id>/{decision.json, report.html, report.md}                                                        made again at
+will
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def newest_run(runs: Path, config_fingerprint: str) -> Run | None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new text, never a part. Raises EvalError when the disk is full."""
+    """Write a file so that a reader sees the old or the new text. Raises EvalError when it cannot be written."""
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:

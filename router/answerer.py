@@ -30,7 +30,36 @@ CITATION_SUPPORT = 0.5
 _WORD = re.compile(r"\w+")
 _MARKER = re.compile(r"\[(\d+)\]")
 _FUNCTION_WORDS = frozenset(
-    "a an and are as at be but by for from has have in is it its of on or that the this to was were will with".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "from",
+        "has",
+        "have",
+        "in",
+        "is",
+        "it",
+        "its",
+        "of",
+        "on",
+        "or",
+        "that",
+        "the",
+        "this",
+        "to",
+        "was",
+        "were",
+        "will",
+        "with",
+    ]
 )
 
 
@@ -143,7 +172,8 @@ class Answerer:
                 if choice.finish_reason is not None:
                     citations = cite(texts[choice.index], prepared.passages)
                     if citations:
-                        # `annotations` is no declared field of the delta; OpenAI's objects keep extra fields as they are.
+                        # `annotations` is no declared field of the delta; OpenAI's objects keep extra fields as they
+                        # are.
                         choice.delta.annotations = [c.annotation() for c in citations]  # type: ignore[attr-defined]
             yield chunk
 

@@ -36,7 +36,8 @@ class Sampling:
 class Arm:
     """Names of parts, never live objects: it hashes, prints, goes into a scorecard and reproduces.
 
-    `adapter` is an immutable adapter name or None, `index` the name of an index or None, `top_k` the passages to retrieve.
+    `adapter` is an immutable adapter name or None, `index` the name of an index or None, `top_k` the passages to
+    retrieve.
     """
 
     name: str

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-# The engine's state, not the request's fault. 404 among them: arms name only adapters that were loaded, so an unknown model is a
-# restarted engine that has not got them back yet.
+# The engine's state, not the request's fault. 404 among them: arms name only adapters that were loaded, so an unknown
+# model is a restarted engine that has not got them back yet.
 _PASSING_STATUSES = frozenset({404, 408, 409, 429})
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 

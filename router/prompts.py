@@ -1,6 +1,7 @@
 """All prompt text, and the one function that turns a conversation and its passages into engine messages.
 
-Training rows are rendered by the same `Prompt.render` that serves, so an adapter sees in production what it was trained on.
+Training rows are rendered by the same `Prompt.render` that serves, so an adapter sees in production what it was
+trained on.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ SHORT_ANSWER = "Answer with the shortest exact answer and nothing else."
 class Prompt:
     """How one arm talks to the model; a plain value, so that it hashes and prints with its arm.
 
-    `system` is used when the conversation brings no system message of its own. `passages` says how retrieved passages are
-    shown: `context` puts them before the last question, `turns` shows them as earlier question and answer turns.
+    `system` is used when the conversation brings no system message of its own. `passages` says how retrieved passages
+    are shown: `context` puts them before the last question, `turns` shows them as earlier question and answer turns.
     """
 
     name: str

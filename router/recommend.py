@@ -17,11 +17,13 @@ from router.scorecard import ArmScores, Scorecard
 from router.statistics import Difference, holm, paired_difference, questions_needed, share_not_beaten
 
 Verdict = Literal["winner", "tie", "undecided"]
+_USUAL_SD = 0.2**0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the user wants. `margin` is the smallest difference in the primary metric that matters, `alpha` the error rate.
+    """What the user wants. `margin` is the smallest difference in the primary metric that matters, `alpha` the error
+    rate.
 
     Prices are in the user's currency per million tokens; the defaults only say that a generated token costs about four
     prompt tokens. `max_latency_ms` is a hard limit on the median latency.
@@ -51,10 +53,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which arm to serve and why. `confidence` is the bootstrap probability that no arm is better by more than the margin.
+    """Which arm to serve and why. `confidence` is the bootstrap probability that no arm is better by more than the
+    margin.
 
-    `margin` is the measured lead of the recommended arm over `runner_up` in the primary metric (negative when a cheaper arm is
-    served in a tie). `more_questions` says about how many further questions would settle an `undecided` verdict.
+    `margin` is the measured lead of the recommended arm over `runner_up` in the primary metric (negative when a
+    cheaper arm is served in a tie). `more_questions` says about how many further questions would settle an
+    `undecided` verdict.
     """
 
     arm: str
@@ -76,9 +80,9 @@ class Decision:
 def recommend(scorecard: Scorecard, policy: Policy) -> Decision:
     """Decide by the primary metric: leader against every other arm, paired, Holm-corrected, with equivalence by TOST.
 
-    `winner`: every other arm is significantly worse. `tie`: the arms that are not worse are equivalent within the margin, and
-    the cheapest of them is served. `undecided`: some arm is neither; the leader is served until more questions settle it.
-    Raises RouterError when a hard limit or missing scores leave no arm.
+    `winner`: every other arm is significantly worse. `tie`: the arms that are not worse are equivalent within the
+    margin, and the cheapest of them is served. `undecided`: some arm is neither; the leader is served until more
+    questions settle it. Raises RouterError when a hard limit or missing scores leave no arm.
     """
     eligible, excluded = _eligible(scorecard, policy)
     ranked = sorted(eligible, key=lambda s: (-_mean(scorecard, s), policy.cost_per_1k(s), s.arm.name))
@@ -100,7 +104,7 @@ def recommend(scorecard: Scorecard, policy: Policy) -> Decision:
         arm=chosen.arm.name,
         verdict=verdict,  # type: ignore[arg-type]  # one of the three literals above
         confidence=_confidence(scorecard, ranked, chosen, policy),
-        margin=_mean(scorecard, chosen) - _mean(scorecard, runner_up) if runner_up else 0.0,
+        margin=_lead(scorecard, chosen, runner_up, policy),
         runner_up=runner_up.arm.name if runner_up else None,
         reason=_reason(
             scorecard, policy, leader=leader, chosen=chosen, comparisons=comparisons, excluded=excluded, more=more
@@ -137,7 +141,7 @@ def _compare(scorecard: Scorecard, leader: ArmScores, others: Sequence[ArmScores
     comparisons = []
     for name, difference in pairs:
         if difference is None:
-            unknown = Difference(0.0, -1.0, 1.0, 1.0, 1.0, 1.0, 0, "no question was scored by both")
+            unknown = Difference(0.0, -1.0, 1.0, 1.0, 1.0, None, 0, "no question was scored by both")
             comparisons.append(Comparison(name, unknown, 1.0, "open"))
             continue
         p_holm = next(adjusted)
@@ -163,6 +167,12 @@ def _difference(scorecard: Scorecard, a: ArmScores, b: ArmScores, policy: Policy
     )
 
 
+def _lead(scorecard: Scorecard, chosen: ArmScores, runner_up: ArmScores | None, policy: Policy) -> float:
+    """Over the questions that both were scored on, so that it is the number the comparisons show."""
+    difference = _difference(scorecard, chosen, runner_up, policy) if runner_up is not None else None
+    return difference.mean if difference is not None else 0.0
+
+
 def _confidence(scorecard: Scorecard, ranked: Sequence[ArmScores], chosen: ArmScores, policy: Policy) -> float:
     rows = [scores.scores[scorecard.primary] for scores in ranked]
     shared = [i for i in range(len(scorecard.question_ids)) if all(row[i] is not None for row in rows)]
@@ -174,10 +184,12 @@ def _confidence(scorecard: Scorecard, ranked: Sequence[ArmScores], chosen: ArmSc
 
 
 def _more_questions(difference: Difference, policy: Policy) -> int:
-    # Either the difference is real and gets shown, or it is below the margin and equivalence gets shown; the margin is the
-    # smallest effect that anybody asked about, so no plan needs to see a smaller one.
+    # Either the difference is real and gets shown, or it is below the margin and equivalence gets shown; the margin
+    # is the smallest effect that anybody asked about, so no plan needs to see a smaller one.
     effect = max(abs(difference.mean), policy.margin)
-    return max(questions_needed(effect, difference.sd, alpha=policy.alpha) - difference.num_pairs, 1)
+    # Without a known spread, that of two arms which differ by a full point on a fifth of the questions.
+    sd = _USUAL_SD if difference.sd is None else difference.sd
+    return max(questions_needed(effect, sd, alpha=policy.alpha) - difference.num_pairs, 1)
 
 
 def _mean(scorecard: Scorecard, scores: ArmScores) -> float:

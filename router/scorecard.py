@@ -1,4 +1,4 @@
-"""The scorecard: arms x questions x metrics, with costs, unscored counts and provenance; plain values that travel as JSON."""
+"""The scorecard: arms x questions x metrics, with costs, unscored counts and provenance, as plain values."""
 
 from __future__ import annotations
 

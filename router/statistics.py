@@ -1,7 +1,8 @@
-"""Paired statistics for arms that answered the same questions: differences, intervals, tests and how many questions they need.
+"""Paired statistics for arms that answered the same questions: differences, intervals, tests and how many questions
+they need.
 
-Scores lie in [0, 1]. Questions about one source document are not independent, so every resampling draws whole documents (clusters).
-scipy and statsmodels do the work; this file says which procedure answers which question.
+Scores lie in [0, 1]. Questions about one source document are not independent, so every resampling draws whole
+documents (clusters). scipy and statsmodels do the work; this file says which procedure answers which question.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class Interval:
 class Difference:
     """Mean of (a - b) over jointly scored questions.
 
-    `p_value` is two-sided for "no difference"; `p_equivalent` is the TOST p-value for "closer than the margin"; `sd` is the
-    standard deviation of one question's difference, inflated so that sd / sqrt(num_pairs) is the clustered standard error.
+    `p_value` is two-sided for "no difference"; `p_equivalent` is the TOST p-value for "closer than the margin"; `sd`
+    is the standard deviation of one question's difference, inflated so that sd / sqrt(num_pairs) is the clustered
+    standard error; None when all questions are about one document.
     """
 
     mean: float
@@ -39,13 +41,14 @@ class Difference:
     high: float
     p_value: float
     p_equivalent: float
-    sd: float
+    sd: float | None
     num_pairs: int
     test: str
 
 
 def mean_interval(values: Sequence[float], clusters: Sequence[str], *, alpha: float = 0.05, seed: int = 0) -> Interval:
-    """The mean of one arm's scores with a (1 - alpha) interval: Wilson for independent binary scores, else BCa bootstrap.
+    """The mean of one arm's scores with a (1 - alpha) interval: Wilson for independent binary scores, else BCa
+    bootstrap.
 
     Raises ValueError when there are no values.
     """
@@ -76,9 +79,9 @@ def paired_difference(
 ) -> Difference:
     """How much better `a` scored than `b` on the same questions.
 
-    The test is exact McNemar for binary scores of independent questions, else a sign-flip permutation over clusters; the
-    interval is a BCa bootstrap over clusters; equivalence is two one-sided t-tests (TOST) with the clustered standard error.
-    Raises ValueError when there are no pairs.
+    The test is exact McNemar for binary scores of independent questions, else a sign-flip permutation over clusters;
+    the interval is a BCa bootstrap over clusters; equivalence is two one-sided t-tests (TOST) with the clustered
+    standard error. Raises ValueError when there are no pairs.
     """
     if not a:
         raise ValueError("paired_difference needs at least one pair")
@@ -99,7 +102,7 @@ def paired_difference(
         high=high,
         p_value=p_value,
         p_equivalent=_tost(mean, error, margin=margin, num_clusters=len(sums)),
-        sd=error * math.sqrt(len(differences)),
+        sd=None if error is None else error * math.sqrt(len(differences)),
         num_pairs=len(differences),
         test=test,
     )
@@ -118,9 +121,9 @@ def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margi
     """Share of bootstrap resamples in which no arm beats row `arm` by more than `margin`.
 
     `scores` is (arms, questions) in [0, 1] without gaps; whole clusters are resampled. This is the confidence of a
-    decision: the probability, as far as these questions tell, that serving this arm costs at most the margin. Two made-up
-    questions, one that only this arm gets right and one that all others do, act as a Beta(1, 1) prior on the wins (one win
-    in one question is 0.75 there): a handful of questions must not look like certainty.
+    decision: the probability, as far as these questions tell, that serving this arm costs at most the margin. Two
+    made-up questions, one that only this arm gets right and one that all others do, act as a Beta(1, 1) prior on the
+    wins (one win in one question is 0.75 there): a handful of questions must not look like certainty.
     """
     lone_win = np.zeros((scores.shape[0], 1))
     lone_win[arm] = 1.0
@@ -210,7 +213,8 @@ def _mcnemar(differences: Floats) -> float:
 
 def _sign_flip(sums: Floats, *, seed: int) -> float:
     moved = sums[sums != 0]
-    if not len(moved):
+    if len(moved) < 2:
+        # One document can fall either way: 2 of 2 sign patterns are as extreme.
         return 1.0
     from scipy.stats import permutation_test
 
@@ -229,16 +233,16 @@ def _sign_flip(sums: Floats, *, seed: int) -> float:
     )
 
 
-def _clustered_error(sums: Floats, counts: Floats) -> float:
-    """Standard error of the ratio sum(sums) / sum(counts) over clusters (linearisation)."""
+def _clustered_error(sums: Floats, counts: Floats) -> float | None:
+    """Standard error of the ratio sum(sums) / sum(counts) over clusters (linearisation); None for a single cluster."""
     if len(sums) < 2:
-        return math.inf
+        return None
     residuals = sums - counts * (sums.sum() / counts.sum())
     return float(math.sqrt(len(sums) / (len(sums) - 1) * (residuals**2).sum()) / counts.sum())
 
 
-def _tost(mean: float, error: float, *, margin: float, num_clusters: int) -> float:
-    if math.isinf(error):
+def _tost(mean: float, error: float | None, *, margin: float, num_clusters: int) -> float:
+    if error is None:
         return 1.0
     if error == 0:
         return 0.0 if abs(mean) < margin else 1.0

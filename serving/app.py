@@ -157,7 +157,8 @@ async def _streamed(
     answerer: Answerer, prepared: Prepared, asked: ChatRequest, headers: Mapping[str, str]
 ) -> StreamingResponse:
     chunks = answerer.stream(prepared)
-    # The first chunk is awaited before the status line goes out, so an engine that is away is a 503 and not a torn stream.
+    # The first chunk is awaited before the status line goes out, so an engine that is away is a 503 and not a torn
+    # stream.
     try:
         first = await anext(chunks)
     except StopAsyncIteration as error:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.evaluate import Scorer
-from eval.metrics import DeterministicScorer
+from eval.answers import AnswerRecord
+from eval.metrics import DeterministicScorer, Scorer
 from eval.questions import Question
 from eval.ragas_metrics import JudgeScorer, ReferenceScorer
 from rag.chunks import ChunkSettings
@@ -121,10 +121,14 @@ def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter]) -> l
 def build_scorers(config: Config, embedder: SentenceTransformerEmbedder, documents: Index | None) -> list[Scorer]:
     """Deterministic metrics, ragas's reference-based ones, and its LLM metrics when a judge is configured."""
 
-    def reference_contexts(question: Question) -> tuple[str, ...]:
-        if documents is None:
+    def reference_contexts(question: Question, record: AnswerRecord) -> tuple[str, ...]:
+        # Passages of another index, such as the few-shot examples, cannot be right or wrong about the documents.
+        if documents is None or not any(documents.chunks_of(name) for name in record.passage_documents):
             return ()
-        return tuple(chunk.text for name in question.document_ids for chunk in documents.chunks_of(name))
+        chunks = [chunk.text for name in question.document_ids for chunk in documents.chunks_of(name)]
+        # Of a long document only the chunks that hold the answer are wanted; where none does, all of them are.
+        golden = [text for text in chunks if any(answer.lower() in text.lower() for answer in question.answers)]
+        return tuple(golden or chunks)
 
     scorers: list[Scorer] = [DeterministicScorer(), ReferenceScorer(embedder.embed, reference_contexts)]
     judge = config.eval.judge

@@ -1,4 +1,4 @@
-"""What a chat completion request asks for: a JSON body in, a `ChatRequest` or an `ApiError` that names the field out."""
+"""What a chat request asks for: a JSON body in, a `ChatRequest` or an `ApiError` that names the field out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ from serving.http_errors import ApiError
 
 # Passed on as they are; the engine validates their values and its refusal is passed back.
 _FORWARDED = frozenset(
-    "temperature top_p max_tokens stop seed n logprobs top_logprobs response_format frequency_penalty presence_penalty "
-    "logit_bias".split()
+    [
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "stop",
+        "seed",
+        "n",
+        "logprobs",
+        "top_logprobs",
+        "response_format",
+        "frequency_penalty",
+        "presence_penalty",
+        "logit_bias",
+    ]
 )
 # Labels for the caller's own books; they change nothing about an answer.
 _LABELS = frozenset({"user", "metadata"})

@@ -97,7 +97,8 @@ class ArmConfig(Section):
 class EngineConfig(Section):
     """The text generator: vLLM as a child process, or with `url` any OpenAI-compatible server.
 
-    `dtype` auto is decided by the CPU or GPU; `kv_cache_gib` counts on CPUs only; `model` names the base model at `url`.
+    `dtype` auto is decided by the CPU or GPU; `kv_cache_gib` counts on CPUs only; `model` names the base model at
+    `url`.
     """
 
     url: str | None = None
@@ -204,8 +205,8 @@ class Config(Section):
         return self
 
     def fingerprint(self) -> str:
-        """sha256 over what shapes the answers and scores: not the policy, which can be changed without asking again, nor
-        how the engine is reached and waited for.
+        """sha256 over what shapes the answers and scores: not the policy, which can be changed without asking again,
+        nor how the engine is reached and waited for.
         """
         shaping = self.model_dump(
             mode="json", exclude={"policy": True, "engine": {"url", "api_key_env", "ready_timeout_s"}}

@@ -72,7 +72,7 @@ def load_data(
 
 
 def examples_as_documents(examples: Sequence[Example]) -> tuple[Document, ...]:
-    """Training rows in the form an index holds: the question is searched, the answer rides along for few-shot prompts."""
+    """Training rows as an index holds them: the question is searched, the answer rides along for few-shot prompts."""
     return tuple(
         Document(id=example.id, title="", text=example.question, metadata={"answer": example.answer})
         for example in examples

@@ -60,7 +60,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _thread_binding() -> str:
-    """All physical cores of a small machine: vLLM's own "auto" keeps one for its scheduler, half of what two cores do."""
+    """All physical cores of a small machine: vLLM's own "auto" keeps one for its scheduler, half of two cores."""
     if not hasattr(os, "sched_getaffinity"):
         return "nobind"
     cores = {_siblings(cpu): cpu for cpu in sorted(os.sched_getaffinity(0), reverse=True)}

@@ -130,7 +130,8 @@ def _external(config: Config, adapters: Mapping[str, Adapter]) -> OpenEngine:
         raise EngineFailed(f"engine.url {url!r} does not answer as an OpenAI-compatible server: {error}") from error
     if missing:
         raise EngineFailed(
-            f"the engine at {url} does not serve {', '.join(missing)}; load them there, or leave out the arms that need them"
+            f"the engine at {url} does not serve {', '.join(missing)}; "
+            "load them there, or leave out the arms that need them"
         )
     base = config.engine.model or (config.model if config.model in names else names[0])
     if base not in names:

@@ -148,7 +148,7 @@ class Pipeline:
         return adapter
 
     def evaluate(self) -> Run:
-        """Ask every arm every question and score the answers; a finished run of the same inputs is returned as it is."""
+        """Ask every arm every question and score the answers; a finished run of the same inputs is returned as is."""
         # The data and its faults come before any expensive work.
         self._announce_power(len(self.data.questions))
         indexes = {build.index_name(self.data, role): index for role, index in self.indexes.items()}
@@ -240,7 +240,7 @@ class Pipeline:
             ):
                 done = 0
 
-                def show(record: AnswerRecord, was_cached: bool) -> None:
+                def show(record: AnswerRecord, _was_cached: bool) -> None:
                     nonlocal done
                     done += 1
                     step.update(done, total, record.arm)

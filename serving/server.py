@@ -24,7 +24,8 @@ from tuning.errors import TuningError
 
 
 def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int) -> None:
-    """Serve until stopped. What can fail fast fails before the engine starts: the port, the decision, adapters, indexes.
+    """Serve until stopped. What can fail fast fails before the engine starts: the port, the decision, adapters,
+    indexes.
 
     Raises ServingError, and EngineFailed when vLLM does not start.
     """

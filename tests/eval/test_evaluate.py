@@ -7,7 +7,8 @@ from fakes.engines import FixedRetriever, ScriptedEngine, passage
 
 from eval.answers import AnswerCache, AnswerRecord
 from eval.errors import EvalError
-from eval.evaluate import Pair, Patience, ask, build_scorecard, recall
+from eval.evaluate import Patience, ask, build_scorecard, recall
+from eval.metrics import Pair
 from eval.questions import Question
 from router.answerer import Answerer
 from router.arm import Arm
@@ -124,6 +125,9 @@ class SameText:
     ) -> dict[str, list[float | None]]:
         return {"same": [None if r.error else float(r.text in q.answers) for q, r in pairs]}
 
+    def diagnostics(self) -> tuple[str, ...]:
+        return ("same: a note",)
+
 
 def test_a_scorecard_keeps_arms_questions_and_clusters_aligned() -> None:
     records = [AnswerRecord(arm.name, q.id, q.answers[0], prompt_tokens=5) for arm in ARMS for q in QUESTIONS]
@@ -134,6 +138,7 @@ def test_a_scorecard_keeps_arms_questions_and_clusters_aligned() -> None:
     assert [scores.scores["same"] for scores in scorecard.arms] == [(1.0, 1.0), (1.0, 1.0)]
     assert scorecard.arms[1].prompt_tokens == (5, 5)
     assert scorecard.training_s == {"a@1": 3.0}
+    assert scorecard.diagnostics == ("same: a note",)
 
 
 def test_an_unknown_primary_metric_lists_the_known_ones() -> None:

@@ -38,7 +38,7 @@ class Embedder:
 
 
 def reference_scorer(embed: Embedder, contexts: tuple[str, ...] = (TOWER,)) -> ReferenceScorer:
-    return ReferenceScorer(embed, lambda question: contexts)
+    return ReferenceScorer(embed, lambda question, record: contexts)
 
 
 def test_similarities_take_the_best_gold_answer() -> None:
@@ -80,7 +80,7 @@ def test_a_failed_answer_is_unscored_by_every_reference_metric() -> None:
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # ragas divides by the norm
 def test_a_vector_of_zeros_is_unscored() -> None:
-    scorer = ReferenceScorer(lambda texts: np.zeros((len(texts), 2), dtype=np.float32), lambda question: ())
+    scorer = ReferenceScorer(lambda texts: np.zeros((len(texts), 2), dtype=np.float32), lambda question, record: ())
     assert scorer.score([(QUESTION, CLOSED_BOOK)])["semantic_similarity"] == [None]
 
 

@@ -348,8 +348,7 @@ def test_many_kinds_are_cut_to_the_most_frequent(comparison: Comparison) -> None
     kinds = replace(
         comparison,
         questions=tuple(
-            replace(q, metadata={"kind": "usual" if i < 6 else f"rare-{i}"})
-            for i, q in enumerate(comparison.questions)
+            replace(q, metadata={"kind": "usual" if i < 6 else f"rare-{i}"}) for i, q in enumerate(comparison.questions)
         ),
     )
     words = Page(page(kinds)).words

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from router.arm import Arm
@@ -95,6 +97,19 @@ def test_missing_scores_are_left_out_in_pairs() -> None:
     grid = card(scores(BASE, [0.0] * 10 + [None] * 10), scores(RAG, [1.0] * 19 + [None]))
     comparison = recommend(grid, Policy()).comparisons[0]
     assert comparison.difference.num_pairs == 10
+
+
+def test_questions_about_one_document_settle_nothing_and_survive_json() -> None:
+    grid = Scorecard(("q1", "q2"), ("d", "d"), "token_f1", (scores(BASE, [0.2, 0.3]), scores(RAG, [0.9, 0.8])))
+    decision = recommend(grid, Policy())
+    assert decision.verdict == "undecided"
+    assert "NaN" not in json.dumps(decision.to_dict(), allow_nan=False)
+
+
+def test_the_lead_is_measured_on_shared_questions() -> None:
+    grid = card(scores(BASE, [0.0, 0.5, 0.5, None]), scores(RAG, [None, 1.0, 1.0, 1.0]))
+    decision = recommend(grid, Policy())
+    assert decision.margin == 0.5 == decision.comparisons[0].difference.mean
 
 
 def test_a_single_arm_wins_without_a_runner_up() -> None:

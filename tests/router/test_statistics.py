@@ -68,6 +68,13 @@ def test_questions_on_one_document_count_once() -> None:
     assert by_document.p_value == pytest.approx(0.5)  # two documents: 2 of 4 sign patterns
 
 
+def test_one_differing_document_or_one_document_at_all_shows_nothing() -> None:
+    lone = paired_difference([0.7, 0.5, 0.5], [0.1, 0.5, 0.5], alone(3), margin=0.03)
+    assert lone.p_value == 1.0
+    single = paired_difference([0.7, 0.6], [0.1, 0.2], ["d", "d"], margin=0.03)
+    assert (single.p_value, single.p_equivalent, single.sd, single.low, single.high) == (1.0, 1.0, None, -1.0, 1.0)
+
+
 def test_equal_arms_have_no_difference_and_equivalence() -> None:
     difference = paired_difference([0.5] * 30, [0.5] * 30, alone(30), margin=0.03)
     assert (difference.mean, difference.p_value, difference.p_equivalent) == (0.0, 1.0, 0.0)
