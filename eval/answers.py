@@ -61,7 +61,7 @@ class AnswerRecord:
 
 
 def answer_key(arm: Arm, question: str, versions: Mapping[str, str]) -> str:
-    """A hash of what shapes an answer: the arm's parts (not its label), the question, the versions of model and index."""
+    """A hash of what shapes an answer: the arm's parts (not its label), the question, model and index versions."""
     parts = [arm.fingerprint(), question, json.dumps(versions, sort_keys=True)]
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 

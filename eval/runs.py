@@ -7,6 +7,7 @@ will
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -120,7 +121,8 @@ def replace_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if error.errno == errno.ENOSPC:
             raise EvalError(
                 f"disk full while writing {str(path)!r}; free some space and run the same command again"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ERRORS = (RagError, TuningError, RouterError, EvalError, ServingError)
 EXIT_FAILED = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 app = typer.Typer(
     name="arbiter",
@@ -161,6 +163,8 @@ def chat(
 
 def main() -> None:
     """The console script: errors become one line and an exit code, never a traceback."""
+    # A service manager's stop must end the engine as Ctrl-C does, not leave it to its leash.
+    signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(EXIT_TERMINATED))
     try:
         app()
     except KeyboardInterrupt:

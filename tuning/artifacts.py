@@ -115,10 +115,7 @@ def sweep_temporaries(parent: Path) -> None:
 
 @contextlib.contextmanager
 def refuse_full_disk(target: Path) -> Iterator[None]:
-    """Turn the libraries' many ways of saying that the disk is full into one TuningError.
-
-    safetensors raises its own class with the system's words in it, torch.save a RuntimeError whose cause is lost.
-    """
+    """Turn the libraries' many ways of saying that the disk is full into one TuningError."""
     try:
         yield
     except TuningError:
@@ -132,12 +129,15 @@ def refuse_full_disk(target: Path) -> Iterator[None]:
 
 
 def _is_full_disk(error: Exception, target: Path) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
     text = str(error)
+    # safetensors and shutil.copytree raise classes of their own with the system's words in them.
     if os.strerror(errno.ENOSPC) in text or os.strerror(errno.EDQUOT) in text:
         return True
-    return "PytorchStreamWriter" in text and _free_bytes(target) < 1 << 20
+    # torch.save says nothing about the cause, in three ways.
+    is_torch_save = any(words in text for words in ("PytorchStreamWriter", "inline_container", "iostream error"))
+    return is_torch_save and _free_bytes(target) < 1 << 20
 
 
 def _free_bytes(path: Path) -> int:

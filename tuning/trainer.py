@@ -157,7 +157,8 @@ def completion_loss(model: Any, inputs: dict[str, Any], num_tokens: Any = None) 
     ).logits
     is_scored = is_scored[:, kept]
     total = cross_entropy(logits[is_scored].float(), targets[:, kept][is_scored], reduction="sum")
-    return total / (is_scored.sum() if num_tokens is None else num_tokens)
+    mean: torch.Tensor = total / (is_scored.sum() if num_tokens is None else num_tokens)
+    return mean
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]

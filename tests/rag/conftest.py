@@ -1,4 +1,4 @@
-"""A deterministic embedder without a model, and small documents."""
+"""A deterministic embedder without a model, three short documents, and an index of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rag.chunks import ChunkSettings
 from rag.documents import Document
+from rag.index import Index
+
+Library = tuple[Document, ...]
+SETTINGS = ChunkSettings(20, 0)
 
 
 class FakeEmbedder:
@@ -63,3 +68,10 @@ def library() -> tuple[Document, ...]:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
+
+
+@pytest.fixture
+def index(home: Path, embedder: FakeEmbedder, library: Library) -> Index:
+    index = Index.create(home, "faq", embedder, SETTINGS)
+    index.sync(library)
+    return index

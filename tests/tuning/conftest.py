@@ -1,0 +1,51 @@
+"""A base model of 20 thousand random weights with a word tokenizer: training on it takes a second and no network."""
+
+from pathlib import Path
+
+import pytest
+
+WORDS = ("user", "red", "green", "blue", "one", "two", "three", "north", "south", "sea", "is", "what", "colour")
+TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('no role ' + m['role']) }}{% endif %}"
+    "{{ '[' ~ m['role'] ~ '] ' ~ m['content'] ~ ' [end] ' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as `save_pretrained` writes it."""
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    specials = ["[pad]", "[unk]", "[system]", "[end]", "[user]", "[assistant]"]
+    vocabulary = {word: number for number, word in enumerate((*specials, *WORDS))}
+    backend = Tokenizer(WordLevel(vocabulary, unk_token="[unk]"))
+    backend.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[pad]", unk_token="[unk]", eos_token="[end]", chat_template=TEMPLATE
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            pad_token_id=0,
+            eos_token_id=3,
+            bos_token_id=3,
+            initializer_range=0.3,
+            tie_word_embeddings=True,
+        )
+    )
+    folder = tmp_path_factory.mktemp("base") / "tiny"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,217 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuning.adapters import (
+    Adapter,
+    adapter_hash,
+    chat_template_hash,
+    check_admission,
+    find_adapter,
+    list_adapters,
+    load_adapter,
+)
+from tuning.artifacts import hash_files, write_manifest
+from tuning.errors import TuningError
+
+CONFIG: dict[str, Any] = {"r": 8, "rank_pattern": {}, "use_dora": False, "modules_to_save": None, "bias": "none"}
+
+
+def written(
+    parent: Path, config: dict[str, Any] | None = None, *, weights: bytes = b"weights", **manifest: Any
+) -> Path:
+    """An adapter directory with weights that nobody loads."""
+    draft = parent / "draft"
+    draft.mkdir(parents=True)
+    (draft / "adapter_config.json").write_text(json.dumps({**CONFIG, **(config or {})}))
+    (draft / "adapter_model.safetensors").write_bytes(weights)
+    final = parent / f"raft@{adapter_hash(draft)}"
+    full = {
+        "name": final.name,
+        "base": {"name": "org/base", "revision": "r1"},
+        "chat_template_hash": "t1",
+        "recipe_hash": "recipe",
+        "num_rows": 9,
+        "num_dropped": 1,
+        "num_tokens": 400,
+        "training_s": 2.5,
+        "final_loss": 0.5,
+        "files": hash_files(draft),
+    }
+    write_manifest(draft, {key: value for key, value in {**full, **manifest}.items() if value is not None})
+    return draft.rename(final)
+
+
+def test_a_directory_becomes_an_adapter(tmp_path: Path) -> None:
+    path = written(tmp_path, {"rank_pattern": {"q_proj": 12}, "modules_to_save": ["lm_head"], "lora_bias": True})
+    assert load_adapter(path) == Adapter(
+        name=path.name,
+        path=path,
+        base_name="org/base",
+        base_revision="r1",
+        chat_template_hash="t1",
+        recipe_hash="recipe",
+        rank=12,
+        is_dora=False,
+        modules_to_save=("lm_head",),
+        has_bias=True,
+        num_rows=9,
+        num_dropped=1,
+        num_tokens=400,
+        training_s=2.5,
+        final_loss=0.5,
+    )
+
+
+def test_the_name_changes_with_weights_and_with_configuration(tmp_path: Path) -> None:
+    names = {
+        written(tmp_path / "a").name,
+        written(tmp_path / "b", weights=b"others").name,
+        written(tmp_path / "c", {"r": 4}).name,
+        written(tmp_path / "d").name,
+    }
+    assert len(names) == 3
+
+
+def remove_weights(path: Path) -> None:
+    (path / "adapter_model.safetensors").unlink()
+
+
+def cut_weights(path: Path) -> None:
+    (path / "adapter_model.safetensors").write_bytes(b"wei")
+
+
+def change_config(path: Path) -> None:
+    (path / "adapter_config.json").write_text(json.dumps({**CONFIG, "r": 4}))
+
+
+def remove_config(path: Path) -> None:
+    (path / "adapter_config.json").unlink()
+
+
+def remove_manifest(path: Path) -> None:
+    (path / "manifest.json").unlink()
+
+
+def tear_manifest(path: Path) -> None:
+    (path / "manifest.json").write_text('{"name": "ra')
+
+
+def put_a_foreign_manifest(path: Path) -> None:
+    write_manifest(path, {"artist": "somebody"})
+
+
+def rename_in_manifest(path: Path) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    write_manifest(path, {**manifest, "name": "raft@00000000"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (remove_weights, "damaged: adapter_model.safetensors"),
+        (cut_weights, "damaged: adapter_model.safetensors"),
+        (change_config, "damaged: adapter_config.json"),
+        (remove_config, "no adapter of this program"),
+        (remove_manifest, "is not complete"),
+        (tear_manifest, "cannot read manifest.json"),
+        (put_a_foreign_manifest, "no 'name' in its manifest"),
+        (rename_in_manifest, "does not hold the weights of its name"),
+    ],
+)
+def test_a_torn_or_foreign_directory_is_refused(tmp_path: Path, damage: Any, fault: str) -> None:
+    path = written(tmp_path)
+    damage(path)
+    with pytest.raises(TuningError, match=fault):
+        load_adapter(path)
+
+
+def test_an_adapter_is_found_by_its_recipe_and_name(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    found = find_adapter(tmp_path, "recipe")
+    assert found is not None
+    assert found.path == path
+    assert find_adapter(tmp_path, "recipe", name="raft") == found
+    assert find_adapter(tmp_path, "recipe", name="raf") is None
+    assert find_adapter(tmp_path, "another") is None
+    assert find_adapter(tmp_path / "gone", "recipe") is None
+
+
+def test_a_half_written_directory_is_neither_found_nor_listed(tmp_path: Path) -> None:
+    whole = written(tmp_path)
+    torn = shutil.copytree(whole, tmp_path / "raft@ffffffff")
+    remove_manifest(torn)
+    assert [adapter.path for adapter in list_adapters(tmp_path)] == [whole]
+    remove_manifest(whole)
+    assert find_adapter(tmp_path, "recipe") is None
+
+
+def test_a_damaged_adapter_is_not_silently_trained_again(tmp_path: Path) -> None:
+    cut_weights(written(tmp_path))
+    with pytest.raises(TuningError, match="damaged"):
+        find_adapter(tmp_path, "recipe")
+
+
+FIT = Adapter(
+    name="raft@3f9c1a2b",
+    path=Path("raft@3f9c1a2b"),
+    base_name="org/base",
+    base_revision="r1",
+    chat_template_hash="t1",
+    recipe_hash="recipe",
+    rank=16,
+    is_dora=False,
+    modules_to_save=(),
+    has_bias=False,
+    num_rows=9,
+    num_dropped=0,
+    num_tokens=400,
+    training_s=2.5,
+    final_loss=0.5,
+)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "reasons"),
+    [
+        (FIT, []),
+        (replace(FIT, base_name="org/other"), ["base model 'org/other', not 'org/base'"]),
+        (replace(FIT, base_name="org/other", base_revision="r2"), ["base model 'org/other'"]),
+        (replace(FIT, base_revision="r2"), ["revision 'r2', not 'r1'"]),
+        (replace(FIT, rank=17), ["rank 17 is over max_lora_rank 16"]),
+        (replace(FIT, is_dora=True), ["DoRA"]),
+        (replace(FIT, modules_to_save=("lm_head", "norm")), ["whole modules (lm_head, norm)"]),
+        (replace(FIT, has_bias=True), ["biases"]),
+        (replace(FIT, chat_template_hash="t2"), ["chat template t2, not t1"]),
+        (replace(FIT, base_revision="r2", chat_template_hash="t2", rank=64), ["revision", "chat template", "rank 64"]),
+    ],
+)
+def test_admission_names_every_reason(adapter: Adapter, reasons: list[str]) -> None:
+    found = check_admission(adapter, base_name="org/base", base_revision="r1", max_rank=16, chat_template_hash="t1")
+    assert len(found) == len(reasons)
+    assert all(part in reason for part, reason in zip(reasons, found, strict=True))
+
+
+def test_a_template_hashes_alike_wherever_the_folder_keeps_it(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("file", "inside", "named")]
+    for folder in folders:
+        folder.mkdir()
+    (folders[0] / "chat_template.jinja").write_text("{{ é }}", encoding="utf-8")
+    (folders[1] / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ é }}"}))
+    named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ é }}"}]
+    (folders[2] / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    assert len({chat_template_hash(folder) for folder in folders}) == 1
+    (folders[0] / "chat_template.jinja").write_text("{{ e }}")
+    assert chat_template_hash(folders[0]) != chat_template_hash(str(folders[1]))
+
+
+@pytest.mark.parametrize("config", [None, "{", "[]", "{}", '{"chat_template": 3}', '{"chat_template": ["x"]}'])
+def test_a_folder_without_a_template_is_refused(tmp_path: Path, config: str | None) -> None:
+    if config is not None:
+        (tmp_path / "tokenizer_config.json").write_text(config)
+    with pytest.raises(TuningError, match="chat template"):
+        chat_template_hash(tmp_path)
