@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.answers import AnswerRecord
+from eval.judge_replies import fault_of
 from eval.metrics import Pair, Progress, as_score
 from eval.questions import Question
 
@@ -196,7 +197,7 @@ class JudgeScorer:
                 is_about_prompt = isinstance(cause, openai.APIStatusError) and cause.status_code in _PROMPT_REFUSED
                 return _Outcome(None, _one_line(cause), is_unreachable=not is_about_prompt)
             return _Outcome(None, f"no usable reply: {_one_line(error)}")
-        fault = _fault(metrics.replies)
+        fault = fault_of(metrics.replies)
         if fault is not None:
             return _Outcome(None, fault)
         return _Outcome(value, "the score is NaN" if value is None else "")
@@ -368,35 +369,6 @@ def _embedded(embed: Embed, texts: Sequence[str]) -> Any:
             return (await self.aembed_texts([text]))[0]
 
     return Embedded()
-
-
-def _fault(replies: Sequence[Any]) -> str | None:
-    """What makes a judge's well-formed replies worthless; ragas turns several of these into a score of 0 or above 1."""
-    listed, verdicts = 0, list[int]()
-    for number, reply in enumerate(replies):
-        match type(reply).__name__:
-            case "ClaimDecompositionOutput":
-                listed, verdicts = len(reply.claims), []
-                if number > 0 and not reply.claims:  # the first list is the answer's, which may well claim nothing
-                    return "the judge found no claim in the gold answer"
-            case "StatementGeneratorOutput":
-                listed, verdicts = len(reply.statements), []
-            case "NLIStatementOutput":
-                verdicts = [ruling.verdict for ruling in reply.statements]
-                if len(verdicts) != listed:
-                    return f"the judge ruled on {len(verdicts)} of {listed} statements"
-            case "ContextRecallOutput":
-                verdicts = [ruling.attributed for ruling in reply.classifications]
-            case "AnswerRelevanceOutput":
-                verdicts = [reply.noncommittal]
-                if not reply.question.strip():
-                    return "the judge wrote no question for the answer"
-            case _:
-                verdicts = [reply.verdict]
-        for verdict in verdicts:
-            if verdict not in (0, 1):
-                return f"the judge gave the verdict {verdict!r}, which is neither 0 nor 1"
-    return None
 
 
 def _one_line(error: BaseException) -> str:

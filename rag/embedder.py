@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from rag.errors import RagError
 
-# Up to here a call runs on one torch thread. One query, two cores, all-MiniLM-L6-v2: 13 ms on one thread whatever else
-# runs; on two threads 10 ms on an idle machine and 500 ms as soon as another process wants a core, because the OpenMP
-# threads wait for each other at every operator.
+# Up to here a call runs on one torch thread. Medians of one query, all-MiniLM-L6-v2, two cores shared with other work:
+# 13 to 21 ms on one thread, 10 to 504 ms on two; beside one more process that never rests 73 ms on one, 409 on two.
 _SMALL_BATCH = 4
 
 # torch's thread count belongs to the process, and a tokenizer must not be reconfigured while another thread uses it.

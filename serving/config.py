@@ -39,7 +39,7 @@ class LimitsConfig(Section):
 class IndexConfig(Section):
     """How documents are chunked and how many passages an arm retrieves."""
 
-    chunk_tokens: Positive = 160
+    chunk_tokens: Positive = 120
     overlap_tokens: Annotated[int, Field(ge=0)] = 20
     top_k: Positive = 2
     example_top_k: Positive = 4
