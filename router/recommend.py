@@ -1,6 +1,6 @@
 """The choice among arms: a scorecard and a policy in, a decision with its evidence out.
 
-decision = recommend(scorecard, Policy(margin=0.03))
+decision = recommend(scorecard, Policy(margin=0.05))
 decision.arm, decision.verdict, decision.reason
 """
 
@@ -29,7 +29,7 @@ class Policy:
     prompt tokens. `max_latency_ms` is a hard limit on the median latency.
     """
 
-    margin: float = 0.03
+    margin: float = 0.05
     alpha: float = 0.05
     prompt_price: float = 0.10
     generated_price: float = 0.40
@@ -81,22 +81,18 @@ def recommend(scorecard: Scorecard, policy: Policy) -> Decision:
     """Decide by the primary metric: leader against every other arm, paired, Holm-corrected, with equivalence by TOST.
 
     `winner`: every other arm is significantly worse. `tie`: the arms that are not worse are equivalent within the
-    margin, and the cheapest of them is served. `undecided`: some arm is neither; the leader is served until more
-    questions settle it. Raises RouterError when a hard limit or missing scores leave no arm.
+    margin. `undecided`: some arm is neither, and more questions would settle it. In the last two, a measured lead below
+    the margin is not worth paying for by the policy's own words: the cheapest arm that near to the leader is served.
+    Raises RouterError when a hard limit or missing scores leave no arm.
     """
     eligible, excluded = _eligible(scorecard, policy)
     ranked = sorted(eligible, key=lambda s: (-_mean(scorecard, s), policy.cost_per_1k(s), s.arm.name))
     leader, others = ranked[0], ranked[1:]
     comparisons = _compare(scorecard, leader, others, policy)
-    equivalent = [c.other for c in comparisons if c.standing == "equivalent"]
     unsettled = [c for c in comparisons if c.standing == "open"]
-    if unsettled:
-        verdict, chosen = "undecided", leader
-    elif equivalent:
-        tied = [leader, *(s for s in others if s.arm.name in equivalent)]
-        verdict, chosen = "tie", min(tied, key=policy.cost_per_1k)
-    else:
-        verdict, chosen = "winner", leader
+    near = {c.other for c in comparisons if c.standing != "beaten" and c.difference.mean <= policy.margin}
+    chosen = min([leader, *(s for s in others if s.arm.name in near)], key=policy.cost_per_1k)
+    verdict = "undecided" if unsettled else "tie" if near else "winner"
     rest = [scores for scores in ranked if scores is not chosen]
     runner_up = rest[0] if rest else None
     more = max((_more_questions(c.difference, policy) for c in unsettled), default=0)
@@ -222,10 +218,12 @@ def _reason(
         text.append(f"{first} is significantly better than " + ", ".join(by_standing["beaten"]))
     if by_standing["equivalent"]:
         near = ", ".join(by_standing["equivalent"])
-        text.append(f"{first} is equivalent within {policy.margin:g} to {near}, and the cheapest of them is served")
+        text.append(f"{first} is equivalent within {policy.margin:g} to {near}")
     if by_standing["open"]:
         unsettled = ", ".join(by_standing["open"])
         text.append(f"{first} leads {unsettled}, which is not settled: about {more} more questions would settle it")
+    if by_standing["equivalent"] or chosen is not leader:
+        text.append(f"of the arms within {policy.margin:g} of {first}, the cheapest is served")
     text.append(_why_kind(scorecard))
     text.extend(f"{arm} excluded: {why}" for arm, why in excluded.items())
     return "; ".join(part for part in text if part) + "."

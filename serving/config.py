@@ -135,7 +135,7 @@ class PolicyConfig(Section):
     """What decides: the primary metric, the smallest difference that matters, limits and prices per million tokens."""
 
     metric: str = "token_f1"
-    margin: Annotated[float, Field(gt=0, lt=1)] = 0.03
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     prompt_price: Annotated[float, Field(ge=0)] = 0.10
     generated_price: Annotated[float, Field(ge=0)] = 0.40

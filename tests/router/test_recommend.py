@@ -57,6 +57,20 @@ def test_a_small_uncertain_lead_is_undecided_and_says_how_many_more() -> None:
     assert 0.3 < decision.confidence < 1.0
 
 
+def test_until_it_is_settled_a_lead_below_the_margin_is_not_paid_for() -> None:
+    leader, rival = [1.0] * 20 + [0.0] * 20, [0.0] + [1.0] * 20 + [0.0] * 19
+    grid = card(scores(RAG, leader, tokens=400), scores(TUNED, rival, tokens=40), scores(BASE, [0.0] * 40, tokens=40))
+    decision = recommend(grid, Policy(margin=0.05))
+    assert (decision.verdict, decision.arm, decision.margin) == ("undecided", "tuned", 0.0)
+    dearer = recommend(card(scores(RAG, leader), scores(TUNED, [0.0] * 3 + leader[3:], tokens=40)), Policy(margin=0.05))
+    assert (dearer.verdict, dearer.arm) == ("undecided", "rag")
+    nearer = recommend(
+        card(scores(RAG, leader, tokens=400), scores(TUNED, [0.0, *leader[1:]], tokens=40)), Policy(margin=0.05)
+    )
+    assert (nearer.verdict, nearer.arm, nearer.runner_up) == ("undecided", "tuned", "rag")
+    assert "of the arms within 0.05 of rag, the cheapest is served" in nearer.reason
+
+
 def test_one_open_rival_is_enough_to_be_undecided() -> None:
     leader = [1.0] * 20 + [0.0] * 20
     rival = [1.0] * 19 + [0.0] * 20 + [1.0]
