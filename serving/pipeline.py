@@ -36,7 +36,8 @@ from serving.errors import ServingError
 from serving.models import resolve_model
 from tuning.adapters import Adapter, list_adapters
 from tuning.artifacts import content_hash, sweep_temporaries
-from tuning.recipe import TrainProgress, train_lora
+from tuning.lora import train_lora
+from tuning.recipe import TrainProgress
 
 
 class Pipeline:

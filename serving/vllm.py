@@ -33,6 +33,7 @@ Progress = Callable[[str], None]
 _log = logging.getLogger("arbiter.engine")
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank accepts, besides 1
 _POLL_S = 0.25
+_WATCH_S = 0.5
 _STOP_GRACE_S = 10.0
 # An engine that ran this long was healthy: its next crash starts the restart delays from the beginning.
 _HEALTHY_AFTER_S = 60.0
@@ -283,7 +284,7 @@ class VllmServer:
     def _watch(self) -> None:
         """Restarts the engine whenever it ends by itself, until `stop` or until the delays are used up."""
         attempts = 0
-        while not self._stopping.wait(_POLL_S):
+        while not self._stopping.wait(_WATCH_S):
             if self._is_running() and not self._is_dead_inside():
                 continue
             if self._clock() - self._ready_at > _HEALTHY_AFTER_S:
@@ -302,6 +303,7 @@ class VllmServer:
                 self._bring_up(lambda _line: None)
             except (ServingError, OSError) as error:
                 _log.warning("engine restart failed: %s", error)
+                self._end_process()
 
     def _is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -1,6 +1,6 @@
 """The training run itself: TRL's SFTTrainer with PEFT's LoRA, checkpoints by the clock, and the export.
 
-Only tuning/recipe.py calls `train`. Importing this module imports torch, transformers, peft and trl.
+Only tuning/lora.py calls `train`. Importing this module imports torch, transformers, peft and trl.
 """
 
 from __future__ import annotations

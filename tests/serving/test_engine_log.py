@@ -10,6 +10,9 @@ FAILED_START = """\
 (EngineCore pid=8) ERROR 11-20 10:00:01 [core.py:1431]     self.initialise()
 (EngineCore pid=8) ERROR 11-20 10:00:01 [core.py:1431]     ^^^^^^^^^^^^^^^^^
 (EngineCore pid=8) ERROR 11-20 10:00:01 [core.py:1431] ValueError: requested 99.0 GiB for KV
+Loading safetensors checkpoint shards: 100% Completed | 1/1 [00:00<00:00,  7.31it/s]
+/site/vllm/dispatcher.py:139: FutureWarning: use `torch.distributed.ReduceOp` instead
+  wrapper = lookup(vars(value).get("kernel"))
 (APIServer pid=7) Traceback (most recent call last):
 (APIServer pid=7)   File "/site/vllm/entrypoints/cli.py", line 3, in main
 (APIServer pid=7)     serve()

@@ -4,13 +4,7 @@ from typing import Any
 import pytest
 
 from tuning.errors import TuningError
-from tuning.recipe import LoraRecipe, recipe_hash, rows_hash
-from tuning.rows import TrainingRow
-
-ROWS = [
-    TrainingRow(({"role": "user", "content": "q1"},), "a1"),
-    TrainingRow(({"role": "user", "content": "q2"},), "a2"),
-]
+from tuning.recipe import LoraRecipe
 
 
 @pytest.mark.parametrize(
@@ -45,31 +39,3 @@ def test_all_faults_of_a_recipe_come_at_once() -> None:
 def test_the_extremes_of_the_ranges_are_allowed() -> None:
     LoraRecipe(rank=1, alpha=1, dropout=0.0, learning_rate=1, epochs=0.01, batch_size=1, warmup_fraction=0)
     LoraRecipe(target_modules=("q_proj",))
-
-
-def test_the_recipe_hash_follows_everything_that_decides_the_weights() -> None:
-    base: dict[str, Any] = {
-        "base_name": "org/base",
-        "base_revision": "r1",
-        "chat_template": "t1",
-        "rows": ROWS,
-        "recipe": LoraRecipe(),
-    }
-    changes: list[dict[str, Any]] = [
-        {},
-        {"base_name": "org/other"},
-        {"base_revision": "r2"},
-        {"chat_template": "t2"},
-        {"rows": ROWS[::-1]},
-        {"rows": ROWS[:1]},
-        {"recipe": LoraRecipe(seed=1)},
-        {"recipe": LoraRecipe(epochs=2)},
-    ]
-    hashes = [recipe_hash(**{**base, **change}) for change in changes]
-    assert len(set(hashes)) == len(changes)
-    assert hashes[0] == recipe_hash(**{**base, "rows": tuple(ROWS)})
-
-
-def test_the_rows_hash_ignores_how_a_message_is_held() -> None:
-    reordered = [TrainingRow(({"content": "q1", "role": "user"},), "a1")]
-    assert rows_hash(reordered) == rows_hash(ROWS[:1])

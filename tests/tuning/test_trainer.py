@@ -18,7 +18,8 @@ from tuning.adapters import Adapter, chat_template_hash, check_admission, load_a
 from tuning.artifacts import read_manifest
 from tuning.batches import IGNORED
 from tuning.errors import TuningError
-from tuning.recipe import LoraRecipe, TrainProgress, recipe_hash, train_lora
+from tuning.lora import recipe_hash, train_lora
+from tuning.recipe import LoraRecipe, TrainProgress
 from tuning.rows import TrainingRow
 
 COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
@@ -291,7 +292,8 @@ def test_a_training_prints_nothing(tiny_base: Path, tmp_path: Path, capfd: pytes
 CHILD = """
 import sys, time
 from pathlib import Path
-from tuning.recipe import LoraRecipe, train_lora
+from tuning.lora import train_lora
+from tuning.recipe import LoraRecipe
 from tuning.rows import TrainingRow
 
 def report(progress):
