@@ -29,6 +29,7 @@ ERRORS = (RagError, TuningError, RouterError, EvalError, ServingError)
 EXIT_FAILED = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+INTERRUPTED = "interrupted; the same command goes on where it stopped"
 
 app = typer.Typer(
     name="arbiter",
@@ -168,7 +169,12 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        _end("interrupted; the same command goes on where it stopped", EXIT_INTERRUPTED)
+        _end(INTERRUPTED, EXIT_INTERRUPTED)
+    except SystemExit as ended:
+        # Typer turns Ctrl-C inside a command into this exit code without a word.
+        if ended.code == EXIT_INTERRUPTED:
+            _end(INTERRUPTED, EXIT_INTERRUPTED)
+        raise
     except ERRORS as error:
         _end(f"error: {error}", EXIT_FAILED)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping
@@ -44,7 +45,10 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
             console.say(f"{address}/v1 serves {AUTO} = {decision['arm']} ({decision['verdict']}), and {_names(arms)}")
             console.say(f"{address}/ shows the report; Ctrl-C stops")
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)
-            uvicorn.Server(config).run(sockets=[listener])
+            # Ctrl-C is how a server is meant to end: uvicorn finishes what is in flight, then raises it again.
+            with contextlib.suppress(KeyboardInterrupt):
+                uvicorn.Server(config).run(sockets=[listener])
+            console.say("stopped")
 
 
 def _served(

@@ -45,6 +45,8 @@ class FakeEngine:
         self.server = VllmServer(
             settings_in(folder, ready_timeout_s=ready_timeout_s),
             command=fake_command(folder, *options),
+            # A killed leash cannot remove its scratch folder; pytest removes this one.
+            environment={**os.environ, "TMPDIR": str(folder)},
             restart_delays_s=(0.05, 0.3),
         )
 
