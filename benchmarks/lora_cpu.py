@@ -55,10 +55,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         adapters = {name: write_adapter(model.path, Path(folder) / name, seed) for seed, name in enumerate("ab")}
         for plugin in ("on", "off") if options.plugin == "both" else (options.plugin,):
-            settings = dataclasses.replace(
-                VllmSettings(model_path=model.path, served_name="base", log_path=Path(folder) / f"vllm-{plugin}.log"),
-                **options.setting,
+            # No slot to spare: vLLM's own operators read the last one for "no adapter", and an empty one would hide it.
+            settings = VllmSettings(
+                model_path=model.path, served_name="base", log_path=Path(folder) / f"vllm-{plugin}.log", max_loras=2
             )
+            settings = dataclasses.replace(settings, **options.setting)
             environment = {**os.environ, **options.env, "ARBITER_CPU_LORA": "1" if plugin == "on" else "0"}
             runs[plugin] = measure(settings, environment, adapters, options)
     report = {"settings": options.setting, "env": options.env, "repeat": options.repeat, "plugin": runs}

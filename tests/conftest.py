@@ -33,7 +33,12 @@ def minilm_path(arbiter_home: Path) -> str:
 
 @pytest.fixture(scope="session")
 def vllm_server(smollm2_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
-    """A real engine that serves SmolLM2 as `base`; load adapters under names of your own."""
+    """A real engine that serves SmolLM2 as `base`; load adapters under names of your own, at most two in one batch.
+
+    Two slots, not more: vLLM's own operators confuse "no adapter" with the last slot, and an empty one would hide it.
+    """
     log_path = tmp_path_factory.mktemp("vllm") / "vllm.log"
-    with VllmServer(VllmSettings(model_path=smollm2_path, served_name="base", log_path=log_path)) as server:
+    with VllmServer(
+        VllmSettings(model_path=smollm2_path, served_name="base", log_path=log_path, max_loras=2)
+    ) as server:
         yield server
