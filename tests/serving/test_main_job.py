@@ -32,15 +32,16 @@ def arbiter(home: Path, *words: str) -> subprocess.Popen[str]:
     # A test run in the background inherits an ignored SIGINT, which Python would keep ignoring.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{listen}; import sys; from serving.cli import main; sys.argv[0] = 'arbiter'; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        env={**os.environ, "ARBITER_HOME": str(home), "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=(home / "stderr.log").open("a"),
-        text=True,
-        cwd=REPO,
-        start_new_session=True,
-    )
+    with (home / "stderr.log").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *words],
+            env={**os.environ, "ARBITER_HOME": str(home), "HF_HUB_OFFLINE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=REPO,
+            start_new_session=True,
+        )
 
 
 def told(home: Path) -> str:
