@@ -5,11 +5,12 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,9 @@ def engines_of(home: Path) -> list[int]:
 
 
 def num_answers(home: Path) -> int:
-    import sqlite3
-
     if not (home / "answers.db").exists():
         return 0
-    with sqlite3.connect(home / "answers.db") as db:
+    with closing(sqlite3.connect(home / "answers.db")) as db:
         try:
             return int(db.execute("SELECT count(*) FROM answers").fetchone()[0])
         except sqlite3.OperationalError:
