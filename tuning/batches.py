@@ -18,8 +18,8 @@ from tuning.rows import TrainingRow
 IGNORED = -100
 """Label of a token without loss: the `ignore_index` of torch's cross entropy."""
 
-# Rows are sorted by length within windows of this many batches. In batches of 8, padding falls from 18% to 3% of the tokens
-# on the demo corpus, from 25% to 6% on banking20, and the head runs on 20 to 30% of the positions, not on 40%.
+# Rows are sorted by length within windows of this many batches. In batches of 8, padding falls from 18% to 3% of the
+# tokens on the demo corpus, from 25% to 6% on banking20, and the head runs on 20 to 30% of the positions, not on 40%.
 _WINDOW_BATCHES = 8
 
 
