@@ -313,9 +313,11 @@ def test_adapters_wait_for_an_engine(tmp_path: Path, engine: Callable[..., FakeE
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from serving.vllm import VllmServer, VllmSettings
+# A test run in the background of a shell inherits an ignored SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 folder, fake, *options = sys.argv[1:]
 server = VllmServer(
     VllmSettings(model_path=folder, served_name="base", log_path=Path(folder, "vllm.log")),
