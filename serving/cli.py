@@ -146,7 +146,8 @@ def serve(
     from serving.server import serve_decision
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "httpx2"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     pipeline, console = _pipeline("serve", words, config, is_json=False)
     serve_decision(pipeline, console, host=host, port=port)
 
