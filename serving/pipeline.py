@@ -74,12 +74,12 @@ class Pipeline:
     def models(self) -> build.Models:
         """Base model and embedder on this disk."""
         config = self.config
-        return build.Models(
-            base=resolve_model(config.model, home=self.home, revision=config.revision, progress=self._console.say),
-            embedder=resolve_model(
-                config.embedder, home=self.home, revision=config.embedder_revision, progress=self._console.say
-            ),
+        # The embedder first: where it is missing, the base model's conversion would be waited for in vain.
+        embedder = resolve_model(
+            config.embedder, home=self.home, revision=config.embedder_revision, progress=self._console.say
         )
+        base = resolve_model(config.model, home=self.home, revision=config.revision, progress=self._console.say)
+        return build.Models(base=base, embedder=embedder)
 
     @cached_property
     def embedder(self) -> SentenceTransformerEmbedder:
