@@ -23,7 +23,8 @@ from router.arm import Arm
 class AnswerRecord:
     """What one arm answered to one question; `error` says why `text` is empty when the engine gave no answer.
 
-    `passages` are the retrieved texts and `passage_documents` their document ids, both in rank order.
+    `passages` are the retrieved texts and `passage_documents` their document ids, both in rank order. `engine_s` is the
+    answer's share of the seconds in which the engine was busy.
     """
 
     arm: str
@@ -37,9 +38,10 @@ class AnswerRecord:
     retrieval_ms: float | None = None
     latency_ms: float | None = None
     error: str | None = None
+    engine_s: float | None = None
 
     @classmethod
-    def from_answer(cls, arm: str, question_id: str, answer: Answer) -> AnswerRecord:
+    def from_answer(cls, arm: str, question_id: str, answer: Answer, *, engine_s: float | None = None) -> AnswerRecord:
         """The record of a collected answer."""
         return cls(
             arm=arm,
@@ -52,6 +54,7 @@ class AnswerRecord:
             generated_tokens=answer.generated_tokens,
             retrieval_ms=answer.retrieval_ms,
             latency_ms=answer.latency_ms,
+            engine_s=engine_s,
         )
 
     @classmethod
@@ -81,6 +84,7 @@ class AnswerCache:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL)")
+            self._db.execute("CREATE TABLE IF NOT EXISTS first_tokens (key TEXT PRIMARY KEY, ms REAL NOT NULL)")
         except sqlite3.DatabaseError as error:
             raise EvalError(f"cannot open the answer cache {str(path)!r}: {error}; move the file away") from error
 
@@ -93,10 +97,21 @@ class AnswerCache:
 
     def put(self, key: str, record: AnswerRecord) -> None:
         """Keep an answer. Raises EvalError when the disk is full."""
-        if record.error is not None:
-            return
+        if record.error is None:
+            self._write("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(record))))
+
+    def get_first_token_ms(self, key: str) -> float | None:
+        """The measured time to the first token of this answer, or None."""
+        row = self._db.execute("SELECT ms FROM first_tokens WHERE key = ?", (key,)).fetchone()
+        return float(row[0]) if row is not None else None
+
+    def put_first_token_ms(self, key: str, ms: float) -> None:
+        """Keep a measured time to the first token. Raises EvalError when the disk is full."""
+        self._write("INSERT OR REPLACE INTO first_tokens VALUES (?, ?)", (key, ms))
+
+    def _write(self, statement: str, values: tuple[str | float, ...]) -> None:
         try:
-            self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(record))))
+            self._db.execute(statement, values)
         except sqlite3.OperationalError as error:
             raise EvalError(
                 f"cannot keep an answer in {str(self._path)!r}: {error}; free some space and run the same command again"

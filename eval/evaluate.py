@@ -10,15 +10,19 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from eval.answers import AnswerCache, AnswerRecord, answer_key
 from eval.errors import EvalError
-from eval.metrics import Pair, Progress, Scorer
+from eval.metrics.primary import PRIMARY, Declared, check_declared, primary_column
+from eval.metrics.text import Pair, Progress, Scorer
 from eval.questions import Question
 from router.answerer import Answerer
 from router.arm import Arm
 from router.errors import EngineRejected, EngineUnavailable
 from router.scorecard import ArmScores, Score, Scorecard
+
+Versions = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(slots=True)
@@ -40,13 +44,44 @@ class Patience:
         return self.clock() - self.last_answer > self.limit_s
 
 
+@dataclass(slots=True)
+class BusyClock:
+    """Divides the seconds in which an engine works among the answers that are in flight at the time.
+
+    The shares of all answers add up to the seconds in which at least one was in flight.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _in_flight: int = 0
+    _shared: float = 0.0
+    _seen: float = 0.0
+
+    def start(self) -> float:
+        """A request goes out; give the result to `stop`."""
+        self._advance()
+        self._in_flight += 1
+        return self._shared
+
+    def stop(self, started: float) -> float:
+        """Its answer is there: its share of the engine in seconds."""
+        self._advance()
+        self._in_flight -= 1
+        return self._shared - started
+
+    def _advance(self) -> None:
+        now = self.clock()
+        if self._in_flight:
+            self._shared += (now - self._seen) / self._in_flight
+        self._seen = now
+
+
 async def ask(
     arms: Sequence[Arm],
     questions: Sequence[Question],
     answerer: Answerer,
     cache: AnswerCache,
     *,
-    versions: Mapping[str, Mapping[str, str]],
+    versions: Versions,
     concurrency: int = 16,
     patience: Patience | None = None,
     on_answer: Callable[[AnswerRecord, bool], None] | None = None,
@@ -59,13 +94,14 @@ async def ask(
     """
     patience = patience or Patience()
     gate = asyncio.Semaphore(concurrency)
+    busy = BusyClock()
 
     async def one(arm: Arm, question: Question) -> AnswerRecord:
         key = answer_key(arm, question.text, versions[arm.name])
         cached = cache.get(key, arm=arm.name, question_id=question.id)
         if cached is None:
             async with gate:
-                record = await _answer(answerer, arm, question, patience)
+                record = await _answer(answerer, arm, question, patience, busy)
             cache.put(key, record)
         else:
             record = cached
@@ -85,8 +121,38 @@ async def ask(
     return records
 
 
+async def time_first_tokens(
+    arms: Sequence[Arm], questions: Sequence[Question], answerer: Answerer, cache: AnswerCache, *, versions: Versions
+) -> None:
+    """Stream every arm's answers one at a time and keep the time to the first token; what is known is not asked again.
+
+    Asked before anything else, so that the engine's prefix cache has not seen the questions. An engine that is away or
+    refuses leaves the time unmeasured.
+    """
+    for arm in arms:
+        for question in questions:
+            key = answer_key(arm, question.text, versions[arm.name])
+            if cache.get_first_token_ms(key) is not None:
+                continue
+            try:
+                ms = await _first_token_ms(answerer, arm, question)
+            except (EngineRejected, EngineUnavailable):
+                continue
+            if ms is not None:
+                cache.put_first_token_ms(key, ms)
+
+
+async def _first_token_ms(answerer: Answerer, arm: Arm, question: Question) -> float | None:
+    started, found = time.perf_counter(), None
+    prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
+    async for chunk in answerer.stream(prepared):
+        if found is None and any(choice.delta.content for choice in chunk.choices):
+            found = 1000 * (time.perf_counter() - started)
+    return found
+
+
 def recall(
-    arms: Sequence[Arm], questions: Sequence[Question], cache: AnswerCache, versions: Mapping[str, Mapping[str, str]]
+    arms: Sequence[Arm], questions: Sequence[Question], cache: AnswerCache, versions: Versions
 ) -> list[AnswerRecord | None]:
     """The answers that are known already, in the order of `ask`; None for those that it would have to generate."""
     return [
@@ -96,22 +162,42 @@ def recall(
     ]
 
 
-async def _answer(answerer: Answerer, arm: Arm, question: Question, patience: Patience) -> AnswerRecord:
+def recall_first_tokens(
+    arms: Sequence[Arm], questions: Sequence[Question], cache: AnswerCache, versions: Versions
+) -> dict[tuple[str, str], float]:
+    """The measured times to the first token in ms, by arm and question id."""
+    times = {
+        (arm.name, question.id): cache.get_first_token_ms(answer_key(arm, question.text, versions[arm.name]))
+        for arm in arms
+        for question in questions
+    }
+    return {place: ms for place, ms in times.items() if ms is not None}
+
+
+async def _answer(
+    answerer: Answerer, arm: Arm, question: Question, patience: Patience, busy: BusyClock
+) -> AnswerRecord:
     pause_s = patience.pause_s
     while True:
+        started = None
         try:
             prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
+            started = busy.start()
             answer = await answerer.answer(prepared)
         except EngineRejected as error:
             return AnswerRecord(arm=arm.name, question_id=question.id, text="", error=str(error))
         except EngineUnavailable:
             if patience.is_exhausted():
                 raise
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, 10.0)
         else:
             patience.last_answer = patience.clock()
-            return AnswerRecord.from_answer(arm.name, question.id, answer)
+            engine_s, started = busy.stop(started), None
+            return AnswerRecord.from_answer(arm.name, question.id, answer, engine_s=engine_s)
+        finally:
+            if started is not None:
+                busy.stop(started)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, 10.0)
 
 
 def build_scorecard(
@@ -120,45 +206,60 @@ def build_scorecard(
     records: Sequence[AnswerRecord],
     scorers: Sequence[Scorer],
     *,
-    primary: str,
-    training_s: Mapping[str, float] | None = None,
-    indexing_s: Mapping[str, float] | None = None,
-    provenance: Mapping[str, object] | None = None,
+    primary: Declared,
+    clusters: Mapping[str, str] | None = None,
+    first_tokens_ms: Mapping[tuple[str, str], float] | None = None,
     progress: Progress | None = None,
+    **rest: Any,
 ) -> Scorecard:
-    """Score every arm's records with every scorer. Raises EvalError when no scorer gives `primary`."""
-    known = [name for scorer in scorers for name in scorer.names]
-    if primary not in known:
-        raise EvalError(f"no metric {primary!r} for policy.metric; choose one of: {', '.join(known)}")
+    """Score every arm's records with every scorer; `rest` are further fields of the scorecard.
+
+    `primary` names the metric that decides, or maps question kinds to one each. `clusters` maps question ids to what
+    the statistics resample by, by default the source document. A question without a record was not asked of the arm.
+    Raises EvalError when no scorer gives a metric that `primary` names.
+    """
+    check_declared(primary, [name for scorer in scorers for name in scorer.names])
     by_place = {(record.arm, record.question_id): record for record in records}
-    pairs = [(question, by_place[arm.name, question.id]) for arm in arms for question in questions]
-    columns: dict[str, list[float | None]] = {}
+    asked = [(arm, question) for arm in arms for question in questions if (arm.name, question.id) in by_place]
+    pairs: list[Pair] = [(question, by_place[arm.name, question.id]) for arm, question in asked]
+    columns: dict[str, list[Score]] = {}
     diagnostics: list[str] = []
     for scorer in scorers:
         columns |= scorer.score(pairs, progress)
         diagnostics += scorer.diagnostics()
+    column, metric_of = primary_column([question for question, _ in pairs], columns, primary)
+    if metric_of:
+        columns = {PRIMARY: column, **columns}
+    places = {(arm.name, question.id): row for row, (arm, question) in enumerate(asked)}
     return Scorecard(
         question_ids=tuple(question.id for question in questions),
-        clusters=tuple(question.cluster for question in questions),
-        primary=primary,
-        arms=tuple(
-            _arm_scores(arm, pairs[i * len(questions) : (i + 1) * len(questions)], columns, i * len(questions))
-            for i, arm in enumerate(arms)
-        ),
-        training_s=training_s or {},
-        indexing_s=indexing_s or {},
+        clusters=tuple((clusters or {}).get(question.id, question.cluster) for question in questions),
+        primary=PRIMARY if metric_of else str(primary),
+        arms=tuple(_arm_scores(arm, questions, pairs, columns, places, first_tokens_ms or {}) for arm in arms),
         diagnostics=tuple(diagnostics),
-        provenance=provenance or {},
+        metric_of=metric_of,
+        **rest,
     )
 
 
-def _arm_scores(arm: Arm, pairs: Sequence[Pair], columns: Mapping[str, Sequence[Score]], start: int) -> ArmScores:
-    records = [record for _, record in pairs]
+def _arm_scores(
+    arm: Arm,
+    questions: Sequence[Question],
+    pairs: Sequence[Pair],
+    columns: Mapping[str, Sequence[Score]],
+    places: Mapping[tuple[str, str], int],
+    first_tokens_ms: Mapping[tuple[str, str], float],
+) -> ArmScores:
+    rows = [places.get((arm.name, question.id)) for question in questions]
+    records = [None if row is None else pairs[row][1] for row in rows]
     return ArmScores(
         arm=arm,
-        scores={name: tuple(values[start : start + len(pairs)]) for name, values in columns.items()},
-        latency_ms=tuple(record.latency_ms for record in records),
-        prompt_tokens=tuple(record.prompt_tokens for record in records),
-        generated_tokens=tuple(record.generated_tokens for record in records),
-        errors={record.question_id: record.error for record in records if record.error is not None},
+        scores={name: tuple(None if row is None else values[row] for row in rows) for name, values in columns.items()},
+        latency_ms=tuple(None if record is None else record.latency_ms for record in records),
+        prompt_tokens=tuple(None if record is None else record.prompt_tokens for record in records),
+        generated_tokens=tuple(None if record is None else record.generated_tokens for record in records),
+        errors={record.question_id: record.error for record in records if record and record.error is not None},
+        ttft_ms=tuple(first_tokens_ms.get((arm.name, question.id)) for question in questions),
+        engine_s=tuple(None if record is None else record.engine_s for record in records),
+        not_asked=tuple(question.id for question, row in zip(questions, rows, strict=True) if row is None),
     )

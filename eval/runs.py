@@ -1,7 +1,7 @@
 """A finished evaluation as a directory, and the decision views that are made from it.
 
 runs/<id>/{config.yaml, questions.jsonl, answers.jsonl, scores.parquet, scorecard.json, manifest.json}   never changed
-runs/<id>/{decision.json, report.html, report.md}                                                        made again at
+runs/<id>/{decision.json, card.json, report.html, report.md}                                             made again at
 will
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
 from eval.questions import Question
-from router.recommend import Decision
+from router.decision import Decision
 from router.scorecard import Scorecard
 from tuning.artifacts import is_complete, publish, read_manifest, write_manifest
 
@@ -56,8 +56,22 @@ class Run:
         found: dict[str, Any] = self._read_json("decision.json")
         return found
 
-    def write_views(self, decision: Decision, policy: Mapping[str, object], html: str, markdown: str) -> None:
+    def card(self) -> Any:
+        """The decision card as `eval.report.card.make_card` gave it. Raises EvalError when no decision was made yet."""
+        if not (self.directory / "card.json").is_file():
+            raise EvalError(f"run {self.id!r} has no decision card yet; make it with: arbiter decide")
+        return self._read_json("card.json")
+
+    def write_views(
+        self,
+        decision: Decision,
+        policy: Mapping[str, object],
+        card: Mapping[str, Any],
+        html: str,
+        markdown: str,
+    ) -> None:
         """Put the decision and its reports beside the evaluation, the decision last."""
+        replace_text(self.directory / "card.json", json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False))
         replace_text(self.directory / "report.html", html)
         replace_text(self.directory / "report.md", markdown)
         row = {**decision.to_dict(), "policy": dict(policy), "decided_at": int(time.time())}

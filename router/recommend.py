@@ -6,151 +6,159 @@ decision.arm, decision.verdict, decision.reason
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 
+from router.costs import cost_per_1k
+from router.decision import Comparison, Decision, Standing, Verdict
+from router.eligibility import eligible_arms, mean_score, price_of
 from router.errors import RouterError
+from router.evidence import Ruling, anytime_difference, claim_level, make_bets, questions_until, rule
+from router.explain import explain
+from router.policy import Policy
 from router.scorecard import ArmScores, Scorecard
-from router.statistics import Difference, holm, paired_difference, questions_needed, share_not_beaten
+from router.statistics import (
+    Difference,
+    Interval,
+    holm,
+    mean_interval,
+    paired_difference,
+    questions_needed,
+    share_not_beaten,
+)
+from router.utility import with_utility
 
-Verdict = Literal["winner", "tie", "undecided"]
 _USUAL_SD = 0.2**0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the user wants. `margin` is the smallest difference in the primary metric that matters, `alpha` the error
-    rate.
-
-    Prices are in the user's currency per million tokens; the defaults only say that a generated token costs about four
-    prompt tokens. `max_latency_ms` is a hard limit on the median latency.
-    """
-
-    margin: float = 0.05
-    alpha: float = 0.05
-    prompt_price: float = 0.10
-    generated_price: float = 0.40
-    max_latency_ms: float | None = None
-
-    def cost_per_1k(self, scores: ArmScores) -> float:
-        """Price of 1,000 questions answered by this arm, from its measured mean tokens."""
-        prompt, generated = scores.mean_tokens()
-        return 1000 * (prompt * self.prompt_price + generated * self.generated_price) / 1e6
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The leading arm against one other: `difference` is leader minus other, `p_holm` corrects over all comparisons."""
-
-    other: str
-    difference: Difference
-    p_holm: float
-    standing: Literal["beaten", "equivalent", "open"]
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Which arm to serve and why. `confidence` is the bootstrap probability that no arm is better by more than the
-    margin.
-
-    `margin` is the measured lead of the recommended arm over `runner_up` in the primary metric (negative when a
-    cheaper arm is served in a tie). `more_questions` says about how many further questions would settle an
-    `undecided` verdict.
-    """
-
-    arm: str
-    verdict: Verdict
-    confidence: float
-    margin: float
-    runner_up: str | None
-    reason: str
-    more_questions: int = 0
-    cost_per_1k: Mapping[str, float] = field(default_factory=dict)
-    comparisons: tuple[Comparison, ...] = ()
-    excluded: Mapping[str, str] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, object]:
-        """JSON form."""
-        return asdict(self)
-
-
 def recommend(scorecard: Scorecard, policy: Policy) -> Decision:
-    """Decide by the primary metric: leader against every other arm, paired, Holm-corrected, with equivalence by TOST.
+    """Decide by the primary metric, or by utility if the policy has one: leader against every other arm, paired.
 
     `winner`: every other arm is significantly worse. `tie`: the arms that are not worse are equivalent within the
-    margin. `undecided`: some arm is neither, and more questions would settle it. In the last two, a measured lead below
-    the margin is not worth paying for by the policy's own words: the cheapest arm that near to the leader is served.
-    Raises RouterError when a hard limit or missing scores leave no arm.
+    margin (after a race: none of them is better by it). `undecided`: some arm is neither, and more questions would
+    settle it. In the last two, a measured lead below the margin is not worth paying for by the policy's own words: the
+    arm that costs least at the policy's traffic is served among those as near to the leader as the margin.
+
+    Arms that were all asked everything are compared by the tests of `router/statistics.py` with Holm's correction;
+    those of a race by anytime-valid evidence, and only the questions that the race spent decide. Raises RouterError
+    when hard limits or missing scores leave no arm, and for arms asked different questions without a race.
     """
-    eligible, excluded = _eligible(scorecard, policy)
-    ranked = sorted(eligible, key=lambda s: (-_mean(scorecard, s), policy.cost_per_1k(s), s.arm.name))
+    if scorecard.race is None and any(scores.not_asked for scores in scorecard.arms):
+        partly = next(scores for scores in scorecard.arms if scores.not_asked)
+        raise RouterError(
+            f"arm {partly.arm.name!r} was not asked {len(partly.not_asked)} of {len(scorecard.question_ids)} "
+            "questions; arms must be evaluated on the same questions"
+        )
+    eligible, excluded = eligible_arms(scorecard, policy)
+    if policy.utility is not None:
+        scorecard, policy = with_utility(scorecard, policy)
+    card = scorecard.raced()
+    ranked = _ranked(card, eligible, policy)
     leader, others = ranked[0], ranked[1:]
-    comparisons = _compare(scorecard, leader, others, policy)
+    comparisons = _compare(card, leader, others, policy)
     unsettled = [c for c in comparisons if c.standing == "open"]
     near = {c.other for c in comparisons if c.standing != "beaten" and c.difference.mean <= policy.margin}
-    chosen = min([leader, *(s for s in others if s.arm.name in near)], key=policy.cost_per_1k)
-    verdict = "undecided" if unsettled else "tie" if near else "winner"
+    settled = _served_by_race(card, ranked, policy)
+    chosen = settled or min(
+        [leader, *(s for s in others if s.arm.name in near)], key=lambda scores: price_of(card, scores, policy)
+    )
+    verdict: Verdict = "winner"
+    if any(c.standing != "beaten" for c in comparisons):
+        verdict = "undecided" if unsettled and settled is None else "tie"
     rest = [scores for scores in ranked if scores is not chosen]
     runner_up = rest[0] if rest else None
-    more = max((_more_questions(c.difference, policy) for c in unsettled), default=0)
+    more = 0 if verdict != "undecided" else max(_more_questions(card, leader, c, policy) for c in unsettled)
     return Decision(
         arm=chosen.arm.name,
-        verdict=verdict,  # type: ignore[arg-type]  # one of the three literals above
-        confidence=_confidence(scorecard, ranked, chosen, policy),
-        margin=_lead(scorecard, chosen, runner_up, policy),
+        verdict=verdict,
+        confidence=_confidence(card, ranked, chosen, policy),
+        margin=_lead(card, chosen, runner_up, policy),
         runner_up=runner_up.arm.name if runner_up else None,
-        reason=_reason(
-            scorecard, policy, leader=leader, chosen=chosen, comparisons=comparisons, excluded=excluded, more=more
+        reason=explain(
+            card, policy, leader=leader, chosen=chosen, comparisons=comparisons, excluded=excluded, more=more
         ),
+        metric=card.primary,
         more_questions=more,
-        cost_per_1k={scores.arm.name: policy.cost_per_1k(scores) for scores in scorecard.arms},
+        cost_per_1k={scores.arm.name: cost_per_1k(scores, policy) for scores in scorecard.arms},
         comparisons=tuple(comparisons),
         excluded=excluded,
+        **_re_estimated(scorecard, chosen, runner_up, policy),
     )
 
 
-def _eligible(scorecard: Scorecard, policy: Policy) -> tuple[list[ArmScores], dict[str, str]]:
-    excluded: dict[str, str] = {}
-    for scores in scorecard.arms:
-        latency = scores.median_latency_ms()
-        if scores.num_unscored(scorecard.primary) == len(scorecard.question_ids):
-            why = next(iter(scores.errors.values()), "no score")
-            excluded[scores.arm.name] = f"no question was scored ({why})"
-        elif policy.max_latency_ms is not None and latency is not None and latency > policy.max_latency_ms:
-            excluded[scores.arm.name] = (
-                f"median latency {latency:.0f} ms is over the limit of {policy.max_latency_ms:.0f} ms"
-            )
-    eligible = [scores for scores in scorecard.arms if scores.arm.name not in excluded]
-    if not eligible:
-        reasons = "; ".join(f"{name}: {why}" for name, why in excluded.items())
-        raise RouterError(f"no arm is left to choose from ({reasons}); fix the arms or relax the policy")
-    return eligible, excluded
+def look(
+    scorecard: Scorecard, policy: Policy, active: Sequence[str], *, largest: int
+) -> tuple[Ruling, tuple[str, ...]]:
+    """One look at a race under way: who drops out, whether the choice is settled, and all arms from best to worst.
+
+    Arms that break a hard limit of the policy can neither win nor beat another. `largest` is the most questions that
+    one source document brings to the race.
+    """
+    eligible, _ = eligible_arms(scorecard, policy)
+    if policy.utility is not None:
+        scorecard, policy = with_utility(scorecard, policy)
+    allowed = [scores.arm.name for scores in eligible]
+    ruling = rule(
+        {scores.arm.name: scores.scores[scorecard.primary] for scores in scorecard.arms},
+        scorecard.clusters,
+        active=[name for name in active if name in allowed],
+        costs={scores.arm.name: price_of(scorecard, scores, policy) for scores in scorecard.arms},
+        margin=policy.margin,
+        alpha=policy.alpha,
+        largest=largest,
+    )
+    return ruling, tuple(scores.arm.name for scores in _ranked(scorecard, eligible, policy))
 
 
-def _compare(scorecard: Scorecard, leader: ArmScores, others: Sequence[ArmScores], policy: Policy) -> list[Comparison]:
-    pairs = [(other.arm.name, _difference(scorecard, leader, other, policy)) for other in others]
+def _ranked(card: Scorecard, eligible: Sequence[ArmScores], policy: Policy) -> list[ArmScores]:
+    """Best first; arms that a race dropped come after those that stayed, on whose questions they were not compared."""
+    dropped = {drop.arm for drop in card.race.drops} if card.race is not None else set()
+    by_name = {scores.arm.name: scores for scores in card.arms}
+    return sorted(
+        (by_name[scores.arm.name] for scores in eligible),
+        key=lambda s: (s.arm.name in dropped, -mean_score(card, s), price_of(card, s, policy), s.arm.name),
+    )
+
+
+def _compare(card: Scorecard, leader: ArmScores, others: Sequence[ArmScores], policy: Policy) -> list[Comparison]:
+    pairs = [(other.arm.name, _difference(card, leader, other, policy)) for other in others]
     tested = [difference for _, difference in pairs if difference is not None]
-    adjusted = iter(holm([difference.p_value for difference in tested]))
+    if card.race is None:
+        corrected = iter(holm([difference.p_value for difference in tested]))
+    else:
+        # A p-value is two-sided, so that alpha over K - 1 of them is the level of a claim in `router.evidence.rule`.
+        corrected = iter([min(1.0, (len(card.arms) - 1) * difference.p_value) for difference in tested])
+    drops = {drop.arm: drop for drop in card.race.drops} if card.race is not None else {}
     comparisons = []
     for name, difference in pairs:
         if difference is None:
             unknown = Difference(0.0, -1.0, 1.0, 1.0, 1.0, None, 0, "no question was scored by both")
             comparisons.append(Comparison(name, unknown, 1.0, "open"))
             continue
-        p_holm = next(adjusted)
-        if difference.p_equivalent < policy.alpha:
+        p_corrected, beaten_by = next(corrected), None
+        if name in drops and drops[name].p_value < p_corrected:
+            p_corrected, beaten_by = drops[name].p_value, drops[name].beaten_by
+        standing: Standing = "open"
+        if difference.p_equivalent < (policy.alpha if card.race is None else claim_level(policy.alpha, len(card.arms))):
             standing = "equivalent"
-        else:
-            standing = "beaten" if p_holm < policy.alpha and difference.mean > 0 else "open"
-        comparisons.append(Comparison(name, difference, p_holm, standing))  # type: ignore[arg-type]  # one of the literals
+        elif p_corrected <= policy.alpha and (difference.mean > 0 or beaten_by is not None):
+            standing = "beaten"
+        comparisons.append(Comparison(name, difference, p_corrected, standing, beaten_by))
     return comparisons
 
 
-def _difference(scorecard: Scorecard, a: ArmScores, b: ArmScores, policy: Policy) -> Difference | None:
-    columns = zip(a.scores[scorecard.primary], b.scores[scorecard.primary], scorecard.clusters, strict=True)
+def _difference(card: Scorecard, a: ArmScores, b: ArmScores, policy: Policy) -> Difference | None:
+    if card.race is not None:
+        return anytime_difference(
+            a.scores[card.primary],
+            b.scores[card.primary],
+            card.clusters,
+            margin=policy.margin,
+            alpha=2 * claim_level(policy.alpha, len(card.arms)),
+            largest=card.race.largest,
+        )
+    columns = zip(a.scores[card.primary], b.scores[card.primary], card.clusters, strict=True)
     both = [(x, y, c) for x, y, c in columns if x is not None and y is not None]
     if not both:
         return None
@@ -163,86 +171,90 @@ def _difference(scorecard: Scorecard, a: ArmScores, b: ArmScores, policy: Policy
     )
 
 
-def _lead(scorecard: Scorecard, chosen: ArmScores, runner_up: ArmScores | None, policy: Policy) -> float:
+def _served_by_race(card: Scorecard, ranked: Sequence[ArmScores], policy: Policy) -> ArmScores | None:
+    """The arm that a race has shown to be as good as any within the margin, None where it has not."""
+    if card.race is None:
+        return None
+    dropped = {drop.arm for drop in card.race.drops if drop.p_value <= policy.alpha}
+    left = [scores for scores in ranked if scores.arm.name not in dropped]
+    ruling = rule(
+        {scores.arm.name: scores.scores[card.primary] for scores in card.arms},
+        card.clusters,
+        active=[scores.arm.name for scores in left],
+        costs={scores.arm.name: price_of(card, scores, policy) for scores in left},
+        margin=policy.margin,
+        alpha=policy.alpha,
+        largest=card.race.largest,
+    )
+    return next((scores for scores in left if scores.arm.name == ruling.served), None)
+
+
+def _lead(card: Scorecard, chosen: ArmScores, runner_up: ArmScores | None, policy: Policy) -> float:
     """Over the questions that both were scored on, so that it is the number the comparisons show."""
-    difference = _difference(scorecard, chosen, runner_up, policy) if runner_up is not None else None
+    difference = _difference(card, chosen, runner_up, policy) if runner_up is not None else None
     return difference.mean if difference is not None else 0.0
 
 
-def _confidence(scorecard: Scorecard, ranked: Sequence[ArmScores], chosen: ArmScores, policy: Policy) -> float:
-    rows = [scores.scores[scorecard.primary] for scores in ranked]
-    shared = [i for i in range(len(scorecard.question_ids)) if all(row[i] is not None for row in rows)]
+def _re_estimated(
+    scorecard: Scorecard, chosen: ArmScores, runner_up: ArmScores | None, policy: Policy
+) -> dict[str, Interval | None]:
+    """The chosen arm's mean and lead on the questions that a race kept untouched."""
+    card = scorecard.held_out()
+    if card is None:
+        return {}
+    own = card.by_name(chosen.arm.name).scores[card.primary]
+    other = card.by_name(runner_up.arm.name).scores[card.primary] if runner_up else [None] * len(own)
+    known = [(value, cluster) for value, cluster in zip(own, card.clusters, strict=True) if value is not None]
+    both = [(x, y, c) for x, y, c in zip(own, other, card.clusters, strict=True) if x is not None and y is not None]
+    found: dict[str, Interval | None] = {}
+    if known:
+        found["held_out"] = mean_interval([v for v, _ in known], [c for _, c in known], alpha=policy.alpha)
+    if both:
+        lead = paired_difference(
+            [x for x, _, _ in both],
+            [y for _, y, _ in both],
+            [c for _, _, c in both],
+            margin=policy.margin,
+            alpha=policy.alpha,
+        )
+        found["held_out_lead"] = Interval(lead.mean, lead.low, lead.high)
+    return found
+
+
+def _confidence(card: Scorecard, ranked: Sequence[ArmScores], chosen: ArmScores, policy: Policy) -> float:
+    # Arms that a race dropped share only its first questions with the rest; there they were shown to be worse.
+    dropped = {drop.arm for drop in card.race.drops} if card.race is not None else set()
+    left = [scores for scores in ranked if scores.arm.name not in dropped or scores is chosen]
+    if len(left) == 1 and len(ranked) > 1:
+        left = [*left, next(scores for scores in ranked if scores is not chosen)]
+    rows = [scores.scores[card.primary] for scores in left]
+    shared = [i for i in range(len(card.question_ids)) if all(row[i] is not None for row in rows)]
     if not shared:
         return 0.0
     matrix = np.array([[row[i] for i in shared] for row in rows], dtype=np.float64)
-    clusters = [scorecard.clusters[i] for i in shared]
-    return share_not_beaten(matrix, clusters, arm=ranked.index(chosen), margin=policy.margin)
+    clusters = [card.clusters[i] for i in shared]
+    return share_not_beaten(matrix, clusters, arm=left.index(chosen), margin=policy.margin)
 
 
-def _more_questions(difference: Difference, policy: Policy) -> int:
+def _more_questions(card: Scorecard, leader: ArmScores, comparison: Comparison, policy: Policy) -> int:
     # Either the difference is real and gets shown, or it is below the margin and equivalence gets shown; the margin
     # is the smallest effect that anybody asked about, so no plan needs to see a smaller one.
+    difference = comparison.difference
     effect = max(abs(difference.mean), policy.margin)
     # Without a known spread, that of two arms which differ by a full point on a fifth of the questions.
     sd = _USUAL_SD if difference.sd is None else difference.sd
-    return max(questions_needed(effect, sd, alpha=policy.alpha) - difference.num_pairs, 1)
-
-
-def _mean(scorecard: Scorecard, scores: ArmScores) -> float:
-    known = [value for value in scores.scores[scorecard.primary] if value is not None]
-    return sum(known) / len(known)
-
-
-def _reason(
-    scorecard: Scorecard,
-    policy: Policy,
-    *,
-    leader: ArmScores,
-    chosen: ArmScores,
-    comparisons: Sequence[Comparison],
-    excluded: Mapping[str, str],
-    more: int,
-) -> str:
-    """One paragraph in plain words, numbers included."""
-    metric, first = scorecard.primary, leader.arm.name
-    text = [
-        f"{chosen.arm.name} scored {_mean(scorecard, chosen):.2f} {metric} on {len(scorecard.question_ids)} questions"
-    ]
-    by_standing: dict[str, list[str]] = {"beaten": [], "equivalent": [], "open": []}
-    for c in comparisons:
-        d = c.difference
-        by_standing[c.standing].append(
-            f"{c.other} ({d.mean:+.2f}, 95% interval {d.low:+.2f} to {d.high:+.2f}, p={c.p_holm:.2g})"
+    if card.race is None:
+        return max(questions_needed(effect, sd, alpha=policy.alpha) - difference.num_pairs, 1)
+    level, other = claim_level(policy.alpha, len(card.arms)), card.by_name(comparison.other)
+    # The race goes on until the leader is shown to be better, or the dearer of the two not to be better by the margin.
+    cheaper = min((leader, other), key=lambda scores: price_of(card, scores, policy))
+    ways = [
+        questions_until(
+            make_bets(a.scores[card.primary], b.scores[card.primary], card.clusters, largest=card.race.largest),
+            null,
+            level,
         )
-    if by_standing["beaten"]:
-        text.append(f"{first} is significantly better than " + ", ".join(by_standing["beaten"]))
-    if by_standing["equivalent"]:
-        near = ", ".join(by_standing["equivalent"])
-        text.append(f"{first} is equivalent within {policy.margin:g} to {near}")
-    if by_standing["open"]:
-        unsettled = ", ".join(by_standing["open"])
-        text.append(f"{first} leads {unsettled}, which is not settled: about {more} more questions would settle it")
-    if by_standing["equivalent"] or chosen is not leader:
-        text.append(f"of the arms within {policy.margin:g} of {first}, the cheapest is served")
-    text.append(_why_kind(scorecard))
-    text.extend(f"{arm} excluded: {why}" for arm, why in excluded.items())
-    return "; ".join(part for part in text if part) + "."
-
-
-def _why_kind(scorecard: Scorecard) -> str:
-    """What the grid as a whole says about documents and training, from the best arm of each kind."""
-    best: dict[str, float] = {}
-    for scores in scorecard.arms:
-        # Examples shown as turns are a prompt's business; they say nothing about the documents.
-        if scores.arm.prompt.passages == "context" and scores.num_unscored(scorecard.primary) < len(
-            scorecard.question_ids
-        ):
-            best[scores.arm.kind] = max(best.get(scores.arm.kind, 0.0), _mean(scorecard, scores))
-    parts = []
-    if {"base", "rag"} <= best.keys():
-        parts.append(f"retrieval alone moves base by {best['rag'] - best['base']:+.2f}")
-    if {"base", "tuned"} <= best.keys():
-        parts.append(f"training alone moves base by {best['tuned'] - best['base']:+.2f}")
-    if {"tuned", "hybrid"} <= best.keys():
-        parts.append(f"retrieval on top of training adds {best['hybrid'] - best['tuned']:+.2f}")
-    return ", ".join(parts)
+        for a, b, null in ((leader, other, 0.0), (cheaper, other if cheaper is leader else leader, -policy.margin))
+    ]
+    found = [way for way in ways if way is not None]
+    return max(min(found), 1) if found else max(questions_needed(effect, sd, alpha=level) - difference.num_pairs, 1)

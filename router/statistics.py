@@ -95,7 +95,7 @@ def paired_difference(
         test, p_value = "exact McNemar", _mcnemar(differences)
     else:
         test, p_value = "sign-flip permutation", _sign_flip(sums, seed=seed)
-    error = _clustered_error(sums, counts)
+    error = clustered_error(sums, counts)
     return Difference(
         mean=mean,
         low=low,
@@ -233,7 +233,7 @@ def _sign_flip(sums: Floats, *, seed: int) -> float:
     )
 
 
-def _clustered_error(sums: Floats, counts: Floats) -> float | None:
+def clustered_error(sums: Floats, counts: Floats) -> float | None:
     """Standard error of the ratio sum(sums) / sum(counts) over clusters (linearisation); None for a single cluster."""
     if len(sums) < 2:
         return None

@@ -9,19 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.answers import AnswerRecord
-from eval.metrics import DeterministicScorer, Scorer
-from eval.questions import Question
-from eval.ragas_metrics import JudgeScorer, ReferenceScorer
+from eval.race import Budget, RaceSettings
 from rag.chunks import ChunkSettings
 from rag.embedder import SentenceTransformerEmbedder
 from rag.index import Index, Passage
 from router.arm import Arm, Sampling
+from router.policy import Limits, Policy, Prices, Traffic, Utility
 from router.prompts import BUILT_IN, Prompt
-from router.recommend import Policy
-from serving.config import AdapterConfig, ArmConfig, Config, PolicyConfig
+from serving.config import AdapterConfig, ArmConfig, Config
 from serving.data import Data
 from serving.models import ResolvedModel
+from serving.policy_config import PolicyConfig, RaceConfig
 from tuning.adapters import Adapter
 from tuning.artifacts import content_hash
 from tuning.examples import Example
@@ -42,7 +40,26 @@ class Models:
 
 def build_policy(config: PolicyConfig) -> Policy:
     """The policy of a config; the metric's name is the scorecard's business."""
-    return Policy(**config.model_dump(exclude={"metric"}))
+    return Policy(
+        margin=config.margin,
+        alpha=config.alpha,
+        prices=Prices(**config.prices.model_dump()),
+        traffic=Traffic(**config.traffic.model_dump()),
+        limits=Limits(**config.limits.model_dump()),
+        utility=Utility(**config.utility.model_dump()) if config.utility is not None else None,
+    )
+
+
+def build_race(config: RaceConfig, seed: int) -> RaceSettings:
+    """The race of a config."""
+    return RaceSettings(
+        batch=config.batch,
+        held_out=config.held_out,
+        seed=seed,
+        budget=Budget(
+            questions=config.max_questions, tokens=config.max_tokens, minutes=config.max_minutes, cost=config.max_cost
+        ),
+    )
 
 
 def build_prompts(config: Config) -> dict[str, Prompt]:
@@ -116,34 +133,6 @@ def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter]) -> l
     """The config's arms with the names of what was trained and indexed."""
     prompts = build_prompts(config)
     return [_arm(name, arm, config, data, adapters, prompts[arm.prompt]) for name, arm in config.arms.items()]
-
-
-def build_scorers(config: Config, embedder: SentenceTransformerEmbedder, documents: Index | None) -> list[Scorer]:
-    """Deterministic metrics, ragas's reference-based ones, and its LLM metrics when a judge is configured."""
-
-    def reference_contexts(question: Question, record: AnswerRecord) -> tuple[str, ...]:
-        # Passages of another index, such as the few-shot examples, cannot be right or wrong about the documents.
-        if documents is None or not any(documents.chunks_of(name) for name in record.passage_documents):
-            return ()
-        chunks = [chunk.text for name in question.document_ids for chunk in documents.chunks_of(name)]
-        # Of a long document only the chunks that hold the answer are wanted; where none does, all of them are.
-        golden = [text for text in chunks if any(answer.lower() in text.lower() for answer in question.answers)]
-        return tuple(golden or chunks)
-
-    scorers: list[Scorer] = [DeterministicScorer(), ReferenceScorer(embedder.embed, reference_contexts)]
-    judge = config.eval.judge
-    if judge is not None:
-        scorers.append(
-            JudgeScorer(
-                url=judge.url,
-                model=judge.model,
-                api_key=os.environ.get(judge.api_key_env, "none"),
-                embed=embedder.embed,
-                concurrency=judge.concurrency,
-                timeout_s=judge.timeout_s,
-            )
-        )
-    return scorers
 
 
 def provenance(config: Config, data: Data, models: Models, engine: str) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""The command line: `arbiter doctor | check | index | tune | evaluate | decide | run | serve | chat`.
+"""The command line: `arbiter doctor | check | index | tune | evaluate | decide | run | serve | chat`, and those of
+serving/cli_evidence.py.
 
 Every command takes a config and overrides: `arbiter run configs/demo.yaml data=my/folder limits.questions=60`.
 """
@@ -7,10 +8,8 @@ from __future__ import annotations
 
 import errno
 import logging
-import shlex
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -18,17 +17,27 @@ import typer
 from eval.errors import EvalError
 from rag.errors import RagError
 from router.errors import RouterError
+from serving.cli_evidence import add_commands
+from serving.cli_words import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_MISSED,
+    EXIT_TERMINATED,
+    ConfigOption,
+    JsonOption,
+    Words,
+    open_pipeline,
+)
 from serving.console import Console
 from serving.errors import ServingError
 from tuning.errors import TuningError
 
 if TYPE_CHECKING:
+    from eval.runs import Run
+    from router.decision import Decision
     from serving.pipeline import Pipeline
 
 ERRORS = (RagError, TuningError, RouterError, EvalError, ServingError)
-EXIT_FAILED = 2
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 INTERRUPTED = "interrupted; the same command goes on where it stopped"
 
 app = typer.Typer(
@@ -39,29 +48,29 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="A YAML config, then overrides of its keys."),
-]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The YAML config, instead of the first word.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
 HostOption = Annotated[str, typer.Option(help="The address to listen on.")]
+RaceOption = Annotated[bool, typer.Option("--race", help="Drop arms that are shown to be worse; the same as race={}.")]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Exit 1 when the decision misses what policy.require demands.")
+]
+
+add_commands(app)
 
 
 @app.command()
-def run(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
+def run(
+    words: Words = None, config: ConfigOption = None, race: RaceOption = False, is_json: JsonOption = False
+) -> None:
     """The main job: index, tune, evaluate, decide. Goes on where an earlier run was stopped."""
-    pipeline, console = _pipeline("run", words, config, is_json)
+    pipeline, console = open_pipeline("run", _raced(words, race), config, is_json)
     _decide_and_show(pipeline, console)
 
 
 @app.command()
 def check(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
     """Read the config and the data and list what is wrong with them; trains and asks nothing."""
-    pipeline, console = _pipeline("check", words, config, is_json)
+    pipeline, console = open_pipeline("check", words, config, is_json)
     data = pipeline.data
     row = {
         "data": str(data.folder),
@@ -93,7 +102,7 @@ def index(words: Words = None, config: ConfigOption = None, is_json: JsonOption 
     """Bring the indexes up to date with the data folder."""
     from dataclasses import asdict
 
-    pipeline, console = _pipeline("index", words, config, is_json)
+    pipeline, console = open_pipeline("index", words, config, is_json)
     reports = pipeline.index()
     lines = [
         f"{role}: {r.num_chunks} chunks, {r.embedded_chunks} embedded in {r.seconds:.1f} s"
@@ -105,7 +114,7 @@ def index(words: Words = None, config: ConfigOption = None, is_json: JsonOption 
 @app.command()
 def tune(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
     """Train the adapters that the arms need."""
-    pipeline, console = _pipeline("tune", words, config, is_json)
+    pipeline, console = open_pipeline("tune", words, config, is_json)
     adapters = pipeline.adapters
     lines = [f"{a.name}: {a.num_rows} rows, {a.training_s:.0f} s, {a.path}" for a in adapters.values()]
     rows = {
@@ -116,9 +125,11 @@ def tune(words: Words = None, config: ConfigOption = None, is_json: JsonOption =
 
 
 @app.command()
-def evaluate(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
-    """Ask every arm every question and score the answers."""
-    pipeline, console = _pipeline("evaluate", words, config, is_json)
+def evaluate(
+    words: Words = None, config: ConfigOption = None, race: RaceOption = False, is_json: JsonOption = False
+) -> None:
+    """Ask every arm every question, or as many as a race needs, and score the answers."""
+    pipeline, console = open_pipeline("evaluate", _raced(words, race), config, is_json)
     finished = pipeline.evaluate()
     scorecard = finished.scorecard()
     means = {s.arm.name: interval for s in scorecard.arms if (interval := scorecard.interval(s, scorecard.primary))}
@@ -132,10 +143,18 @@ def evaluate(words: Words = None, config: ConfigOption = None, is_json: JsonOpti
 
 
 @app.command()
-def decide(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
+def decide(
+    words: Words = None,
+    config: ConfigOption = None,
+    race: RaceOption = False,
+    is_checked: CheckOption = False,
+    is_json: JsonOption = False,
+) -> None:
     """Decide again from the last finished run, for example with another policy; asks nothing."""
-    pipeline, console = _pipeline("decide", words, config, is_json)
-    _decide_and_show(pipeline, console, run_again=False)
+    pipeline, console = open_pipeline("decide", _raced(words, race), config, is_json)
+    finished, decision = _decide_and_show(pipeline, console, run_again=False)
+    if is_checked:
+        _check(pipeline, console, finished, decision)
 
 
 @app.command()
@@ -148,7 +167,7 @@ def serve(
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("httpx", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    pipeline, console = _pipeline("serve", words, config, is_json=False)
+    pipeline, console = open_pipeline("serve", words, config, is_json=False)
     serve_decision(pipeline, console, host=host, port=port)
 
 
@@ -190,34 +209,39 @@ def _end(line: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _pipeline(command: str, words: list[str] | None, config: Path | None, is_json: bool) -> tuple[Pipeline, Console]:
-    """The pipeline of a command line; heavy imports wait until the config is known to be right."""
-    from serving.config import data_home, load_config
-
+def _raced(words: list[str] | None, race: bool) -> list[str]:
+    """`--race` turns the race on and leaves its settings, if any are given, as they are."""
     given = list(words or [])
-    if config is None and given and "=" not in given[0]:
-        config = Path(given.pop(0))
-    if config is None:
-        raise ServingError(f"no config given; for example: arbiter {command} configs/demo.yaml")
-    loaded = load_config(config, given)
-    console = Console(is_json=is_json)
-    from serving.pipeline import Pipeline
-
-    line = shlex.join(["arbiter", "run", str(config), *given])
-    return Pipeline(loaded, home=data_home(), console=console, command=line), console
+    return [*given, "race={}"] if race and not any(word.startswith("race") for word in given) else given
 
 
-def _decide_and_show(pipeline: Pipeline, console: Console, *, run_again: bool = True) -> None:
-    from eval.report import to_json, to_markdown
-    from serving.build import build_policy
+def _decide_and_show(pipeline: Pipeline, console: Console, *, run_again: bool = True) -> tuple[Run, Decision]:
+    from eval.report.tables import to_json, to_markdown
 
     finished = pipeline.evaluate() if run_again else pipeline.last_run()
     decision = pipeline.decide(finished)
-    scorecard, policy = finished.scorecard(), build_policy(pipeline.config.policy)
+    card = finished.card()
     text = [
-        to_markdown(scorecard, decision, policy),
+        to_markdown(card),
         f"report: {finished.directory / 'report.html'}",
         f"serve it: {finished.manifest['command'].replace('arbiter run', 'arbiter serve', 1)} --port 8080",
     ]
-    row: dict[str, Any] = to_json(str(finished.directory), scorecard, decision)
+    row: dict[str, Any] = to_json(str(finished.directory), card)
     console.result("\n".join(text), row)
+    return finished, decision
+
+
+def _check(pipeline: Pipeline, console: Console, finished: Run, decision: Decision) -> None:
+    from serving.requirements import missed_requirements
+
+    missed = missed_requirements(
+        pipeline.config.policy.require,
+        decision,
+        finished.scorecard(),
+        stale_reason=pipeline.stale_reason(finished),
+    )
+    for line in missed:
+        console.say(f"missed: {line}")
+    if missed:
+        raise typer.Exit(EXIT_MISSED)
+    console.say("the decision meets every demand of policy.require")

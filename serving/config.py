@@ -14,19 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from router.prompts import BUILT_IN, SHORT_ANSWER
 from serving.errors import ServingError
 from serving.models import EMBEDDER, GENERATOR
-
-Positive = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """Unknown keys are refused everywhere: a misspelt setting must not be a silent default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+from serving.policy_config import PolicyConfig, Positive, RaceConfig, Section
+from serving.search_config import SearchConfig
 
 
 class LimitsConfig(Section):
@@ -124,22 +118,17 @@ class JudgeConfig(Section):
 
 
 class EvalConfig(Section):
-    """`concurrency` questions are in flight at once; `patience_s` is how long a silent engine is waited for."""
+    """`concurrency` questions are in flight at once; `patience_s` is how long a silent engine is waited for.
 
+    `first_token_probes` answers an arm are streamed one at a time for the time to the first token. `labels` names a
+    file in the data folder with human labels of answers; they correct the judge's mean.
+    """
+
+    first_token_probes: Annotated[int, Field(ge=0)] = 3
+    labels: str | None = None
     concurrency: Positive = 16
     patience_s: Annotated[float, Field(gt=0)] = 300.0
     judge: JudgeConfig | None = None
-
-
-class PolicyConfig(Section):
-    """What decides: the primary metric, the smallest difference that matters, limits and prices per million tokens."""
-
-    metric: str = "token_f1"
-    margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    prompt_price: Annotated[float, Field(ge=0)] = 0.10
-    generated_price: Annotated[float, Field(ge=0)] = 0.40
-    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
 
 
 STANDARD_ARMS: Mapping[str, ArmConfig] = {
@@ -174,6 +163,8 @@ class Config(Section):
     arms: dict[str, ArmConfig] = Field(default_factory=dict, validate_default=True)
     engine: EngineConfig = EngineConfig()
     eval: EvalConfig = EvalConfig()
+    race: RaceConfig | None = None
+    search: SearchConfig = SearchConfig()
     policy: PolicyConfig = PolicyConfig()
 
     @field_validator("arms", mode="before")
@@ -210,12 +201,14 @@ class Config(Section):
 
     def fingerprint(self) -> str:
         """sha256 over what shapes the answers and scores: not the policy, which can be changed without asking again,
-        nor how the engine is reached and waited for.
+        nor how the engine is reached and waited for. In a race the policy says who is asked on, so it counts.
         """
         shaping = self.model_dump(
-            mode="json", exclude={"policy": True, "engine": {"url", "api_key_env", "ready_timeout_s"}}
+            mode="json", exclude={"policy": True, "search": True, "engine": {"url", "api_key_env", "ready_timeout_s"}}
         )
         shaping["metric"] = self.policy.metric
+        if self.race is not None:
+            shaping["policy"] = self.policy.model_dump(mode="json", exclude={"require"})
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
@@ -18,6 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 # Without a terminal a line every few seconds shows that the work goes on, without filling a log.
 PLAIN_EVERY_S = 5.0
+
+
+def pad_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns padded for a terminal."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 class Step(Protocol):

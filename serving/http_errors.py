@@ -5,6 +5,8 @@ from __future__ import annotations
 from starlette.responses import JSONResponse
 
 from router.errors import EngineRejected, EngineUnavailable, RouterError
+from serving.decision_errors import NotPromotable, UnknownDecision
+from serving.errors import ServingError
 
 RETRY_AFTER_S = 2
 
@@ -20,7 +22,7 @@ class ApiError(Exception):
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """What a client is told about an exception: the engine's trouble is 503, a refused request 4xx."""
+    """What a client is told about an exception: the engine's or the disk's trouble is 503, a refused request 4xx."""
     match error:
         case ApiError():
             return error
@@ -30,6 +32,12 @@ def to_api_error(error: Exception) -> ApiError:
             return ApiError(error.status, str(error), param=error.param)
         case RouterError():
             return ApiError(400, str(error))
+        case UnknownDecision():
+            return ApiError(404, str(error), code="decision_not_found")
+        case NotPromotable():
+            return ApiError(409, str(error), code="not_promotable")
+        case ServingError():
+            return ApiError(503, str(error), code="unavailable")
         case _:
             return ApiError(500, "the server failed on this request; its log has the reason", code="internal_error")
 

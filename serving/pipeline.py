@@ -7,48 +7,70 @@ decision = pipeline.decide(run)
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import yaml
 
-from eval.answers import AnswerCache, AnswerRecord
-from eval.evaluate import Patience, ask, build_scorecard, recall
-from eval.report import to_html, to_markdown
+from eval.answers import AnswerRecord
+from eval.questions import Question
+from eval.race import Look, RacePlan, plan_race, run_race
+from eval.report.card import make_card
+from eval.report.page import to_html
+from eval.report.tables import to_markdown
 from eval.runs import Run, find_run, newest_run, publish_run
 from rag.embedder import SentenceTransformerEmbedder
 from rag.index import Index, SyncReport
-from router.answerer import Answerer
 from router.arm import Arm
-from router.engine import HttpEngine
-from router.recommend import Decision, recommend
-from router.scorecard import Scorecard
-from router.statistics import detectable_difference
+from router.costs import cost_per_1k
+from router.decision import Decision
+from router.planning import detectable_effects
+from router.race import Drop
+from router.recommend import look, recommend
 from serving import build
+from serving.asking import Asker
 from serving.config import Config
-from serving.console import Console
+from serving.console import Console, Step
 from serving.data import Data, examples_as_documents, load_data
-from serving.engines import engine_identity, open_engine, refuse_unfit
+from serving.decisions import LEDGER, Ledger, record_run
+from serving.engines import engine_identity, refuse_unfit
 from serving.errors import ServingError
 from serving.models import resolve_model
+from serving.scoring import Asked, Scoring
 from tuning.adapters import Adapter, list_adapters
 from tuning.artifacts import content_hash, sweep_temporaries
 from tuning.lora import train_lora
 from tuning.recipe import TrainProgress
 
 
+class _Counter:
+    """Shows how many answers are there."""
+
+    def __init__(self, step: Step, total: int) -> None:
+        self._step, self._total, self._done = step, total, 0
+
+    def __call__(self, record: AnswerRecord, _was_cached: bool) -> None:
+        self._done += 1
+        self._step.update(self._done, self._total, record.arm)
+
+
 class Pipeline:
     """One config, one data directory. Stages call those before them; what exists already is found by its content."""
 
-    def __init__(self, config: Config, *, home: Path, console: Console, command: str = "arbiter run") -> None:
-        """`command` is what the report names as the way to get it again."""
+    def __init__(
+        self, config: Config, *, home: Path, console: Console, command: str = "arbiter run", needs_dev: bool = False
+    ) -> None:
+        """`command` is what the report names as the way to get it again; `needs_dev` reads the dev questions, too."""
         self.config = config
         self.home = home
         self._console = console
         self._command = command
+        self._needs_dev = needs_dev
 
     @cached_property
     def data(self) -> Data:
@@ -61,7 +83,10 @@ class Pipeline:
             questions=config.limits.questions,
             seed=config.seed,
             trains=needs_examples,
+            needs_dev=self._needs_dev,
         )
+        for note in data.notes:
+            self._console.say(f"note: {note}")
         for skipped in data.skipped:
             self._console.say(f"skipped {skipped.path}: {skipped.reason}")
         self._console.say(
@@ -148,10 +173,20 @@ class Pipeline:
         self._console.say(f"  adapter {adapter.name} (trained in {adapter.training_s:.0f} s)")
         return adapter
 
+    @cached_property
+    def scoring(self) -> Scoring:
+        """The metrics; whatever is wrong with them is raised here."""
+        return Scoring(self.config, self.data, self.embedder, self.indexes.get("documents"), home=self.home)
+
     def evaluate(self) -> Run:
-        """Ask every arm every question and score the answers; a finished run of the same inputs is returned as is."""
+        """Ask the arms and score the answers; a finished run of the same inputs is returned as is.
+
+        Every arm is asked every question, or as many as a race needs when the config has one.
+        """
         # The data and its faults come before any expensive work.
         self._announce_power(len(self.data.questions))
+        plan = self._race_plan()
+        self.scoring  # noqa: B018  # a metric that does not exist is said before anything is trained
         indexes = {build.index_name(self.data, role): index for role, index in self.indexes.items()}
         adapters = self.adapters
         refuse_unfit(self.config, self.models.base, adapters)
@@ -165,16 +200,36 @@ class Pipeline:
         if finished is not None:
             self._console.say(f"run {finished.id} is complete: nothing to ask")
             return finished
-        records = self._ask(arms, indexes, versions)
-        scorecard = self._score(arms, records, indexes)
+        started = time.monotonic()
+        with Asker(
+            self.config,
+            self.models,
+            home=self.home,
+            console=self._console,
+            adapters=self.adapters_of(arms),
+            indexes=indexes,
+            versions=versions,
+        ) as asker:
+            asked = self._race(arms, plan, asker) if plan is not None else self._ask_all(arms, asker)
+        with self._console.step("scoring") as step:
+            scorecard = self.scoring.score(
+                arms,
+                asked,
+                progress=step.update,
+                provenance=build.provenance(self.config, self.data, self.models, engine_identity(self.config)),
+                **self._times,
+            )
         return publish_run(
             directory,
             config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
-            questions=self.data.questions,
-            records=records,
-            scorecard=scorecard,
+            questions=asked.questions,
+            records=asked.records,
+            scorecard=replace(scorecard, evaluation_s=time.monotonic() - started),
             manifest={
                 "config_fingerprint": self.config.fingerprint(),
+                "metric": self.config.policy.metric,
+                "data": str(self.data.folder),
+                "data_name": self.data.name,
                 "data_version": self.data.version,
                 "base_revision": self.models.base.revision,
                 "versions": versions,
@@ -185,18 +240,34 @@ class Pipeline:
     def decide(self, run: Run) -> Decision:
         """Apply the policy to a finished run and write the decision and its reports beside it; asks nothing."""
         policy, scorecard = build.build_policy(self.config.policy), run.scorecard()
-        if scorecard.primary != self.config.policy.metric:
+        made_for = run.manifest.get("metric", scorecard.primary)
+        if made_for != self.config.policy.metric:
             raise ServingError(
-                f"run {run.id!r} was made to decide by {scorecard.primary!r}, not {self.config.policy.metric!r}; "
+                f"run {run.id!r} was made to decide by {made_for!r}, not {self.config.policy.metric!r}; "
                 "run: arbiter evaluate"
             )
         decision = recommend(scorecard, policy)
-        questions, records = run.questions(), run.records()
-        html = to_html(
-            scorecard, decision, policy, questions, records, title=f"Arbiter: {run.id}", command=run.manifest["command"]
+        stale = self.stale_reason(run)
+        card = make_card(
+            scorecard,
+            decision,
+            policy,
+            run.questions(),
+            run.records(),
+            title=f"Arbiter: {run.id}",
+            command=run.manifest["command"],
+            notes=() if stale is None else (stale,),
         )
-        run.write_views(decision, self.config.policy.model_dump(), html, to_markdown(scorecard, decision, policy))
+        run.write_views(decision, self.config.policy.model_dump(mode="json"), card, to_html(card), to_markdown(card))
+        with closing(Ledger(self.home / LEDGER)) as ledger:
+            record_run(ledger, run)
         return decision
+
+    def stale_reason(self, run: Run) -> str | None:
+        """Why a run no longer speaks of the data folder, None when it does."""
+        if run.manifest["data_version"] == self.data.version:
+            return None
+        return f"the data in {str(self.data.folder)!r} has changed since run {run.id!r}; run: arbiter run CONFIG"
 
     def last_run(self) -> Run:
         """The newest finished run of this config, whatever its data was. Raises ServingError when there is none."""
@@ -217,65 +288,72 @@ class Pipeline:
         return {name: known[name] for name in wanted}
 
     def _announce_power(self, num_questions: int) -> None:
-        effect = detectable_difference(num_questions, alpha=self.config.policy.alpha)
-        shown = f"can show a difference of {effect:.2f} or more" if effect < 1 else "are too few to show a difference"
-        self._console.say(f"{num_questions} questions {shown} (80% power, arms disagreeing on 20%)")
+        num_arms, alpha = len(self.config.arms), self.config.policy.alpha
+        one, best = detectable_effects(num_questions, num_arms=num_arms, discordance=0.2, alpha=alpha)
+        shown = "are too few to show a difference"
+        if one < 1:
+            shown = f"can show a difference of {one:.2f} between two arms"
+            shown += f", of {best:.2f} between the best and all others" if num_arms > 2 and best < 1 else ""
+        self._console.say(f"{num_questions} questions {shown} (80% power, arms disagreeing on 20%); see: arbiter plan")
 
     def _versions(self, arms: list[Arm], indexes: Mapping[str, Index]) -> dict[str, dict[str, str]]:
         shared = {"model": self.models.base.revision, "engine": engine_identity(self.config)}
         return {arm.name: {**shared, "index": indexes[arm.index].version if arm.index else ""} for arm in arms}
 
-    def _ask(
-        self, arms: list[Arm], indexes: Mapping[str, Index], versions: Mapping[str, Mapping[str, str]]
-    ) -> list[AnswerRecord]:
-        questions, total = self.data.questions, len(arms) * len(self.data.questions)
-        with AnswerCache(self.home / "answers.db") as cache:
-            known = [record for record in recall(arms, questions, cache, versions) if record is not None]
-            if len(known) == total:
-                self._console.say(f"all {total} answers are known: nothing to generate")
-                return known
-            adapters = self.adapters_of(arms)
-            with (
-                open_engine(self.config, self.models.base, adapters, home=self.home, console=self._console) as engine,
-                self._console.step(f"asking {len(arms)} arms {len(questions)} questions") as step,
-            ):
-                done = 0
+    def _race_plan(self) -> RacePlan | None:
+        """The order in which a race spends the questions; a budget below one batch is refused here."""
+        if self.config.race is None:
+            return None
+        return plan_race(self.data.questions, build.build_race(self.config.race, self.config.seed), self.data.clusters)
 
-                def show(record: AnswerRecord, _was_cached: bool) -> None:
-                    nonlocal done
-                    done += 1
-                    step.update(done, total, record.arm)
+    def _ask_all(self, arms: list[Arm], asker: Asker) -> Asked:
+        questions = self.data.questions
+        if asker.knows(arms, questions):
+            self._console.say(f"all {len(arms) * len(questions)} answers are known: nothing to generate")
+            return Asked(questions, tuple(asker.ask(arms, questions)), self._first_tokens(arms, questions, asker))
+        asker.start()
+        first_tokens_ms = self._first_tokens(arms, questions, asker)
+        with self._console.step(f"asking {len(arms)} arms {len(questions)} questions") as step:
+            counted = _Counter(step, len(arms) * len(questions))
+            records = asker.ask(arms, questions, counted)
+        return Asked(questions, tuple(records), first_tokens_ms)
 
-                async def all_answers() -> list[AnswerRecord]:
-                    http = HttpEngine(
-                        engine.url, api_key=engine.api_key, timeout_s=self.config.engine.request_timeout_s
-                    )
-                    try:
-                        return await ask(
-                            arms,
-                            questions,
-                            Answerer(http, indexes, engine.base_model),
-                            cache,
-                            versions=versions,
-                            concurrency=self.config.eval.concurrency,
-                            patience=Patience(limit_s=self.config.eval.patience_s),
-                            on_answer=show,
-                        )
-                    finally:
-                        await http.close()
+    def _race(self, arms: list[Arm], plan: RacePlan, asker: Asker) -> Asked:
+        policy = build.build_policy(self.config.policy)
+        if not asker.knows(arms, plan.batches[0]):
+            asker.start()
+        first_tokens_ms = self._first_tokens(arms, plan.batches[0], asker)
+        with self._console.step(f"racing {len(arms)} arms over {plan.num_questions} questions") as step:
+            counted = _Counter(step, len(arms) * plan.num_questions)
 
-                return asyncio.run(all_answers())
+            def ask(some: Sequence[Arm], questions: Sequence[Question]) -> list[AnswerRecord]:
+                return asker.ask(some, questions, counted)
 
-    def _score(self, arms: list[Arm], records: list[AnswerRecord], indexes: Mapping[str, Index]) -> Scorecard:
-        with self._console.step("scoring") as step:
-            return build_scorecard(
-                arms,
-                self.data.questions,
-                records,
-                build.build_scorers(self.config, self.embedder, self.indexes.get("documents")),
-                primary=self.config.policy.metric,
-                training_s={adapter.name: adapter.training_s for adapter in self.adapters.values()},
-                indexing_s={name: index.indexing_s for name, index in indexes.items()},
-                provenance=build.provenance(self.config, self.data, self.models, engine_identity(self.config)),
-                progress=step.update,
-            )
+            def look_at(questions: Sequence[Question], records: Sequence[AnswerRecord], active: Sequence[str]) -> Look:
+                card = self.scoring.score_deciding(arms, Asked(tuple(questions), tuple(records)), **self._times)
+                ruling, ranking = look(card, policy, active, largest=plan.largest)
+                costs = [(scores.num_asked, cost_per_1k(scores, policy)) for scores in card.arms]
+                if plan.settings.budget.cost is not None and any(num and cost is None for num, cost in costs):
+                    raise ServingError("race.max_cost needs every cost; set the prices of what is not measured to 0")
+                return Look(ruling, ranking, sum(num * (cost or 0.0) / 1000 for num, cost in costs))
+
+            def tell(num_spent: int, _active: Sequence[str], drops: Sequence[Drop]) -> None:
+                for drop in drops:
+                    self._console.say(f"  after {num_spent} questions {drop.arm} is out: {drop.beaten_by} is better")
+
+            raced = run_race(arms, plan, ask, look_at, on_look=tell)
+        self._console.say(f"  {raced.record.summary}")
+        return Asked(raced.questions, raced.records, first_tokens_ms, raced.record)
+
+    def _first_tokens(
+        self, arms: list[Arm], questions: Sequence[Question], asker: Asker
+    ) -> dict[tuple[str, str], float]:
+        return asker.time_first_tokens(arms, questions[: self.config.eval.first_token_probes])
+
+    @cached_property
+    def _times(self) -> dict[str, dict[str, float]]:
+        """Seconds of training by adapter and of indexing by index."""
+        return {
+            "training_s": {adapter.name: adapter.training_s for adapter in self.adapters.values()},
+            "indexing_s": {build.index_name(self.data, role): index.indexing_s for role, index in self.indexes.items()},
+        }

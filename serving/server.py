@@ -1,27 +1,30 @@
-"""`arbiter serve`: the newest decision of a config, with its arms, indexes and adapters, on a port."""
+"""`arbiter serve`: the decision that holds for a config, with its run's arms, indexes and adapters, on a port."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import socket
-from collections.abc import Mapping
 
 import uvicorn
 
-from eval.errors import EvalError
-from eval.runs import Run
-from rag.errors import RagError
-from rag.index import Index
-from router.answerer import Answerer
-from router.arm import Arm
 from router.engine import HttpEngine
-from serving.app import AUTO, Served, create_app
+from serving.app import create_app
+from serving.config import Config
 from serving.console import Console
-from serving.engines import OpenEngine, open_engine
+from serving.decision_errors import NotPromotable
+from serving.decisions import LEDGER, Ledger, RecordedDecision, record_run
+from serving.decisions_api import decision_routes
+from serving.engines import open_engine
 from serving.errors import PortTaken, ServingError
+from serving.eval_runner import EvalRunner
+from serving.eval_store import EVALS, EvalStore
+from serving.evals_api import eval_routes
 from serving.pipeline import Pipeline
-from tuning.errors import TuningError
+from serving.promotion import Promoter
+from serving.served import AUTO, Stage
+from serving.shelf import RunOpener, RunParts, RunShelf
 
 
 def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int) -> None:
@@ -30,73 +33,74 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
 
     Raises ServingError, and EngineFailed when vLLM does not start.
     """
-    with _listen(host, port) as listener:
-        run = pipeline.last_run()
-        decision = run.decision()
-        arms = [scores.arm for scores in run.scorecard().arms]
-        adapters = pipeline.adapters_of(arms)
-        indexes = _open_indexes(pipeline, run, arms, console)
-        _warn_of_new_data(pipeline, run, console)
+    config, home, base = pipeline.config, pipeline.home, pipeline.models.base
+
+    def read_version(of: Config) -> str:
+        # What is skipped in the data was said when the run was made.
+        return Pipeline(of, home=home, console=Console(stderr=io.StringIO())).data.version
+
+    with (
+        _listen(host, port) as listener,
+        contextlib.closing(Ledger(home / LEDGER)) as ledger,
+        contextlib.closing(EvalStore(home / EVALS)) as store,
+        contextlib.closing(
+            RunShelf(config, home=home, embedder=pipeline.embedder, base=base, data_version=read_version)
+        ) as shelf,
+    ):
+        decision = served_decision(pipeline, ledger, console)
+        parts = _take(shelf, decision)
+        if stale := shelf.stale_reason(decision):
+            console.say(f"warning: {stale}")
         address = "http://{}:{}".format(*listener.getsockname()[:2])
-        with open_engine(
-            pipeline.config, pipeline.models.base, adapters, home=pipeline.home, console=console
-        ) as engine:
-            app = create_app(_served(run, decision, arms, indexes, engine, pipeline))
-            console.say(f"{address}/v1 serves {AUTO} = {decision['arm']} ({decision['verdict']}), and {_names(arms)}")
+        with open_engine(config, base, parts.adapters, home=home, console=console) as engine:
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=config.engine.request_timeout_s)
+            opener = RunOpener(shelf, engine, http, api_key=os.environ.get("ARBITER_API_KEY") or None)
+            stage = Stage(opener.serve(decision, parts))
+            evals = EvalRunner(
+                store,
+                stage,
+                # Chat requests come first: an eval may use a quarter of what an evaluation would.
+                concurrency=max(1, config.eval.concurrency // 4),
+                patience_s=config.eval.patience_s,
+                embed=pipeline.embedder.embed,
+            )
+            promoter = Promoter(stage, ledger, opener, scope=decision.scope)
+            app = create_app(stage, decision_routes(promoter), eval_routes(evals))
+            names = ", ".join(parts.arms)
+            console.say(f"{address}/v1 serves {AUTO} = {decision.arm} ({decision.verdict}), and {names}")
             console.say(f"{address}/ shows the report; Ctrl-C stops")
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)
+            settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10)
             # Ctrl-C is how a server is meant to end: uvicorn finishes what is in flight, then raises it again.
             with contextlib.suppress(KeyboardInterrupt):
-                uvicorn.Server(config).run(sockets=[listener])
+                uvicorn.Server(settings).run(sockets=[listener])
             console.say("stopped")
 
 
-def _served(
-    run: Run,
-    decision: Mapping[str, object],
-    arms: list[Arm],
-    indexes: Mapping[str, Index],
-    engine: OpenEngine,
-    pipeline: Pipeline,
-) -> Served:
-    http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=pipeline.config.engine.request_timeout_s)
-    return Served(
-        answerer=Answerer(http, indexes, engine.base_model),
-        arms={arm.name: arm for arm in arms},
-        decided_arm=str(decision["arm"]),
-        decision_id=run.id,
-        confidence=float(str(decision["confidence"])),
-        base_model=engine.base_model,
-        is_ready=engine.is_ready,
-        created=int(str(decision["decided_at"])),
-        report=run.directory / "report.html",
-        api_key=os.environ.get("ARBITER_API_KEY") or None,
-    )
+def served_decision(pipeline: Pipeline, ledger: Ledger, console: Console) -> RecordedDecision:
+    """What `auto` means when a server of this config starts: the promoted decision, else the config's newest.
+
+    Raises ServingError when the config has no decision, and EvalError when its run has none yet.
+    """
+    fingerprint = pipeline.config.fingerprint()
+    # A run that was decided without a ledger beside it is taken in now.
+    newest = ledger.newest(fingerprint) or record_run(ledger, pipeline.last_run())
+    current = ledger.current(newest.scope, fingerprint)
+    assert current is not None, "the newest decision is in the scope"
+    if current.id != newest.id:
+        console.say(
+            f"serving the promoted decision {current.id} ({current.arm}); the newest is {newest.id} ({newest.arm}); "
+            f"change it with: arbiter decisions promote {newest.id}"
+        )
+    return current
 
 
-def _open_indexes(pipeline: Pipeline, run: Run, arms: list[Arm], console: Console) -> dict[str, Index]:
-    indexes = {
-        name: Index.open(pipeline.home, name, pipeline.embedder)
-        for name in sorted({arm.index for arm in arms if arm.index is not None})
-    }
-    for name in sorted(indexes):
-        measured = {run.manifest["versions"][arm.name]["index"] for arm in arms if arm.index == name}
-        if measured != {indexes[name].version}:
-            console.say(f"warning: index {name} has changed since the decision was made; run again to measure it")
-    for index in indexes.values():
-        # The first search loads the embedder; that wait belongs here and not to the first request.
-        index.search("warm up", 1)
-    return indexes
-
-
-def _warn_of_new_data(pipeline: Pipeline, run: Run, console: Console) -> None:
+def _take(shelf: RunShelf, decision: RecordedDecision) -> RunParts:
     try:
-        version = pipeline.data.version
-    except (RagError, TuningError, EvalError, ServingError) as error:
-        console.say(f"warning: the data cannot be read ({error}); serving what was measured")
-        return
-    if version != run.manifest["data_version"]:
-        console.say("warning: the data has changed since the decision was made; run again to measure it")
+        return shelf.take(decision)
+    except NotPromotable as error:
+        raise ServingError(
+            f"decision {decision.id} cannot be served: {error}, or choose another with: arbiter decisions promote ID"
+        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -112,7 +116,3 @@ def _listen(host: str, port: int) -> socket.socket:
         reason = error.strerror or str(error)
         raise PortTaken(f"cannot listen on {host}:{port} ({reason.lower()}); choose another with --port") from error
     return listener
-
-
-def _names(arms: list[Arm]) -> str:
-    return ", ".join(arm.name for arm in arms)

@@ -7,8 +7,16 @@ from fakes.engines import FixedRetriever, ScriptedEngine, passage
 
 from eval.answers import AnswerCache, AnswerRecord
 from eval.errors import EvalError
-from eval.evaluate import Patience, ask, build_scorecard, recall
-from eval.metrics import Pair
+from eval.evaluate import (
+    BusyClock,
+    Patience,
+    ask,
+    build_scorecard,
+    recall,
+    recall_first_tokens,
+    time_first_tokens,
+)
+from eval.metrics.text import Pair
 from eval.questions import Question
 from router.answerer import Answerer
 from router.arm import Arm
@@ -144,3 +152,75 @@ def test_a_scorecard_keeps_arms_questions_and_clusters_aligned() -> None:
 def test_an_unknown_primary_metric_lists_the_known_ones() -> None:
     with pytest.raises(EvalError, match=r"no metric 'f2' for policy\.metric; choose one of: same"):
         build_scorecard(ARMS, QUESTIONS, [], [SameText()], primary="f2")
+
+
+def test_answers_in_flight_share_the_seconds_of_the_engine() -> None:
+    now = iter([0.0, 2.0, 6.0, 9.0, 20.0, 21.0])
+    busy = BusyClock(clock=lambda: next(now))
+    first = busy.start()  # at 0 s, alone until 2 s
+    second = busy.start()  # at 2 s, both until 6 s
+    assert busy.stop(first) == 2 + 4 / 2
+    assert busy.stop(second) == 4 / 2 + 3  # at 9 s; nothing is in flight until 20 s
+    third = busy.start()
+    assert busy.stop(third) == 1
+
+
+async def test_engine_seconds_of_all_answers_add_up_to_the_time_asked(tmp_path: Path) -> None:
+    answers, _ = answerer(lambda _: "nine")
+    with AnswerCache(tmp_path / "a.db") as cache:
+        records = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
+        scorecard = build_scorecard(ARMS, QUESTIONS, records, [SameText()], primary="same")
+    assert all(record.engine_s is not None and 0 < record.engine_s < 1 for record in records)
+    assert scorecard.arms[0].engine_s == (records[0].engine_s, records[1].engine_s)
+
+
+async def test_first_tokens_are_timed_once_and_kept(tmp_path: Path) -> None:
+    answers, engine = answerer(lambda _: "at nine")
+    with AnswerCache(tmp_path / "a.db") as cache:
+        await time_first_tokens(ARMS, QUESTIONS[:1], answers, cache, versions=VERSIONS)
+        await time_first_tokens(ARMS, QUESTIONS[:1], answers, cache, versions=VERSIONS)
+        assert len(engine.requests) == 2
+        times = recall_first_tokens(ARMS, QUESTIONS, cache, VERSIONS)
+        records = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
+    assert set(times) == {("base", "q1"), ("rag", "q1")}
+    scorecard = build_scorecard(ARMS, QUESTIONS, records, [SameText()], primary="same", first_tokens_ms=times)
+    assert scorecard.arms[1].ttft_ms == (times["rag", "q1"], None)
+    assert scorecard.arms[1].median_ttft_ms() == times["rag", "q1"]
+
+
+async def test_an_engine_that_is_away_leaves_the_first_token_unmeasured(tmp_path: Path) -> None:
+    def away(_request: EngineRequest) -> str:
+        raise EngineUnavailable("restarting")
+
+    answers, _ = answerer(away)
+    with AnswerCache(tmp_path / "a.db") as cache:
+        await time_first_tokens(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
+        assert recall_first_tokens(ARMS, QUESTIONS, cache, VERSIONS) == {}
+
+
+def test_a_question_that_was_not_asked_is_neither_scored_nor_unscored() -> None:
+    records = [AnswerRecord("base", "q1", "nine"), AnswerRecord("rag", "q1", "ten"), AnswerRecord("rag", "q2", "here")]
+    scorecard = build_scorecard(ARMS, QUESTIONS, records, [SameText()], primary="same")
+    base, rag = scorecard.arms
+    assert (base.not_asked, base.num_asked, base.num_unscored("same")) == (("q2",), 1, 0)
+    assert (rag.not_asked, rag.scores["same"]) == ((), (0.0, 1.0))
+
+
+def test_kinds_of_questions_can_have_metrics_of_their_own() -> None:
+    questions = [Question("q1", "When?", ("nine",), metadata={"kind": "label"}), Question("q2", "Where?", ("here",))]
+    records = [AnswerRecord("base", q.id, "nine") for q in questions]
+
+    class Always(SameText):
+        names = ("always",)
+
+        def score(
+            self, pairs: Sequence[Pair], progress: Callable[[int, int], None] | None = None
+        ) -> dict[str, list[float | None]]:
+            return {"always": [0.25] * len(pairs)}
+
+    declared = {"default": "same", "label": "always"}
+    scorecard = build_scorecard(ARMS[:1], questions, records, [SameText(), Always()], primary=declared)
+    assert scorecard.primary == "primary"
+    assert scorecard.arms[0].scores["primary"] == (0.25, 0.0)
+    assert scorecard.metric_of == declared
+    assert scorecard.metrics[0] == "primary"

@@ -46,8 +46,9 @@ def test_the_decision_is_a_view_that_can_be_made_again(comparison: Comparison, t
     with pytest.raises(EvalError, match="has no decision yet; make it with: arbiter decide"):
         run.decision()
     for margin in (0.03, 0.9):
-        run.write_views(comparison.decision, {"margin": margin}, "<p>page</p>", "text")
+        run.write_views(comparison.decision, {"margin": margin}, {"arm": "hybrid"}, "<p>page</p>", "text")
         found = run.decision()
+        assert run.card() == {"arm": "hybrid"}
         assert (found["arm"], found["policy"]) == ("hybrid", {"margin": margin})
     assert (run.directory / "report.html").read_text() == "<p>page</p>"
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eval.answers import AnswerRecord
-from eval.metrics import DeterministicScorer, normalise
+from eval.metrics.text import DeterministicScorer, normalise
 from eval.questions import Question
 from router.arm import Arm
+from router.decision import Decision
+from router.policy import Policy
 from router.prompts import FEWSHOT
-from router.recommend import Decision, Policy, recommend
+from router.recommend import recommend
 from router.scorecard import ArmScores, Scorecard
 
 FACTS = (

@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from router.arm import Arm
 from router.errors import RouterError
-from router.recommend import Policy, recommend
+from router.policy import Limits, Policy, Prices, Traffic, Utility
+from router.race import Drop, RaceRecord
+from router.recommend import recommend
 from router.scorecard import ArmScores, Scorecard
 
 
@@ -89,7 +92,7 @@ def test_peers_are_corrected_for_by_holm() -> None:
 
 def test_a_hard_limit_excludes_by_name_and_number() -> None:
     grid = card(scores(BASE, [0.2] * 20), scores(RAG, [0.9] * 20, latency_ms=900.0))
-    decision = recommend(grid, Policy(max_latency_ms=500.0))
+    decision = recommend(grid, Policy(limits=Limits(latency_ms=500.0)))
     assert decision.arm == "base"
     assert decision.excluded == {"rag": "median latency 900 ms is over the limit of 500 ms"}
 
@@ -97,7 +100,7 @@ def test_a_hard_limit_excludes_by_name_and_number() -> None:
 def test_a_policy_that_nothing_satisfies_names_every_reason() -> None:
     grid = card(scores(BASE, [0.2] * 5), scores(RAG, [None] * 5))
     with pytest.raises(RouterError, match=r"base: median latency 10 ms .*; rag: no question was scored"):
-        recommend(grid, Policy(max_latency_ms=1.0))
+        recommend(grid, Policy(limits=Limits(latency_ms=1.0)))
 
 
 def test_arms_that_share_no_scored_question_stay_open() -> None:
@@ -129,3 +132,121 @@ def test_the_lead_is_measured_on_shared_questions() -> None:
 def test_a_single_arm_wins_without_a_runner_up() -> None:
     decision = recommend(card(scores(BASE, [0.5] * 10)), Policy())
     assert (decision.arm, decision.verdict, decision.runner_up, decision.margin) == ("base", "winner", None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(p95_ms=5.0), "95th percentile of latency 10 ms is over the limit of 5 ms"),
+        (Limits(ttft_ms=50.0), "median time to the first token was not measured, which does not keep the limit of 50"),
+        (Limits(cost_per_1k=0.001), "cost of 1,000 questions 0.007 is over the limit of 0.001"),
+        (Limits(score=0.5), "mean token_f1 0.20 is under the limit of 0.50"),
+    ],
+)
+def test_every_limit_names_itself_and_the_value(limits: Limits, reason: str) -> None:
+    with pytest.raises(RouterError, match=reason):
+        recommend(card(scores(BASE, [0.2] * 5)), Policy(limits=limits))
+
+
+def test_training_is_part_of_the_price_at_low_traffic() -> None:
+    same = [1.0, 0.0] * 200
+    grid = replace(card(scores(RAG, same, tokens=400), scores(TUNED, same, tokens=40)), training_s={"a@1": 3600.0})
+    prices = Prices(training_hour=10.0)
+    few, many = (Policy(prices=prices, traffic=Traffic(questions=n, months=1)) for n in (100, 1_000_000))
+    assert recommend(grid, few).arm == "rag"
+    assert recommend(grid, many).arm == "tuned"
+
+
+def test_values_decide_where_wrong_answers_are_dear() -> None:
+    # Both are right on half of the questions; base abstains on the rest, rag is wrong there.
+    right = [1.0, 0.0] * 20
+    base, rag = scores(BASE, right), scores(RAG, right)
+    abstained = tuple(1.0 - value for value in right)
+    base = replace(base, scores={**base.scores, "abstained": abstained})
+    rag = replace(rag, scores={**rag.scores, "abstained": (0.0,) * 40})
+    decision = recommend(card(base, rag), Policy(utility=Utility(right=1.0, wrong=-4.0, abstain=0.0)))
+    assert (decision.arm, decision.metric, decision.verdict) == ("base", "utility", "winner")
+    assert recommend(card(base, rag), Policy()).metric == "token_f1"
+
+
+def raced(*arms: ArmScores, asked: dict[str, int], drops: tuple[Drop, ...] = (), held_out: int = 0) -> Scorecard:
+    """A race's scorecard: each arm saw its first so many questions, finalists the last `held_out` too."""
+    n = len(arms[0].latency_ms)
+    shown = []
+    for arm in arms:
+        is_finalist = asked[arm.arm.name] == n - held_out
+        seen = [i < asked[arm.arm.name] or (i >= n - held_out and is_finalist) for i in range(n)]
+        column = tuple(v if s else None for v, s in zip(arm.scores["token_f1"], seen, strict=True))
+        hidden = tuple(f"q{i}" for i, s in enumerate(seen) if not s)
+        shown.append(replace(arm, scores={"token_f1": column}, not_asked=hidden))
+    record = RaceRecord(
+        seed=0,
+        batch=10,
+        num_raced=n - held_out,
+        held_out=tuple(f"q{i}" for i in range(n - held_out, n)),
+        drops=drops,
+        stopped="one arm left",
+        num_answers=sum(n - len(s.not_asked) for s in shown),
+        num_possible=n * len(arms),
+    )
+    return replace(card(*shown), race=record)
+
+
+def test_a_race_is_decided_by_anytime_evidence_and_re_estimated_on_untouched_questions() -> None:
+    rag, base = [1.0] * 30 + [1.0, 0.0] * 5, [0.0] * 40
+    grid = raced(
+        scores(BASE, base),
+        scores(RAG, rag),
+        asked={"base": 30, "rag": 30},
+        drops=(Drop("base", "rag", 30, 0.001),),
+        held_out=10,
+    )
+    decision = recommend(grid, Policy())
+    assert (decision.arm, decision.verdict, decision.margin) == ("rag", "winner", 1.0)
+    assert decision.comparisons[0].difference.test == "anytime e-process"
+    assert decision.comparisons[0].difference.num_pairs == 30
+    # The held-out questions decided nothing and are less kind: 5 of 10.
+    assert decision.held_out is not None
+    assert decision.held_out_lead is not None
+    assert (decision.held_out.mean, decision.held_out_lead.mean) == (0.5, 0.5)
+    assert "80 of 80 answers were needed (100%); it ended with one arm left" in decision.reason
+
+
+def test_an_arm_that_another_one_beat_early_stays_beaten() -> None:
+    # Three questions are too few to beat base by themselves, but tuned was beaten by rag, which says so.
+    grid = raced(
+        scores(BASE, [0.0] * 30),
+        scores(TUNED, [0.0] * 30),
+        scores(RAG, [1.0] * 30),
+        asked={"base": 30, "tuned": 3, "rag": 30},
+        drops=(Drop("tuned", "rag", 3, 0.04), Drop("base", "rag", 30, 0.001)),
+    )
+    decision = recommend(grid, Policy())
+    found = {c.other: (c.standing, c.beaten_by) for c in decision.comparisons}
+    assert found["tuned"] == ("beaten", "rag")
+    assert found["base"][0] == "beaten"
+    # A stricter policy is not content with that evidence.
+    assert recommend(grid, Policy(alpha=0.01)).verdict == "undecided"
+
+
+def test_a_race_that_ran_out_is_undecided_and_says_how_many_more() -> None:
+    a, b = [1.0, 1.0, 0.0, 1.0] * 5, [0.0, 1.0, 1.0, 1.0] * 5
+    a[2] = 1.0
+    decision = recommend(raced(scores(RAG, a), scores(TUNED, b), asked={"rag": 20, "tuned": 20}), Policy())
+    assert decision.verdict == "undecided"
+    assert decision.more_questions > 20
+
+
+def test_twins_of_a_race_tie_for_the_cheapest_though_neither_is_beaten() -> None:
+    same = [1.0, 0.0] * 150
+    grid = raced(scores(RAG, same, tokens=400), scores(TUNED, same, tokens=40), asked={"rag": 300, "tuned": 300})
+    decision = recommend(grid, Policy())
+    assert (decision.arm, decision.verdict) == ("tuned", "tie")
+
+
+def test_arms_asked_different_questions_without_a_race_are_refused() -> None:
+    partly = replace(scores(RAG, [1.0, None]), not_asked=("q1",))
+    with pytest.raises(
+        RouterError, match="arm 'rag' was not asked 1 of 2 questions; arms must be evaluated on the same"
+    ):
+        recommend(card(scores(BASE, [0.0, 0.0]), partly), Policy())

@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from router.arm import Arm
 from router.errors import RouterError
+from router.race import Drop, RaceRecord
 from router.scorecard import ArmScores, Scorecard
+from router.statistics import Interval
 
 
 def arm_scores(name: str, scores: tuple[float | None, ...], metric: str = "token_f1") -> ArmScores:
@@ -61,3 +64,64 @@ def test_an_arm_without_the_primary_metric_is_refused() -> None:
 def test_an_unknown_arm_lists_the_known_ones() -> None:
     with pytest.raises(RouterError, match="no arm 'rga' in the scorecard; it has base"):
         card(arm_scores("base", (1.0, 0.5, None))).by_name("rga")
+
+
+def raced_card() -> Scorecard:
+    """Three questions raced, one held out; base was dropped after two."""
+    names = ("q1", "q2", "q3", "q4")
+    base = ArmScores(
+        Arm("base"), {"f1": (0.0, 0.0, None, None)}, (9.0, 9.0, None, None), (5, 5, None, None), (1, 1, None, None),
+        ttft_ms=(3.0, None, None, None), engine_s=(0.1, 0.3, None, None), not_asked=("q3", "q4"),
+    )  # fmt: skip
+    rag = ArmScores(
+        Arm("rag", index="docs"), {"f1": (1.0, 1.0, None, 0.5)}, (8.0, 4.0, 6.0, 2.0), (7,) * 4, (1,) * 4,
+        errors={"q3": "too long"},
+    )  # fmt: skip
+    record = RaceRecord(
+        seed=1, batch=2, num_raced=3, held_out=("q4",), drops=(Drop("base", "rag", 2, 0.01),), stopped="one arm left",
+        num_answers=6, num_possible=8, largest=2,
+    )  # fmt: skip
+    return Scorecard(
+        names, ("d1", "d1", "d2", "d3"), "f1", (base, rag), floors={"nearest": (0.0, 1.0, None, 1.0)}, race=record,
+        corrected={"rag": Interval(0.6, 0.5, 0.7)}, metric_of={"default": "f1"}, evaluation_s=12.5,
+    )  # fmt: skip
+
+
+def test_a_raced_scorecard_survives_json() -> None:
+    card = raced_card()
+    assert Scorecard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+
+
+def test_what_decided_and_what_was_held_out_are_parts() -> None:
+    card = raced_card()
+    raced, held_out = card.raced(), card.held_out()
+    assert held_out is not None
+    assert (raced.question_ids, held_out.question_ids) == (("q1", "q2", "q3"), ("q4",))
+    assert raced.by_name("rag").errors == {"q3": "too long"}
+    assert held_out.by_name("rag").errors == {}
+    assert held_out.by_name("rag").scores == {"f1": (0.5,)}
+    assert raced.by_name("base").not_asked == ("q3",)
+    assert (raced.floors["nearest"], raced.clusters) == ((0.0, 1.0, None), ("d1", "d1", "d2"))
+    assert raced.by_name("base").ttft_ms == (3.0, None, None)
+    assert raced.by_name("rag").ttft_ms == ()
+
+
+def test_a_question_that_was_not_asked_is_not_unscored() -> None:
+    base, rag = raced_card().arms
+    assert (base.num_asked, base.num_unscored("f1")) == (2, 0)
+    assert (rag.num_asked, rag.num_unscored("f1")) == (4, 1)
+
+
+def test_quantiles_and_means_by_hand() -> None:
+    base, rag = raced_card().arms
+    assert rag.median_latency_ms() == 6.0  # the third of 2, 4, 6, 8
+    assert rag.latency_quantile_ms(0.95) == 8.0
+    assert (base.median_ttft_ms(), rag.median_ttft_ms()) == (3.0, None)
+    assert base.mean_engine_s() == 0.2
+    assert rag.mean_engine_s() is None
+
+
+def test_every_question_decides_without_a_race() -> None:
+    card = replace(raced_card(), race=None)
+    assert card.raced() is card
+    assert card.held_out() is None

@@ -1,72 +1,28 @@
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-import uvicorn
-from fakes.engines import FixedRetriever, ScriptedEngine, Wire, passage
+from fakes.endpoints import ARMS, DESK, client_of, listening, make_served
+from fakes.engines import ScriptedEngine, Wire
 
 from eval.answers import AnswerCache
 from eval.evaluate import ask
 from eval.questions import Question
-from router.answerer import Answerer
-from router.arm import Arm
-from router.engine import Engine, EngineRequest
+from router.engine import EngineRequest
 from router.errors import EngineRejected, EngineUnavailable
-from serving.app import Served, create_app
+from serving.app import create_app
+from serving.errors import ServingError
+from serving.http_errors import to_api_error
+from serving.served import Stage
 
-ARMS = {
-    "base": Arm("base"),
-    "rag": Arm("rag", index="docs", top_k=1),
-    "hybrid": Arm("hybrid", adapter="raft@1", index="docs", top_k=1),
-}
-DESK = passage("The desk opens at nine.", document="desk", title="Desk")
 ASKED: list[Any] = [{"role": "user", "content": "When does the desk open?"}]
 
 
-def served(engine: Engine, *, ready: bool = True, api_key: str | None = None, report: Path | None = None) -> Served:
-    return Served(
-        answerer=Answerer(engine, {"docs": FixedRetriever(DESK)}, "org/base"),
-        arms=ARMS,
-        decided_arm="hybrid",
-        decision_id="demo-1",
-        confidence=0.975,
-        base_model="org/base",
-        is_ready=lambda: ready,
-        created=1_700_000_000,
-        report=report,
-        api_key=api_key,
-    )
-
-
-@contextmanager
-def listening(what: Served) -> Iterator[str]:
-    """The app on a real socket, so that the real openai client talks to it as a user's would."""
-    config = uvicorn.Config(create_app(what), host="127.0.0.1", port=0, log_level="critical")
-    server = uvicorn.Server(config)
-    listener = config.bind_socket()
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
-
-
-@contextmanager
-def client_of(what: Served, key: str = "none") -> Iterator[openai.OpenAI]:
-    with listening(what) as url, openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
-        yield client
-
-
 def test_models_lists_auto_and_every_arm_with_root_and_parent() -> None:
-    with client_of(served(ScriptedEngine(lambda _: "nine"))) as client:
+    with client_of(make_served(ScriptedEngine(lambda _: "nine"))) as client:
         models = {model.id: model for model in client.models.list()}
         assert list(models) == ["auto", "base", "rag", "hybrid"]
         assert models["hybrid"].model_dump()["root"] == "raft@1"
@@ -85,7 +41,7 @@ def test_models_lists_auto_and_every_arm_with_root_and_parent() -> None:
 )
 def test_a_completion_says_which_arm_answered(model: str, arm: str, engine_model: str) -> None:
     engine = ScriptedEngine(lambda _: "nine")
-    with client_of(served(engine)) as client:
+    with client_of(make_served(engine)) as client:
         reply = client.chat.completions.with_raw_response.create(model=model, messages=ASKED)
     completion = reply.parse()
     assert (completion.model, completion.choices[0].message.content) == (arm, "nine")
@@ -93,13 +49,13 @@ def test_a_completion_says_which_arm_answered(model: str, arm: str, engine_model
     assert completion.usage.total_tokens == 10
     assert engine.requests[0].model == engine_model
     assert reply.headers["x-arbiter-arm"] == arm
-    assert reply.headers["x-arbiter-decision"] == "demo-1"
+    assert reply.headers["x-arbiter-decision"] == "dec_1"
     assert reply.headers["x-arbiter-confidence"] == "0.975"
     assert reply.headers["x-arbiter-request-id"]
 
 
 def test_citations_are_annotations_and_the_passages_ride_along() -> None:
-    with client_of(served(ScriptedEngine(lambda _: "nine"))) as client:
+    with client_of(make_served(ScriptedEngine(lambda _: "nine"))) as client:
         reply = client.chat.completions.with_raw_response.create(model="rag", messages=ASKED)
     body = json.loads(reply.text)
     assert body["choices"][0]["message"]["annotations"] == [
@@ -110,7 +66,7 @@ def test_citations_are_annotations_and_the_passages_ride_along() -> None:
 
 def test_a_stream_has_the_same_text_ends_with_done_and_cites() -> None:
     engine = ScriptedEngine(lambda _: "at nine sharp")
-    with listening(served(engine)) as url:
+    with listening(create_app(Stage(make_served(engine)))) as url:
         body = {"model": "auto", "messages": ASKED, "stream": True}
         reply = httpx.post(f"{url}/v1/chat/completions", json=body)
         with openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
@@ -137,9 +93,9 @@ async def test_what_is_measured_is_what_is_served_byte_for_byte(tmp_path: Path) 
     for arm in ARMS.values():
         measured, shown = Wire(), Wire()
         with AnswerCache(tmp_path / f"{arm.name}.db") as cache:
-            answerer = served(measured.engine).answerer
+            answerer = make_served(measured.engine).answerer
             await ask([arm], [Question("q", question, ("nine",))], answerer, cache, versions={arm.name: {}})
-        transport = httpx.ASGITransport(app=create_app(served(shown.engine)))
+        transport = httpx.ASGITransport(app=create_app(Stage(make_served(shown.engine))))
         async with httpx.AsyncClient(transport=transport, base_url="http://arbiter.test") as client:
             body = {"model": arm.name, "messages": [{"role": "user", "content": question}]}
             reply = await client.post("/v1/chat/completions", json=body)
@@ -161,7 +117,7 @@ def failing(error: Exception) -> ScriptedEngine:
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_engine_that_is_away_is_503_with_retry_after_then_recovers(stream: bool) -> None:
     engine = failing(EngineUnavailable("the engine is restarting"))
-    with listening(served(engine)) as url:
+    with listening(create_app(Stage(make_served(engine)))) as url:
         body = {"model": "base", "messages": ASKED, "stream": stream}
         away = httpx.post(f"{url}/v1/chat/completions", json=body)
         engine.reply = lambda _request: "nine"
@@ -186,7 +142,7 @@ def test_a_stream_that_tears_ends_with_an_error_event() -> None:
                 count += 1
                 yield chunk
 
-    with client_of(served(Tearing(lambda _: "one two three"))) as client:
+    with client_of(make_served(Tearing(lambda _: "one two three"))) as client:
         stream = client.chat.completions.create(model="base", messages=ASKED, stream=True)
         with pytest.raises(openai.APIError, match="broke off"):
             list(stream)
@@ -194,13 +150,13 @@ def test_a_stream_that_tears_ends_with_an_error_event() -> None:
 
 def test_the_engines_refusal_is_passed_on() -> None:
     engine = failing(EngineRejected("temperature must be >= 0", status=400, param="temperature"))
-    with client_of(served(engine)) as client, pytest.raises(openai.BadRequestError) as caught:
+    with client_of(make_served(engine)) as client, pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="base", messages=ASKED, temperature=0.1)
     assert caught.value.param == "temperature"
 
 
 def test_an_unknown_model_lists_the_known_ones() -> None:
-    with client_of(served(ScriptedEngine(lambda _: ""))) as client:
+    with client_of(make_served(ScriptedEngine(lambda _: ""))) as client:
         with pytest.raises(openai.NotFoundError, match="this server has auto, base, rag, hybrid") as caught:
             client.chat.completions.create(model="gpt-9", messages=ASKED)
         assert caught.value.code == "model_not_found"
@@ -219,14 +175,14 @@ def test_an_unknown_model_lists_the_known_ones() -> None:
     ],
 )
 def test_a_bad_body_is_an_openai_error_and_not_a_500(body: bytes, status: int) -> None:
-    with listening(served(ScriptedEngine(lambda _: ""))) as url:
+    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""))))) as url:
         reply = httpx.post(f"{url}/v1/chat/completions", content=body)
     assert reply.status_code == status
     assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
 
 
 def test_a_key_is_asked_for_when_one_is_set() -> None:
-    what = served(ScriptedEngine(lambda _: "nine"), api_key="secret")
+    what = make_served(ScriptedEngine(lambda _: "nine"), api_key="secret")
     with client_of(what, key="wrong") as client, pytest.raises(openai.AuthenticationError):
         client.chat.completions.create(model="auto", messages=ASKED)
     with client_of(what, key="secret") as client:
@@ -236,17 +192,17 @@ def test_a_key_is_asked_for_when_one_is_set() -> None:
 def test_health_is_the_process_and_ready_is_the_engine(tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_text("<title>decided</title>")
-    with listening(served(ScriptedEngine(lambda _: ""), ready=False, report=report)) as url:
+    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""), ready=False, report=report)))) as url:
         assert httpx.get(f"{url}/health").status_code == 200
         assert httpx.get(f"{url}/ready").status_code == 503
         assert "decided" in httpx.get(url).text
-    with listening(served(ScriptedEngine(lambda _: ""))) as url:
+    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""))))) as url:
         assert httpx.get(f"{url}/ready").status_code == 200
         assert httpx.get(url).status_code == 404
 
 
 def test_unknown_routes_and_methods_are_openai_errors() -> None:
-    with listening(served(ScriptedEngine(lambda _: ""))) as url:
+    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""))))) as url:
         assert httpx.get(f"{url}/v1/nothing").json()["error"]["type"] == "not_found_error"
         assert httpx.get(f"{url}/v1/chat/completions").status_code == 405
         # The engine's runtime LoRA endpoints must not be reachable from outside.
@@ -254,7 +210,32 @@ def test_unknown_routes_and_methods_are_openai_errors() -> None:
 
 
 def test_a_request_id_is_echoed_when_it_is_harmless() -> None:
-    with listening(served(ScriptedEngine(lambda _: ""))) as url:
+    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""))))) as url:
         assert httpx.get(f"{url}/health", headers={"x-request-id": "abc-1"}).headers["x-arbiter-request-id"] == "abc-1"
         odd = httpx.get(f"{url}/health", headers={"x-request-id": "a b<c>"}).headers["x-arbiter-request-id"]
         assert odd != "a b<c>"
+
+
+def test_arms_are_listed_with_their_parts_and_what_was_measured() -> None:
+    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""))))) as url:
+        arms = {arm["id"]: arm for arm in httpx.get(f"{url}/v1/arms").json()["data"]}
+        assert list(arms) == ["base", "rag", "hybrid"]
+        hybrid = arms["hybrid"]
+        assert (hybrid["kind"], hybrid["adapter"], hybrid["index"]) == ("hybrid", "raft@1", "docs")
+        assert (hybrid["prompt"], hybrid["is_decided"], hybrid["measured"]) == ("answer", True, None)
+        assert httpx.get(f"{url}/v1/arms/rag").json() == arms["rag"]
+        assert arms["rag"]["measured"] == {"metric": "token_f1", "score": 0.5}
+        assert httpx.get(f"{url}/v1/arms/gpt-9").status_code == 404
+
+
+def test_every_route_under_v1_asks_for_the_key() -> None:
+    app = create_app(Stage(make_served(ScriptedEngine(lambda _: ""), api_key="secret")))
+    with listening(app) as url:
+        for path in ("/v1/models", "/v1/models/rag", "/v1/arms", "/v1/arms/rag"):
+            assert httpx.get(url + path).status_code == 401
+            assert httpx.get(url + path, headers={"Authorization": "Bearer secret"}).status_code == 200
+
+
+def test_a_full_disk_is_503_and_says_so() -> None:
+    told = to_api_error(ServingError("'decisions.db' cannot be written: the disk is full"))
+    assert (told.status, str(told)) == (503, "'decisions.db' cannot be written: the disk is full")

@@ -32,7 +32,9 @@ class SomebodyElses:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                if fake.loads:
+                if fake.loads and self.path == "/v1/unload_lora_adapter":
+                    fake.models.remove(body["lora_name"])
+                elif fake.loads:
                     fake.models.append(body["lora_name"])
                 self.reply(200 if fake.loads else 404, {})
 
@@ -111,6 +113,34 @@ def test_an_adapter_it_lacks_is_offered_once(tmp_path: Path, base: ResolvedModel
     with fleet.listening() as url:
         opened(tmp_path, base, url, adapter(base))
     assert fleet.models == ["org/base", "raft@1"]
+
+
+def test_an_open_engine_takes_further_adapters_in_and_lets_go_of_them(tmp_path: Path, base: ResolvedModel) -> None:
+    fleet, theirs, ours = SomebodyElses("org/base", "raft@1", loads=True), adapter(base), adapter(base, name="raft@2")
+    with fleet.listening() as url:
+        loaded = config(tmp_path, f"engine.url={url}")
+        with open_engine(loaded, base, {}, home=tmp_path, console=Console()) as engine:
+            for _ in range(2):
+                engine.load(theirs)
+                engine.load(ours)
+            assert fleet.models == ["org/base", "raft@1", "raft@2"]
+            # What it served before is not ours to take away.
+            engine.unload(theirs)
+            engine.unload(ours)
+            assert fleet.models == ["org/base", "raft@1"]
+
+
+def test_an_open_engine_refuses_an_unfit_adapter_before_it_is_offered(tmp_path: Path, base: ResolvedModel) -> None:
+    fleet = SomebodyElses("org/base", loads=True)
+    with fleet.listening() as url:
+        loaded = config(tmp_path, f"engine.url={url}")
+        with open_engine(loaded, base, {}, home=tmp_path, console=Console()) as engine:
+            with pytest.raises(ServingError, match="wide@1: rank 64 is over max_lora_rank 16"):
+                engine.load(adapter(base, rank=64, name="wide@1"))
+            fleet.loads = False
+            with pytest.raises(EngineFailed, match=r"does not serve raft@1"):
+                engine.load(adapter(base))
+    assert fleet.models == ["org/base"]
 
 
 def test_an_adapter_it_refuses_is_named(tmp_path: Path, base: ResolvedModel) -> None:

@@ -1,0 +1,198 @@
+"""What finished runs of the whole grid say of the method: `decision.py replay` and `decision.py coverage`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from eval.answers import AnswerRecord
+from eval.questions import Question
+from eval.race import Look, RaceSettings, plan_race, run_race
+from eval.runs import find_run
+from router.arm import Arm
+from router.eligibility import mean_score, price_of
+from router.policy import Policy
+from router.recommend import look, recommend
+from router.scorecard import ArmScores, Scorecard
+from router.statistics import Interval, mean_interval, paired_difference
+
+MARGIN = 0.05
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run by the name of its data folder, with the metric that decides here."""
+
+    data: str
+    card: Scorecard
+
+
+def open_finished(given: str) -> Finished:
+    """The run of `FOLDER` or `FOLDER=METRIC`. Raises ValueError for one that is not finished, or lacks the metric."""
+    folder, _, metric = given.partition("=")
+    run = find_run(Path(folder))
+    if run is None:
+        raise ValueError(f"no finished run in {folder!r}")
+    card = run.scorecard()
+    return Finished(run.id.split("-")[0], replace(card, primary=metric or card.primary))
+
+
+# The answers that a team would give to the usual questionnaire ("do answers need facts from documents? must they keep a
+# format or a label set?"), and the arm that such guides then recommend.
+RULE_OF_THUMB = {
+    "squad": ("facts from documents, no format", "rag"),
+    "popqa": ("long-tail facts from documents, no format", "rag"),
+    "banking20": ("a fixed set of labels, no facts", "tuned"),
+    "restaurant8k": ("a JSON format, no facts", "tuned"),
+    "pubmedqa": ("facts from documents and a fixed set of labels: both", "tuned_rag"),
+}
+
+
+REGRETS = ("race", "whole half", "always rag", "always tuned", "questionnaire")
+
+
+def replay(runs: Sequence[Finished], trials: int, seed: int) -> None:
+    """Half of the documents, at random, are raced over; the other half says what each choice is worth."""
+    print(f"{trials} random halves a run, margin {MARGIN}, batches of 10; regret is the score lost on the other half\n")
+    head = ("run", "metric", "raced", "answers used", "recommended", "verdict")
+    print("| " + " | ".join([*head, *(f"regret: {name}" for name in REGRETS)]) + " |")
+    print("|---" * (len(head) + len(REGRETS)) + "|")
+    policy = Policy(margin=MARGIN)
+    for run in runs:
+        name = run.data
+        card = run.card
+        thumb = RULE_OF_THUMB.get(name, ("", ""))[1]
+        spent: list[float] = []
+        regrets: dict[str, list[float]] = {name: [] for name in REGRETS}
+        chosen: Counter[str] = Counter()
+        verdicts: Counter[str] = Counter()
+        for trial in range(trials):
+            pool, rest = _halves(card, np.random.default_rng([seed, trial]))
+            untouched = card.part(rest)
+            worth = {scores.arm.name: mean_score(untouched, scores) for scores in untouched.arms}
+            raced = _raced(card.part(pool), policy, seed=trial)
+            decision = recommend(raced, policy)
+            assert raced.race is not None
+            spent.append(raced.race.num_answers / raced.race.num_possible)
+            chosen[decision.arm] += 1
+            verdicts[decision.verdict] += 1
+            picks = {
+                "race": decision.arm,
+                "whole half": _near_and_cheap(card.part(pool), policy),
+                "always rag": "rag",
+                "always tuned": "tuned",
+                "questionnaire": thumb,
+            }
+            for way, pick in picks.items():
+                if pick in worth:
+                    regrets[way].append(max(worth.values()) - worth[pick])
+        lost = {way: f"{np.mean(values):.3f}" if values else "-" for way, values in regrets.items()}
+        lost["questionnaire"] += f" ({thumb})"
+        cells = [name, card.primary, f"{len(pool)} of {len(card.question_ids)}", f"{np.mean(spent):.0%}"]
+        print("| " + " | ".join([*cells, _shares(chosen), _shares(verdicts), *lost.values()]) + " |", flush=True)
+
+
+def _shares(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count / counts.total():.0%}" for name, count in counts.most_common())
+
+
+def _halves(card: Scorecard, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    documents = sorted(set(card.clusters))
+    taken = {documents[i] for i in rng.permutation(len(documents))[: len(documents) // 2]}
+    places = range(len(card.question_ids))
+    return [i for i in places if card.clusters[i] in taken], [i for i in places if card.clusters[i] not in taken]
+
+
+def _raced(card: Scorecard, policy: Policy, *, seed: int) -> Scorecard:
+    """The scorecard that a race over this one's questions would have ended with."""
+    questions = [Question(q, "", ("",), (c,)) for q, c in zip(card.question_ids, card.clusters, strict=True)]
+    plan = plan_race(questions, RaceSettings(batch=10, held_out=0.0, seed=seed))
+    place = {name: i for i, name in enumerate(card.question_ids)}
+    asked: dict[str, set[str]] = {scores.arm.name: set() for scores in card.arms}
+
+    def seen(ids: Sequence[str]) -> Scorecard:
+        part = card.part([place[name] for name in ids])
+        return replace(part, arms=tuple(_hidden(scores, part, asked[scores.arm.name]) for scores in part.arms))
+
+    def ask(arms: Sequence[Arm], batch: Sequence[Question]) -> list[AnswerRecord]:
+        for arm in arms:
+            asked[arm.name].update(q.id for q in batch)
+        return [AnswerRecord(arm.name, q.id, "") for arm in arms for q in batch]
+
+    def look_at(spent: Sequence[Question], _records: object, active: Sequence[str]) -> Look:
+        ruling, ranking = look(seen([q.id for q in spent]), policy, active, largest=plan.largest)
+        return Look(ruling, ranking, 0.0)
+
+    raced = run_race([scores.arm for scores in card.arms], plan, ask, look_at)
+    return replace(seen([q.id for q in raced.questions]), race=raced.record)
+
+
+def _hidden(scores: ArmScores, card: Scorecard, asked: set[str]) -> ArmScores:
+    """An arm's results without the questions that it was not asked."""
+    keep = [name in asked for name in card.question_ids]
+    return replace(
+        scores,
+        scores={
+            m: tuple(v if k else None for v, k in zip(values, keep, strict=True)) for m, values in scores.scores.items()
+        },
+        latency_ms=tuple(v if k else None for v, k in zip(scores.latency_ms, keep, strict=True)),
+        prompt_tokens=tuple(v if k else None for v, k in zip(scores.prompt_tokens, keep, strict=True)),
+        generated_tokens=tuple(v if k else None for v, k in zip(scores.generated_tokens, keep, strict=True)),
+        not_asked=tuple(name for name, k in zip(card.question_ids, keep, strict=True) if not k),
+    )
+
+
+def _near_and_cheap(card: Scorecard, policy: Policy) -> str:
+    """What the full grid's means say under the same rule: the cheapest arm within the margin of the best."""
+    means = {scores.arm.name: mean_score(card, scores) for scores in card.arms}
+    near = [s for s in card.arms if means[s.arm.name] >= max(means.values()) - policy.margin]
+    return min(near, key=lambda scores: price_of(card, scores, policy)).arm.name
+
+
+def coverage(runs: Sequence[Finished], trials: int, seed: int, size: int) -> None:
+    """Documents are drawn with replacement from a finished run, which thereby is the population that intervals are
+    about.
+    """
+    print(f"{trials} resamples of {size} documents a run: how often 95% intervals contain the run's own value\n")
+    print("| run | intervals of | covered | of |")
+    print("|---|---|---|---|")
+    total: dict[str, list[bool]] = {"an arm": [], "leader minus another": []}
+    for run in runs:
+        card = run.card
+        rows: dict[str, list[int]] = {}
+        for i, cluster in enumerate(card.clusters):
+            rows.setdefault(cluster, []).append(i)
+        documents = list(rows.values())
+        columns = [scores.scores[card.primary] for scores in card.arms]
+        truths = [mean_score(card, scores) for scores in card.arms]
+        leader = int(np.argmax(truths))
+        found: dict[str, list[bool]] = {"an arm": [], "leader minus another": []}
+        rng = np.random.default_rng(seed)
+        for _ in range(trials):
+            drawn = rng.integers(len(documents), size=size)
+            places = [(i, str(n)) for n, document in enumerate(drawn) for i in documents[document]]
+            clusters = [cluster for _, cluster in places]
+            drawn_columns = [[column[i] for i, _ in places] for column in columns]
+            for column, truth in zip(drawn_columns, truths, strict=True):
+                # An arm that is always right or always wrong has one value, which any interval holds.
+                if 0 < truth < 1:
+                    found["an arm"].append(_covers(mean_interval(column, clusters), truth))
+            for other, column in enumerate(drawn_columns):
+                if other != leader and truths[other] != truths[leader]:
+                    made = paired_difference(drawn_columns[leader], column, clusters, margin=MARGIN)
+                    found["leader minus another"].append(
+                        _covers(Interval(made.mean, made.low, made.high), truths[leader] - truths[other])
+                    )
+        for kind, hits in found.items():
+            total[kind] += hits
+            print(f"| {run.data} | {kind} | {np.mean(hits):.1%} | {len(hits):,} |", flush=True)
+    for kind, hits in total.items():
+        print(f"| all | {kind} | {np.mean(hits):.1%} | {len(hits):,} |")
+
+
+def _covers(interval: Interval, truth: float) -> bool:
+    return interval.low - 1e-12 <= truth <= interval.high + 1e-12

@@ -1,0 +1,1 @@
+"""Other tools' files: data sets that come in, answers that go out."""

@@ -1,0 +1,253 @@
+"""A finished run in the files of other evaluation tools: ragas, RAGChecker and lm-evaluation-harness.
+
+export_run(run, Path("exported"), format="ragas", documents={"desk": "The loan desk opens at nine."})
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from eval.answers import AnswerRecord
+from eval.errors import EvalError
+from eval.exchange.file_sets import write_files
+from eval.questions import Question
+from eval.runs import Run
+from router.arm import Arm
+from router.scorecard import ArmScores, Scorecard
+
+ExportFormat = Literal["ragas", "ragchecker", "lm-eval"]
+EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+
+Rows = list[dict[str, object]]
+Answered = Sequence[tuple[Question, AnswerRecord]]
+
+_UNSAFE = re.compile(r"[^\w.-]+")
+# lm_eval.utils.sanitize_model_name and sanitize_task_name
+_UNSAFE_MODEL = re.compile(r"[\"<>:/|\\?*\[\]]+")
+_UNSAFE_TASK = re.compile(r"\W")
+# The name of lm-eval's filter that leaves answers as they are.
+_NO_FILTER = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The files that were written; `notes` say what is not in them, a line each."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def export_run(
+    run: Run,
+    folder: Path,
+    *,
+    format: ExportFormat,
+    arms: Sequence[str] = (),
+    documents: Mapping[str, str] | None = None,
+    is_forced: bool = False,
+) -> Exported:
+    """Write a run's answers, every arm's or those of `arms`, in another tool's files; failed answers are left out.
+
+    ragas: `<arm>.jsonl`, for `EvaluationDataset.from_jsonl`. RAGChecker: `<arm>.json`. lm-eval: a folder an arm with
+    `results_<date>.json` and `samples_<task>_<date>.jsonl`. `documents` maps document ids to texts; without them ragas
+    rows have no reference contexts. Raises EvalError for an unknown format or arm and for files that are there already.
+    """
+    if format not in EXPORT_FORMATS:
+        raise EvalError(f"no format {format!r}; choose one of: {', '.join(EXPORT_FORMATS)}")
+    scorecard, questions, records = run.scorecard(), run.questions(), run.records()
+    names = [scores.arm.name for scores in scorecard.arms]
+    unknown = [name for name in arms if name not in names]
+    if unknown:
+        raise EvalError(f"run {run.id!r} has no arm {unknown[0]!r}; it has {', '.join(names)}")
+    given = {(record.arm, record.question_id): record for record in records}
+    files: dict[str, str] = {}
+    notes: list[str] = []
+    for scores in (scores for scores in scorecard.arms if not arms or scores.arm.name in arms):
+        arm = scores.arm
+        kept = [(question, given[arm.name, question.id]) for question in questions if (arm.name, question.id) in given]
+        answered = [(question, record) for question, record in kept if record.error is None]
+        if len(answered) < len(kept):
+            notes.append(f"failed answers of {arm.name}, left out: {len(kept) - len(answered)}")
+        stem = _UNSAFE.sub("_", arm.name)
+        if format == "ragas":
+            files[f"{stem}.jsonl"] = _lines(ragas_rows(arm, answered, documents or {}))
+        elif format == "ragchecker":
+            files[f"{stem}.json"] = json.dumps(
+                {"results": ragchecker_rows(arm, answered)}, ensure_ascii=False, indent=2
+            )
+        else:
+            files |= lm_eval_files(run, scorecard, scores, answered)
+    return Exported(write_files(folder, files, is_forced=is_forced), tuple(notes))
+
+
+def ragas_rows(arm: Arm, answered: Answered, documents: Mapping[str, str]) -> Rows:
+    """Rows of `ragas.SingleTurnSample`; `id`, `references` (where there are several golds) and `metadata` come on top.
+
+    The contexts of arms that retrieve documents are their passages; reference contexts are whole gold documents, left
+    out where the text of one is not known.
+    """
+    rows = []
+    for question, record in answered:
+        row: dict[str, object] = {
+            "id": question.id,
+            "user_input": question.text,
+            "response": record.text,
+            "reference": question.answers[0],
+        }
+        if len(question.answers) > 1:
+            row["references"] = list(question.answers)
+        if _sees_documents(arm):
+            row["retrieved_contexts"] = list(record.passages)
+            row["retrieved_context_ids"] = list(record.passage_documents)
+        if question.document_ids and all(name in documents for name in question.document_ids):
+            row["reference_contexts"] = [documents[name] for name in question.document_ids]
+        if question.document_ids:
+            row["reference_context_ids"] = list(question.document_ids)
+        if question.metadata:
+            row["metadata"] = dict(question.metadata)
+        rows.append(row)
+    return rows
+
+
+def ragchecker_rows(arm: Arm, answered: Answered) -> Rows:
+    """Rows of RAGChecker's `RAGResult`; `gt_answers` (where there are several golds) comes on top."""
+    rows = []
+    for question, record in answered:
+        passages = zip(record.passage_documents, record.passages, strict=False) if _sees_documents(arm) else ()
+        row: dict[str, object] = {
+            "query_id": question.id,
+            "query": question.text,
+            "gt_answer": question.answers[0],
+            "response": record.text,
+            "retrieved_context": [{"doc_id": name, "text": text} for name, text in passages],
+        }
+        if len(question.answers) > 1:
+            row["gt_answers"] = list(question.answers)
+        rows.append(row)
+    return rows
+
+
+def lm_eval_files(run: Run, scorecard: Scorecard, scores: ArmScores, answered: Answered) -> dict[str, str]:
+    """The two files that `lm_eval --log_samples` writes for a model, as texts by their paths.
+
+    The layout is that of lm_eval/loggers/evaluation_tracker.py, 0.4.9. `arguments` hold the conversation that the
+    serving path was given; it renders the passages in `retrieved_contexts` into it.
+    """
+    # The last part of a run's id hashes config and data; what is before it names the data.
+    task = _UNSAFE_TASK.sub("_", run.id.rpartition("-")[0] or run.id)
+    model = _UNSAFE_MODEL.sub("__", scores.arm.name)
+    finished = float(run.manifest.get("finished_at", 0.0))
+    date = datetime.datetime.fromtimestamp(finished, tz=datetime.UTC).replace(tzinfo=None).isoformat().replace(":", "-")
+    samples = _samples(scorecard, scores, answered)
+    results = _results(run, scorecard, scores, task=task, samples=samples)
+    return {
+        f"{model}/samples_{task}_{date}.jsonl": _lines(samples),
+        f"{model}/results_{date}.json": json.dumps(results, ensure_ascii=False, indent=2),
+    }
+
+
+def _samples(scorecard: Scorecard, scores: ArmScores, answered: Answered) -> Rows:
+    place = {name: i for i, name in enumerate(scorecard.question_ids)}
+    rows: Rows = []
+    for question, record in answered:
+        i = place[question.id]
+        known = {name: score for name, values in scores.scores.items() if (score := values[i]) is not None}
+        doc: dict[str, object] = {
+            "id": question.id,
+            "question": question.text,
+            "answers": list(question.answers),
+            "doc_ids": list(question.document_ids),
+            "metadata": dict(question.metadata),
+        }
+        # lm-eval writes every target as text; a list of golds too.
+        target = question.answers[0] if len(question.answers) == 1 else str(list(question.answers))
+        prompt = json.dumps(scores.arm.prompt.ask(question.text), ensure_ascii=False)
+        rows.append(
+            {
+                "doc_id": i,
+                "doc": doc,
+                "target": target,
+                "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": scores.arm.sampling.options()}},
+                "resps": [[record.text]],
+                "filtered_resps": [record.text],
+                "filter": _NO_FILTER,
+                "metrics": list(known),
+                "doc_hash": _hash(json.dumps(doc, indent=2, ensure_ascii=False)),
+                "prompt_hash": _hash(prompt),
+                "target_hash": _hash(target),
+                **known,
+                "retrieved_contexts": list(record.passages),
+                "retrieved_context_ids": list(record.passage_documents),
+            }
+        )
+    return rows
+
+
+def _results(run: Run, scorecard: Scorecard, scores: ArmScores, *, task: str, samples: Rows) -> dict[str, object]:
+    arm, finished = scores.arm, float(run.manifest.get("finished_at", 0.0))
+    known = {name: [v for v in values if v is not None] for name, values in scores.scores.items()}
+    measured = {name: values for name, values in known.items() if values}
+    means: dict[str, object] = {"alias": task}
+    for name, values in measured.items():
+        means[f"{name},{_NO_FILTER}"] = statistics.fmean(values)
+        # lm-eval's mean_stderr: of independent questions, unlike the clustered intervals of a scorecard.
+        spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else "N/A"
+        means[f"{name}_stderr,{_NO_FILTER}"] = spread
+    sampling = arm.sampling.options()
+    num_fewshot = arm.top_k if arm.index is not None and arm.prompt.passages == "turns" else 0
+    return {
+        "results": {task: means},
+        "group_subtasks": {task: []},
+        "configs": {
+            task: {
+                "task": task,
+                "output_type": "generate_until",
+                "description": arm.prompt.system,
+                "num_fewshot": num_fewshot,
+                "generation_kwargs": sampling,
+                "metric_list": [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in measured],
+                "metadata": {"primary": scorecard.primary, "arm": arm.to_dict()},
+            }
+        },
+        "versions": {task: str(run.manifest.get("data_version", ""))},
+        "n-shot": {task: num_fewshot},
+        "higher_is_better": {task: dict.fromkeys(measured, True)},
+        "n-samples": {task: {"original": len(scorecard.question_ids), "effective": len(samples)}},
+        "config": {
+            "model": "arbiter",
+            "model_args": {"arm": arm.name, "adapter": arm.adapter, "index": arm.index, "top_k": arm.top_k},
+            "model_revision": run.manifest.get("base_revision"),
+            "gen_kwargs": sampling,
+            "limit": None,
+            "random_seed": arm.sampling.seed,
+        },
+        "date": finished,
+        "task_hashes": {task: _hash("".join(f"{s['doc_hash']}{s['prompt_hash']}{s['target_hash']}" for s in samples))},
+        "model_source": "arbiter",
+        "model_name": arm.name,
+        "model_name_sanitized": _UNSAFE_MODEL.sub("__", arm.name),
+        "system_instruction": arm.prompt.system,
+        "total_evaluation_time_seconds": str(scorecard.evaluation_s),
+        "provenance": dict(scorecard.provenance),
+    }
+
+
+def _sees_documents(arm: Arm) -> bool:
+    return arm.index is not None and arm.prompt.passages == "context"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _lines(rows: Rows) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)

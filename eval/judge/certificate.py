@@ -1,0 +1,249 @@
+"""A judge's certificate: what was measured, against which thresholds, and what follows for the metrics it scores.
+
+certificate = find_certificate(home, "http://127.0.0.1:9000/v1", "my-judge")
+is_certified, line = judge_standing("my-judge", certificate)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.errors import EvalError
+from eval.judge.asking import PROMPT_VERSION
+from eval.judge.measures import Agreement, Calls, LengthBias, PositionBias, Repeatability
+from eval.runs import replace_text
+from router.statistics import Interval
+from tuning.artifacts import content_hash
+
+_IDENTITY_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What a judge must keep to.
+
+    - `num_labels`, `num_each`: fewer labelled answers, or fewer that people called right or wrong, certify nothing: the
+      asymptotic interval of kappa is not to be trusted below.
+    - `kappa`: the lower bound of Cohen's kappa; above 0.4 agreement is moderate or better (Landis and Koch 1977).
+    - `nan_rate`: more lost verdicts than that, and what is left of an arm's answers is a selection.
+    - `flip_rate`: rows that change their verdict in three asks; 0.15 is an error in about one ask of twenty.
+    - `order_dependence`, `position`: pairs whose winner depends on the order, and the share of verdicts for the first
+      place minus the second. Large judges are known to show a good part of both (Zheng et al. 2023, section 3).
+    - `length`: how much oftener the judge may agree with people where they prefer the longer response than where they
+      prefer the shorter one.
+    - `num_pairs`: with fewer pairs judged in both orders the biases count as not measured.
+
+    Position and length fail only where the bias is over the limit and its interval leaves 0 out.
+    """
+
+    num_labels: int = 30
+    num_each: int = 5
+    kappa: float = 0.4
+    nan_rate: float = 0.05
+    flip_rate: float = 0.15
+    order_dependence: float = 0.4
+    position: float = 0.3
+    length: float = 0.25
+    num_pairs: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One finished certification of one judge; it counts for the prompts of `prompt_version` only.
+
+    A measure is None where it could not be taken: no usable verdict, no repeats, too few pairs. `labels` hashes the
+    rows it was measured on, `issued_at` is in seconds since 1970.
+    """
+
+    url: str
+    model: str
+    prompt_version: str
+    labels: str
+    issued_at: float
+    agreement: Agreement | None
+    repeats: Repeatability | None
+    position: PositionBias | None
+    length: LengthBias | None
+    calls: Calls
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    @property
+    def is_certified(self) -> bool:
+        """Whether nothing fails; what was not measured does not fail, except agreement."""
+        return not self.reasons()
+
+    def reasons(self) -> tuple[str, ...]:
+        """What fails, a line each, with the number and its limit."""
+        return (*self._agreement_reasons(), *self._stability_reasons(), *self._bias_reasons())
+
+    def not_measured(self) -> tuple[str, ...]:
+        """What the certificate says nothing about."""
+        measures = {
+            "repeat variance": self.repeats,
+            "position bias": self.position,
+            "length bias": self.length,
+            "cost": self.calls.price,
+        }
+        return tuple(name for name, measure in measures.items() if measure is None)
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form; `Certificate.from_dict` reads it back."""
+        return {
+            **asdict(self),
+            "is_certified": self.is_certified,
+            "reasons": list(self.reasons()),
+            "not_measured": list(self.not_measured()),
+            "nan_rate": self.calls.nan_rate,
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Certificate:
+        """The certificate that `to_dict` wrote."""
+        plain = {name: row[name] for name in ("url", "model", "prompt_version", "labels", "issued_at")}
+        return cls(
+            **plain,
+            agreement=_measure(Agreement, row["agreement"]),
+            repeats=_measure(Repeatability, row["repeats"]),
+            position=_measure(PositionBias, row["position"]),
+            length=_measure(LengthBias, row["length"]),
+            calls=Calls(**row["calls"]),
+            thresholds=Thresholds(**row["thresholds"]),
+        )
+
+    def _agreement_reasons(self) -> list[str]:
+        found, limits = self.agreement, self.thresholds
+        if found is None:
+            return ["the judge gave no usable verdict on any labelled answer"]
+        reasons = []
+        num_wrong = found.num_rows - found.num_correct
+        if found.num_rows < limits.num_labels:
+            reasons.append(
+                f"{found.num_rows} labelled answers with a verdict are too few; {limits.num_labels} are needed"
+            )
+        elif min(found.num_correct, num_wrong) < limits.num_each:
+            reasons.append(
+                f"of the labelled answers {found.num_correct} are right and {num_wrong} wrong; agreement needs "
+                f"{limits.num_each} of each"
+            )
+        if found.kappa is not None and found.kappa.low < limits.kappa:
+            reasons.append(
+                f"agreement with the labels is too low: kappa {_shown(found.kappa)}, its lower bound must reach "
+                f"{limits.kappa:g}"
+            )
+        return reasons
+
+    def _stability_reasons(self) -> list[str]:
+        limits, reasons = self.thresholds, []
+        if self.calls.nan_rate > limits.nan_rate:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in self.calls.failures.items())
+            reasons.append(
+                f"{self.calls.nan_rate:.0%} of {self.calls.num_calls} asks gave no usable verdict ({kinds}); at most "
+                f"{limits.nan_rate:.0%} may"
+            )
+        if self.repeats is not None and self.repeats.flip_rate.mean > limits.flip_rate:
+            reasons.append(
+                f"asked again, {self.repeats.flip_rate.mean:.0%} of {self.repeats.num_rows} verdicts change; at most "
+                f"{limits.flip_rate:.0%} may"
+            )
+        return reasons
+
+    def _bias_reasons(self) -> list[str]:
+        limits, reasons = self.thresholds, []
+        if self.position is not None and self.position.order_dependent.mean > limits.order_dependence:
+            reasons.append(
+                f"position bias: for {self.position.order_dependent.mean:.0%} of {self.position.num_pairs} pairs the "
+                f"winner depends on the order; at most {limits.order_dependence:.0%} may"
+            )
+        if self.position is not None and _is_over(self.position.first_minus_second, limits.position):
+            gap = self.position.first_minus_second
+            reasons.append(
+                f"position bias: the {'first' if gap.mean > 0 else 'second'} response is preferred, by "
+                f"{_shown(gap)}; at most {limits.position:g} is allowed"
+            )
+        if self.length is not None and _is_over(self.length.gap, limits.length):
+            gap = self.length.gap
+            reasons.append(
+                f"length bias: the {'longer' if gap.mean > 0 else 'shorter'} response is preferred for its length; "
+                f"agreement with people differs by {_shown(gap)}, at most {limits.length:g} is allowed"
+            )
+        return reasons
+
+
+def judge_identity(url: str, model: str) -> str:
+    """The name of a judge's files: a hash of where it is, which model it is and the prompts of this version."""
+    return content_hash(url.rstrip("/"), model, PROMPT_VERSION)[:_IDENTITY_DIGITS]
+
+
+def store_certificate(home: Path, certificate: Certificate) -> Path:
+    """Write the certificate to its place under the data directory; a reader sees the old or the new one."""
+    path = _path(home, certificate.url, certificate.model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, json.dumps(certificate.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return path
+
+
+def find_certificate(home: Path, url: str, model: str) -> Certificate | None:
+    """The last certificate of this judge, whether it passed or not; None when there is none for today's prompts.
+
+    Raises EvalError when the file is torn.
+    """
+    path = _path(home, url, model)
+    try:
+        return Certificate.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvalError(
+            f"cannot read the judge's certificate {str(path)!r}: {error}; delete it and certify the judge again"
+        ) from error
+
+
+def judge_standing(model: str, certificate: Certificate | None) -> tuple[bool, str]:
+    """Whether the judge's metrics may decide, and the line that says so to a reader of the report."""
+    if certificate is None:
+        return False, f"the judge {model!r} is not certified: its metrics are diagnostics"
+    reasons = certificate.reasons()
+    if reasons:
+        return False, f"the judge {model!r} failed its certification: its metrics are diagnostics; {'; '.join(reasons)}"
+    assert certificate.agreement is not None
+    kappa = certificate.agreement.kappa
+    missing = ", ".join(certificate.not_measured())
+    return True, (
+        f"the judge {model!r} is certified: kappa {_shown(kappa) if kappa else 'undefined'} on "
+        f"{certificate.agreement.num_rows} labelled answers{missing and f'; not measured: {missing}'}"
+    )
+
+
+def refuse_uncertified(primary: str, model: str, certificate: Certificate | None) -> None:
+    """Raise EvalError when `primary` is a metric of a judge that may not decide."""
+    if not primary.startswith("judge_"):
+        return
+    is_certified, line = judge_standing(model, certificate)
+    if not is_certified:
+        raise EvalError(
+            f"policy.metric {primary!r} cannot decide: {line}; certify the judge with: "
+            "arbiter judge certify CONFIG --labels FILE, or choose another metric"
+        )
+
+
+def _path(home: Path, url: str, model: str) -> Path:
+    return home / "judges" / f"{judge_identity(url, model)}.json"
+
+
+def _measure(kind: Any, row: Mapping[str, Any] | None) -> Any:
+    """A measure of its JSON form: what is an object in it is an interval."""
+    if row is None:
+        return None
+    return kind(**{name: Interval(**value) if isinstance(value, Mapping) else value for name, value in row.items()})
+
+
+def _is_over(gap: Interval, limit: float) -> bool:
+    return abs(gap.mean) > limit and not gap.low <= 0 <= gap.high
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"

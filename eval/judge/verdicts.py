@@ -1,0 +1,129 @@
+"""The verdicts of one judge, kept as they come, so that a certification that was stopped goes on where it stopped.
+
+with VerdictCache(home / "judges" / "3f9c.db") as cache:
+    verdicts = asyncio.run(collect_verdicts(endpoint, probes, cache))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+from eval.errors import EvalError
+from eval.judge.asking import GIVE_UP_AFTER, Judge, JudgeEndpoint, Outcome, open_judge
+from eval.judge.probes import Probe
+from eval.metrics.text import Progress
+
+
+class VerdictCache:
+    """A table of outcomes in SQLite, one file a judge; every `put` is committed at once.
+
+    Failures are kept too, because a resumed certification must count them; those that were the connection's rather than
+    the judge's are forgotten when the certification is finished, so that the next one asks again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the file. Raises EvalError when it is no cache of verdicts."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        try:
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS verdicts "
+                "(key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT NOT NULL)"
+            )
+        except sqlite3.DatabaseError as error:
+            raise EvalError(f"cannot open the judge's verdicts {str(path)!r}: {error}; move the file away") from error
+
+    def get(self, probe: Probe) -> Outcome | None:
+        """What this ask came to, or None when it was not made yet."""
+        row = self._db.execute("SELECT outcome FROM verdicts WHERE key = ?", (probe.key,)).fetchone()
+        return Outcome(**json.loads(row[0])) if row is not None else None
+
+    def put(self, probe: Probe, outcome: Outcome) -> None:
+        """Keep what an ask came to. Raises EvalError when the disk is full."""
+        row = (probe.key, int(outcome.is_unreachable), json.dumps(asdict(outcome)))
+        self._write("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", row)
+
+    def forget_unreachable(self) -> None:
+        """Drop the outcomes of asks that did not reach the judge."""
+        self._write("DELETE FROM verdicts WHERE is_unreachable", ())
+
+    def _write(self, statement: str, values: tuple[str | int, ...]) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            raise EvalError(
+                f"cannot keep a verdict in {str(self._path)!r}: {error}; free some space and run the same command again"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> VerdictCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+async def collect_verdicts(
+    endpoint: JudgeEndpoint, probes: Sequence[Probe], cache: VerdictCache, progress: Progress | None = None
+) -> dict[Probe, Outcome]:
+    """What every ask came to, from the cache or the judge; `progress(done, total)` counts both.
+
+    Raises EvalError when the judge cannot be reached `GIVE_UP_AFTER` times in a row; what it said until then is kept,
+    those last failures are not.
+    """
+    outcomes = {probe: kept for probe in probes if (kept := cache.get(probe)) is not None}
+    open_probes = [probe for probe in probes if probe not in outcomes]
+    if progress is not None:
+        progress(len(outcomes), len(probes))
+    # Failures in a row are held back until the judge is heard again: a judge that is away is no judge that fails.
+    unheard: dict[Probe, Outcome] = {}
+    slots = asyncio.Semaphore(endpoint.concurrency)
+
+    async def ask_one(judge: Judge, probe: Probe) -> None:
+        async with slots:
+            outcome = await judge.ask(probe.name, probe.inputs, repeat=probe.repeat)
+        unheard[probe] = outcome
+        if not outcome.is_unreachable:
+            for heard, result in unheard.items():
+                cache.put(heard, result)
+            outcomes.update(unheard)
+            unheard.clear()
+        if len(unheard) >= GIVE_UP_AFTER:
+            raise _away(endpoint, outcome)
+        if progress is not None:
+            progress(len(outcomes) + len(unheard), len(probes))
+
+    async with open_judge(endpoint) as judge:
+        # A TaskGroup stops the other requests when one of them gives up.
+        try:
+            async with asyncio.TaskGroup() as group:
+                for probe in open_probes:
+                    group.create_task(ask_one(judge, probe))
+        except* EvalError as stopped:
+            raise stopped.exceptions[0] from None
+    if unheard and not outcomes:
+        raise _away(endpoint, next(iter(unheard.values())))
+    for probe, outcome in unheard.items():
+        cache.put(probe, outcome)
+    return outcomes | unheard
+
+
+def _away(endpoint: JudgeEndpoint, outcome: Outcome) -> EvalError:
+    return EvalError(
+        f"the judge {endpoint.model!r} at {endpoint.url} cannot be reached: {outcome.failure} ({outcome.reason}); "
+        "correct eval.judge or start the judge, and run the same command again: it goes on where it stopped"
+    )

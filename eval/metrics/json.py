@@ -1,0 +1,111 @@
+"""Scores of structured answers: is the answer JSON, is it the right object, and how many of its values are right.
+
+JsonScorer().score([(question, record)])  # {"json_valid": [1.0], "json_f1": [0.8], "json_exact": [0.0]}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from eval.metrics.text import Pair, Progress
+
+# Chat models like to put code into a fence; what stands inside is the answer.
+_FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
+
+# A JSON object or array; None stands for a text that is neither.
+Parsed = dict[str, object] | list[object] | None
+
+
+def parse_json(text: str) -> Parsed:
+    """The object or array that the whole text is, in a code fence or not; None for anything else."""
+    fenced = _FENCE.fullmatch(text)
+    try:
+        value = json.loads(fenced[1] if fenced else text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list) else None
+
+
+def json_valid(answer: Parsed, _gold: Parsed) -> float:
+    """1.0 when the answer is a JSON object or array, else 0.0."""
+    return float(answer is not None)
+
+
+def json_exact(answer: Parsed, gold: Parsed) -> float:
+    """1.0 when both are the same JSON value, whatever the order of the keys, else 0.0."""
+    return float(answer is not None and _canonical(answer) == _canonical(gold))
+
+
+def json_f1(answer: Parsed, gold: Parsed) -> float:
+    """Slot F1: the harmonic mean of precision and recall over pairs of key and value that are exactly the same (the
+    measure of slot filling, as in Coope et al. 2020). A nested key is its path; the elements of an array are a bag; an
+    empty object or array is a value.
+    """
+    if answer is None:
+        return 0.0
+    said, wanted = Counter(_slots(answer)), Counter(_slots(gold))
+    common = (said & wanted).total()
+    return 2 * common / (said.total() + wanted.total())
+
+
+JSON_METRICS: Mapping[str, Callable[[Parsed, Parsed], float]] = {
+    "json_valid": json_valid,
+    "json_f1": json_f1,
+    "json_exact": json_exact,
+}
+
+
+class JsonScorer:
+    """The metrics of `JSON_METRICS`, the best over the golds that are JSON; unscored where no gold is."""
+
+    names: tuple[str, ...] = tuple(JSON_METRICS)
+
+    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
+        """Scores of every answer; a failed answer is None."""
+        scores: dict[str, list[float | None]] = {name: [] for name in self.names}
+        for done, (question, record) in enumerate(pairs, start=1):
+            golds = [gold for gold in map(parse_json, question.answers) if gold is not None]
+            is_defined = bool(golds) and record.error is None
+            answer = parse_json(record.text) if is_defined else None
+            for name, metric in JSON_METRICS.items():
+                scores[name].append(max(metric(answer, gold) for gold in golds) if is_defined else None)
+            if progress is not None:
+                progress(done, len(pairs))
+        return scores
+
+    def diagnostics(self) -> tuple[str, ...]:
+        """Nothing can be lost here."""
+        return ()
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _slots(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every leaf with the keys that lead to it."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _slots(inner, f"{path}.{json.dumps(key)}")
+    elif isinstance(value, list) and value:
+        for inner in value:
+            yield from _slots(inner, f"{path}[]")
+    else:
+        yield path, _canonical(value)
+
+
+def _canonical(value: object) -> str:
+    """One text for equal values: 1 and 1.0 are the same number, 1 and true are not the same."""
+    return json.dumps(_with_floats(value), sort_keys=True)
+
+
+def _with_floats(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _with_floats(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_floats(inner) for inner in value]
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value  # type: ignore[call-overload]  # is_whole says float

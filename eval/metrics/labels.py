@@ -1,0 +1,120 @@
+"""Label questions: which questions have one of a few labels for an answer, and which label a free answer names.
+
+LabelScorer(label_sets(questions)).score(pairs)  # {"label_accuracy": [1.0, 0.0, None, ...]}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from eval.metrics.text import Pair, Progress
+from eval.questions import Question
+from tuning.examples import Example
+
+# More labels than this, or labels that are used less than twice on average, are taken for free answers.
+MAX_LABELS = 100
+MIN_USES = 2
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """A closed set of labels in normal form (lower case, words joined by single spaces): "card_arrival" and
+    "Card arrival." are the same label.
+    """
+
+    forms: frozenset[str]
+    _pattern: re.Pattern[str]
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Labels:
+        """The set of these labels as they are written."""
+        spelt = {" ".join(_words(text)) for text in texts} - {""}
+        # The longest first: "card payment fee" must not be read as "card payment".
+        ordered = sorted(spelt, key=lambda label: (-len(label), label))
+        pattern = "|".join(re.escape(label) for label in ordered) or r"(?!)"
+        return cls(frozenset(label.lower() for label in spelt), re.compile(rf"(?<!\S)(?:{pattern})(?!\S)"))
+
+    def find(self, answer: str) -> str | None:
+        """The normal form of the one label that the answer names, None when it names none or several.
+
+        The whole answer is compared first. Else exactly one label must stand in it as whole words, the longest where
+        one lies within another; a label of a single letter counts only in its own case, so "a" is no label "A".
+        """
+        words = " ".join(_words(answer))
+        if words.lower() in self.forms:
+            return words.lower()
+        found = {match.lower() for match in self._pattern.findall(words)}
+        return found.pop() if len(found) == 1 else None
+
+
+def label_sets(questions: Sequence[Question], examples: Sequence[Example] = ()) -> dict[str | None, Labels]:
+    """The label set of every kind of question (`metadata["kind"]`, None without one) whose golds are labels.
+
+    They are where a kind has 2 to `MAX_LABELS` distinct golds and at least `MIN_USES` questions a gold. Training rows
+    of the kind bring their answers as further labels where those are labels by the same rule, so that an answer with a
+    label that no question happens to have for a gold is read as that label.
+    """
+    golds: dict[str | None, list[tuple[str, ...]]] = {}
+    for question in questions:
+        golds.setdefault(kind_of(question), []).append(question.answers)
+    trained: dict[str | None, list[tuple[str, ...]]] = {}
+    for example in examples:
+        trained.setdefault(kind_of(example), []).append((example.answer,))
+    return {
+        kind: Labels.of([*_labels(rows), *_labels(trained.get(kind, []))])
+        for kind, rows in golds.items()
+        if _labels(rows)
+    }
+
+
+def kind_of(row: Question | Example) -> str | None:
+    """The kind that a row's metadata declares, None without one."""
+    kind = row.metadata.get("kind")
+    return None if kind is None else str(kind)
+
+
+class LabelScorer:
+    """`label_accuracy`: 1.0 when the one label that the answer names is an accepted one, else 0.0.
+
+    Unscored where the question is no label question. This is accuracy as classification papers report it; an answer
+    that names no label, or several, is wrong.
+    """
+
+    names: tuple[str, ...] = ("label_accuracy",)
+
+    def __init__(self, sets: Mapping[str | None, Labels]) -> None:
+        """`sets` maps kinds of questions to their labels: `label_sets(questions)`, or the user's own."""
+        self._sets = sets
+
+    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
+        """Scores of every answer; a failed answer is None."""
+        scores: list[float | None] = []
+        for done, (question, record) in enumerate(pairs, start=1):
+            labels = self._sets.get(kind_of(question))
+            golds = {labels.find(gold) for gold in question.answers} - {None} if labels is not None else set()
+            is_defined = labels is not None and golds and record.error is None
+            scores.append(float(labels.find(record.text) in golds) if labels is not None and is_defined else None)
+            if progress is not None:
+                progress(done, len(pairs))
+        return {"label_accuracy": scores}
+
+    def diagnostics(self) -> tuple[str, ...]:
+        """Nothing can be lost here."""
+        return ()
+
+
+def _labels(golds: Sequence[Sequence[str]]) -> set[str]:
+    """The distinct golds in normal form where they are labels, else nothing."""
+    distinct = {" ".join(_words(gold)) for row in golds for gold in row} - {""}
+    is_closed = 2 <= len(distinct) <= MAX_LABELS and len(golds) >= MIN_USES * len(distinct)
+    return distinct if is_closed else set()
+
+
+def _words(text: str) -> list[str]:
+    """Words in lower case, single letters as they are written; a text without words in pieces between spaces."""
+    words = _WORD.findall(text) or text.split()
+    return [word if len(word) == 1 else word.lower() for word in words]

@@ -1,0 +1,146 @@
+"""Deterministic scores of an answer against its gold answers, and the `Scorer` shape that every group of metrics has.
+
+DeterministicScorer().score([(question, record)])  # {"exact_match": [1.0], "token_f1": [1.0], ...}
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, Protocol
+
+from eval.answers import AnswerRecord
+from eval.questions import Question
+
+Pair = tuple[Question, AnswerRecord]
+Progress = Callable[[int, int], None]
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_WORD = re.compile(r"[^\W_]+")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+class Scorer(Protocol):
+    """One or more metrics that are computed together.
+
+    What stays true: every list is aligned with `pairs`; None means unscored (a failed answer, a failed judge, a metric
+    that is undefined there), never 0; every other value is finite and in [0, 1].
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics this scorer gives a value for."""
+        ...
+
+    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
+        """One list of scores per metric; `progress(done, total)` is called as work is finished."""
+        ...
+
+    def diagnostics(self) -> tuple[str, ...]:
+        """What a reader should know about the last `score`, a line each: scores that were lost, and why."""
+        ...
+
+
+def exact_match(answer: str, gold: str) -> float:
+    """1.0 when the two are the same after SQuAD normalisation, else 0.0 (Rajpurkar et al. 2016, section 6.1)."""
+    return float(normalise(answer) == normalise(gold))
+
+
+def token_f1(answer: str, gold: str) -> float:
+    """Harmonic mean of token precision and recall after SQuAD normalisation (Rajpurkar et al. 2016, section 6.1)."""
+    said, wanted = normalise(answer).split(), normalise(gold).split()
+    common = sum((Counter(said) & Counter(wanted)).values())
+    return 2 * common / (len(said) + len(wanted)) if common else 0.0
+
+
+def contains(answer: str, gold: str) -> float:
+    """1.0 when the normalised gold answer stands in the normalised answer as whole words, else 0.0."""
+    return float(f" {normalise(gold)} " in f" {normalise(answer)} ")
+
+
+def rouge_l(answer: str, gold: str) -> float:
+    """ROUGE-L's F-measure: the longest common subsequence of words over both lengths (Lin 2004, section 3.1, beta 1).
+
+    Computed by the rouge-score package without stemming, over words of any script; its own tokenizer knows only a to z.
+    """
+    return float(_rouge_scorer().score(gold, answer)["rougeL"].fmeasure)
+
+
+METRICS: Mapping[str, Callable[[str, str], float]] = {
+    "exact_match": exact_match,
+    "token_f1": token_f1,
+    "contains": contains,
+    "rouge_l": rouge_l,
+}
+
+
+class DeterministicScorer:
+    """The metrics of `METRICS`: pure functions of the answer's text and the gold answers, the best over the golds."""
+
+    names: tuple[str, ...] = tuple(METRICS)
+
+    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
+        """Scores of every answer; a failed answer is None."""
+        scores: dict[str, list[float | None]] = {name: [] for name in self.names}
+        for done, (question, record) in enumerate(pairs, start=1):
+            for name, metric in METRICS.items():
+                failed = record.error is not None
+                scores[name].append(None if failed else best_over(metric, record.text, question.answers))
+            if progress is not None:
+                progress(done, len(pairs))
+        return scores
+
+    def diagnostics(self) -> tuple[str, ...]:
+        """Nothing can be lost here."""
+        return ()
+
+
+def best_over(metric: Callable[[str, str], float], answer: str, golds: Sequence[str]) -> float:
+    """The best score of one answer over all accepted gold answers."""
+    return max(metric(answer, gold) for gold in golds)
+
+
+def normalise(text: str) -> str:
+    """SQuAD v1.1's normalisation: lower case, ASCII punctuation out, articles out, single spaces.
+
+    Where that leaves nothing, as of the label "A" or the answer "+", the step that emptied the text is left out: no
+    empty answer may match such a gold.
+    """
+    lowered = text.lower()
+    bare = lowered.translate(_PUNCTUATION)
+    for candidate in (_ARTICLES.sub(" ", bare), bare, lowered):
+        words = candidate.split()
+        if words:
+            return " ".join(words)
+    return ""
+
+
+@cache
+def _rouge_scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"], tokenizer=_Words())
+
+
+class _Words:
+    """The tokenizer that rouge-score asks for."""
+
+    def tokenize(self, text: str) -> list[str]:
+        lowered = text.lower()
+        return _WORD.findall(lowered) or lowered.split()
+
+
+def as_score(value: object) -> float | None:
+    """A metric's raw value as a score: NaN, infinities and non-numbers become None, the rest is clipped to [0, 1].
+
+    Cosines may be slightly negative or exceed 1 by rounding; the statistics need scores in [0, 1].
+    """
+    try:
+        number = float(value)  # type: ignore[arg-type]  # whatever cannot be a number is caught
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(number, 0.0), 1.0) if math.isfinite(number) else None

@@ -1,0 +1,219 @@
+"""A race: questions are spent in batches, arms that are shown to be worse drop out, and it ends when the choice is
+settled.
+
+    plan = plan_race(questions, settings)
+    raced = run_race(arms, plan, ask, look)
+
+What the race looks at is `router/evidence.py`, which may be looked at after every batch. The order of the questions
+follows from the seed, and answers are cached, so a race that was stopped is replayed from the cache and goes on.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from eval.answers import AnswerRecord
+from eval.errors import EvalError
+from eval.questions import Question
+from router.arm import Arm
+from router.evidence import Ruling
+from router.race import Drop, RaceRecord, Stop
+
+# Asks these arms these questions; the records come arm by arm.
+Ask = Callable[[Sequence[Arm], Sequence[Question]], list[AnswerRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the answers so far gave: the ruling, the arms from best to worst, and what all answers cost."""
+
+    ruling: Ruling
+    ranking: tuple[str, ...]
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Caps on a race, None for none: `questions` in all, `tokens` and `cost` of all arms' answers, `minutes` of this
+    start.
+
+    `cost` is in the currency of the policy's prices. A batch is asked only if it is expected to fit, the held-out
+    questions included.
+    """
+
+    questions: int | None = None
+    tokens: int | None = None
+    minutes: float | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RaceSettings:
+    """`batch` questions are asked between looks; `held_out` is the share of questions kept for the finalists."""
+
+    batch: int = 20
+    held_out: float = 0.25
+    seed: int = 0
+    budget: Budget = field(default_factory=Budget)
+
+
+@dataclass(frozen=True, slots=True)
+class RacePlan:
+    """Which questions are spent in which batch, and which are untouched; no source document is in two places."""
+
+    batches: tuple[tuple[Question, ...], ...]
+    held_out: tuple[Question, ...]
+    largest: int
+    settings: RaceSettings
+
+    @property
+    def num_questions(self) -> int:
+        """Questions that the race and its held-out part can spend."""
+        return sum(len(batch) for batch in self.batches) + len(self.held_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Raced:
+    """A finished race: the questions in the order they were spent, held-out ones last, and every answer."""
+
+    questions: tuple[Question, ...]
+    records: tuple[AnswerRecord, ...]
+    record: RaceRecord
+
+
+def plan_race(
+    questions: Sequence[Question], settings: RaceSettings, clusters: Mapping[str, str] | None = None
+) -> RacePlan:
+    """Shuffle whole source documents, keep the held-out share aside, and cut the rest into batches.
+
+    `clusters` maps question ids to what stays together, by default the source document. A budget in questions takes
+    that many of the shuffled questions. Raises EvalError when it does not allow one batch, with the held-out questions
+    that belong to it.
+    """
+    documents: dict[str, list[Question]] = {}
+    for question in questions:
+        documents.setdefault((clusters or {}).get(question.id, question.cluster), []).append(question)
+    groups = list(documents.values())
+    random.Random(settings.seed).shuffle(groups)
+    cap = settings.budget.questions
+    if cap is not None and cap < settings.batch:
+        raise EvalError(
+            f"a budget of {cap} questions is smaller than one batch of {settings.batch}; "
+            "raise race.max_questions or lower race.batch"
+        )
+    if cap is not None:
+        groups = _first(groups, cap)
+    if not groups:
+        raise EvalError("no document's questions fit into the budget of questions; raise race.max_questions")
+    total = sum(len(group) for group in groups)
+    # One batch at least is raced, so a handful of questions leaves nothing to hold out.
+    wanted = min(int(settings.held_out * total), max(total - settings.batch, 0))
+    held = _first(groups[::-1], wanted)
+    batches: list[list[Question]] = [[]]
+    for group in groups[: len(groups) - len(held)]:
+        if len(batches[-1]) >= settings.batch:
+            batches.append([])
+        batches[-1].extend(group)
+    return RacePlan(
+        batches=tuple(tuple(batch) for batch in batches),
+        held_out=tuple(question for group in held for question in group),
+        largest=max(len(group) for group in groups),
+        settings=settings,
+    )
+
+
+def run_race(
+    arms: Sequence[Arm],
+    plan: RacePlan,
+    ask: Ask,
+    look: Callable[[Sequence[Question], Sequence[AnswerRecord], Sequence[str]], Look],
+    *,
+    on_look: Callable[[int, Sequence[str], Sequence[Drop]], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Raced:
+    """Spend the batches until one arm is left, the choice is within the margin, or questions or budget are spent; then
+    ask the two finalists the held-out questions.
+
+    `look(questions, records, active)` scores what is known so far; `on_look(num_spent, active, drops)` reports.
+    Raises what `ask` raises, with every answer so far in the cache.
+    """
+    started, budget = clock(), plan.settings.budget
+    spent: list[Question] = []
+    records: list[AnswerRecord] = []
+    active = [arm.name for arm in arms]
+    drops: list[Drop] = []
+    ranking = tuple(active)
+    stopped: Stop = "questions spent"
+    cap: str | None = None
+    seen = Look(Ruling((), None), ranking, 0.0)
+    for batch in plan.batches:
+        if spent and (cap := _cap_reached(budget, plan, batch, active, records, seen.cost, clock() - started)):
+            stopped = "budget spent"
+            break
+        records += ask([arm for arm in arms if arm.name in active], batch)
+        spent += batch
+        seen = look(spent, records, active)
+        ranking = seen.ranking
+        drops += seen.ruling.drops
+        active = [name for name in active if name not in {drop.arm for drop in drops}]
+        if on_look is not None:
+            on_look(len(spent), active, seen.ruling.drops)
+        if len(active) == 1 or seen.ruling.served is not None:
+            stopped = "one arm left" if len(active) == 1 else "within the margin"
+            break
+    served = seen.ruling.served or ranking[0]
+    finalists = {served, next((name for name in ranking if name != served), served)}
+    records += ask([arm for arm in arms if arm.name in finalists], plan.held_out)
+    return Raced(
+        questions=(*spent, *plan.held_out),
+        records=tuple(records),
+        record=RaceRecord(
+            seed=plan.settings.seed,
+            batch=plan.settings.batch,
+            num_raced=len(spent),
+            held_out=tuple(question.id for question in plan.held_out),
+            drops=tuple(drops),
+            stopped=stopped,
+            num_answers=len(records),
+            num_possible=len(arms) * plan.num_questions,
+            budget=cap,
+            largest=plan.largest,
+        ),
+    )
+
+
+def _first(groups: Sequence[list[Question]], limit: int) -> list[list[Question]]:
+    """The first whole groups that together hold at most `limit` questions."""
+    taken: list[list[Question]] = []
+    for group in groups:
+        if sum(map(len, taken)) + len(group) > limit:
+            break
+        taken.append(group)
+    return taken
+
+
+def _cap_reached(
+    budget: Budget,
+    plan: RacePlan,
+    batch: Sequence[Question],
+    active: Sequence[str],
+    records: Sequence[AnswerRecord],
+    cost: float,
+    seconds: float,
+) -> Literal["minutes", "tokens", "cost"] | None:
+    """The first cap that the next batch would break, taking its answers to be like those so far."""
+    expected = len(active) * len(batch) + min(len(active), 2) * len(plan.held_out)
+    share = 1 + expected / len(records)
+    if budget.minutes is not None and share * seconds > 60 * budget.minutes:
+        return "minutes"
+    if budget.tokens is not None:
+        tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in records)
+        if share * tokens > budget.tokens:
+            return "tokens"
+    if budget.cost is not None and share * cost > budget.cost:
+        return "cost"
+    return None

@@ -1,0 +1,215 @@
+"""Why every answer of every arm is right or wrong: one cause a question, and what to do about each cause.
+
+for found in attribute(scorecard, questions, records):
+    found.arm, found.counts["retrieval missed"], found.causes["test-fact-001"]
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from eval.answers import AnswerRecord
+from eval.metrics.labels import Labels, kind_of, label_sets
+from eval.metrics.text import best_over, contains
+from eval.questions import Question
+from router.arm import Arm
+from router.scorecard import ArmScores, Scorecard
+
+# A primary score from here on counts as right. It is where token F1 says that half of answer and gold is shared; for a
+# binary metric any value in (0, 1] means the same.
+RIGHT_AT = 0.5
+
+Cause = Literal[
+    "read correctly",
+    "known without help",
+    "retrieval missed",
+    "reader missed",
+    "misled by noise",
+    "format wrong",
+    "not known",
+]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+FAULTS: tuple[Cause, ...] = ("retrieval missed", "reader missed", "misled by noise", "format wrong", "not known")
+
+MEANING: Mapping[Cause, str] = {
+    "read correctly": "right, and a gold document was retrieved",
+    "known without help": "right without a gold document",
+    "retrieval missed": "wrong, no gold document was retrieved, and the control is wrong too",
+    "reader missed": "wrong though a gold document was retrieved, and the control is wrong too",
+    "misled by noise": "wrong where the control, which sees no passages, is right",
+    "format wrong": "wrong, though the gold stands in the answer; or no JSON, or no single label, where one is wanted",
+    "not known": "wrong, and no gold document could help: the arm retrieves no documents, or none is known to hold the "
+    "answer",
+}
+NEXT_ACTION: Mapping[Cause, str] = {
+    "read correctly": "nothing to do",
+    "known without help": "nothing to do; where this is most of the right answers, retrieval earns little",
+    "retrieval missed": "retrieve better: more passages (top_k), other chunk sizes, a stronger embedder; check that "
+    "the documents are indexed",
+    "reader missed": "read better: train with retrieved passages (RAFT), change the prompt, use a larger model",
+    "misled by noise": "show less noise: fewer passages, a score threshold, or training with distractors",
+    "format wrong": "ask for the form that is wanted: name it in the prompt, show examples (few-shot), train on "
+    "answers in that form, or constrain the decoding",
+    "not known": "give the arm what it lacks: retrieve documents, train on more examples, or use a larger model; name "
+    "the gold documents of the questions (doc_ids), so that retrieval can be judged",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """One arm's questions by cause; `control` is the arm without an index that says what is known without passages.
+
+    `causes` maps the ids of all questions with a scored answer to their cause, in the scorecard's order. `num_unknown`
+    counts the questions that were asked and have none: the answer failed, was not kept or is unscored.
+    """
+
+    arm: str
+    control: str | None
+    causes: Mapping[str, Cause]
+    num_unknown: int
+
+    @property
+    def counts(self) -> dict[Cause, int]:
+        """Questions by cause; every cause is there."""
+        found = Counter(self.causes.values())
+        return {cause: found[cause] for cause in CAUSES}
+
+    @property
+    def num_known(self) -> int:
+        """Questions with a cause."""
+        return len(self.causes)
+
+    @property
+    def num_wrong(self) -> int:
+        """Questions with a cause whose answer is wrong."""
+        return sum(cause in FAULTS for cause in self.causes.values())
+
+    @property
+    def main_fault(self) -> Cause | None:
+        """The most frequent cause of wrong answers, None when every answer is right."""
+        counts = self.counts
+        worst = max(FAULTS, key=lambda cause: counts[cause])
+        return worst if counts[worst] else None
+
+    def questions_of(self, cause: Cause) -> tuple[str, ...]:
+        """Ids of the questions with this cause, in the scorecard's order."""
+        return tuple(question for question, found in self.causes.items() if found == cause)
+
+
+def attribute(
+    scorecard: Scorecard, questions: Sequence[Question], records: Sequence[AnswerRecord], *, right_at: float = RIGHT_AT
+) -> tuple[Attribution, ...]:
+    """Every arm's questions by cause, in the scorecard's order.
+
+    Right means a primary score of at least `right_at`. The control of an arm with an index is the index-less arm with
+    the same adapter, else the base arm; an arm without an index has none. Arms that retrieve worked examples see no
+    gold document: none can be among those.
+    """
+    found = {(record.arm, record.question_id): record for record in records}
+    asked = {question.id: question for question in questions}
+    labels = label_sets(questions)
+    return tuple(
+        _attribution(scorecard, scores, _control(scorecard, scores.arm), asked, found, labels, right_at)
+        for scores in scorecard.arms
+    )
+
+
+def attribute_question(
+    question: Question,
+    record: AnswerRecord,
+    *,
+    is_right: bool,
+    is_known: bool = False,
+    sees_documents: bool = True,
+    labels: Labels | None = None,
+) -> Cause:
+    """The one cause of an answer.
+
+    `is_known` says that the control, without passages, is right; `sees_documents` that the arm retrieves documents;
+    `labels` are those that answers to this question are chosen from, if they are. A wrong form comes before the other
+    faults, which cannot be told from such an answer; being misled comes next, for the control shows that the question
+    can be answered without passages.
+    """
+    gold = set(question.document_ids) if sees_documents else set()
+    is_retrieved = not gold.isdisjoint(record.passage_documents)
+    if is_right:
+        return "read correctly" if is_retrieved else "known without help"
+    if is_format_wrong(record.text, question.answers, labels):
+        return "format wrong"
+    if is_known:
+        return "misled by noise"
+    if not gold:
+        return "not known"
+    return "reader missed" if is_retrieved else "retrieval missed"
+
+
+def is_format_wrong(answer: str, golds: Sequence[str], labels: Labels | None = None) -> bool:
+    """Whether an answer that is scored as wrong fails by its form.
+
+    Where a gold is a JSON object or array: the answer is not JSON. Where the golds are labels: the answer names the
+    gold among other words, or no single label of the set. Else: a gold stands in the answer as whole words.
+    """
+    if any(_is_json_value(gold) for gold in golds):
+        return not _is_json(answer)
+    if labels is not None:
+        named = labels.find(answer)
+        return named is None or named in {labels.find(gold) for gold in golds}
+    return best_over(contains, answer, golds) == 1.0
+
+
+def _control(scorecard: Scorecard, arm: Arm) -> ArmScores | None:
+    if arm.index is None:
+        return None
+    without_index = [scores for scores in scorecard.arms if scores.arm.index is None]
+    same_adapter = [scores for scores in without_index if scores.arm.adapter == arm.adapter]
+    base = [scores for scores in without_index if scores.arm.adapter is None]
+    return next(iter(same_adapter + base), None)
+
+
+def _attribution(
+    scorecard: Scorecard,
+    scores: ArmScores,
+    control: ArmScores | None,
+    questions: Mapping[str, Question],
+    records: Mapping[tuple[str, str], AnswerRecord],
+    labels: Mapping[str | None, Labels],
+    right_at: float,
+) -> Attribution:
+    arm = scores.arm
+    causes: dict[str, Cause] = {}
+    for i, question_id in enumerate(scorecard.question_ids):
+        score = scores.scores[scorecard.primary][i]
+        record = records.get((arm.name, question_id))
+        if score is None or record is None:
+            continue
+        known = control.scores[scorecard.primary][i] if control else None
+        causes[question_id] = attribute_question(
+            questions[question_id],
+            record,
+            is_right=score >= right_at,
+            is_known=known is not None and known >= right_at,
+            sees_documents=arm.index is not None and arm.prompt.passages == "context",
+            labels=labels.get(kind_of(questions[question_id])),
+        )
+    return Attribution(
+        arm=arm.name,
+        control=control.arm.name if control else None,
+        causes=causes,
+        num_unknown=len(scorecard.question_ids) - len(scores.not_asked) - len(causes),
+    )
+
+
+def _is_json_value(gold: str) -> bool:
+    return gold.lstrip()[:1] in ("{", "[") and _is_json(gold)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

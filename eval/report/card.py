@@ -1,0 +1,317 @@
+"""The decision card: everything that the page and the terminal show of a decision, as one JSON-safe value.
+
+card = make_card(scorecard, decision, policy, questions, records, title="Library", command="arbiter run demo.yaml")
+to_html(card), to_markdown(card), json.dumps(card)   # eval/report/page.py, eval/report/tables.py
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from itertools import groupby
+from typing import Any, TypedDict
+
+from eval.answers import AnswerRecord
+from eval.questions import Question
+from eval.report.attribution import NEXT_ACTION, RIGHT_AT, Attribution, attribute
+from eval.report.disagreements import Disagreement, pick_disagreements
+from eval.report.sensitivity import Sensitivity, find_sensitivity
+from eval.report.side_by_side import FloorRow, Row, Unit, floor_rows, side_by_side, unit_of
+from eval.report.slices import find_slices
+from eval.report.summary import Summary, leader_of, summarise, uncertified_lines
+from eval.report.wording import as_line, flip_words, shorten
+from router.break_even import break_even_table
+from router.costs import cost_table, evaluation_cost, measure, price
+from router.decision import Decision
+from router.pareto import pareto_front
+from router.policy import Policy
+from router.scorecard import Scorecard
+from router.statistics import detectable_difference
+from router.utility import count_outcomes
+
+# Answers, questions and error messages of the shown examples are cut to so many characters.
+_TEXT_CHARACTERS = 280
+_NAME_CHARACTERS = 60
+
+Plain = dict[str, Any]
+
+
+class Card(TypedDict):
+    """What is known of one decision; every value is what `json.loads` gives.
+
+    `metric` names what decided and its unit, `comparisons` are in that unit. The sections that are not typed here are
+    the JSON forms of the values they are made from: `front` of `FrontMember`, `race` of `RaceRecord`, `costs` of
+    `CostRow`, `BreakEven` and `ArmCosts`, `attributions` of `Attribution`, `slices` of `SliceTable`, `examples` of
+    `Disagreement`, each with what is said about it. A section is None or empty where it does not apply.
+    """
+
+    title: str
+    command: str
+    summary: Summary
+    decision: Plain
+    policy: Plain
+    metric: Plain
+    questions: Plain
+    arms: list[Row]
+    floors: list[FloorRow]
+    race: Plain | None
+    comparisons: Plain
+    front: list[Plain]
+    utility: list[Plain]
+    sensitivity: Plain | None
+    attributions: list[Plain]
+    slices: Plain | None
+    examples: list[Plain]
+    costs: Plain
+    scored: dict[str, dict[str, int]]
+    diagnostics: list[str]
+    failures: dict[str, dict[str, str]]
+    provenance: dict[str, str]
+    parts: list[Plain]
+
+
+def make_card(
+    scorecard: Scorecard,
+    decision: Decision,
+    policy: Policy,
+    questions: Sequence[Question],
+    records: Sequence[AnswerRecord],
+    *,
+    title: str,
+    command: str,
+    notes: Sequence[str] = (),
+    collections: Mapping[str, str] | None = None,
+) -> Card:
+    """Work everything out, some seconds for hundreds of questions: most numbers have a bootstrap interval.
+
+    Without `questions` the card says nothing of causes, slices and examples. `notes` are warnings for the top that only
+    the caller can know: that the data has changed since, for example. `collections` names the collection of a document
+    by its id, for the slices.
+    """
+    unit = unit_of(scorecard, decision, policy)
+    rows, floors = side_by_side(scorecard, decision, policy, unit), floor_rows(scorecard)
+    sensitivity = find_sensitivity(scorecard, decision, policy)
+    summary = summarise(
+        scorecard,
+        decision,
+        policy,
+        rows=rows,
+        floors=floors,
+        unit=unit,
+        sensitivity=sensitivity,
+        notes=notes,
+    )
+    attributions = attribute(scorecard, questions, records) if questions else ()
+    card = Card(
+        title=title,
+        command=command,
+        summary=summary,
+        decision=decision.to_dict(),
+        policy=asdict(policy),
+        metric=_metric(scorecard, unit),
+        questions=_questions(scorecard),
+        arms=rows,
+        floors=floors,
+        race=asdict(scorecard.race) if scorecard.race is not None else None,
+        comparisons=_comparisons(scorecard, decision, unit),
+        front=[asdict(member) for member in pareto_front(scorecard, policy)],
+        utility=_outcomes(scorecard, rows) if unit.is_currency else [],
+        sensitivity=_sensitivity(sensitivity) if sensitivity is not None else None,
+        attributions=[_attribution(found) for found in attributions],
+        slices=_slices(scorecard, decision, policy, questions, collections) if questions else None,
+        examples=_examples(scorecard, decision, questions, records, attributions) if questions else [],
+        costs=_costs(scorecard, decision, policy),
+        scored=_scored(scorecard),
+        diagnostics=list(scorecard.diagnostics),
+        failures={s.arm.name: {k: shorten(v, _TEXT_CHARACTERS) for k, v in s.errors.items()} for s in scorecard.arms},
+        provenance={str(key): as_line(value) for key, value in scorecard.provenance.items()},
+        parts=_parts(scorecard),
+    )
+    plain: Card = as_plain(card)
+    return plain
+
+
+def as_plain(value: Any) -> Any:
+    """The value as JSON gives it back: no tuples, and None for numbers that JSON cannot say."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return as_plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _metric(scorecard: Scorecard, unit: Unit) -> Plain:
+    is_judge_doubted = bool(uncertified_lines(scorecard))
+    return {
+        "name": unit.metric,
+        "is_currency": unit.is_currency,
+        "margin": unit.margin,
+        "low": unit.low,
+        "high": unit.low + unit.width,
+        "primary": scorecard.primary,
+        "of_kind": dict(scorecard.metric_of),
+        "all": list(scorecard.metrics),
+        "diagnostic": [name for name in scorecard.metrics if is_judge_doubted and name.startswith("judge_")],
+        "right_at": RIGHT_AT,
+    }
+
+
+def _questions(scorecard: Scorecard) -> Plain:
+    decided = scorecard.raced()
+    num = len(decided.question_ids)
+    return {
+        "num": len(scorecard.question_ids),
+        "num_decided": num,
+        "num_held_out": len(scorecard.question_ids) - num,
+        "num_documents": len(set(decided.clusters)),
+        "detectable": detectable_difference(num),
+    }
+
+
+def _comparisons(scorecard: Scorecard, decision: Decision, unit: Unit) -> Plain:
+    rows = [
+        {
+            "other": c.other,
+            **unit.lead(c.difference),
+            "num_pairs": c.difference.num_pairs,
+            "test": c.difference.test,
+            "p_corrected": c.p_corrected,
+            "p_equivalent": c.difference.p_equivalent,
+            "standing": c.standing,
+            "beaten_by": c.beaten_by,
+        }
+        for c in decision.comparisons
+    ]
+    correction = "Holm" if scorecard.race is None else "anytime"
+    return {"leader": leader_of(scorecard, decision), "correction": correction, "rows": rows}
+
+
+def _outcomes(scorecard: Scorecard, rows: Sequence[Row]) -> list[Plain]:
+    card = scorecard.raced()
+    return [
+        {
+            "arm": row["arm"],
+            "utility": row["utility"],
+            "outcomes": asdict(found) if found is not None else None,
+        }
+        for row in rows
+        for found in (count_outcomes(card.by_name(row["arm"]), card.primary),)
+    ]
+
+
+def _sensitivity(found: Sensitivity) -> Plain:
+    """The map's rows are told as runs: the arms that win in turn as the volume grows, each with how many columns."""
+    runs = [[[name, len(list(run))] for name, run in groupby(row)] for row in found.map.winners]
+    return {
+        "served": found.served,
+        "left_out": found.left_out,
+        "flips": [{**asdict(flip), "words": flip_words(flip)} for flip in found.flips],
+        "stability": found.stability,
+        "map": {**asdict(found.map), "winners": runs, "shares": found.map.shares},
+    }
+
+
+def _attribution(found: Attribution) -> Plain:
+    fault = found.main_fault
+    return {
+        "arm": found.arm,
+        "control": found.control,
+        "counts": found.counts,
+        "num_known": found.num_known,
+        "num_wrong": found.num_wrong,
+        "num_unknown": found.num_unknown,
+        "main_fault": fault,
+        "next_action": NEXT_ACTION[fault] if fault is not None else None,
+    }
+
+
+def _slices(
+    scorecard: Scorecard,
+    decision: Decision,
+    policy: Policy,
+    questions: Sequence[Question],
+    collections: Mapping[str, str] | None,
+) -> Plain:
+    table = find_slices(
+        scorecard, questions, chosen=decision.arm, policy=policy, collections=collections, excluded=decision.excluded
+    )
+    # Those that another arm would serve better are what the table is for.
+    rows = sorted(table.slices, key=lambda found: found.prefers is None)
+    return {**asdict(table), "slices": [asdict(found) for found in rows]}
+
+
+def _examples(
+    scorecard: Scorecard,
+    decision: Decision,
+    questions: Sequence[Question],
+    records: Sequence[AnswerRecord],
+    attributions: Sequence[Attribution],
+) -> list[Plain]:
+    picked = pick_disagreements(scorecard, questions, records, chosen=decision.arm, attributions=attributions)
+    return [_example(found) for found in picked]
+
+
+def _example(found: Disagreement) -> Plain:
+    question = found.question
+    return {
+        "question": question.id,
+        "text": shorten(question.text, _TEXT_CHARACTERS),
+        "golds": [shorten(gold, _TEXT_CHARACTERS) for gold in question.answers],
+        "kind": str(question.metadata["kind"]) if question.metadata.get("kind") else None,
+        "lead": found.lead,
+        "answers": [
+            {
+                **asdict(answer),
+                "text": shorten(answer.text, _TEXT_CHARACTERS),
+                "error": shorten(answer.error, _TEXT_CHARACTERS) if answer.error else None,
+                "documents": [{**asdict(d), "id": shorten(d.id, _NAME_CHARACTERS)} for d in answer.documents],
+            }
+            for answer in found.answers
+        ],
+    }
+
+
+def _costs(scorecard: Scorecard, decision: Decision, policy: Policy) -> Plain:
+    return {
+        "arms": [asdict(row) for row in cost_table(scorecard, policy)],
+        "parts": [asdict(price(measure(scorecard, scores), policy)) for scores in scorecard.arms],
+        "break_even": [
+            {**asdict(found), "text": found.text} for found in break_even_table(scorecard, policy, decision.arm)
+        ],
+        "evaluation": evaluation_cost(scorecard, policy),
+        "evaluation_s": scorecard.evaluation_s,
+    }
+
+
+def _scored(scorecard: Scorecard) -> dict[str, dict[str, int]]:
+    """Metric -> arm -> scored answers."""
+    return {
+        metric: {
+            scores.arm.name: sum(score is not None for score in scores.scores.get(metric, ()))
+            for scores in scorecard.arms
+        }
+        for metric in scorecard.metrics
+    }
+
+
+def _parts(scorecard: Scorecard) -> list[Plain]:
+    """What each arm is made of, in the scorecard's order, with the hash over everything that shapes its answers."""
+    return [
+        {
+            "arm": scores.arm.name,
+            "adapter": scores.arm.adapter,
+            "index": scores.arm.index,
+            "prompt": scores.arm.prompt.name,
+            "top_k": scores.arm.top_k if scores.arm.index else None,
+            "temperature": scores.arm.sampling.temperature,
+            "max_tokens": scores.arm.sampling.max_tokens,
+            "seed": scores.arm.sampling.seed,
+            "fingerprint": scores.arm.fingerprint()[:12],
+        }
+        for scores in scorecard.arms
+    ]

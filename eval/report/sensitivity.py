@@ -1,0 +1,73 @@
+"""What would change the choice: the flip of every weight of the policy, how firm the choice is, and who wins at which
+traffic.
+
+found = find_sensitivity(scorecard, decision, policy)
+found.nearest, found.stability, found.map
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from router.decision import Decision
+from router.errors import RouterError
+from router.flips import Flip, find_flips, stability
+from router.policy import Policy
+from router.preference import make_preference
+from router.scorecard import Scorecard
+from router.winning_map import WinningMap, winning_map
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """How the choice by the measured means hangs on the policy; the statistics are left out of it.
+
+    `served` is the arm that the means favour. It is the decision's, except where a tie or an open comparison made that
+    serve a cheaper arm. `left_out` names the arms that the means would favour though the decision's tests show them to
+    be worse. `flips` are sorted, the nearest first.
+    """
+
+    served: str | None
+    left_out: tuple[str, ...]
+    flips: tuple[Flip, ...]
+    stability: float
+    map: WinningMap
+
+    @property
+    def nearest(self) -> Flip | None:
+        """The flip with the smallest factor between the weight and the value at which it happens; None without any."""
+        return next((flip for flip in self.flips if flip.at is not None), None)
+
+
+def find_sensitivity(scorecard: Scorecard, decision: Decision, policy: Policy) -> Sensitivity | None:
+    """Flips, stability and the map of winners; None with fewer than two arms that the policy could choose among."""
+    beaten = {comparison.other for comparison in decision.comparisons if comparison.standing == "beaten"}
+    left_out: list[str] = []
+    try:
+        preference = make_preference(scorecard, policy)
+        if len(preference.candidates) < 2:
+            return None
+        # An arm that is cheaper and within the margin, but was shown to be worse, is not served; the means do not know.
+        while (served := preference.choose(policy)) != decision.arm and served in beaten:
+            left_out.append(served)
+            arms = [candidate.name for candidate in preference.candidates if candidate.name != served]
+            preference = make_preference(scorecard, policy, arms=arms)
+    except RouterError:
+        return None
+    return Sensitivity(
+        served=served,
+        left_out=tuple(left_out),
+        flips=tuple(sorted(find_flips(preference, policy), key=_distance)),
+        stability=stability(preference.choose, policy),
+        map=winning_map(preference.choose, policy),
+    )
+
+
+def _distance(flip: Flip) -> tuple[bool, bool, float]:
+    """Flips that happen come first, by their factor; a weight of 0, or one that changes its sign, has none."""
+    if flip.at is None:
+        return True, True, 0.0
+    if flip.at * flip.value <= 0:
+        return False, True, abs(flip.at - flip.value)
+    return False, False, abs(math.log(flip.at / flip.value))

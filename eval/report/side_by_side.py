@@ -1,0 +1,190 @@
+"""The arms side by side: a row per arm with its means, counts, times, tokens and costs, and the floors below them.
+
+unit = unit_of(scorecard, decision, policy)
+rows = side_by_side(scorecard, decision, policy, unit)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypedDict
+
+from eval.report.attribution import RIGHT_AT
+from router.costs import amortised_per_1k, cost_per_1k
+from router.decision import Decision
+from router.policy import Policy
+from router.scorecard import ArmScores, Scorecard
+from router.statistics import Difference, Interval, mean_interval
+from router.utility import UTILITY, utility_scale, with_utility
+
+
+class Bounds(TypedDict):
+    """A mean with its 95% interval, on the metric's own scale or in currency."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What decided and how its numbers are shown: a metric as it is, utility in currency a question.
+
+    The statistics see utility scaled to [0, 1]; `low` and `width` take it back. `margin` is the policy's, in this unit.
+    """
+
+    metric: str
+    margin: float
+    is_currency: bool = False
+    low: float = 0.0
+    width: float = 1.0
+
+    def bounds(self, found: Interval) -> Bounds:
+        """A mean in this unit."""
+        mean, low, high = (self.low + value * self.width for value in (found.mean, found.low, found.high))
+        return Bounds(mean=mean, low=low, high=high)
+
+    def lead(self, found: Interval | Difference) -> Bounds:
+        """A difference of two means in this unit."""
+        mean, low, high = (value * self.width for value in (found.mean, found.low, found.high))
+        return Bounds(mean=mean, low=low, high=high)
+
+
+class Row(TypedDict):
+    """One arm of the side-by-side table.
+
+    `primary`, `metrics`, `utility`, `num_asked` and `num_right` are taken over the questions that decided, `held_out`
+    over those that a race kept untouched; every other count is over all questions. `metrics` holds every metric that
+    has a value. `utility` is in currency a question, None unless it decided; `corrected` is the judge's mean verdict as
+    people's labels of some answers correct it. Prompt and generated tokens are
+    means of an answered question, `p50_ms` and `p95_ms` are
+    measured at the evaluation's concurrency, `ttft_ms` one question at a time. `dropped_after` counts the questions
+    after which a race dropped the arm; `excluded` says which limit of the policy it broke.
+    """
+
+    arm: str
+    kind: str
+    is_chosen: bool
+    primary: Bounds | None
+    metrics: dict[str, Bounds]
+    utility: Bounds | None
+    held_out: Bounds | None
+    corrected: Bounds | None
+    num_asked: int
+    num_right: int
+    num_unscored: int
+    num_errors: int
+    num_not_asked: int
+    p50_ms: float | None
+    p95_ms: float | None
+    ttft_ms: float | None
+    prompt_tokens: float
+    generated_tokens: float
+    total_tokens: int
+    cost_per_1k: float | None
+    amortised_per_1k: float | None
+    dropped_after: int | None
+    excluded: str | None
+
+
+class FloorRow(TypedDict):
+    """Answers that need no model, scored like an arm's on the questions that decided; never to be chosen."""
+
+    name: str
+    primary: Bounds | None
+    num_asked: int
+    num_right: int
+
+
+def unit_of(scorecard: Scorecard, decision: Decision, policy: Policy) -> Unit:
+    """The unit of a decision: the primary metric's, or currency where expected utility decided."""
+    if decision.metric != UTILITY or policy.utility is None:
+        return Unit(scorecard.primary, policy.margin)
+    scale = utility_scale(scorecard, policy)
+    margin = policy.margin * (policy.utility.right - policy.utility.wrong)
+    return Unit(UTILITY, margin, is_currency=True, low=scale.low, width=scale.width)
+
+
+def side_by_side(scorecard: Scorecard, decision: Decision, policy: Policy, unit: Unit) -> list[Row]:
+    """A row per arm: the best by what decided first, arms that a race dropped after those that it kept."""
+    utilities = _utilities(scorecard, policy, unit) if unit.is_currency else {}
+    raced, held_out = scorecard.raced(), scorecard.held_out()
+    drops = {drop.arm: drop.after for drop in scorecard.race.drops} if scorecard.race is not None else {}
+    rows = []
+    for scores in scorecard.arms:
+        name = scores.arm.name
+        seen = raced.by_name(name)
+        metrics = _metrics(raced, seen)
+        prompt, generated = scores.mean_tokens()
+        rows.append(
+            Row(
+                arm=name,
+                kind=scores.arm.kind,
+                is_chosen=name == decision.arm,
+                primary=metrics.get(scorecard.primary),
+                metrics=metrics,
+                utility=utilities.get(name),
+                held_out=mean_bounds(held_out, held_out.by_name(name), scorecard.primary) if held_out else None,
+                corrected=_as_bounds(scorecard.corrected.get(name)),
+                num_asked=seen.num_asked,
+                num_right=_num_right(seen.scores[scorecard.primary]),
+                num_unscored=scores.num_unscored(scorecard.primary),
+                num_errors=len(scores.errors),
+                num_not_asked=len(scores.not_asked),
+                p50_ms=scores.median_latency_ms(),
+                p95_ms=scores.latency_quantile_ms(0.95),
+                ttft_ms=scores.median_ttft_ms(),
+                prompt_tokens=prompt,
+                generated_tokens=generated,
+                total_tokens=scores.total_tokens(),
+                cost_per_1k=cost_per_1k(scores, policy),
+                amortised_per_1k=amortised_per_1k(scorecard, scores, policy),
+                dropped_after=drops.get(name),
+                excluded=decision.excluded.get(name),
+            )
+        )
+    return sorted(rows, key=lambda row: _rank(row, unit))
+
+
+def floor_rows(scorecard: Scorecard) -> list[FloorRow]:
+    """A row per floor, the best first."""
+    card = scorecard.raced()
+    rows = []
+    for name, values in card.floors.items():
+        known = [(value, cluster) for value, cluster in zip(values, card.clusters, strict=True) if value is not None]
+        found = mean_interval([value for value, _ in known], [cluster for _, cluster in known]) if known else None
+        rows.append(FloorRow(name=name, primary=_as_bounds(found), num_asked=len(values), num_right=_num_right(values)))
+    return sorted(rows, key=lambda row: -row["primary"]["mean"] if row["primary"] else 1.0)
+
+
+def mean_bounds(scorecard: Scorecard, scores: ArmScores, metric: str) -> Bounds | None:
+    """The mean of one metric; None where nothing is scored, or where a score is not finite."""
+    found = scorecard.interval(scores, metric)
+    is_finite = found is not None and all(map(math.isfinite, (found.mean, found.low, found.high)))
+    return _as_bounds(found) if is_finite else None
+
+
+def _metrics(scorecard: Scorecard, scores: ArmScores) -> dict[str, Bounds]:
+    found = {name: mean_bounds(scorecard, scores, name) for name in scorecard.metrics}
+    return {name: bounds for name, bounds in found.items() if bounds is not None}
+
+
+def _as_bounds(found: Interval | None) -> Bounds | None:
+    return Bounds(mean=found.mean, low=found.low, high=found.high) if found is not None else None
+
+
+def _utilities(scorecard: Scorecard, policy: Policy, unit: Unit) -> dict[str, Bounds]:
+    card = with_utility(scorecard, policy)[0].raced()
+    found = {scores.arm.name: card.interval(scores, UTILITY) for scores in card.arms}
+    return {name: unit.bounds(interval) for name, interval in found.items() if interval is not None}
+
+
+def _rank(row: Row, unit: Unit) -> tuple[bool, bool, float]:
+    decided_by = row["utility"] if unit.is_currency else row["primary"]
+    mean = decided_by["mean"] if decided_by is not None else 0.0
+    return (decided_by is None, row["dropped_after"] is not None, -mean)
+
+
+def _num_right(scores: tuple[float | None, ...]) -> int:
+    return sum(score is not None and score >= RIGHT_AT for score in scores)

@@ -1,0 +1,100 @@
+"""Numbers and findings in words, as the decision card says them.
+
+as_percent(0.997), as_amount(0.00755), as_duration(101.2)  # ">99%", "0.00755", "1 min 41 s"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from router.break_even import BreakEven
+from router.flips import Flip
+
+# The policy's weights in a sentence; a flip names them by their path.
+WEIGHTS: Mapping[str, str] = {
+    "margin": "the margin",
+    "utility.right": "the value of a right answer",
+    "utility.wrong": "the value of a wrong answer",
+    "utility.abstain": "the value of abstaining",
+    "prices.prompt": "the price of a million prompt tokens",
+    "prices.generated": "the price of a million generated tokens",
+    "prices.engine_hour": "the price of an engine hour",
+    "prices.training_hour": "the price of an hour of training",
+    "prices.indexing_hour": "the price of an hour of indexing",
+    "traffic.questions": "the number of questions a month",
+    "traffic.months": "the number of months in service",
+    "traffic.churn": "the share of documents that change in a month",
+    "traffic.retrain_at": "the share of changed documents at which an arm is trained again",
+    "traffic.prefix_hits": "the share of the context that the prefix cache answers for",
+}
+
+
+def as_percent(share: float) -> str:
+    """A probability from resampling in whole percents, which never claims certainty."""
+    if share > 0.99:
+        return ">99%"
+    return "<1%" if share < 0.01 else f"{share:.0%}"
+
+
+def as_amount(amount: float | None) -> str:
+    """An amount of money, or any number of unknown size, with three digits that count; None is unknown."""
+    if amount is None:
+        return "unknown"
+    if abs(amount) >= 1000:
+        return f"{amount:,.0f}"
+    return f"{amount:.2g}" if 0 < abs(amount) < 1e-4 else f"{amount:.3g}"
+
+
+def as_signed_amount(amount: float) -> str:
+    """The same with its sign, for differences."""
+    return ("+" if amount >= 0 else "") + as_amount(amount)
+
+
+def as_duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as they are said."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def shorten(text: str, length: int) -> str:
+    """At most `length` characters on one line, cut at the end."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def as_line(value: object) -> str:
+    """A provenance value in one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {as_line(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(as_line(item) for item in value)
+    return str(value)
+
+
+def flip_words(flip: Flip) -> str:
+    """The condition under which a flip happens, and what then: "the margin were 0.2 instead of 0.03: tuned"."""
+    weight = WEIGHTS[flip.weight]
+    if flip.at is None:
+        return f"no value of {weight.removeprefix('the ')} that was tried changes the choice"
+    value, at = as_amount(flip.value), as_amount(flip.at)
+    if value == at:
+        value, at = f"{flip.value:.6g}", f"{flip.at:.6g}"
+    return f"{weight} were {at} instead of {value}: then {flip.arm or 'no arm would keep the limits'}"
+
+
+def break_even_words(found: BreakEven) -> str:
+    """Where one arm is cheaper than another, in a clause with both names."""
+    pair = f"{found.arm} is {{}} than {found.other}"
+    if found.outcome == "unknown":
+        return f"unknown against {found.other}: a cost was not measured"
+    if found.outcome == "equal":
+        return f"{found.arm} and {found.other} cost the same"
+    if found.outcome == "at once":
+        return pair.format("cheaper") + " from the first question"
+    if found.outcome == "never":
+        return f"{found.arm} never gets cheaper than {found.other}"
+    return f"{pair.format('cheaper')} {found.text}"

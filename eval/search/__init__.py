@@ -1,0 +1,1 @@
+"""The search of one arm's settings: the space, the study, its report."""

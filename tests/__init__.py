@@ -1,0 +1,1 @@
+"""The tests. A package, since a dependency installs one of this name, which would hide a mere folder."""

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from eval.errors import EvalError
+from eval.exchange.table_files import as_json, read_rows
+
+ROWS = [{"question": "When?", "contexts": ["at nine", "it's late"]}, {"question": "Who?", "contexts": []}]
+CSV = 'question,contexts\nWhen?,"[\'at nine\', ""it\'s late""]"\nWho?,[]\n'
+
+
+def save_dataset(path: Path) -> Path:
+    import datasets
+
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(path))
+    return path
+
+
+def put(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def write_parquet(path: Path) -> Path:
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    return path
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "lines": lambda folder: put(folder / "x.jsonl", "".join(json.dumps(row) + "\n" for row in ROWS)),
+    "list": lambda folder: put(folder / "x.json", json.dumps(ROWS)),
+    "results": lambda folder: put(folder / "x.json", json.dumps({"results": ROWS, "metrics": {}})),
+    "columns": lambda folder: put(folder / "x.json", json.dumps({k: [row[k] for row in ROWS] for k in ROWS[0]})),
+    "server rows": lambda folder: put(
+        folder / "x.json", json.dumps({"rows": [{"row_idx": i, "row": row} for i, row in enumerate(ROWS)]})
+    ),
+    "csv": lambda folder: put(folder / "x.CSV", CSV),
+    "parquet": lambda folder: write_parquet(folder / "x.parquet"),
+    "saved data set": lambda folder: save_dataset(folder / "saved"),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_same_rows_come_out_of_every_kind_of_file(tmp_path: Path, kind: str) -> None:
+    rows, faults = read_rows(WRITERS[kind](tmp_path))
+    assert [row for _, row in rows] == ROWS
+    assert faults == []
+
+
+def test_faulty_rows_are_named_and_the_others_read(tmp_path: Path) -> None:
+    rows, faults = read_rows(put(tmp_path / "x.jsonl", '{"a": 1}\nnot json\n\n[1]\n{"a": 2}\n'))
+    assert rows == [("line 1", {"a": 1}), ("line 5", {"a": 2})]
+    assert [fault.split(":")[0] for fault in faults] == ["line 2", "line 4"]
+    rows, faults = read_rows(put(tmp_path / "x.json", '[{"a": 1}, 2]'))
+    assert (len(rows), faults) == (1, ["row 2: not an object"])
+    rows, faults = read_rows(put(tmp_path / "x.csv", "a,b\n1,2\n1,2,3\n"))
+    assert (len(rows), faults) == (1, ["line 3: more cells than the header names"])
+
+
+def test_long_cells_are_read(tmp_path: Path) -> None:
+    (row,), _ = read_rows(put(tmp_path / "x.csv", f"a\n{'x' * 200_000}\n"))
+    assert len(row[1]["a"]) == 200_000
+
+
+def test_cells_that_only_look_like_lists_stay_text(tmp_path: Path) -> None:
+    rows, _ = read_rows(put(tmp_path / "x.csv", 'a,b\n"[1] and [2]",\n"[open(1)]",x\n'))
+    assert [row for _, row in rows] == [{"a": "[1] and [2]", "b": None}, {"a": "[open(1)]", "b": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("x.xml", b"<a/>", "kinds read: .jsonl, .json, .csv, .parquet"),
+        ("x.json", b"{", "is not valid JSON"),
+        ("x.json", b'{"a": 1}', "holds no rows"),
+        ("x.json", b"3", "holds no rows"),
+        ("x.csv", b"a\n\xff\n", "is not valid CSV"),
+        ("x.parquet", b"PAR1", "is no Parquet file"),
+    ],
+)
+def test_a_file_that_is_no_table_is_one_line(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(EvalError, match=fault):
+        read_rows(tmp_path / name)
+
+
+def test_a_missing_file_and_a_folder_without_a_data_set_are_named(tmp_path: Path) -> None:
+    with pytest.raises(EvalError, match="no file"):
+        read_rows(tmp_path / "x.json")
+    with pytest.raises(EvalError, match="holds no data set"):
+        read_rows(tmp_path)
+
+
+def test_values_become_json() -> None:
+    row = {
+        1: datetime.datetime(2024, 5, 1, 12, 30),
+        "nan": float("nan"),
+        "list": (1, None, True, {"x": Path("a")}),
+    }
+    assert as_json(row) == {"1": "2024-05-01T12:30:00", "nan": None, "list": [1, None, True, {"x": "a"}]}

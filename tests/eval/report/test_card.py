@@ -1,0 +1,134 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fakes.comparison import Comparison
+from fakes.decided import card_of, raced_card, usual_card, valued_card
+
+from eval.report.card import Card, as_plain
+from router.policy import Limits, Policy, Prices
+
+
+def test_a_card_is_what_json_gives_back() -> None:
+    for card in (usual_card(), raced_card(), valued_card()):
+        assert json.loads(json.dumps(card, allow_nan=False)) == card
+
+
+def test_numbers_that_json_cannot_say_are_null() -> None:
+    assert as_plain({"a": (float("inf"), -float("inf"), float("nan"), 1.5)}) == {"a": [None, None, None, 1.5]}
+
+
+def test_a_card_is_the_same_every_time(comparison: Comparison) -> None:
+    assert card_of(comparison) == usual_card()
+
+
+def test_a_card_holds_the_decision_and_its_evidence(comparison: Comparison) -> None:
+    card = usual_card()
+    assert card["decision"]["arm"] == "hybrid"
+    assert card["policy"]["prices"]["prompt"] == 0.1
+    assert card["questions"]["num"] == card["questions"]["num_decided"] == 20
+    assert [row["other"] for row in card["comparisons"]["rows"]] == [c.other for c in comparison.decision.comparisons]
+    assert card["comparisons"]["correction"] == "Holm"
+    # base and tuned cost the same and tuned is better; hybrid is better than all.
+    assert {member["arm"] for member in card["front"] if member["is_on_front"]} == {"tuned", "hybrid"}
+    # hybrid answered 19 of 20, and three of those are wrong.
+    own = next(found for found in card["attributions"] if found["arm"] == "hybrid")
+    assert (own["num_known"], own["num_wrong"], own["num_unknown"]) == (19, 3, 1)
+    assert card["scored"]["token_f1"] == dict.fromkeys(("base", "fewshot", "rag", "tuned", "tuned_rag"), 20) | {
+        "hybrid": 19
+    }
+    assert [(found["name"], found["value"]) for found in slices_of(card)] == [("kind", "fact"), ("kind", "format")]
+    assert card["failures"]["hybrid"] == {"fact-11": "the prompt is longer than the engine's limit of 2048 tokens"}
+
+
+def test_the_map_of_winners_is_told_in_runs() -> None:
+    found = usual_card()["sensitivity"]
+    assert found is not None
+    num_columns = len(found["map"]["volumes"])
+    assert len(found["map"]["winners"]) == len(found["map"]["churns"])
+    for runs in found["map"]["winners"]:
+        assert runs == [["hybrid", num_columns]]
+
+
+def test_a_race_has_its_record_and_corrects_for_looking() -> None:
+    card = raced_card()
+    assert card["race"] is not None
+    assert [drop["arm"] for drop in card["race"]["drops"]] == ["base", "fewshot", "tuned", "rag"]
+    assert card["comparisons"]["correction"] == "anytime"
+    assert (card["questions"]["num_decided"], card["questions"]["num_held_out"]) == (15, 5)
+    beaten_by = {row["other"]: row["beaten_by"] for row in card["comparisons"]["rows"]}
+    assert beaten_by["tuned"] in (None, "rag")
+
+
+def test_a_decision_by_utility_has_outcomes_and_currency() -> None:
+    card = valued_card()
+    hybrid = card["utility"][0]
+    assert hybrid["arm"] == "hybrid"
+    # 16 right and 3 wrong of 19; nobody abstains.
+    assert hybrid["outcomes"] == {"right": pytest.approx(16 / 19), "wrong": pytest.approx(3 / 19), "abstain": 0.0}
+    assert (card["metric"]["name"], card["metric"]["primary"], card["metric"]["is_currency"]) == (
+        "utility",
+        "token_f1",
+        True,
+    )
+    found = card["comparisons"]["rows"][0]
+    assert found["other"] == "tuned_rag"
+    # On the 19 shared questions 13 against -3.
+    assert found["mean"] == pytest.approx(16 / 19, abs=1e-4)
+
+
+def test_costs_that_were_not_measured_are_null_and_named(comparison: Comparison) -> None:
+    card = card_of(replace(comparison, policy=Policy(margin=0.03, prices=Prices(engine_hour=1.0))))
+    for row in card["costs"]["arms"]:
+        assert (row["per_1k"], row["amortised_per_1k"], row["missing"]) == (None, None, ["engine seconds"])
+    assert {row["outcome"] for row in card["costs"]["break_even"]} == {"unknown"}
+    assert card["costs"]["evaluation"] is None
+
+
+def test_metrics_of_a_doubted_judge_are_diagnostics_and_shown_texts_are_bounded(comparison: Comparison) -> None:
+    arms = tuple(replace(s, scores={**s.scores, "judge_correctness": (1.0,) * 20}) for s in comparison.scorecard.arms)
+    line = "the judge 'small' failed its certification: its metrics are diagnostics; too few labels"
+    scorecard = replace(comparison.scorecard, arms=arms, diagnostics=(line,))
+    records = tuple(replace(record, text=record.text + " word" * 2000) for record in comparison.records)
+    card = card_of(replace(comparison, scorecard=scorecard, records=records))
+    assert card["metric"]["diagnostic"] == ["judge_correctness"]
+    assert usual_card()["metric"]["diagnostic"] == []
+    assert max(len(answer["text"]) for shown in card["examples"] for answer in shown["answers"]) == 280
+
+
+def test_without_questions_there_are_no_reasons(comparison: Comparison) -> None:
+    card = card_of(replace(comparison, questions=(), records=()))
+    assert (card["attributions"], card["slices"], card["examples"]) == ([], None, [])
+    assert card["summary"] == usual_card()["summary"]
+
+
+def test_one_question_makes_a_card(comparison: Comparison) -> None:
+    one = replace(
+        comparison, questions=comparison.questions[1:2], scorecard=comparison.scorecard.part([1]), policy=Policy()
+    )
+    card = card_of(one)
+    assert card["questions"]["num"] == 1
+    assert "1 question is too few to count on seeing any difference." in card["summary"]["warnings"]
+
+
+def test_all_arms_but_one_excluded_leave_it_without_a_rival(comparison: Comparison) -> None:
+    card = card_of(replace(comparison, policy=Policy(limits=Limits(score=0.5))))
+    assert card["decision"]["arm"] == "hybrid"
+    assert (card["decision"]["runner_up"], card["summary"]["lead"], card["summary"]["break_even"]) == (None, None, None)
+    assert card["summary"]["meaning"] == "every other arm is excluded"
+    assert card["sensitivity"] is None
+    assert [row["arm"] for row in card["arms"] if row["excluded"]] == ["tuned_rag", "tuned", "rag", "fewshot", "base"]
+
+
+def test_the_parts_of_an_arm_are_named_with_their_hash(comparison: Comparison) -> None:
+    parts = usual_card()["parts"]
+    assert [part["arm"] for part in parts] == [scores.arm.name for scores in comparison.scorecard.arms]
+    assert parts[-1]["fingerprint"] == comparison.scorecard.arms[-1].arm.fingerprint()[:12]
+    assert (parts[0]["top_k"], parts[2]["top_k"]) == (None, 2)
+
+
+def slices_of(card: Card) -> list[dict[str, Any]]:
+    assert card["slices"] is not None
+    found: list[dict[str, Any]] = card["slices"]["slices"]
+    return found

@@ -1,0 +1,59 @@
+from dataclasses import replace
+
+import pytest
+from fakes.comparison import Comparison
+from fakes.decided import make_valued, usual_decision
+
+from eval.report.sensitivity import find_sensitivity
+from router.decision import Comparison as Compared
+from router.policy import Limits, Prices
+from router.statistics import Difference
+
+
+def test_the_nearest_flip_is_the_smallest_factor(comparison: Comparison) -> None:
+    found = find_sensitivity(comparison.scorecard, usual_decision(), comparison.policy)
+    assert found is not None
+    assert (found.served, found.left_out) == ("hybrid", ())
+    # tuned is 15.5 / 19 - 7 / 20 = 0.466 behind, and costs less: a margin of that much takes it.
+    assert found.nearest is not None
+    assert (found.nearest.weight, found.nearest.arm) == ("margin", "tuned")
+    assert found.nearest.at == pytest.approx(15.5 / 19 - 7 / 20)
+    assert found.flips[0] is found.nearest
+    assert all(flip.at is None for flip in found.flips[1:])
+    assert found.map.winner == "hybrid"
+
+
+def test_flips_from_zero_come_after_those_with_a_factor() -> None:
+    valued = make_valued()
+    policy = replace(valued.policy, prices=Prices(training_hour=1.0))
+    found = find_sensitivity(valued.scorecard, valued.decision, policy)
+    assert found is not None
+    happening = [flip for flip in found.flips if flip.at is not None]
+    factors = [max(f.at / f.value, f.value / f.at) for f in happening if f.value and f.at and f.at * f.value > 0]
+    assert factors == sorted(factors)
+    assert len(factors) > 1
+    assert [flip.value == 0 for flip in happening] == sorted(flip.value == 0 for flip in happening)
+
+
+def test_an_arm_that_was_shown_to_be_worse_is_left_out_though_it_is_within_the_margin(comparison: Comparison) -> None:
+    # At a margin of 0.5 the means favour tuned, which is cheaper; the tests say that it is worse.
+    policy = replace(comparison.policy, margin=0.5)
+    difference = Difference(0.45, 0.24, 0.68, 0.001, 0.9, 1.0, 19, "exact McNemar")
+    worse = tuple(Compared(name, difference, 0.01, "beaten") for name in ("tuned", "tuned_rag", "rag"))
+    decision = replace(usual_decision(), comparisons=worse)
+    found = find_sensitivity(comparison.scorecard, decision, policy)
+    assert found is not None
+    assert (found.served, found.left_out) == ("hybrid", ("tuned",))
+
+
+def test_a_cheaper_arm_that_ties_is_named_where_the_means_disagree(comparison: Comparison) -> None:
+    decision = replace(usual_decision(), arm="tuned", comparisons=())
+    found = find_sensitivity(comparison.scorecard, decision, comparison.policy)
+    assert found is not None
+    assert found.served == "hybrid"
+
+
+def test_where_fewer_than_two_arms_keep_the_limits_there_is_nothing_to_weigh(comparison: Comparison) -> None:
+    for score in (0.5, 0.99):
+        policy = replace(comparison.policy, limits=Limits(score=score))
+        assert find_sensitivity(comparison.scorecard, usual_decision(), policy) is None

@@ -1,0 +1,124 @@
+from dataclasses import replace
+
+import pytest
+from fakes.comparison import Comparison
+from fakes.decided import make_raced, make_valued
+
+from eval.report.side_by_side import Row, floor_rows, side_by_side, unit_of
+from router.scorecard import Scorecard
+from router.statistics import Interval
+
+
+def rows_of(comparison: Comparison) -> list[Row]:
+    card, decision, policy = comparison.scorecard, comparison.decision, comparison.policy
+    return side_by_side(card, decision, policy, unit_of(card, decision, policy))
+
+
+def without_scores_of(card: Scorecard, arm: str) -> Scorecard:
+    arms = [
+        replace(
+            s, scores={m: (None,) * len(v) for m, v in s.scores.items()}, latency_ms=(None,) * len(card.question_ids)
+        )
+        if s.arm.name == arm
+        else s
+        for s in card.arms
+    ]
+    return replace(card, arms=tuple(arms))
+
+
+def test_rows_are_best_first_with_numbers_counted_by_hand(comparison: Comparison) -> None:
+    rows = rows_of(comparison)
+    assert [row["arm"] for row in rows] == ["hybrid", "tuned_rag", "tuned", "rag", "fewshot", "base"]
+    hybrid, base = rows[0], rows[-1]
+    # hybrid: 15 right, one half right, 3 wrong, 1 failed: (15 + 0.5) / 19.
+    assert hybrid["primary"] is not None
+    assert hybrid["primary"]["mean"] == pytest.approx(15.5 / 19)
+    assert hybrid["primary"]["low"] < 15.5 / 19 < hybrid["primary"]["high"]
+    counts = (hybrid["num_right"], hybrid["num_unscored"], hybrid["num_errors"], hybrid["num_asked"])
+    assert counts == (16, 1, 1, 20)
+    assert hybrid["metrics"]["exact_match"]["mean"] == pytest.approx(15 / 19)
+    assert [row["arm"] for row in rows if row["is_chosen"]] == ["hybrid"]
+    # base: 48 prompt tokens plus the question's number, mean 57.5; generated 3, 4, 5, 6, ... mean 4.5.
+    assert (base["prompt_tokens"], base["generated_tokens"]) == (57.5, 4.5)
+    assert base["cost_per_1k"] == pytest.approx(1000 * (57.5 * 0.10 + 4.5 * 0.40) / 1e6)
+    # 310 + 9 i ms: the value at half of twenty is that of question 10, at 95% that of question 19.
+    assert (base["p50_ms"], base["p95_ms"], base["ttft_ms"]) == (400.0, 481.0, None)
+    assert "context_recall" not in base["metrics"]
+    assert (base["utility"], base["held_out"], base["dropped_after"]) == (None, None, None)
+
+
+def test_an_arm_without_scores_comes_last_and_has_no_mean(comparison: Comparison) -> None:
+    changed = replace(comparison, scorecard=without_scores_of(comparison.scorecard, "rag"))
+    row = rows_of(changed)[-1]
+    assert (row["arm"], row["primary"], row["metrics"], row["num_unscored"]) == ("rag", None, {}, 20)
+    assert row["excluded"] is not None
+    assert "no question was scored" in row["excluded"]
+
+
+def test_a_metric_that_is_not_finite_is_left_out(comparison: Comparison) -> None:
+    arms = tuple(replace(s, scores={**s.scores, "broken": (float("nan"),) * 20}) for s in comparison.scorecard.arms)
+    rows = rows_of(replace(comparison, scorecard=replace(comparison.scorecard, arms=arms)))
+    assert not any("broken" in row["metrics"] for row in rows)
+
+
+def test_after_a_race_means_are_of_the_questions_that_decided() -> None:
+    raced = make_raced()
+    rows = {row["arm"]: row for row in rows_of(raced)}
+    hybrid, base = rows["hybrid"], rows["base"]
+    # Facts: 8 right, one half, 2 wrong, 1 failed; three notes right: 11.5 of 14.
+    assert hybrid["primary"] is not None
+    assert hybrid["primary"]["mean"] == pytest.approx(11.5 / 14)
+    assert (hybrid["num_asked"], hybrid["num_right"], hybrid["num_unscored"], hybrid["num_not_asked"]) == (15, 12, 1, 0)
+    # The last five notes decided nothing: four of them right.
+    assert hybrid["held_out"] is not None
+    assert hybrid["held_out"]["mean"] == pytest.approx(4 / 5)
+    # base saw the first six facts and knew one.
+    assert base["primary"] is not None
+    assert base["primary"]["mean"] == pytest.approx(1 / 6)
+    assert (base["num_asked"], base["num_right"], base["num_unscored"], base["num_not_asked"]) == (6, 1, 0, 14)
+    assert (base["held_out"], base["dropped_after"]) == (None, 6)
+
+
+def test_arms_that_a_race_dropped_come_after_those_that_it_kept() -> None:
+    assert [row["arm"] for row in rows_of(make_raced())][:2] == ["hybrid", "tuned_rag"]
+
+
+def test_utility_is_shown_in_currency() -> None:
+    valued = make_valued()
+    unit = unit_of(valued.scorecard, valued.decision, valued.policy)
+    # A margin of 3% of the questions right instead of wrong is worth 0.03 * 2.
+    assert (unit.metric, unit.is_currency, unit.margin) == ("utility", True, pytest.approx(0.06))
+    hybrid = rows_of(valued)[0]
+    # 16 right and 3 wrong of 19, minus the cost of a question.
+    assert hybrid["utility"] is not None
+    assert hybrid["cost_per_1k"] is not None
+    assert hybrid["utility"]["mean"] == pytest.approx(13 / 19 - hybrid["cost_per_1k"] / 1000, abs=1e-9)
+    assert hybrid["primary"] is not None
+    assert hybrid["primary"]["mean"] == pytest.approx(15.5 / 19)
+
+
+def test_a_decision_by_the_primary_metric_keeps_its_unit(comparison: Comparison) -> None:
+    unit = unit_of(comparison.scorecard, comparison.decision, comparison.policy)
+    assert unit.bounds(Interval(0.5, 0.4, 0.6)) == {"mean": 0.5, "low": 0.4, "high": 0.6}
+
+
+def test_a_policy_with_values_that_did_not_decide_shows_the_primary_metric() -> None:
+    valued = make_valued()
+    decision = replace(valued.decision, metric="token_f1")
+    assert unit_of(valued.scorecard, decision, valued.policy).is_currency is False
+
+
+def test_floors_are_rows_of_their_own_the_best_first(comparison: Comparison) -> None:
+    floors = {"majority answer": (0.0,) * 20, "nearest training answer": (1.0,) * 5 + (None,) + (0.0,) * 14}
+    rows = floor_rows(replace(comparison.scorecard, floors=floors))
+    assert [row["name"] for row in rows] == ["nearest training answer", "majority answer"]
+    assert rows[0]["primary"] is not None
+    assert rows[0]["primary"]["mean"] == pytest.approx(5 / 19)
+    assert (rows[0]["num_right"], rows[0]["num_asked"]) == (5, 20)
+
+
+def test_labels_of_people_correct_the_judge_beside_its_arm(comparison: Comparison) -> None:
+    card = replace(comparison.scorecard, corrected={"rag": Interval(0.4, 0.3, 0.5)})
+    rows = {row["arm"]: row for row in rows_of(replace(comparison, scorecard=card))}
+    assert rows["rag"]["corrected"] == {"mean": 0.4, "low": 0.3, "high": 0.5}
+    assert rows["base"]["corrected"] is None

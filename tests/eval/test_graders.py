@@ -1,0 +1,119 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from eval.errors import EvalError
+from eval.graders import Grade, read_grader, similarities, similarity
+from eval.templates import TemplateError
+
+
+def check(operation: str) -> dict[str, Any]:
+    return {
+        "type": "string_check",
+        "name": "same",
+        "operation": operation,
+        "input": "{{sample.output_text}}",
+        "reference": "{{item.answer}}",
+    }
+
+
+def near(metric: str, threshold: float) -> dict[str, Any]:
+    return {
+        "type": "text_similarity",
+        "name": "near",
+        "evaluation_metric": metric,
+        "pass_threshold": threshold,
+        "input": "{{sample.output_text}}",
+        "reference": "{{item.answer}}",
+    }
+
+
+def values(text: str, answer: str) -> dict[str, Any]:
+    return {"item": {"answer": answer}, "sample": {"output_text": text}}
+
+
+@pytest.mark.parametrize(
+    ("operation", "text", "answer", "passed"),
+    [
+        ("eq", "Nine", "Nine", True),
+        ("eq", "nine", "Nine", False),
+        ("ne", "nine", "Nine", True),
+        ("ne", "Nine", "Nine", False),
+        ("like", "at Nine sharp", "Nine", True),
+        ("like", "at nine sharp", "Nine", False),
+        ("ilike", "at nine sharp", "Nine", True),
+        ("ilike", "at ten sharp", "Nine", False),
+    ],
+)
+def test_string_checks(operation: str, text: str, answer: str, passed: bool) -> None:
+    grade = read_grader(check(operation)).grade(values(text, answer))
+    assert grade == Grade("same", "string_check", passed=passed, score=float(passed))
+
+
+@pytest.mark.parametrize(
+    ("metric", "text", "reference", "score"),
+    [
+        # "kitten" and "sitting" share 4 letters in order of 13: 2 * 4 / 13.
+        ("fuzzy_match", "kitten", "sitting", 8 / 13),
+        # Two of three and two of four words: precision 2/3, recall 2/4.
+        ("rouge_1", "the red door", "the old red gate", 4 / 7),
+        # One of two bigrams, one of three.
+        ("rouge_2", "open the door", "we open the gate", 2 / 5),
+        ("rouge_5", "a b c d e", "a b c d e", 1.0),
+        # The longest common subsequence is "the door", 2 of 3 words and 2 of 2.
+        ("rouge_l", "the red door", "the door", 4 / 5),
+        ("rouge_1", "Größe", "größe", 1.0),
+        # n-grams of "the red door": 6, of "the door": 3; shared: the, door; the smaller of 2/6 and 2/3.
+        ("gleu", "the red door", "the door", 1 / 3),
+        ("gleu", "", "", 1.0),
+        ("bleu", "a b c d e", "a b c d e", 1.0),
+        ("bleu", "", "a b", 0.0),
+        ("exact_match", "The door!", "door", 1.0),
+        ("token_f1", "the red door", "door", 2 / 3),
+        ("contains", "by the red door", "red door", 1.0),
+    ],
+)
+def test_similarities_by_hand(metric: str, text: str, reference: str, score: float) -> None:
+    assert similarity(metric)(text, reference) == pytest.approx(score)
+
+
+def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+    """One axis for texts about doors, another for the rest, halfway for mixed ones."""
+    rows = {"door": [1.0, 0.0], "gate": [0.0, 1.0], "both": [0.6, 0.8]}
+    return np.array([rows[text] for text in texts], dtype=np.float32)
+
+
+def test_cosine_needs_an_embedder() -> None:
+    assert "cosine" not in similarities(has_embedder=False)
+    assert similarity("cosine", embed)("door", "both") == pytest.approx(0.6)
+    with pytest.raises(EvalError, match="no similarity 'cosine' here; choose one of: fuzzy_match"):
+        similarity("cosine")
+
+
+@pytest.mark.parametrize(("threshold", "passed"), [(0.6, True), (0.67, False)])
+def test_a_similarity_passes_at_its_threshold(threshold: float, passed: bool) -> None:
+    grade = read_grader(near("token_f1", threshold)).grade(values("the red door", "door"))
+    assert (grade.passed, grade.score) == (passed, pytest.approx(2 / 3))
+
+
+def test_a_missing_value_is_unscored_and_neither_passed_nor_zero() -> None:
+    grade = read_grader(check("ne")).grade({"item": {"answer": "nine"}})
+    assert (grade.passed, grade.score) == (False, None)
+    assert grade.error == "sample.output_text is not there: no 'sample' in this row"
+
+
+def test_a_metric_that_gives_no_number_is_unscored() -> None:
+    grader = read_grader(near("cosine", 0.5), embed=lambda texts: np.full((len(texts), 2), np.nan, dtype=np.float32))
+    assert grader.grade(values("door", "gate")).error == "the metric is undefined for these texts"
+
+
+def test_what_cannot_be_honoured_is_refused() -> None:
+    with pytest.raises(EvalError, match="no similarity 'meteor'"):
+        read_grader(near("meteor", 0.5))
+    with pytest.raises(EvalError, match="no grader of type 'score_model'"):
+        read_grader({**check("eq"), "type": "score_model"})
+    with pytest.raises(TemplateError):
+        read_grader({**check("eq"), "reference": "{{answer}}"})

@@ -1,0 +1,130 @@
+from collections.abc import Sequence
+
+import pytest
+
+from eval.answers import AnswerRecord
+from eval.errors import EvalError
+from eval.questions import Question
+from eval.race import Budget, Look, Raced, RacePlan, RaceSettings, plan_race, run_race
+from router.arm import Arm
+from router.evidence import rule
+
+
+def make_questions(n: int, *, a_document: int = 1) -> list[Question]:
+    return [Question(f"q{i}", f"question {i}?", ("gold",), (f"d{i // a_document}",)) for i in range(n)]
+
+
+class Arms:
+    """Arms whose score on a question is a function of its number; counts what was asked."""
+
+    def __init__(self, **right_until: int) -> None:
+        self.right_until = right_until
+        self.asked: list[tuple[str, str]] = []
+
+    @property
+    def arms(self) -> list[Arm]:
+        return [Arm(name) for name in self.right_until]
+
+    def ask(self, arms: Sequence[Arm], questions: Sequence[Question]) -> list[AnswerRecord]:
+        self.asked += [(arm.name, q.id) for arm in arms for q in questions]
+        return [
+            AnswerRecord(arm.name, q.id, "", prompt_tokens=9, generated_tokens=1) for arm in arms for q in questions
+        ]
+
+    def look(self, questions: Sequence[Question], records: Sequence[AnswerRecord], active: Sequence[str]) -> Look:
+        asked = {(record.arm, record.question_id) for record in records}
+        columns = {
+            name: [float(int(q.id[1:]) % 10 < limit) if (name, q.id) in asked else None for q in questions]
+            for name, limit in self.right_until.items()
+        }
+        means = {name: sum(v or 0.0 for v in values) / len(values) for name, values in columns.items()}
+        clusters = [q.cluster for q in questions]
+        costs = {name: float(i) for i, name in enumerate(self.right_until)}
+        ruling = rule(columns, clusters, active=active, costs=costs, margin=0.05, alpha=0.05)
+        return Look(ruling, tuple(sorted(active, key=lambda name: -means[name])), cost=0.01 * len(records))
+
+    def race(self, plan: RacePlan) -> Raced:
+        return run_race(self.arms, plan, self.ask, self.look, clock=lambda: 0.0)
+
+
+def test_bad_arms_drop_out_and_only_finalists_see_the_held_out_questions() -> None:
+    arms = Arms(base=0, rag=4, hybrid=9)
+    plan = plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.25))
+    raced = arms.race(plan)
+    assert raced.record.stopped == "one arm left"
+    assert {drop.arm for drop in raced.record.drops} == {"base", "rag"}
+    assert raced.record.num_answers == len(arms.asked) == len(raced.records)
+    assert raced.record.num_possible == 600
+    assert raced.record.num_answers < 0.5 * 600
+    assert len(raced.record.held_out) == 50
+    held = set(raced.record.held_out)
+    assert {name for name, question in arms.asked if question in held} == {"hybrid", "rag"}
+    assert [q.id for q in raced.questions[raced.record.num_raced :]] == list(raced.record.held_out)
+    assert len({q.id for q in raced.questions}) == len(raced.questions)
+
+
+def test_twins_spend_all_questions_and_stay_undecided() -> None:
+    raced = Arms(a=5, b=5).race(plan_race(make_questions(40), RaceSettings(batch=10)))
+    assert (raced.record.stopped, raced.record.drops) == ("questions spent", ())
+    assert raced.record.num_raced == 30
+
+
+def test_the_order_follows_from_the_seed_and_not_from_the_file() -> None:
+    questions = make_questions(50)
+    first, again = (plan_race(questions, RaceSettings(seed=3)) for _ in range(2))
+    other = plan_race(questions, RaceSettings(seed=4))
+    assert first == again
+    assert first.batches != other.batches
+    assert first.batches[0] != tuple(questions[:20])
+
+
+def test_no_document_is_in_two_places() -> None:
+    plan = plan_race(make_questions(90, a_document=4), RaceSettings(batch=10, held_out=0.3))
+    places: dict[str, set[int]] = {}
+    for place, questions in enumerate([*plan.batches, plan.held_out]):
+        for question in questions:
+            places.setdefault(question.cluster, set()).add(place)
+    assert all(len(found) == 1 for found in places.values())
+    assert plan.num_questions == 90
+    assert plan.largest == 4
+    assert 0 < len(plan.held_out) <= 27
+
+
+@pytest.mark.parametrize("n", [1, 5, 20])
+def test_a_handful_of_questions_is_one_batch_with_nothing_held_out(n: int) -> None:
+    plan = plan_race(make_questions(n), RaceSettings(batch=20))
+    assert (len(plan.batches), plan.held_out) == (1, ())
+    assert Arms(a=9, b=0).race(plan).record.num_answers == 2 * n
+
+
+def test_a_budget_below_one_batch_is_refused() -> None:
+    with pytest.raises(EvalError, match="a budget of 15 questions is smaller than one batch of 20; raise"):
+        plan_race(make_questions(100), RaceSettings(batch=20, budget=Budget(questions=15)))
+
+
+def test_a_document_larger_than_the_budget_is_refused() -> None:
+    with pytest.raises(EvalError, match="no document's questions fit"):
+        plan_race(make_questions(100, a_document=100), RaceSettings(batch=20, budget=Budget(questions=30)))
+
+
+def test_a_budget_of_questions_counts_the_held_out_ones() -> None:
+    plan = plan_race(make_questions(200), RaceSettings(batch=10, budget=Budget(questions=40)))
+    assert plan.num_questions == 40
+    assert len({q.id for q in Arms(a=5, b=5).race(plan).questions}) <= 40
+
+
+@pytest.mark.parametrize(("budget", "name"), [(Budget(tokens=1200), "tokens"), (Budget(cost=1.2), "cost")])
+def test_a_budget_is_never_exceeded_and_is_named(budget: Budget, name: str) -> None:
+    # An answer is 10 tokens and 0.01: 120 answers fit, held-out ones included.
+    raced = Arms(a=5, b=5).race(plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.1, budget=budget)))
+    assert (raced.record.stopped, raced.record.budget) == ("budget spent", name)
+    assert 80 <= raced.record.num_answers <= 120
+
+
+def test_minutes_run_out() -> None:
+    ticks = iter(range(0, 10_000, 30))
+    arms = Arms(a=5, b=5)
+    plan = plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.1, budget=Budget(minutes=4)))
+    raced = run_race(arms.arms, plan, arms.ask, arms.look, clock=lambda: float(next(ticks)))
+    assert raced.record.budget == "minutes"
+    assert raced.record.num_raced < 100

@@ -1,0 +1,55 @@
+"""Recorded decisions of one scope, and an opener that serves them through a scripted engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fakes.endpoints import make_served
+
+from router.engine import Engine
+from serving.decision_errors import NotPromotable
+from serving.decisions import RecordedDecision
+from serving.served import Served
+
+
+def make_decision(arm: str = "hybrid", **changes: Any) -> RecordedDecision:
+    decision = RecordedDecision(
+        run_id="desk-1a2b3c-00000001",
+        run_directory=Path("/runs/desk-1a2b3c-00000001"),
+        data_name="desk-1a2b3c",
+        base_model="org/base r1",
+        data_version="d1",
+        config_fingerprint="c1",
+        arm=arm,
+        verdict="winner",
+        confidence=0.975,
+        margin=0.2,
+        runner_up="rag",
+        reason="it leads by 0.20",
+        policy={"margin": 0.05},
+        decided_at=1_700_000_000,
+        evidence={"arm": arm, "cost_per_1k": {arm: 0.1}},
+    )
+    return replace(decision, **changes)
+
+
+class FakeOpener:
+    """`stale` maps decision ids to why they are stale, `gone` to why they cannot be opened."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.stale: dict[str, str] = {}
+        self.gone: dict[str, str] = {}
+
+    def stale_reason(self, decision: RecordedDecision) -> str | None:
+        return self.stale.get(decision.id)
+
+    def open(self, decision: RecordedDecision) -> Served:
+        if reason := self.gone.get(decision.id):
+            raise NotPromotable(reason)
+        return make_served(self.engine, arm=decision.arm, decision_id=decision.id, report=decision.report)
+
+    def question(self, decision: RecordedDecision) -> str:
+        return "a smoke question"

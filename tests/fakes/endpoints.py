@@ -1,0 +1,74 @@
+"""An app on a real socket of this machine, so that the real openai client talks to it as a user's would."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import openai
+import uvicorn
+from fakes.engines import FixedRetriever, passage
+from fastapi import APIRouter, FastAPI
+
+from router.answerer import Answerer
+from router.arm import Arm
+from router.engine import Engine
+from serving.app import create_app
+from serving.served import Served, Stage
+
+ARMS = {
+    "base": Arm("base"),
+    "rag": Arm("rag", index="docs", top_k=1),
+    "hybrid": Arm("hybrid", adapter="raft@1", index="docs", top_k=1),
+}
+DESK = passage("The desk opens at nine.", document="desk", title="Desk")
+
+
+def make_served(
+    engine: Engine,
+    *,
+    arm: str = "hybrid",
+    decision_id: str = "dec_1",
+    ready: bool = True,
+    api_key: str | None = None,
+    report: Path | None = None,
+) -> Served:
+    return Served(
+        answerer=Answerer(engine, {"docs": FixedRetriever(DESK)}, "org/base"),
+        arms=ARMS,
+        decided_arm=arm,
+        decision_id=decision_id,
+        confidence=0.975,
+        base_model="org/base",
+        is_ready=lambda: ready,
+        created=1_700_000_000,
+        report=report,
+        api_key=api_key,
+        measured={"rag": {"metric": "token_f1", "score": 0.5}},
+    )
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The app's address while it listens; its lifespan begins and ends with the block."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical")
+    server = uvicorn.Server(config)
+    listener = config.bind_socket()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+@contextmanager
+def client_of(served: Served, *surfaces: APIRouter, key: str = "none") -> Iterator[openai.OpenAI]:
+    with (
+        listening(create_app(Stage(served), *surfaces)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client,
+    ):
+        yield client
