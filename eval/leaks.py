@@ -22,6 +22,8 @@ NEAR_PERCENT = 90.0
 # Rows compared with all questions at a time, so that the similarities take little memory.
 _BLOCK = 4096
 _SHOWN = 10
+# A note is no error: a few examples say what was meant.
+_SHOWN_NEAR = 2
 
 Row = TypeVar("Row", Example, Question)
 
@@ -87,8 +89,8 @@ def leave_out_near_repeats(
 def describe(near: Sequence[NearRepeat], *, called: str = "training") -> str:
     """One line that counts near repeats and names the first of them."""
     plural, are = ("s", "are") if len(near) > 1 else ("", "is")
-    listed = ", ".join(f"{pair.row_id!r} ({pair.question_id!r}, {pair.percent:.0f}%)" for pair in near[:_SHOWN])
-    more = f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else ""
+    listed = ", ".join(f"{pair.row_id!r} ({pair.question_id!r}, {pair.percent:.0f}%)" for pair in near[:_SHOWN_NEAR])
+    more = f" and {len(near) - _SHOWN_NEAR} more" if len(near) > _SHOWN_NEAR else ""
     return (
         f"{len(near)} {called} row{plural} {are} left out, at least {NEAR_PERCENT:.0f}% the same as an evaluation "
         f"question with the same answer: {listed}{more}"

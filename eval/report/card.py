@@ -222,6 +222,7 @@ def _attribution(found: Attribution) -> Plain:
         "arm": found.arm,
         "control": found.control,
         "counts": found.counts,
+        "causes": found.causes,
         "num_known": found.num_known,
         "num_wrong": found.num_wrong,
         "num_unknown": found.num_unknown,

@@ -71,6 +71,6 @@ def test_a_note_counts_and_names_them() -> None:
     rows = [Example(f"t{i}", f"How old was Newton in Super Bowl 5{i}?", "26") for i in range(12)]
     _, near = leave_out_near_repeats(rows, [ASKED])
     assert describe(near).startswith("12 training rows are left out, at least 90% the same as an evaluation question")
-    assert describe(near).endswith(" and 2 more")
+    assert describe(near).endswith(" and 10 more")
     assert "'t0' ('q', " in describe(near)
     assert describe(near[:1], called="dev").startswith("1 dev row is left out")

@@ -161,6 +161,31 @@ def test_another_policy_decides_again_without_asking(home: Path, finished: dict[
     assert json.loads(out) == finished
 
 
+def test_a_race_of_known_answers_generates_nothing_and_re_estimates_the_winner(
+    home: Path, finished: dict[str, Any]
+) -> None:
+    before = num_answers(home)
+    raced = arbiter(home, "run", CONFIG, *SMALL, "--race", "race.batch=4", "race.held_out=0.5", "--json")
+    out, _ = raced.communicate(timeout=200)
+    assert raced.returncode == 0, told(home)[-3000:]
+    row = json.loads(out)
+    card = json.loads((Path(row["run"]) / "card.json").read_text())
+    assert num_answers(home) == before
+    assert row["run"] != finished["run"]
+    assert card["race"]["num_possible"] == len(ARMS) * 8
+    assert len(card["race"]["held_out"]) == 4
+    assert "answers were needed" in told(home)
+
+
+def test_a_gate_in_ci_passes_or_exits_1_with_what_was_missed(home: Path, finished: dict[str, Any]) -> None:
+    chosen = finished["decision"]["arm"]
+    passed = arbiter(home, "decide", CONFIG, *SMALL, "--check", f"policy.require.arm={chosen}", "--json")
+    assert passed.wait(timeout=100) == 0
+    missed = arbiter(home, "decide", CONFIG, *SMALL, "--check", "policy.require.score=1.0", "--json")
+    assert missed.wait(timeout=100) == 1
+    assert "missed: mean token_f1 is" in told(home)
+
+
 @contextmanager
 def serving(home: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     with socket.socket() as probe:
@@ -198,6 +223,8 @@ def test_the_decision_is_served_to_the_openai_client_and_outlives_its_engine(
             expected = finished["decision"]["arm"] if name == "auto" else name
             assert whole.model == pieces[0].model == expected
         served_again(client, finished)
+        promoted_and_rolled_back(client, messages, finished)
+        evaluated_over_http(client)
         dies_and_recovers(client, home, messages)
     assert engines_of(home) == []
 
@@ -211,6 +238,58 @@ def served_again(client: openai.OpenAI, finished: dict[str, Any]) -> None:
             asked: Any = [{"role": "user", "content": questions[record["question_id"]]}]
             reply = client.chat.completions.create(model=record["arm"], messages=asked)
             assert reply.choices[0].message.content == record["text"], record["arm"]
+
+
+def promoted_and_rolled_back(client: openai.OpenAI, messages: Any, finished: dict[str, Any]) -> None:
+    """Promoting the decision of the other policy changes what `auto` means at once; rolling back returns it."""
+    decisions: Any = client.get("/decisions", cast_to=object)
+    other = next(row for row in decisions["data"] if row["policy"]["margin"] == 0.9)
+    assert not other["stale"]
+
+    def auto() -> str:
+        return client.chat.completions.create(model="auto", messages=messages).model
+
+    assert auto() == finished["decision"]["arm"]
+    client.post(f"/decisions/{other['id']}/promote", cast_to=object)
+    assert auto() == other["arm"]
+    client.post("/decisions/rollback", cast_to=object)
+    assert auto() == finished["decision"]["arm"]
+
+
+def evaluated_over_http(client: openai.OpenAI) -> None:
+    """An eval of the official client runs through the answering path in the background."""
+    schema = {"type": "object", "properties": {"ask": {"type": "string"}, "gold": {"type": "string"}}}
+    made = client.evals.create(
+        name="slipway",
+        data_source_config={"type": "custom", "item_schema": schema, "include_sample_schema": True},
+        testing_criteria=[
+            {
+                "type": "string_check",
+                "name": "said something",
+                "input": "{{sample.output_text}}",
+                "reference": "{{item.gold}}",
+                "operation": "ne",
+            }
+        ],
+    )
+    run = client.evals.runs.create(
+        made.id,
+        data_source={
+            "type": "completions",
+            "model": "auto",
+            "input_messages": {"type": "template", "template": [{"role": "user", "content": "{{item.ask}}"}]},
+            "source": {
+                "type": "file_content",
+                "content": [{"item": {"ask": f"What is bird {n}?", "gold": "-"}} for n in range(3)],
+            },
+        },
+    )
+    deadline = time.monotonic() + 60
+    while run.status not in ("completed", "failed", "canceled") and time.monotonic() < deadline:
+        time.sleep(0.5)
+        run = client.evals.runs.retrieve(run.id, eval_id=made.id)
+    assert (run.status, run.result_counts.passed, run.result_counts.total) == ("completed", 3, 3)
+    assert len(list(client.evals.runs.output_items.list(run.id, eval_id=made.id))) == 3
 
 
 def dies_and_recovers(client: openai.OpenAI, home: Path, messages: Any) -> None:
