@@ -8,6 +8,7 @@ documents (clusters). scipy and statsmodels do the work; this file says which pr
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -185,21 +186,22 @@ def _bootstrap(
         return bounds  # one cluster says nothing about the next
     if np.ptp(sums / counts) == 0:
         return mean, mean
-    from scipy.stats import bootstrap
+    from scipy.stats import DegenerateDataWarning, bootstrap
 
     def ratio(totals: Floats, sizes: Floats, axis: int = -1) -> Floats:
         return np.asarray(totals.sum(axis=axis) / sizes.sum(axis=axis))
 
-    found = bootstrap(
-        (sums, counts),
-        ratio,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=1 - alpha,
-        method="BCa",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    with warnings.catch_warnings(action="ignore", category=DegenerateDataWarning):  # its NaN bounds are handled below
+        found = bootstrap(
+            (sums, counts),
+            ratio,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            confidence_level=1 - alpha,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
     low, high = float(found.low), float(found.high)
     return (mean if math.isnan(low) else low), (mean if math.isnan(high) else high)
 
