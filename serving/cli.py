@@ -70,7 +70,10 @@ def run(
 @app.command()
 def check(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
     """Read the config and the data and list what is wrong with them; trains and asks nothing."""
+    from serving.scoring import check_metric
+
     pipeline, console = open_pipeline("check", words, config, is_json)
+    metrics = check_metric(pipeline.config)
     data = pipeline.data
     row = {
         "data": str(data.folder),
@@ -79,8 +82,10 @@ def check(words: Words = None, config: ConfigOption = None, is_json: JsonOption 
         "training_rows": len(data.examples),
         "questions": len(data.questions),
         "arms": list(pipeline.config.arms),
+        "metrics": list(metrics),
     }
-    console.result(f"config and data are fine; arms: {', '.join(pipeline.config.arms)}", row)
+    text = f"config and data are fine; arms: {', '.join(pipeline.config.arms)}; metrics: {', '.join(metrics)}"
+    console.result(text, row)
 
 
 @app.command()

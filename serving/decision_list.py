@@ -21,8 +21,7 @@ def show_decisions(home: Path) -> Shown:
     """The newest decisions of a data directory, and for each whether `auto` means it."""
     with closing(Ledger(home / LEDGER)) as ledger:
         found: list[RecordedDecision] = list(ledger.page(Page(limit=_MOST)).rows)
-        current = {scope: ledger.current(scope) for scope in {decision.scope for decision in found}}
-    is_auto = [(now := current[decision.scope]) is not None and now.id == decision.id for decision in found]
+        is_auto = [_is_auto(ledger, decision) for decision in found]
     if not found:
         return f"no decisions in {str(home)!r}; make one with: arbiter run CONFIG", []
     rows = [
@@ -39,6 +38,13 @@ def show_decisions(home: Path) -> Shown:
     ]
     table = pad_table(("decision", "serves", "arm", "verdict", "confidence", "run", "decided"), rows)
     return table, [{**decision_card(d), "is_auto": auto} for d, auto in zip(found, is_auto, strict=True)]
+
+
+def _is_auto(ledger: Ledger, decision: RecordedDecision) -> bool:
+    """A promotion holds for all configs of its data and model; without one each config serves its newest decision."""
+    is_promoted = bool(ledger.promotions(decision.scope))
+    now = ledger.current(decision.scope) if is_promoted else ledger.newest(decision.config_fingerprint)
+    return now is not None and now.id == decision.id
 
 
 def promote_decision(home: Path, decision_id: str) -> Shown:

@@ -54,6 +54,13 @@ class Asked:
     race: RaceRecord | None = None
 
 
+def check_metric(config: Config) -> tuple[str, ...]:
+    """The metrics that may decide. Raises EvalError when `policy.metric` is none of them, or a package's is faulty."""
+    names = all_metric_names(load_user_metrics(built_in_names()), has_judge=config.eval.judge is not None)
+    check_declared(config.policy.metric, names)
+    return names
+
+
 class Scoring:
     """The metrics of one config over one data folder. Making it raises what is wrong with them, before anything is
     asked.
@@ -77,7 +84,7 @@ class Scoring:
         self._labels = self._load_labels()
         judge = config.eval.judge
         self._certificate = find_certificate(home, judge.url, judge.model) if judge is not None else None
-        check_declared(config.policy.metric, all_metric_names(self._user_metrics, has_judge=judge is not None))
+        check_metric(config)
         if judge is not None:
             for metric in metrics_of(config.policy.metric):
                 refuse_uncertified(metric, judge.model, self._certificate)

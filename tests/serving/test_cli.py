@@ -94,3 +94,12 @@ def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     shown = capsys.readouterr().out
     for command in ("doctor", "check", "index", "tune", "evaluate", "decide", "run", "serve", "chat"):
         assert command in shown
+
+
+def test_check_lists_the_metrics_and_refuses_one_that_does_not_exist(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "check", config, "--json") == 0
+    assert {"token_f1", "label_accuracy", "json_f1"} <= set(json.loads(capsys.readouterr().out)["metrics"])
+    assert run(monkeypatch, "check", config, "policy.metric=token_f2") == 2
+    assert "did you mean 'token_f1'?" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from serving.decisions import LEDGER, Ledger, RecordedDecision
 from serving.errors import ServingError
 
 
-def record(home: Path, arm: str, run: str = "demo-1") -> str:
+def record(home: Path, arm: str, run: str = "demo-1", *, config: str = "c1") -> str:
     with closing(Ledger(home / LEDGER)) as ledger:
         return ledger.record(
             RecordedDecision(
@@ -17,7 +17,7 @@ def record(home: Path, arm: str, run: str = "demo-1") -> str:
                 data_name="demo",
                 base_model="m 1",
                 data_version="v1",
-                config_fingerprint="c1",
+                config_fingerprint=config,
                 arm=arm,
                 verdict="winner",
                 confidence=0.97,
@@ -52,6 +52,15 @@ def test_the_newest_serves_until_another_is_promoted_and_rolled_back(tmp_path: P
     roll_back(tmp_path, None)
     assert serving_arms(tmp_path) == ["hybrid"]
     assert {row["id"] for row in show_decisions(tmp_path)[1]} == {old, new}
+
+
+def test_without_a_promotion_each_config_serves_its_newest(tmp_path: Path) -> None:
+    record(tmp_path, "rag", "demo-1")
+    record(tmp_path, "hybrid", "demo-2")
+    other = record(tmp_path, "tuned", "demo-3", config="c2")
+    assert sorted(serving_arms(tmp_path)) == ["hybrid", "tuned"]
+    promote_decision(tmp_path, other)
+    assert serving_arms(tmp_path) == ["tuned"]
 
 
 def test_what_does_not_exist_is_said(tmp_path: Path) -> None:
