@@ -56,6 +56,8 @@ def listening(app: FastAPI) -> Iterator[str]:
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical")
     server = uvicorn.Server(config)
     listener = config.bind_socket()
+    # From here on connections wait; bound alone, they are refused until the thread is as far.
+    listener.listen()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
