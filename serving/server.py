@@ -33,6 +33,15 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
 
     Raises ServingError, and EngineFailed when vLLM does not start.
     """
+    with _listen(host, port) as listener, contextlib.closing(Ledger(pipeline.home / LEDGER)) as ledger:
+        decision = served_decision(pipeline, ledger, console)
+        # From here on models are looked for, and converted where that was not done yet.
+        _serve(pipeline, console, listener, ledger, decision)
+
+
+def _serve(
+    pipeline: Pipeline, console: Console, listener: socket.socket, ledger: Ledger, decision: RecordedDecision
+) -> None:
     config, home, base = pipeline.config, pipeline.home, pipeline.models.base
 
     def read_version(of: Config) -> str:
@@ -40,14 +49,11 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
         return Pipeline(of, home=home, console=Console(stderr=io.StringIO())).data.version
 
     with (
-        _listen(host, port) as listener,
-        contextlib.closing(Ledger(home / LEDGER)) as ledger,
         contextlib.closing(EvalStore(home / EVALS)) as store,
         contextlib.closing(
             RunShelf(config, home=home, embedder=pipeline.embedder, base=base, data_version=read_version)
         ) as shelf,
     ):
-        decision = served_decision(pipeline, ledger, console)
         parts = _take(shelf, decision)
         if stale := shelf.stale_reason(decision):
             console.say(f"warning: {stale}")
