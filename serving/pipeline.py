@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from eval.answers import AnswerRecord
+from eval.errors import EvalError
 from eval.questions import Question
 from eval.race import Look, RacePlan, plan_race, run_race
 from eval.report.card import make_card
@@ -25,6 +26,7 @@ from eval.report.page import to_html
 from eval.report.tables import to_markdown
 from eval.runs import Run, find_run, newest_run, publish_run
 from rag.embedder import SentenceTransformerEmbedder
+from rag.errors import RagError
 from rag.index import Index, SyncReport
 from router.arm import Arm
 from router.costs import cost_per_1k
@@ -44,6 +46,7 @@ from serving.models import resolve_model
 from serving.scoring import Asked, Scoring
 from tuning.adapters import Adapter, list_adapters
 from tuning.artifacts import content_hash, sweep_temporaries
+from tuning.errors import TuningError
 from tuning.lora import train_lora
 from tuning.recipe import TrainProgress
 
@@ -264,8 +267,12 @@ class Pipeline:
         return decision
 
     def stale_reason(self, run: Run) -> str | None:
-        """Why a run no longer speaks of the data folder, None when it does."""
-        if run.manifest["data_version"] == self.data.version:
+        """Why a run no longer speaks of the data folder, None when it does; deciding again needs no data."""
+        try:
+            version = self.data.version
+        except (RagError, TuningError, EvalError, ServingError) as error:
+            return f"the data of run {run.id!r} cannot be read any more ({error})"
+        if run.manifest["data_version"] == version:
             return None
         return f"the data in {str(self.data.folder)!r} has changed since run {run.id!r}; run: arbiter run CONFIG"
 
