@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from eval.errors import EvalError
+from eval.kept_rows import KeptRows
 from router.answerer import Answer
 from router.arm import Arm
 
@@ -77,49 +76,36 @@ class AnswerCache:
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. Raises EvalError when it is not an answer cache."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        try:
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL)")
-            self._db.execute("CREATE TABLE IF NOT EXISTS first_tokens (key TEXT PRIMARY KEY, ms REAL NOT NULL)")
-        except sqlite3.DatabaseError as error:
-            raise EvalError(f"cannot open the answer cache {str(path)!r}: {error}; move the file away") from error
+        tables = (
+            "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL)",
+            "CREATE TABLE IF NOT EXISTS first_tokens (key TEXT PRIMARY KEY, ms REAL NOT NULL)",
+        )
+        self._rows = KeptRows(path, tables, called="answer cache", row="an answer")
 
     def get(self, key: str, *, arm: str, question_id: str) -> AnswerRecord | None:
         """The stored answer under this arm's and question's names, or None."""
-        row = self._db.execute("SELECT record FROM answers WHERE key = ?", (key,)).fetchone()
-        if row is None:
+        found = self._rows.find("SELECT record FROM answers WHERE key = ?", key)
+        if found is None:
             return None
-        return replace(AnswerRecord.from_dict(json.loads(row[0])), arm=arm, question_id=question_id)
+        return replace(AnswerRecord.from_dict(json.loads(found)), arm=arm, question_id=question_id)
 
     def put(self, key: str, record: AnswerRecord) -> None:
         """Keep an answer. Raises EvalError when the disk is full."""
         if record.error is None:
-            self._write("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(record))))
+            self._rows.write("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(record))))
 
     def get_first_token_ms(self, key: str) -> float | None:
         """The measured time to the first token of this answer, or None."""
-        row = self._db.execute("SELECT ms FROM first_tokens WHERE key = ?", (key,)).fetchone()
-        return float(row[0]) if row is not None else None
+        found = self._rows.find("SELECT ms FROM first_tokens WHERE key = ?", key)
+        return None if found is None else float(found)
 
     def put_first_token_ms(self, key: str, ms: float) -> None:
         """Keep a measured time to the first token. Raises EvalError when the disk is full."""
-        self._write("INSERT OR REPLACE INTO first_tokens VALUES (?, ?)", (key, ms))
-
-    def _write(self, statement: str, values: tuple[str | float, ...]) -> None:
-        try:
-            self._db.execute(statement, values)
-        except sqlite3.OperationalError as error:
-            raise EvalError(
-                f"cannot keep an answer in {str(self._path)!r}: {error}; free some space and run the same command again"
-            ) from error
+        self._rows.write("INSERT OR REPLACE INTO first_tokens VALUES (?, ?)", (key, ms))
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._rows.close()
 
     def __enter__(self) -> AnswerCache:
         return self

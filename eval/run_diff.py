@@ -15,12 +15,12 @@ import yaml
 
 from eval.errors import EvalError
 from eval.questions import Question
-from eval.report.attribution import RIGHT_AT
 from eval.runs import Run
 from router.costs import cost_per_1k
 from router.policy import Policy
 from router.scorecard import ArmScores, Scorecard
 from router.statistics import Difference, holm, paired_difference
+from router.utility import RIGHT_AT
 
 Part = Literal["config", "data", "versions", "arms"]
 

@@ -17,7 +17,8 @@ from router.scorecard import ArmScores, Score, Scorecard
 UTILITY = "utility"
 # 1.0 where an answer abstains, 0.0 where it does not. Without this column nobody abstains.
 ABSTAINED = "abstained"
-# A primary score from here on counts as right.
+# A primary score from here on counts as right. It is where token F1 says that half of answer and gold is shared; for a
+# binary metric any value in (0, 1] means the same.
 RIGHT_AT = 0.5
 
 Outcome = Literal["right", "wrong", "abstain"]

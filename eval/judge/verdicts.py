@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from types import TracebackType
 from eval.errors import EvalError
 from eval.judge.asking import GIVE_UP_AFTER, Judge, JudgeEndpoint, Outcome, open_judge
 from eval.judge.probes import Probe
+from eval.kept_rows import KeptRows
 from eval.metrics.text import Progress
 
 
@@ -29,44 +29,29 @@ class VerdictCache:
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. Raises EvalError when it is no cache of verdicts."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        try:
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS verdicts "
-                "(key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT NOT NULL)"
-            )
-        except sqlite3.DatabaseError as error:
-            raise EvalError(f"cannot open the judge's verdicts {str(path)!r}: {error}; move the file away") from error
+        table = (
+            "CREATE TABLE IF NOT EXISTS verdicts "
+            "(key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT NOT NULL)"
+        )
+        self._rows = KeptRows(path, (table,), called="judge's verdicts", row="a verdict")
 
     def get(self, probe: Probe) -> Outcome | None:
         """What this ask came to, or None when it was not made yet."""
-        row = self._db.execute("SELECT outcome FROM verdicts WHERE key = ?", (probe.key,)).fetchone()
-        return Outcome(**json.loads(row[0])) if row is not None else None
+        found = self._rows.find("SELECT outcome FROM verdicts WHERE key = ?", probe.key)
+        return None if found is None else Outcome(**json.loads(found))
 
     def put(self, probe: Probe, outcome: Outcome) -> None:
         """Keep what an ask came to. Raises EvalError when the disk is full."""
         row = (probe.key, int(outcome.is_unreachable), json.dumps(asdict(outcome)))
-        self._write("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", row)
+        self._rows.write("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", row)
 
     def forget_unreachable(self) -> None:
         """Drop the outcomes of asks that did not reach the judge."""
-        self._write("DELETE FROM verdicts WHERE is_unreachable", ())
-
-    def _write(self, statement: str, values: tuple[str | int, ...]) -> None:
-        try:
-            self._db.execute(statement, values)
-        except sqlite3.OperationalError as error:
-            raise EvalError(
-                f"cannot keep a verdict in {str(self._path)!r}: {error}; free some space and run the same command again"
-            ) from error
+        self._rows.write("DELETE FROM verdicts WHERE is_unreachable")
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._rows.close()
 
     def __enter__(self) -> VerdictCache:
         return self

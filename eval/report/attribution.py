@@ -18,10 +18,7 @@ from eval.metrics.text import best_over, contains
 from eval.questions import Question
 from router.arm import Arm
 from router.scorecard import ArmScores, Scorecard
-
-# A primary score from here on counts as right. It is where token F1 says that half of answer and gold is shared; for a
-# binary metric any value in (0, 1] means the same.
-RIGHT_AT = 0.5
+from router.utility import RIGHT_AT
 
 Cause = Literal[
     "read correctly",

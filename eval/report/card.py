@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 from eval.answers import AnswerRecord
 from eval.questions import Question
-from eval.report.attribution import NEXT_ACTION, RIGHT_AT, Attribution, attribute
+from eval.report.attribution import NEXT_ACTION, Attribution, attribute
 from eval.report.disagreements import Disagreement, pick_disagreements
 from eval.report.sensitivity import Sensitivity, find_sensitivity
 from eval.report.side_by_side import FloorRow, Row, Unit, floor_rows, side_by_side, unit_of
@@ -28,7 +28,7 @@ from router.pareto import pareto_front
 from router.policy import Policy
 from router.scorecard import Scorecard
 from router.statistics import detectable_difference
-from router.utility import count_outcomes
+from router.utility import RIGHT_AT, count_outcomes
 
 # Answers, questions and error messages of the shown examples are cut to so many characters.
 _TEXT_CHARACTERS = 280

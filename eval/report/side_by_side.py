@@ -10,13 +10,12 @@ import math
 from dataclasses import dataclass
 from typing import TypedDict
 
-from eval.report.attribution import RIGHT_AT
 from router.costs import amortised_per_1k, cost_per_1k
 from router.decision import Decision
 from router.policy import Policy
 from router.scorecard import ArmScores, Scorecard
 from router.statistics import Difference, Interval, mean_interval
-from router.utility import UTILITY, utility_scale, with_utility
+from router.utility import RIGHT_AT, UTILITY, utility_scale, with_utility
 
 
 class Bounds(TypedDict):
