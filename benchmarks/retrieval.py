@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from rag.chunks import ChunkSettings
-from rag.documents import load_documents
-from rag.embedder import SentenceTransformerEmbedder
+from rag.chunking.chunk import ChunkSettings
+from rag.documents.load import load_documents
+from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.index import Index
 from serving.models import EMBEDDER, resolve_model
 

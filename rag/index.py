@@ -15,20 +15,22 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.chunks import Chunk, ChunkSettings, split_documents
-from rag.documents import Document, content_hash
-from rag.embedder import Embedder
-from rag.embeddings import embed_chunks, text_hash
+from rag.chunking.chunk import Chunk, ChunkSettings
+from rag.chunking.split import split_documents
+from rag.documents.document import Document, content_hash
+from rag.embedding.embedder import Embedder
+from rag.embedding.embeddings import embed_chunks, text_hash
 from rag.errors import RagError
-from rag.store import Conflict, Embedding, IndexState, Rows, Store, advice, sqlite_url
-from rag.view import View
+from rag.passage import Passage
+from rag.search.dense import View
+from rag.store.rows import Conflict, Embedding, IndexState, Rows, Store, advice, sqlite_url
 
 DATABASE = "rag.sqlite"
 
@@ -36,19 +38,6 @@ _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _QUERY_CACHE = 1024
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A retrieved chunk. `score` is the cosine in [-1, 1]; `rank` counts from 1, the best."""
-
-    chunk_id: str
-    document_id: str
-    title: str
-    text: str
-    score: float
-    rank: int
-    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from rag.index import Passage
+from rag.passage import Passage
 from router.arm import Arm
 from router.engine import Engine, EngineRequest
 from router.errors import EngineUnavailable, RouterError

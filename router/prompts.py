@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rag.index import Passage
+from rag.passage import Passage
 
 Message = Mapping[str, object]
 

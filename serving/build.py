@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.race import Budget, RaceSettings
-from rag.chunks import ChunkSettings
-from rag.embedder import SentenceTransformerEmbedder
-from rag.index import Index, Passage
+from rag.chunking.chunk import ChunkSettings
+from rag.embedding.embedder import SentenceTransformerEmbedder
+from rag.index import Index
+from rag.passage import Passage
 from router.arm import Arm, Sampling
 from router.policy import Limits, Policy, Prices, Traffic, Utility
 from router.prompts import BUILT_IN, Prompt

@@ -17,7 +17,8 @@ from eval.leaks import describe, leave_out_near_repeats, refuse_leaks
 from eval.metrics.labels import kind_of, label_sets
 from eval.questions import Question, as_example, clusters_of, load_questions, merge_repeats
 from eval.splits import split_by_document
-from rag.documents import Document, Skipped, load_documents
+from rag.documents.document import Document
+from rag.documents.load import Skipped, load_documents
 from serving.errors import ServingError
 from tuning.artifacts import content_hash
 from tuning.examples import Example, load_examples, sample

@@ -25,7 +25,7 @@ from eval.report.card import make_card
 from eval.report.page import to_html
 from eval.report.tables import to_markdown
 from eval.runs import Run, find_run, newest_run, publish_run
-from rag.embedder import SentenceTransformerEmbedder
+from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.errors import RagError
 from rag.index import Index, SyncReport
 from router.arm import Arm

@@ -20,7 +20,7 @@ from eval.report.wording import as_percent
 from eval.run_diff import ArmChange, RunDiff, diff_runs
 from eval.run_list import RunRow, list_runs, open_run
 from eval.runs import Run
-from rag.documents import load_documents
+from rag.documents.load import load_documents
 from rag.errors import RagError
 from router.policy import Policy
 from router.statistics import Difference

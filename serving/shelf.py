@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from eval.errors import EvalError
 from eval.runs import Run, find_run
-from rag.embedder import Embedder
+from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.index import Index
 from router.answerer import Answerer

@@ -22,7 +22,7 @@ from eval.exchange.table_files import (
     read_rows,
     rows_of_json,
 )
-from rag.documents import Document
+from rag.documents.document import Document
 
 _QA_FILES = ("qa.parquet", "qa_test.parquet", "qa_validation.parquet")
 # Columns of RAGChecker's results and of ragas's samples that say something about one system's answer. They are kept,

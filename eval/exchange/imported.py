@@ -17,7 +17,8 @@ from eval.exchange.file_sets import write_files
 from eval.exchange.table_files import as_json
 from eval.questions import Question, load_questions
 from eval.splits import split_by_document
-from rag.documents import Document, load_documents
+from rag.documents.document import Document
+from rag.documents.load import load_documents
 from tuning.examples import load_examples
 
 Format = Literal["autorag", "ragchecker", "ragas"]

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from rag.index import Passage
+from rag.passage import Passage
 from router.engine import EngineRequest, HttpEngine
 
 Reply = Callable[[EngineRequest], str]

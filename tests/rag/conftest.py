@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rag.chunks import ChunkSettings
-from rag.documents import Document
+from rag.chunking.chunk import ChunkSettings
+from rag.documents.document import Document
 from rag.index import Index
 
 Library = tuple[Document, ...]
@@ -41,6 +41,13 @@ class FakeEmbedder:
             progress(len(texts), len(texts))
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
+
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = self.embed([query])[0]
+        return vector
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        return [[word.span() for word in re.finditer(r"\S+", text)] for text in texts]
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())

@@ -10,8 +10,8 @@ import itertools
 import sys
 from pathlib import Path
 
-from rag.chunks import ChunkSettings
-from rag.documents import Document
+from rag.chunking.chunk import ChunkSettings
+from rag.documents.document import Document
 from rag.index import Index
 from tests.rag.conftest import FakeEmbedder
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rag.chunks import ChunkSettings
-from rag.documents import Document
+from rag.chunking.chunk import ChunkSettings
+from rag.documents.document import Document
 from rag.errors import RagError
 from rag.index import Index, SyncReport
 from tests.rag.conftest import SETTINGS, Library

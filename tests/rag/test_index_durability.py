@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rag.documents import Document
+from rag.documents.document import Document
 from rag.errors import RagError
 from rag.index import Index
 from tests.rag.conftest import SETTINGS, Library

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from eval.questions import Question
 from eval.runs import publish_run
-from rag.chunks import ChunkSettings
-from rag.documents import Document
+from rag.chunking.chunk import ChunkSettings
+from rag.documents.document import Document
 from rag.index import Index
 from router.arm import Arm
 from router.errors import EngineUnavailable

@@ -11,7 +11,7 @@ import pytest
 
 from eval.errors import EvalError
 from eval.exchange.import_formats import import_dataset, recognise
-from rag.documents import Document
+from rag.documents.document import Document
 
 CORPUS = [
     {

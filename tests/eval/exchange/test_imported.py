@@ -8,7 +8,8 @@ import pytest
 from eval.errors import EvalError
 from eval.exchange.imported import Imported, write_data_folder
 from eval.questions import Question, load_questions
-from rag.documents import Document, load_documents
+from rag.documents.document import Document
+from rag.documents.load import load_documents
 from tuning.examples import load_examples
 
 DOCUMENTS = tuple(Document(f"d{i}", f"Title {i}", f"text {i}", {"source": "x"}) for i in range(4))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from rag.chunks import ChunkSettings
+from rag.chunking.chunk import ChunkSettings
 from rag.errors import RagError
-from rag.store import Conflict, Store, advice, sqlite_url
+from rag.store.rows import Conflict, Store, advice, sqlite_url
 
 
 @pytest.fixture
@@ -160,9 +160,9 @@ def test_a_write_that_the_system_refuses_halfway_leaves_the_old_rows(file: Path)
     store.close()
     script = f"""
 import resource
-from rag.chunks import ChunkSettings
+from rag.chunking.chunk import ChunkSettings
 from rag.errors import RagError
-from rag.store import Store, sqlite_url
+from rag.store.rows import Store, sqlite_url
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rag.chunks import Chunk
-from rag.embeddings import embed_chunks, text_hash
+from rag.chunking.chunk import Chunk
+from rag.embedding.embeddings import embed_chunks, text_hash
 from rag.errors import RagError
-from rag.store import Store, sqlite_url
+from rag.store.rows import Store, sqlite_url
 
 
 class _Stopped:

@@ -20,10 +20,10 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from rag.chunks import Chunk, ChunkSettings
-from rag.documents import Document
+from rag.chunking.chunk import Chunk, ChunkSettings
+from rag.documents.document import Document
 from rag.errors import RagError
-from rag.schema import CHUNKS, DOCUMENTS, INDEXES, METADATA, PENDING, SCHEMA, SCHEMA_VERSION
+from rag.store.schema import CHUNKS, DOCUMENTS, INDEXES, METADATA, PENDING, SCHEMA, SCHEMA_VERSION
 
 # A second process waits this long for the first one's transaction, which holds no embedding work.
 _BUSY_TIMEOUT_S = 30.0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from rag.documents.document import Document, content_hash
 from rag.errors import RagError
 
 SUFFIXES = (".txt", ".md", ".jsonl")
@@ -18,16 +18,6 @@ _HEADING = re.compile(r" {0,3}#[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _ROW = (("id", str, True), ("title", str, False), ("text", str, True), ("metadata", dict, False))
 _SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A source as given. `id` is unique within an index; `metadata` must be expressible as JSON."""
-
-    id: str
-    title: str
-    text: str
-    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +76,6 @@ def load_documents(path: Path) -> Loaded:
     if not documents:
         raise RagError(f"no documents in {str(path)!r}: {_describe(skipped)}; kinds read: {_kinds()}")
     return Loaded(tuple(documents.values()), tuple(skipped))
-
-
-def content_hash(document: Document) -> str:
-    """Hash (hex) over everything in the document: equal hashes mean that nothing has to be done again.
-
-    Raises RagError if the metadata is not JSON or a string is not valid Unicode.
-    """
-    try:
-        content = json.dumps(
-            [document.id, document.title, document.text, dict(document.metadata)], sort_keys=True, ensure_ascii=False
-        )
-        return hashlib.sha256(content.encode()).hexdigest()
-    except (TypeError, ValueError) as error:
-        raise RagError(f"document {document.id!r} cannot be stored ({error}); correct its text or metadata") from error
 
 
 def _walk(folder: Path) -> Iterator[Path | Skipped]:

@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from rag.view import View
+from rag.search.dense import View
 
 ROWS = np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0], [0.6, 0.8, 0]], dtype=np.float32)
 IDS = ("a", "b", "c", "d")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rag.documents import Document, content_hash, load_documents
+from rag.documents.document import Document, content_hash
+from rag.documents.load import load_documents
 from rag.errors import RagError
 
 

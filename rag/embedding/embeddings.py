@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from rag.chunks import Chunk, embedding_text
-from rag.embedder import Embedder
+from rag.chunking.chunk import Chunk, embedding_text
+from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.store import Embedding, Store
+from rag.store.rows import Embedding, Store
 
 # Texts embedded between two commits: what a killed run loses at most, a few seconds on two cores.
 _COMMIT_EVERY = 128

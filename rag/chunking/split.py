@@ -5,44 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 
-from rag.documents import Document
-from rag.errors import RagError
+from rag.chunking.chunk import Chunk, ChunkSettings
+from rag.documents.document import Document
 
 # Tried in this order, so that a cut falls between paragraphs, lines, sentences, words, and only then inside a word.
 _SEPARATORS = ["\n\n", "\n", ". ", "? ", "! ", " ", ""]
 # A tokenizer may count a long unbroken run (base64, a 5 MB line) as one unknown token; no language comes near this.
 _MAX_CHARS_PER_TOKEN = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A stored piece of a document. `id` is a hash of its document's id, its position, title and text."""
-
-    id: str
-    document_id: str
-    title: str
-    text: str
-    position: int
-    metadata: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkSettings:
-    """How long a chunk may be and how much of it the next one repeats, in tokens of the embedder."""
-
-    chunk_tokens: int = 160
-    overlap_tokens: int = 20
-
-    def __post_init__(self) -> None:
-        if self.chunk_tokens < 1:
-            raise RagError(f"chunk_tokens must be at least 1, not {self.chunk_tokens!r}")
-        if not 0 <= self.overlap_tokens < self.chunk_tokens:
-            raise RagError(
-                f"overlap_tokens must be from 0 to chunk_tokens - 1, not {self.overlap_tokens!r} of {self.chunk_tokens}"
-            )
 
 
 def split_documents(
@@ -79,13 +50,6 @@ def split_documents(
                 )
             )
     return chunks
-
-
-def embedding_text(chunk: Chunk) -> str:
-    """What is embedded for a chunk: its text, under the title where the text does not already say it."""
-    if not chunk.title or chunk.title.casefold() in chunk.text.casefold():
-        return chunk.text
-    return f"{chunk.title}\n{chunk.text}"
 
 
 def _chunk_id(document: Document, position: int, text: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rag.chunks import ChunkSettings
-from rag.documents import Document
-from rag.embedder import SentenceTransformerEmbedder
+from rag.chunking.chunk import ChunkSettings
+from rag.documents.document import Document
+from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.errors import RagError
 from rag.index import Index
 

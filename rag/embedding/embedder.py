@@ -38,6 +38,12 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
         """Vectors of n texts in their order: (n, dimension) float32 unit rows. `progress(done, n)` after each batch."""
 
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        """The unit vector of a question, (dimension,) float32; some models want questions told from passages."""
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """For each text the (start, end) characters of its tokens, without special tokens and without truncation."""
+
     def count_tokens(self, text: str) -> int:
         """Tokens of the text in this model, without special tokens and without truncation."""
 
@@ -76,6 +82,14 @@ class SentenceTransformerEmbedder:
 
     def count_tokens(self, text: str) -> int:
         return len(self._load()[1].encode(text, add_special_tokens=False).ids)
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        encodings = self._load()[1].encode_batch(list(texts), add_special_tokens=False)
+        return [list(encoding.offsets) for encoding in encodings]
+
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = self.embed([query])[0]
+        return vector
 
     def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
         model = self._load()[0]

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from rag.chunks import Chunk, ChunkSettings, embedding_text, split_documents
-from rag.documents import Document
+from rag.chunking.chunk import Chunk, ChunkSettings, embedding_text
+from rag.chunking.split import split_documents
+from rag.documents.document import Document
 from rag.errors import RagError
 
 

@@ -1,0 +1,49 @@
+"""A document: one source as text, with what a citation needs. `content_hash(document)` names its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rag.errors import RagError
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A source as given. `id` is unique within an index; `metadata` must be expressible as JSON.
+
+    `text` is plain text or Markdown. `source` is the path or file name that a citation shows, '' if there is none.
+    `pages` holds the offset in `text`, in characters, at which each page begins; () if the source has no pages.
+    """
+
+    id: str
+    title: str
+    text: str
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    source: str = ""
+    pages: tuple[int, ...] = ()
+
+
+def content_hash(document: Document) -> str:
+    """Hash (hex) over everything in the document: equal hashes mean that nothing has to be done again.
+
+    Raises RagError if the metadata is not JSON or a string is not valid Unicode.
+    """
+    try:
+        content = json.dumps(
+            [
+                document.id,
+                document.title,
+                document.text,
+                dict(document.metadata),
+                document.source,
+                document.pages,
+            ],
+            sort_keys=True,
+            ensure_ascii=False,
+        )
+        return hashlib.sha256(content.encode()).hexdigest()
+    except (TypeError, ValueError) as error:
+        raise RagError(f"document {document.id!r} cannot be stored ({error}); correct its text or metadata") from error

@@ -1,0 +1,1 @@
+"""The rows that are the truth about every index: tables, statements, migrations."""
