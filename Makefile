@@ -34,12 +34,13 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 demo: setup ## Run the main job on the demo corpus: index, tune, evaluate, decide
 	$(BIN)/arbiter run configs/demo.yaml
 
-test: setup check ## All tests: static checks, fast tests, then those with real models
-	$(BIN)/pytest -m 'not model and not gpu and not browser'
+test: setup check ## All tests: static checks, fast tests, long ones, then those with real models
+	$(BIN)/pytest -n auto -m 'not model and not slow and not gpu and not browser'
+	$(BIN)/pytest -m slow
 	$(BIN)/pytest -m model
 
 test-fast: setup ## Tests that need no model
-	$(BIN)/pytest -m 'not model and not gpu and not browser'
+	$(BIN)/pytest -n auto -m 'not model and not slow and not gpu and not browser'
 
 check: lint type ## Static checks: ruff, mypy, import contracts
 

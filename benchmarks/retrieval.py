@@ -1,66 +1,113 @@
-"""Recall of the gold documents and embedding speed, over chunk sizes: `python benchmarks/retrieval.py --data FOLDER`.
+"""Which documents are found, by vectors, words and both: `python benchmarks/retrieval.py --data FOLDER FOLDER`.
 
-FOLDER holds docs.jsonl and test.jsonl (rows with `question` and `doc_ids`; rows without gold documents are left out).
+Each FOLDER holds docs.jsonl and questions with gold documents (test.jsonl unless named; questions without are left out
+and counted). For every folder and chunking: recall, MRR and nDCG of the default search, of its parts and of both
+fusions, what is shown to be better, and whether the default is at least as good as the better of vectors and words.
+Exits 1 where it is not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
-import time
 from pathlib import Path
 
+from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
+from eval.retrieval.questions import load_judged
+from eval.retrieval.report import RetrievalReport
+from eval.retrieval.wording import to_text
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.load import load_documents
-from rag.embedding.embedder import SentenceTransformerEmbedder
+from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.index import Index
+from rag.search.settings import SearchSettings
 from serving.models import EMBEDDER, resolve_model
 
-TOP_KS = (1, 3, 5)
+CHECKED = ("hit@5", "recall@5")
 
 
 def main() -> None:
+    default = SearchSettings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with docs.jsonl and test.jsonl")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders with docs.jsonl and questions")
+    parser.add_argument("--questions", default="test.jsonl", help="file in each folder (default: %(default)s)")
     parser.add_argument("--model", default=EMBEDDER, help="sentence-transformers model (default: %(default)s)")
-    parser.add_argument("--chunk-tokens", type=int, nargs="+", default=[120, 160, 256])
+    parser.add_argument("--strategy", nargs="+", default=["tokens"], help="tokens, structure, parent_child")
+    parser.add_argument("--chunk-tokens", type=int, nargs="+", default=[120])
     parser.add_argument("--overlap-tokens", type=int, default=20)
+    parser.add_argument("--mode", default=default.mode, help="of the default search (default: %(default)s)")
+    parser.add_argument("--fusion", default=default.fusion)
+    parser.add_argument("--dense-weight", type=float, default=default.dense_weight)
+    parser.add_argument("--candidates", type=int, default=default.candidates)
+    parser.add_argument("--reranker", help="a CrossEncoder, measured too")
+    parser.add_argument("--home", type=Path, help="keep the indexes here, so that a second run embeds nothing")
+    parser.add_argument("--json", type=Path, help="write every question's scores here")
     arguments = parser.parse_args()
-
-    documents = load_documents(arguments.data / "docs.jsonl").documents
-    rows = [json.loads(line) for line in (arguments.data / "test.jsonl").read_text().splitlines()]
-    questions = [(row["question"], set(row["doc_ids"])) for row in rows if row["doc_ids"]]
-    print(f"{arguments.data.name}: {len(documents)} documents, {len(questions)} questions with gold documents")
-    print(
-        "chunk_tokens  chunks  " + "  ".join(f"recall@{k}" for k in TOP_KS) + "  embed chunks/s  sync s  search p50 ms"
+    settings = SearchSettings(
+        mode=arguments.mode,
+        fusion=arguments.fusion,
+        dense_weight=arguments.dense_weight,
+        candidates=arguments.candidates,
     )
-    for chunk_tokens in arguments.chunk_tokens:
-        with tempfile.TemporaryDirectory() as home:
-            model = resolve_model(arguments.model, home=Path(home))
-            embedder = SentenceTransformerEmbedder(model.path, name=f"{model.name}@{model.revision}")
-            index = Index.create(
-                Path(home), "benchmark", embedder, ChunkSettings(chunk_tokens, arguments.overlap_tokens)
-            )
-            embedder.embed(["The model is loaded before the clock starts."])
-            report = index.sync(documents)
-            found, latencies = [], []
-            for question, _ in questions:
-                clock = time.perf_counter()
-                # Several chunks of a document may be among the best; the ranks of interest are those of documents.
-                passages = index.search(question, 4 * max(TOP_KS))
-                latencies.append(1000 * (time.perf_counter() - clock))
-                found.append(list(dict.fromkeys(passage.document_id for passage in passages)))
-            recalls = [
-                sum(bool(gold & set(ids[:k])) for ids, (_, gold) in zip(found, questions, strict=True)) / len(questions)
-                for k in TOP_KS
-            ]
+    chunkings = [
+        ChunkSettings(tokens, arguments.overlap_tokens, strategy)
+        for strategy in arguments.strategy
+        for tokens in arguments.chunk_tokens
+    ]
+    reports: dict[str, RetrievalReport] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        home = arguments.home or Path(temporary)
+        model = resolve_model(arguments.model, home=home)
+        embedder = SentenceTransformerEmbedder(model.path, name=f"{model.name}@{model.revision}")
+        for data in arguments.data:
+            for chunking in chunkings:
+                title = f"{data.name}, {chunking.strategy} {chunking.chunk_tokens}/{chunking.overlap_tokens}"
+                index = _indexed(
+                    home, f"{data.name}-{chunking.strategy}-{chunking.chunk_tokens}", embedder, chunking, data
+                )
+                reports[title] = _measure(index, data / arguments.questions, settings, arguments.reranker)
+                print(f"\n# {title}: {index.num_documents} documents, {index.num_chunks} chunks")
+                print(to_text(reports[title]), flush=True)
+    is_met = _summarise(reports)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({title: report.to_dict() for title, report in reports.items()}))
+    sys.exit(0 if is_met else 1)
+
+
+def _indexed(home: Path, name: str, embedder: Embedder, chunking: ChunkSettings, data: Path) -> Index:
+    index = Index.create(home, name, embedder, chunking)
+    report = index.sync(load_documents(data / "docs.jsonl").documents)
+    print(f"{name}: {report.embedded_chunks} chunks embedded in {report.seconds:.0f} s", file=sys.stderr)
+    return index
+
+
+def _measure(index: Index, questions: Path, settings: SearchSettings, reranker: str | None) -> RetrievalReport:
+    return evaluate_retrieval(
+        lambda query, k, way: index.search(query, k, settings=way),
+        load_judged(questions),
+        standard_settings(settings, reranker),
+        document_ids={entry.id for entry in index.documents(limit=index.num_documents + 1)},
+        default=setting_name(settings),
+    )
+
+
+def _summarise(reports: dict[str, RetrievalReport]) -> bool:
+    """Prints the default beside its parts; gives whether it is nowhere below the better of them."""
+    print("\n# The default against the better of vectors and words")
+    is_met = True
+    for title, report in reports.items():
+        for measure in CHECKED:
+            dense, bm25, default = (report.scores[name].mean(measure) for name in ("dense", "bm25", report.default))
+            # A sum of thirds in another order is another float.
+            is_below = default < max(dense, bm25) - 1e-9
+            is_met = is_met and not is_below
             print(
-                f"{chunk_tokens:12}  {report.num_chunks:6}  "
-                + "  ".join(f"{recall:8.3f}" for recall in recalls)
-                + f"  {report.embedded_chunks / index.indexing_s:14.1f}  {report.seconds:6.1f}"
-                f"  {sorted(latencies)[len(latencies) // 2]:13.1f}"
+                f"{title}: {measure} dense {dense:.3f}, bm25 {bm25:.3f}, {report.default} {default:.3f}"
+                f"{'  BELOW' if is_below else ''}"
             )
+    return is_met
 
 
 if __name__ == "__main__":

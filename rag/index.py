@@ -7,111 +7,137 @@ passages = index.search("When does the loan desk open?", k=3)
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import logging
 import re
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from rag.chunking.chunk import Chunk, ChunkSettings
-from rag.chunking.split import split_documents
-from rag.documents.document import Document, content_hash
+from rag.chunking.chunk import Chunk, ChunkSettings, embedding_text
+from rag.documents.clean import clean
+from rag.documents.document import Document
 from rag.embedding.embedder import Embedder
-from rag.embedding.embeddings import embed_chunks, text_hash
 from rag.errors import RagError
+from rag.indexing import Indexing, Progress, SyncReport, missing
 from rag.passage import Passage
-from rag.search.dense import View
-from rag.store.rows import Conflict, Embedding, IndexState, Rows, Store, advice, sqlite_url
+from rag.search.filters import Filter, filter_clause
+from rag.search.ranking import retrieve
+from rag.search.settings import MAX_TOP_K, SearchSettings
+from rag.search.vector_view import FaissViews, MakeViews, Numbers, Vectors
+from rag.store import chunks, documents, indexes
+from rag.store.documents import DocumentEntry
+from rag.store.indexes import IndexState
+from rag.store.schema import ATTRIBUTES, DOCUMENTS
+from rag.store.store import DATABASE, Store, advice, database_url
+from rag.verification import VerifyReport, verify
+from rag.views import LiveView, Outdated, dense_kind, lexical_kind
+from rag.widening import passages_of
 
-DATABASE = "rag.sqlite"
+__all__ = ["DATABASE", "DocumentEntry", "Index", "IndexState", "SyncReport", "VerifyReport", "list_indexes"]
 
 _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _QUERY_CACHE = 1024
+_FILTER_CACHE = 8
+# A search that another thread overtakes starts again; a database that was put back to an older copy looks the same.
+_ATTEMPTS = 5
+_EXPORTED_AT_ONCE = 200
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """What a sync did: documents added, updated (content, embedder or chunk settings changed), removed and unchanged.
-
-    `num_chunks` is what the index holds now, `embedded_chunks` how many texts went through the embedder in this run.
-    """
-
-    added: int
-    updated: int
-    removed: int
-    unchanged: int
-    num_chunks: int
-    embedded_chunks: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What separates the rows, as they were at `state`, from the documents that are wanted."""
-
-    state: IndexState | None
-    hashes: dict[str, str]
-    changed: list[Document]
-    added: int
-    gone: list[str]
-    removed: int
 
 
 class Index:
     """An index of a home, shared by threads and processes: each search sees the newest committed content, whole."""
 
-    def __init__(self, home: Path, name: str, embedder: Embedder, settings: ChunkSettings, store: Store) -> None:
+    def __init__(
+        self,
+        home: Path,
+        name: str,
+        embedder: Embedder,
+        chunk_settings: ChunkSettings,
+        store: Store,
+        settings: SearchSettings,
+        views: MakeViews | None,
+    ) -> None:
         """For `open` and `create`, which check that the parts belong together."""
         self._name = name
         self._embedder = embedder
+        self._chunk_settings = chunk_settings
         self._settings = settings
         self._store = store
         self._folder = home / "indexes" / name
-        self._view: View | None = None
-        self._view_lock = threading.Lock()
-        self._query_vector = lru_cache(maxsize=_QUERY_CACHE)(self._embed_query)
+        self._indexing = Indexing(store, name, embedder, chunk_settings)
+        self._vector_views = FaissViews() if views is None else views(self._vectors_of)
+        self._dense = LiveView(self._folder, dense_kind(self._vector_views))
+        self._lexical = LiveView(self._folder, lexical_kind())
+        self._query_vector = lru_cache(maxsize=_QUERY_CACHE)(embedder.embed_query)
+        self._allowed: OrderedDict[tuple[str, Filter], Numbers] = OrderedDict()
 
     @classmethod
-    def open(cls, home: Path, name: str, embedder: Embedder) -> Index:
-        """The existing index. Raises RagError if there is none, or if another embedder built it."""
+    def open(
+        cls,
+        home: Path,
+        name: str,
+        embedder: Embedder,
+        *,
+        url: str | sa.URL | None = None,
+        settings: SearchSettings = SearchSettings(),
+        views: MakeViews | None = None,
+    ) -> Index:
+        """The existing index, in the home's SQLite file or the database at `url`. `settings` are those of its searches.
+
+        `views` puts another vector store in the place of FAISS. Raises RagError if there is no such index, or if
+        another embedder built it.
+        """
         _check_name(name)
-        if not (home / DATABASE).is_file():
-            raise _missing(name)
-        store = Store(sqlite_url(home / DATABASE))
+        if url is None and not (home / DATABASE).is_file():
+            raise missing(name)
+        store = Store(database_url(home, url))
         with store.read() as rows:
-            state = rows.state(name)
+            state = indexes.state(rows, name)
         if state is None:
-            raise _missing(name)
+            store.close()
+            raise missing(name)
         _check_embedder(state, embedder)
-        return cls(home, name, embedder, state.settings, store)
+        return cls(home, name, embedder, state.settings, store, settings, views)
 
     @classmethod
-    def create(cls, home: Path, name: str, embedder: Embedder, settings: ChunkSettings) -> Index:
-        """The index, new or existing; nothing is written to it before `sync`.
+    def create(
+        cls,
+        home: Path,
+        name: str,
+        embedder: Embedder,
+        chunk_settings: ChunkSettings,
+        *,
+        url: str | sa.URL | None = None,
+        settings: SearchSettings = SearchSettings(),
+        views: MakeViews | None = None,
+    ) -> Index:
+        """The index, new or existing; nothing is written to it before `sync` or `add`.
 
-        An index of another embedder or other settings is built anew by the next `sync`, and is as it was until then.
+        An index of another embedder or other chunk settings is built anew by the next of them, and is as it was until
+        then.
         """
         _check_name(name)
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RagError(f"data directory {str(home)!r} cannot be made: {advice(error)}") from error
-        return cls(home, name, embedder, settings, Store(sqlite_url(home / DATABASE)))
+        return cls(home, name, embedder, chunk_settings, Store(database_url(home, url)), settings, views)
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def chunk_settings(self) -> ChunkSettings:
+        """How the next `sync` or `add` cuts documents."""
+        return self._chunk_settings
 
     @property
     def num_chunks(self) -> int:
@@ -131,185 +157,212 @@ class Index:
 
     @property
     def generation(self) -> int:
-        """Number of changes so far; 0 before the first sync."""
+        """Number of changes committed so far; 0 before the first."""
         state = self._state()
         return state.generation if state else 0
 
     @property
     def version(self) -> str:
-        """Hash (hex) of embedder, chunk settings and content: equal content has an equal version, whatever its history.
-
-        '' before the first sync.
-        """
+        """Hash over embedder, settings and content: equal versions hold equal chunks; '' before the first."""
         state = self._state()
         return state.version if state else ""
 
-    def sync(self, documents: Iterable[Document], *, progress: Callable[[int, int], None] | None = None) -> SyncReport:
-        """Makes the content equal to `documents`: new ones are added, changed ones replaced, missing ones removed.
+    def sync(self, given: Iterable[Document], *, origin: str = "", progress: Progress | None = None) -> SyncReport:
+        """Makes the documents of `origin` equal to these, in one transaction; those of other origins stay.
 
-        Nothing is written if nothing changed. Otherwise everything changes in one transaction at the end; a run that
-        is stopped before leaves the old content, and the next run embeds only what that one had not. `progress(done,
-        total)` counts the texts embedded. Raises RagError, with the old content intact, for documents that share an id,
-        documents that cannot be stored, and a disk that is full.
+        Unchanged documents cost a hash, a changed one is replaced, one that is not given is removed. Texts that were
+        embedded before, in any index or interrupted run, are not embedded again. `progress(done, total)` counts the
+        texts that are; what it raises ends the sync and leaves the index as it was. Raises RagError for two documents
+        that share an id, documents that cannot be stored, and a disk that is full.
         """
-        started = time.perf_counter()
-        wanted = _by_id(documents)
-        hashes = {document_id: content_hash(document) for document_id, document in wanted.items()}
-        embedded = 0
-        while True:
-            plan = self._plan(wanted, hashes)
-            if plan is not None:
-                chunks = split_documents(plan.changed, self._settings, self._embedder.count_tokens)
-                embeddings, newly_embedded = embed_chunks(
-                    chunks, self._embedder, self._store, index_name=self._name, progress=progress
-                )
-                embedded += newly_embedded
-                try:
-                    self._commit(plan, chunks, embeddings)
-                except Conflict:
-                    log.info("index=%s changed during a sync; comparing again", self._name)
-                    continue
-            return SyncReport(
-                added=plan.added if plan else 0,
-                updated=len(plan.changed) - plan.added if plan else 0,
-                removed=plan.removed if plan else 0,
-                unchanged=len(wanted) - (len(plan.changed) if plan else 0),
-                num_chunks=self.num_chunks,
-                embedded_chunks=embedded,
-                seconds=time.perf_counter() - started,
-            )
+        return self._apply(given, origin, True, progress)
 
-    def search(self, query: str, k: int) -> tuple[Passage, ...]:
-        """The k passages nearest to the query, best first; fewer if the index holds fewer.
+    def add(self, given: Iterable[Document], *, origin: str = "", progress: Progress | None = None) -> SyncReport:
+        """Stores these documents, in one transaction, in place of those with the same ids; all others stay."""
+        return self._apply(given, origin, False, progress)
 
-        Equal scores are in the order of document id and position. Raises RagError if k is below 1, or if the index is
-        gone or was rebuilt with another embedder.
+    def delete(self, document_ids: Iterable[str]) -> int:
+        """Removes documents; gives how many of them there were. No search that begins afterwards finds them."""
+        deleted = self._indexing.delete(list(document_ids), oldest_file=self._oldest_file())
+        if deleted:
+            self._keep_up()
+        return deleted
+
+    def set_metadata(self, document_id: str, metadata: Mapping[str, object]) -> None:
+        """Replaces a document's metadata without cutting or embedding anything. Raises RagError if there is none."""
+        self._indexing.set_metadata(document_id, metadata)
+
+    def search(
+        self, query: str, k: int, *, settings: SearchSettings | None = None, filters: Filter | None = None
+    ) -> tuple[Passage, ...]:
+        """The k best passages for the query, best first; fewer if fewer are found.
+
+        `settings` say how they are ranked, in place of the index's own; `filters` which documents they may be of. Equal
+        scores are in the order of document id and position. A passage that lies within a better one is left out.
+        Raises RagError if k is not from 1 to MAX_TOP_K, or if the index is gone or was rebuilt with another embedder.
         """
-        if k < 1:
-            raise RagError(f"k must be at least 1, not {k!r}")
-        vector = self._query_vector(query)
+        if not 1 <= k <= MAX_TOP_K:
+            raise RagError(f"k must be from 1 to {MAX_TOP_K}, not {k!r}")
+        settings = settings or self._settings
+        query = clean(query)
+        if settings.mode != "bm25":
+            self._query_vector(query)  # Now, and not while the transaction is open.
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._search(query, k, settings, filters)
+            except Outdated:
+                continue
+        self._dense.forget()
+        self._lexical.forget()
+        return self._search(query, k, settings, filters)
+
+    def documents(self, *, limit: int = 100, after: str | None = None) -> list[DocumentEntry]:
+        """Up to `limit` documents in the order of their ids, those behind the id `after`."""
         with self._store.read() as rows:
-            state = rows.state(self._name)
-            if state is None:
-                raise _missing(self._name)
-            _check_embedder(state, self._embedder)
-            hits = self._current_view(rows, state).search(vector, k)
-            chunks = rows.chunks(state.id, [chunk_id for chunk_id, _ in hits])
-        return tuple(
-            Passage(
-                chunk_id=chunk_id,
-                document_id=chunks[chunk_id].document_id,
-                title=chunks[chunk_id].title,
-                text=chunks[chunk_id].text,
-                score=score,
-                rank=rank,
-                metadata=chunks[chunk_id].metadata,
-            )
-            for rank, (chunk_id, score) in enumerate(hits, start=1)
-        )
+            return documents.entries(rows, self._existing(rows).id, limit=limit, after=after)
+
+    def document(self, document_id: str) -> Document | None:
+        """The document, whole, or None if it is not in the index."""
+        with self._store.read() as rows:
+            return next(documents.load(rows, self._existing(rows).id, [document_id]), None)
 
     def chunks_of(self, document_id: str) -> tuple[Chunk, ...]:
         """A document's chunks in the order of their position; none if the document is not in the index."""
         with self._store.read() as rows:
-            state = rows.state(self._name)
-            return tuple(rows.chunks_of(state.id, document_id)) if state else ()
+            state = indexes.state(rows, self._name)
+            return tuple(chunks.of_document(rows, state.id, document_id)) if state else ()
+
+    def export(self) -> Iterator[dict[str, object]]:
+        """Every document as a row {id, title, text, metadata} of JSON, which `load_documents` reads again."""
+        with self._store.read() as rows:
+            state, after = self._existing(rows), None
+            while entries := documents.entries(rows, state.id, limit=_EXPORTED_AT_ONCE, after=after):
+                after = entries[-1].id
+                whole = {document.id: document for document in documents.load(rows, state.id, [e.id for e in entries])}
+                for entry in entries:
+                    document = whole[entry.id]
+                    metadata = dict(document.metadata)
+                    if document.source:
+                        metadata.setdefault("source", document.source)
+                    yield {"id": document.id, "title": document.title, "text": document.text, "metadata": metadata}
+
+    def verify(self, *, repair: bool = False) -> VerifyReport:
+        """Checks every row and every view file.
+
+        `repair` counts anew, builds the views anew, and cuts and embeds documents with damaged rows again from their
+        stored text.
+        """
+        report = verify(self._store, self._name, self._dense, self._lexical, repair=repair)
+        if repair:
+            for document_id in report.damaged:
+                with self._store.read() as rows:
+                    state = self._existing(rows)
+                    present = documents.present(rows, state.id, [document_id])
+                    stored = list(documents.load(rows, state.id, [document_id]))
+                if stored:
+                    self.add(stored, origin=present[document_id].origin)
+        return report
+
+    def drop(self) -> None:
+        """Removes the index: its documents, vectors and files."""
+        self._vector_views.clear(self._indexing.drop())
+        for view in (self._dense, self._lexical):
+            view.forget()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
         """Closes the database connections; the next call opens new ones."""
+        self._vector_views.close()
         self._store.close()
+
+    def _apply(self, given: Iterable[Document], origin: str, is_whole: bool, progress: Progress | None) -> SyncReport:
+        report = self._indexing.apply(
+            given, origin=origin, is_whole=is_whole, progress=progress, oldest_file=self._oldest_file()
+        )
+        if report.added or report.updated or report.removed:
+            self._keep_up()
+        return report
+
+    def _search(self, query: str, k: int, settings: SearchSettings, filters: Filter | None) -> tuple[Passage, ...]:
+        with self._store.read() as rows:
+            state = self._existing(rows)
+            _check_embedder(state, self._embedder)
+            stored: dict[int, Chunk] = {}
+
+            def texts_of(numbers: Sequence[int]) -> list[str]:
+                stored.update(chunks.of_numbers(rows, state.id, [n for n in numbers if n not in stored]))
+                return [embedding_text(stored[number]) if number in stored else "" for number in numbers]
+
+            is_widened = settings.neighbours > 0 or state.settings.strategy == "parent_child"
+            hits = retrieve(
+                query,
+                lambda: self._query_vector(query),
+                # Widened passages may hold one another.
+                min(3 * k, MAX_TOP_K) if is_widened else k,
+                settings,
+                dense=lambda: self._dense.current(rows, state),
+                lexical=lambda: self._lexical.current(rows, state),
+                allowed=None if filters is None else self._allowed_numbers(rows, state, filters),
+                texts_of=texts_of,
+            )
+            # From the rows of this transaction: what a view still holds of a deleted document is not given out.
+            texts_of([number for number, _ in hits])
+            found = [(stored[number], score) for number, score in hits if number in stored]
+            return passages_of(rows, state.id, found, k, neighbours=settings.neighbours)
+
+    def _allowed_numbers(self, rows: sa.Connection, state: IndexState, filters: Filter) -> Numbers:
+        """The chunks that the filter lets through; the last filters of this generation are remembered."""
+        key = (state.token, filters)
+        allowed = self._allowed.get(key)
+        if allowed is None:
+            passing = filter_clause(filters, ATTRIBUTES, state.id, DOCUMENTS.c.id)
+            allowed = chunks.allowed_numbers(rows, state.id, passing)
+            self._allowed[key] = allowed
+            while len(self._allowed) > _FILTER_CACHE:
+                self._allowed.popitem(last=False)
+        return allowed
+
+    def _vectors_of(self, numbers: NDArray[np.int64]) -> tuple[Numbers, Vectors]:
+        with self._store.read() as rows:
+            return chunks.vectors_of(rows, self._existing(rows).id, numbers.tolist())
+
+    def _keep_up(self) -> None:
+        """Brings the views that are in use up to date. The change is committed: no failure here can take it back."""
+        try:
+            with self._store.read() as rows:
+                state = self._existing(rows)
+                if self._settings.mode != "bm25" or self._dense.is_used:
+                    self._dense.keep_up(rows, state)
+                if self._settings.mode != "dense" or self._lexical.is_used:
+                    self._lexical.keep_up(rows, state)
+        except RagError as error:
+            log.warning("index=%s the views are not up to date yet: %s", self._name, error)
+
+    def _oldest_file(self) -> int | None:
+        oldest = [view.oldest_file() for view in (self._dense, self._lexical)]
+        return min((generation for generation in oldest if generation is not None), default=None)
 
     def _state(self) -> IndexState | None:
         with self._store.read() as rows:
-            return rows.state(self._name)
+            return indexes.state(rows, self._name)
 
-    def _plan(self, wanted: Mapping[str, Document], hashes: dict[str, str]) -> _Plan | None:
-        """What has to be done, or None if that is nothing."""
-        with self._store.read() as rows:
-            state = rows.state(self._name)
-            present = rows.content_hashes(state.id) if state else {}
-        is_stale = state is not None and (state.embedder, state.settings) != (self._embedder.name, self._settings)
-        changed = [document for key, document in wanted.items() if is_stale or present.get(key) != hashes[key]]
-        removed = present.keys() - wanted.keys()
-        if state is not None and not is_stale and not changed and not removed:
-            return None
-        return _Plan(
-            state=state,
-            hashes=hashes,
-            changed=changed,
-            added=sum(document.id not in present for document in changed),
-            gone=sorted(removed | (present.keys() & {document.id for document in changed})),
-            removed=len(removed),
-        )
+    def _existing(self, rows: sa.Connection) -> IndexState:
+        state = indexes.state(rows, self._name)
+        if state is None:
+            raise missing(self._name)
+        return state
 
-    def _commit(self, plan: _Plan, chunks: list[Chunk], embeddings: Mapping[str, Embedding]) -> None:
-        """The whole change in one transaction, its view's file included. Raises Conflict if the plan is outdated."""
-        keys = [text_hash(chunk) for chunk in chunks]
-        with self._store.write() as rows:
-            state = rows.advance(self._name, plan.state, self._embedder.name, self._settings)
-            rows.delete_documents(state.id, plan.gone)
-            rows.insert_documents(state.id, ((document, plan.hashes[document.id]) for document in plan.changed))
-            rows.insert_chunks(
-                state.id, ((chunk, key, embeddings[key]) for chunk, key in zip(chunks, keys, strict=True))
-            )
-            rows.drop_pending(self._name)
-            version = self._version_of(rows, state.id)
-            rows.summarise(state.id, version)
-            view = View.build(version, state.generation, rows.chunk_ids(state.id), rows.vectors(state.id))
-            # Before the commit: a full disk then leaves the old state, and a reader never finds rows without a view.
-            file = self._view_file(state.generation)
-            try:
-                view.save(file)
-            except OSError as error:
-                raise RagError(f"{str(file)!r} cannot be written: {advice(error)}") from error
-        self._view = view
-        self._remove_old_views(state.generation)
 
-    def _version_of(self, rows: Rows, index_id: int) -> str:
-        settings = self._settings
-        content = [
-            self._embedder.name,
-            settings.chunk_tokens,
-            settings.overlap_tokens,
-            sorted(rows.content_hashes(index_id).items()),
-            sorted(rows.chunk_ids(index_id)),
-        ]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-
-    def _current_view(self, rows: Rows, state: IndexState) -> View:
-        view = self._view
-        if view and (view.generation, view.version) == (state.generation, state.version):
-            return view
-        with self._view_lock:
-            view = self._view
-            if view and (view.generation, view.version) == (state.generation, state.version):
-                return view
-            file = self._view_file(state.generation)
-            chunk_ids = rows.chunk_ids(state.id)
-            view = View.load(file, state.version, state.generation, chunk_ids)
-            if view is None:
-                view = View.build(state.version, state.generation, chunk_ids, rows.vectors(state.id))
-                log.info("index=%s generation=%d view rebuilt from rows", self._name, state.generation)
-                # The rows are enough to search; a reader may lack the room or the right to write.
-                with contextlib.suppress(OSError):
-                    view.save(file)
-            self._view = view
-            return view
-
-    def _view_file(self, generation: int) -> Path:
-        return self._folder / f"{generation}.faiss"
-
-    def _remove_old_views(self, generation: int) -> None:
-        for file in (*self._folder.glob("*.faiss"), *self._folder.glob("*.faiss.tmp")):
-            number = file.name.split(".", 1)[0]
-            if number.isdecimal() and int(number) < generation:
-                with contextlib.suppress(OSError):
-                    file.unlink()
-
-    def _embed_query(self, query: str) -> NDArray[np.float32]:
-        # A lone surrogate, which JSON can carry, is no text for a tokenizer.
-        clean = query.encode("utf-8", "replace").decode()
-        vector: NDArray[np.float32] = self._embedder.embed([clean])[0]
-        return vector
+def list_indexes(home: Path, *, url: str | sa.URL | None = None) -> list[IndexState]:
+    """All indexes of a home, or of the database at `url`, by name; none if there is no database yet."""
+    if url is None and not (home / DATABASE).is_file():
+        return []
+    store = Store(database_url(home, url))
+    try:
+        with store.read() as rows:
+            return indexes.states(rows)
+    finally:
+        store.close()
 
 
 def _check_name(name: str) -> None:
@@ -317,21 +370,9 @@ def _check_name(name: str) -> None:
         raise RagError(f"index name {name!r} is not possible; use up to 100 letters, digits and the signs . _ -")
 
 
-def _missing(name: str) -> RagError:
-    return RagError(f"no index {name!r}; create it with: arbiter index DOCUMENTS --name {name}")
-
-
 def _check_embedder(state: IndexState, embedder: Embedder) -> None:
     if state.embedder != embedder.name:
         raise RagError(
             f"index {state.name!r} was built with embedder {state.embedder!r}, not {embedder.name!r}; use that one, "
-            f"or build it anew with: arbiter index DOCUMENTS --name {state.name}"
+            f"or build it anew with: arbiter index update {state.name} FOLDER"
         )
-
-
-def _by_id(documents: Iterable[Document]) -> dict[str, Document]:
-    found: dict[str, Document] = {}
-    for document in documents:
-        if found.setdefault(document.id, document) != document:
-            raise RagError(f"two different documents have the id {document.id!r}; give each an id of its own")
-    return found

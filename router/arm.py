@@ -10,6 +10,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from rag.search.settings import SearchSettings
+from router.condense import Condense
 from router.prompts import ANSWER, Prompt
 
 Kind = Literal["base", "rag", "tuned", "hybrid"]
@@ -37,7 +39,8 @@ class Arm:
     """Names of parts, never live objects: it hashes, prints, goes into a scorecard and reproduces.
 
     `adapter` is an immutable adapter name or None, `index` the name of an index or None, `top_k` the passages to
-    retrieve.
+    retrieve and `retrieval` how they are ranked. `condense` says what is searched for a question that others came
+    before; a first question is searched as it is.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Arm:
     prompt: Prompt = ANSWER
     top_k: int = 2
     sampling: Sampling = field(default_factory=Sampling)
+    retrieval: SearchSettings = field(default_factory=SearchSettings)
+    condense: Condense = "last"
 
     @property
     def kind(self) -> Kind:
@@ -64,10 +69,18 @@ class Arm:
     def from_dict(cls, row: dict[str, object]) -> Arm:
         """The arm that `to_dict` wrote."""
         parts = {key: value for key, value in row.items() if key != "kind"}
+        # Arms written before there was a choice searched by vectors alone.
+        retrieval = parts.pop("retrieval", {"mode": "dense"})
         prompt, sampling = parts.pop("prompt"), parts.pop("sampling")
         assert isinstance(prompt, dict)
         assert isinstance(sampling, dict)
-        return cls(**parts, prompt=Prompt(**prompt), sampling=Sampling(**sampling))  # type: ignore[arg-type]  # asdict's own keys
+        assert isinstance(retrieval, dict)
+        return cls(
+            **parts,  # type: ignore[arg-type]  # asdict's own keys
+            prompt=Prompt(**prompt),
+            sampling=Sampling(**sampling),
+            retrieval=SearchSettings(**retrieval),
+        )
 
     def fingerprint(self) -> str:
         """sha256 over everything that shapes an answer; the name is a label and is left out."""

@@ -15,6 +15,13 @@ from rag.passage import Passage
 Message = Mapping[str, object]
 
 SHORT_ANSWER = "Answer with the shortest exact answer and nothing else."
+REWRITE = (
+    "Rewrite the last question so that it can be understood without the conversation: put names in place of words like "
+    "it, he or there. Write the question and nothing else. Do not answer it."
+)
+# A rewriting model needs to see what was talked of, not all that was said.
+_REWRITE_TURNS = 6
+_REWRITE_TURN_CHARS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,13 @@ class Prompt:
 ANSWER = Prompt(name="answer")
 FEWSHOT = Prompt(name="fewshot", passages="turns")
 BUILT_IN = {prompt.name: prompt for prompt in (ANSWER, FEWSHOT)}
+
+
+def ask_rewrite(question: str, before: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
+    """Engine messages that ask for `question` in full; `before` holds the role and text of each turn before it."""
+    said = [f"{role}: {text[:_REWRITE_TURN_CHARS]}" for role, text in before[-_REWRITE_TURNS:]]
+    asked = "\n".join(["Conversation:", *said, f"Last question: {question}", "Rewritten question:"])
+    return ({"role": "system", "content": REWRITE}, {"role": "user", "content": asked})
 
 
 def _as_context(passages: Sequence[Passage]) -> str:

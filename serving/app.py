@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from rag.errors import RagError
 from router.errors import RouterError
 from serving.accounting import Accounting
 from serving.chat_api import chat_routes
@@ -61,7 +62,7 @@ def create_app(stage: Stage, *surfaces: APIRouter) -> FastAPI:
         return error_response(to_api_error(error))
 
     # Registered one by one: the handler of Exception alone would also log a traceback for each of them.
-    for expected in (ApiError, RouterError, ServingError):
+    for expected in (ApiError, RagError, RouterError, ServingError):
         app.add_exception_handler(expected, any_error)
     return app
 

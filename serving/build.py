@@ -14,6 +14,7 @@ from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.index import Index
 from rag.passage import Passage
+from rag.search.settings import SearchSettings
 from router.arm import Arm, Sampling
 from router.policy import Limits, Policy, Prices, Traffic, Utility
 from router.prompts import BUILT_IN, Prompt
@@ -21,6 +22,7 @@ from serving.config import AdapterConfig, ArmConfig, Config
 from serving.data import Data
 from serving.models import ResolvedModel
 from serving.policy_config import PolicyConfig, RaceConfig
+from serving.retrieval_config import EmbeddingConfig
 from tuning.adapters import Adapter
 from tuning.artifacts import content_hash
 from tuning.examples import Example
@@ -69,9 +71,11 @@ def build_prompts(config: Config) -> dict[str, Prompt]:
     return {**BUILT_IN, **own}
 
 
-def build_embedder(models: Models) -> SentenceTransformerEmbedder:
+def build_embedder(model: ResolvedModel, config: EmbeddingConfig, home: Path) -> SentenceTransformerEmbedder:
     """The embedder; its name carries the revision, so vectors of another one are never compared with."""
-    return SentenceTransformerEmbedder(models.embedder.path, name=f"{models.embedder.name}@{models.embedder.revision}")
+    return SentenceTransformerEmbedder(
+        model.path, name=f"{model.name}@{model.revision}", cache=home / "models", **config.model_dump()
+    )
 
 
 def index_name(data: Data, role: str) -> str:
@@ -97,7 +101,7 @@ def used_adapters(config: Config) -> dict[str, AdapterConfig]:
 
 def chunk_settings(config: Config) -> ChunkSettings:
     """The config's chunking."""
-    return ChunkSettings(chunk_tokens=config.index.chunk_tokens, overlap_tokens=config.index.overlap_tokens)
+    return config.index.chunk_settings()
 
 
 def build_recipe(adapter: AdapterConfig, seed: int) -> LoraRecipe:
@@ -169,6 +173,10 @@ def _arm(name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mappin
         prompt=prompt,
         top_k=(arm.top_k or default_k) if arm.index else 0,
         sampling=Sampling(**sampling.model_dump(), seed=config.seed),
+        retrieval=SearchSettings(**(arm.retrieval or config.index.retrieval).model_dump())
+        if arm.index
+        else SearchSettings(),
+        condense=arm.condense if arm.index else "last",
     )
 
 

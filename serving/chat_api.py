@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from router.answerer import Answerer, Prepared, cite
+from router.answerer import Answerer, Prepared
+from router.citations import filename_of
 from router.errors import EngineUnavailable
 from serving.chat_request import ChatRequest, read_chat_request
 from serving.http_body import read_json
@@ -42,7 +43,7 @@ def chat_routes(stage: Stage) -> APIRouter:
         body["model"] = arm.name
         for choice in body["choices"]:
             text = choice["message"].setdefault("content", "")
-            choice["message"]["annotations"] = [c.annotation() for c in cite(text, prepared.passages)]
+            choice["message"]["annotations"] = [c.annotation() for c in prepared.cite(text)]
         body["arbiter"] = _retrieved(prepared)
         return JSONResponse(body, headers=headers)
 
@@ -89,11 +90,16 @@ def _retrieved(prepared: Prepared) -> dict[str, object]:
     return {
         "arm": prepared.arm.name,
         "kind": prepared.arm.kind,
+        "query": prepared.query,
         "retrieval_ms": round(prepared.retrieval_ms, 1),
         "passages": [
             {
                 "file_id": p.document_id,
-                "filename": p.title or p.document_id,
+                "filename": filename_of(p),
+                "title": p.title,
+                "source": p.source,
+                "page": p.page,
+                "headings": list(p.headings),
                 "rank": p.rank,
                 "score": p.score,
                 "text": p.text,

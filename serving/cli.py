@@ -18,6 +18,7 @@ from eval.errors import EvalError
 from rag.errors import RagError
 from router.errors import RouterError
 from serving.cli_evidence import add_commands
+from serving.cli_index import index_app
 from serving.cli_words import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -56,6 +57,7 @@ CheckOption = Annotated[
 ]
 
 add_commands(app)
+app.add_typer(index_app)
 
 
 @app.command()
@@ -100,20 +102,6 @@ def doctor(is_json: JsonOption = False) -> None:
     console.result("\n".join(lines), [finding.to_dict() for finding in findings])
     if not all(finding.is_ok for finding in findings):
         raise typer.Exit(EXIT_FAILED)
-
-
-@app.command()
-def index(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
-    """Bring the indexes up to date with the data folder."""
-    from dataclasses import asdict
-
-    pipeline, console = open_pipeline("index", words, config, is_json)
-    reports = pipeline.index()
-    lines = [
-        f"{role}: {r.num_chunks} chunks, {r.embedded_chunks} embedded in {r.seconds:.1f} s"
-        for role, r in reports.items()
-    ]
-    console.result("\n".join(lines), {role: asdict(report) for role, report in reports.items()})
 
 
 @app.command()

@@ -16,10 +16,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from rag.search.settings import MAX_TOP_K
 from router.prompts import BUILT_IN, SHORT_ANSWER
 from serving.errors import ServingError
 from serving.models import EMBEDDER, GENERATOR
 from serving.policy_config import PolicyConfig, Positive, RaceConfig, Section
+from serving.retrieval_config import EmbeddingConfig, IndexConfig, RetrievalConfig
 from serving.search_config import SearchConfig
 
 
@@ -28,21 +30,6 @@ class LimitsConfig(Section):
 
     train_rows: Positive | None = None
     questions: Positive | None = None
-
-
-class IndexConfig(Section):
-    """How documents are chunked and how many passages an arm retrieves."""
-
-    chunk_tokens: Positive = 120
-    overlap_tokens: Annotated[int, Field(ge=0)] = 20
-    top_k: Positive = 2
-    example_top_k: Positive = 4
-
-    @model_validator(mode="after")
-    def _overlap_fits(self) -> IndexConfig:
-        if self.overlap_tokens >= self.chunk_tokens:
-            raise ValueError(f"overlap_tokens ({self.overlap_tokens}) must be below chunk_tokens ({self.chunk_tokens})")
-        return self
 
 
 class AdapterConfig(Section):
@@ -84,7 +71,9 @@ class ArmConfig(Section):
     adapter: str | None = None
     index: Literal["documents", "examples"] | None = None
     prompt: str = "answer"
-    top_k: Positive | None = None
+    top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] | None = None
+    condense: Literal["last", "recent", "model"] = "recent"
+    retrieval: RetrievalConfig | None = None
     sampling: SamplingConfig | None = None
 
 
@@ -156,6 +145,7 @@ class Config(Section):
     embedder_revision: str | None = None
     seed: int = 0
     limits: LimitsConfig = LimitsConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
     index: IndexConfig = IndexConfig()
     adapters: dict[str, AdapterConfig] = Field(default_factory=dict, validate_default=True)
     prompts: dict[str, PromptConfig] = Field(default_factory=dict)
@@ -201,10 +191,18 @@ class Config(Section):
 
     def fingerprint(self) -> str:
         """sha256 over what shapes the answers and scores: not the policy, which can be changed without asking again,
-        nor how the engine is reached and waited for. In a race the policy says who is asked on, so it counts.
+        nor where rows are kept, nor how the engine is reached and waited for. In a race the policy says who is asked
+        on, so it counts.
         """
         shaping = self.model_dump(
-            mode="json", exclude={"policy": True, "search": True, "engine": {"url", "api_key_env", "ready_timeout_s"}}
+            mode="json",
+            exclude={
+                "policy": True,
+                "search": True,
+                "embedding": {"threads"},
+                "index": {"database", "store"},
+                "engine": {"url", "api_key_env", "ready_timeout_s"},
+            },
         )
         shaping["metric"] = self.policy.metric
         if self.race is not None:
@@ -212,14 +210,18 @@ class Config(Section):
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
-def load_config(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Config:
+def load_config(
+    path: Path | None, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Config:
     """The config of a YAML file, then `ARBITER_SECTION__KEY` variables, then `section.key=value` overrides.
+
+    Without a file it is the defaults, for what needs no data.
 
     A relative `data` path in the file counts from the file's folder, one in an override from the working directory.
     Raises ServingError listing every fault at once.
     """
-    values = _read_yaml(path)
-    if isinstance(values.get("data"), str):
+    values = _read_yaml(path) if path is not None else {"data": "."}
+    if path is not None and isinstance(values.get("data"), str):
         values["data"] = str(path.parent / Path(values["data"]).expanduser())
     faults: list[str] = []
     for source, assignments in (("environment", _from_environment(environment)), ("", _split(overrides, faults))):
@@ -231,7 +233,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), environment: Mapping[
         faults.extend(_faults(error))
     if faults:
         plural = "s" if len(faults) > 1 else ""
-        raise ServingError(f"{path}: {len(faults)} fault{plural}: " + "; ".join(faults))
+        raise ServingError(f"{path or 'settings'}: {len(faults)} fault{plural}: " + "; ".join(faults))
     return config
 
 

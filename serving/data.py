@@ -17,6 +17,7 @@ from eval.leaks import describe, leave_out_near_repeats, refuse_leaks
 from eval.metrics.labels import kind_of, label_sets
 from eval.questions import Question, as_example, clusters_of, load_questions, merge_repeats
 from eval.splits import split_by_document
+from rag.documents.converted import ConversionCache
 from rag.documents.document import Document
 from rag.documents.load import Skipped, load_documents
 from serving.errors import ServingError
@@ -71,13 +72,14 @@ def load_data(
     seed: int = 0,
     trains: bool = True,
     needs_dev: bool = False,
+    conversions: ConversionCache | None = None,
 ) -> Data:
     """Load and check a data folder; rows over the limits are sampled with `seed`.
 
     Without test.jsonl, the rows of questions.jsonl or train.jsonl are split by source document, always in the same way.
     Training rows are read only when something is trained or retrieved from them (`trains`); those that nearly repeat an
     evaluation question are left out. Dev questions are read only when asked for (`needs_dev`): from dev.jsonl, else
-    taken out of the training rows by source document.
+    taken out of the training rows by source document. `conversions` keeps the texts of files that need converting.
 
     Raises ServingError for a missing folder or part, and the parts' own errors for faulty rows, contradictory golds and
     training rows that repeat a question.
@@ -91,7 +93,7 @@ def load_data(
         raise ServingError(
             f"data folder {str(folder)!r} is empty; it needs docs.jsonl or docs/, train.jsonl and test.jsonl"
         )
-    loaded = load_documents(_documents_path(folder))
+    loaded = load_documents(_documents_path(folder), cache=conversions)
     notes: list[str] = []
     if (folder / "test.jsonl").is_file():
         examples = load_examples(_part(folder, "train.jsonl", "training rows")) if trains else ()
@@ -144,10 +146,10 @@ def examples_as_documents(examples: Sequence[Example]) -> tuple[Document, ...]:
 
 
 def _documents_path(folder: Path) -> Path:
-    for name in ("docs.jsonl", "docs"):
+    for name in ("docs.jsonl", "docs", "docs.zip"):
         if (folder / name).exists():
             return folder / name
-    raise ServingError(f"data folder {str(folder)!r} has neither docs.jsonl nor docs/; add the documents to search")
+    raise ServingError(f"data folder {str(folder)!r} has no docs.jsonl, docs/ or docs.zip; add the documents to search")
 
 
 def _part(folder: Path, name: str, holds: str) -> Path:

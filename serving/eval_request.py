@@ -5,7 +5,7 @@ read_eval(body) -> CreateEval      read_run(body, stored_eval) -> CreateRun     
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ from serving.http_body import Fields, Metadata, read_model
 from serving.http_errors import ApiError
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+_TYPES = ("completions", "jsonl")
 _ROLES = ("user", "assistant", "system", "developer")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 
@@ -84,10 +85,18 @@ class Row(Fields):
 
 
 class FileContent(Fields):
-    """Rows that come with the request."""
+    """Rows that come with the request, or that were read from the file `file_id` and are kept with the run."""
 
     type: Literal["file_content"]
     content: Annotated[list[Row], Field(min_length=1)]
+    file_id: str | None = None
+
+
+class FileId(Fields):
+    """Rows that stand in an uploaded file."""
+
+    type: Literal["file_id"]
+    id: str
 
 
 class SamplingParams(Fields):
@@ -169,22 +178,34 @@ def read_eval(body: object, *, embed: Embed | None = None) -> CreateEval:
     return asked
 
 
-def read_run(body: object, item_schema: Mapping[str, Any]) -> CreateRun:
-    """Validate a new run, its rows against the eval's schema."""
+def read_run(
+    body: object, item_schema: Mapping[str, Any], *, read_file: Callable[[str], list[Any]] | None = None
+) -> CreateRun:
+    """Validate a new run, its rows against the eval's schema.
+
+    Rows in an uploaded file are read now, by `read_file`, and kept with the run: the file may be deleted meanwhile.
+    """
     asked = read_model(CreateRun, body)
+    source = asked.data_source.get("source")
+    if asked.data_source.get("type") in _TYPES and isinstance(source, dict):
+        asked = asked.model_copy(update={"data_source": {**asked.data_source, "source": _with_rows(source, read_file)}})
     plan = read_plan(asked.data_source)
     check_items(item_schema, plan.rows)
     return asked
 
 
+def shown_source(data_source: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's `data_source` as it was asked for."""
+    file_id = data_source["source"].get("file_id")
+    return {**data_source, **({"source": {"type": "file_id", "id": file_id}} if file_id is not None else {})}
+
+
 def read_plan(data_source: Mapping[str, Any]) -> RunPlan:
     """The plan of a run's `data_source`."""
     source = read_model(Source, data_source, at="data_source")
-    kind, where = source.source.get("type"), "data_source.source"
-    if source.type not in ("completions", "jsonl"):
-        raise _unsupported("data_source.type", source.type, "completions or jsonl")
-    if kind != "file_content":
-        raise _unsupported(f"{where}.type", kind, "file_content, with the rows in content")
+    where = "data_source.source"
+    if source.type not in _TYPES:
+        raise _unsupported("data_source.type", source.type, " or ".join(_TYPES))
     rows = tuple(read_model(FileContent, source.source, at=where).content)
     if source.type == "jsonl":
         for name in ("input_messages", "model", "sampling_params"):
@@ -294,6 +315,21 @@ def _check_template(template: str, where: str, *, known: str | None = None) -> N
                 raise ApiError(400, f"{where}: {path} is not known before the answer; use {known}.NAME", param=where)
     except TemplateError as error:
         raise ApiError(400, f"{where}: {error}", param=where) from error
+
+
+def _with_rows(source: Mapping[str, Any], read_file: Callable[[str], list[Any]] | None) -> Mapping[str, Any]:
+    """The source, with the file's rows where it names a file."""
+    at = "data_source.source"
+    kind = source.get("type")
+    if kind == "file_id" and read_file is not None:
+        file_id = read_model(FileId, source, at=at).id
+        return {"type": "file_content", "content": read_file(file_id), "file_id": file_id}
+    if kind != "file_content":
+        known = "file_content, with the rows in content" + (", or file_id" if read_file is not None else "")
+        raise _unsupported(f"{at}.type", kind, known)
+    if "file_id" in source:
+        raise ApiError(400, f"{at}.file_id: not supported; leave it out", param=f"{at}.file_id")
+    return source
 
 
 def _unsupported(param: str, value: object, known: str) -> ApiError:

@@ -28,6 +28,7 @@ from serving.errors import ServingError
 from serving.eval_request import Row, RunPlan, read_plan
 from serving.eval_store import EvalStore, ItemStatus, StoredRun
 from serving.http_errors import ApiError
+from serving.processes import is_running, process_name
 from serving.served import Stage
 
 _log = logging.getLogger("arbiter.evals")
@@ -218,23 +219,6 @@ class EvalRunner:
         except ServingError as error:
             # The store itself is the trouble; the next server finds the run live and goes on with it.
             _log.warning("run=%s: %s", run.id, error)
-
-
-def process_name(pid: int) -> str:
-    """A process by its id and start, as ids come back. Raises psutil.NoSuchProcess."""
-    import psutil
-
-    return f"{pid}:{psutil.Process(pid).create_time():.2f}"
-
-
-def is_running(owner: str) -> bool:
-    """Whether the process that `process_name` named still lives."""
-    import psutil
-
-    try:
-        return process_name(int(owner.partition(":")[0])) == owner
-    except (psutil.Error, ValueError):
-        return False
 
 
 def _usage(answer: Answer) -> dict[str, int]:

@@ -6,19 +6,21 @@ app.include_router(eval_routes(runner), prefix="/v1")
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serving.eval_request import CreateRun, UpdateEval, read_eval, read_plan, read_run
+from serving.eval_files import read_file_rows
+from serving.eval_request import CreateRun, UpdateEval, read_eval, read_plan, read_run, shown_source
 from serving.eval_runner import EvalRunner
 from serving.eval_store import ITEM_STATUSES, LIVE, RUN_STATUSES, EvalStore, StoredEval, StoredItem, StoredRun
-from serving.http_body import read_json, read_model
+from serving.http_body import read_model, read_storable
 from serving.http_errors import ApiError
 from serving.pages import list_body, read_page
+from serving.retrieval.files import FileStore
 
 # What graders can name of a generated answer; OpenAI shows it beside the item's own schema.
 _SAMPLE_SCHEMA: Mapping[str, Any] = {
@@ -34,8 +36,8 @@ _SAMPLE_SCHEMA: Mapping[str, Any] = {
 }
 
 
-def eval_routes(runner: EvalRunner) -> APIRouter:
-    """The routes; runs that a killed server left go on when the app starts."""
+def eval_routes(runner: EvalRunner, *, files: FileStore | None = None) -> APIRouter:
+    """The routes; runs that a killed server left go on when the app starts. Rows of a run may stand in `files`."""
     store = runner.store
 
     @asynccontextmanager
@@ -46,14 +48,14 @@ def eval_routes(runner: EvalRunner) -> APIRouter:
 
     router = APIRouter(lifespan=lifespan)
     _add_eval_routes(router, store, runner)
-    _add_run_routes(router, store, runner)
+    _add_run_routes(router, store, runner, files)
     return router
 
 
 def _add_eval_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) -> None:
     @router.post("/evals", status_code=201)
     async def create(request: Request) -> dict[str, object]:
-        body = await _storable(request)
+        body = await read_storable(request)
         asked = await asyncio.to_thread(read_eval, body, embed=runner.embed)
         stored = await asyncio.to_thread(
             store.add_eval,
@@ -76,7 +78,7 @@ def _add_eval_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) ->
 
     @router.post("/evals/{eval_id}")
     async def update(request: Request, eval_id: str) -> dict[str, object]:
-        changes = read_model(UpdateEval, await _storable(request)).model_dump(exclude_unset=True)
+        changes = read_model(UpdateEval, await read_storable(request)).model_dump(exclude_unset=True)
         if changes.get("name", "") is None:
             raise ApiError(400, "name: an eval keeps a name; leave it out to keep this one", param="name")
         return _eval_card(await asyncio.to_thread(store.update_eval, eval_id, changes))
@@ -88,14 +90,16 @@ def _add_eval_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) ->
         return {"object": "eval.deleted", "deleted": True, "eval_id": eval_id}
 
 
-def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) -> None:
+def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, files: FileStore | None) -> None:
+    read_file = partial(read_file_rows, files) if files is not None else None
+
     def shown(request: Request, run: StoredRun) -> dict[str, object]:
         url = str(request.url_for("retrieve_run", eval_id=run.eval_id, run_id=run.id))
         return _run_card(run, store, store.get_eval(run.eval_id), url)
 
     def add_run(eval_id: str, body: object) -> StoredRun:
         config = store.get_eval(eval_id).data_source_config
-        asked: CreateRun = read_run(body, config["item_schema"])
+        asked: CreateRun = read_run(body, config["item_schema"], read_file=read_file)
         model = read_plan(asked.data_source).model
         served = runner.stage.served
         try:
@@ -115,7 +119,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) -> 
 
     @router.post("/evals/{eval_id}/runs", status_code=201)
     async def create_run(request: Request, eval_id: str) -> dict[str, object]:
-        run = await asyncio.to_thread(add_run, eval_id, await _storable(request))
+        run = await asyncio.to_thread(add_run, eval_id, await read_storable(request))
         card = await asyncio.to_thread(shown, request, run)
         runner.start(run)
         return card
@@ -156,18 +160,6 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) -> 
         return _item_card(store.get_item(eval_id, run_id, item_id), eval_id)
 
 
-async def _storable(request: Request) -> object:
-    """A body that can be written out again as it came in."""
-    body = await read_json(request)
-    try:
-        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError as error:
-        raise ApiError(400, "the body holds half of a surrogate pair; send valid Unicode") from error
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"the body is not valid JSON: {error}") from error
-    return body
-
-
 def _eval_card(stored: StoredEval) -> dict[str, object]:
     config = stored.data_source_config
     parts = {"item": config["item_schema"]}
@@ -199,7 +191,7 @@ def _run_card(run: StoredRun, store: EvalStore, stored: StoredEval, url: str) ->
         "status": run.status,
         "error": run.error,
         "model": run.model,
-        "data_source": run.data_source,
+        "data_source": shown_source(run.data_source),
         "metadata": run.metadata,
         "report_url": url,
         "result_counts": {

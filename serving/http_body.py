@@ -54,6 +54,23 @@ async def read_json(request: Request) -> object:
         raise ApiError(400, f"the body is not valid JSON: {error}") from error
 
 
+async def read_storable(request: Request) -> object:
+    """A decoded body that can be written out again as it came in. Raises ApiError."""
+    body = await read_json(request)
+    check_storable(body)
+    return body
+
+
+def check_storable(value: object, *, name: str = "the body", param: str | None = None) -> None:
+    """Refuse what was decoded from JSON and is none: NaN, halves of surrogate pairs. Raises ApiError."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise ApiError(400, f"{name} holds half of a surrogate pair; send valid Unicode", param=param) from error
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, f"{name} is not valid JSON: {error}", param=param) from error
+
+
 def read_model(model: type[Model], value: object, *, at: str = "") -> Model:
     """A decoded value as `model`; `at` is where the value stands in the body. Raises ApiError naming the field."""
     if not isinstance(value, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import JSONResponse
 
+from rag.errors import RagError
 from router.errors import EngineRejected, EngineUnavailable, RouterError
 from serving.decision_errors import NotPromotable, UnknownDecision
 from serving.errors import ServingError
@@ -22,7 +23,7 @@ class ApiError(Exception):
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """What a client is told about an exception: the engine's or the disk's trouble is 503, a refused request 4xx."""
+    """What a client is told about an exception: trouble of the engine, an index or the disk is 503, a refusal 4xx."""
     match error:
         case ApiError():
             return error
@@ -32,6 +33,8 @@ def to_api_error(error: Exception) -> ApiError:
             return ApiError(error.status, str(error), param=error.param)
         case RouterError():
             return ApiError(400, str(error))
+        case RagError():
+            return ApiError(503, str(error), code="index_unavailable")
         case UnknownDecision():
             return ApiError(404, str(error), code="decision_not_found")
         case NotPromotable():

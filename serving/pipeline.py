@@ -25,6 +25,7 @@ from eval.report.card import make_card
 from eval.report.page import to_html
 from eval.report.tables import to_markdown
 from eval.runs import Run, find_run, newest_run, publish_run
+from rag.chunking.chunk import warn_long
 from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.errors import RagError
 from rag.index import Index, SyncReport
@@ -42,6 +43,7 @@ from serving.data import Data, examples_as_documents, load_data
 from serving.decisions import LEDGER, Ledger, record_run
 from serving.engines import engine_identity, refuse_unfit
 from serving.errors import ServingError
+from serving.index_home import index_home
 from serving.models import resolve_model
 from serving.scoring import Asked, Scoring
 from tuning.adapters import Adapter, list_adapters
@@ -74,20 +76,23 @@ class Pipeline:
         self._console = console
         self._command = command
         self._needs_dev = needs_dev
+        self._keeping = index_home(config, home)
 
     @cached_property
     def data(self) -> Data:
         """The data folder, read once."""
         config = self.config
         needs_examples = bool(build.used_adapters(config)) or any(a.index == "examples" for a in config.arms.values())
-        data = load_data(
-            config.data,
-            train_rows=config.limits.train_rows,
-            questions=config.limits.questions,
-            seed=config.seed,
-            trains=needs_examples,
-            needs_dev=self._needs_dev,
-        )
+        with closing(self._keeping.conversions()) as conversions:
+            data = load_data(
+                config.data,
+                train_rows=config.limits.train_rows,
+                questions=config.limits.questions,
+                seed=config.seed,
+                trains=needs_examples,
+                needs_dev=self._needs_dev,
+                conversions=conversions,
+            )
         for note in data.notes:
             self._console.say(f"note: {note}")
         for skipped in data.skipped:
@@ -112,7 +117,7 @@ class Pipeline:
     @cached_property
     def embedder(self) -> SentenceTransformerEmbedder:
         """The embedder; loads its weights when it first embeds."""
-        return build.build_embedder(self.models)
+        return build.build_embedder(self.models.embedder, self.config.embedding, self.home)
 
     def index(self) -> dict[str, SyncReport]:
         """Bring every index the config needs up to date; an unchanged folder costs nothing."""
@@ -124,9 +129,11 @@ class Pipeline:
         for role in build.index_roles(self.config):
             documents = self.data.documents if role == "documents" else examples_as_documents(self.data.examples)
             name = build.index_name(self.data, role)
-            index = Index.create(self.home, name, self.embedder, build.chunk_settings(self.config))
+            index = self._keeping.create(name, self.embedder)
             with self._console.step(f"indexing {len(documents)} {role}") as step:
                 report = index.sync(documents, progress=step.update)
+            if report.embedded_chunks and (warning := warn_long(index.chunk_settings, self.embedder.max_tokens)):
+                self._console.say(f"note: {warning}")
             self._console.say(
                 f"  index {name}: {report.added} added, {report.updated} updated, {report.removed} removed, "
                 f"{report.unchanged} unchanged, {report.num_chunks} chunks"

@@ -32,6 +32,7 @@ from serving.console import Console, Step
 from serving.data import Data, examples_as_documents
 from serving.engines import OpenEngine, engine_identity, open_engine, refuse_unfit
 from serving.errors import EngineFailed, ServingError
+from serving.index_home import index_home
 from serving.pipeline import Pipeline
 from serving.scoring import Asked, Scoring
 from serving.search_config import SearchConfig
@@ -176,7 +177,7 @@ class LiveTrials:
         for role in build.index_roles(alone):
             documents = self._data.documents if role == "documents" else examples_as_documents(self._data.examples)
             name = f"{build.index_name(self._data, role)}-search-{content_hash(repr(settings))[:6]}"
-            indexes[role] = Index.create(self._pipeline.home, name, self._pipeline.embedder, settings)
+            indexes[role] = index_home(alone, self._pipeline.home).create(name, self._pipeline.embedder)
             with self._console.step(f"indexing {len(documents)} {role} in chunks of {settings.chunk_tokens}") as step:
                 indexes[role].sync(documents, progress=step.update)
         return indexes

@@ -21,8 +21,13 @@ from serving.errors import PortTaken, ServingError
 from serving.eval_runner import EvalRunner
 from serving.eval_store import EVALS, EvalStore
 from serving.evals_api import eval_routes
+from serving.index_home import index_home
 from serving.pipeline import Pipeline
 from serving.promotion import Promoter
+from serving.retrieval.collections import Collections
+from serving.retrieval.files_api import file_routes
+from serving.retrieval.vector_stores import open_vector_stores
+from serving.retrieval.vector_stores_api import vector_store_routes
 from serving.served import AUTO, Stage
 from serving.shelf import RunOpener, RunParts, RunShelf
 
@@ -48,11 +53,11 @@ def _serve(
         # What is skipped in the data was said when the run was made.
         return Pipeline(of, home=home, console=Console(stderr=io.StringIO())).data.version
 
+    collections = Collections(index_home(config, home), pipeline.embedder)
+    shelf = RunShelf(config, home=home, collections=collections, base=base, data_version=read_version)
     with (
         contextlib.closing(EvalStore(home / EVALS)) as store,
-        contextlib.closing(
-            RunShelf(config, home=home, embedder=pipeline.embedder, base=base, data_version=read_version)
-        ) as shelf,
+        contextlib.closing(open_vector_stores(collections)) as stores,
     ):
         parts = _take(shelf, decision)
         if stale := shelf.stale_reason(decision):
@@ -71,7 +76,13 @@ def _serve(
                 embed=pipeline.embedder.embed,
             )
             promoter = Promoter(stage, ledger, opener, scope=decision.scope)
-            app = create_app(stage, decision_routes(promoter), eval_routes(evals))
+            app = create_app(
+                stage,
+                decision_routes(promoter),
+                eval_routes(evals, files=stores.files),
+                file_routes(stores),
+                vector_store_routes(stores, in_use=lambda: {arm.index or "" for arm in stage.served.arms.values()}),
+            )
             names = ", ".join(parts.arms)
             console.say(f"{address}/v1 serves {AUTO} = {decision.arm} ({decision.verdict}), and {names}")
             console.say(f"{address}/ shows the report; Ctrl-C stops")

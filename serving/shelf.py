@@ -1,6 +1,6 @@
 """Runs on disk as parts that can be served: arms, open indexes, checked adapters, and whether they are still true.
 
-shelf = RunShelf(config, home=home, embedder=embedder, base=base, data_version=data_version)
+shelf = RunShelf(config, home=home, collections=collections, base=base, data_version=data_version)
 parts = shelf.take(decision)
 shelf.stale_reason(decision)     # None, or why it should be measured again
 """
@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from eval.errors import EvalError
 from eval.runs import Run, find_run
-from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.index import Index
 from router.answerer import Answerer
@@ -31,6 +30,7 @@ from serving.decisions import RecordedDecision
 from serving.engines import OpenEngine
 from serving.errors import ServingError
 from serving.models import ResolvedModel
+from serving.retrieval.collections import Collections
 from serving.served import Served
 from tuning.adapters import Adapter, load_adapter
 from tuning.artifacts import is_complete
@@ -51,14 +51,14 @@ class RunParts:
 
 
 class RunShelf:
-    """The runs of one home for one base model and embedder. Indexes are opened once and see later changes."""
+    """The runs of one home for one base model. Their indexes are those of `collections`, which closes them."""
 
     def __init__(
         self,
         config: Config,
         *,
         home: Path,
-        embedder: Embedder,
+        collections: Collections,
         base: ResolvedModel,
         data_version: Callable[[Config], str],
     ) -> None:
@@ -66,9 +66,9 @@ class RunShelf:
         self._config = config
         self._home = home
         self._data_version_of = data_version
-        self._embedder = embedder
+        self._collections = collections
         self._base = base
-        self._indexes: dict[str, Index] = {}
+        self._warm: set[str] = set()
         self._versions: dict[str, tuple[object, str]] = {}
         self._lock = threading.Lock()
 
@@ -114,11 +114,6 @@ class RunShelf:
             return f"what it was measured on cannot be read: {error}"
         return None
 
-    def close(self) -> None:
-        """Closes the indexes."""
-        for index in self._indexes.values():
-            index.close()
-
     def _run(self, decision: RecordedDecision) -> Run:
         run = find_run(decision.run_directory)
         if run is None:
@@ -126,13 +121,13 @@ class RunShelf:
         return run
 
     def _index(self, name: str) -> Index:
+        index = self._collections.open(name)
         with self._lock:
-            if name not in self._indexes:
-                index = Index.open(self._home, name, self._embedder)
+            if name not in self._warm:
                 # The first search loads the embedder; that wait belongs here and not to the first request.
                 index.search("warm up", 1)
-                self._indexes[name] = index
-            return self._indexes[name]
+                self._warm.add(name)
+        return index
 
     def _adapter_path(self, name: str) -> Path:
         return self._home / "adapters" / name

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Literal, get_args
 
 from rag.errors import RagError
+
+Strategy = Literal["tokens", "structure", "parent_child"]
+
+# The limits of OpenAI's static chunking strategy.
+_STATIC_TOKENS = range(100, 4097)
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stored piece of a document. `id` is a hash of its document's id, its position, title and text.
+    """A stored piece of a document. `id` is a hash of its document's id, its position, title, headings and text.
 
     `text` is the document's text from the offset `start`, in characters, to `end`. `page` counts from 1, None if the
     document has no pages; `headings` are those it stands under, outermost first. `context` is the range of the
@@ -37,22 +43,114 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSettings:
-    """How long a chunk may be and how much of it the next one repeats, in tokens of the embedder."""
+    """How documents are cut. All lengths are in tokens of the embedder that the index uses, not of a language model.
+
+    A chunk holds up to `chunk_tokens`, title and headings not counted, and begins with up to `overlap_tokens` of the
+    one before. `strategy`: "tokens" cuts between paragraphs, lines, sentences and words, in this order of preference;
+    "structure" also keeps to Markdown's sections, tables and code; "parent_child" cuts windows of up to `parent_tokens`
+    by structure and chunks inside them, and a search gives the window in place of the chunk.
+    """
 
     chunk_tokens: int = 160
     overlap_tokens: int = 20
+    strategy: Strategy = "tokens"
+    parent_tokens: int = 480
 
     def __post_init__(self) -> None:
+        for name in ("chunk_tokens", "overlap_tokens", "parent_tokens"):
+            _check_whole(name, getattr(self, name))
         if self.chunk_tokens < 1:
             raise RagError(f"chunk_tokens must be at least 1, not {self.chunk_tokens!r}")
         if not 0 <= self.overlap_tokens < self.chunk_tokens:
             raise RagError(
                 f"overlap_tokens must be from 0 to chunk_tokens - 1, not {self.overlap_tokens!r} of {self.chunk_tokens}"
             )
+        if self.strategy not in get_args(Strategy):
+            raise RagError(f"strategy must be one of {', '.join(get_args(Strategy))}, not {self.strategy!r}")
+        if self.strategy == "parent_child" and self.parent_tokens < self.chunk_tokens:
+            raise RagError(
+                f"parent_tokens must be at least chunk_tokens ({self.chunk_tokens}), not {self.parent_tokens!r}"
+            )
+
+    def to_dict(self) -> dict[str, object]:
+        """All settings as JSON values, for `from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, object]) -> ChunkSettings:
+        """The settings in `row`; what it lacks has its default. Raises RagError for unknown keys and wrong values."""
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(str(key) for key in row.keys() - known)
+        if unknown:
+            raise RagError(f"unknown chunk settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        return cls(**row)  # type: ignore[arg-type]  # __post_init__ checks the types.
+
+
+def chunking_strategy(value: object, *, auto: ChunkSettings | None = None) -> ChunkSettings:
+    """The settings that OpenAI's `chunking_strategy` asks for; `auto` (default: ours) for None and `{"type": "auto"}`.
+
+    `{"type": "static", "static": {"max_chunk_size_tokens": 100 to 4096, "chunk_overlap_tokens": 0 to half of that}}`
+    gives strategy "tokens", counted in the embedder's tokens. Raises RagError naming the field that is wrong.
+    """
+    if value is None:
+        return auto or ChunkSettings()
+    if not isinstance(value, Mapping):
+        raise RagError(f"chunking_strategy must be an object with a type, not {value!r:.100}")
+    match value.get("type"):
+        case "auto":
+            _check_keys("chunking_strategy", value, {"type"})
+            return auto or ChunkSettings()
+        case "static":
+            _check_keys("chunking_strategy", value, {"type", "static"})
+        case other:
+            raise RagError(f"chunking_strategy.type must be 'auto' or 'static', not {other!r:.100}")
+    static = value.get("static")
+    if not isinstance(static, Mapping):
+        raise RagError(f"chunking_strategy.static must be an object, not {static!r:.100}")
+    names = ("max_chunk_size_tokens", "chunk_overlap_tokens")
+    _check_keys("chunking_strategy.static", static, set(names))
+    size, overlap = (_check_whole(f"chunking_strategy.static.{name}", static.get(name)) for name in names)
+    if size not in _STATIC_TOKENS:
+        raise RagError(
+            f"chunking_strategy.static.max_chunk_size_tokens must be from {_STATIC_TOKENS[0]} to {_STATIC_TOKENS[-1]}, "
+            f"not {size}"
+        )
+    if not 0 <= overlap <= size // 2:
+        raise RagError(
+            f"chunking_strategy.static.chunk_overlap_tokens must be from 0 to half of max_chunk_size_tokens "
+            f"({size // 2}), not {overlap}"
+        )
+    return ChunkSettings(chunk_tokens=size, overlap_tokens=overlap)
+
+
+def warn_long(settings: ChunkSettings, max_tokens: int | None) -> str | None:
+    """A warning if chunks may be longer than what the embedder reads of a text (None: no limit), else None."""
+    if max_tokens is None or settings.chunk_tokens <= max_tokens:
+        return None
+    return (
+        f"chunk_tokens is {settings.chunk_tokens}, but the embedder reads only the first {max_tokens} tokens of a "
+        f"chunk: dense search does not see the rest; set chunk_tokens to less than {max_tokens}"
+    )
 
 
 def embedding_text(chunk: Chunk) -> str:
-    """What is embedded for a chunk: its text, under the title where the text does not already say it."""
-    if not chunk.title or chunk.title.casefold() in chunk.text.casefold():
-        return chunk.text
-    return f"{chunk.title}\n{chunk.text}"
+    """What is embedded for a chunk: its text, under title and headings where the text does not already say them."""
+    said = chunk.text.casefold()
+    above = []
+    for name in (chunk.title, *chunk.headings):
+        if name and name.casefold() not in said:
+            above.append(name)
+            said += f"\n{name.casefold()}"
+    return "\n".join((*above, chunk.text))
+
+
+def _check_whole(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RagError(f"{name} must be a whole number, not {value!r:.100}")
+    return value
+
+
+def _check_keys(name: str, value: Mapping[object, object], known: set[str]) -> None:
+    unknown = sorted(repr(key) for key in value.keys() - known)
+    if unknown:
+        raise RagError(f"{name} has no {', '.join(unknown):.100}; it has {', '.join(sorted(known))}")

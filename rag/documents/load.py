@@ -1,23 +1,28 @@
-"""Documents as they are given: `load_documents(Path("docs/"))` reads a folder or a file of .txt, .md and .jsonl."""
+"""Documents as they are given: `load_documents("docs/")` reads a folder, file, pattern (docs/*.pdf) or zip."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
-from rag.documents.document import Document, content_hash
+from rag.documents.clean import clean
+from rag.documents.converted import ConversionCache, Converted
+from rag.documents.converter import Convert, open_converter
+from rag.documents.document import Document
+from rag.documents.encoding import decode
+from rag.documents.limits import Limits
+from rag.documents.markdown import split_title
+from rag.documents.rows import Row, read_rows, whole_text
+from rag.documents.sources import KINDS, Source, SourceReader, find_sources, size_fault
 from rag.errors import RagError
 
-SUFFIXES = (".txt", ".md", ".jsonl")
-
-_HEADING = re.compile(r" {0,3}#[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*")
-_FENCE = re.compile(r" {0,3}(```|~~~)")
-_ROW = (("id", str, True), ("title", str, False), ("text", str, True), ("metadata", dict, False))
+_ROWS = ("jsonl", "json", "csv")
+_TEXTS = ("txt", "md")
 _SHOWN = 3
+_SHOWN_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,176 +41,175 @@ class Loaded:
     skipped: tuple[Skipped, ...]
 
 
-def load_documents(path: Path) -> Loaded:
-    """Every document of a folder (recursive, sorted) or of one file.
+def load_documents(
+    path: Path | str,
+    *,
+    limits: Limits = Limits(),
+    cache: ConversionCache | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Loaded:
+    """Every document of a folder (recursive, sorted), of one file, of the files that a pattern matches, or of a zip.
 
-    A text or Markdown file is one document: its id is its path in the folder without the suffix, its title the first
-    `# heading`, else the words of its name. A JSONL file is a document a row: `{id, title?, text, metadata?}`.
-    Files that cannot be read, or are of another kind, binary or empty, are skipped and named. Links to folders are not
-    followed. Raises RagError if the path is missing or holds nothing readable, if a JSONL row is malformed, or if two
-    documents share an id but not their text.
+    A text, Markdown, HTML, PDF, Word, PowerPoint or Excel file is one document: its id is its path in the folder, for
+    .txt and .md without the suffix unless another document has that id; its title the one it names, else its first
+    `# heading`, else the words of its name. JSONL, a JSON list and a CSV with a `text` column are a document a row
+    (see `read_rows`); other JSON and CSV are one document.
+
+    What cannot be read is skipped and named, and the rest goes on: hidden files, other kinds, links to folders, and
+    whatever is binary, empty, encrypted, torn or over `limits`. `cache` keeps the conversions of formats that are not
+    text. `progress(done, total)` counts files.
+
+    Raises RagError if the path is missing or holds nothing readable. If it is one file of rows, a malformed row or an
+    id with two texts is an error too, with the place in the file.
+    """
+    path = Path(path)
+    sources = find_sources(path, limits)
+    shelf = _Shelf(is_strict=[source.file for source in sources if not source.member] == [path])
+    with SourceReader(limits) as reader, open_converter(limits, cache) as convert:
+        for number, source in enumerate(sources, start=1):
+            for place, found in _read(source, reader, convert, limits):
+                shelf.put(source, place, found)
+            if progress:
+                progress(number, len(sources))
+    loaded = shelf.loaded()
+    if not loaded.documents:
+        raise RagError(f"no documents in {str(path)!r}: {_describe(loaded.skipped)}; kinds read: {', '.join(KINDS)}")
+    return loaded
+
+
+def read_upload(
+    name: str, data: Path, *, document_id: str, limits: Limits = Limits(), cache: ConversionCache | None = None
+) -> Document:
+    """The file `data`, which its sender calls `name`, as one document without metadata; rows are joined to one text.
+
+    Raises RagError with the name and the reason if it cannot be read: another kind, too large, encrypted, torn, empty.
     """
     try:
-        path.stat()
-    except (OSError, ValueError) as error:
-        raise RagError(
-            f"no folder or file {str(path)!r} that can be read; give a folder of documents or one {_kinds()} file"
-        ) from error
-    root = path if path.is_dir() else path.parent
-    found: Iterable[Path | Skipped] = _walk(path) if path.is_dir() else (path,)
-
-    documents: dict[str, Document] = {}
-    origins: dict[str, str] = {}
-    skipped: list[Skipped] = []
-    for item in found:
-        if isinstance(item, Skipped):
-            skipped.append(item)
-            continue
-        for origin, entry in _read_file(item, _shown_path(item.relative_to(root))):
-            if isinstance(entry, Skipped):
-                skipped.append(entry)
-            elif entry.id not in documents:
-                documents[entry.id], origins[entry.id] = entry, origin
-            elif documents[entry.id].text == entry.text:
-                skipped.append(Skipped(origin, f"same id and text as {origins[entry.id]}"))
-            else:
-                raise RagError(
-                    f"document id {entry.id!r} is given twice with different text: "
-                    f"{origins[entry.id]} and {origin}; rename or remove one"
-                )
-    if not documents:
-        raise RagError(f"no documents in {str(path)!r}: {_describe(skipped)}; kinds read: {_kinds()}")
-    return Loaded(tuple(documents.values()), tuple(skipped))
-
-
-def _walk(folder: Path) -> Iterator[Path | Skipped]:
-    """The folder's files in sorted order; links to folders are named and not entered, so that no loop is walked."""
-    unreadable: list[OSError] = []
-    for parent, folders, files in os.walk(folder, onerror=unreadable.append):
-        folders.sort()
-        for name in list(folders):
-            inner = Path(parent, name)
-            if name.startswith(".") or inner.is_symlink():
-                folders.remove(name)
-                reason = "link to a folder, not followed" if inner.is_symlink() else "hidden folder"
-                yield Skipped(_shown_path(inner.relative_to(folder)), reason)
-        for name in sorted(files):
-            yield Path(parent, name)
-    for error in unreadable:
-        yield Skipped(_shown_path(Path(error.filename).relative_to(folder)), f"cannot be read: {error.strerror}")
-
-
-def _read_file(file: Path, shown: str) -> Iterator[tuple[str, Document | Skipped]]:
-    """Pairs of origin (`path` or `path:line`) and what was found there."""
-    try:
-        reason = _unread_reason(file)
-        data = b"" if reason else file.read_bytes()
+        suffix = PurePosixPath(name).suffix.lower()
+        if suffix not in KINDS:
+            raise RagError(f"{suffix or 'no suffix'}: kind not read; kinds read: {', '.join(KINDS)}")
+        if reason := size_fault(data.stat().st_size, limits):
+            raise RagError(reason)
+        source = Source(name, file=data)
+        with SourceReader(limits) as reader, open_converter(limits, cache) as convert:
+            converted = _convert(source.kind, reader.read(source), convert, limits, name)
     except OSError as error:
-        reason, data = f"cannot be read: {error.strerror}", b""
-    text = ""
-    if not reason:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            reason = f"not UTF-8 text (byte {error.start})"
-        if b"\x00" in data:
-            reason = "binary (holds NUL bytes)"
-        elif not reason and not text.strip():
-            reason = "empty"
-    if reason:
-        yield shown, Skipped(shown, reason)
-    elif file.suffix.lower() == ".jsonl":
-        yield from _read_rows(text, shown)
-    else:
-        yield shown, _document_of_file(text, shown, is_markdown=file.suffix.lower() == ".md")
+        raise RagError(f"{name!r}: cannot be read: {error.strerror or error}") from error
+    except RagError as error:
+        raise RagError(f"{name!r}: {error}") from error
+    return replace(_document(converted, name), id=document_id, metadata={})
 
 
-def _unread_reason(file: Path) -> str:
-    """Why the file is not even opened, or ''. A pipe or a device would block or never end."""
+class _Shelf:
+    """Documents by id, and what was skipped. `is_strict` refuses faulty rows in place of skipping them."""
+
+    def __init__(self, *, is_strict: bool) -> None:
+        self._is_strict = is_strict
+        self._documents: dict[str, Document] = {}
+        self._places: dict[str, str] = {}
+        self._skipped: list[Skipped] = []
+        self._num_faulty: Counter[str] = Counter()
+
+    def put(self, source: Source, place: str, found: Document | RagError) -> None:
+        """Keep what was found at `place`, the path of its source or a row in it."""
+        is_row = place != source.path
+        if isinstance(found, RagError):
+            if is_row and self._is_strict:
+                raise RagError(f"{place}: {found}") from found
+            self._num_faulty[source.path] += is_row
+            if self._num_faulty[source.path] <= _SHOWN_ROWS:
+                self._skipped.append(Skipped(place, str(found)))
+            return
+        known = self._documents.get(found.id)
+        if known and known.text != found.text and not is_row:
+            # a.md and a.txt: the second keeps its suffix.
+            found = replace(found, id=source.path)
+            known = self._documents.get(found.id)
+        if not known:
+            self._documents[found.id], self._places[found.id] = found, place
+        elif known.text == found.text:
+            self._skipped.append(Skipped(place, f"same id and text as {self._places[found.id]}"))
+        elif self._is_strict:
+            raise RagError(
+                f"document id {found.id!r} is given twice with different text: "
+                f"{self._places[found.id]} and {place}; rename or remove one"
+            )
+        else:
+            reason = f"its id {found.id!r} has another text in {self._places[found.id]}; rename or remove one"
+            self._skipped.append(Skipped(place, reason))
+
+    def loaded(self) -> Loaded:
+        unnamed = (
+            Skipped(path, f"{number - _SHOWN_ROWS} more malformed rows")
+            for path, number in self._num_faulty.items()
+            if number > _SHOWN_ROWS
+        )
+        return Loaded(tuple(self._documents.values()), (*self._skipped, *unnamed))
+
+
+def _read(source: Source, reader: SourceReader, convert: Convert, limits: Limits) -> Iterator[Row]:
+    """Places (`path` or `path:row`) with the document there, or with the reason why there is none."""
+    if source.reason:
+        yield source.path, RagError(source.reason)
+        return
     try:
-        str(file).encode()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    if file.name.startswith("."):
-        return "hidden file"
-    if file.suffix.lower() not in SUFFIXES:
-        return f"{file.suffix.lower() or 'no suffix'}: kind not read"
-    file.stat()
-    return "" if file.is_file() else "not a regular file"
+        data = reader.read(source)
+        if source.kind in _ROWS:
+            rows = read_rows(source.kind, _decode(data, limits), source.path)
+            if rows is not None:
+                for place, found in rows:
+                    is_empty = isinstance(found, Document) and not found.text.strip()
+                    yield place, RagError("empty text") if is_empty else found
+                return
+        yield source.path, _document(_convert(source.kind, data, convert, limits, source.path), source.path)
+    except RagError as error:
+        yield source.path, error
 
 
-def _document_of_file(text: str, shown: str, *, is_markdown: bool) -> Document:
-    text = text.replace("\r\n", "\n")
-    file = Path(shown)
-    title, body = _markdown_title(text) if is_markdown else ("", text)
+def _convert(kind: str, data: bytes, convert: Convert, limits: Limits, path: str) -> Converted:
+    """Any file as one text."""
+    if not data.strip():
+        raise RagError("empty")
+    if kind not in _ROWS and kind not in _TEXTS:
+        return convert(kind, data)
+    text = _decode(data, limits)
+    if kind in _ROWS:
+        found = [row for _, row in read_rows(kind, text, path) or ()]
+        documents = [row for row in found if isinstance(row, Document)]
+        if documents:
+            if fault := next((row for row in found if isinstance(row, RagError)), None):
+                raise fault
+            text = "\n\n".join(f"## {row.title}\n\n{row.text}" if row.title else row.text for row in documents)
+        elif kind != "jsonl":
+            text = whole_text(kind, text)
+    text = clean(text)
+    if not text.strip():
+        raise RagError("empty")
+    return Converted(*split_title(text)) if kind == "md" else Converted("", text)
+
+
+def _decode(data: bytes, limits: Limits) -> str:
+    text = decode(data)
+    if len(text) > limits.max_text_chars:
+        raise RagError(f"{len(text)} characters, over the limit of {limits.max_text_chars} (max_text_chars)")
+    return text
+
+
+def _document(converted: Converted, path: str) -> Document:
+    file = PurePosixPath(path)
     return Document(
-        id=file.with_suffix("").as_posix(),
-        title=title or re.sub(r"[-_]+", " ", file.stem),
-        text=body,
-        metadata={"source": shown},
+        id=str(file.with_suffix("")) if KINDS[file.suffix.lower()] in _TEXTS else path,
+        title=converted.title or re.sub(r"[-_]+", " ", file.stem),
+        text=converted.text,
+        metadata={"source": path},
+        source=path,
+        pages=converted.pages,
     )
 
 
-def _markdown_title(text: str) -> tuple[str, str]:
-    """The first level-one heading outside code fences, and the text without it where it opens a longer text."""
-    lines = text.split("\n")
-    fence = ""
-    for number, line in enumerate(lines):
-        mark = _FENCE.match(line)
-        if mark and (not fence or mark[1] == fence):
-            fence = "" if fence else mark[1]
-        heading = None if fence else _HEADING.fullmatch(line)
-        if heading and heading[1]:
-            before, after = "".join(lines[:number]), "\n".join(lines[number + 1 :]).strip("\n")
-            return heading[1], after if after.strip() and not before.strip() else text
-    return "", text
-
-
-def _read_rows(text: str, shown: str) -> Iterator[tuple[str, Document | Skipped]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        origin = f"{shown}:{number}"
-        document = _document_of_row(line, origin)
-        yield origin, document if document.text.strip() else Skipped(origin, "empty text")
-
-
-def _document_of_row(line: str, origin: str) -> Document:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RagError(f"{origin}: malformed JSON ({error}); correct the line") from error
-    if not isinstance(row, dict):
-        raise RagError(f"{origin}: {line.strip()[:40]!r} is not an object; a row is {{id, title?, text, metadata?}}")
-    for key, kind, is_needed in _ROW:
-        if is_needed and key not in row:
-            raise RagError(f"{origin}: no {key!r}; a row is {{id, title?, text, metadata?}}")
-        if row.get(key) is None and not is_needed:
-            continue
-        if not isinstance(row[key], kind):
-            expected = "a string" if kind is str else "an object"
-            raise RagError(f"{origin}: {key!r} must be {expected}, not {row[key]!r:.40}")
-    if not row["id"].strip():
-        raise RagError(f"{origin}: 'id' is empty; give every document a name of its own")
-    document = Document(row["id"], row.get("title") or "", row["text"], row.get("metadata") or {})
-    try:
-        content_hash(document)
-    except RagError as error:
-        raise RagError(f"{origin}: {error}") from error
-    return document
-
-
-def _describe(skipped: list[Skipped]) -> str:
+def _describe(skipped: Sequence[Skipped]) -> str:
     if not skipped:
         return "the folder is empty"
     shown = ", ".join(f"{item.path} ({item.reason})" for item in skipped[:_SHOWN])
     more = f" and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
     return f"found {shown}{more}"
-
-
-def _kinds() -> str:
-    return ", ".join(SUFFIXES)
-
-
-def _shown_path(path: Path) -> str:
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")

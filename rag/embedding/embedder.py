@@ -5,23 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.embedding.loading import Backend, Loaded, Precision, check_precision, load_model
+from rag.embedding.prefixes import Prefixes, find_prefixes
+from rag.embedding.workers import Workers
 from rag.errors import RagError
 
-# Up to here a call runs on one torch thread. Medians of one query, all-MiniLM-L6-v2, two cores shared with other work:
-# 13 to 21 ms on one thread, 10 to 504 ms on two; beside one more process that never rests 73 ms on one, 409 on two.
-_SMALL_BATCH = 4
-
-# torch's thread count belongs to the process, and a tokenizer must not be reconfigured while another thread uses it.
-_TORCH_LOCK = threading.Lock()
+# Texts whose token ids are held at once.
+_SLAB = 4096
 
 
 class Embedder(Protocol):
@@ -34,6 +32,10 @@ class Embedder(Protocol):
     @property
     def dimension(self) -> int:
         """Length of a vector."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens of a passage that are read, special ones aside; the rest is cut off. None if there is no limit."""
 
     def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
         """Vectors of n texts in their order: (n, dimension) float32 unit rows. `progress(done, n)` after each batch."""
@@ -49,120 +51,129 @@ class Embedder(Protocol):
 
 
 class SentenceTransformerEmbedder:
-    """A sentence-transformers model in a local folder, loaded at first use and never before."""
+    """A sentence-transformers model in a local folder, loaded at first use and never before.
+
+    Texts of like length share a batch, and batches run side by side on one thread each (rag/embedding/workers.py).
+    """
 
     def __init__(
-        self, model: str | Path, *, name: str | None = None, batch_size: int = 32, threads: int | None = None
+        self,
+        model: str | Path,
+        *,
+        name: str | None = None,
+        backend: Backend = "torch",
+        precision: Precision = "float32",
+        cache: Path | None = None,
+        query_prefix: str | None = None,
+        passage_prefix: str | None = None,
+        threads: int | None = None,
     ) -> None:
         """`name` is the identity if the caller knows one (model@revision), else the folder's name and content hash.
 
-        `threads` is torch's thread count for batches (default: as torch has it). Raises RagError if `model` is no
-        folder of a sentence-transformers model.
+        The prefixes are those of the model or its family where none are given; '' is none. `cache` is the folder for
+        models in the formats of the backends `onnx` and `openvino`. `threads` is how many batches run at once (default:
+        measured with the first ones). Raises RagError if `model` is no folder of a sentence-transformers model or the
+        backend has no such precision.
         """
         self._folder = Path(model)
-        self._given_name = name
-        self._batch_size = batch_size
-        self._threads = threads
-        self._load_lock = threading.Lock()
-        self._loaded: tuple[Any, Any] | None = None
-        if batch_size < 1 or (threads is not None and threads < 1):
-            raise RagError(f"batch_size and threads must be at least 1, not {batch_size!r} and {threads!r}")
+        if threads is not None and threads < 1:
+            raise RagError(f"threads must be at least 1, not {threads!r}")
         if not (self._folder / "modules.json").is_file():
             raise RagError(
                 f"no embedding model in {str(model)!r}; give a folder of sentence-transformers (with its modules.json)"
             )
+        check_precision(backend, precision)
+        known = find_prefixes(self._folder, name or self._folder.resolve().name)
+        self.prefixes = Prefixes(
+            query=known.query if query_prefix is None else query_prefix,
+            passage=known.passage if passage_prefix is None else passage_prefix,
+        )
+        self._given_name = name
+        self._backend: Backend = backend
+        self._precision: Precision = precision
+        self._cache = cache
+        self._workers = Workers(threads)
+        self._load_lock = threading.Lock()
+        self._loaded: Loaded | None = None
 
     @cached_property
     def name(self) -> str:
-        return self._given_name or f"{self._folder.resolve().name}@{_folder_hash(self._folder)}"
+        """The model's name, with everything after it that makes its vectors others."""
+        parts = [self._model_name]
+        if self._precision != "float32":
+            parts.append(f"{self._backend}-{self._precision}")
+        parts += [f"{kind}={text}" for kind, text in self._prefix_parts() if text]
+        return "|".join(parts)
 
     @cached_property
     def dimension(self) -> int:
-        return int(self._load()[0].get_embedding_dimension())
+        return self._load().dimension
+
+    @cached_property
+    def max_tokens(self) -> int | None:
+        loaded = self._load()
+        if loaded.max_tokens is None:
+            return None
+        return max(0, loaded.max_tokens - loaded.num_special - self.count_tokens(self.prefixes.passage))
+
+    @property
+    def num_workers(self) -> int | None:
+        """Batches that run at once; None until the first long call has measured it."""
+        return self._workers.chosen
+
+    @property
+    def runs_on(self) -> str:
+        """What runs the model in the end, for logs and reports: `torch, packed`, `onnx`, ..."""
+        return self._load().runs_on
 
     def count_tokens(self, text: str) -> int:
-        return len(self._load()[1].encode(text, add_special_tokens=False).ids)
+        return len(self.token_spans([text])[0])
 
     def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        encodings = self._load()[1].encode_batch(list(texts), add_special_tokens=False)
-        return [list(encoding.offsets) for encoding in encodings]
+        return self._load().token_spans(texts)
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
-        vector: NDArray[np.float32] = self.embed([query])[0]
+        vector: NDArray[np.float32] = self._embed([self.prefixes.query + query], None)[0]
         return vector
 
     def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
-        model = self._load()[0]
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        threads = 1 if len(texts) <= _SMALL_BATCH else self._threads
-        # Texts of like length share a batch, so that little is padded; the longest first, so that memory peaks at once.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
-        for start in range(0, len(order), self._batch_size):
-            batch = order[start : start + self._batch_size]
-            with _torch_threads(threads):
-                vectors[batch] = model.encode(
-                    [texts[i] for i in batch],
-                    batch_size=self._batch_size,
-                    normalize_embeddings=True,
-                    show_progress_bar=False,
-                )
-            done = start + len(batch)
-            if done < len(order):
-                # Python's locks are not fair: without a pause, a query waits until the whole indexing run is over.
-                time.sleep(0.001)
-            if progress:
-                progress(done, len(order))
+        prefix = self.prefixes.passage
+        return self._embed([prefix + text for text in texts] if prefix else texts, progress)
+
+    def _embed(self, texts: Sequence[str], progress: Callable[[int, int], None] | None) -> NDArray[np.float32]:
+        loaded = self._load()
+        vectors = np.empty((len(texts), loaded.dimension), dtype=np.float32)
+        done = 0
+        for start in range(0, len(texts), _SLAB):
+            batches = loaded.batches(texts[start : start + _SLAB])
+            sizes = [batch.num_tokens for batch in batches]
+            with contextlib.closing(self._workers.run(loaded.forward, batches, sizes)) as results:
+                for batch, rows in results:
+                    vectors[np.array(batch.rows) + start] = rows
+                    done += len(batch.rows)
+                    if progress:
+                        progress(done, len(texts))
         return vectors
 
-    def _load(self) -> tuple[Any, Any]:
-        """The model, and a copy of its tokenizer that counts without truncating."""
+    @cached_property
+    def _model_name(self) -> str:
+        return self._given_name or f"{self._folder.resolve().name}@{_folder_hash(self._folder)}"
+
+    def _prefix_parts(self) -> tuple[tuple[str, str], ...]:
+        return (("query", self.prefixes.query), ("passage", self.prefixes.passage))
+
+    def _load(self) -> Loaded:
         with self._load_lock:
             if self._loaded is None:
-                import tokenizers
-                from sentence_transformers import SentenceTransformer
-
-                with _silent_loading():
-                    try:
-                        model = SentenceTransformer(str(self._folder), local_files_only=True)
-                        counter = tokenizers.Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-                    except Exception as error:
-                        # The libraries raise a dozen types for a broken folder; each ends here with its own words.
-                        reason = str(error).split("\n", 1)[0]
-                        raise RagError(f"embedding model {str(self._folder)!r} cannot be loaded: {reason}") from error
-                counter.no_truncation()
-                counter.no_padding()
-                self._loaded = model, counter
+                self._loaded = load_model(
+                    self._folder,
+                    backend=self._backend,
+                    precision=self._precision,
+                    key=self._model_name,
+                    cache=self._cache,
+                    workers=self._workers,
+                )
             return self._loaded
-
-
-@contextlib.contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
-    import torch
-
-    with _TORCH_LOCK:
-        before = torch.get_num_threads()
-        if threads is None or threads == before:
-            yield
-            return
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _silent_loading() -> Iterator[None]:
-    """No progress bar for 0.1 s of reading weights."""
-    from transformers.utils import logging
-
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()
 
 
 def _folder_hash(folder: Path) -> str:

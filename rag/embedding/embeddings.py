@@ -1,4 +1,4 @@
-"""The embeddings of chunks, each text embedded once: `embed_chunks(chunks, embedder, store, index_name="faq")`."""
+"""The embeddings of chunks, each text embedded once: `embed_chunks(chunks, embedder, store, index_name="faq", ...)`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 from rag.chunking.chunk import Chunk, embedding_text
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.store.rows import Embedding, Store
+from rag.store import pending
+from rag.store.pending import Embedding
+from rag.store.store import Store
 
 # Texts embedded between two commits: what a killed run loses at most, a few seconds on two cores.
-_COMMIT_EVERY = 128
+_COMMIT_EVERY = 512
 
 
 def text_hash(chunk: Chunk) -> str:
@@ -28,17 +30,18 @@ def embed_chunks(
     store: Store,
     *,
     index_name: str,
+    origin: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Embedding], int]:
     """The chunks' embeddings by `text_hash`, and how many of them the embedder had to make.
 
     The others come from the rows: of any index of the same embedder, and of runs that were stopped. What is made is
-    committed as it comes, to be found by the next run. `progress(done, total)` counts what has to be made. Raises
-    RagError if the embedder returns anything but finite vectors of its dimension.
+    committed as it comes, under the index and the origin, for the next run to find. `progress(done, total)` counts what
+    has to be made. Raises RagError if the embedder returns anything but finite vectors of its dimension.
     """
     texts = {text_hash(chunk): embedding_text(chunk) for chunk in chunks}
     with store.read() as rows:
-        embeddings = rows.embeddings(embedder.name, texts)
+        embeddings = pending.known(rows, embedder.name, texts)
     # Neighbours of like length fill batches without padding; the longest come first, so the pace only rises.
     missing = sorted(texts.keys() - embeddings.keys(), key=lambda key: (-len(texts[key]), key))
     if not missing:
@@ -54,8 +57,7 @@ def embed_chunks(
                 f"embedder {embedder.name!r} returned no valid vectors for {texts[batch[0]]!r:.60} and others"
             )
         made = {key: Embedding(vector, embed_s) for key, vector in zip(batch, vectors, strict=True)}
-        with store.write() as rows:
-            rows.keep_pending(index_name, embedder.name, made)
+        pending.keep(store, index_name, origin, embedder.name, made)
         embeddings.update(made)
     return embeddings, len(missing)
 

@@ -1,95 +1,173 @@
-"""The FAISS view of an index's rows: `View.load(file, ...)` or, where the file will not do, `View.build(...)`.
+"""The vectors of an index by number: `DenseView.build(numbers, vectors).search(vector, k=5)`.
 
-A view can always be rebuilt from the rows, so a file that is missing, torn, flipped or of other rows is no error. faiss
-is imported here and nowhere else.
+A view never changes: `changed` gives a new one that shares what is the same, so that any number of threads may search
+while another goes on. A view can always be made again from the rows, so a file that will not do is no error.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_DIGEST_BYTES = hashlib.sha256().digest_size
+from rag.search.faiss_index import FLAT_BELOW, FaissIndex
+from rag.search.numbers import Numbers, is_in, positions_of
+from rag.search.view_file import read_view, write_view
 
-log = logging.getLogger(__name__)
+Vectors = NDArray[np.float32]
+
+# Vectors that are equal may differ in the last bit of a score: a few more are taken, and compared alike.
+_SLACK = 8
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """The vectors of one version of an index, in the order of `chunk_ids`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseView:
+    """Unit vectors by number. The main part is what `build` was given; what `changed` added lies beside it."""
 
-    version: str
-    generation: int
-    chunk_ids: tuple[str, ...]
-    vectors: Any
-    """A faiss.IndexFlatIP, or None if there are no chunks."""
+    _numbers: Numbers
+    _main: FaissIndex | None
+    """The vectors of `_numbers` in their order, None if there are none."""
 
-    @classmethod
-    def build(cls, version: str, generation: int, chunk_ids: Sequence[str], vectors: NDArray[np.float32]) -> View:
-        """The view of (n, d) float32 unit rows."""
-        import faiss
+    _removed: Numbers
+    """Positions in the main part, ascending, that are in the view no more."""
 
-        index = None
-        if len(chunk_ids):
-            index = faiss.IndexFlatIP(vectors.shape[1])
-            index.add(np.ascontiguousarray(vectors))
-        return cls(version, generation, tuple(chunk_ids), index)
+    _added_numbers: Numbers
+    _added_vectors: Vectors
 
     @classmethod
-    def load(cls, file: Path, version: str, generation: int, chunk_ids: Sequence[str]) -> View | None:
-        """The view in the file, or None if it is not, to the last bit, what `save` wrote for this version."""
-        import faiss
+    def build(cls, numbers: Numbers, vectors: Vectors, *, flat_below: int = FLAT_BELOW) -> DenseView:
+        """The view of (n,) ascending numbers and their (n, d) float32 unit rows.
 
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            log.info("view %s is not there: %s", file, error.strerror)
+        Exact below `flat_below`; from there on approximate, with a recall that was checked (`FaissIndex.build`).
+        """
+        return cls(
+            _numbers=np.array(numbers, dtype=np.int64),
+            _main=FaissIndex.build(vectors, flat_below=flat_below) if len(numbers) else None,
+            _removed=np.empty(0, dtype=np.int64),
+            _added_numbers=np.empty(0, dtype=np.int64),
+            _added_vectors=np.empty((0, vectors.shape[1] if vectors.ndim == 2 else 0), dtype=np.float32),
+        )
+
+    @classmethod
+    def load(cls, file: Path, stamp: str) -> DenseView | None:
+        """The view in the file, or None if it is not, to the last bit, what `save` wrote under this stamp.
+
+        Nothing is copied: the vectors lie on the file's pages.
+        """
+        sections = read_view(file, stamp)
+        if sections is None:
             return None
-        payload, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
-        if digest != _digest(payload, version):
-            log.warning("view %s is torn or not of version %s", file, version)
-            return None
-        index = faiss.deserialize_index(np.frombuffer(payload, dtype=np.uint8))
-        return cls(version, generation, tuple(chunk_ids), index) if index.ntotal == len(chunk_ids) else None
+        numbers = sections["numbers"].astype(np.int64, copy=False)
+        main = None
+        if len(numbers):
+            flat, lists = (sections[name].astype(np.uint8, copy=False) for name in ("flat", "lists"))
+            main = FaissIndex.read(flat, lists, int(sections["num_probed"][0]))
+        return cls(
+            _numbers=numbers,
+            _main=main,
+            _removed=sections["removed"].astype(np.int64, copy=False),
+            _added_numbers=sections["added_numbers"].astype(np.int64, copy=False),
+            _added_vectors=sections["added_vectors"].astype(np.float32, copy=False),
+        )
 
-    def save(self, file: Path) -> None:
-        """Writes the file whole or not at all: plain FAISS, followed by a digest of it and the version."""
-        import faiss
+    def save(self, file: Path, stamp: str) -> None:
+        """Writes the view, whole or not at all. `stamp` names the content that it is a view of. Raises OSError."""
+        nothing = np.empty(0, dtype=np.uint8)
+        write_view(
+            file,
+            stamp,
+            {
+                "flat": self._main.write_flat if self._main else nothing,
+                "lists": self._main.write_lists if self._main else nothing,
+                "num_probed": np.array([self._main.num_probed if self._main else 0]),
+                "numbers": self._numbers,
+                "removed": self._removed,
+                "added_numbers": self._added_numbers,
+                "added_vectors": self._added_vectors,
+            },
+        )
 
-        if self.vectors is None:
-            return
-        payload = faiss.serialize_index(self.vectors).tobytes()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f"{file.name}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(payload)
-                stream.write(_digest(payload, self.version))
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(file)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    def changed(self, added_numbers: Numbers, added_vectors: Vectors, removed_numbers: Numbers) -> DenseView:
+        """The view with (m,) numbers and their (m, d) unit rows added and other numbers removed; this one stays.
 
-    def search(self, query: NDArray[np.float32], k: int) -> list[tuple[str, float]]:
-        """Chunk ids and cosines in [-1, 1] of the k nearest to a (d,) unit vector, best first, ties in row order."""
-        k = min(k, len(self.chunk_ids))
-        if not k:
-            return []
-        scores, rows = self.vectors.search(query.reshape(1, -1), k)
-        # Among equal scores at the cut FAISS keeps the first rows, but lists them last row first.
-        best = sorted(zip(scores[0].tolist(), rows[0].tolist(), strict=True), key=lambda hit: (-hit[0], hit[1]))
-        return [(self.chunk_ids[row], max(-1.0, min(1.0, score))) for score, row in best]
+        A number that is added again is replaced, a removed one that is not there is passed over: a change may be
+        applied twice. The main part is shared; the added vectors are compared one by one, so that `build` pays once
+        `num_changed` is a tenth of the view.
+        """
+        added_numbers = np.asarray(added_numbers, dtype=np.int64)
+        vectors = np.asarray(added_vectors, dtype=np.float32)
+        gone = np.union1d(removed_numbers, added_numbers)
+        kept = ~is_in(self._added_numbers, gone)
+        numbers = np.concatenate([self._added_numbers[kept], added_numbers])
+        if not len(added_numbers):
+            vectors = self._added_vectors[kept]
+        elif kept.any():
+            vectors = np.concatenate([self._added_vectors[kept], vectors])
+        order = np.argsort(numbers)
+        removed = np.union1d(self._removed, positions_of(self._numbers, gone))
+        return DenseView(self._numbers, self._main, removed, numbers[order], vectors[order])
 
+    @property
+    def num_changed(self) -> int:
+        """How many vectors were added and removed since `build`."""
+        return len(self._added_numbers) + len(self._removed)
 
-def _digest(payload: bytes, version: str) -> bytes:
-    return hashlib.sha256(payload + version.encode()).digest()
+    @property
+    def numbers(self) -> Numbers:
+        """All numbers of the view, ascending."""
+        kept = np.delete(self._numbers, self._removed) if len(self._removed) else self._numbers
+        return np.sort(np.concatenate([kept, self._added_numbers])) if len(self._added_numbers) else kept
+
+    def __len__(self) -> int:
+        return len(self._numbers) - len(self._removed) + len(self._added_numbers)
+
+    def vectors_of(self, numbers: Numbers) -> Vectors:
+        """(m, d) float32: copies of the vectors of m numbers, in their order. Raises KeyError for an unknown number."""
+        wanted = np.asarray(numbers, dtype=np.int64)
+        is_added = is_in(wanted, self._added_numbers)
+        places = np.searchsorted(self._numbers, wanted)
+        places[is_added] = np.searchsorted(self._added_numbers, wanted[is_added])
+        known = is_added | (is_in(wanted, self._numbers) & ~is_in(places, self._removed))
+        if not known.all():
+            raise KeyError(int(wanted[~known][0]))
+        dimension = self._main.vectors.shape[1] if self._main else self._added_vectors.shape[1]
+        vectors = np.empty((len(wanted), dimension), dtype=np.float32)
+        vectors[is_added] = self._added_vectors[places[is_added]]
+        if self._main:
+            vectors[~is_added] = self._main.vectors[places[~is_added]]
+        return vectors
+
+    def search(self, vector: Vectors, k: int, allowed: Numbers | None = None) -> tuple[Numbers, Vectors]:
+        """Numbers and cosines, in [-1, 1], of the k nearest to a (d,) unit vector, best first, ties by number.
+
+        `allowed` (ascending) leaves out all other numbers inside the FAISS query: fewer than k come back only if fewer
+        are allowed. Runs on the calling thread alone.
+        """
+        query = np.ascontiguousarray(vector, dtype=np.float32)
+        numbers, vectors = np.empty(0, dtype=np.int64), np.empty((0, len(query)), dtype=np.float32)
+        if self._main and k > 0:
+            positions = None
+            if allowed is not None:
+                positions = positions_of(self._numbers, allowed)
+                positions = positions[~is_in(positions, self._removed)]
+            found = self._main.search(query, k, allowed=positions, excluded=self._removed)
+            numbers, vectors = self._numbers[found], self._main.vectors[found]
+        if len(self._added_numbers) and k > 0:
+            added = np.arange(len(self._added_numbers))
+            if allowed is not None:
+                added = positions_of(self._added_numbers, allowed)
+            likeness = np.einsum("ij,j->i", self._added_vectors[added], query)
+            if len(added) > k + _SLACK:
+                added = added[np.argpartition(-likeness, k + _SLACK)[: k + _SLACK]]
+            numbers = np.concatenate([numbers, self._added_numbers[added]])
+            vectors = np.concatenate([vectors, self._added_vectors[added]])
+        # Compared alike wherever they came from, so that equal vectors have equal scores.
+        scores = np.clip(np.einsum("ij,j->i", vectors, query), -1.0, 1.0)
+        order = np.lexsort((numbers, -scores))[: max(k, 0)]
+        return numbers[order], scores[order]
+
+    def recall(self) -> float:
+        """Of the exact ten nearest in the main part, the share that a search finds, over a sample made from it."""
+        return self._main.recall() if self._main else 1.0

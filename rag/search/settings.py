@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,22 +16,24 @@ MAX_TOP_K = 1_000
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """The steps of a search, in their order; None or 0 leaves a step out.
+    """The steps of a search, in their order; None, 0 or False leaves a step out.
 
     `mode` says which rankings are made: by vectors, by words (BM25), or both, fused by `fusion` with the share
-    `dense_weight`, 0 to 1, for the vectors. `candidates` is how deep each ranking goes. `reranker` is a model id or
-    folder of a sentence-transformers CrossEncoder, which ranks the `candidates` again. `mmr`, 0 to 1, weighs likeness
-    to the query (1) against unlikeness to what was chosen already (0). `threshold` drops passages with a lower score.
-    `neighbours` widens each passage by so many chunks on either side.
+    `dense_weight`, 0 to 1, for the vectors. `candidates` is how many passages the later steps see. `reranker` is a
+    model id or folder of a sentence-transformers CrossEncoder, which ranks them again. `threshold` drops passages with
+    a lower score, `distinct` those whose text nearly repeats that of a better one. `mmr`, 0 to 1, weighs likeness to
+    the query (1) against unlikeness to what was chosen already (0). `neighbours` widens each passage by so many chunks
+    on either side.
     """
 
-    mode: Mode = "dense"
+    mode: Mode = "hybrid"
     fusion: Fusion = "minmax"
     dense_weight: float = 0.5
-    candidates: int = 50
+    candidates: int = 100
     reranker: str | None = None
-    mmr: float | None = None
     threshold: float | None = None
+    distinct: bool = False
+    mmr: float | None = None
     neighbours: int = 0
 
     def __post_init__(self) -> None:
@@ -41,6 +44,8 @@ class SearchSettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise RagError(f"{name} must be from 0 to 1, not {value!r}")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise RagError(f"threshold must be a finite number, not {self.threshold!r}")
         if not 1 <= self.candidates <= MAX_TOP_K:
             raise RagError(f"candidates must be from 1 to {MAX_TOP_K}, not {self.candidates!r}")
         if not 0 <= self.neighbours <= 20:

@@ -10,6 +10,7 @@ import httpx2
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from rag.passage import Passage
+from rag.search.settings import SearchSettings
 from router.engine import EngineRequest, HttpEngine
 
 Reply = Callable[[EngineRequest], str]
@@ -99,7 +100,7 @@ class FixedRetriever:
         self.passages = passages
         self.queries: list[tuple[str, int]] = []
 
-    def search(self, query: str, k: int) -> tuple[Passage, ...]:
+    def search(self, query: str, k: int, *, settings: SearchSettings | None = None) -> tuple[Passage, ...]:
         self.queries.append((query, k))
         return self.passages[:k]
 

@@ -10,7 +10,16 @@ from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.errors import RagError
 from rag.index import Index, SyncReport
+from rag.search.settings import SearchSettings
 from tests.rag.conftest import SETTINGS, Library
+
+DENSE = SearchSettings(mode="dense")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str | None:
+    """Everything here holds on both databases."""
+    return None if request.param == "sqlite" else request.getfixturevalue("postgres_url")
 
 
 def _counts(report: SyncReport) -> tuple[int, int, int, int]:
@@ -31,8 +40,8 @@ def test_search_gives_the_nearest_passage_first_with_all_it_is_known_by(index: I
     assert 1 >= first.score > second.score
 
 
-def test_the_score_is_the_cosine(home: Path, embedder: Any) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS)
+def test_the_score_is_the_cosine(home: Path, embedder: Any, url: str | None) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS, url=url, settings=DENSE)
     index.sync([Document("a", "", "red green blue grey")])
 
     # One shared word of four, against a query of one word: 1 / (sqrt(4) * sqrt(1)).
@@ -45,12 +54,12 @@ def test_the_title_is_searched_too(index: Index) -> None:
 
 
 def test_search_returns_fewer_than_k_when_index_is_small(index: Index) -> None:
-    assert [passage.rank for passage in index.search("desk", 1_000_000)] == [1, 2, 3]
+    assert [passage.rank for passage in index.search("desk", 1_000)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("k", [0, -1])
-def test_search_refuses_k_below_one(index: Index, k: int) -> None:
-    with pytest.raises(RagError, match=f"k must be at least 1, not {k}"):
+@pytest.mark.parametrize("k", [0, -1, 1_001, 1_000_000])
+def test_search_refuses_a_k_that_is_no_number_of_passages(index: Index, k: int) -> None:
+    with pytest.raises(RagError, match=f"k must be from 1 to 1000, not {k}"):
         index.search("desk", k)
 
 
@@ -59,8 +68,8 @@ def test_search_takes_a_query_that_is_empty_or_no_valid_unicode(index: Index) ->
     assert len(index.search("desk \ud800", 3)) == 3
 
 
-def test_ties_are_in_the_order_of_document_id_and_position(home: Path, embedder: Any) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS)
+def test_ties_are_in_the_order_of_document_id_and_position(home: Path, embedder: Any, url: str | None) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS, url=url)
     index.sync([Document(f"doc{number:02}", "", "the same words") for number in reversed(range(40))])
 
     expected = [f"doc{number:02}" for number in range(40)]
@@ -76,8 +85,10 @@ def test_a_query_is_embedded_once(index: Index, embedder: Any) -> None:
     assert embedder.num_embedded == before
 
 
-def test_the_first_sync_reports_and_counts_what_it_added(home: Path, embedder: Any, library: Library) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS)
+def test_the_first_sync_reports_and_counts_what_it_added(
+    home: Path, embedder: Any, library: Library, url: str | None
+) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS, url=url)
     calls: list[tuple[int, int]] = []
 
     report = index.sync(library, progress=lambda done, total: calls.append((done, total)))
@@ -88,15 +99,16 @@ def test_the_first_sync_reports_and_counts_what_it_added(home: Path, embedder: A
     assert (index.num_documents, index.num_chunks, index.generation) == (3, 3, 1)
 
 
-def test_progress_counts_to_the_total_over_several_commits(home: Path, embedder: Any) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS)
+def test_progress_counts_to_the_total_over_several_commits(home: Path, embedder: Any, url: str | None) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS, url=url)
     calls: list[tuple[int, int]] = []
 
     index.sync(
-        [Document(f"{n}", "", f"word{n}") for n in range(300)], progress=lambda done, total: calls.append((done, total))
+        [Document(f"{n}", "", f"word{n}") for n in range(1200)],
+        progress=lambda done, total: calls.append((done, total)),
     )
 
-    assert calls == [(128, 300), (256, 300), (300, 300)]
+    assert calls == [(512, 1200), (1024, 1200), (1200, 1200)]
 
 
 def test_syncing_unchanged_documents_embeds_and_writes_nothing(
@@ -144,15 +156,17 @@ def test_a_new_title_or_new_metadata_is_an_update(index: Index, library: Library
     assert index.version != version
 
 
-def test_a_deleted_document_is_never_found_again(index: Index, embedder: Any, library: Library, home: Path) -> None:
+def test_a_deleted_document_is_never_found_again(
+    index: Index, embedder: Any, library: Library, home: Path, url: str | None
+) -> None:
     report = index.sync(library[1:])
 
     assert _counts(report) == (0, 0, 1, 2)
-    for reader in (index, Index.open(home, "faq", embedder)):
+    for reader in (index, Index.open(home, "faq", embedder, url=url)):
         assert {passage.document_id for passage in reader.search("The desk opens at nine", 10)} == {"fines", "rooms"}
         assert reader.chunks_of("hours") == ()
         assert reader.num_documents == 2
-    assert _files(index, home) == ["2.faiss"]
+    assert _files(index, home) == ["2.bm25", "2.faiss"]
 
 
 def test_nothing_of_a_deleted_document_is_kept_that_would_spare_embedding_it_again(
@@ -171,10 +185,12 @@ def test_an_index_can_be_emptied_and_filled_again(index: Index, library: Library
     assert len(index.search("desk", 3)) == 3
 
 
-def test_equal_content_has_an_equal_version_whatever_its_history(home: Path, embedder: Any, library: Library) -> None:
-    straight = Index.create(home, "straight", embedder, SETTINGS)
+def test_equal_content_has_an_equal_version_whatever_its_history(
+    home: Path, embedder: Any, library: Library, url: str | None
+) -> None:
+    straight = Index.create(home, "straight", embedder, SETTINGS, url=url)
     straight.sync(library)
-    winding = Index.create(home, "winding", embedder, SETTINGS)
+    winding = Index.create(home, "winding", embedder, SETTINGS, url=url)
     for documents in (library[2:], library[:2], [Document("hours", "", "Other.")], tuple(reversed(library))):
         winding.sync(documents)
 
@@ -187,10 +203,10 @@ def test_equal_content_has_an_equal_version_whatever_its_history(home: Path, emb
     "other", [{"settings": ChunkSettings(21, 0)}, {"settings": ChunkSettings(20, 1)}, {"embedder_name": "fake@2"}]
 )
 def test_settings_and_embedder_are_part_of_the_version(
-    index: Index, home: Path, library: Library, make_embedder: Any, other: dict[str, Any]
+    index: Index, home: Path, library: Library, make_embedder: Any, other: dict[str, Any], url: str | None
 ) -> None:
     second = Index.create(
-        home, "second", make_embedder(other.get("embedder_name", "fake@1")), other.get("settings", SETTINGS)
+        home, "second", make_embedder(other.get("embedder_name", "fake@1")), other.get("settings", SETTINGS), url=url
     )
     second.sync(library)
 
@@ -198,17 +214,19 @@ def test_settings_and_embedder_are_part_of_the_version(
 
 
 def test_a_text_that_another_index_holds_is_not_embedded_again_and_costs_what_it_cost(
-    index: Index, home: Path, embedder: Any, library: Library
+    index: Index, home: Path, embedder: Any, library: Library, url: str | None
 ) -> None:
-    second = Index.create(home, "second", embedder, SETTINGS)
+    second = Index.create(home, "second", embedder, SETTINGS, url=url)
 
     assert second.sync(library).embedded_chunks == 0
     assert second.indexing_s == pytest.approx(index.indexing_s)
     assert index.indexing_s > 0
 
 
-def test_indexing_seconds_are_those_of_the_present_content(home: Path, make_embedder: Any, library: Library) -> None:
-    index = Index.create(home, "faq", make_embedder(seconds_per_text=0.02), SETTINGS)
+def test_indexing_seconds_are_those_of_the_present_content(
+    home: Path, make_embedder: Any, library: Library, url: str | None
+) -> None:
+    index = Index.create(home, "faq", make_embedder(seconds_per_text=0.02), SETTINGS, url=url)
     index.sync(library)
     assert 0.06 <= index.indexing_s < 0.3
 
@@ -217,49 +235,55 @@ def test_indexing_seconds_are_those_of_the_present_content(home: Path, make_embe
     assert index.indexing_s == pytest.approx(whole / 3)
 
 
-def test_open_gives_the_index_another_process_made(index: Index, home: Path, make_embedder: Any) -> None:
+def test_open_gives_the_index_another_process_made(
+    index: Index, home: Path, make_embedder: Any, url: str | None
+) -> None:
     embedder = make_embedder()
 
-    opened = Index.open(home, "faq", embedder)
+    opened = Index.open(home, "faq", embedder, url=url)
 
     assert opened.search("desk", 3) == index.search("desk", 3)
     assert embedder.num_embedded == 1  # the query
     assert (opened.version, opened.generation) == (index.version, 1)
 
 
-def test_open_syncs_with_the_settings_the_index_was_made_with(index: Index, home: Path, embedder: Any) -> None:
-    opened = Index.open(home, "faq", embedder)
+def test_open_syncs_with_the_settings_the_index_was_made_with(
+    index: Index, home: Path, embedder: Any, url: str | None
+) -> None:
+    opened = Index.open(home, "faq", embedder, url=url)
 
     opened.sync([Document("long", "", " ".join(f"w{n}" for n in range(40)))])
 
     assert [len(chunk.text.split()) for chunk in opened.chunks_of("long")] == [20, 20]
 
 
-def test_open_refuses_an_index_that_does_not_exist_and_says_how_to_make_it(home: Path, embedder: Any) -> None:
-    with pytest.raises(RagError, match=r"no index 'faq'; create it with: arbiter index .*--name faq"):
-        Index.open(home, "faq", embedder)
+def test_open_refuses_an_index_that_does_not_exist_and_says_how_to_make_it(
+    home: Path, embedder: Any, url: str | None
+) -> None:
+    with pytest.raises(RagError, match="no index 'faq'; create it with: arbiter index add faq FOLDER"):
+        Index.open(home, "faq", embedder, url=url)
     assert not home.exists()
 
 
-def test_an_index_exists_from_its_first_sync_on(home: Path, embedder: Any) -> None:
-    created = Index.create(home, "faq", embedder, SETTINGS)
+def test_an_index_exists_from_its_first_sync_on(home: Path, embedder: Any, url: str | None) -> None:
+    created = Index.create(home, "faq", embedder, SETTINGS, url=url)
 
     assert (created.generation, created.num_chunks, created.version) == (0, 0, "")
-    for attempt in (lambda: created.search("desk", 1), lambda: Index.open(home, "faq", embedder)):
+    for attempt in (lambda: created.search("desk", 1), lambda: Index.open(home, "faq", embedder, url=url)):
         with pytest.raises(RagError, match="no index 'faq'"):
             attempt()
 
 
-def test_open_refuses_another_embedder(index: Index, home: Path, make_embedder: Any) -> None:
+def test_open_refuses_another_embedder(index: Index, home: Path, make_embedder: Any, url: str | None) -> None:
     with pytest.raises(RagError, match="built with embedder 'fake@1', not 'fake@2'"):
-        Index.open(home, "faq", make_embedder("fake@2"))
+        Index.open(home, "faq", make_embedder("fake@2"), url=url)
 
 
 def test_create_with_another_embedder_rebuilds_at_the_next_sync_and_leaves_the_old_index_until_then(
-    index: Index, home: Path, library: Library, make_embedder: Any
+    index: Index, home: Path, library: Library, make_embedder: Any, url: str | None
 ) -> None:
     other = make_embedder("fake@2", dimension=64)
-    renewed = Index.create(home, "faq", other, SETTINGS)
+    renewed = Index.create(home, "faq", other, SETTINGS, url=url)
     with pytest.raises(RagError, match="built with embedder 'fake@1'"):
         renewed.search("desk", 1)
     assert len(index.search("desk", 3)) == 3
@@ -274,24 +298,24 @@ def test_create_with_another_embedder_rebuilds_at_the_next_sync_and_leaves_the_o
 
 
 def test_create_with_other_chunk_settings_cuts_again_at_the_next_sync(
-    index: Index, home: Path, embedder: Any, library: Library
+    index: Index, home: Path, embedder: Any, library: Library, url: str | None
 ) -> None:
-    renewed = Index.create(home, "faq", embedder, ChunkSettings(5, 0))
+    renewed = Index.create(home, "faq", embedder, ChunkSettings(5, 0), url=url)
 
     report = renewed.sync(library)
 
     assert _counts(report) == (0, 3, 0, 0)
     assert [chunk.text for chunk in renewed.chunks_of("hours")] == ["The desk opens at nine", "and closes at five."]
     assert [chunk.position for chunk in renewed.chunks_of("hours")] == [0, 1]
-    assert Index.open(home, "faq", embedder).version == renewed.version
+    assert Index.open(home, "faq", embedder, url=url).version == renewed.version
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "é", "x" * 101, "a\n"])
-def test_impossible_names_are_refused(home: Path, embedder: Any, name: str) -> None:
+def test_impossible_names_are_refused(home: Path, embedder: Any, name: str, url: str | None) -> None:
     with pytest.raises(RagError, match="index name"):
-        Index.open(home, name, embedder)
+        Index.open(home, name, embedder, url=url)
     with pytest.raises(RagError, match="index name"):
-        Index.create(home, name, embedder, SETTINGS)
+        Index.create(home, name, embedder, SETTINGS, url=url)
 
 
 @pytest.mark.parametrize(
@@ -312,12 +336,14 @@ def test_documents_that_cannot_be_indexed_leave_the_index_as_it_was(
     assert (index.version, index.generation) == (before, 1)
 
 
-def test_an_embedder_that_returns_no_numbers_is_refused(home: Path, make_embedder: Any, library: Library) -> None:
+def test_an_embedder_that_returns_no_numbers_is_refused(
+    home: Path, make_embedder: Any, library: Library, url: str | None
+) -> None:
     broken = make_embedder()
     broken.embed = lambda texts, **_: np.full((len(texts), broken.dimension), np.nan, dtype=np.float32)
 
     with pytest.raises(RagError, match="returned no valid vectors"):
-        Index.create(home, "faq", broken, SETTINGS).sync(library)
+        Index.create(home, "faq", broken, SETTINGS, url=url).sync(library)
 
 
 def test_a_closed_index_opens_again_by_itself(index: Index) -> None:
@@ -326,14 +352,16 @@ def test_a_closed_index_opens_again_by_itself(index: Index) -> None:
     assert len(index.search("desk", 3)) == 3
 
 
-def test_names_may_hold_letters_digits_dots_dashes_and_underscores(home: Path, embedder: Any, library: Library) -> None:
-    Index.create(home, "Team-1_v2.0", embedder, SETTINGS).sync(library)
+def test_names_may_hold_letters_digits_dots_dashes_and_underscores(
+    home: Path, embedder: Any, library: Library, url: str | None
+) -> None:
+    Index.create(home, "Team-1_v2.0", embedder, SETTINGS, url=url).sync(library)
 
-    assert Index.open(home, "Team-1_v2.0", embedder).num_documents == 3
+    assert Index.open(home, "Team-1_v2.0", embedder, url=url).num_documents == 3
 
 
-def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path, embedder: Any) -> None:
+def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path, embedder: Any, url: str | None) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(RagError, match="data directory"):
-        Index.create(tmp_path / "file" / "home", "faq", embedder, SETTINGS)
+        Index.create(tmp_path / "file" / "home", "faq", embedder, SETTINGS, url=url)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +14,8 @@ from typing import Any
 import pytest
 
 from rag.documents.document import Document
-from rag.errors import RagError
 from rag.index import Index
+from rag.search.settings import SearchSettings
 from tests.rag.conftest import SETTINGS, Library
 
 
@@ -31,14 +34,21 @@ def _flip(data: bytes) -> bytes:
 def test_a_damaged_view_is_rebuilt_from_the_rows_without_embedding(
     index: Index, home: Path, make_embedder: Any, damage: Callable[[bytes], bytes]
 ) -> None:
-    file = home / "indexes" / "faq" / "1.faiss"
-    whole, expected = file.read_bytes(), index.search("desk", 3)
-    file.write_bytes(damage(whole))
+    expected = {mode: index.search("desk", 3, settings=SearchSettings(mode=mode)) for mode in ("dense", "bm25")}
+    files = [home / "indexes" / "faq" / f"1{suffix}" for suffix in (".faiss", ".bm25")]
+    for file in files:
+        # Replaced, not written over: the index has the old file's pages in use.
+        damaged = damage(file.read_bytes())
+        file.unlink()
+        file.write_bytes(damaged)
     embedder = make_embedder()
+    again = Index.open(home, "faq", embedder)
 
-    assert Index.open(home, "faq", embedder).search("desk", 3) == expected
+    for mode, passages in expected.items():
+        assert again.search("desk", 3, settings=SearchSettings(mode=mode)) == passages
     assert embedder.num_embedded == 1  # the query
-    assert file.read_bytes() == whole
+    third = Index.open(home, "faq", make_embedder())
+    assert third.verify().problems == ()
 
 
 def test_a_missing_view_is_rebuilt_from_the_rows(index: Index, home: Path, embedder: Any) -> None:
@@ -55,6 +65,7 @@ def test_the_view_of_an_older_generation_under_the_newer_name_is_not_believed(
 ) -> None:
     old = (home / "indexes" / "faq" / "1.faiss").read_bytes()
     index.sync([Document("hours", "", "Closed."), *library[1:]])
+    (home / "indexes" / "faq" / "2.faiss").unlink()
     (home / "indexes" / "faq" / "2.faiss").write_bytes(old)
 
     found = Index.open(home, "faq", embedder).search("closed", 1)
@@ -64,28 +75,63 @@ def test_the_view_of_an_older_generation_under_the_newer_name_is_not_believed(
 
 def test_a_reader_that_cannot_write_the_view_searches_all_the_same(index: Index, home: Path, embedder: Any) -> None:
     folder = home / "indexes" / "faq"
-    (folder / "1.faiss").unlink()
-    (folder / "1.faiss.tmp").symlink_to("/dev/full")
+    shutil.rmtree(folder)
+    folder.write_text("a file where the folder should be")
 
     assert len(Index.open(home, "faq", embedder).search("desk", 3)) == 3
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the device that is always full")
-def test_a_full_disk_leaves_the_old_state_and_the_same_sync_then_goes_on(
+def test_a_view_that_finds_the_disk_full_does_not_undo_what_is_committed(
     index: Index, home: Path, embedder: Any, library: Library
 ) -> None:
-    before, documents = index.version, [*library, Document("new", "", "A new thing.")]
-    trap = home / "indexes" / "faq" / "2.faiss.tmp"
-    trap.symlink_to("/dev/full")
-    with pytest.raises(RagError, match=r"2\.faiss' cannot be written: the disk is full.*run the same command again"):
-        index.sync(documents)
-    assert (index.version, index.generation, len(index.search("new thing", 10))) == (before, 1, 3)
+    folder = home / "indexes" / "faq"
+    shutil.rmtree(folder)
+    folder.symlink_to("/dev/full")
 
-    assert sorted(file.name for file in (home / "indexes" / "faq").iterdir()) == ["1.faiss"]
-    report = index.sync(documents)
+    report = index.sync([*library, Document("new", "", "A new thing.")])
 
-    assert (report.added, report.unchanged, report.embedded_chunks) == (1, 3, 0)
+    assert report.added == 1
     assert index.search("new thing", 1)[0].document_id == "new"
+    assert Index.open(home, "faq", embedder).search("new thing", 1)[0].document_id == "new"
+
+
+_FILLS_THE_DISK = """
+import resource, sys
+from pathlib import Path
+from rag.documents.document import Document
+from rag.errors import RagError
+from rag.index import Index
+from tests.rag.conftest import SETTINGS, FakeEmbedder
+documents = [Document(f"{n}", "", f"new {n} " * 15) for n in range(600)]
+for limit in map(int, sys.argv[2:]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        index = Index.create(Path(sys.argv[1]), "faq", FakeEmbedder(), SETTINGS)
+        index.sync(documents)
+        print("done")
+    except RagError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        state = (index.version, index.verify().problems, [p.document_id for p in index.search("desk", 3)])
+        print(f"{error} {state}")
+    index.close()
+"""
+
+
+def test_a_file_system_that_refuses_at_any_point_leaves_the_old_index_whole(index: Index, home: Path) -> None:
+    state = (index.version, (), [passage.document_id for passage in index.search("desk", 3)])
+    index.close()
+
+    limits = ["150000", "600000", "1500000", "2500000", "1000000000"]
+    command = [sys.executable, "-c", _FILLS_THE_DISK, str(home), *limits]
+    root = Path(__file__).parents[2]
+    *refused, last = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    assert last == "done"
+    assert len(refused) == 4
+    for line in refused:
+        assert "cannot be written: " in line
+        assert line.endswith(str(state))
 
 
 def test_another_reader_sees_a_change_at_its_next_search(
@@ -159,8 +205,77 @@ def test_searches_during_syncs_see_one_content_or_the_other_and_never_a_mixture(
 
 
 def test_old_views_and_torn_temporary_files_are_removed(index: Index, home: Path, library: Library) -> None:
-    (home / "indexes" / "faq" / "1.faiss.tmp").write_bytes(b"torn")
+    (home / "indexes" / "faq" / "1.faiss.123-456.tmp").write_bytes(b"torn")
 
     index.sync(library[1:])
 
     assert sorted(file.name for file in (home / "indexes" / "faq").iterdir()) == ["2.faiss"]
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_while_documents_come_and_go_searches_see_those_that_are_there_and_no_others(
+    home: Path, make_embedder: Any, database: str, request: pytest.FixtureRequest
+) -> None:
+    url = None if database == "sqlite" else request.getfixturevalue("postgres_url")
+    hybrid = SearchSettings(mode="hybrid")
+    other = Index.create(home, "other", make_embedder(), SETTINGS, url=url)
+    other.sync([Document(f"other{n}", "", "common words of another collection") for n in range(5)])
+    index = Index.create(home, "faq", make_embedder(), SETTINGS, url=url, settings=hybrid)
+    index.sync([Document(f"stays{n}", "", f"common word{n}") for n in range(20)])
+    stays = {f"stays{n}" for n in range(20)}
+    deleted: list[str] = []
+    done = threading.Event()
+    searches = itertools.count()
+    errors: list[object] = []
+
+    def read(reader: Index) -> None:
+        try:
+            while not done.is_set():
+                gone = set(deleted)
+                found = {passage.document_id for passage in reader.search("common", 100)}
+                if not stays <= found or found & gone or any(name.startswith("other") for name in found):
+                    errors.append((stays - found, found & gone))
+                next(searches)
+        except Exception as error:
+            errors.append(error)
+
+    readers = [index, Index.open(home, "faq", make_embedder(), url=url, settings=hybrid)]
+    threads = [threading.Thread(target=read, args=(reader,)) for reader in readers]
+    for thread in threads:
+        thread.start()
+    try:
+        for turn in range(25):
+            index.add([Document(f"goes{turn}", "", "common guest")])
+            assert index.search("guest", 1)[0].document_id == f"goes{turn}"
+            index.delete([f"goes{turn}"])
+            deleted.append(f"goes{turn}")
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+    assert errors == []
+    assert next(searches) > 10
+    assert index.verify().problems == ()
+
+
+def test_writers_of_several_processes_do_not_lose_each_others_documents(home: Path, make_embedder: Any) -> None:
+    indexes = [Index.create(home, "faq", make_embedder(), SETTINGS) for _ in range(3)]
+    errors: list[Exception] = []
+
+    def write(number: int) -> None:
+        try:
+            for turn in range(8):
+                indexes[number].add([Document(f"{number}-{turn}", "", f"writer{number} turn{turn}")])
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    assert {entry.id for entry in indexes[0].documents()} == {f"{n}-{turn}" for n in range(3) for turn in range(8)}
+    assert indexes[0].verify().problems == ()

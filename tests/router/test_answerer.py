@@ -1,8 +1,13 @@
+import asyncio
+from typing import Any, get_args
+
 import pytest
 from fakes.engines import FixedRetriever, ScriptedEngine, passage
 
-from router.answerer import Answerer, cite
+from router.answerer import Answerer
 from router.arm import Arm, Sampling
+from router.condense import Condense
+from router.engine import EngineRequest
 from router.errors import RouterError
 
 DESK = passage("The desk opens at nine.", document="desk", title="Desk")
@@ -67,26 +72,50 @@ async def test_a_stream_says_the_same_as_an_answer_and_cites_on_its_last_delta()
     noted = [getattr(delta, "annotations", None) for delta in deltas]
     assert noted[:-1] == [None] * (len(noted) - 1)
     assert noted[-1] == [citation.annotation() for citation in whole.citations]
-    assert noted[-1] == [{"type": "file_citation", "file_id": "desk", "filename": "Desk", "index": 7}]
+    assert [(note["file_id"], note["quote"]) for note in noted[-1]] == [("desk", DESK.text)]
+
+
+FOLLOW_UP = [*QUESTION, {"role": "assistant", "content": "nine"}, {"role": "user", "content": "And the boat to Skye?"}]
 
 
 @pytest.mark.parametrize(
-    ("text", "cited"),
+    ("condense", "searched"),
     [
-        ("nine", ["desk"]),
-        ("at noon, with the boat", ["boat"]),
-        ("noon [1]", ["desk"]),  # a marker is the model's own word
-        ("both [1] and [2]", ["desk", "boat"]),
-        ("[7]", []),
-        ("quarter past eleven", []),
-        ("the of and", []),  # function words support nothing
-        ("", []),
+        ("last", "And the boat to Skye?"),
+        ("recent", "When does the desk open? And the boat to Skye? And the boat to Skye?"),
+        ("model", "nine"),
     ],
 )
-def test_cite_names_the_passages_an_answer_rests_on(text: str, cited: list[str]) -> None:
-    assert [citation.document_id for citation in cite(text, (DESK, BOAT))] == cited
+async def test_a_follow_up_is_searched_as_the_arm_condenses_it(condense: Condense, searched: str) -> None:
+    answers, engine, retriever = answerer("nine")
+    prepared = await answers.prepare(Arm("rag", index="docs", condense=condense), FOLLOW_UP)
+    assert (prepared.query, retriever.queries) == (searched, [(searched, 2)])
+    assert len(engine.requests) == (condense == "model")
+    # The engine is asked the question as it was put, whatever was searched.
+    assert str(prepared.request.messages[-1]["content"]).endswith("Question: And the boat to Skye?")
 
 
-def test_cite_names_a_document_once() -> None:
-    again = passage("Nine on weekdays.", document="desk", rank=2)
-    assert len(cite("nine", (DESK, again))) == 1
+async def test_a_first_question_is_asked_and_searched_alike_in_every_mode() -> None:
+    requests = []
+    for condense in get_args(Condense):
+        answers, engine, retriever = answerer()
+        requests.append((await answers.prepare(Arm("rag", index="docs", condense=condense), QUESTION)).request)
+        assert (engine.requests, retriever.queries) == ([], [("When does the desk open?", 2)])
+    assert requests[0] == requests[1] == requests[2]
+
+
+async def test_asking_the_engine_for_a_query_counts_as_retrieval_time() -> None:
+    class Slow(ScriptedEngine):
+        async def complete(self, request: EngineRequest) -> Any:
+            await asyncio.sleep(0.05)
+            return await super().complete(request)
+
+    answers = Answerer(Slow(lambda _request: "boat"), {"docs": FixedRetriever(BOAT)}, "base-model")
+    prepared = await answers.prepare(Arm("rag", index="docs", condense="model"), FOLLOW_UP)
+    assert prepared.retrieval_ms >= 50
+
+
+async def test_an_arm_without_an_index_condenses_nothing() -> None:
+    answers, engine, _ = answerer()
+    prepared = await answers.prepare(Arm("base", condense="model"), FOLLOW_UP)
+    assert (prepared.query, engine.requests) == ("", [])

@@ -19,6 +19,14 @@ def test_an_arm_survives_json() -> None:
     assert Arm.from_dict(json.loads(json.dumps(arm.to_dict()))) == arm
 
 
+def test_an_arm_written_before_there_was_condensing_searches_the_last_message() -> None:
+    row = Arm("old", index="docs").to_dict()
+    del row["condense"]
+    assert Arm.from_dict(row).condense == "last"
+    arm = Arm("new", index="docs", condense="recent")
+    assert Arm.from_dict(json.loads(json.dumps(arm.to_dict()))) == arm
+
+
 def test_fingerprint_ignores_the_label_only() -> None:
     arm = Arm("one", adapter="a@1", index="docs")
     assert arm.fingerprint() == Arm("two", adapter="a@1", index="docs").fingerprint()
@@ -28,6 +36,7 @@ def test_fingerprint_ignores_the_label_only() -> None:
         Arm("one", adapter="a@1", index="docs", top_k=3),
         Arm("one", adapter="a@1", index="docs", sampling=Sampling(max_tokens=9)),
         Arm("one", adapter="a@1", index="docs", prompt=FEWSHOT),
+        Arm("one", adapter="a@1", index="docs", condense="recent"),
     ):
         assert other.fingerprint() != arm.fingerprint()
     assert arm.prompt is ANSWER

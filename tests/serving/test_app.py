@@ -59,9 +59,20 @@ def test_citations_are_annotations_and_the_passages_ride_along() -> None:
         reply = client.chat.completions.with_raw_response.create(model="rag", messages=ASKED)
     body = json.loads(reply.text)
     assert body["choices"][0]["message"]["annotations"] == [
-        {"type": "file_citation", "file_id": "desk", "filename": "Desk", "index": 4}
+        {
+            "type": "file_citation",
+            "file_id": "desk",
+            "filename": "Desk",
+            "index": 4,
+            "rank": 1,
+            "quote": DESK.text,
+            "start": 0,
+            "end": len(DESK.text),
+        }
     ]
-    assert body["arbiter"]["passages"][0]["text"] == DESK.text
+    told = body["arbiter"]
+    assert (told["query"], told["passages"][0]["text"]) == ("When does the desk open?", DESK.text)
+    assert {"source", "page", "headings"} <= set(told["passages"][0])
 
 
 def test_a_stream_has_the_same_text_ends_with_done_and_cites() -> None:

@@ -54,7 +54,7 @@ def test_the_config_may_be_an_option(
         (["check", "CONFIG", "data=/nowhere/at/all"], "no data folder '/nowhere/at/all'"),
         (["decide", "CONFIG"], "no finished run of this config"),
         (["serve", "CONFIG", "--port", "0"], "no finished run of this config"),
-        (["index", "CONFIG", "embedder=org/none"], "model 'org/none' cannot be reached and is not installed"),
+        (["index", "build", "CONFIG", "embedder=org/none"], "model 'org/none' cannot be reached and is not installed"),
         (["tune", "CONFIG", "model=/no/model"], "no model folder '/no/model'"),
         (["chat", "--url", "http://127.0.0.1:9/v1"], "nobody answers at 'http://127.0.0.1:9/v1'"),
     ],

@@ -63,7 +63,7 @@ def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
         ("arms.rag.prompt=long", "arms.rag.prompt: no prompt 'long'"),
         ("arms.auto.index=documents", "arms.auto: 'auto'"),
         ("adapters.raft.rank=64", "adapters.raft.rank: 64 is over engine.max_lora_rank 16"),
-        ("index.overlap_tokens=500", "overlap_tokens (500) must be below chunk_tokens (120)"),
+        ("index.overlap_tokens=500", "overlap_tokens must be from 0 to chunk_tokens - 1, not 500 of 120"),
         ("limits=3", "limits"),
         ("data.x=3", "'data' is not a section"),
         ("arms.rag.indx=documents", "arms.rag.indx: unknown key (did you mean 'index'?)"),

@@ -68,7 +68,7 @@ def test_training_rows_are_not_needed_when_nothing_is_trained(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("parts", "error", "message"),
     [
-        ({"docs": None}, ServingError, "has neither docs.jsonl nor docs/"),
+        ({"docs": None}, ServingError, "has no docs.jsonl, docs/ or docs.zip"),
         ({"train": None}, ServingError, "has no train.jsonl (training rows)"),
         ({"test": None}, ServingError, "has no test.jsonl (evaluation questions)"),
         ({"docs": '{"id": 1\n'}, RagError, "docs.jsonl:1"),

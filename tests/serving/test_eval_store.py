@@ -1,13 +1,9 @@
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.eval_runner import is_running, process_name
 from serving.eval_store import EvalStore, StoredRun
 from serving.http_errors import ApiError
 from serving.pages import Page
@@ -104,16 +100,3 @@ def test_only_runs_that_nobody_works_on_are_adopted(store: EvalStore) -> None:
     assert store.adopt("you", lambda owner: owner in ("alive", "me")) == []
     store.release("alive")
     assert [run.id for run in store.adopt("you", lambda owner: owner == "me")] == [mine.id]
-
-
-def test_a_process_is_known_by_its_id_and_start() -> None:
-    mine = process_name(os.getpid())
-    assert is_running(mine)
-    assert not is_running(mine.partition(":")[0] + ":1.00")
-    assert not is_running("no process")
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    name = process_name(other.pid)
-    assert is_running(name)
-    other.kill()
-    other.communicate()
-    assert not is_running(name)

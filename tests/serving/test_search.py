@@ -46,6 +46,7 @@ class WordCounts:
 
     name = "words@1"
     dimension = 512
+    max_tokens: int | None = None
 
     def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
@@ -54,6 +55,13 @@ class WordCounts:
                 vectors[row, int(hashlib.sha256(word.encode()).hexdigest(), 16) % self.dimension] += 1
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
+
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = self.embed([query])[0]
+        return vector
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        return [[word.span() for word in re.finditer(r"\S+", text)] for text in texts]
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())

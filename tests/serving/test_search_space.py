@@ -94,7 +94,7 @@ def test_every_fault_is_listed_at_once() -> None:
     for fault in (
         "the search has 9 faults",
         "search.space.index.chunk_token: unknown key (did you mean 'index.chunk_tokens'?)",
-        "index.chunk_tokens: 10 is not possible: overlap_tokens (20) must be below chunk_tokens (10)",
+        "index.chunk_tokens: 10 is not possible: overlap_tokens must be from 0 to chunk_tokens - 1, not 20 of 10",
         "adapters.raft.learning_rate: low 0.01 must be below high 0.001",
         "adapters.raft.dropout: the list of choices is empty; give at least one",
         "adapters.closed_book.rank: arm 'hybrid' does not depend on adapters.closed_book",
@@ -132,7 +132,7 @@ def test_an_unknown_key_of_the_section_is_refused() -> None:
 def test_a_value_that_only_fits_with_others_of_the_space_is_possible() -> None:
     target = resolve_search(config(), search("rag", index__chunk_tokens=[10, 120], index__overlap_tokens=[0, 20]))
     assert target.space["index.chunk_tokens"] == Choices((10, 120))
-    with pytest.raises(ServingError, match=r"overlap_tokens \(20\) must be below chunk_tokens \(10\)"):
+    with pytest.raises(ServingError, match=r"overlap_tokens must be from 0 to chunk_tokens - 1, not 20 of 10"):
         apply_settings(target.config, {"index.chunk_tokens": 10, "index.overlap_tokens": 20})
 
 

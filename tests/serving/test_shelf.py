@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +27,9 @@ from serving.decision_errors import NotPromotable
 from serving.decisions import RecordedDecision
 from serving.engines import OpenEngine
 from serving.errors import ServingError
+from serving.index_home import index_home
 from serving.models import ResolvedModel
+from serving.retrieval.collections import Collections
 from serving.shelf import RunOpener, RunShelf
 from tuning.adapters import Adapter, adapter_hash
 from tuning.artifacts import hash_files, write_manifest
@@ -39,10 +42,18 @@ class LetterEmbedder:
 
     name = "letters@1"
     dimension = 26
+    max_tokens: int | None = None
 
     def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
         rows = np.array([[1 + text.lower().count(chr(97 + i)) for i in range(26)] for text in texts], dtype=np.float32)
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = self.embed([query])[0]
+        return vector
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        return [[word.span() for word in re.finditer(r"\S+", text)] for text in texts]
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())
@@ -120,8 +131,11 @@ class Home:
             )
         return make_decision(arm, run_directory=directory, data_version=self.version(self.config))
 
+    def collections(self, embedder: LetterEmbedder | None = None) -> Collections:
+        return Collections(index_home(self.config, self.path), embedder or self.embedder)
+
     def shelf(self, **changes: Any) -> RunShelf:
-        parts: dict[str, Any] = {"home": self.path, "embedder": self.embedder, "base": BASE}
+        parts: dict[str, Any] = {"home": self.path, "collections": self.collections(), "base": BASE}
         return RunShelf(self.config, **{**parts, **changes}, data_version=self.version)
 
 
@@ -169,7 +183,6 @@ def test_a_run_is_opened_with_its_arms_indexes_and_adapters(home: Home) -> None:
     measured = served.measured["hybrid"]
     assert (measured["metric"], measured["score"], measured["num_questions"]) == ("token_f1", 1.0, 1)
     assert (measured["cost_per_1k"], measured["median_latency_ms"], measured["num_unscored"]) == (0.1, 12.0, 0)
-    shelf.close()
 
 
 async def test_an_opened_run_answers_through_its_index(home: Home) -> None:
@@ -209,7 +222,7 @@ def test_another_config_of_the_same_data_is_read_as_it_was(home: Home) -> None:
         seen.append(config)
         return home.version(config)
 
-    shelf = RunShelf(home.config, home=home.path, embedder=home.embedder, base=BASE, data_version=version)
+    shelf = RunShelf(home.config, home=home.path, collections=home.collections(), base=BASE, data_version=version)
     assert shelf.stale_reason(decision) is None
     assert list(seen[0].arms) == ["base"]
 

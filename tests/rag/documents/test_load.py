@@ -5,9 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+from fakes.files import docx_file, pdf_file, pptx_file, xlsx_file, zip_file
 
+from rag.documents.converted import Converted
 from rag.documents.document import Document, content_hash
-from rag.documents.load import load_documents
+from rag.documents.limits import Limits
+from rag.documents.load import load_documents, read_upload
 from rag.errors import RagError
 
 
@@ -82,9 +85,12 @@ def test_what_cannot_be_read_is_skipped_and_named_and_the_rest_goes_on(tmp_path:
             "binary.txt": b"PK\x00\x01",
             "blank.md": " \n",
             "good.txt": "Good.",
-            "latin.txt": "caf\xe9".encode("latin-1"),
-            "paper.pdf": b"%PDF",
-            "rows.jsonl": _row(id="r", text="  ") + _row(id="s", text="Row."),
+            "broken.pdf": b"%PDF",
+            "locked.pdf": pdf_file(["Secret."], password="x"),
+            "photo.jpg": b"\xff\xd8",
+            "rows.jsonl": _row(id="r", text="  ") + "{\n" + _row(id="s", text="Row."),
+            "scan.pdf": pdf_file([""]),
+            "unseen.txt": "\u200b\u200b",
             ".hidden/x.txt": "Hidden.",
             ".hidden.txt": "Hidden.",
         },
@@ -101,10 +107,15 @@ def test_what_cannot_be_read_is_skipped_and_named_and_the_rest_goes_on(tmp_path:
         "binary.txt": "binary (holds NUL bytes)",
         "blank.md": "empty",
         "broken.txt": "cannot be read: No such file or directory",
-        "latin.txt": "not UTF-8 text (byte 3)",
-        "paper.pdf": ".pdf: kind not read",
+        "broken.pdf": "corrupt PDF",
+        "locked.pdf": "protected by a password; save it without one",
+        "photo.jpg": ".jpg: kind not read",
         "pipe.txt": "not a regular file",
         "rows.jsonl:1": "empty text",
+        "rows.jsonl:2": "malformed JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)); "
+        "correct it",
+        "scan.pdf": "no text in it; a scan needs text recognition (OCR) first",
+        "unseen.txt": "empty",
     }
 
 
@@ -143,22 +154,55 @@ def test_a_file_name_that_is_not_utf8_is_skipped(tmp_path: Path) -> None:
         ('{"id": "a", "text": "\\ud800"}', "cannot be stored"),
     ],
 )
-def test_a_malformed_row_is_refused_with_file_and_line(tmp_path: Path, line: str, complaint: str) -> None:
+def test_a_malformed_row_of_the_one_file_is_refused_with_its_line(tmp_path: Path, line: str, complaint: str) -> None:
     _write(tmp_path, {"docs.jsonl": _row(id="good", text="Good.") + line + "\n"})
 
     with pytest.raises(RagError) as caught:
-        load_documents(tmp_path)
+        load_documents(tmp_path / "docs.jsonl")
 
     assert str(caught.value).startswith("docs.jsonl:2: ")
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_id_with_two_texts_is_refused_and_both_places_named(tmp_path: Path) -> None:
+def test_a_row_that_is_malformed_among_other_files_is_skipped_and_the_first_of_many_are_named(tmp_path: Path) -> None:
+    _write(tmp_path, {"a.txt": "Kept.", "log.jsonl": '{"level": 3}\n' * 25})
+
+    loaded = load_documents(tmp_path)
+
+    assert [document.id for document in loaded.documents] == ["a"]
+    assert [item.path for item in loaded.skipped] == [*(f"log.jsonl:{n}" for n in range(1, 21)), "log.jsonl"]
+    assert loaded.skipped[-1].reason == "5 more malformed rows"
+
+
+def test_an_id_with_two_texts_in_one_file_is_refused_and_both_places_named(tmp_path: Path) -> None:
+    _write(tmp_path, {"docs.jsonl": _row(id="a", text="x") + _row(id="a", text="Another.")})
+
+    with pytest.raises(RagError, match=r"'a' is given twice .* docs\.jsonl:1 and docs\.jsonl:2"):
+        load_documents(tmp_path / "docs.jsonl")
+
+
+def test_a_row_whose_id_has_another_text_in_the_folder_is_skipped_and_both_places_named(tmp_path: Path) -> None:
     _write(tmp_path, {"a.txt": "One.", "docs.jsonl": _row(id="b", text="x") + _row(id="a", text="Another.")})
 
-    with pytest.raises(RagError, match=r"'a' is given twice .* a\.txt and docs\.jsonl:2"):
-        load_documents(tmp_path)
+    loaded = load_documents(tmp_path)
+
+    assert [document.text for document in loaded.documents] == ["One.", "x"]
+    reason = "its id 'a' has another text in a.txt; rename or remove one"
+    assert [(item.path, item.reason) for item in loaded.skipped] == [("docs.jsonl:2", reason)]
+
+
+def test_files_that_differ_by_suffix_alone_are_all_read(tmp_path: Path) -> None:
+    _write(tmp_path, {"a.md": "One.", "a.txt": "Two.", "a.html": "<p>Three.</p>", "a.csv": "k,v\n1,2\n"})
+
+    loaded = load_documents(tmp_path)
+
+    assert [(document.id, document.text) for document in loaded.documents] == [
+        ("a.csv", "| k | v |\n| --- | --- |\n| 1 | 2 |"),
+        ("a.html", "Three."),
+        ("a", "One."),
+        ("a.txt", "Two."),
+    ]
 
 
 def test_an_id_repeated_with_the_same_text_is_kept_once_and_named(tmp_path: Path) -> None:
@@ -173,8 +217,8 @@ def test_an_id_repeated_with_the_same_text_is_kept_once_and_named(tmp_path: Path
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
-        ({}, "the folder is empty; kinds read: .txt, .md, .jsonl"),
-        ({"a.pdf": "x"}, "found a.pdf (.pdf: kind not read); kinds read"),
+        ({}, "the folder is empty; kinds read: .txt, .md, .html, .htm, .pdf, .docx, .pptx, .xlsx, .csv"),
+        ({"a.exe": "x"}, "found a.exe (.exe: kind not read); kinds read"),
         ({"1.txt": "", "2.txt": "", "3.txt": "", "4.txt": "", "5.txt": ""}, "3.txt (empty) and 2 more"),
     ],
 )
@@ -209,3 +253,174 @@ def test_content_hash_changes_with_every_part_and_not_with_key_order() -> None:
 def test_content_hash_refuses_metadata_that_is_not_json() -> None:
     with pytest.raises(RagError, match="document 'a' cannot be stored"):
         content_hash(Document("a", "", "x", {"m": object()}))
+
+
+def test_each_format_keeps_its_title_headings_pages_and_source(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        {
+            "a.pdf": pdf_file(["First page.", "Second page."], title="Rules"),
+            "b.docx": docx_file(title="Desk"),
+            "c.pptx": pptx_file([("Welcome", "Come in."), ("Hours", "Nine to five.")]),
+            "d.xlsx": xlsx_file({"Fees": [["Item", "Fee"], ["Late", 5]]}),
+            "e.html": "<title>Rooms</title><body><h1>Study</h1><p>Booked at the counter.",
+            "f.json": '{"name": "Ann"}',
+            "g.csv": "id;title;text;team\n7;Ann;Likes tea.;blue\n;;Likes milk.;red\n",
+            "h.json": json.dumps([{"text": "One."}, {"id": "two", "text": "Two.", "metadata": {"n": 2}}]),
+        },
+    )
+
+    loaded = load_documents(tmp_path)
+
+    assert loaded.skipped == ()
+    by_id = {document.id: document for document in loaded.documents}
+    assert {key: document.title for key, document in by_id.items()} == {
+        "a.pdf": "Rules",
+        "b.docx": "Desk",
+        "c.pptx": "Welcome",
+        "d.xlsx": "d",
+        "e.html": "Rooms",
+        "f.json": "f",
+        "7": "Ann",
+        "g.csv:2": "",
+        "h.json:1": "",
+        "two": "",
+    }
+    assert {key: (document.source, document.metadata) for key, document in by_id.items()} == {
+        **{name: (name, {"source": name}) for name in ("a.pdf", "b.docx", "c.pptx", "d.xlsx", "e.html", "f.json")},
+        "7": ("g.csv", {"source": "g.csv", "team": "blue"}),
+        "g.csv:2": ("g.csv", {"source": "g.csv", "team": "red"}),
+        "h.json:1": ("", {}),
+        "two": ("", {"n": 2}),
+    }
+    assert by_id["a.pdf"].text == "First page.\n\nSecond page."
+    assert by_id["a.pdf"].pages == (0, 13)
+    assert [by_id["c.pptx"].text[start:] for start in by_id["c.pptx"].pages][1] == "# Hours\nNine to five."
+    assert "## Weekdays" in by_id["b.docx"].text
+    assert by_id["d.xlsx"].text == "## Fees\n\n| Item | Fee |\n| --- | --- |\n| Late | 5 |"
+    assert by_id["e.html"].text == "# Study\n\nBooked at the counter."
+    assert by_id["f.json"].text == '{\n "name": "Ann"\n}'
+
+
+class _Cache:
+    def __init__(self) -> None:
+        self.kept: dict[str, Converted] = {}
+        self.num_put = 0
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def get(self, digest: str) -> Converted | None:
+        return self.kept.get(digest)
+
+    def put(self, digest: str, converted: Converted) -> None:
+        self.kept[digest] = converted
+        self.num_put += 1
+
+
+def test_a_file_is_converted_again_only_when_its_bytes_change(tmp_path: Path) -> None:
+    cache = _Cache()
+    _write(tmp_path, {"a.html": "<p>One.</p>", "copy.html": "<p>One.</p>", "b.txt": "Text.", "bad.pdf": "x"})
+
+    first = load_documents(tmp_path, cache=cache)
+    assert cache.num_put == 1
+    cache.kept = {key: Converted("kept", "from the cache") for key in cache.kept}
+    assert [document.text for document in load_documents(tmp_path, cache=cache).documents] == [
+        "from the cache",
+        "Text.",
+        "from the cache",
+    ]
+    _write(tmp_path, {"a.html": "<p>Two.</p>"})
+    changed = load_documents(tmp_path, cache=cache)
+
+    assert [document.text for document in first.documents] == ["One.", "Text.", "One."]
+    assert changed.documents[0].text == "Two."
+    assert cache.num_put == 2
+
+
+def test_progress_counts_files_those_that_are_skipped_too(tmp_path: Path) -> None:
+    _write(tmp_path, {"a.txt": "One.", "b.exe": "x", "c.jsonl": _row(id="c", text="x") + _row(id="d", text="y")})
+    calls: list[tuple[int, int]] = []
+
+    load_documents(str(tmp_path), progress=lambda done, total: calls.append((done, total)))
+
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_file_over_the_size_limit_is_refused_without_being_read(tmp_path: Path) -> None:
+    _write(tmp_path, {"a.txt": "One."})
+    with (tmp_path / "huge.txt").open("wb") as stream:
+        stream.truncate(500_000_000)
+
+    loaded = load_documents(tmp_path)
+
+    reason = "500.0 MB, over the limit of 100.0 MB (max_file_bytes)"
+    assert [(item.path, item.reason) for item in loaded.skipped] == [("huge.txt", reason)]
+
+
+def test_one_line_of_5_mb_is_read_and_one_over_the_text_limit_is_not(tmp_path: Path) -> None:
+    _write(tmp_path, {"long.md": "# " + " #" * 2_500_000, "longer.txt": "x" * 6_000_000})
+
+    loaded = load_documents(tmp_path, limits=Limits(max_text_chars=5_500_000))
+
+    assert [len(document.text) for document in loaded.documents] == [5_000_002]
+    assert [item.reason for item in loaded.skipped] == [
+        "6000000 characters, over the limit of 5500000 (max_text_chars)"
+    ]
+
+
+def test_text_is_cleaned_before_it_is_a_document(tmp_path: Path) -> None:
+    rows = _row(id="r", title="p\u200bay", text="раypal")
+    _write(tmp_path, {"a.md": "# T\u00adop\r\n\r\nwi\u200bde", "b.jsonl": rows})
+
+    assert [(document.title, document.text) for document in load_documents(tmp_path).documents] == [
+        ("Top", "wide"),
+        ("pay", "paypal"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "title", "text"),
+    [
+        ("notes/b.txt", b"One.", "b", "One."),
+        ("a.pdf", pdf_file(["One.", "Two."]), "a", "One.\n\nTwo."),
+        ("rows.jsonl", b'{"id": "a", "title": "A", "text": "x"}\n{"id": "b", "text": "y"}', "rows", "## A\n\nx\n\ny"),
+        ("chat.jsonl", b'{"messages": []}\n', "chat", '{"messages": []}\n'),
+        ("rows.csv", b"text\nx\ny\n", "rows", "x\n\ny"),
+        ("table.csv", b"k,v\n1,2\n", "table", "| k | v |\n| --- | --- |\n| 1 | 2 |"),
+    ],
+)
+def test_an_upload_is_one_document_under_the_id_given(
+    tmp_path: Path, name: str, data: bytes, title: str, text: str
+) -> None:
+    (tmp_path / "upload").write_bytes(data)
+
+    document = read_upload(name, tmp_path / "upload", document_id="file-1")
+
+    assert (document.id, document.title, document.text, document.source) == ("file-1", title, text, name)
+    assert document.metadata == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "complaint"),
+    [
+        ("a.zip", zip_file({"a.txt": "x"}), "'a.zip': .zip: kind not read; kinds read: .txt"),
+        ("a", b"x", "'a': no suffix: kind not read"),
+        ("a.txt", b" \n", "'a.txt': empty"),
+        ("a.pdf", pdf_file(["x"], password="p"), "'a.pdf': protected by a password"),
+        ("a.docx", b"x", "'a.docx': not a whole zip archive"),
+        ("a.json", b"{", "'a.json': malformed JSON"),
+        ("a.jsonl", b'{"id": "a", "text": "x"}\n{}', "'a.jsonl': no 'id'"),
+        ("a.txt", b"x" * 2000, "'a.txt': 2000 bytes, over the limit of 1500 bytes"),
+    ],
+)
+def test_an_upload_that_cannot_be_read_is_refused_in_one_line(
+    tmp_path: Path, name: str, data: bytes, complaint: str
+) -> None:
+    (tmp_path / "upload").write_bytes(data)
+
+    with pytest.raises(RagError) as caught:
+        read_upload(name, tmp_path / "upload", document_id="f", limits=Limits(max_file_bytes=1500))
+
+    assert str(caught.value).startswith(complaint)
+    assert "\n" not in str(caught.value)

@@ -40,12 +40,56 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
             SentenceTransformerEmbedder(missing)
 
 
-@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"threads": 0}])
-def test_impossible_sizes_are_refused(empty_model: Path, arguments: dict[str, int]) -> None:
-    with pytest.raises(RagError, match="must be at least 1"):
-        SentenceTransformerEmbedder(
-            empty_model, batch_size=arguments.get("batch_size", 32), threads=arguments.get("threads")
-        )
+def test_no_threads_at_all_are_refused(empty_model: Path) -> None:
+    with pytest.raises(RagError, match="threads must be at least 1, not 0"):
+        SentenceTransformerEmbedder(empty_model, threads=0)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "message"),
+    [
+        ("tensorrt", "float32", "backend must be one of torch, onnx, openvino, not 'tensorrt'"),
+        ("torch", "int8", "'torch' has no precision 'int8'; choose float32 or bfloat16"),
+        ("onnx", "bfloat16", "'onnx' has no precision 'bfloat16'; choose float32 or int8"),
+    ],
+)
+def test_a_precision_that_a_backend_has_not_is_refused_before_anything_is_loaded(
+    empty_model: Path, backend: Any, precision: Any, message: str
+) -> None:
+    with pytest.raises(RagError, match=message):
+        SentenceTransformerEmbedder(empty_model, backend=backend, precision=precision)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, "org/model@1"),
+        ({"backend": "onnx"}, "org/model@1"),
+        ({"backend": "openvino"}, "org/model@1"),
+        ({"threads": 2}, "org/model@1"),
+        ({"precision": "bfloat16"}, "org/model@1|torch-bfloat16"),
+        ({"backend": "onnx", "precision": "int8"}, "org/model@1|onnx-int8"),
+        ({"query_prefix": "q: ", "passage_prefix": "p: "}, "org/model@1|query=q: |passage=p: "),
+    ],
+)
+def test_the_name_carries_what_changes_vectors_and_nothing_else(
+    empty_model: Path, arguments: dict[str, Any], expected: str
+) -> None:
+    assert SentenceTransformerEmbedder(empty_model, name="org/model@1", **arguments).name == expected
+
+
+def test_the_prefixes_of_a_known_family_are_taken_unless_others_are_given(empty_model: Path) -> None:
+    e5 = SentenceTransformerEmbedder(empty_model, name="intfloat/e5-small-v2@1")
+    none = SentenceTransformerEmbedder(empty_model, name="intfloat/e5-small-v2@1", query_prefix="", passage_prefix="")
+
+    assert e5.name == "intfloat/e5-small-v2@1|query=query: |passage=passage: "
+    assert none.name == "intfloat/e5-small-v2@1"
+
+
+@pytest.mark.model
+def test_an_export_without_a_folder_for_it_is_refused(folder: Path) -> None:
+    with pytest.raises(RagError, match="'onnx' needs a folder for its form of the model"):
+        _ = SentenceTransformerEmbedder(folder, backend="onnx").dimension
 
 
 def test_the_name_follows_the_content_of_the_model(empty_model: Path) -> None:
@@ -99,7 +143,78 @@ def test_progress_is_told_after_each_batch(minilm: SentenceTransformerEmbedder) 
 
     minilm.embed(TEXTS, progress=lambda done, total: calls.append((done, total)))
 
-    assert calls == [(32, 75), (64, 75), (75, 75)]
+    # 202 tokens in the longest: five of them share a batch of 1024, and so on down to the short ones.
+    assert [done for done, _ in calls[:3]] == [5, 10, 15]
+    assert calls[-1] == (75, 75)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+@pytest.mark.model
+def test_what_progress_raises_ends_the_call(minilm: SentenceTransformerEmbedder) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        minilm.embed(TEXTS, progress=stop)
+    assert minilm.embed(TEXTS[:2]).shape == (2, 384)
+
+
+@pytest.mark.model
+def test_the_vectors_are_those_of_the_library(minilm: SentenceTransformerEmbedder, folder: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    library = SentenceTransformer(str(folder), local_files_only=True)
+    expected = library.encode(TEXTS[:5], normalize_embeddings=True)
+
+    np.testing.assert_allclose(minilm.embed(TEXTS[:5]), expected, atol=1e-5)
+    np.testing.assert_allclose(minilm.embed_query(TEXTS[0]), expected[0], atol=1e-5)
+
+
+@pytest.mark.model
+def test_a_model_that_is_no_transformer_is_run_by_its_library(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "loan": 1, "desk": 2, "late": 3}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    library = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
+    library.save(str(tmp_path))
+    texts = ["loan desk", "late", "desk desk late loan"] * 30
+    embedder = SentenceTransformerEmbedder(tmp_path)
+
+    np.testing.assert_allclose(embedder.embed(texts), library.encode(texts, normalize_embeddings=True), atol=1e-6)
+    assert embedder.runs_on == "sentence-transformers"
+    assert embedder.max_tokens is None
+
+
+@pytest.mark.model
+def test_a_prefix_is_what_the_text_begins_with(minilm: SentenceTransformerEmbedder, folder: Path) -> None:
+    prefixed = SentenceTransformerEmbedder(folder, query_prefix="query: ", passage_prefix="passage: ")
+
+    expected = minilm.embed(["query: desk", "passage: desk"])
+    np.testing.assert_allclose(prefixed.embed_query("desk"), expected[0], atol=1e-6)
+    np.testing.assert_allclose(prefixed.embed(["desk"])[0], expected[1], atol=1e-6)
+
+
+@pytest.mark.model
+def test_the_window_leaves_room_for_special_tokens_and_the_prefix(
+    minilm: SentenceTransformerEmbedder, folder: Path
+) -> None:
+    prefixed = SentenceTransformerEmbedder(folder, passage_prefix="passage: ")
+
+    assert minilm.max_tokens == 256 - 2
+    assert prefixed.max_tokens == 256 - 2 - 2
+    words = ["word"] * 300
+    np.testing.assert_allclose(*minilm.embed([" ".join(words[:254]), " ".join(words)]), atol=1e-6)
+    assert abs(np.subtract(*minilm.embed([" ".join(words[:253]), " ".join(words)]))).max() > 1e-4
+
+
+@pytest.mark.model
+def test_tokens_are_found_where_they_stand(minilm: SentenceTransformerEmbedder) -> None:
+    assert minilm.token_spans(["The desk", ""]) == [[(0, 3), (4, 8)], []]
 
 
 @pytest.mark.model
@@ -151,7 +266,7 @@ def test_a_query_does_not_wait_for_a_whole_indexing_run(minilm: SentenceTransfor
             progress.append(done)
             started.set()
 
-        minilm.embed(["words " * 100] * 320, progress=report)
+        minilm.embed(["words " * 100] * 480, progress=report)
 
     thread = threading.Thread(target=bulk)
     thread.start()
@@ -161,8 +276,8 @@ def test_a_query_does_not_wait_for_a_whole_indexing_run(minilm: SentenceTransfor
     answered.set()
     thread.join()
 
-    assert done_when_answered <= 160
-    assert progress[-1] == 320
+    assert done_when_answered <= 240
+    assert progress[-1] == 480
 
 
 @pytest.mark.model

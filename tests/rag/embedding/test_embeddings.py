@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rag.chunking.chunk import Chunk
 from rag.embedding.embeddings import embed_chunks, text_hash
 from rag.errors import RagError
-from rag.store.rows import Store, sqlite_url
+from rag.store.store import Store, sqlite_url
 
 
 class _Stopped:
@@ -40,11 +40,11 @@ def _chunks(count: int) -> list[Chunk]:
 
 
 def test_every_chunk_gets_the_vector_of_its_own_text(store: Store, embedder: Any) -> None:
-    chunks = _chunks(300)
+    chunks = _chunks(1200)
 
-    embeddings, made = embed_chunks(chunks, embedder, store, index_name="faq")
+    embeddings, made = embed_chunks(chunks, embedder, store, index_name="faq", origin="")
 
-    assert made == 300
+    assert made == 1200
     vectors = np.array([embeddings[text_hash(chunk)].vector for chunk in chunks])
     np.testing.assert_array_equal(vectors, embedder.embed([chunk.text for chunk in chunks]))
 
@@ -52,27 +52,27 @@ def test_every_chunk_gets_the_vector_of_its_own_text(store: Store, embedder: Any
 def test_a_text_that_occurs_twice_is_embedded_once(store: Store, embedder: Any) -> None:
     twins = [Chunk("1", "a", "", "same", 0), Chunk("2", "b", "", "same", 0)]
 
-    embeddings, made = embed_chunks(twins, embedder, store, index_name="faq")
+    embeddings, made = embed_chunks(twins, embedder, store, index_name="faq", origin="")
 
     assert (len(embeddings), made, embedder.num_embedded) == (1, 1, 1)
 
 
 def test_what_an_interrupted_run_embedded_is_not_embedded_again(store: Store, embedder: Any) -> None:
-    chunks = _chunks(300)
+    chunks = _chunks(1200)
     with pytest.raises(KeyboardInterrupt):
-        embed_chunks(chunks, _Stopped(embedder, batches=2), store, index_name="faq")
+        embed_chunks(chunks, _Stopped(embedder, batches=2), store, index_name="faq", origin="")
 
-    embeddings, made = embed_chunks(chunks, embedder, store, index_name="faq")
+    embeddings, made = embed_chunks(chunks, embedder, store, index_name="faq", origin="")
 
-    assert made == 300 - 2 * 128
+    assert made == 1200 - 2 * 512
     vectors = np.array([embeddings[text_hash(chunk)].vector for chunk in chunks])
     np.testing.assert_array_equal(vectors, embedder.embed([chunk.text for chunk in chunks]))
 
 
 def test_vectors_of_another_embedder_are_not_taken(store: Store, make_embedder: Any) -> None:
-    embed_chunks(_chunks(5), make_embedder("fake@1"), store, index_name="faq")
+    embed_chunks(_chunks(5), make_embedder("fake@1"), store, index_name="faq", origin="")
 
-    _, made = embed_chunks(_chunks(5), make_embedder("fake@2", dimension=8), store, index_name="faq")
+    _, made = embed_chunks(_chunks(5), make_embedder("fake@2", dimension=8), store, index_name="faq", origin="")
 
     assert made == 5
 
@@ -84,4 +84,4 @@ def test_an_embedder_of_the_wrong_dimension_is_refused(store: Store, make_embedd
         name, dimension, embed, count_tokens = "liar", 16, liar.embed, liar.count_tokens
 
     with pytest.raises(RagError, match="'liar' returned no valid vectors"):
-        embed_chunks(_chunks(2), Liar(), store, index_name="faq")
+        embed_chunks(_chunks(2), Liar(), store, index_name="faq", origin="")

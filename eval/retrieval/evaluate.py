@@ -1,0 +1,141 @@
+"""Measures ways to search on questions with gold documents.
+
+report = evaluate_retrieval(
+    lambda query, k, settings: index.search(query, k, settings=settings),
+    load_judged(Path("questions.jsonl")),
+    {"dense": SearchSettings(mode="dense"), "bm25": SearchSettings(mode="bm25")},
+    document_ids=ids,
+)
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+from eval.errors import EvalError
+from eval.questions import Question, clusters_of
+from eval.retrieval.measures import DEPTH, Measure, rank_documents, score_rankings
+from eval.retrieval.report import RetrievalReport, SettingScores
+from eval.retrieval.verdicts import compare, recommend
+from rag.passage import Passage
+from rag.search.settings import SearchSettings
+from router.statistics import mean_interval
+
+# Long documents fill a ranking with their passages; ten documents are to be seen behind them.
+_PASSAGES = 50
+
+Search = Callable[[str, int, SearchSettings], Sequence[Passage]]
+
+
+def setting_name(settings: SearchSettings) -> str:
+    """What a report calls these settings: `dense`, `bm25`, `hybrid minmax`, `hybrid rrf reranked`."""
+    fusion = f" {settings.fusion}" if settings.mode == "hybrid" else ""
+    return f"{settings.mode}{fusion}{' reranked' if settings.reranker is not None else ''}"
+
+
+def standard_settings(settings: SearchSettings, reranker: str | None = None) -> dict[str, SearchSettings]:
+    """The given settings and what they are to be held against, by name: dense, BM25, both fusions, and the given ones
+    reranked where they, or `reranker`, name a model.
+
+    A threshold is for the scores of one way to search, so only the given settings keep theirs.
+    """
+    plain = replace(settings, reranker=None)
+    ways = [
+        replace(plain, mode="dense", threshold=None),
+        replace(plain, mode="bm25", threshold=None),
+        replace(plain, mode="hybrid", fusion="minmax", threshold=None),
+        replace(plain, mode="hybrid", fusion="rrf", threshold=None),
+        plain,
+    ]
+    if (model := reranker or settings.reranker) is not None:
+        ways.append(replace(settings, reranker=model))
+    return {setting_name(way): way for way in ways}
+
+
+def evaluate_retrieval(
+    search: Search,
+    questions: Sequence[Question],
+    settings: Mapping[str, SearchSettings],
+    *,
+    document_ids: Collection[str],
+    default: str | None = None,
+    measure: Measure = "recall@5",
+    alpha: float = 0.05,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> RetrievalReport:
+    """Search every question with every setting and compare them on `measure`.
+
+    `search(query, k, settings)` gives passages, best first; it is asked for 50, or as many as the settings have
+    candidates where those are fewer, so that fusion and reranking see what they see in use. A document's rank is that
+    of its best passage. `document_ids` are all that the index holds. `default` (the first setting, unless named) is
+    recommended until another is shown to be better. `progress(done, total)` counts questions.
+
+    Raises EvalError when no question has a gold document in the index, and what `search` raises.
+    """
+    default = default or next(iter(settings))
+    known = frozenset(document_ids)
+    judged = [question for question in questions if question.document_ids]
+    asked = [question for question in judged if not known.isdisjoint(question.document_ids)]
+    if not asked:
+        raise EvalError(_no_gold(questions, judged))
+    rankings: dict[str, list[tuple[str, ...]]] = {name: [] for name in settings}
+    times: dict[str, list[float]] = {name: [] for name in settings}
+    first_times = []
+    for number, question in enumerate(asked, start=1):
+        # The query's embedding is made once and then remembered: whoever came first would pay for all.
+        first_times.append(_timed(search, question.text, settings[default])[1])
+        for name, way in settings.items():
+            found, seconds = _timed(search, question.text, way)
+            rankings[name].append(rank_documents(found))
+            times[name].append(seconds)
+        if progress:
+            progress(number, len(asked))
+    # What the index does not hold cannot be found, and says nothing about the search.
+    golds = [[name for name in question.document_ids if name in known] for question in asked]
+    scores = {
+        name: SettingScores(
+            settings=way,
+            values=score_rankings(golds, rankings[name]),
+            rankings=tuple(rankings[name]),
+            p50_ms=1000 * statistics.median(times[name]),
+        )
+        for name, way in settings.items()
+    }
+    of_question = clusters_of(asked, known)
+    clusters = [of_question[question.id] for question in asked]
+    comparisons = compare(scores, clusters, measure=measure, default=default, alpha=alpha, seed=seed)
+    return RetrievalReport(
+        question_ids=tuple(question.id for question in asked),
+        num_without_gold=len(questions) - len(judged),
+        num_not_indexed=len(judged) - len(asked),
+        measure=measure,
+        alpha=alpha,
+        scores=scores,
+        intervals={
+            name: mean_interval(way.values[measure], clusters, alpha=alpha, seed=seed) for name, way in scores.items()
+        },
+        comparisons=comparisons,
+        default=default,
+        recommended=recommend(scores, comparisons, measure=measure, default=default),
+        first_p50_ms=1000 * statistics.median(first_times),
+    )
+
+
+def _timed(search: Search, query: str, settings: SearchSettings) -> tuple[Sequence[Passage], float]:
+    clock = time.perf_counter()
+    found = search(query, max(min(settings.candidates, _PASSAGES), DEPTH), settings)
+    return found, time.perf_counter() - clock
+
+
+def _no_gold(questions: Sequence[Question], judged: Sequence[Question]) -> str:
+    if not judged:
+        return f'none of {len(questions)} questions names a gold document; add "doc_ids": [...] to them'
+    missing = judged[0].document_ids[0]
+    return (
+        f"the index holds none of the documents that {len(judged)} questions name, such as {missing!r}; "
+        "index them first, or give the questions of this index"
+    )

@@ -1,0 +1,58 @@
+"""Scores of document rankings, by pytrec_eval: `score_rankings([["a"]], [["b", "a"]])["mrr@10"]  # (0.5,)`.
+
+Hit@5 is 1 where a gold document is among the first 5, recall@k the share of a question's gold documents among the
+first k, MRR@10 one over the rank of the first gold
+document (0 below rank 10), nDCG@10 counts every gold document alike with a log2 discount (Järvelin and Kekäläinen
+2002). All lie in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal, get_args
+
+from rag.passage import Passage
+
+DEPTH = 10
+Measure = Literal["hit@5", "recall@1", "recall@3", "recall@5", "recall@10", "mrr@10", "ndcg@10"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+_NAMES: dict[Measure, str] = {
+    "hit@5": "success_5",
+    "recall@1": "recall_1",
+    "recall@3": "recall_3",
+    "recall@5": "recall_5",
+    "recall@10": "recall_10",
+    "mrr@10": "recip_rank",
+    "ndcg@10": "ndcg_cut_10",
+}
+# A name no document can have: an empty ranking would make pytrec_eval leave the question out.
+_NOTHING = "nothing"
+
+
+def rank_documents(passages: Iterable[Passage]) -> tuple[str, ...]:
+    """The documents of ranked passages, each at the rank of its best passage, the first ten of them."""
+    return tuple(dict.fromkeys(passage.document_id for passage in passages))[:DEPTH]
+
+
+def score_rankings(
+    golds: Sequence[Collection[str]], rankings: Sequence[Sequence[str]]
+) -> dict[Measure, tuple[float, ...]]:
+    """Every measure for every question, in their order. `golds` and `rankings` hold document ids, best first, without
+    repeats; each question has a gold document.
+    """
+    import pytrec_eval
+
+    judged, ranked = {}, {}
+    for number, (gold, ranking) in enumerate(zip(golds, rankings, strict=True)):
+        # Ids are numbered, since TREC's own formats know neither blanks nor empty names.
+        ids = {name: f"d{i}" for i, name in enumerate(dict.fromkeys((*gold, *ranking)))}
+        judged[str(number)] = {ids[name]: 1 for name in gold}
+        best = ranking[:DEPTH]
+        ranked[str(number)] = {ids[name]: float(len(best) - i) for i, name in enumerate(best)} or {_NOTHING: 1.0}
+    measures = {"success.5", "recall.1,3,5,10", "recip_rank", "ndcg_cut.10"}
+    found = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(ranked) if judged else {}
+    return {
+        measure: tuple(float(found[str(number)][name]) for number in range(len(golds)))
+        for measure, name in _NAMES.items()
+    }

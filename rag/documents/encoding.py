@@ -1,0 +1,78 @@
+"""Bytes to text, the encoding found by the bytes: `decode(file.read_bytes())`."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from rag.errors import RagError
+
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Encodings that files are found in. Left to its full list, charset-normalizer reads short French as cp1257.
+_LEGACY = (
+    *("cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256"),
+    *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
+)
+_SAMPLE_BYTES = 65_536
+# A coherence this much below the best's is no better evidence: cp1250 and cp1252 differ in few letters.
+_COHERENCE_NOISE = 0.05
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+
+
+def decode(data: bytes) -> str:
+    """The text: UTF-8, UTF-16 or UTF-32 by its mark, else the encoding that charset-normalizer finds most likely.
+
+    Raises RagError with the reason if the bytes are no text.
+    """
+    try:
+        return data.decode("utf-8-sig") if not _is_binary(data) else _refuse("binary (holds NUL bytes)")
+    except UnicodeDecodeError:
+        pass
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            try:
+                return data.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise RagError(f"not {encoding.upper()} text, though it is marked so (byte {error.start})") from error
+    for encoding in _likely_encodings(data):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            # The sample did not hold the byte that this encoding lacks.
+            continue
+    return _refuse("not text in a known encoding; save it as UTF-8")
+
+
+def _is_binary(data: bytes) -> bool:
+    return b"\x00" in data and not data.startswith(tuple(mark for mark, _ in _MARKS))
+
+
+def _likely_encodings(data: bytes) -> list[str]:
+    """Encodings of a sample around the first byte that is not ASCII, the most likely first."""
+    from charset_normalizer import from_bytes
+
+    first = _NOT_ASCII.search(data)
+    start = max(0, (first.start() if first else 0) - 1000)
+    sample = data[start : start + _SAMPLE_BYTES]
+    found = list(from_bytes(sample, cp_isolation=list(_LEGACY))) or list(from_bytes(sample))
+    if not found:
+        return []
+    best = found[0]
+    encodings = [match.encoding for match in found]
+    # Where the evidence is equal, the encoding of most of the world's legacy files is the better guess.
+    as_likely = (
+        "cp1252" in match.could_be_from_charset
+        for match in found
+        if match.chaos <= best.chaos and match.coherence >= best.coherence - _COHERENCE_NOISE
+    )
+    return ["cp1252", *encodings] if any(as_likely) else encodings
+
+
+def _refuse(reason: str) -> str:
+    raise RagError(reason)

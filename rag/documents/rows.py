@@ -1,0 +1,121 @@
+"""Files of rows: `read_rows("csv", text, "faq.csv")` gives a document a row, None where the rows are no documents."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from rag.documents.clean import clean
+from rag.documents.document import Document, content_hash
+from rag.documents.markdown import table
+from rag.errors import RagError
+
+_ROW = (("id", str, True), ("title", str, False), ("text", str, True), ("metadata", dict, False))
+_SHAPE = "{id, title?, text, metadata?}"
+_TEXT_COLUMNS = ("text", "content")
+_DELIMITERS = ",;\t|"
+
+# Where a row stands (`path:number`), and its document or what is wrong with it.
+Row = tuple[str, Document | RagError]
+
+
+def read_rows(kind: str, text: str, path: str) -> Iterator[Row] | None:
+    """The documents of a jsonl, json or csv file; None if it is JSON or CSV of another kind.
+
+    jsonl: an object a line, `{id, title?, text, metadata?}`. json: a list of such objects, which need no `id`. csv: a
+    column is called `text` or `content`; `id` and `title` are columns too or absent, all others are metadata, as text.
+    A row without an id is called by its place, `path:number`, where rows count from 1.
+    Raises RagError with the reason if the file as a whole is malformed.
+    """
+    if kind == "jsonl":
+        lines = enumerate(text.split("\n"), start=1)
+        return (_read(f"{path}:{number}", line) for number, line in lines if line.strip())
+    rows, source = (_json_rows(text), "") if kind == "json" else (_csv_rows(text, path), path)
+    if rows is None:
+        return None
+    return (_read(f"{path}:{number}", row, source) for number, row in enumerate(rows, start=1) if row)
+
+
+def whole_text(kind: str, text: str) -> str:
+    """A json or csv file as one text: values on lines of their own, or a Markdown table.
+
+    Raises RagError with the reason if it is malformed.
+    """
+    if kind == "csv":
+        return table(_parse_csv(text))
+    return json.dumps(_parse_json(text), indent=1, ensure_ascii=False)
+
+
+def _read(place: str, row: str | dict[str, Any], source: str = "") -> Row:
+    try:
+        value = _parse_json(row) if isinstance(row, str) else {"id": place, **row}
+        if not isinstance(value, dict):
+            raise RagError(f"{str(row).strip()[:40]!r} is not an object; a row is {_SHAPE}")
+        return place, _document(value, source)
+    except RagError as error:
+        return place, error
+
+
+def _document(row: dict[str, Any], source: str) -> Document:
+    for key, kind, is_needed in _ROW:
+        if is_needed and key not in row:
+            raise RagError(f"no {key!r}; a row is {_SHAPE}")
+        if row.get(key) is None and not is_needed:
+            continue
+        if not isinstance(row[key], kind):
+            expected = "a string" if kind is str else "an object"
+            raise RagError(f"{key!r} must be {expected}, not {row[key]!r:.40}")
+    if not row["id"].strip():
+        raise RagError("'id' is empty; give every document a name of its own")
+    document = Document(row["id"], row.get("title") or "", row["text"], row.get("metadata") or {}, source)
+    content_hash(document)
+    return replace(document, title=clean(document.title), text=clean(document.text))
+
+
+def _json_rows(text: str) -> list[dict[str, Any]] | None:
+    value = _parse_json(text)
+    is_rows = isinstance(value, list) and all(
+        isinstance(row, dict) and isinstance(row.get("text"), str) for row in value
+    )
+    return value if is_rows and value else None
+
+
+def _csv_rows(text: str, path: str) -> list[dict[str, Any]] | None:
+    """Rows in the words of JSONL; an empty row is {}."""
+    header, *rows = _parse_csv(text) or [[]]
+    names = [name.strip().lower() for name in header]
+    column = next((name for name in _TEXT_COLUMNS if name in names), None)
+    if column is None or not rows:
+        return None
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        # A short row has no value in the last columns.
+        values = dict(zip(names, row, strict=False))
+        known = {key: values[key] for key in ("id", "title") if values.get(key, "").strip()}
+        others = zip(header, names, row, strict=False)
+        metadata = {shown.strip(): value for shown, name, value in others if name not in ("id", "title", column)}
+        content = {**known, "text": values.get(column, ""), "metadata": {"source": path, **metadata}}
+        found.append(content if any(row) else {})
+    return found
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RagError(f"malformed JSON ({error}); correct it") from error
+
+
+def _parse_csv(text: str) -> list[list[str]]:
+    """All rows, parted by the delimiter that is most frequent in the first line."""
+    first = text.lstrip("\n").partition("\n")[0]
+    # The module refuses longer fields; here the file's own limits hold.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    try:
+        return list(csv.reader(io.StringIO(text), delimiter=max(_DELIMITERS, key=first.count), strict=True))
+    except csv.Error as error:
+        raise RagError(f"malformed CSV ({error}); correct it") from error

@@ -1,0 +1,235 @@
+"""The files of a file, folder, pattern or zip: `find_sources(Path("docs/*.pdf"), limits)`; SourceReader reads them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+
+from rag.documents.archive import member_fault, open_archive, read_member
+from rag.documents.limits import Limits, describe_size
+from rag.errors import RagError
+
+# Suffix to kind; a zip is opened where it stands, but not within another.
+KINDS = {
+    ".txt": "txt",
+    ".md": "md",
+    ".html": "html",
+    ".htm": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".pptx": "pptx",
+    ".xlsx": "xlsx",
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+}
+_MAGIC = frozenset("*?[")
+_LINK = "link to a folder, not followed"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file, or one member of the zip archive `file`. `reason` says why it is not read, '' if it is.
+
+    `path` is as shown: relative to the folder or archive that was asked for.
+    """
+
+    path: str
+    reason: str = ""
+    file: Path = Path()
+    member: zipfile.ZipInfo | None = None
+
+    @property
+    def kind(self) -> str:
+        """A value of KINDS; only a source without a `reason` has one."""
+        return KINDS[PurePosixPath(self.path).suffix.lower()]
+
+
+class SourceReader:
+    """Reads sources; between calls the archive of the last one stays open. Used by `with`."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._file = Path()
+        self._open = ExitStack()
+        self._archive: zipfile.ZipFile | None = None
+
+    def __enter__(self) -> SourceReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def read(self, source: Source) -> bytes:
+        """The file's bytes. Raises RagError with the reason if they cannot be read or have grown over the limit."""
+        try:
+            if source.member:
+                return read_member(self._archive_of(source.file), source.member)
+            with source.file.open("rb") as stream:
+                data = stream.read(self._limits.max_file_bytes + 1)
+        except OSError as error:
+            raise RagError(f"cannot be read: {error.strerror or error}") from error
+        if reason := size_fault(len(data), self._limits):
+            raise RagError(reason)
+        return data
+
+    def _archive_of(self, file: Path) -> zipfile.ZipFile:
+        if self._archive is None or file != self._file:
+            self._open.close()
+            self._archive = None
+            self._archive = self._open.enter_context(
+                open_archive(self._open.enter_context(file.open("rb")), self._limits)
+            )
+            self._file = file
+        return self._archive
+
+
+def find_sources(path: Path, limits: Limits) -> tuple[Source, ...]:
+    """Every file under the path, in one order: a folder's own files before its folders, sorted by name.
+
+    Only names and sizes are looked at. Links to folders are named and not entered, so that no loop is walked. Raises
+    RagError if there is no such path or its pattern is none.
+    """
+    root, files = _expand(path)
+    found: list[Source] = []
+    for item in files:
+        if isinstance(item, Source):
+            found.append(item)
+        elif item.suffix.lower() == ".zip" and not item.name.startswith("."):
+            found.extend(_members(item, "" if item == path else _shown(item.relative_to(root)), limits))
+        else:
+            found.append(_inspect(item, _shown(item.relative_to(root)), limits))
+    return tuple(found)
+
+
+def size_fault(num_bytes: int, limits: Limits) -> str:
+    """Why a file of this size is not read, or ''."""
+    if num_bytes <= limits.max_file_bytes:
+        return ""
+    limit = describe_size(limits.max_file_bytes)
+    return f"{describe_size(num_bytes)}, over the limit of {limit} (max_file_bytes)"
+
+
+def _expand(path: Path) -> tuple[Path, Iterator[Path | Source]]:
+    """The folder that shown paths are relative to, and the files and refused folders under it."""
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        if _is_pattern(path) and (root := _fixed_part(path)).is_dir():
+            return root, _match(root, str(path.relative_to(root)))
+        raise RagError(
+            f"no folder or file {str(path)!r} that can be read; give a folder, a pattern, a .zip or one "
+            f"{', '.join(KINDS)} file"
+        ) from error
+    return (path, _walk(path, path)) if path.is_dir() else (path.parent, iter((path,)))
+
+
+def _is_pattern(path: Path) -> bool:
+    return any(_MAGIC & set(part) for part in path.parts)
+
+
+def _fixed_part(path: Path) -> Path:
+    """The folder above the first part that is a pattern."""
+    first = next(place for place, part in enumerate(path.parts) if _MAGIC & set(part))
+    return Path(*path.parts[:first])
+
+
+def _match(root: Path, pattern: str) -> Iterator[Path | Source]:
+    """Files that the pattern matches, and the files of folders that it matches; none that is hidden."""
+    try:
+        matches = sorted(root.glob(pattern))
+    except ValueError as error:
+        raise RagError(f"{pattern!r} is no pattern ({error}); write for example docs/**/*.pdf") from error
+    seen: set[str] = set()
+    for match in matches:
+        inner = match.relative_to(root)
+        if any(part.startswith(".") for part in inner.parts):
+            continue
+        items: Iterable[Path | Source] = (match,)
+        if match.is_symlink() and match.is_dir():
+            items = (Source(_shown(inner), _LINK),)
+        elif match.is_dir():
+            items = _walk(match, root)
+        for item in items:
+            name = item.path if isinstance(item, Source) else str(item)
+            if name not in seen:
+                yield item
+            seen.add(name)
+
+
+def _walk(folder: Path, root: Path) -> Iterator[Path | Source]:
+    unreadable: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=unreadable.append):
+        folders.sort()
+        for name in list(folders):
+            inner = Path(parent, name)
+            if name.startswith(".") or inner.is_symlink():
+                folders.remove(name)
+                reason = _LINK if inner.is_symlink() else "hidden folder"
+                yield Source(_shown(inner.relative_to(root)), reason)
+        for name in sorted(files):
+            yield Path(parent, name)
+    for error in unreadable:
+        yield Source(_shown(Path(error.filename).relative_to(root)), f"cannot be read: {error.strerror}")
+
+
+def _inspect(file: Path, shown: str, limits: Limits) -> Source:
+    """The file, with the reason why it is not opened if there is one: a pipe or a device would block or never end."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        return Source(shown, "its name is not UTF-8")
+    reason = _name_fault(file.name)
+    if not reason:
+        try:
+            status = file.stat()
+        except OSError as error:
+            return Source(shown, f"cannot be read: {error.strerror}")
+        reason = size_fault(status.st_size, limits) if stat.S_ISREG(status.st_mode) else "not a regular file"
+    return Source(shown, reason, file)
+
+
+def _members(file: Path, shown: str, limits: Limits) -> Iterator[Source]:
+    """The archive's files, shown under the archive's own path unless that is ''."""
+    archive_fault = ""
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise RagError("not a regular file")
+        with file.open("rb") as stream:
+            members = open_archive(stream, limits).infolist()
+    except OSError as error:
+        archive_fault = f"cannot be read: {error.strerror or error}"
+    except RagError as error:
+        archive_fault = str(error)
+    if archive_fault:
+        yield Source(shown or file.name, archive_fault)
+        return
+    for member in sorted(members, key=lambda member: member.filename):
+        name = PurePosixPath(member.filename.replace("\\", "/"))
+        if member.is_dir():
+            continue
+        is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
+        reason = (
+            member_fault(member, limits)
+            or ("hidden file" if is_hidden else _name_fault(name.name))
+            or size_fault(member.file_size, limits)
+        )
+        yield Source(_shown(PurePosixPath(shown, name)), reason, file, member)
+
+
+def _name_fault(name: str) -> str:
+    if name.startswith("."):
+        return "hidden file"
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".zip":
+        return "an archive within an archive, not opened"
+    return "" if suffix in KINDS else f"{suffix or 'no suffix'}: kind not read"
+
+
+def _shown(path: PurePath) -> str:
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")

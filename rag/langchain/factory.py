@@ -1,0 +1,66 @@
+"""Objects of other packages by a name from the config: `construct("langchain_openai:OpenAIEmbeddings", {...})`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pkgutil
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rag.errors import RagError
+
+# A value under such a name is shown nowhere and changes no identity: a new key opens the same store.
+_SECRET = re.compile(r"key|token|secret|password|credential|headers|connection|dsn|auth", re.IGNORECASE)
+
+
+def construct(path: str, options: Mapping[str, Any], *arguments: object, **named: object) -> Any:
+    """What the callable at `path` ("package.module:Class" or "package.module:Class.method") makes of the options.
+
+    Raises RagError, in one line, when there is no such callable or it does not take or like what it is given.
+    """
+    return call(resolve(path), path, options, *arguments, **named)
+
+
+def call(
+    factory: Callable[..., Any], name: str, options: Mapping[str, Any], *arguments: object, **named: object
+) -> Any:
+    """What the callable that the config calls `name` makes of the options. Raises RagError in one line."""
+    try:
+        return factory(*arguments, **{**options, **named})
+    except RagError:
+        raise
+    except Exception as error:
+        raise RagError(f"{name!r} cannot be opened: {told(error, options)}") from error
+
+
+def resolve(path: str) -> Any:
+    """The callable at a dotted path. Raises RagError."""
+    module, _, name = path.partition(":")
+    if not name:
+        raise RagError(f"{path!r} names nothing that can be opened; write it as package.module:Class")
+    try:
+        found = pkgutil.resolve_name(path)
+    except ModuleNotFoundError as error:
+        raise RagError(f"{path!r} needs the module {error.name!r}; install the package that holds it") from error
+    except (AttributeError, ImportError, ValueError) as error:
+        raise RagError(f"{path!r} is not there ({error}); check what {module!r} calls it") from error
+    if not callable(found):
+        raise RagError(f"{path!r} is a {type(found).__name__}; name a class or a function")
+    return found
+
+
+def identity(path: str, options: Mapping[str, Any]) -> str:
+    """A hash (hex) of the path and of all options but the secret ones."""
+    shown = {key: value for key, value in options.items() if not _SECRET.search(key)}
+    return hashlib.sha256(json.dumps([path, shown], sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def told(error: Exception, options: Mapping[str, Any]) -> str:
+    """The first line of an error, its kind before it, without any secret option's value."""
+    words = (str(error).strip() or "no reason given").split("\n", 1)[0]
+    for key, value in options.items():
+        if _SECRET.search(key) and isinstance(value, str) and value:
+            words = words.replace(value, "***")
+    return f"{type(error).__name__}: {words}"

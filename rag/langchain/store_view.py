@@ -1,0 +1,232 @@
+"""A vector store of another program as the view that an index's vectors are searched in, in place of FAISS files.
+
+views = store_views("qdrant", {"url": "http://127.0.0.1:6333"}, name="faq", embedder=embedder)
+index = Index.open(home, "faq", embedder, views=views)
+
+The rows stay the truth: the store holds vectors under chunk numbers and nothing else, a hit counts only if the rows
+have its chunk, and every score is the exact cosine with the vector in the rows. So a store that is behind, or ahead,
+or shared with another process can make a search slower but not wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rag.embedding.embedder import Embedder
+from rag.langchain.connection import Connection, connect
+from rag.langchain.factory import identity
+from rag.search.dense import Vectors
+from rag.search.numbers import Numbers, is_in
+from rag.search.vector_view import MakeViews, VectorsOf
+from rag.search.view_file import read_view, write_view
+
+_BLOCK = 16_384
+# A hit of a store costs as much as reading this many vectors from the rows: 59 µs from Qdrant in this process, 12 µs
+# from SQLite, 384 dimensions.
+_HIT_COST = 5
+# The nearest to a stored vector is itself. Stores may keep vectors in fewer bits.
+_SAME = 0.99
+_PROBES = 24
+# Among equal scores at the cut a store chooses as it likes: a few more are taken, and the first numbers kept.
+_SLACK = 8
+# A store that still has chunks that are gone gives fewer than it is asked for; then it is asked for so many times more.
+_DEPTHS = (1, 4)
+_SAMPLE = 20
+_SAME_SCORE = 1e-6
+
+log = logging.getLogger(__name__)
+
+
+def store_views(factory: str, options: Mapping[str, Any], *, name: str, embedder: Embedder) -> MakeViews:
+    """What an index takes as `views` to search its vectors in that store; see `open_vector_store` for the arguments.
+
+    The store is opened at the first use, whose RagError says why it cannot be.
+    """
+
+    def make(vectors_of: VectorsOf) -> StoreViews:
+        return StoreViews(factory, options, name=name, embedder=embedder, vectors_of=vectors_of)
+
+    return make
+
+
+class StoreViews:
+    """Holds the connection to one store, and knows which chunks were put there."""
+
+    def __init__(
+        self, factory: str, options: Mapping[str, Any], *, name: str, embedder: Embedder, vectors_of: VectorsOf
+    ) -> None:
+        self._factory = factory
+        self._options = dict(options)
+        self._name = name
+        self._embedder = embedder
+        self.vectors_of = vectors_of
+        self._identity = f"{identity(factory, options)}/{name}"
+        self._opened: Connection | None = None
+        self._opening = threading.Lock()
+        self._writing = threading.Lock()
+        self._held: Numbers = np.empty(0, dtype=np.int64)
+
+    def build(self, numbers: Numbers, vectors: Vectors) -> StoreView:
+        """The view of these chunks; the store is sent those of them that it was not sent before."""
+        with self._writing:
+            missing = ~is_in(numbers, self._held)
+            if missing.any():
+                self._connection().add(numbers[missing], vectors[missing])
+            self._held = np.union1d(self._held, numbers)
+        return StoreView(self, numbers)
+
+    def load(self, file: Path, stamp: str) -> StoreView | None:
+        """The view that `save` wrote down for this store, or None; also None if the store does not hold it any more."""
+        sections = read_view(file, self._stamp(stamp))
+        if sections is None:
+            return None
+        numbers = sections["numbers"].astype(np.int64, copy=False)
+        if not self._holds(numbers):
+            log.warning("vector store %s does not hold what %s says; sending it again", self._factory, file)
+            with self._writing:
+                self._held = np.empty(0, dtype=np.int64)
+            return None
+        with self._writing:
+            self._held = np.union1d(self._held, numbers)
+        return StoreView(self, numbers)
+
+    def save(self, file: Path, stamp: str, numbers: Numbers) -> None:
+        """Writes down, whole or not at all, which chunks the store holds."""
+        write_view(file, self._stamp(stamp), {"numbers": numbers})
+
+    def clear(self, numbers: Numbers) -> None:
+        """Removes these chunks and all that was sent."""
+        with self._writing:
+            self._connection().remove(np.union1d(self._held, numbers))
+            self._held = np.empty(0, dtype=np.int64)
+
+    def close(self) -> None:
+        """Gives the connection back; the next use opens another."""
+        with self._opening:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+
+    def change(self, added: Numbers, vectors: Vectors, removed: Numbers) -> None:
+        """Sends the store an addition and a removal; both may be there already."""
+        with self._writing:
+            self._connection().add(added, vectors)
+            self._connection().remove(removed)
+            self._held = np.union1d(np.setdiff1d(self._held, removed), np.setdiff1d(added, removed))
+
+    def nearest(self, vector: Vectors, k: int) -> Numbers:
+        """The chunk numbers that the store finds, ascending; some may be of chunks that are gone."""
+        return self._connection().nearest(vector, k)
+
+    def _holds(self, numbers: Numbers) -> bool:
+        """Whether some of the chunks, of those that the rows still have, are found by their own vectors."""
+        if not len(numbers):
+            return True
+        probes, vectors = self.vectors_of(numbers[:: max(1, len(numbers) // _PROBES)])
+        for vector in vectors:
+            _, near = self.vectors_of(np.intersect1d(self.nearest(vector, 1), numbers))
+            if not len(near) or float((near @ vector).max()) < _SAME:
+                return False
+        return len(probes) > 0
+
+    def _connection(self) -> Connection:
+        with self._opening:
+            if self._opened is None:
+                self._opened = connect(self._factory, self._options, name=self._name, embedder=self._embedder)
+            return self._opened
+
+    def _stamp(self, stamp: str) -> str:
+        # What one store holds says nothing of another.
+        return f"{stamp} {self._identity}"
+
+
+class StoreView:
+    """One generation of an index in the store. A search is exact in score and order, whatever the store is like.
+
+    A generation that is no longer the newest may already lack the chunks that the next one removed.
+    """
+
+    def __init__(self, views: StoreViews, numbers: Numbers, num_changed: int = 0) -> None:
+        """`num_changed` counts what was sent since `numbers` were last written down, which is to be sent again then."""
+        self._views = views
+        self.numbers = numbers
+        self.num_changed = num_changed
+
+    def search(self, vector: Vectors, k: int, allowed: Numbers | None = None) -> tuple[Numbers, Vectors]:
+        """Numbers and cosines of the k nearest, best first, ties by number; only `allowed` ones, if given.
+
+        The store is asked for as many as should hold k allowed ones, then for more. If they do not, or if reading all
+        the allowed vectors from the rows is cheaper, it is the rows that are searched.
+        """
+        wanted = self.numbers if allowed is None else np.intersect1d(self.numbers, allowed, assume_unique=True)
+        k = min(k, len(wanted))
+        if not k:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+        per_hit = 1.0 if allowed is None else 2 * len(self.numbers) / len(wanted)
+        for depth in _DEPTHS:
+            asked = math.ceil(k * depth * per_hit) + _SLACK
+            if allowed is not None and asked * _HIT_COST > len(wanted):
+                break
+            found = np.intersect1d(self._views.nearest(vector, asked), wanted, assume_unique=True)
+            if len(found) >= k:
+                return _best(*self._views.vectors_of(found), vector, k)
+            if allowed is None:
+                log.warning("the vector store found %d of %d chunks; verify the index if this goes on", len(found), k)
+        return self._search_rows(vector, k, wanted)
+
+    def changed(self, added_numbers: Numbers, added_vectors: Vectors, removed_numbers: Numbers) -> StoreView:
+        """The view after a change, which the store has taken when this returns."""
+        self._views.change(added_numbers, added_vectors, removed_numbers)
+        numbers = np.setdiff1d(np.union1d(self.numbers, added_numbers), removed_numbers, assume_unique=True)
+        num_changed = self.num_changed + len(added_numbers) + len(removed_numbers)
+        return StoreView(self._views, numbers, num_changed)
+
+    def recall(self) -> float:
+        """The share of the exact ten nearest of some of its own chunks that the store finds."""
+        _, sample = self._views.vectors_of(self.numbers[:: max(1, len(self.numbers) // _SAMPLE)])
+        found = exact = 0
+        for vector in sample:
+            _, nearest = self._search_rows(vector, 10, self.numbers)
+            numbers = np.intersect1d(self._views.nearest(vector, len(nearest)), self.numbers)
+            _, scores = _best(*self._views.vectors_of(numbers), vector, len(nearest))
+            exact += len(nearest)
+            # By the score: among equals any will do.
+            found += int((scores >= nearest[-1] - _SAME_SCORE).sum())
+        return found / exact if exact else 1.0
+
+    def vectors_of(self, numbers: Numbers) -> Vectors:
+        """(m, d) float32 rows in the order of `numbers`, zeros for a chunk that is gone by now."""
+        found, vectors = self._views.vectors_of(np.unique(numbers))
+        rows = np.zeros((len(numbers), vectors.shape[1] if len(found) else 0), dtype=np.float32)
+        is_there = np.isin(numbers, found)
+        rows[is_there] = vectors[np.searchsorted(found, numbers[is_there])]
+        return rows
+
+    def save(self, file: Path, stamp: str) -> None:
+        """Writes down, whole or not at all, which chunks the store holds. Raises OSError."""
+        self._views.save(file, stamp, self.numbers)
+
+    def _search_rows(self, vector: Vectors, k: int, wanted: Numbers) -> tuple[Numbers, Vectors]:
+        best: tuple[Numbers, Vectors] = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+        for start in range(0, len(wanted), _BLOCK):
+            numbers, scores = _best(*self._views.vectors_of(wanted[start : start + _BLOCK]), vector, k)
+            best = _first(np.concatenate([best[0], numbers]), np.concatenate([best[1], scores]), k)
+        return best
+
+
+def _best(numbers: Numbers, vectors: Vectors, vector: Vectors, k: int) -> tuple[Numbers, Vectors]:
+    if not len(numbers):
+        return numbers, np.empty(0, dtype=np.float32)
+    return _first(numbers, np.clip(vectors @ vector, -1.0, 1.0), k)
+
+
+def _first(numbers: Numbers, scores: Vectors, k: int) -> tuple[Numbers, Vectors]:
+    order = np.lexsort((numbers, -scores))[:k]
+    return numbers[order], scores[order]

@@ -1,0 +1,265 @@
+"""The words of an index, ranked by BM25: `LexicalView.build(numbers, texts).search("When does it open?", k=5)`.
+
+A view never changes: `changed` gives a new one that shares what is the same, so that any number of threads may search
+while another goes on. bm25s is imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.search.numbers import Numbers, is_in, positions_of
+from rag.search.view_file import read_view, write_view
+from rag.search.words import spellings_of, stems_of, words_of
+
+# docs/adr/0011 has recall for these and other values.
+_K1 = 1.2
+_B = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Added:
+    """Texts that came after `build`: for each word of each text a row, by word, that says how often it stands there."""
+
+    numbers: Numbers
+    lengths: NDArray[np.int64]
+    """Words of each text, counted as often as they stand there, in the order of `numbers`."""
+
+    words: NDArray[np.int64]
+    owners: Numbers
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, numbers: Numbers, texts: Sequence[Sequence[int]]) -> _Added:
+        rows = [
+            (word, number, count)
+            for number, text in zip(numbers.tolist(), texts, strict=True)
+            for word, count in Counter(text).items()
+        ]
+        words, owners, counts = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+        return cls(numbers, np.array([len(text) for text in texts], dtype=np.int64), words, owners, counts)
+
+    def without(self, gone: Numbers) -> _Added:
+        kept, rows = ~is_in(self.numbers, gone), ~is_in(self.owners, gone)
+        return _Added(self.numbers[kept], self.lengths[kept], self.words[rows], self.owners[rows], self.counts[rows])
+
+    def plus(self, other: _Added) -> _Added:
+        numbers = np.concatenate([self.numbers, other.numbers])
+        words = np.concatenate([self.words, other.words])
+        order, by_word = np.argsort(numbers), np.argsort(words, kind="stable")
+        return _Added(
+            numbers[order],
+            np.concatenate([self.lengths, other.lengths])[order],
+            words[by_word],
+            np.concatenate([self.owners, other.owners])[by_word],
+            np.concatenate([self.counts, other.counts])[by_word],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LexicalView:
+    """Texts by number. The main part is what `build` was given; what `changed` added lies beside it."""
+
+    _numbers: Numbers
+    _scores: Mapping[str, Any]
+    """What bm25s makes of the main part: for each word the positions of its texts and its score in them."""
+
+    _num_words: int
+    """Words of the main part, counted as often as they stand there."""
+
+    _vocabulary: Mapping[str, int]
+    _removed: Numbers
+    """Positions in the main part, ascending, that are in the view no more."""
+
+    _added: _Added
+    _added_vocabulary: Mapping[str, int]
+
+    @classmethod
+    def build(cls, numbers: Numbers, texts: Iterable[str]) -> LexicalView:
+        """The view of n ascending numbers and their texts; a blank one is never found."""
+        vocabulary: dict[str, int] = {}
+        known: dict[str, tuple[int, int]] = {}
+        texts_as_ids = [_to_ids(text, vocabulary, known) for text in texts]
+        num_words = sum(map(len, texts_as_ids))
+        if num_words:
+            scores = _bm25().build_index_from_ids(list(range(len(vocabulary))), texts_as_ids, show_progress=False)
+        else:
+            scores = _scores(np.empty(0, np.float32), np.empty(0, np.int32), np.zeros(1, np.int64), len(texts_as_ids))
+        return cls(np.array(numbers, dtype=np.int64), scores, num_words, vocabulary, _NOTHING, _NONE_ADDED, {})
+
+    @classmethod
+    def load(cls, file: Path, stamp: str) -> LexicalView | None:
+        """The view in the file, or None if it is not, to the last bit, what `save` wrote under this stamp."""
+        sections: Mapping[str, Any] | None = read_view(file, stamp)
+        if sections is None:
+            return None
+        numbers = sections["numbers"]
+        vocabulary = _unpack(sections["vocabulary"])
+        return cls(
+            _numbers=numbers,
+            _scores=_scores(sections["data"], sections["indices"], sections["indptr"], len(numbers)),
+            _num_words=int(sections["num_words"][0]),
+            _vocabulary=vocabulary,
+            _removed=sections["removed"],
+            _added=_Added(**{field: sections[f"added_{field}"] for field in _Added.__slots__}),
+            _added_vocabulary=_unpack(sections["added_vocabulary"], first=len(vocabulary)),
+        )
+
+    def save(self, file: Path, stamp: str) -> None:
+        """Writes the view, whole or not at all. `stamp` names the content that it is a view of. Raises OSError."""
+        write_view(
+            file,
+            stamp,
+            {
+                "numbers": self._numbers,
+                **{name: self._scores[name] for name in ("data", "indices", "indptr")},
+                "num_words": np.array([self._num_words]),
+                "vocabulary": _pack(self._vocabulary),
+                "removed": self._removed,
+                **{f"added_{field}": getattr(self._added, field) for field in _Added.__slots__},
+                "added_vocabulary": _pack(self._added_vocabulary),
+            },
+        )
+
+    def changed(self, added_numbers: Numbers, added_texts: Iterable[str], removed_numbers: Numbers) -> LexicalView:
+        """The view with m ascending numbers and their texts added and other numbers removed; this one stays.
+
+        A number that is added again is replaced, a removed one that is not there is passed over: a change may be
+        applied twice. The main part is shared, and keeps the weights that its words had when it was built, so that
+        `build` pays once `num_changed` is a tenth of the view.
+        """
+        numbers = np.asarray(added_numbers, dtype=np.int64)
+        gone = np.union1d(removed_numbers, numbers)
+        vocabulary = dict(self._added_vocabulary)
+        texts = [
+            [
+                self._vocabulary[word]
+                if word in self._vocabulary
+                else vocabulary.setdefault(word, len(self._vocabulary) + len(vocabulary))
+                for word in words_of(text)
+            ]
+            for text in added_texts
+        ]
+        return LexicalView(
+            self._numbers,
+            self._scores,
+            self._num_words,
+            self._vocabulary,
+            np.union1d(self._removed, positions_of(self._numbers, gone)),
+            self._added.without(gone).plus(_Added.of(numbers, texts)),
+            vocabulary,
+        )
+
+    @property
+    def num_changed(self) -> int:
+        """How many texts were added and removed since `build`."""
+        return len(self._added.numbers) + len(self._removed)
+
+    @property
+    def numbers(self) -> Numbers:
+        """All numbers of the view, ascending."""
+        kept = np.delete(self._numbers, self._removed) if len(self._removed) else self._numbers
+        return np.sort(np.concatenate([kept, self._added.numbers])) if len(self._added.numbers) else kept
+
+    def __len__(self) -> int:
+        return len(self._numbers) - len(self._removed) + len(self._added.numbers)
+
+    def search(self, query: str, k: int, allowed: Numbers | None = None) -> tuple[Numbers, NDArray[np.float32]]:
+        """Numbers and BM25 scores, above 0, of the k best texts, best first, ties by number.
+
+        Texts that share no word with the query are not among them. `allowed` (ascending) leaves out all other numbers.
+        """
+        words = words_of(query)
+        numbers, scores = self._main_scores(words, allowed)
+        added_numbers, added_scores = self._added_scores(words, allowed)
+        numbers, scores = np.concatenate([numbers, added_numbers]), np.concatenate([scores, added_scores])
+        if 0 < k < len(scores):
+            # All that are as good as the k-th, so that the cut among equals is made by number.
+            kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+            numbers, scores = numbers[kept], scores[kept]
+        order = np.lexsort((numbers, -scores))[: max(k, 0)]
+        return numbers[order], scores[order]
+
+    def _main_scores(self, words: list[str], allowed: Numbers | None) -> tuple[Numbers, NDArray[np.float32]]:
+        """Numbers and scores of all texts of the main part that may be found."""
+        ids = [self._vocabulary[word] for word in words if word in self._vocabulary]
+        if not ids:
+            return _NOTHING, np.empty(0, dtype=np.float32)
+        bm25 = _bm25()
+        bm25.scores = self._scores
+        scores: NDArray[np.float32] = bm25.get_scores_from_ids(ids)
+        scores[self._removed] = 0.0
+        positions = np.arange(len(scores)) if allowed is None else positions_of(self._numbers, allowed)
+        positions = positions[scores[positions] > 0]
+        return self._numbers[positions], scores[positions]
+
+    def _added_scores(self, words: list[str], allowed: Numbers | None) -> tuple[Numbers, NDArray[np.float32]]:
+        """The same for the added texts, by the weights that all texts together give the words."""
+        added = self._added
+        num_texts = len(self._numbers) + len(added.numbers)
+        mean_length = (self._num_words + added.lengths.sum()) / max(num_texts, 1)
+        scores = np.zeros(len(added.numbers))
+        for word in words:
+            number = self._vocabulary.get(word, self._added_vocabulary.get(word, -1))
+            first, last = np.searchsorted(added.words, [number, number + 1])
+            if last > first:
+                places = np.searchsorted(added.numbers, added.owners[first:last])
+                in_main = self._scores["indptr"][number : number + 2]
+                num_with = last - first + (in_main[1] - in_main[0] if len(in_main) == 2 else 0)
+                # Lucene's form, as bm25s's method "lucene" has it: Kamphuis et al. 2020, "Which BM25 do you mean?"
+                weight = np.log(1 + (num_texts - num_with + 0.5) / (num_with + 0.5))
+                counts = added.counts[first:last]
+                scores[places] += weight * counts / (counts + _K1 * (1 - _B + _B * added.lengths[places] / mean_length))
+        found = np.flatnonzero(scores)
+        if allowed is not None:
+            found = found[is_in(added.numbers[found], allowed)]
+        return added.numbers[found], scores[found].astype(np.float32)
+
+
+_NOTHING = np.empty(0, dtype=np.int64)
+_NONE_ADDED = _Added(_NOTHING, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
+
+
+def _bm25() -> Any:
+    import bm25s
+
+    bm25 = bm25s.BM25(k1=_K1, b=_B, method="lucene")
+    bm25.nonoccurrence_array = None
+    return bm25
+
+
+def _scores(data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], num_texts: int) -> Mapping[str, Any]:
+    return {"data": data, "indices": indices, "indptr": indptr, "num_docs": num_texts}
+
+
+def _to_ids(text: str, vocabulary: dict[str, int], known: dict[str, tuple[int, int]]) -> array[int]:
+    """The text's words by their place in the vocabulary, which grows. `known` holds the two places of each spelling.
+
+    An array takes a ninth of the memory of a list.
+    """
+    spellings = spellings_of(text)
+    new = [spelling for spelling in dict.fromkeys(spellings) if spelling not in known]
+    for spelling, stem in zip(new, stems_of(new), strict=True):
+        known[spelling] = (
+            vocabulary.setdefault(spelling, len(vocabulary)),
+            vocabulary.setdefault(stem, len(vocabulary)),
+        )
+    return array("i", [place for spelling in spellings for place in known[spelling]])
+
+
+def _pack(vocabulary: Mapping[str, int]) -> NDArray[np.uint8]:
+    """The words in the order of their places, one a line; no word holds a line feed."""
+    return np.frombuffer("".join(f"{word}\n" for word in vocabulary).encode(), dtype=np.uint8)
+
+
+def _unpack(lines: NDArray[np.uint8], first: int = 0) -> dict[str, int]:
+    words = lines.tobytes().decode().split("\n")[:-1]
+    return {word: place for place, word in enumerate(words, start=first)}

@@ -1,0 +1,214 @@
+"""The rows of chunks and their vectors: `insert(rows, ...)`, `of_numbers(rows, index_id, numbers)`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from rag.chunking.chunk import Chunk
+from rag.errors import RagError
+from rag.store.documents import BATCH, VARIABLES, parts
+from rag.store.pending import Embedding
+from rag.store.schema import CHUNKS, DOCUMENTS, TOMBSTONES, VECTORS
+
+Numbers = NDArray[np.int64]
+Vectors = NDArray[np.float32]
+
+
+def insert(
+    rows: sa.Connection,
+    index_id: int,
+    generation: int,
+    numbered: Iterable[tuple[int, Chunk, str]],
+    embeddings: Mapping[str, Embedding],
+) -> float:
+    """Adds chunks, each with its number and the hash of what was embedded for it; gives the seconds that that took."""
+    seconds = 0.0
+    for part in parts(numbered, BATCH):
+        chunks, vectors = [], []
+        for number, chunk, text_hash in part:
+            context_start, context_end = chunk.context or (None, None)
+            chunks.append(
+                {
+                    "number": number,
+                    "index_id": index_id,
+                    "document_id": chunk.document_id,
+                    "position": chunk.position,
+                    "generation": generation,
+                    "id": chunk.id,
+                    "text_hash": text_hash,
+                    "start": chunk.start,
+                    "page": chunk.page,
+                    "headings": json.dumps(chunk.headings, ensure_ascii=False) if chunk.headings else "[]",
+                    "context_start": context_start,
+                    "context_end": context_end,
+                    "text": chunk.text,
+                }
+            )
+            embedding = embeddings[text_hash]
+            seconds += embedding.embed_s
+            vectors.append(
+                {
+                    "number": number,
+                    "index_id": index_id,
+                    "embed_s": embedding.embed_s,
+                    "vector": embedding.to_bytes(),
+                }
+            )
+        rows.execute(CHUNKS.insert(), chunks)
+        rows.execute(VECTORS.insert(), vectors)
+    return seconds
+
+
+def of_numbers(rows: sa.Connection, index_id: int, numbers: Iterable[int]) -> dict[int, Chunk]:
+    """Those of the chunks that are stored, by number."""
+    found: dict[int, Chunk] = {}
+    for part in parts(numbers, VARIABLES):
+        found.update(_select(rows, sa.and_(CHUNKS.c.index_id == index_id, CHUNKS.c.number.in_(part))))
+    return found
+
+
+def of_document(rows: sa.Connection, index_id: int, document_id: str) -> list[Chunk]:
+    """A document's chunks in the order of their position; none if the document is unknown."""
+    chosen = sa.and_(CHUNKS.c.index_id == index_id, CHUNKS.c.document_id == document_id)
+    return sorted((chunk for _, chunk in _select(rows, chosen)), key=lambda chunk: chunk.position)
+
+
+def extent(rows: sa.Connection, index_id: int, document_id: str, first: int, last: int) -> tuple[int, int]:
+    """Where in the document's text the chunks of the positions from `first` to `last` begin and end, in characters."""
+    end = sa.func.max(CHUNKS.c.start + sa.func.length(CHUNKS.c.text))
+    query = sa.select(sa.func.min(CHUNKS.c.start), end).where(
+        CHUNKS.c.index_id == index_id, CHUNKS.c.document_id == document_id, CHUNKS.c.position.between(first, last)
+    )
+    start, end = rows.execute(query).one()
+    return start, end
+
+
+def allowed_numbers(rows: sa.Connection, index_id: int, documents: sa.ColumnElement[bool]) -> Numbers:
+    """The chunks, ascending, of the documents that meet a condition on DOCUMENTS.c.id."""
+    passing = sa.select(DOCUMENTS.c.id).where(DOCUMENTS.c.index_id == index_id, documents)
+    query = sa.select(CHUNKS.c.number).where(CHUNKS.c.index_id == index_id, CHUNKS.c.document_id.in_(passing))
+    return as_numbers(rows.execute(query).scalars())
+
+
+def removed_since(rows: sa.Connection, index_id: int, generation: int) -> Numbers:
+    """The numbers, ascending, that generations after this one have deleted."""
+    query = sa.select(TOMBSTONES.c.number).where(
+        TOMBSTONES.c.index_id == index_id, TOMBSTONES.c.generation > generation
+    )
+    return as_numbers(rows.execute(query).scalars())
+
+
+def numbers(rows: sa.Connection, index_id: int) -> Numbers:
+    """All numbers, ascending."""
+    return as_numbers(rows.execute(sa.select(CHUNKS.c.number).where(CHUNKS.c.index_id == index_id)).scalars())
+
+
+def as_numbers(values: Iterable[int]) -> Numbers:
+    """The numbers as an array, ascending."""
+    return np.sort(np.fromiter(values, dtype=np.int64))
+
+
+def stream(rows: sa.Connection, index_id: int, *, since: int = -1) -> Iterator[tuple[int, Chunk]]:
+    """Number and chunk of all that later generations than `since` have added and that is still there, ascending."""
+    chosen = CHUNKS.c.index_id == index_id
+    yield from _select(rows, chosen if since < 0 else sa.and_(chosen, CHUNKS.c.generation > since), is_ordered=True)
+
+
+def vectors(rows: sa.Connection, index_id: int, count: int) -> tuple[Numbers, Vectors]:
+    """All numbers, ascending, and their (count, d) float32 vectors; (0, 0) for an empty index."""
+    query = sa.select(VECTORS.c.number, VECTORS.c.vector).where(VECTORS.c.index_id == index_id)
+    return _vectors(rows, query.order_by(VECTORS.c.number), count)
+
+
+def vectors_since(rows: sa.Connection, index_id: int, generation: int) -> tuple[Numbers, Vectors]:
+    """What later generations have added and is still there: numbers, ascending, and their (n, d) float32 vectors."""
+    added = sa.and_(CHUNKS.c.index_id == index_id, CHUNKS.c.generation > generation)
+    count = rows.execute(sa.select(sa.func.count()).select_from(CHUNKS).where(added)).scalar_one()
+    query = sa.select(VECTORS.c.number, VECTORS.c.vector).join_from(
+        CHUNKS, VECTORS, VECTORS.c.number == CHUNKS.c.number
+    )
+    return _vectors(rows, query.where(added).order_by(VECTORS.c.number), count)
+
+
+def vectors_of(rows: sa.Connection, index_id: int, numbers: Sequence[int]) -> tuple[Numbers, Vectors]:
+    """Those of the numbers that are stored, ascending, and their (n, d) float32 vectors."""
+    found: list[tuple[int, bytes]] = []
+    for part in parts(sorted(numbers), VARIABLES):
+        query = sa.select(VECTORS.c.number, VECTORS.c.vector).where(
+            VECTORS.c.index_id == index_id, VECTORS.c.number.in_(part)
+        )
+        found += sorted((row[0], row[1]) for row in rows.execute(query))
+    matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
+    return np.array([number for number, _ in found], dtype=np.int64), matrix.reshape(len(found), -1 if found else 0)
+
+
+def _vectors(rows: sa.Connection, query: sa.Select[Any], count: int) -> tuple[Numbers, Vectors]:
+    numbers = np.empty(count, dtype=np.int64)
+    matrix = np.empty((0, 0), dtype=np.float32)
+    start = size = 0
+    # Part by part into an array that is made once: the vectors of a large index are in memory one time, not three.
+    for part in rows.execute(query.execution_options(yield_per=BATCH)).partitions():
+        data = b"".join([row[1] for row in part])
+        end = start + len(part)
+        if not start:
+            size = len(part[0][1]) // 4
+            matrix = np.empty((count, size), dtype=np.float32)
+        if end > count or len(data) != 4 * size * len(part):
+            break
+        numbers[start:end] = [row[0] for row in part]
+        matrix[start:end] = np.frombuffer(data, dtype="<f4").reshape(len(part), size)
+        start = end
+    if start != count:
+        raise RagError("vectors are missing or damaged; mend the index with: arbiter index verify NAME --repair")
+    return numbers, matrix
+
+
+def _select(
+    rows: sa.Connection, condition: sa.ColumnElement[bool], *, is_ordered: bool = False
+) -> Iterator[tuple[int, Chunk]]:
+    of_document = sa.and_(DOCUMENTS.c.index_id == CHUNKS.c.index_id, DOCUMENTS.c.id == CHUNKS.c.document_id)
+    query = (
+        sa.select(
+            CHUNKS.c.number,
+            CHUNKS.c.id,
+            CHUNKS.c.document_id,
+            DOCUMENTS.c.title,
+            CHUNKS.c.text,
+            CHUNKS.c.position,
+            DOCUMENTS.c.metadata,
+            DOCUMENTS.c.source,
+            CHUNKS.c.start,
+            CHUNKS.c.page,
+            CHUNKS.c.headings,
+            CHUNKS.c.context_start,
+            CHUNKS.c.context_end,
+        )
+        .select_from(CHUNKS.join(DOCUMENTS, of_document))
+        .where(condition)
+    )
+    if is_ordered:
+        query = query.order_by(CHUNKS.c.number)
+    for row in rows.execute(query.execution_options(yield_per=BATCH)):
+        number, id_, document_id, title, text, position, metadata, source, start, page, headings, *context = row
+        yield (
+            number,
+            Chunk(
+                id=id_,
+                document_id=document_id,
+                title=title,
+                text=text,
+                position=position,
+                metadata={} if metadata == "{}" else json.loads(metadata),
+                source=source,
+                start=start,
+                page=page,
+                headings=() if headings == "[]" else tuple(json.loads(headings)),
+                context=None if context[0] is None else (context[0], context[1]),
+            ),
+        )

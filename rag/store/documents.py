@@ -1,0 +1,232 @@
+"""The rows of documents and of the attributes that filters compare: `insert(rows, index_id, documents)`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from rag.chunking.chunk import Chunk
+from rag.documents.document import Document, content_hash
+from rag.search.filters import MAX_CHARS, kind_of
+from rag.store.indexes import Tally
+from rag.store.schema import ATTRIBUTES, CHUNKS, DOCUMENTS, TOMBSTONES, VECTORS
+
+# SQLite allows 32,766 variables in a statement.
+VARIABLES = 5_000
+# Rows that are made into dictionaries at a time.
+BATCH = 2_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentEntry:
+    """A document as a list shows it. `origin` names what it was synced from, '' if that has no name."""
+
+    id: str
+    title: str
+    source: str
+    num_chunks: int
+    num_chars: int
+    origin: str
+    metadata: Mapping[str, object]
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A document that is ready to be stored, with its chunks."""
+
+    document: Document
+    content_hash: str
+    chunks: Sequence[Chunk]
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What a comparison needs of a stored document."""
+
+    origin: str
+    content_hash: str
+
+
+def insert(rows: sa.Connection, index_id: int, documents: Iterable[Prepared], origin_of: Mapping[str, str]) -> Tally:
+    """Adds documents without their chunks; gives what they count, without seconds."""
+    tally = Tally()
+    for part in parts(documents, BATCH):
+        values, attributes = [], []
+        for entry in part:
+            document = entry.document
+            digest = _digest(document.id, entry.content_hash, [chunk.id for chunk in entry.chunks])
+            tally += Tally(1, len(entry.chunks), 0.0, int(digest, 16))
+            values.append(
+                {
+                    "index_id": index_id,
+                    "id": document.id,
+                    "origin": origin_of[document.id],
+                    "content_hash": entry.content_hash,
+                    "digest": digest,
+                    "num_chunks": len(entry.chunks),
+                    "num_chars": len(document.text),
+                    "title": document.title,
+                    "source": document.source,
+                    "pages": json.dumps(document.pages),
+                    "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
+                    "text": document.text,
+                }
+            )
+            attributes += _attributes(index_id, document)
+        rows.execute(DOCUMENTS.insert(), values)
+        if attributes:
+            rows.execute(ATTRIBUTES.insert(), attributes)
+    return tally
+
+
+def delete(rows: sa.Connection, index_id: int, document_ids: Iterable[str], generation: int) -> Tally:
+    """Removes documents with all that belongs to them, as of `generation`; gives what they counted."""
+    tally = Tally()
+    for part in parts(document_ids, VARIABLES):
+        chosen = sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id.in_(part))
+        cut = sa.and_(CHUNKS.c.index_id == index_id, CHUNKS.c.document_id.in_(part))
+        seconds = sa.select(sa.func.coalesce(sa.func.sum(VECTORS.c.embed_s), 0.0)).join_from(
+            CHUNKS, VECTORS, VECTORS.c.number == CHUNKS.c.number
+        )
+        tally += Tally(indexing_s=rows.execute(seconds.where(cut)).scalar_one())
+        for row in rows.execute(sa.select(DOCUMENTS.c.digest, DOCUMENTS.c.num_chunks).where(chosen)):
+            tally += Tally(1, row.num_chunks, 0.0, int(row.digest, 16))
+        gone = sa.select(sa.literal(index_id), sa.literal(generation), CHUNKS.c.number).where(cut)
+        rows.execute(TOMBSTONES.insert().from_select(["index_id", "generation", "number"], gone))
+        rows.execute(DOCUMENTS.delete().where(chosen))
+    return tally
+
+
+def present(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> dict[str, Present]:
+    """Those of the documents that are stored, by id."""
+    found = {}
+    for part in parts(document_ids, VARIABLES):
+        found.update(_present(rows, sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id.in_(part))))
+    return found
+
+
+def present_of_origin(rows: sa.Connection, index_id: int, origin: str | None) -> dict[str, Present]:
+    """The stored documents of an origin, or of all for None, by id."""
+    condition = DOCUMENTS.c.index_id == index_id
+    return _present(rows, condition if origin is None else sa.and_(condition, DOCUMENTS.c.origin == origin))
+
+
+def adopt(rows: sa.Connection, index_id: int, document_ids: Sequence[str], origin: str) -> None:
+    """Makes the documents those of another origin."""
+    for part in parts(document_ids, VARIABLES):
+        chosen = sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id.in_(part))
+        rows.execute(DOCUMENTS.update().where(chosen).values(origin=origin))
+
+
+def load(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> Iterator[Document]:
+    """Those of the documents that are stored, whole."""
+    for part in parts(document_ids, VARIABLES):
+        query = sa.select(DOCUMENTS).where(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id.in_(part))
+        for row in rows.execute(query.execution_options(yield_per=100)):
+            yield Document(
+                row.id, row.title, row.text, json.loads(row.metadata), row.source, tuple(json.loads(row.pages))
+            )
+
+
+def entries(rows: sa.Connection, index_id: int, *, limit: int, after: str | None) -> list[DocumentEntry]:
+    """Up to `limit` documents by id, those behind the id `after`."""
+    query = sa.select(*(column for column in DOCUMENTS.c if column.name not in ("text", "pages")))
+    query = query.where(DOCUMENTS.c.index_id == index_id).order_by(DOCUMENTS.c.id).limit(limit)
+    if after is not None:
+        query = query.where(DOCUMENTS.c.id > after)
+    return [
+        DocumentEntry(
+            id=row.id,
+            title=row.title,
+            source=row.source,
+            num_chunks=row.num_chunks,
+            num_chars=row.num_chars,
+            origin=row.origin,
+            metadata=json.loads(row.metadata),
+            content_hash=row.content_hash,
+        )
+        for row in rows.execute(query)
+    ]
+
+
+def slice_of(rows: sa.Connection, index_id: int, document_id: str, start: int, end: int) -> str:
+    """The document's text from the offset `start` to `end`, in characters."""
+    query = sa.select(sa.func.substr(DOCUMENTS.c.text, start + 1, end - start))
+    return rows.execute(query.where(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id == document_id)).scalar_one() or ""
+
+
+def replace_metadata(rows: sa.Connection, index_id: int, document: Document, chunk_ids: Sequence[str]) -> Tally:
+    """Stores the metadata that the document has now; gives the difference that it makes."""
+    key = sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id == document.id)
+    before = rows.execute(sa.select(DOCUMENTS.c.digest).where(key)).scalar_one()
+    hashed = content_hash(document)
+    digest = _digest(document.id, hashed, chunk_ids)
+    metadata = json.dumps(dict(document.metadata), ensure_ascii=False)
+    rows.execute(DOCUMENTS.update().where(key).values(metadata=metadata, content_hash=hashed, digest=digest))
+    rows.execute(ATTRIBUTES.delete().where(ATTRIBUTES.c.index_id == index_id, ATTRIBUTES.c.document_id == document.id))
+    if attributes := _attributes(index_id, document):
+        rows.execute(ATTRIBUTES.insert(), attributes)
+    return Tally(content_sum=int(digest, 16) - int(before, 16))
+
+
+def forget_chunks(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> None:
+    """Removes the documents' chunks and content hashes, so that whatever content is given next is a change."""
+    for document_id in document_ids:
+        key = sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id == document_id)
+        rows.execute(CHUNKS.delete().where(CHUNKS.c.index_id == index_id, CHUNKS.c.document_id == document_id))
+        values = {"content_hash": "", "digest": _digest(document_id, "", []), "num_chunks": 0}
+        rows.execute(DOCUMENTS.update().where(key).values(values))
+
+
+def recount(rows: sa.Connection, index_id: int) -> Iterator[tuple[str, str, str]]:
+    """(id, stored digest, digest as its rows give it now) of every document."""
+    query = sa.select(CHUNKS.c.document_id, CHUNKS.c.id).where(CHUNKS.c.index_id == index_id)
+    chunk_ids: dict[str, list[str]] = {}
+    for document_id, chunk_id in rows.execute(query.order_by(CHUNKS.c.document_id, CHUNKS.c.position)):
+        chunk_ids.setdefault(document_id, []).append(chunk_id)
+    query = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.digest, DOCUMENTS.c.content_hash).where(
+        DOCUMENTS.c.index_id == index_id
+    )
+    for row in rows.execute(query):
+        yield row.id, row.digest, _digest(row.id, row.content_hash, chunk_ids.get(row.id, []))
+
+
+def parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The values in lists of up to `size`."""
+    remaining = iter(values)
+    while part := list(islice(remaining, size)):
+        yield part
+
+
+def _present(rows: sa.Connection, condition: sa.ColumnElement[bool]) -> dict[str, Present]:
+    query = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.origin, DOCUMENTS.c.content_hash).where(condition)
+    return {row[0]: Present(row[1], row[2]) for row in rows.execute(query)}
+
+
+def _digest(document_id: str, content_hash: str, chunk_ids: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([document_id, content_hash, list(chunk_ids)]).encode()).hexdigest()
+
+
+def _attributes(index_id: int, document: Document) -> list[dict[str, object]]:
+    """What filters see of the metadata. A text longer than any that a filter may hold may not fit an index."""
+    values = dict(document.metadata)
+    if document.source:
+        values.setdefault("source", document.source)
+    found: list[dict[str, object]] = []
+    for key, value in values.items():
+        kind = kind_of(value)
+        if kind is None or len(key) > MAX_CHARS or (isinstance(value, str) and len(value) > MAX_CHARS):
+            continue
+        row = {"index_id": index_id, "document_id": document.id, "key": key, "kind": kind}
+        is_text = kind == "text"
+        found.append({**row, "text": value if is_text else None, "number": None if is_text else float(value)})  # type: ignore[arg-type]
+    return found

@@ -1,0 +1,181 @@
+"""The rows of the indexes themselves: `state(rows, "faq")`, and how one goes to its next generation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from rag.chunking.chunk import ChunkSettings
+from rag.store.schema import GENERATIONS, INDEXES, TOMBSTONES
+from rag.store.store import Conflict
+
+_MODULUS = 2**256
+# Views this many generations old are brought up to date rather than loaded again, whatever files there are.
+_KEPT_GENERATIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What documents amount to; `content_sum` adds up their digests, so that their order does not matter."""
+
+    num_documents: int = 0
+    num_chunks: int = 0
+    indexing_s: float = 0.0
+    content_sum: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.num_documents + other.num_documents,
+            self.num_chunks + other.num_chunks,
+            self.indexing_s + other.indexing_s,
+            (self.content_sum + other.content_sum) % _MODULUS,
+        )
+
+    def __sub__(self, other: Tally) -> Tally:
+        return self + Tally(-other.num_documents, -other.num_chunks, -other.indexing_s, -other.content_sum)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """The row of one index: what it was built with, and what it holds.
+
+    `generation` counts its commits; `token` names this one and no other, also not of a restored database.
+    """
+
+    id: int
+    name: str
+    embedder: str
+    settings: ChunkSettings
+    generation: int
+    token: str
+    content_sum: int
+    num_documents: int
+    num_chunks: int
+    indexing_s: float
+
+    @property
+    def version(self) -> str:
+        """Hash (32 hex) of embedder, settings and content, equal for equal ones whatever their history."""
+        content = json.dumps([self.embedder, self.settings.to_dict(), f"{self.content_sum:064x}"], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(self.num_documents, self.num_chunks, self.indexing_s, self.content_sum)
+
+
+def state(rows: sa.Connection, name: str) -> IndexState | None:
+    row = rows.execute(sa.select(INDEXES).where(INDEXES.c.name == name)).mappings().one_or_none()
+    return None if row is None else _state(row)
+
+
+def states(rows: sa.Connection) -> list[IndexState]:
+    """All indexes, by name."""
+    return [_state(row) for row in rows.execute(sa.select(INDEXES).order_by(INDEXES.c.name)).mappings()]
+
+
+def lock(rows: sa.Connection, name: str) -> IndexState | None:
+    """The state, which no other writer changes until this transaction ends."""
+    row = rows.execute(sa.select(INDEXES).where(INDEXES.c.name == name).with_for_update()).mappings().one_or_none()
+    return None if row is None else _state(row)
+
+
+def create(rows: sa.Connection, name: str, embedder: str, settings: ChunkSettings) -> IndexState:
+    """A new, empty index of generation 0. Raises Conflict if the name is taken."""
+    values = {
+        "name": name,
+        "embedder": embedder,
+        "settings": json.dumps(settings.to_dict()),
+        "generation": 0,
+        "token": secrets.token_hex(8),
+        "content_sum": _hex(0),
+        "num_documents": 0,
+        "num_chunks": 0,
+        "indexing_s": 0.0,
+    }
+    try:
+        rows.execute(INDEXES.insert().values(**values))
+    except sa.exc.IntegrityError as error:
+        raise Conflict(name) from error
+    created = state(rows, name)
+    assert created is not None
+    return created
+
+
+def advance(
+    rows: sa.Connection,
+    seen: IndexState,
+    tally: Tally,
+    *,
+    embedder: str | None = None,
+    settings: ChunkSettings | None = None,
+) -> IndexState:
+    """The next generation of a locked index, which holds what `tally` counts."""
+    generation, token = seen.generation + 1, secrets.token_hex(8)
+    values = {
+        "embedder": embedder or seen.embedder,
+        "settings": json.dumps((settings or seen.settings).to_dict()),
+        "generation": generation,
+        "token": token,
+        "content_sum": _hex(tally.content_sum),
+        "num_documents": tally.num_documents,
+        "num_chunks": tally.num_chunks,
+        # Sums of floats leave crumbs behind.
+        "indexing_s": max(tally.indexing_s, 0.0) if tally.num_chunks else 0.0,
+    }
+    rows.execute(INDEXES.update().where(INDEXES.c.id == seen.id).values(**values))
+    rows.execute(GENERATIONS.insert().values(index_id=seen.id, generation=generation, token=token))
+    advanced = state(rows, seen.name)
+    assert advanced is not None
+    return advanced
+
+
+def token(rows: sa.Connection, index_id: int, generation: int) -> str | None:
+    """The token of a generation from which on all changes are still known, None if they are not."""
+    query = sa.select(GENERATIONS.c.token).where(
+        GENERATIONS.c.index_id == index_id, GENERATIONS.c.generation == generation
+    )
+    return rows.execute(query).scalar_one_or_none()
+
+
+def prune(rows: sa.Connection, current: IndexState, oldest_file: int | None) -> None:
+    """Forgets the changes up to the generation of the oldest view file; those of the last generations are kept."""
+    floor = current.generation - _KEPT_GENERATIONS
+    if oldest_file is not None:
+        floor = min(floor, oldest_file)
+    rows.execute(GENERATIONS.delete().where(GENERATIONS.c.index_id == current.id, GENERATIONS.c.generation < floor))
+    rows.execute(TOMBSTONES.delete().where(TOMBSTONES.c.index_id == current.id, TOMBSTONES.c.generation <= floor))
+
+
+def forget_generations(rows: sa.Connection, index_id: int) -> None:
+    """Makes every view be built anew: none can be brought up to date across a change of embedder."""
+    rows.execute(GENERATIONS.delete().where(GENERATIONS.c.index_id == index_id))
+    rows.execute(TOMBSTONES.delete().where(TOMBSTONES.c.index_id == index_id))
+
+
+def remove(rows: sa.Connection, index_id: int) -> None:
+    """Deletes the index with all that belongs to it."""
+    rows.execute(INDEXES.delete().where(INDEXES.c.id == index_id))
+
+
+def _state(row: sa.RowMapping) -> IndexState:
+    return IndexState(
+        id=row["id"],
+        name=row["name"],
+        embedder=row["embedder"],
+        settings=ChunkSettings.from_dict(json.loads(row["settings"])),
+        generation=row["generation"],
+        token=row["token"],
+        content_sum=int(row["content_sum"], 16),
+        num_documents=row["num_documents"],
+        num_chunks=row["num_chunks"],
+        indexing_s=row["indexing_s"],
+    )
+
+
+def _hex(content_sum: int) -> str:
+    return f"{content_sum:064x}"

@@ -1,0 +1,74 @@
+"""Vectors that need not be made again: `known(rows, embedder.name, hashes)`, of any index and of stopped runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from rag.store.schema import CHUNKS, INDEXES, PENDING, VECTORS
+from rag.store.store import Store, insert_missing
+
+_VARIABLES = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A unit vector, (d,) float32, and the seconds that embedding its text took."""
+
+    vector: NDArray[np.float32]
+    embed_s: float
+
+    def to_bytes(self) -> bytes:
+        return self.vector.astype("<f4", copy=False).tobytes()
+
+
+def known(rows: sa.Connection, embedder: str, text_hashes: Iterable[str]) -> dict[str, Embedding]:
+    """The embeddings that this embedder has made, by hash of the text."""
+    found: dict[str, Embedding] = {}
+    hashes = list(text_hashes)
+    for start in range(0, len(hashes), _VARIABLES):
+        part = hashes[start : start + _VARIABLES]
+        stored = (
+            sa.select(CHUNKS.c.text_hash, VECTORS.c.vector, VECTORS.c.embed_s)
+            .join_from(CHUNKS, VECTORS, VECTORS.c.number == CHUNKS.c.number)
+            .join(INDEXES, INDEXES.c.id == CHUNKS.c.index_id)
+            .where(INDEXES.c.embedder == embedder, CHUNKS.c.text_hash.in_(part))
+        )
+        pending = sa.select(PENDING.c.text_hash, PENDING.c.vector, PENDING.c.embed_s).where(
+            PENDING.c.embedder == embedder, PENDING.c.text_hash.in_(part)
+        )
+        for query in (stored, pending):
+            for text_hash, vector, embed_s in rows.execute(query):
+                found[text_hash] = Embedding(np.frombuffer(vector, dtype="<f4"), embed_s)
+    return found
+
+
+def keep(store: Store, index_name: str, origin: str, embedder: str, embeddings: Mapping[str, Embedding]) -> None:
+    """Commits embeddings, by hash of the text, of a run that is not finished."""
+    run = {"index_name": index_name, "origin": origin, "embedder": embedder}
+    values = [
+        {**run, "text_hash": text_hash, "embed_s": embedding.embed_s, "vector": embedding.to_bytes()}
+        for text_hash, embedding in embeddings.items()
+    ]
+    with store.write() as rows:
+        # Two runs on the same index may embed the same text; either vector will do.
+        insert_missing(rows, PENDING, values)
+
+
+def drop(
+    rows: sa.Connection, index_name: str, *, origin: str | None = None, text_hashes: Iterable[str] | None = None
+) -> None:
+    """Deletes what runs on the index have kept: all of it, or that of an origin, or that of these texts."""
+    chosen = PENDING.c.index_name == index_name
+    if origin is not None:
+        chosen = sa.and_(chosen, PENDING.c.origin == origin)
+    if text_hashes is None:
+        rows.execute(PENDING.delete().where(chosen))
+        return
+    gone = sa.and_(chosen, PENDING.c.text_hash == sa.bindparam("gone"))
+    if keys := [{"gone": text_hash} for text_hash in text_hashes]:
+        rows.execute(PENDING.delete().where(gone), keys)

@@ -1,0 +1,253 @@
+"""The views of an index, kept up with its rows: `view = live.current(rows, state)`.
+
+A view is what searches run in: vectors in FAISS, words in BM25. It is made of rows and can be made again at any time,
+so the rows are committed first and its file is written later. A file is one generation's. What the rows have gained
+and lost since comes from the rows, so that an addition to a large index costs what it adds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import sqlalchemy as sa
+
+from rag.chunking.chunk import Chunk
+from rag.search.lexical import LexicalView
+from rag.search.vector_view import VectorView, VectorViews
+from rag.store import chunks, indexes
+from rag.store.indexes import IndexState
+
+# A view is built anew when so much of it has changed: a share of the index, or so many chunks, which a search then
+# compares one by one (20,000 of 384 dimensions take 3 ms).
+_FAR_SHARE = 0.1
+_FAR_CHUNKS = 20_000
+# A reader that is far from its file looks so often whether another process has written a newer one.
+_LOOK_EVERY_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class View(Protocol):
+    """What the two kinds of views have in common."""
+
+    @property
+    def num_changed(self) -> int:
+        """How much was added and removed since the view was built."""
+
+    def save(self, file: Path, stamp: str) -> None:
+        """Writes the file whole or not at all. Raises OSError."""
+
+
+V = TypeVar("V", bound=View)
+
+
+class Outdated(Exception):
+    """The transaction sees rows that are older than the view by now; read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[V]):
+    """How one kind of view is made of rows, and its files' suffix."""
+
+    suffix: str
+    build: Callable[[sa.Connection, IndexState], V]
+    load: Callable[[Path, str], V | None]
+    change: Callable[[V, sa.Connection, int, int], V]
+    """The view brought up to date: (view, rows, index id, the view's generation) -> view."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held(Generic[V]):
+    """A view in memory, the generation that it is of, and the one that it was built at."""
+
+    index_id: int
+    generation: int
+    token: str
+    view: V
+    built_at: int
+    looked_at: float = 0.0
+
+
+class LiveView(Generic[V]):
+    """One kind of view of one index: the newest in memory, and its file."""
+
+    def __init__(self, folder: Path, kind: Kind[V]) -> None:
+        self._folder = folder
+        self._kind = kind
+        self._held: _Held[V] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a search has needed this kind, now or in some process before."""
+        return self._held is not None or bool(self._generations())
+
+    def current(self, rows: sa.Connection, state: IndexState) -> V:
+        """The view of exactly the rows that the transaction sees.
+
+        Raises Outdated if another thread has gone on to a newer generation.
+        """
+        held = self._held
+        if held is None or held.token != state.token or self._is_due(held, state):
+            with self._lock:
+                held = self._held = self._catch_up(rows, state)
+        return held.view
+
+    def forget(self) -> None:
+        """Makes the next search load the view again."""
+        with self._lock:
+            self._held = None
+
+    def keep_up(self, rows: sa.Connection, state: IndexState) -> None:
+        """Brings the view up to date, and builds it and its file anew where they are far behind; for writers."""
+        try:
+            view = self.current(rows, state)
+        except Outdated:
+            return
+        newest = max(self._known(rows, state), default=None)
+        if newest is not None and (newest == state.generation or not _is_far(view, state)):
+            return
+        if view.num_changed:
+            view = self._kind.build(rows, state)
+        held = self._built(view, state)
+        # Searches go on meanwhile, perhaps on a newer generation: the next one starts from here and catches up.
+        with self._lock:
+            self._held = held
+
+    def load_newest(self, rows: sa.Connection, state: IndexState) -> tuple[V, int] | None:
+        """The view in the newest file that is whole, and its generation; None if there is no such file."""
+        known = self._known(rows, state)
+        for generation in sorted(known, reverse=True):
+            view = self._kind.load(self._file(generation), known[generation])
+            if view is not None:
+                return view, generation
+        return None
+
+    def oldest_file(self) -> int | None:
+        """The generation up to which changes need no longer be known for the sake of this view's files."""
+        return max(self._generations(), default=None)
+
+    def damaged_files(self, rows: sa.Connection, state: IndexState) -> list[str]:
+        """Names of the files that should be views of this index and are not."""
+        known = self._known(rows, state)
+        return [
+            self._file(generation).name
+            for generation in self._generations()
+            if generation not in known or self._kind.load(self._file(generation), known[generation]) is None
+        ]
+
+    def remove_files(self, before: int | None = None) -> None:
+        """Removes the files of older generations, or of all, with what killed processes left of them."""
+        for file in self._folder.glob(f"*{self._kind.suffix}*"):
+            number = file.name.split(".", 1)[0]
+            if number.isdecimal() and (before is None or int(number) < before):
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+    def _catch_up(self, rows: sa.Connection, state: IndexState) -> _Held[V]:
+        held = self._held
+        if held and held.token == state.token:
+            if not self._is_due(held, state):
+                return held
+            newer = self._from_file(rows, state, held.built_at)
+            return newer or replace(held, looked_at=time.monotonic())
+        if held and held.index_id == state.id:
+            if held.generation > state.generation:
+                raise Outdated
+            if indexes.token(rows, state.id, held.generation) == held.token:
+                view = self._kind.change(held.view, rows, state.id, held.generation)
+                return replace(held, generation=state.generation, token=state.token, view=view)
+        loaded = self._from_file(rows, state)
+        if loaded and not _is_far(loaded.view, state):
+            return loaded
+        log.info("index=%s generation=%d %s built from rows", state.name, state.generation, self._kind.suffix)
+        return self._built(self._kind.build(rows, state), state)
+
+    def _from_file(self, rows: sa.Connection, state: IndexState, newer_than: int = -1) -> _Held[V] | None:
+        if not any(generation > newer_than for generation in self._generations()):
+            return None
+        found = self.load_newest(rows, state)
+        if found is None or found[1] <= newer_than:
+            return None
+        view, generation = found
+        if generation < state.generation:
+            view = self._kind.change(view, rows, state.id, generation)
+        return _Held(state.id, state.generation, state.token, view, generation, time.monotonic())
+
+    def _built(self, view: V, state: IndexState) -> _Held[V]:
+        file = self._file(state.generation)
+        try:
+            view.save(file, state.token)
+        except OSError as error:
+            # The rows are enough to search; this process may lack the room or the right to write.
+            log.warning("view %s cannot be written: %s", file, error.strerror or error)
+        else:
+            self.remove_files(state.generation)
+        return _Held(state.id, state.generation, state.token, view, state.generation, time.monotonic())
+
+    def _is_due(self, held: _Held[V], state: IndexState) -> bool:
+        return _is_far(held.view, state) and time.monotonic() - held.looked_at > _LOOK_EVERY_S
+
+    def _known(self, rows: sa.Connection, state: IndexState) -> dict[int, str]:
+        """The tokens of those of the files that the rows can say something of, by generation."""
+        tokens = {
+            generation: indexes.token(rows, state.id, generation)
+            for generation in self._generations()
+            if generation <= state.generation
+        }
+        return {generation: token for generation, token in tokens.items() if token}
+
+    def _generations(self) -> list[int]:
+        names = [file.name.removesuffix(self._kind.suffix) for file in self._folder.glob(f"*{self._kind.suffix}")]
+        return [int(name) for name in names if name.isdecimal()]
+
+    def _file(self, generation: int) -> Path:
+        return self._folder / f"{generation}{self._kind.suffix}"
+
+
+def dense_kind(views: VectorViews) -> Kind[VectorView]:
+    """Views of vectors."""
+
+    def build(rows: sa.Connection, state: IndexState) -> VectorView:
+        return views.build(*chunks.vectors(rows, state.id, state.num_chunks))
+
+    def change(view: VectorView, rows: sa.Connection, index_id: int, generation: int) -> VectorView:
+        added = chunks.vectors_since(rows, index_id, generation)
+        removed = chunks.removed_since(rows, index_id, generation)
+        return view.changed(*added, removed) if len(added[0]) or len(removed) else view
+
+    return Kind(".faiss", build, views.load, change)
+
+
+def lexical_kind() -> Kind[LexicalView]:
+    """Views of words."""
+
+    def build(rows: sa.Connection, state: IndexState) -> LexicalView:
+        numbers = chunks.numbers(rows, state.id)
+        return LexicalView.build(numbers, (_words(chunk) for _, chunk in chunks.stream(rows, state.id)))
+
+    def change(view: LexicalView, rows: sa.Connection, index_id: int, generation: int) -> LexicalView:
+        added = list(chunks.stream(rows, index_id, since=generation))
+        removed = chunks.removed_since(rows, index_id, generation)
+        if not added and not len(removed):
+            return view
+        numbers = chunks.as_numbers(number for number, _ in added)
+        return view.changed(numbers, [_words(chunk) for _, chunk in added], removed)
+
+    return Kind(".bm25", build, LexicalView.load, change)
+
+
+def _words(chunk: Chunk) -> str:
+    # The title counts even where the text says it too: measured better than the text that is embedded.
+    return f"{chunk.title}\n{chunk.text}" if chunk.title else chunk.text
+
+
+def _is_far(view: View, state: IndexState) -> bool:
+    return view.num_changed > min(_FAR_SHARE * state.num_chunks, _FAR_CHUNKS)

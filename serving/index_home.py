@@ -1,0 +1,90 @@
+"""Where indexes are kept and how they are cut and searched unless told otherwise: what a config says of all of them.
+
+keeping = index_home(config, data_home())
+index = keeping.open("faq", embedder)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag.chunking.chunk import ChunkSettings
+from rag.embedding.embedder import Embedder
+from rag.errors import RagError
+from rag.index import Index, IndexState, list_indexes
+from rag.search.settings import SearchSettings
+from rag.store.conversions import Conversions
+from rag.store.store import Store, advice, database_url
+
+if TYPE_CHECKING:
+    from rag.search.vector_view import MakeViews
+    from serving.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class IndexHome:
+    """The data directory, the database in place of its own, and the vector store in place of FAISS.
+
+    `chunking` is for new indexes, `retrieval` for searches that bring no settings of their own. `store` is the name of
+    a vector store (see rag/langchain/vector_store.py), '' for FAISS, with its `store_options`.
+    """
+
+    home: Path
+    url: str | None = field(default=None, repr=False)
+    chunking: ChunkSettings = field(default_factory=ChunkSettings)
+    retrieval: SearchSettings = field(default_factory=SearchSettings)
+    store: str = ""
+    store_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def states(self) -> dict[str, IndexState]:
+        """Every index there is, by name."""
+        return {state.name: state for state in list_indexes(self.home, url=self.url)}
+
+    def open(self, name: str, embedder: Embedder) -> Index:
+        """The existing index. Raises RagError if there is none, or another embedder built it."""
+        return Index.open(
+            self.home, name, embedder, url=self.url, settings=self.retrieval, views=self._views(name, embedder)
+        )
+
+    def create(self, name: str, embedder: Embedder, chunking: ChunkSettings | None = None) -> Index:
+        """The index, new or existing; see `Index.create`."""
+        return Index.create(
+            self.home,
+            name,
+            embedder,
+            chunking or self.chunking,
+            url=self.url,
+            settings=self.retrieval,
+            views=self._views(name, embedder),
+        )
+
+    def conversions(self) -> Conversions:
+        """Texts of files that were converted before; to be closed by the caller. Raises RagError."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RagError(f"data directory {str(self.home)!r} cannot be made: {advice(error)}") from error
+        return Conversions(Store(database_url(self.home, self.url)))
+
+    def _views(self, name: str, embedder: Embedder) -> MakeViews | None:
+        if not self.store:
+            return None
+        from rag.langchain.store_view import store_views
+
+        return store_views(self.store, self.store_options, name=name, embedder=embedder)
+
+
+def index_home(config: Config, home: Path) -> IndexHome:
+    """What the config says of indexes."""
+    index = config.index
+    return IndexHome(
+        home=home,
+        url=index.database.get_secret_value() if index.database is not None else None,
+        chunking=index.chunk_settings(),
+        retrieval=SearchSettings(**index.retrieval.model_dump()),
+        store=index.store.factory if index.store is not None else "",
+        store_options=index.store.options if index.store is not None else {},
+    )

@@ -1,0 +1,343 @@
+"""What `arbiter index` does: indexes by name, outside of any run.
+
+shop = open_shop(None, home=data_home(), console=Console())
+text, row = shop.add("faq", [Path("docs/")])
+text, row = shop.search("faq", "When does the loan desk open?", 5)
+
+Every function gives its result as text and as JSON-ready values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TextIO
+
+from rag.chunking.chunk import ChunkSettings, warn_long
+from rag.documents.document import Document
+from rag.documents.load import Loaded, load_documents
+from rag.embedding.embedder import Embedder
+from rag.errors import RagError
+from rag.index import DocumentEntry, Index, IndexState, SyncReport, VerifyReport
+from rag.search.filters import parse_filter
+from rag.search.settings import SearchSettings
+from serving import build
+from serving.config import load_config
+from serving.console import Console, pad_table
+from serving.errors import ServingError
+from serving.index_home import IndexHome, index_home
+from serving.models import resolve_model
+from serving.named_embedder import NamedEmbedder
+
+Shown = tuple[str, object]
+
+_PAGE = 1000
+# The reason for skipping a file that has been emptied: its text is gone on purpose.
+_EMPTIED = "empty"
+_SHOWN = 20
+_SNIPPET_CHARS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """What a command line says about chunks; None where it says nothing."""
+
+    chunk_tokens: int | None = None
+    overlap_tokens: int | None = None
+    strategy: str | None = None
+
+    def over(self, settings: ChunkSettings) -> ChunkSettings:
+        """The settings with what was given in place of theirs. Raises RagError for sizes that do not fit."""
+        given = {key: value for key, value in asdict(self).items() if value is not None}
+        return ChunkSettings.from_dict({**settings.to_dict(), **given})
+
+
+def open_shop(config: Path | None, *, home: Path, console: Console) -> Shop:
+    """The indexes of the data directory as a config, or the defaults, would use them; loads no model."""
+    loaded = load_config(config)
+
+    def embedder() -> Embedder:
+        model = resolve_model(loaded.embedder, home=home, revision=loaded.embedder_revision, progress=console.say)
+        return build.build_embedder(model, loaded.embedding, home)
+
+    return Shop(index_home(loaded, home), console, make_embedder=embedder)
+
+
+class Shop:
+    """The indexes of one data directory or database."""
+
+    def __init__(self, keeping: IndexHome, console: Console, *, make_embedder: Callable[[], Embedder]) -> None:
+        """`make_embedder` is called when a command cannot do without."""
+        self.keeping = keeping
+        self._console = console
+        self._make_embedder = make_embedder
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The embedder, found on this disk; loads its weights when it first embeds."""
+        return self._make_embedder()
+
+    def add(
+        self, name: str, paths: Sequence[Path], chunking: Chunking = Chunking(), *, is_whole: bool = False
+    ) -> Shown:
+        """Stores the documents of the paths, each by the path it came from; `is_whole` takes away what a path had
+        before and has no more; what it has and cannot be read now stays as it was.
+
+        What cannot be read is said and the rest goes on. Raises RagError or ServingError when no path can be read, when
+        another embedder built the index, and when chunks are asked for in another size than the index has.
+        """
+        index = self._writable(name, chunking, may_rebuild=is_whole)
+        rows: list[dict[str, object]] = []
+        faults: list[str] = []
+        with contextlib.closing(index), contextlib.closing(self.keeping.conversions()) as cache:
+            for path in paths:
+                try:
+                    with self._console.step(f"reading {path}") as step:
+                        loaded = load_documents(path, cache=cache, progress=step.update)
+                except RagError as error:
+                    faults.append(str(error))
+                    self._console.say(f"skipped {path}: {error}")
+                    continue
+                origin = str(path.expanduser().resolve())
+                self._say_skipped(loaded)
+                self._say_replaced(name, index, loaded, origin)
+                kept = self._kept(index, loaded, origin) if is_whole else []
+                with self._console.step(f"indexing {len(loaded.documents)} documents") as step:
+                    write = index.sync if is_whole else index.add
+                    report = write([*loaded.documents, *kept], origin=origin, progress=step.update)
+                if report.embedded_chunks and (warning := warn_long(index.chunk_settings, self.embedder.max_tokens)):
+                    self._console.say(f"note: {warning}")
+                rows.append(
+                    {
+                        "path": origin,
+                        **asdict(report),
+                        "skipped": [asdict(skipped) for skipped in loaded.skipped],
+                        "kept": [document.id for document in kept],
+                    }
+                )
+                self._console.say(f"  {path}: {_describe(report)}, {len(loaded.skipped)} skipped")
+            if not rows:
+                raise ServingError(f"nothing was indexed: {'; '.join(faults)}")
+            num_documents, num_chunks = index.num_documents, index.num_chunks
+        text = f"index {name}: {num_documents} documents, {num_chunks} chunks"
+        return text, {
+            "index": name,
+            "documents": num_documents,
+            "chunks": num_chunks,
+            "paths": rows,
+            "unreadable": faults,
+        }
+
+    def delete(self, name: str, document_ids: Sequence[str]) -> Shown:
+        """Takes documents out. Raises ServingError if the index has none of them."""
+        with contextlib.closing(self._existing(name)) as index:
+            unknown = [document_id for document_id in document_ids if index.document(document_id) is None]
+            for document_id in unknown:
+                self._console.say(f"skipped {document_id}: not in index {name}")
+            if len(unknown) == len(document_ids):
+                raise ServingError(f"index {name!r} has no such document; see: arbiter index list {name}")
+            deleted = index.delete(document_ids)
+            left = index.num_documents
+        return (
+            f"index {name}: {deleted} deleted, {left} documents left",
+            {"index": name, "deleted": deleted, "unknown": unknown, "documents": left},
+        )
+
+    def drop(self, name: str) -> Shown:
+        """Takes the whole index away."""
+        with contextlib.closing(self._existing(name)) as index:
+            num_documents = index.num_documents
+            index.drop()
+        return f"index {name} is gone", {"index": name, "deleted": num_documents, "documents": 0}
+
+    def show(self, name: str | None) -> Shown:
+        """Every index, or every document of one."""
+        if name is not None:
+            with contextlib.closing(self._existing(name)) as index:
+                entries = list(_entries(index))
+            rows = [[e.id, e.title, str(e.num_chunks), str(e.num_chars), e.origin] for e in entries]
+            text = pad_table(["document", "title", "chunks", "characters", "from"], rows)
+            return text, {"index": name, "documents": [asdict(entry) for entry in entries]}
+        states = self.keeping.states().values()
+        if not states:
+            return "no index; make one with: arbiter index add NAME FOLDER", {"indexes": []}
+        lines = [[s.name, str(s.num_documents), str(s.num_chunks), _chunks_of(s.settings), s.embedder] for s in states]
+        found = [
+            {
+                "name": s.name,
+                "documents": s.num_documents,
+                "chunks": s.num_chunks,
+                "embedder": s.embedder,
+                "chunking": s.settings.to_dict(),
+                "generation": s.generation,
+                "version": s.version,
+            }
+            for s in states
+        ]
+        return pad_table(["index", "documents", "chunks", "chunking", "embedder"], lines), {"indexes": found}
+
+    def search(
+        self, name: str, query: str, k: int, settings: SearchSettings | None = None, filters: object = None
+    ) -> Shown:
+        """The k best passages. `filters` is a filter in OpenAI's form as JSON gives it."""
+        chosen = settings or self.keeping.retrieval
+        parsed = parse_filter(filters) if filters is not None else None
+        with contextlib.closing(self.searchable(name)) as index:
+            passages = index.search(query, k, settings=chosen, filters=parsed)
+        lines = []
+        for passage in passages:
+            place = [passage.source or passage.document_id]
+            place += [f"page {passage.page}"] if passage.page is not None else []
+            place += [" > ".join(passage.headings)] if passage.headings else []
+            snippet = " ".join(passage.text.split())[:_SNIPPET_CHARS]
+            lines.append(f"{passage.rank}. {passage.score:.3f}  {passage.title}  ({', '.join(place)})\n   {snippet}")
+        row = {
+            "index": name,
+            "query": query,
+            "settings": asdict(chosen),
+            "passages": [asdict(passage) for passage in passages],
+        }
+        return "\n".join(lines) or "nothing found", row
+
+    def verify(self, name: str | None, *, is_repaired: bool = False) -> tuple[str, object, bool]:
+        """Checks one index or all, and mends what can be; the third value says whether all are sound now."""
+        names = [name] if name is not None else sorted(self.keeping.states())
+        reports: list[VerifyReport] = []
+        for one in names:
+            with contextlib.closing(self._existing(one)) as index, self._console.step(f"verifying {one}"):
+                reports.append(index.verify(repair=is_repaired))
+        lines = []
+        for report in reports:
+            state = "sound" if not report.problems else "repaired" if report.repaired else "NOT sound"
+            lines.append(f"{report.name}: {state}, {report.num_documents} documents, {report.num_chunks} chunks")
+            lines += [f"  {problem}" for problem in report.problems]
+            if report.num_near_duplicates:
+                lines.append(f"  note: {report.num_near_duplicates} chunks nearly repeat an earlier one")
+        is_sound = all(report.is_sound for report in reports)
+        if not is_sound and not is_repaired:
+            lines.append("mend it with: arbiter index verify --repair")
+        row = {"sound": is_sound, "indexes": [asdict(report) for report in reports]}
+        return "\n".join(lines) or "no index to verify", row, is_sound
+
+    def export(self, name: str, file: Path | None, stdout: TextIO | None = None) -> Shown | None:
+        """Writes every document as a line of JSON, whole or not at all; without a file to standard output."""
+        with contextlib.closing(self._existing(name)) as index:
+            if file is None:
+                _write_lines(index.export(), stdout or sys.stdout)
+                return None
+            target = file.expanduser()
+            draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+            try:
+                with draft.open("w", encoding="utf-8") as stream:
+                    count = _write_lines(index.export(), stream)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                draft.replace(target)
+            except OSError as error:
+                raise ServingError(
+                    f"cannot write {str(file)!r}: {error.strerror or error}; choose another file or free some space"
+                ) from error
+            finally:
+                draft.unlink(missing_ok=True)
+        return f"{count} documents: {target}", {"index": name, "documents": count, "file": str(target)}
+
+    def searchable(self, name: str) -> Index:
+        """The index, to be searched and closed by the caller. Raises ServingError if there is none, RagError if another
+        embedder built it.
+        """
+        self._state(name)  # Before a model is looked for.
+        return self.keeping.open(name, self.embedder)
+
+    def _existing(self, name: str) -> Index:
+        """For what needs no vectors: an index of any embedder will do."""
+        built_with = NamedEmbedder(self._state(name).embedder, lambda: self.embedder)
+        return self.keeping.open(name, built_with)
+
+    def _writable(self, name: str, chunking: Chunking, *, may_rebuild: bool) -> Index:
+        """The index, new or as it is cut. An index of another embedder is embedded anew if that is what was asked."""
+        state = self.keeping.states().get(name)
+        if state is None:
+            settings = chunking.over(self.keeping.chunking)
+        elif chunking.over(state.settings) != state.settings:
+            raise ServingError(
+                f"index {name!r} is cut into {_chunks_of(state.settings)}; leave the chunk options out, "
+                f"or take it away first with: arbiter index delete {name} --all"
+            )
+        elif may_rebuild:
+            settings = state.settings
+        else:
+            return self.keeping.open(name, self.embedder)
+        return self.keeping.create(name, self.embedder, settings)
+
+    def _state(self, name: str) -> IndexState:
+        states = self.keeping.states()
+        if name not in states:
+            known = f"there is {', '.join(states)}" if states else "there is none yet"
+            raise ServingError(f"no index {name!r} ({known}); create it with: arbiter index add {name} FOLDER")
+        return states[name]
+
+    def _say_skipped(self, loaded: Loaded) -> None:
+        for skipped in loaded.skipped:
+            self._console.say(f"skipped {skipped.path}: {skipped.reason}")
+
+    def _kept(self, index: Index, loaded: Loaded, origin: str) -> list[Document]:
+        """The index's documents of files that cannot be read now: a bad copy must not take a good one away."""
+        unreadable = {skipped.path for skipped in loaded.skipped if not skipped.reason.startswith(_EMPTIED)}
+        if not unreadable or not index.generation:
+            return []
+        given = {document.id for document in loaded.documents}
+        kept = []
+        for entry in _entries(index):
+            if entry.origin == origin and entry.source in unreadable and entry.id not in given:
+                if document := index.document(entry.id):
+                    kept.append(document)
+                self._console.say(f"note: {entry.id} stays as it was, since {entry.source} cannot be read")
+        return kept
+
+    def _say_replaced(self, name: str, index: Index, loaded: Loaded, origin: str) -> None:
+        """Ids are unique in an index: a file of another folder may take the place of one that is there."""
+        given = {document.id for document in loaded.documents}
+        if not index.generation:
+            return
+        replaced = [entry for entry in _entries(index) if entry.id in given and entry.origin not in (origin, "")]
+        for entry in replaced[:_SHOWN]:
+            self._console.say(f"note: {entry.id} replaces the document of that id in {name} from {entry.origin}")
+        if len(replaced) > _SHOWN:
+            self._console.say(f"note: {len(replaced) - _SHOWN} more documents of other paths are replaced")
+
+
+def _entries(index: Index) -> Iterator[DocumentEntry]:
+    after = None
+    while page := index.documents(limit=_PAGE, after=after):
+        yield from page
+        after = page[-1].id
+
+
+def document_ids(index: Index) -> set[str]:
+    """The ids of all documents of an index."""
+    return {entry.id for entry in _entries(index)}
+
+
+def _write_lines(rows: Iterable[Mapping[str, object]], stream: TextIO) -> int:
+    count = 0
+    for count, row in enumerate(rows, start=1):  # noqa: B007  # the last count is the number of rows
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    stream.flush()
+    return count
+
+
+def _describe(report: SyncReport) -> str:
+    return (
+        f"{report.added} added, {report.updated} updated, {report.removed} removed, {report.unchanged} unchanged, "
+        f"{report.embedded_chunks} chunks embedded in {report.seconds:.1f} s"
+    )
+
+
+def _chunks_of(settings: ChunkSettings) -> str:
+    return f"{settings.strategy}, {settings.chunk_tokens} tokens, {settings.overlap_tokens} overlap"

@@ -1,0 +1,110 @@
+"""The rows of vector stores as the indexer's queue: the files that are in progress, oldest first.
+
+claim = work.claim(owner, is_running)
+work.finish(claim, attributes, usage_bytes=4096)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from serving.database import Database
+from serving.retrieval.schema import FILES, STORE_FILES, STORES
+from serving.retrieval.store_rows import Attributes
+
+ErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A file that this process indexes now. `attempts` counts the times it was taken up, this one included.
+
+    `chunking` is the store's.
+    """
+
+    store_id: str
+    file_id: str
+    filename: str
+    attempts: int
+    chunking: Mapping[str, Any]
+
+
+class WorkRows:
+    """Every method is one transaction. What was cancelled or deleted meanwhile is never changed by its indexing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, owner: str, is_alive: Callable[[str], bool], *, store_id: str | None = None) -> Claim | None:
+        """The file that has waited longest and that no living process works on; it is `owner`'s from now on."""
+        waiting = STORE_FILES.c.status == "in_progress"
+        with self._database.read() as rows:
+            # Most looks find nothing, and those need not wait for a writer.
+            if rows.execute(sa.select(STORE_FILES.c.id).where(waiting).limit(1)).first() is None:
+                return None
+        with self._database.write() as rows:
+            owners = rows.execute(sa.select(STORE_FILES.c.owner).where(waiting).distinct()).scalars()
+            alive = [one for one in owners if one is not None and (one == owner or is_alive(one))]
+            where = [waiting, sa.or_(STORE_FILES.c.owner.is_(None), STORE_FILES.c.owner.not_in(alive))]
+            if store_id is not None:
+                where.append(STORE_FILES.c.store_id == store_id)
+            query = (
+                sa.select(STORE_FILES, FILES.c.filename, STORES.c.chunking)
+                .join(FILES, FILES.c.id == STORE_FILES.c.id)
+                .join(STORES, STORES.c.id == STORE_FILES.c.store_id)
+                .where(*where)
+                .order_by(STORE_FILES.c.sequence)
+                .limit(1)
+            )
+            row = rows.execute(query).one_or_none()
+            if row is None:
+                return None
+            claim = Claim(row.store_id, row.id, row.filename, row.attempts + 1, row.chunking)
+            rows.execute(STORE_FILES.update().where(*_is(claim)).values(owner=owner, attempts=claim.attempts))
+        return claim
+
+    def attributes(self, claim: Claim) -> Attributes | None:
+        """The file's attributes as they are now; None if it is no longer to be indexed."""
+        query = sa.select(STORE_FILES.c.attributes).where(*_is(claim), STORE_FILES.c.status == "in_progress")
+        with self._database.read() as rows:
+            found: Attributes | None = rows.execute(query).scalar_one_or_none()
+        return found
+
+    def finish(
+        self, claim: Claim, attributes: Attributes, *, usage_bytes: int
+    ) -> Literal["completed", "changed", "unwanted"]:
+        """Note that the file is in the index with these attributes.
+
+        `changed` if it has other ones by now and `unwanted` if it was cancelled or deleted; nothing is noted then.
+        """
+        with self._database.write() as rows:
+            query = sa.select(STORE_FILES.c.attributes).where(*_is(claim), STORE_FILES.c.status == "in_progress")
+            present = rows.execute(query).scalar_one_or_none()
+            if present is None:
+                return "unwanted"
+            if present != attributes:
+                return "changed"
+            done = {"status": "completed", "usage_bytes": usage_bytes, "owner": None, "last_error": None}
+            rows.execute(STORE_FILES.update().where(*_is(claim)).values(done))
+        return "completed"
+
+    def fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
+        """Note why the file cannot be indexed."""
+        failed = {"status": "failed", "owner": None, "last_error": {"code": code, "message": message}}
+        with self._database.write() as rows:
+            rows.execute(STORE_FILES.update().where(*_is(claim), STORE_FILES.c.status == "in_progress").values(failed))
+
+    def release(self, owner: str, *, has_tried: bool = False) -> None:
+        """Gives an owner's files up for the next one to take; unless it `has_tried`, that was no attempt."""
+        mine = sa.and_(STORE_FILES.c.owner == owner, STORE_FILES.c.status == "in_progress")
+        attempts = STORE_FILES.c.attempts if has_tried else STORE_FILES.c.attempts - 1
+        with self._database.write() as rows:
+            rows.execute(STORE_FILES.update().where(mine).values(owner=None, attempts=attempts))
+
+
+def _is(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    return STORE_FILES.c.store_id == claim.store_id, STORE_FILES.c.id == claim.file_id

@@ -1,0 +1,153 @@
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from eval.errors import EvalError
+from eval.questions import Question
+from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
+from eval.retrieval.wording import to_text
+from rag.passage import Passage
+from rag.search.settings import SearchSettings
+
+DENSE, BM25 = SearchSettings(mode="dense"), SearchSettings(mode="bm25", candidates=12)
+LIBRARY = {"hours", "fines", "rooms"}
+QUESTIONS = (
+    Question("q1", "When?", (), ("hours",)),
+    Question("q2", "How much?", (), ("fines", "gone")),
+    Question("q3", "Where?", ()),
+    Question("q4", "Who?", (), ("gone",)),
+)
+
+
+class Rankings:
+    """A search whose rankings are written down: vectors find everything, words the hours alone."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int, str]] = []
+
+    def __call__(self, query: str, k: int, settings: SearchSettings) -> Sequence[Passage]:
+        self.asked.append((query, k, settings.mode))
+        found = ["fines", "fines", "hours"] if settings.mode == "dense" else ["hours"]
+        return [Passage(f"c{i}", name, "", "", 1.0, i) for i, name in enumerate(found, start=1)]
+
+
+def test_each_setting_is_scored_on_the_questions_that_can_be_found() -> None:
+    report = evaluate_retrieval(Rankings(), QUESTIONS, {"dense": DENSE, "bm25": BM25}, document_ids=LIBRARY)
+    assert report.question_ids == ("q1", "q2")
+    assert (report.num_without_gold, report.num_not_indexed) == (1, 1)
+    dense, bm25 = report.scores["dense"], report.scores["bm25"]
+    assert dense.rankings == (("fines", "hours"), ("fines", "hours"))
+    assert dense.values["recall@1"] == (0, 1)
+    # A gold document that the index does not hold is not counted as missed.
+    assert dense.values["recall@5"] == (1, 1)
+    assert dense.mean("mrr@10") == pytest.approx(0.75)
+    assert bm25.values["recall@5"] == (1, 0)
+    assert report.intervals["bm25"].mean == pytest.approx(0.5)
+
+
+def test_the_first_setting_is_the_default_and_stays_recommended_without_evidence() -> None:
+    report = evaluate_retrieval(Rankings(), QUESTIONS, {"bm25": BM25, "dense": DENSE}, document_ids=LIBRARY)
+    assert (report.default, report.recommended) == ("bm25", "bm25")
+    assert [(c.setting, c.against, c.verdict) for c in report.comparisons] == [("dense", "bm25", "open")]
+
+
+def test_the_query_is_embedded_before_the_clock_runs_and_as_much_is_asked_for_as_in_use() -> None:
+    search = Rankings()
+    evaluate_retrieval(search, QUESTIONS[:1], {"bm25": BM25, "dense": DENSE}, document_ids=LIBRARY, default="dense")
+    assert search.asked == [("When?", 50, "dense"), ("When?", 12, "bm25"), ("When?", 50, "dense")]
+
+
+def test_progress_counts_the_questions_that_are_asked() -> None:
+    seen: list[tuple[int, int]] = []
+    evaluate_retrieval(
+        Rankings(),
+        QUESTIONS,
+        {"dense": DENSE},
+        document_ids=LIBRARY,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("questions", "message"),
+    [
+        (QUESTIONS[2:3], "none of 1 questions names a gold document"),
+        (QUESTIONS[3:], "the index holds none of the documents that 1 questions name, such as 'gone'"),
+        ((), "none of 0 questions"),
+    ],
+)
+def test_questions_that_measure_nothing_are_refused(questions: tuple[Question, ...], message: str) -> None:
+    with pytest.raises(EvalError, match=message):
+        evaluate_retrieval(Rankings(), questions, {"dense": DENSE}, document_ids=LIBRARY)
+
+
+def test_the_report_is_json_with_every_question_and_names_what_nothing_finds() -> None:
+    questions = (*QUESTIONS[:1], Question("q5", "Which room?", (), ("rooms",)))
+    report = evaluate_retrieval(Rankings(), questions, {"dense": DENSE, "bm25": BM25}, document_ids=LIBRARY)
+    row = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert row["settings"]["dense"]["means"]["recall@5"] == 0.5
+    assert row["questions"][0]["settings"]["bm25"] == {
+        **dict.fromkeys(("hit@5", "recall@1", "recall@3", "recall@5", "recall@10", "mrr@10", "ndcg@10"), 1.0),
+        "documents": ["hours"],
+    }
+    assert row["never_found"] == ["q5"]
+    assert row["settings"]["bm25"]["settings"]["mode"] == "bm25"
+
+
+def test_the_text_has_the_table_the_verdicts_and_what_was_left_out() -> None:
+    report = evaluate_retrieval(Rankings(), QUESTIONS, {"dense": DENSE, "bm25": BM25}, document_ids=LIBRARY)
+    text = to_text(report)
+    assert "2 questions with gold documents; left out: 1 without gold documents and 1 about documents that" in text
+    assert "bm25: no difference shown from dense, the default: -0.500 [" in text
+    assert "Recommended: dense, as it is set" in text
+    row = next(line for line in text.splitlines() if line.startswith("bm25 "))
+    assert row.split()[1:8] == ["0.500", "0.500", "0.500", "0.500", "0.500", "0.500", "0.500"]
+
+
+def test_a_verdict_says_by_how_much() -> None:
+    names = [f"d{i}" for i in range(20)]
+    questions = [Question(f"q{i}", "How much?", (), (name,)) for i, name in enumerate(names)]
+
+    def search(_query: str, _k: int, settings: SearchSettings) -> Sequence[Passage]:
+        # Ten of twenty documents are in a ranking of ten.
+        return [Passage(name, name, "", "", 1.0, 1) for name in (names if settings.mode == "bm25" else ["hours"])]
+
+    report = evaluate_retrieval(
+        search,
+        questions,
+        {"dense": DENSE, "bm25": BM25},
+        document_ids={"hours", *names},
+        measure="recall@10",
+    )
+    assert report.recommended == "bm25"
+    text = to_text(report)
+    assert "bm25: better than dense, the default, by 0.500 [" in text
+    assert "Recommended: bm25, shown to be better than dense." in text
+
+
+def test_the_standard_ways_hold_the_given_settings_against_their_parts() -> None:
+    own = SearchSettings(mode="hybrid", dense_weight=0.7, threshold=0.2, mmr=0.5)
+    ways = standard_settings(own)
+    assert list(ways) == ["dense", "bm25", "hybrid minmax", "hybrid rrf"]
+    assert ways["hybrid minmax"] == own
+    assert ways["dense"] == SearchSettings(mode="dense", dense_weight=0.7, mmr=0.5)
+    assert ways["hybrid rrf"].threshold is None
+
+
+@pytest.mark.parametrize(
+    ("own", "reranker", "added", "default"),
+    [
+        (SearchSettings(mode="dense"), "org/ranker", "dense reranked", "dense"),
+        (SearchSettings(mode="hybrid", reranker="own"), None, "hybrid minmax reranked", "hybrid minmax reranked"),
+        (SearchSettings(mode="hybrid", fusion="rrf", reranker="own"), "other", "hybrid rrf reranked", None),
+    ],
+)
+def test_a_reranker_adds_the_given_settings_reranked(
+    own: SearchSettings, reranker: str | None, added: str, default: str | None
+) -> None:
+    ways = standard_settings(own, reranker)
+    assert list(ways) == ["dense", "bm25", "hybrid minmax", "hybrid rrf", added]
+    assert ways[added].reranker == (reranker or own.reranker)
+    assert default is None or setting_name(own) == default

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rag.chunking.chunk import Chunk, ChunkSettings, chunking_strategy, embedding_text, warn_long
+from rag.errors import RagError
+
+
+@pytest.mark.parametrize(
+    ("title", "headings", "text", "expected"),
+    [
+        ("Fines", (), "Ten cents a day.", "Fines\nTen cents a day."),
+        ("Fines", (), "All fines are ten cents.", "All fines are ten cents."),
+        ("", (), "Ten cents.", "Ten cents."),
+        ("Guide", ("Desk", "Fines"), "Ten cents.", "Guide\nDesk\nFines\nTen cents."),
+        ("Guide", ("Guide", "Fines"), "Ten cents.", "Guide\nFines\nTen cents."),
+        ("Guide", ("Desk", "Fines"), "## Fines\n\nTen cents.", "Guide\nDesk\n## Fines\n\nTen cents."),
+    ],
+)
+def test_title_and_headings_are_embedded_where_the_text_does_not_say_them(
+    title: str, headings: tuple[str, ...], text: str, expected: str
+) -> None:
+    assert embedding_text(Chunk("id", "a", title, text, 0, headings=headings)) == expected
+
+
+def test_a_chunk_ends_behind_its_text() -> None:
+    assert Chunk("id", "a", "", "four", 0, start=10).end == 14
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"chunk_tokens": 0}, "chunk_tokens must be at least 1, not 0"),
+        ({"chunk_tokens": -1}, "chunk_tokens must be"),
+        ({"chunk_tokens": 10, "overlap_tokens": -1}, "overlap_tokens must be"),
+        ({"chunk_tokens": 10, "overlap_tokens": 10}, "overlap_tokens must be"),
+        ({"chunk_tokens": True}, "chunk_tokens must be a whole number, not True"),
+        ({"overlap_tokens": 2.5}, "overlap_tokens must be a whole number"),
+        ({"parent_tokens": "many"}, "parent_tokens must be a whole number, not 'many'"),
+        ({"strategy": "sentences"}, "strategy must be one of tokens, structure, parent_child, not 'sentences'"),
+        ({"strategy": ["tokens"]}, "strategy must be one of"),
+        ({"strategy": "parent_child", "chunk_tokens": 500}, r"parent_tokens must be at least chunk_tokens \(500\)"),
+        ({"max_tokens": 3, "zeal": 1}, "unknown chunk settings max_tokens, zeal; known are chunk_tokens"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(RagError, match=message):
+        ChunkSettings.from_dict(settings)
+
+
+def test_settings_survive_json() -> None:
+    settings = ChunkSettings(100, 10, "parent_child", 300)
+
+    assert ChunkSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    assert ChunkSettings.from_dict({}) == ChunkSettings()
+
+
+def test_long_chunks_need_no_parent_unless_they_have_one() -> None:
+    assert ChunkSettings(800, 400).parent_tokens < 800
+
+
+def _static(size: object, overlap: object) -> dict[str, object]:
+    return {"type": "static", "static": {"max_chunk_size_tokens": size, "chunk_overlap_tokens": overlap}}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, ChunkSettings()),
+        ({"type": "auto"}, ChunkSettings()),
+        (_static(800, 400), ChunkSettings(800, 400)),
+        (_static(100, 0), ChunkSettings(100, 0)),
+        (_static(4096, 2048), ChunkSettings(4096, 2048)),
+    ],
+)
+def test_openais_strategies_become_settings(value: object, expected: ChunkSettings) -> None:
+    assert chunking_strategy(value) == expected
+
+
+def test_auto_means_what_the_caller_says() -> None:
+    ours = ChunkSettings(120, 0, "structure")
+
+    assert chunking_strategy({"type": "auto"}, auto=ours) == chunking_strategy(None, auto=ours) == ours
+    assert chunking_strategy(_static(200, 0), auto=ours) == ChunkSettings(200, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("auto", "chunking_strategy must be an object with a type, not 'auto'"),
+        ([], "chunking_strategy must be an object"),
+        ({}, "chunking_strategy.type must be 'auto' or 'static', not None"),
+        ({"type": "semantic"}, "chunking_strategy.type must be 'auto' or 'static', not 'semantic'"),
+        ({"type": "auto", "static": {}}, "chunking_strategy has no 'static'; it has type"),
+        ({"type": "static"}, "chunking_strategy.static must be an object, not None"),
+        ({"type": "static", "static": {"size": 1}}, "chunking_strategy.static has no 'size'"),
+        ({"type": "static", "static": {"max_chunk_size_tokens": 800}}, "static.chunk_overlap_tokens must be a whole"),
+        (_static("800", 0), "static.max_chunk_size_tokens must be a whole number, not '800'"),
+        (_static(99, 0), "max_chunk_size_tokens must be from 100 to 4096, not 99"),
+        (_static(4097, 0), "max_chunk_size_tokens must be from 100 to 4096, not 4097"),
+        (_static(101, 51), r"chunk_overlap_tokens must be from 0 to half of max_chunk_size_tokens \(50\), not 51"),
+        (_static(100, -1), "chunk_overlap_tokens must be from 0"),
+        (_static(100, True), "chunk_overlap_tokens must be a whole number, not True"),
+    ],
+)
+def test_other_strategies_are_refused_by_the_name_of_the_field(value: object, message: str) -> None:
+    with pytest.raises(RagError, match=message):
+        chunking_strategy(value)
+
+
+@pytest.mark.parametrize(("max_tokens", "is_long"), [(None, False), (160, False), (256, False), (159, True)])
+def test_chunks_that_the_embedder_cuts_off_are_warned_of(max_tokens: int | None, is_long: bool) -> None:
+    warning = warn_long(ChunkSettings(160, 0), max_tokens)
+
+    assert (warning is not None) == is_long
+    if warning:
+        assert "chunk_tokens is 160" in warning
+        assert "first 159 tokens" in warning

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rag.search.dense import DenseView
+from rag.search.lexical import LexicalView
+from rag.search.ranking import retrieve
+from rag.search.settings import SearchSettings
+
+TEXTS = {
+    1: "red apples in a basket on the long table",
+    2: "green pears in a basket on the long table",
+    3: "red apples in a basket on the long table",
+    4: "a boat on the lake",
+}
+VECTORS = np.array([[1, 0, 0], [0.8, 0.6, 0], [1, 0, 0], [0, 0, 1]], dtype=np.float32)
+NUMBERS = np.array(list(TEXTS))
+DENSE = DenseView.build(NUMBERS, VECTORS)
+LEXICAL = LexicalView.build(NUMBERS, TEXTS.values())
+
+
+class LongestFirst:
+    """A reranker that likes long texts."""
+
+    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        return [min(len(text) / 100, 1.0) for text in texts]
+
+
+def search(settings: SearchSettings, k: int = 4, query: str = "boat", **given: Any) -> list[tuple[int, float]]:
+    parts: dict[str, Any] = {
+        "vector": lambda: np.array([1, 0, 0], dtype=np.float32),
+        "dense": lambda: DENSE,
+        "lexical": lambda: LEXICAL,
+        "allowed": None,
+        "texts_of": lambda numbers: [TEXTS[number] for number in numbers],
+    } | given
+    return retrieve(query, parts.pop("vector"), k, settings, **parts)
+
+
+def numbers(hits: list[tuple[int, float]]) -> list[int]:
+    return [number for number, _ in hits]
+
+
+def refuse() -> Any:
+    raise AssertionError("not needed")
+
+
+def test_only_what_a_mode_needs_is_loaded() -> None:
+    assert numbers(search(SearchSettings(mode="dense"), lexical=refuse, texts_of=refuse)) == [1, 3, 2, 4]
+    assert numbers(search(SearchSettings(mode="bm25"), dense=refuse, vector=refuse, texts_of=refuse)) == [4]
+    nothing = np.empty(0, dtype=np.int64)
+    assert search(SearchSettings(), allowed=nothing, dense=refuse, vector=refuse) == []
+
+
+def test_scores_are_those_of_the_step_that_ranked() -> None:
+    assert search(SearchSettings(mode="dense"), k=3) == [(1, 1.0), (3, 1.0), (2, pytest.approx(0.8))]
+    assert search(SearchSettings(mode="bm25"))[0][1] == pytest.approx(float(LEXICAL.search("boat", 1)[1][0]))
+    # Vectors 1, 1, 0.8, 0 and words 0, 0, 0, 1, at equal weights.
+    assert search(SearchSettings(mode="hybrid")) == [(1, 0.5), (3, 0.5), (4, 0.5), (2, pytest.approx(0.4))]
+
+
+def test_a_filter_reaches_both_rankings() -> None:
+    allowed = np.array([2, 3])
+    assert numbers(search(SearchSettings(mode="hybrid"), query="red boat", allowed=allowed)) == [3, 2]
+
+
+def test_a_reranker_sees_the_candidates_and_decides() -> None:
+    settings = SearchSettings(mode="dense", reranker="longest", candidates=3)
+    assert search(settings, k=2, reranker=LongestFirst()) == [(2, pytest.approx(0.41)), (1, pytest.approx(0.40))]
+    assert numbers(search(replace(settings, candidates=1), k=1, reranker=LongestFirst())) == [1]
+
+
+def test_a_threshold_drops_what_scores_less() -> None:
+    assert numbers(search(SearchSettings(threshold=0.8 - 1e-6))) == [1, 3, 2]
+    assert search(SearchSettings(threshold=1.1)) == []
+
+
+def test_distinct_drops_what_repeats_a_better_passage() -> None:
+    assert numbers(search(SearchSettings(distinct=True), k=3)) == [1, 2, 4]
+
+
+def test_mmr_spreads_the_choice_and_keeps_the_scores() -> None:
+    # After 1: 3 gains 0.3 - 0.7, 2 gains 0.24 - 0.56, 4 gains 0 - 0.
+    hits = search(SearchSettings(mmr=0.3), k=2)
+    assert hits == [(1, 1.0), (4, 0.0)]
+    assert numbers(search(SearchSettings(mmr=1.0), k=3)) == [1, 3, 2]
+    assert numbers(search(SearchSettings(mode="bm25", mmr=0.5), query="red apples boat", k=2))[0] == 4
+
+
+def test_mmr_looks_at_the_candidates_and_gives_k() -> None:
+    assert numbers(search(SearchSettings(mmr=0.3, candidates=2), k=2)) == [1, 3]
+
+
+def test_k_above_the_candidates_is_filled() -> None:
+    vector: NDArray[np.float32] = np.array([0, 0, 1], dtype=np.float32)
+    hits = search(SearchSettings(mode="hybrid", candidates=1), k=4, vector=lambda: vector)
+    assert sorted(numbers(hits)) == [1, 2, 3, 4]

@@ -1,0 +1,106 @@
+"""`verify` finds what is wrong with rows and files, and `repair` mends it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag.documents.document import Document
+from rag.errors import RagError
+from rag.index import Index
+from rag.search.settings import SearchSettings
+from tests.rag.conftest import SETTINGS, Library
+
+
+@pytest.fixture
+def database(home: Path, index: Index) -> sqlite3.Connection:
+    connection = sqlite3.connect(home / "rag.sqlite", isolation_level=None)
+    connection.execute("PRAGMA foreign_keys=OFF")
+    return connection
+
+
+def test_a_sound_index_has_no_problems(index: Index) -> None:
+    report = index.verify()
+
+    assert (report.problems, report.is_sound, report.repaired, report.damaged) == ((), True, False, ())
+    assert (report.num_documents, report.num_chunks, report.recall, report.num_near_duplicates) == (3, 3, 1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (
+            "UPDATE vectors SET vector = zeroblob(2048) WHERE number = 1",
+            "document 'fines': chunk 0 has no valid vector",
+        ),
+        ("UPDATE vectors SET vector = x'00' WHERE number = 2", "document 'hours': chunk 0 has no valid vector"),
+        ("DELETE FROM vectors WHERE number = 3", "document 'rooms': chunk 0 has no valid vector"),
+        ("UPDATE chunks SET text = 'Made up.' WHERE number = 2", "document 'hours': chunk 0 is not in its text"),
+        ("DELETE FROM chunks WHERE number = 2", "document 'hours': has 0 chunks and should have 1"),
+        ("UPDATE chunks SET id = 'x' WHERE number = 2", "'hours': its chunks are not those that were stored"),
+        ("UPDATE documents SET content_hash = 'x' WHERE id = 'hours'", "its chunks are not those that were stored"),
+        ("DELETE FROM documents WHERE id = 'hours'", "document 'hours': has chunks and is not there"),
+        ("UPDATE indexes SET num_chunks = 9", "counts 3 documents and 9 chunks, its rows are 3 and 3"),
+    ],
+)
+def test_damaged_rows_are_found_and_repaired(
+    index: Index,
+    database: sqlite3.Connection,
+    home: Path,
+    library: Library,
+    make_embedder: Any,
+    damage: str,
+    problem: str,
+) -> None:
+    database.execute(damage)
+
+    report = index.verify()
+
+    assert problem in "; ".join(report.problems)
+    assert not report.is_sound
+    repaired = index.verify(repair=True)
+    assert (repaired.repaired, repaired.is_sound) == (True, True)
+    assert index.verify().problems == ()
+    index.sync(library)
+    fresh = Index.open(home, "faq", make_embedder())
+    assert fresh.verify().problems == ()
+    assert {passage.document_id for passage in fresh.search("desk", 3)} == {"hours", "fines", "rooms"}
+
+
+def test_a_damaged_view_file_is_found_and_repaired(index: Index, home: Path, embedder: Any) -> None:
+    index.search("desk", 1, settings=SearchSettings(mode="bm25"))
+    file = home / "indexes" / "faq" / "1.bm25"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.unlink()
+    file.write_bytes(data)
+
+    report = Index.open(home, "faq", embedder).verify(repair=True)
+
+    assert report.problems == ("view file '1.bm25' is damaged, or not of this index",)
+    assert Index.open(home, "faq", embedder).verify().problems == ()
+
+
+def test_a_view_of_other_vectors_than_the_rows_have_is_found(index: Index, database: sqlite3.Connection) -> None:
+    (other,) = database.execute("SELECT vector FROM vectors WHERE number = 2").fetchone()
+    database.execute("UPDATE vectors SET vector = ? WHERE number = 1", (other,))
+
+    assert index.verify().problems == ("the view of vectors does not hold the vectors of the rows",)
+
+
+def test_chunks_that_repeat_others_are_counted(home: Path, embedder: Any) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS)
+    text = "the very same words in two of the three documents"
+    index.sync([Document("a", "", text), Document("b", "B", text), Document("c", "", "something else altogether here")])
+
+    report = index.verify()
+
+    assert (report.num_near_duplicates, report.problems) == (1, ())
+
+
+def test_an_index_that_does_not_exist_cannot_be_verified(home: Path, embedder: Any) -> None:
+    with pytest.raises(RagError, match="no index 'faq'"):
+        Index.create(home, "faq", embedder, SETTINGS).verify()

@@ -1,0 +1,251 @@
+import io
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fakes.embedders import WordEmbedder
+
+from rag.chunking.chunk import ChunkSettings
+from rag.embedding.embedder import Embedder
+from rag.errors import RagError
+from rag.search.settings import SearchSettings
+from serving.console import Console
+from serving.errors import ServingError
+from serving.index_home import IndexHome
+from serving.indexes import Chunking, Shop, document_ids, open_shop
+
+BM25 = SearchSettings(mode="bm25")
+
+
+class Counter:
+    """Makes an embedder and counts how often it was asked to."""
+
+    def __init__(self, name: str = "words@1") -> None:
+        self.num_made = 0
+        self._name = name
+
+    def __call__(self) -> Embedder:
+        self.num_made += 1
+        return WordEmbedder(self._name)
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "hours.md").write_text("# Loan desk\nThe desk opens at nine.\n")
+    (folder / "fines.txt").write_text("A late book costs ten cents a day.\n")
+    return folder
+
+
+@pytest.fixture
+def said() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, said: io.StringIO) -> Shop:
+    return make_shop(tmp_path, said)
+
+
+def make_shop(tmp_path: Path, said: io.StringIO | None = None, name: str = "words@1", **settings: Any) -> Shop:
+    keeping = IndexHome(tmp_path / "home", **settings)
+    return Shop(keeping, Console(stderr=said or io.StringIO()), make_embedder=Counter(name))
+
+
+def names(row: Any) -> list[str]:
+    return [entry["id"] for entry in row["documents"]]
+
+
+def test_added_documents_are_listed_and_found(shop: Shop, docs: Path) -> None:
+    text, _ = shop.add("faq", [docs])
+    assert text == "index faq: 2 documents, 2 chunks"
+    assert names(shop.show("faq")[1]) == ["fines", "hours"]
+    text, found = shop.search("faq", "When does the desk open?", 1, BM25)
+    assert text.splitlines()[0].endswith("Loan desk  (hours.md)")
+    assert found["passages"][0]["document_id"] == "hours"  # type: ignore[index]
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_goes_on(shop: Shop, docs: Path, said: io.StringIO) -> None:
+    (docs / "empty.txt").write_text("")
+    (docs / "torn.pdf").write_bytes(b"%PDF-1.7 torn")
+    _, row = shop.add("faq", [docs.with_name("nowhere"), docs])
+    assert row["documents"] == 2  # type: ignore[index]
+    assert [s["path"] for s in row["paths"][0]["skipped"]] == ["empty.txt", "torn.pdf"]  # type: ignore[index]
+    assert "nowhere" in row["unreadable"][0]  # type: ignore[index]
+    for line in ("skipped empty.txt: ", "skipped torn.pdf: ", f"skipped {docs.with_name('nowhere')}: "):
+        assert line in said.getvalue()
+
+
+def test_nothing_readable_at_all_is_an_error_and_makes_no_index(shop: Shop, tmp_path: Path) -> None:
+    with pytest.raises(ServingError, match=r"nothing was indexed: .*nowhere"):
+        shop.add("faq", [tmp_path / "nowhere"])
+    assert not shop.keeping.states()
+
+
+def test_adding_leaves_what_is_gone_and_updating_takes_it_away(shop: Shop, docs: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("Study rooms are booked at the counter.")
+    shop.add("faq", [docs, other])
+    (docs / "fines.txt").unlink()
+    (docs / "hours.md").write_text("# Loan desk\nThe desk opens at ten.\n")
+    shop.add("faq", [docs])
+    assert names(shop.show("faq")[1]) == ["fines", "hours", "other"]
+    _, row = shop.add("faq", [docs], is_whole=True)
+    report = row["paths"][0]  # type: ignore[index]
+    assert (report["removed"], report["unchanged"], report["embedded_chunks"]) == (1, 1, 0)
+    assert names(shop.show("faq")[1]) == ["hours", "other"]
+
+
+def test_an_update_keeps_what_was_read_of_a_file_that_is_damaged_now_but_not_of_an_emptied_one(
+    shop: Shop, docs: Path, said: io.StringIO
+) -> None:
+    (docs / "plan.html").write_text("<h1>Plan</h1><p>The quay is swept on Mondays.</p>")
+    (docs / "note.md").write_text("The lamp is lit at dusk.")
+    shop.add("faq", [docs], is_whole=True)
+    (docs / "plan.html").write_bytes(b"\x00\x01\x02")
+    (docs / "note.md").write_text("")
+    _, row = shop.add("faq", [docs], is_whole=True)
+    assert cast(Any, row)["paths"][0]["kept"] == ["plan.html"]
+    assert "plan.html stays as it was" in said.getvalue()
+    assert sorted(names(shop.show("faq")[1])) == ["fines", "hours", "plan.html"]
+
+
+def test_a_document_of_another_folder_with_the_same_id_is_said_to_be_replaced(
+    shop: Shop, docs: Path, tmp_path: Path, said: io.StringIO
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "hours.md").write_text("Another branch opens at noon.")
+    shop.add("faq", [docs])
+    assert "replaces" not in said.getvalue()
+    shop.add("faq", [other])
+    assert f"note: hours replaces the document of that id in faq from {docs}" in said.getvalue()
+
+
+def test_a_new_index_is_cut_as_asked_and_keeps_its_chunks(tmp_path: Path, docs: Path) -> None:
+    shop = make_shop(tmp_path, chunking=ChunkSettings(50, 10))
+    shop.add("faq", [docs], Chunking(chunk_tokens=4, overlap_tokens=0))
+    assert shop.keeping.states()["faq"].settings == ChunkSettings(4, 0)
+    shop.add("faq", [docs])
+    shop.add("faq", [docs], Chunking(chunk_tokens=4))
+    assert shop.keeping.states()["faq"].settings == ChunkSettings(4, 0)
+    with pytest.raises(ServingError, match="cut into tokens, 4 tokens, 0 overlap; leave the chunk options out"):
+        shop.add("faq", [docs], Chunking(chunk_tokens=5))
+    with pytest.raises(RagError):
+        shop.add("new", [docs], Chunking(chunk_tokens=4, overlap_tokens=4))
+
+
+def test_another_embedder_may_rebuild_an_index_by_an_update_but_not_add_to_it(tmp_path: Path, docs: Path) -> None:
+    make_shop(tmp_path).add("faq", [docs])
+    other = make_shop(tmp_path, name="words@2")
+    with pytest.raises(RagError, match="built with embedder 'words@1', not 'words@2'"):
+        other.add("faq", [docs])
+    with pytest.raises(RagError, match="built with embedder 'words@1'"):
+        other.search("faq", "desk", 1)
+    other.add("faq", [docs], is_whole=True)
+    assert other.keeping.states()["faq"].embedder == "words@2"
+
+
+def test_listing_deleting_exporting_and_verifying_ask_for_no_embedder(tmp_path: Path, docs: Path) -> None:
+    make_shop(tmp_path).add("faq", [docs])
+    count = Counter("another@1")
+    shop = Shop(IndexHome(tmp_path / "home"), Console(stderr=io.StringIO()), make_embedder=count)
+    assert shop.show(None)[1]["indexes"][0]["documents"] == 2  # type: ignore[index]
+    shop.show("faq")
+    shop.delete("faq", ["fines"])
+    assert shop.verify("faq")[2]
+    shop.export("faq", tmp_path / "faq.jsonl")
+    shop.drop("faq")
+    assert count.num_made == 0
+    assert not shop.keeping.states()
+
+
+def test_deleting_names_what_is_not_there(shop: Shop, docs: Path, said: io.StringIO) -> None:
+    shop.add("faq", [docs])
+    text, row = shop.delete("faq", ["fines", "nope"])
+    assert text == "index faq: 1 deleted, 1 documents left"
+    assert row["unknown"] == ["nope"]  # type: ignore[index]
+    assert "skipped nope: not in index faq" in said.getvalue()
+    assert shop.search("faq", "late book", 3, BM25)[0] == "nothing found"
+    with pytest.raises(ServingError, match="no such document"):
+        shop.delete("faq", ["nope"])
+
+
+def test_an_unknown_index_is_named_with_those_there_are(shop: Shop, docs: Path) -> None:
+    with pytest.raises(ServingError, match=r"no index 'faq' \(there is none yet\); create it with: arbiter index add"):
+        shop.search("faq", "desk", 1)
+    shop.add("lake", [docs])
+    for ask in (lambda: shop.show("faq"), lambda: shop.drop("faq"), lambda: shop.verify("faq")):
+        with pytest.raises(ServingError, match=r"no index 'faq' \(there is lake\)"):
+            ask()
+
+
+def test_a_filter_in_openais_form_narrows_a_search(shop: Shop, docs: Path) -> None:
+    shop.add("faq", [docs])
+    only = {"type": "eq", "key": "source", "value": "fines.txt"}
+    _, row = shop.search("faq", "the desk opens", 5, SearchSettings(mode="dense"), only)
+    assert {p["document_id"] for p in row["passages"]} == {"fines"}  # type: ignore[index]
+    with pytest.raises(RagError, match="filter"):
+        shop.search("faq", "desk", 5, BM25, {"type": "like"})
+
+
+@pytest.mark.parametrize("k", [0, 1_000_000])
+def test_a_number_of_passages_out_of_range_is_refused(shop: Shop, docs: Path, k: int) -> None:
+    shop.add("faq", [docs])
+    with pytest.raises(RagError, match=f"not {k}"):
+        shop.search("faq", "desk", k)
+
+
+def test_an_export_can_be_added_again(shop: Shop, docs: Path, tmp_path: Path) -> None:
+    shop.add("faq", [docs])
+    shown = shop.export("faq", tmp_path / "faq.jsonl")
+    assert shown is not None
+    assert shown[0] == f"2 documents: {tmp_path / 'faq.jsonl'}"
+    shop.add("copy", [tmp_path / "faq.jsonl"])
+    out = io.StringIO()
+    assert shop.export("copy", None, out) is None
+    assert [json.loads(line)["text"] for line in out.getvalue().splitlines()] == [
+        json.loads(line)["text"] for line in (tmp_path / "faq.jsonl").read_text().splitlines()
+    ]
+
+
+def test_a_failed_export_leaves_the_old_file_and_no_draft(shop: Shop, docs: Path, tmp_path: Path) -> None:
+    shop.add("faq", [docs])
+    with pytest.raises(ServingError, match=r"cannot write .*no/such/folder"):
+        shop.export("faq", tmp_path / "no/such/folder/faq.jsonl")
+    target = tmp_path / "exports" / "faq.jsonl"
+    target.mkdir(parents=True)  # a folder where the file should go
+    with pytest.raises(ServingError, match="cannot write"):
+        shop.export("faq", target)
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_damaged_index_is_not_sound_until_it_is_repaired(shop: Shop, docs: Path, tmp_path: Path) -> None:
+    shop.add("faq", [docs])
+    shop.search("faq", "desk", 1, SearchSettings(mode="dense"))
+    (view,) = (tmp_path / "home" / "indexes" / "faq").glob("*.faiss")
+    view.write_bytes(view.read_bytes()[:-1] + b"?")
+    text, _, is_sound = shop.verify(None)
+    assert not is_sound
+    assert "faq: NOT sound" in text
+    assert "--repair" in text
+    assert shop.verify("faq", is_repaired=True)[2]
+    assert shop.verify(None)[2]
+
+
+def test_all_ids_of_a_large_index_are_listed(shop: Shop, tmp_path: Path) -> None:
+    rows = [{"id": f"d{i:04}", "text": f"Text {i}."} for i in range(1005)]
+    (tmp_path / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shop.add("many", [tmp_path / "many.jsonl"])
+    index = shop.searchable("many")
+    assert len(document_ids(index)) == 1005
+    index.close()
+
+
+def test_a_config_says_how_indexes_are_made_and_searched(tmp_path: Path) -> None:
+    config = tmp_path / "x.yaml"
+    config.write_text("data: data\nindex: {chunk_tokens: 40, retrieval: {mode: bm25}}\n")
+    assert open_shop(config, home=tmp_path, console=Console()).keeping.retrieval.mode == "bm25"
+    assert open_shop(None, home=tmp_path, console=Console()).keeping.retrieval == SearchSettings()
