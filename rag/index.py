@@ -28,6 +28,7 @@ from rag.indexing import Indexing, Progress, SyncReport, missing
 from rag.passage import Passage
 from rag.search.filters import Filter, filter_clause
 from rag.search.ranking import retrieve
+from rag.search.rerank import load_reranker
 from rag.search.settings import MAX_TOP_K, SearchSettings
 from rag.search.vector_view import FaissViews, MakeViews, Numbers, Vectors
 from rag.store import chunks, documents, indexes
@@ -76,7 +77,7 @@ class Index:
         self._dense = LiveView(self._folder, dense_kind(self._vector_views))
         self._lexical = LiveView(self._folder, lexical_kind())
         self._query_vector = lru_cache(maxsize=_QUERY_CACHE)(embedder.embed_query)
-        self._allowed: OrderedDict[tuple[str, Filter], Numbers] = OrderedDict()
+        self._allowed: OrderedDict[tuple[str, str], Numbers] = OrderedDict()
 
     @classmethod
     def open(
@@ -98,12 +99,15 @@ class Index:
         if url is None and not (home / DATABASE).is_file():
             raise missing(name)
         store = Store(database_url(home, url))
-        with store.read() as rows:
-            state = indexes.state(rows, name)
-        if state is None:
+        try:
+            with store.read() as rows:
+                state = indexes.state(rows, name)
+            if state is None:
+                raise missing(name)
+            _check_embedder(state, embedder)
+        except RagError:
             store.close()
-            raise missing(name)
-        _check_embedder(state, embedder)
+            raise
         return cls(home, name, embedder, state.settings, store, settings, views)
 
     @classmethod
@@ -207,6 +211,8 @@ class Index:
         query = clean(query)
         if settings.mode != "bm25":
             self._query_vector(query)  # Now, and not while the transaction is open.
+        if settings.reranker is not None:
+            load_reranker(settings.reranker)
         for _ in range(_ATTEMPTS):
             try:
                 return self._search(query, k, settings, filters)
@@ -214,7 +220,10 @@ class Index:
                 continue
         self._dense.forget()
         self._lexical.forget()
-        return self._search(query, k, settings, filters)
+        try:
+            return self._search(query, k, settings, filters)
+        except Outdated as error:
+            raise RagError(f"index {self._name!r} changes faster than it can be searched; search again") from error
 
     def documents(self, *, limit: int = 100, after: str | None = None) -> list[DocumentEntry]:
         """Up to `limit` documents in the order of their ids, those behind the id `after`."""
@@ -265,7 +274,12 @@ class Index:
 
     def drop(self) -> None:
         """Removes the index: its documents, vectors and files."""
-        self._vector_views.clear(self._indexing.drop())
+        numbers = self._indexing.drop()
+        try:
+            self._vector_views.clear(numbers)
+        except RagError as error:
+            # The index is gone; what a store that is away still holds belongs to no chunk.
+            log.warning("index=%s its vectors could not be cleared: %s", self._name, error)
         for view in (self._dense, self._lexical):
             view.forget()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -312,7 +326,8 @@ class Index:
 
     def _allowed_numbers(self, rows: sa.Connection, state: IndexState, filters: Filter) -> Numbers:
         """The chunks that the filter lets through; the last filters of this generation are remembered."""
-        key = (state.token, filters)
+        # As it prints: in Python, filters for true and for 1 are equal.
+        key = (state.token, repr(filters))
         allowed = self._allowed.get(key)
         if allowed is None:
             passing = filter_clause(filters, ATTRIBUTES, state.id, DOCUMENTS.c.id)

@@ -57,6 +57,8 @@ class _Plan:
     """What separates the rows, as a transaction sees them, from what is wanted."""
 
     is_new: bool
+    """Whether there is no such index yet, or one of another embedder or other chunk settings."""
+
     hashes: dict[str, str]
     """Documents that have to be stored (again), with the hashes of their content."""
 
@@ -196,7 +198,7 @@ class Indexing:
             # Nobody gives these again: they are cut and embedded anew from their stored text.
             for key in present.keys() - wanted.documents.keys() - removed:
                 hashes[key], origins[key] = present[key].content_hash, present[key].origin
-        return _Plan(state is None, hashes, origins, present.keys() & hashes.keys(), removed, adopted)
+        return _Plan(state is None or is_stale, hashes, origins, present.keys() & hashes.keys(), removed, adopted)
 
     def _prepare(
         self,

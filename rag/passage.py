@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,8 @@ class Passage:
     """A retrieved chunk. `rank` counts from 1, the best; `score` is what the ranking was made by, higher is better.
 
     `text` is the chunk, or the wider text around it that the search was asked for. `source`, `page` (from 1) and
-    `headings` say where it stands; '' , None and () where the document has none.
+    `headings` say where the chunk begins; '', None and () where the document has none. `page_starts` holds (offset in
+    `text`, page) for every page that the text is of, in order; () if that is one page or none.
     """
 
     chunk_id: str
@@ -24,3 +26,9 @@ class Passage:
     source: str = ""
     page: int | None = None
     headings: tuple[str, ...] = ()
+    page_starts: tuple[tuple[int, int], ...] = ()
+
+    def page_at(self, offset: int) -> int | None:
+        """The page that a character of the text stands on, None if the document has no pages."""
+        begun = bisect_right(self.page_starts, offset, key=lambda start: start[0])
+        return self.page_starts[begun - 1][1] if begun else self.page

@@ -119,8 +119,12 @@ def _faulty_documents(rows: sa.Connection, state: IndexState) -> Iterator[tuple[
     query = sa.select(CHUNKS.c.document_id, sa.func.count()).where(CHUNKS.c.index_id == state.id)
     for document_id, count in rows.execute(query.group_by(CHUNKS.c.document_id)):
         counts[document_id] = count
-    query = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.num_chunks).where(DOCUMENTS.c.index_id == state.id)
-    known: dict[str, int] = {row.id: row.num_chunks for row in rows.execute(query)}
+    query = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.num_chunks, DOCUMENTS.c.content_hash)
+    known: dict[str, int] = {}
+    for row in rows.execute(query.where(DOCUMENTS.c.index_id == state.id)):
+        known[row.id] = row.num_chunks
+        if not row.content_hash:
+            yield row.id, "its repair was begun and not ended"
     for document_id, count in known.items():
         if count != counts.get(document_id, 0):
             yield document_id, f"has {counts.get(document_id, 0)} chunks and should have {count}"

@@ -137,10 +137,13 @@ class LiveView(Generic[V]):
     def damaged_files(self, rows: sa.Connection, state: IndexState) -> list[str]:
         """Names of the files that should be views of this index and are not."""
         known = self._known(rows, state)
+        # What another process has written or taken away since the transaction began is not to be judged by it.
         return [
             self._file(generation).name
             for generation in self._generations()
-            if generation not in known or self._kind.load(self._file(generation), known[generation]) is None
+            if generation <= state.generation
+            and (generation not in known or self._kind.load(self._file(generation), known[generation]) is None)
+            and self._file(generation).exists()
         ]
 
     def remove_files(self, before: int | None = None) -> None:

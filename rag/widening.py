@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -21,32 +22,48 @@ def passages_of(
     passage that lies within a better one of the same document is left out.
     """
     given: dict[str, list[tuple[int, int]]] = {}
-    passages: list[Passage] = []
+    chosen: list[tuple[Chunk, float, int, int]] = []
     for chunk, score in _in_order(found):
         start, end = _range(rows, index_id, chunk, neighbours)
         ranges = given.setdefault(chunk.document_id, [])
-        is_chunk = (start, end) == (chunk.start, chunk.end)
         if any(first <= start and end <= last for first, last in ranges):
             continue
-        if not is_chunk or neighbours:
+        if (start, end) != (chunk.start, chunk.end) or neighbours:
             ranges.append((start, end))
-        passages.append(
-            Passage(
-                chunk_id=chunk.id,
-                document_id=chunk.document_id,
-                title=chunk.title,
-                text=chunk.text if is_chunk else documents.slice_of(rows, index_id, chunk.document_id, start, end),
-                score=score,
-                rank=len(passages) + 1,
-                metadata=chunk.metadata,
-                source=chunk.source,
-                page=chunk.page,
-                headings=chunk.headings,
-            )
-        )
-        if len(passages) == k:
+        chosen.append((chunk, score, start, end))
+        if len(chosen) == k:
             break
-    return tuple(passages)
+    paged = {chunk.document_id for chunk, *_ in chosen if chunk.page is not None}
+    pages = documents.pages_of(rows, index_id, sorted(paged))
+    return tuple(
+        Passage(
+            chunk_id=chunk.id,
+            document_id=chunk.document_id,
+            title=chunk.title,
+            text=(
+                chunk.text
+                if (start, end) == (chunk.start, chunk.end)
+                else documents.slice_of(rows, index_id, chunk.document_id, start, end)
+            ),
+            score=score,
+            rank=rank,
+            metadata=chunk.metadata,
+            source=chunk.source,
+            page=chunk.page,
+            headings=chunk.headings,
+            page_starts=_page_starts(pages.get(chunk.document_id, ()), start, end),
+        )
+        for rank, (chunk, score, start, end) in enumerate(chosen, start=1)
+    )
+
+
+def _page_starts(pages: Sequence[int], start: int, end: int) -> tuple[tuple[int, int], ...]:
+    """(offset from `start`, page) for each page of the document's text from `start` to `end`; () for a single one."""
+    # Pages without text begin where the next one does.
+    first, last = max(1, bisect_right(pages, start)), bisect_left(pages, end)
+    if last <= first:
+        return ()
+    return ((0, first), *((pages[page - 1] - start, page) for page in range(first + 1, last + 1)))
 
 
 def _in_order(found: Sequence[tuple[Chunk, float]]) -> list[tuple[Chunk, float]]:

@@ -23,7 +23,8 @@ _MAX_SENTENCE = 320
 _FURTHER_WEIGHT = 3
 _TELLING_WEIGHT = 16
 
-_MARKER = re.compile(r"\[(\d{1,4})\]")
+# `rows[1]` in code and [1](address) are no markers.
+_MARKER = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`|\[(\d{1,4})\](?!\()", re.DOTALL)
 # What the model says somebody wrote, and the markers it puts behind that.
 _QUOTED = re.compile(
     r"""(?:"([^"\n]+)"|“([^“”\n]+)”|„([^„“”\n]+)[“”]|«([^«»\n]+)»|「([^「」\n]+)」)[.,;:]?(?:\s*\[\d{1,4}\])*"""
@@ -86,7 +87,7 @@ def cite(text: str, passages: Sequence[Passage], query: str = "") -> tuple[Citat
     markers: dict[int, int] = {}
 
     def mark(marker: re.Match[str]) -> str:
-        if not 1 <= int(marker[1]) <= len(passages):
+        if marker[1] is None or not 1 <= int(marker[1]) <= len(passages):
             return marker[0]
         markers.setdefault(int(marker[1]), marker.start())
         return " "
@@ -111,7 +112,7 @@ def cite(text: str, passages: Sequence[Passage], query: str = "") -> tuple[Citat
             filename=filename_of(passage),
             index=markers.get(rank, len(text)),
             rank=rank,
-            page=passage.page,
+            page=passage.page_at(start) if end else passage.page,
             quote=passage.text[start:end],
             start=start,
             end=end,

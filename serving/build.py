@@ -110,13 +110,19 @@ def build_recipe(adapter: AdapterConfig, seed: int) -> LoraRecipe:
 
 
 def training_rows(
-    adapter: AdapterConfig, examples: Sequence[Example], prompt: Prompt, documents: Index | None, seed: int
+    adapter: AdapterConfig,
+    examples: Sequence[Example],
+    prompt: Prompt,
+    documents: Index | None,
+    retrieval: SearchSettings,
+    seed: int,
 ) -> list[TrainingRow]:
-    """Rows in the words of the serving prompt: closed-book, or RAFT with the passages the index gives."""
+    """Rows in the words of the serving prompt: closed-book, or RAFT with the passages that `retrieval` finds."""
     if not adapter.passages:
         return closed_book_rows(examples, prompt.ask)
     assert documents is not None, "RAFT adapters bring the documents role with them"
-    contexts = [_context(example, documents, adapter.passages + _CONTEXT_DEPTH) for example in examples]
+    depth = adapter.passages + _CONTEXT_DEPTH
+    contexts = [_context(example, documents, depth, retrieval) for example in examples]
     return raft_rows(
         examples,
         contexts,
@@ -132,6 +138,13 @@ def prompt_of_adapter(config: Config, adapter: str) -> Prompt:
     """The prompt that the adapter's first arm serves with; it is trained with the same words."""
     arm = next(arm for arm in config.arms.values() if arm.adapter == adapter)
     return build_prompts(config)[arm.prompt]
+
+
+def retrieval_of_adapter(config: Config, adapter: str) -> SearchSettings:
+    """How passages are ranked for the adapter's first arm that retrieves documents; it is trained with the same."""
+    arms = (arm for arm in config.arms.values() if arm.adapter == adapter and arm.index == "documents")
+    arm = next(arms, None)
+    return _retrieval(arm, config) if arm is not None else SearchSettings(**config.index.retrieval.model_dump())
 
 
 def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter]) -> list[Arm]:
@@ -173,16 +186,18 @@ def _arm(name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mappin
         prompt=prompt,
         top_k=(arm.top_k or default_k) if arm.index else 0,
         sampling=Sampling(**sampling.model_dump(), seed=config.seed),
-        retrieval=SearchSettings(**(arm.retrieval or config.index.retrieval).model_dump())
-        if arm.index
-        else SearchSettings(),
+        retrieval=_retrieval(arm, config) if arm.index else SearchSettings(),
         condense=arm.condense if arm.index else "last",
     )
 
 
-def _context(example: Example, documents: Index, depth: int) -> tuple[Passage, ...]:
+def _retrieval(arm: ArmConfig, config: Config) -> SearchSettings:
+    return SearchSettings(**(arm.retrieval or config.index.retrieval).model_dump())
+
+
+def _context(example: Example, documents: Index, depth: int, retrieval: SearchSettings) -> tuple[Passage, ...]:
     """Passages for one training row: what retrieval finds, led by the golden passage where retrieval missed it."""
-    found = documents.search(example.question, depth)
+    found = documents.search(example.question, depth, settings=retrieval)
     if any(_is_golden(example, passage) for passage in found):
         return found
     chunks = [chunk for name in example.document_ids for chunk in documents.chunks_of(name)]

@@ -51,7 +51,7 @@ def build(words: Words = None, config: CommandConfigOption = None, is_json: Json
 @index_app.command("add")
 def add(
     name: NameArgument,
-    paths: Annotated[list[Path], typer.Argument(help="Files, folders, patterns or zip archives.")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, patterns or zip archives.")],
     chunk_tokens: TokensOption = None,
     overlap_tokens: OverlapOption = None,
     strategy: StrategyOption = None,
@@ -59,14 +59,15 @@ def add(
     is_json: JsonOption = False,
 ) -> None:
     """Put documents into an index, new or there already; what cannot be read is listed and the rest goes on."""
+    given = [_read_path(path) for path in paths]
     shop, console = _open(config, is_json)
-    console.result(*shop.add(name, paths, _chunking(chunk_tokens, overlap_tokens, strategy)))
+    console.result(*shop.add(name, given, _chunking(chunk_tokens, overlap_tokens, strategy)))
 
 
 @index_app.command("update")
 def update(
     name: NameArgument,
-    path: Annotated[Path, typer.Argument(help="The folder, file, pattern or archive that the documents came from.")],
+    path: Annotated[str, typer.Argument(help="The folder, file, pattern or archive that the documents came from.")],
     chunk_tokens: TokensOption = None,
     overlap_tokens: OverlapOption = None,
     strategy: StrategyOption = None,
@@ -74,8 +75,9 @@ def update(
     is_json: JsonOption = False,
 ) -> None:
     """Make an index's documents of a path what the path holds now: added, replaced and taken away."""
+    given = _read_path(path)
     shop, console = _open(config, is_json)
-    console.result(*shop.add(name, [path], _chunking(chunk_tokens, overlap_tokens, strategy), is_whole=True))
+    console.result(*shop.add(name, [given], _chunking(chunk_tokens, overlap_tokens, strategy), is_whole=True))
 
 
 @index_app.command("delete")
@@ -121,7 +123,9 @@ def search(
     candidates: Annotated[int | None, typer.Option(help="How many passages are fused and reranked.")] = None,
     rerank: RerankOption = None,
     mmr: Annotated[float | None, typer.Option(help="Likeness (1) against variety (0).")] = None,
-    threshold: Annotated[float | None, typer.Option(help="The lowest score that is shown.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="The lowest score that is shown; of a fusion, the lowest cosine.")
+    ] = None,
     neighbours: Annotated[int | None, typer.Option(help="Chunks to either side that come along.")] = None,
     filter_: Annotated[
         str | None,
@@ -229,6 +233,13 @@ def _chunking(chunk_tokens: int | None, overlap_tokens: int | None, strategy: st
     from serving.indexes import Chunking
 
     return Chunking(chunk_tokens, overlap_tokens, strategy)
+
+
+def _read_path(text: str) -> Path:
+    # An unset shell variable; as a path it would be the working folder.
+    if not text:
+        raise ServingError("the path '' is empty; give a file, folder, pattern or zip archive, or . for this folder")
+    return Path(text)
 
 
 def _read_filter(text: str | None) -> object:

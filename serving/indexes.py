@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -97,14 +98,16 @@ class Shop:
         faults: list[str] = []
         with contextlib.closing(index), contextlib.closing(self.keeping.conversions()) as cache:
             for path in paths:
+                origin = str(path.expanduser().resolve())
                 try:
                     with self._console.step(f"reading {path}") as step:
                         loaded = load_documents(path, cache=cache, progress=step.update)
                 except RagError as error:
                     faults.append(str(error))
                     self._console.say(f"skipped {path}: {error}")
+                    if is_whole:
+                        self._say_left(name, index, origin)
                     continue
-                origin = str(path.expanduser().resolve())
                 self._say_skipped(loaded)
                 self._say_replaced(name, index, loaded, origin)
                 kept = self._kept(index, loaded, origin) if is_whole else []
@@ -188,6 +191,8 @@ class Shop:
         """The k best passages. `filters` is a filter in OpenAI's form as JSON gives it."""
         chosen = settings or self.keeping.retrieval
         parsed = parse_filter(filters) if filters is not None else None
+        if not query.strip():
+            raise ServingError(f"the query is empty: {query!r}; give a question or words")
         with contextlib.closing(self.searchable(name)) as index:
             passages = index.search(query, k, settings=chosen, filters=parsed)
         lines = []
@@ -299,6 +304,17 @@ class Shop:
                     kept.append(document)
                 self._console.say(f"note: {entry.id} stays as it was, since {entry.source} cannot be read")
         return kept
+
+    def _say_left(self, name: str, index: Index, origin: str) -> None:
+        """A path that holds nothing now may be a disk that is not mounted: its documents stay, and that is said."""
+        if not index.generation:
+            return
+        left = [entry.id for entry in _entries(index) if entry.origin == origin]
+        if left:
+            self._console.say(
+                f"note: {len(left)} documents of {origin} stay in {name}; take those that are gone out with: "
+                f"arbiter index delete {name} {shlex.quote(left[0])} ..."
+            )
 
     def _say_replaced(self, name: str, index: Index, loaded: Loaded, origin: str) -> None:
         """Ids are unique in an index: a file of another folder may take the place of one that is there."""

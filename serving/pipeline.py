@@ -156,12 +156,13 @@ class Pipeline:
     def _adapter(self, name: str, adapters_dir: Path) -> Adapter:
         spec, base = self.config.adapters[name], self.models.base
         prompt = build.prompt_of_adapter(self.config, name)
+        retrieval = build.retrieval_of_adapter(self.config, name)
         documents = self.indexes.get("documents") if spec.passages else None
         if spec.passages:
             with self._console.step(f"retrieving passages for {len(self.data.examples)} rows of {name}"):
-                rows = build.training_rows(spec, self.data.examples, prompt, documents, self.config.seed)
+                rows = build.training_rows(spec, self.data.examples, prompt, documents, retrieval, self.config.seed)
         else:
-            rows = build.training_rows(spec, self.data.examples, prompt, None, self.config.seed)
+            rows = build.training_rows(spec, self.data.examples, prompt, None, retrieval, self.config.seed)
         with self._console.step(f"training {name} on {len(rows)} rows") as step:
 
             def show(now: TrainProgress) -> None:

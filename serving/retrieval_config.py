@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_serializer, model_validator
 
 from rag.chunking.chunk import ChunkSettings
 from rag.errors import RagError
@@ -36,6 +36,11 @@ class VectorStoreConfig(Section):
 
     factory: str
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_serializer("options", when_used="json")
+    def _hide(self, options: dict[str, Any]) -> dict[str, str]:
+        # A connection or a key among them may be a secret, and JSON is what goes into runs.
+        return dict.fromkeys(options, "**********")
 
 
 class IndexConfig(Section):

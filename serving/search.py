@@ -150,6 +150,8 @@ class LiveTrials:
         versions = {arm.name: {**self._shared_versions(), "index": indexes[role].version if role else ""}}
         scoring = self._scoring(config, indexes.get("documents"))
         with ExitStack() as during:
+            for index in indexes.values():
+                during.callback(index.close)
             step: Step | None = None
             num_asked = 0
 

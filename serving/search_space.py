@@ -20,9 +20,14 @@ from serving.search_config import RangeConfig, SearchConfig
 
 # These say what is asked of the arms and with which model, not how one arm answers.
 _NOT_OF_AN_ARM = (
-    *("data", "model", "revision", "embedder", "embedder_revision", "seed"),
+    *("data", "model", "revision", "embedder", "embedder_revision", "embedding", "seed"),
     *("limits", "engine", "eval", "race", "policy", "search"),
 )
+# These say where an index is kept, not what is found in it.
+_PLACES = ("index.database", "index.store")
+# What an arm has from elsewhere unless it has its own.
+_INHERITED = {"sampling": ("sampling",), "retrieval": ("index", "retrieval")}
+_OF_RETRIEVAL = ("top_k", "retrieval", "condense")
 _TOP_K, _EXAMPLE_TOP_K = [1, 2, 4], [2, 4, 8]
 _CHUNK_TOKENS = [60, 90, 120, 180, 240]
 _RANKS, _EPOCHS = [8, 16, 32], [1, 2, 3]
@@ -82,7 +87,8 @@ def resolve_search(config: Config, search: SearchConfig) -> SearchTarget:
 def apply_settings(config: Config, settings: Settings) -> Config:
     """The config with settings instead of its own. Raises ServingError where it cannot have them."""
     values = _values(config)
-    for key, value in settings.items():
+    # An arm's own last: it begins with what it would have had.
+    for key, value in sorted(settings.items(), key=lambda item: item[0].startswith("arms.")):
         _assign(values, key, value)
     try:
         return Config.model_validate(values)
@@ -101,8 +107,9 @@ class _Known:
         self._adapters: set[Value] = {own.adapter, *_possible(space, f"arms.{arm}.adapter")} - {None}
         self._indexes: set[Value] = {own.index, *_possible(space, f"arms.{arm}.index")} - {None}
         self._prompts: set[Value] = {own.prompt, *_possible(space, f"arms.{arm}.prompt")}
-        if own.sampling is None:
-            self._values["arms"][arm]["sampling"] = dict(self._values["sampling"])
+        for part in _INHERITED:
+            if self._values["arms"][arm][part] is None:
+                self._values["arms"][arm][part] = _inherited(self._values, part)
 
     def key_faults(self, key: str) -> tuple[str, ...]:
         """Why the key cannot be searched for this arm."""
@@ -112,13 +119,19 @@ class _Known:
         section, _, rest = key.partition(".")
         if section in _NOT_OF_AN_ARM:
             return (f"{section!r} is the same for all arms and cannot be searched",)
-        name = rest.partition(".")[0]
+        if key.startswith(_PLACES):
+            return ("it says where rows are kept and cannot be searched",)
+        name, _, part = rest.partition(".")
         owners: dict[str, set[Value]] = {"arms": {self._arm}, "adapters": self._adapters, "prompts": self._prompts}
         owned = owners.get(section)
         if owned is not None and name not in owned:
             return (f"arm {self._arm!r} does not depend on {section}.{name}",)
-        if not self._indexes and not self._retrieves_in_training() and (section == "index" or key.endswith(".top_k")):
+        is_of_retrieval = section == "index" or (section == "arms" and part.partition(".")[0] in _OF_RETRIEVAL)
+        if is_of_retrieval and not self._indexes and not self._retrieves_in_training():
             return (f"arm {self._arm!r} retrieves nothing, so this cannot change it",)
+        if key.startswith("index.retrieval.") and self._config.arms[self._arm].retrieval is not None:
+            own = key.removeprefix("index.")
+            return (f"arm {self._arm!r} has a retrieval of its own; search arms.{self._arm}.{own}",)
         return ()
 
     def value_faults(self, key: str, part: Choices | Range) -> tuple[str, ...]:
@@ -227,10 +240,17 @@ def _assign(values: dict[str, Any], key: str, value: Value) -> None:
     *parents, last = key.split(".")
     for depth, parent in enumerate(parents):
         if node.get(parent) is None and parents[0] == "arms" and depth == 2:
-            # An arm without a sampling of its own has the config's.
-            node[parent] = dict(values["sampling"])
+            node[parent] = _inherited(values, parent)
         node = node[parent]
     node[last] = value
+
+
+def _inherited(values: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """What an arm without this part has in its place."""
+    node: Any = values
+    for key in _INHERITED[part]:
+        node = node[key]
+    return dict(node)
 
 
 def _get(values: Mapping[str, Any], key: str) -> Value:

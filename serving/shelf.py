@@ -19,6 +19,7 @@ from eval.errors import EvalError
 from eval.runs import Run, find_run
 from rag.errors import RagError
 from rag.index import Index
+from rag.search.settings import SearchSettings
 from router.answerer import Answerer
 from router.arm import Arm
 from router.engine import Engine
@@ -68,7 +69,7 @@ class RunShelf:
         self._data_version_of = data_version
         self._collections = collections
         self._base = base
-        self._warm: set[str] = set()
+        self._warm: set[tuple[str, SearchSettings]] = set()
         self._versions: dict[str, tuple[object, str]] = {}
         self._lock = threading.Lock()
 
@@ -86,7 +87,9 @@ class RunShelf:
             names = [arm.adapter for arm in arms.values() if arm.adapter is not None]
             return RunParts(
                 arms=arms,
-                indexes={arm.index: self._index(arm.index) for arm in arms.values() if arm.index is not None},
+                indexes={
+                    arm.index: self._index(arm.index, arm.retrieval) for arm in arms.values() if arm.index is not None
+                },
                 adapters={name: self._adapter(name) for name in dict.fromkeys(names)},
                 scorecard=scorecard,
                 question=questions[0].text,
@@ -104,7 +107,7 @@ class RunShelf:
                     return f"adapter {arm.adapter!r} is gone; {_RUN_AGAIN}"
             for arm in arms:
                 measured = run.manifest.get("versions", {}).get(arm.name, {}).get("index")
-                if arm.index is not None and self._index(arm.index).version != measured:
+                if arm.index is not None and self._index(arm.index, arm.retrieval).version != measured:
                     return f"index {arm.index!r} has changed since; {_RUN_AGAIN}"
             if self._data_version(run, decision) != decision.data_version:
                 return f"the data has changed since; {_RUN_AGAIN}"
@@ -120,13 +123,13 @@ class RunShelf:
             raise NotPromotable(f"its run is gone from {str(decision.run_directory)!r}; {_RUN_AGAIN}")
         return run
 
-    def _index(self, name: str) -> Index:
+    def _index(self, name: str, retrieval: SearchSettings) -> Index:
         index = self._collections.open(name)
         with self._lock:
-            if name not in self._warm:
-                # The first search loads the embedder; that wait belongs here and not to the first request.
-                index.search("warm up", 1)
-                self._warm.add(name)
+            if (name, retrieval) not in self._warm:
+                # The first search loads embedder, views and reranker; that wait is not for the first request.
+                index.search("warm up", 1, settings=retrieval)
+                self._warm.add((name, retrieval))
         return index
 
     def _adapter_path(self, name: str) -> Path:
@@ -150,10 +153,15 @@ class RunShelf:
         if known is not None and known[0] == touched:
             return known[1]
         is_own = decision.config_fingerprint == self._config.fingerprint()
-        config = self._config if is_own else _config_of(run).model_copy(update={"data": self._config.data})
+        config = self._config if is_own else self._where_this_reads(_config_of(run))
         version = self._data_version_of(config)
         self._versions[run.id] = (touched, version)
         return version
+
+    def _where_this_reads(self, config: Config) -> Config:
+        """A run's config with this one's places: a run does not write down the database, which may hold a password."""
+        places = {"database": self._config.index.database, "store": self._config.index.store}
+        return config.model_copy(update={"data": self._config.data, "index": config.index.model_copy(update=places)})
 
 
 class RunOpener:

@@ -17,6 +17,7 @@ from typing import Any
 from rag.documents.archive import check_office
 from rag.documents.clean import clean
 from rag.documents.converted import Converted
+from rag.documents.encoding import check_text
 from rag.documents.limits import Limits
 from rag.documents.markdown import split_title, table
 from rag.errors import RagError
@@ -147,6 +148,8 @@ def _html(data: bytes) -> tuple[str, list[str]]:
     from markitdown import StreamInfo
     from markitdown.converters import HtmlConverter
 
+    # The parser would leave such bytes out, and a damaged file would look like an empty one.
+    check_text(data)
     text = HtmlConverter().convert(io.BytesIO(data), StreamInfo(extension=".html"), **_MARKDOWN)
     return text.title or "", [text.markdown]
 

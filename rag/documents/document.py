@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rag.errors import RagError
+
+# NUL as JSON writes it; behind another backslash it is six plain characters.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Document:
 def content_hash(document: Document) -> str:
     """Hash (hex) over everything in the document: equal hashes mean that nothing has to be done again.
 
-    Raises RagError if the metadata is not JSON or a string is not valid Unicode.
+    Raises RagError if the metadata is not JSON, or a string is not valid Unicode or holds NUL, which databases refuse.
     """
     try:
         content = json.dumps(
@@ -44,6 +48,8 @@ def content_hash(document: Document) -> str:
             sort_keys=True,
             ensure_ascii=False,
         )
+        if "\\u0000" in content and _NUL.search(content):
+            raise ValueError("it holds a NUL character")
         return hashlib.sha256(content.encode()).hexdigest()
     except (TypeError, ValueError) as error:
         raise RagError(f"document {document.id!r} cannot be stored ({error}); correct its text or metadata") from error

@@ -31,7 +31,8 @@ def decode(data: bytes) -> str:
     Raises RagError with the reason if the bytes are no text.
     """
     try:
-        return data.decode("utf-8-sig") if not _is_binary(data) else _refuse("binary (holds NUL bytes)")
+        check_text(data)
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         pass
     for mark, encoding in _MARKS:
@@ -49,8 +50,10 @@ def decode(data: bytes) -> str:
     return _refuse("not text in a known encoding; save it as UTF-8")
 
 
-def _is_binary(data: bytes) -> bool:
-    return b"\x00" in data and not data.startswith(tuple(mark for mark, _ in _MARKS))
+def check_text(data: bytes) -> None:
+    """Raises RagError with the reason if the bytes hold NUL and no mark of an encoding that has such bytes."""
+    if b"\x00" in data and not data.startswith(tuple(mark for mark, _ in _MARKS)):
+        raise RagError("binary (holds NUL bytes)")
 
 
 def _likely_encodings(data: bytes) -> list[str]:

@@ -71,7 +71,9 @@ def _document(row: dict[str, Any], source: str) -> Document:
             raise RagError(f"{key!r} must be {expected}, not {row[key]!r:.40}")
     if not row["id"].strip():
         raise RagError("'id' is empty; give every document a name of its own")
-    document = Document(row["id"], row.get("title") or "", row["text"], row.get("metadata") or {}, source)
+    # A NUL is cleaned away from what is read; in an id or a value it is a fault.
+    title, text = ((row.get(key) or "").replace("\0", "") for key in ("title", "text"))
+    document = Document(row["id"], title, text, row.get("metadata") or {}, source)
     content_hash(document)
     return replace(document, title=clean(document.title), text=clean(document.text))
 

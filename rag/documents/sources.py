@@ -219,7 +219,8 @@ def _members(file: Path, shown: str, limits: Limits) -> Iterator[Source]:
             or ("hidden file" if is_hidden else _name_fault(name.name))
             or size_fault(member.file_size, limits)
         )
-        yield Source(_shown(PurePosixPath(shown, name)), reason, file, member)
+        # Joined as text: an absolute name would take the archive's place.
+        yield Source(_shown(PurePosixPath(f"{shown}/{name}" if shown else name)), reason, file, member)
 
 
 def _name_fault(name: str) -> str:

@@ -26,6 +26,8 @@ from rag.errors import RagError
 MAX_DEPTH = 8
 MAX_COMPARED = 1_000
 MAX_CHARS = 512
+# Each is a query of its own: 500 take seconds to prepare, and SQLite refuses more. A list of values is one.
+MAX_COMPARISONS = 100
 
 Value = str | bool | float
 Kind = Literal["text", "number", "boolean"]
@@ -66,6 +68,8 @@ def parse_filter(value: object) -> Filter:
     parsed = _parse(value, 1)
     if (compared := _num_compared(parsed)) > MAX_COMPARED:
         raise RagError(f"filter compares with {compared} values; it may with {MAX_COMPARED}")
+    if (comparisons := _num_comparisons(parsed)) > MAX_COMPARISONS:
+        raise RagError(f"filter has {comparisons} comparisons; it may have {MAX_COMPARISONS}: give values as 'in'")
     return parsed
 
 
@@ -189,6 +193,10 @@ def _num_compared(found: Filter) -> int:
     if isinstance(found, Compound):
         return sum(_num_compared(part) for part in found.filters)
     return len(found.values)
+
+
+def _num_comparisons(found: Filter) -> int:
+    return sum(map(_num_comparisons, found.filters)) if isinstance(found, Compound) else 1
 
 
 def _shown(value: object) -> str:

@@ -73,7 +73,10 @@ def retrieve(
         order = np.lexsort((numbers, -scores))
         numbers, scores = numbers[order], scores[order]
     if settings.threshold is not None:
-        kept = scores >= settings.threshold
+        is_fused = settings.mode == "hybrid" and settings.reranker is None
+        # A fused score says only how the candidates of one query compare: the best has a high one whatever it is.
+        likeness = dense().vectors_of(numbers) @ vector() if is_fused and len(numbers) else scores
+        kept = likeness >= settings.threshold
         numbers, scores = numbers[kept], scores[kept]
     if settings.distinct and len(numbers):
         places = drop_near_duplicates(texts_of(numbers.tolist()))

@@ -21,9 +21,9 @@ class SearchSettings:
     `mode` says which rankings are made: by vectors, by words (BM25), or both, fused by `fusion` with the share
     `dense_weight`, 0 to 1, for the vectors. `candidates` is how many passages the later steps see. `reranker` is a
     model id or folder of a sentence-transformers CrossEncoder, which ranks them again. `threshold` drops passages with
-    a lower score, `distinct` those whose text nearly repeats that of a better one. `mmr`, 0 to 1, weighs likeness to
-    the query (1) against unlikeness to what was chosen already (0). `neighbours` widens each passage by so many chunks
-    on either side.
+    a lower score (of a fusion: a lower cosine, since a fused score only orders one query's passages), `distinct` those
+    whose text nearly repeats that of a better one. `mmr`, 0 to 1, weighs likeness to the query (1) against unlikeness
+    to what was chosen already (0). `neighbours` widens each passage by so many chunks on either side.
     """
 
     mode: Mode = "hybrid"

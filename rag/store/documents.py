@@ -164,6 +164,16 @@ def slice_of(rows: sa.Connection, index_id: int, document_id: str, start: int, e
     return rows.execute(query.where(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id == document_id)).scalar_one() or ""
 
 
+def pages_of(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Where the documents' pages begin, by document id."""
+    query = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.pages).where(DOCUMENTS.c.index_id == index_id)
+    return {
+        row.id: tuple(json.loads(row.pages))
+        for part in parts(document_ids, VARIABLES)
+        for row in rows.execute(query.where(DOCUMENTS.c.id.in_(part)))
+    }
+
+
 def replace_metadata(rows: sa.Connection, index_id: int, document: Document, chunk_ids: Sequence[str]) -> Tally:
     """Stores the metadata that the document has now; gives the difference that it makes."""
     key = sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id == document.id)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ DATABASE = "rag.sqlite"
 # A second process waits this long for the first one's transaction, which holds no embedding work; a million chunks
 # are written in less.
 _BUSY_TIMEOUT_S = 120.0
+_RETRY_S = 0.01
 # A page of SQLite holds five vectors of 384 with little left over; of the usual 4 KB a quarter would be empty.
 _PAGE_BYTES = 8192
 # What the write-ahead log may keep of the disk after a large transaction.
@@ -49,7 +52,7 @@ class Store:
             self._where = _shown(self._url)
             arguments = {"timeout": _BUSY_TIMEOUT_S} if is_sqlite else {}
             self._engine = sa.create_engine(self._url, connect_args=arguments, pool_pre_ping=not is_sqlite, **_POOL)
-        except (sa.exc.SQLAlchemyError, ImportError) as error:
+        except (sa.exc.SQLAlchemyError, ImportError, ValueError) as error:
             # The URL itself may hold a password, and so may the message about it.
             raise RagError(
                 f"the database URL cannot be used ({type(error).__name__}); "
@@ -115,6 +118,10 @@ class Store:
             yield
         except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise RagError(f"{self._where!r} cannot be {action}: {advice(error)}") from error
+        except json.JSONDecodeError as error:
+            raise RagError(
+                f"{self._where!r} has a damaged row ({error}); move it away and index the documents again"
+            ) from error
 
 
 def insert_missing(rows: sa.Connection, table: sa.Table, values: Sequence[Mapping[str, object]]) -> None:
@@ -165,15 +172,30 @@ def _shown(url: sa.URL) -> str:
 def _configure_sqlite(connection: Any, _record: object) -> None:
     # Python's driver begins transactions late and not for reads; _begin_sqlite begins all of them.
     connection.isolation_level = None
+    # A flipped byte must not make an index unreadable: verify finds the text that it is in.
+    connection.text_factory = _text
+    connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+    _write_ahead(connection)
     # A delete that was answered must outlive a power cut, so every commit reaches the disk.
-    for pragma in (
-        f"page_size={_PAGE_BYTES}",
-        "journal_mode=WAL",
-        f"journal_size_limit={_LOG_BYTES}",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
+    for pragma in (f"journal_size_limit={_LOG_BYTES}", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: Any) -> None:
+    # Of several that make a database at once, SQLite sends all but one away instead of letting them wait.
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -77,7 +77,7 @@ def batch_card(batch: StoredBatch, counts: Counter[str]) -> dict[str, object]:
         status = "failed"
     return {
         "id": batch.id,
-        "object": "vector_store.file_batch",
+        "object": "vector_store.files_batch",
         "vector_store_id": batch.store_id,
         "created_at": batch.created_at,
         "status": status,

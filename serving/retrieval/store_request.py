@@ -34,6 +34,9 @@ def _check_attributes(given: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"a key has 1 to {MAX_KEY_CHARS} characters, not {key!r:.80}")
         if not isinstance(value, str | bool | int | float):
             raise ValueError(f"the value of {key!r} must be a string, a number or a boolean, not {value!r:.80}")
+        # No filter takes it, and not every database.
+        if "\0" in key or (isinstance(value, str) and "\0" in value):
+            raise ValueError(f"{key!r} or its value holds a NUL character; leave it out")
         if isinstance(value, str) and len(value) > MAX_VALUE_CHARS:
             raise ValueError(f"the value of {key!r} has {len(value)} characters; at most {MAX_VALUE_CHARS}")
         # Numbers are compared as floats, which hold whole ones up to here.

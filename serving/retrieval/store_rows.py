@@ -235,6 +235,15 @@ class StoreRows:
         with self._database.read() as rows:
             return [(row.store_id, row.id) for row in rows.execute(query)]
 
+    def cancelled(self) -> dict[str, list[str]]:
+        """The files that were cancelled, by store."""
+        query = sa.select(STORE_FILES.c.store_id, STORE_FILES.c.id).where(STORE_FILES.c.status == "cancelled")
+        found: dict[str, list[str]] = {}
+        with self._database.read() as rows:
+            for row in rows.execute(query):
+                found.setdefault(row.store_id, []).append(row.id)
+        return found
+
     def remove_file(self, store_id: str, file_id: str) -> None:
         """Last step of a deletion: the row. One that was attached again meanwhile stays."""
         where = (STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file_id, STORE_FILES.c.status == DELETING)

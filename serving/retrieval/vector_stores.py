@@ -69,13 +69,16 @@ class VectorStores:
         self._close = close
 
     def finish_deletions(self) -> None:
-        """Finish what a killed server had begun to delete. Raises RagError for an index that cannot be written."""
+        """Finish what a killed server had begun to delete or cancel. Raises RagError for an index it cannot write."""
         for file_id in self.files.hidden():
             self._remove_file(file_id)
         for store_id in self.rows.hidden_stores():
             self._remove_store(store_id)
         for store_id, file_id in self.rows.detached():
             self._take_out(store_id, file_id)
+        for store_id, file_ids in self.rows.cancelled().items():
+            # The server may have been killed after it had indexed them and before it saw that they were cancelled.
+            self.collections.delete_documents(store_id, file_ids)
         self.files.sweep()
 
     def start(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.errors import RagError
-from rag.index import Index, SyncReport
+from rag.index import Index, SyncReport, list_indexes
 from rag.search.settings import SearchSettings
 from tests.rag.conftest import SETTINGS, Library
 
@@ -279,6 +279,17 @@ def test_open_refuses_another_embedder(index: Index, home: Path, make_embedder: 
         Index.open(home, "faq", make_embedder("fake@2"), url=url)
 
 
+def test_an_empty_index_takes_another_embedder_and_other_settings_at_its_next_sync(
+    home: Path, embedder: Any, make_embedder: Any, url: str | None
+) -> None:
+    Index.create(home, "empty", embedder, ChunkSettings(20, 0), url=url).sync([])
+
+    Index.create(home, "empty", make_embedder("fake@2"), ChunkSettings(10, 0), url=url).sync([])
+
+    (state,) = list_indexes(home, url=url)
+    assert (state.embedder, state.settings) == ("fake@2", ChunkSettings(10, 0))
+
+
 def test_create_with_another_embedder_rebuilds_at_the_next_sync_and_leaves_the_old_index_until_then(
     index: Index, home: Path, library: Library, make_embedder: Any, url: str | None
 ) -> None:
@@ -324,6 +335,7 @@ def test_impossible_names_are_refused(home: Path, embedder: Any, name: str, url:
         ([Document("a", "", "x"), Document("a", "", "y")], "two different documents have the id 'a'"),
         ([Document("a", "", "x", {"m": {1}})], "document 'a' cannot be stored"),
         ([Document("a", "", "\ud800")], "document 'a' cannot be stored"),
+        ([Document("a", "", "x", {"m": "\0"})], "document 'a' cannot be stored"),
     ],
 )
 def test_documents_that_cannot_be_indexed_leave_the_index_as_it_was(

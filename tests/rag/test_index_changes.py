@@ -18,6 +18,7 @@ from rag.index import Index, SyncReport, list_indexes
 from rag.search.dense import DenseView
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
+from rag.search.vector_view import FaissViews
 from tests.rag.conftest import SETTINGS, Library
 
 HYBRID = SearchSettings(mode="hybrid")
@@ -344,3 +345,20 @@ def test_an_empty_index_exists_and_finds_nothing(home: Path, embedder: Any, url:
     assert [state.name for state in list_indexes(home, url=url)] == ["empty"]
     assert index.search("anything", 5) == ()
     assert index.verify().problems == ()
+
+
+class Away(FaissViews):
+    """Views in a store that cannot be reached when it is to be cleared."""
+
+    def clear(self, numbers: Any) -> None:
+        raise RagError("the store is away")
+
+
+def test_an_index_is_dropped_though_its_vector_store_is_away(home: Path, embedder: Any, url: str | None) -> None:
+    index = Index.create(home, "faq", embedder, ChunkSettings(20, 0), url=url, views=lambda _: Away())
+    index.sync([Document("a", "", "a boat")])
+
+    index.drop()
+
+    assert list_indexes(home, url=url) == []
+    assert not (home / "indexes" / "faq").exists()

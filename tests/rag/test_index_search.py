@@ -10,7 +10,7 @@ import pytest
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.index import Index
-from rag.search.filters import parse_filter
+from rag.search.filters import MAX_COMPARISONS, parse_filter
 from rag.search.settings import SearchSettings
 
 TEXT = " ".join(f"w{n}" for n in range(12))
@@ -84,6 +84,25 @@ def test_a_filter_of_the_last_generation_is_not_remembered(index: Index) -> None
     assert len(index.search("desk", 3, filters=first_page)) == 1
 
 
+def test_filters_for_true_and_for_one_are_remembered_apart(home: Path, embedder: Any, url: str | None) -> None:
+    index = Index.create(home, "boats", embedder, ChunkSettings(20, 0), url=url)
+    index.sync([Document("flag", "", "a boat", {"x": True}), Document("count", "", "a boat", {"x": 1})])
+
+    for value, found in ((True, "flag"), (1, "count"), (True, "flag")):
+        filters = parse_filter({"type": "eq", "key": "x", "value": value})
+        assert [passage.document_id for passage in index.search("boat", 5, filters=filters)] == [found]
+
+
+def test_a_filter_of_as_many_comparisons_as_may_be_is_searched(home: Path, embedder: Any, url: str | None) -> None:
+    index = Index.create(home, "boats", embedder, ChunkSettings(20, 0), url=url)
+    index.sync([Document("a", "", "a boat", {"x": MAX_COMPARISONS - 1}), Document("b", "", "a boat")])
+    parts = [{"type": "eq", "key": "x", "value": number} for number in range(MAX_COMPARISONS)]
+
+    passages = index.search("boat", 5, filters=parse_filter({"type": "or", "filters": parts}))
+
+    assert [passage.document_id for passage in passages] == ["a"]
+
+
 def test_the_source_can_be_filtered_on(home: Path, embedder: Any, url: str | None) -> None:
     index = Index.create(home, "faq", embedder, ChunkSettings(20, 0), url=url)
     index.sync([Document("a", "", "words", source="x/a.pdf"), Document("b", "", "words")])
@@ -126,6 +145,28 @@ def test_a_search_gives_the_parent_of_a_chunk_once(home: Path, embedder: Any, ur
 
     assert passages[0].text == "w0 w1 w2 w3 w4 w5"
     assert sorted(passage.text for passage in passages) == ["w0 w1 w2 w3 w4 w5", "w6 w7 w8 w9 w10 w11"]
+
+
+def test_a_passage_tells_the_page_of_each_of_its_characters(home: Path, embedder: Any, url: str | None) -> None:
+    # Pages begin at w0, w2, w4 and w9, and the third has no text.
+    pages = (0, 6, 12, 12, 27)
+    index = Index.create(home, "pages", embedder, ChunkSettings(3, 0), url=url)
+    index.sync([Document("a", "", TEXT, pages=pages), Document("b", "", "other things")])
+
+    def starts(query: str, neighbours: int = 0) -> tuple[tuple[int, int], ...]:
+        return index.search(query, 1, settings=SearchSettings(neighbours=neighbours))[0].page_starts
+
+    assert starts("w0 w1 w2") == ((0, 1), (6, 2))
+    assert starts("w6 w7 w8") == starts("other things") == ()
+    assert starts("w3 w4 w5") == ((0, 2), (3, 3), (3, 4))
+    (passage,) = index.search("w6 w7 w8", 1, settings=SearchSettings(neighbours=1))
+    assert {word: passage.page_at(passage.text.index(word)) for word in ("w3", "w4", "w8", "w9")} == {
+        "w3": 2,
+        "w4": 4,
+        "w8": 4,
+        "w9": 5,
+    }
+    assert passage.page == 4
 
 
 def test_a_query_with_hidden_characters_finds_what_the_plain_one_finds(index: Index) -> None:

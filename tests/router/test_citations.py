@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 from fakes.engines import passage
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.passage import Passage
@@ -20,6 +20,9 @@ BOAT = passage("The boat leaves at noon.", document="boat", rank=2, title="Boat"
         ("noon [1]", ["desk"]),  # a marker is the model's own word
         ("both [1] and [2]", ["desk", "boat"]),
         ("[7]", []),
+        ("the boat leaves at noon, `rows[1]`", ["boat"]),  # code has brackets of its own
+        ("the boat leaves at noon\n```\nrows[1]\n```", ["boat"]),
+        ("the boat leaves at noon [1](https://x.test)", ["boat"]),  # a link, too
         ("quarter past eleven", []),
         ("the of and", []),  # function words support nothing
         ("", []),
@@ -34,6 +37,15 @@ def test_a_document_is_cited_once_by_its_best_passage() -> None:
     second = replace(passage("At nine the desk opens.", document="desk", rank=2), page=7)
     (citation,) = cite("the desk opens at nine", (first, second))
     assert (citation.rank, citation.page, citation.quote) == (2, 7, second.text)
+
+
+def test_a_quote_is_cited_by_the_page_it_stands_on() -> None:
+    found = replace(
+        passage("Opens at nine. Closes at five.", document="desk"), page=3, page_starts=((0, 2), (5, 3), (15, 4))
+    )
+    assert [citation.page for citation in cite("five", (found,))] == [4]
+    assert [citation.page for citation in cite("nine", (found,))] == [2]
+    assert [citation.page for citation in cite("zebra [1]", (found,))] == [3]
 
 
 def test_an_annotation_is_openais_with_rank_page_and_quote() -> None:
@@ -198,6 +210,7 @@ WORDS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS, max_size=12), st.lists(st.lists(WORDS, max_size=40), max_size=3), st.lists(WORDS, max_size=5))
 def test_a_quote_always_stands_in_its_passage(answer: list[str], found: list[list[str]], query: list[str]) -> None:
     passages = tuple(passage(" ".join(words), document=str(i), rank=i + 1) for i, words in enumerate(found))

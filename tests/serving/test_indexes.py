@@ -112,6 +112,17 @@ def test_an_update_keeps_what_was_read_of_a_file_that_is_damaged_now_but_not_of_
     assert sorted(names(shop.show("faq")[1])) == ["fines", "hours", "plan.html"]
 
 
+def test_an_update_from_a_folder_without_documents_says_which_stay(shop: Shop, docs: Path, said: io.StringIO) -> None:
+    shop.add("faq", [docs])
+    for file in docs.iterdir():
+        file.unlink()
+    with pytest.raises(ServingError, match="nothing was indexed"):
+        shop.add("faq", [docs], is_whole=True)
+    assert f"note: 2 documents of {docs} stay in faq; take those that are gone out with: " in said.getvalue()
+    assert "arbiter index delete faq fines" in said.getvalue()
+    assert names(shop.show("faq")[1]) == ["fines", "hours"]
+
+
 def test_a_document_of_another_folder_with_the_same_id_is_said_to_be_replaced(
     shop: Shop, docs: Path, tmp_path: Path, said: io.StringIO
 ) -> None:

@@ -115,6 +115,13 @@ def test_every_fault_is_listed_at_once() -> None:
         (search(None), "search.arm is missing"),
         (search("base"), "arm 'base' has neither index nor adapter; say what to search in search.space"),
         (search("base", index__top_k=[1]), "index.top_k: arm 'base' retrieves nothing, so this cannot change it"),
+        (
+            search("base", arms__base__retrieval__mode=["bm25"]),
+            "arm 'base' retrieves nothing, so this cannot change it",
+        ),
+        (search("base", arms__base__condense=["last"]), "arm 'base' retrieves nothing, so this cannot change it"),
+        (search("rag", embedding__backend=["onnx"]), "'embedding' is the same for all arms and cannot be searched"),
+        (search("rag", index__database=["sqlite:///a"]), "index.database: it says where rows are kept"),
         (search("rag", index={"low": 1, "high": 2}), "search.space.index: unknown key"),
         (search("rag", arms__rag__prompt={"low": 1, "high": 2}), "arms.rag.prompt: 1 is not possible"),
     ],
@@ -134,6 +141,33 @@ def test_a_value_that_only_fits_with_others_of_the_space_is_possible() -> None:
     assert target.space["index.chunk_tokens"] == Choices((10, 120))
     with pytest.raises(ServingError, match=r"overlap_tokens must be from 0 to chunk_tokens - 1, not 20 of 10"):
         apply_settings(target.config, {"index.chunk_tokens": 10, "index.overlap_tokens": 20})
+
+
+def test_how_documents_are_cut_and_ranked_may_be_searched() -> None:
+    space = {"index.strategy": ["tokens", "parent_child"], "index.retrieval.mode": ["dense", "hybrid"]}
+    target = resolve_search(config(), SearchConfig.model_validate({"arm": "rag", "space": space}))
+    assert target.defaults == {"index.strategy": "tokens", "index.retrieval.mode": "hybrid"}
+    changed = apply_settings(target.config, {"index.strategy": "parent_child", "index.retrieval.mode": "dense"})
+    assert (changed.index.strategy, changed.index.retrieval.mode) == ("parent_child", "dense")
+
+
+def test_an_arms_own_ranking_begins_with_that_of_the_index() -> None:
+    mine = config(index={"retrieval": {"fusion": "rrf", "candidates": 30}})
+    space = {"arms.rag.retrieval.mode": ["dense", "hybrid"], "index.retrieval.candidates": [30, 40]}
+    target = resolve_search(mine, SearchConfig.model_validate({"arm": "rag", "space": space}))
+    assert target.defaults == {"arms.rag.retrieval.mode": "hybrid", "index.retrieval.candidates": 30}
+    changed = apply_settings(target.config, {"arms.rag.retrieval.mode": "dense", "index.retrieval.candidates": 40})
+    own = changed.arms["rag"].retrieval
+    assert own is not None
+    assert (own.mode, own.fusion, own.candidates) == ("dense", "rrf", 40)
+    assert changed.arms["hybrid"].retrieval is None
+
+
+def test_the_indexs_ranking_is_no_matter_of_an_arm_with_its_own() -> None:
+    mine = config(arms={"rag": {"retrieval": {"mode": "bm25"}}})
+    given = SearchConfig.model_validate({"arm": "rag", "space": {"index.retrieval.mode": ["dense"]}})
+    with pytest.raises(ServingError, match=r"arm 'rag' has a retrieval of its own; search arms\.rag\.retrieval\.mode"):
+        resolve_search(mine, given)
 
 
 def test_another_adapter_may_be_searched_with_its_settings() -> None:

@@ -12,6 +12,7 @@ import yaml
 from fakes.decisions import make_decision
 from fakes.engines import ScriptedEngine
 from numpy.typing import NDArray
+from pydantic import SecretStr
 
 from eval.questions import Question
 from eval.runs import publish_run
@@ -225,6 +226,26 @@ def test_another_config_of_the_same_data_is_read_as_it_was(home: Home) -> None:
     shelf = RunShelf(home.config, home=home.path, collections=home.collections(), base=BASE, data_version=version)
     assert shelf.stale_reason(decision) is None
     assert list(seen[0].arms) == ["base"]
+
+
+def test_another_config_is_read_with_the_places_of_this_one(home: Home) -> None:
+    """A run does not write down the database: its address may hold a password."""
+    collections = home.collections()
+    mine = home.config.index.model_copy(update={"database": SecretStr("postgresql://desk:sesame@host/rows")})
+    home.config = home.config.model_copy(update={"index": mine})
+    decision = home.decided()
+    assert "sesame" not in (decision.run_directory / "config.yaml").read_text()
+    other = home.config.model_copy(update={"seed": 7})
+    seen: list[Config] = []
+
+    def version(config: Config) -> str:
+        seen.append(config)
+        return home.version(config)
+
+    shelf = RunShelf(other, home=home.path, collections=collections, base=BASE, data_version=version)
+    assert shelf.stale_reason(decision) is None
+    assert seen[0].seed == home.config.seed
+    assert seen[0].index.database == other.index.database
 
 
 def without_adapter(home: Home, decision: RecordedDecision) -> RecordedDecision:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.documents.clean import clean
@@ -74,6 +74,7 @@ def test_a_long_word_takes_linear_time() -> None:
     assert len(clean("a" * 2_000_000 + "я")) == 2_000_001
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_cleaning_twice_changes_nothing_and_gives_nfc(text: str) -> None:
     cleaned = clean(text)
@@ -87,6 +88,7 @@ _TRICKS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(_TRICKS, max_size=12).map("".join))
 def test_cleaning_twice_changes_nothing_where_hidden_characters_meet(text: str) -> None:
     assert clean(clean(text)) == clean(text)

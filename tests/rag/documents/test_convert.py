@@ -116,6 +116,7 @@ def test_hidden_text_of_a_format_is_cleaned_and_offsets_are_of_the_clean_text() 
         ("pptx", zip_file({"../x.xml": b"x"}), "its path leads out of the archive"),
         ("xlsx", xlsx_file({"Empty": []}), "empty"),
         ("html", b"<p> </p>", "empty"),
+        ("html", b"\x00\x01\x02", "binary"),
         ("html", b"<p>" + b"x" * 200, "200 characters, over the limit of 100"),
     ],
 )

@@ -152,6 +152,8 @@ def test_a_file_name_that_is_not_utf8_is_skipped(tmp_path: Path) -> None:
         ('{"id": "a", "text": "x", "metadata": ["m"]}', "'metadata' must be an object, not ['m']"),
         ('{"id": " ", "text": "x"}', "'id' is empty"),
         ('{"id": "a", "text": "\\ud800"}', "cannot be stored"),
+        ('{"id": "a\\u0000", "text": "x"}', "cannot be stored"),
+        ('{"id": "a", "text": "x", "metadata": {"k": ["\\u0000"]}}', "cannot be stored"),
     ],
 )
 def test_a_malformed_row_of_the_one_file_is_refused_with_its_line(tmp_path: Path, line: str, complaint: str) -> None:

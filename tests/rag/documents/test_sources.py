@@ -161,3 +161,9 @@ def test_many_archives_are_read_with_few_open_files(tmp_path: Path) -> None:
 
     assert texts == {str(number) for number in range(20)}
     assert sum(name.endswith(".zip") for name in opened) == 1
+
+
+def test_an_absolute_name_in_an_archive_is_shown_under_the_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zip_file({"/root.txt": "x"}))
+
+    assert [source.path for source in find_sources(tmp_path, Limits())] == ["a.zip/root.txt"]

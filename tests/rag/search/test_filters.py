@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.errors import RagError
-from rag.search.filters import MAX_COMPARED, MAX_DEPTH, filter_clause, kind_of, matches, parse_filter
+from rag.search.filters import MAX_COMPARED, MAX_COMPARISONS, MAX_DEPTH, filter_clause, kind_of, matches, parse_filter
 
 ATTRIBUTES = {"language": "en", "year": 2024, "is_public": True, "tags": ["a"], "rating": 4.5, "none": None}
 
@@ -88,6 +88,7 @@ def test_and_and_or_nest() -> None:
         ({"type": "in", "key": "a", "value": "b"}, "needs a list"),
         ({"type": "in", "key": "a", "value": []}, "at least one"),
         ({"type": "in", "key": "a", "value": [1] * (MAX_COMPARED + 1)}, "1001 values"),
+        ({"type": "or", "filters": [eq("a", 1)] * (MAX_COMPARISONS + 1)}, "101 comparisons"),
     ],
 )
 def test_a_fault_is_named_in_one_line(value: object, words: str) -> None:
@@ -162,6 +163,7 @@ def attribute_row(index_id: int, document_id: str, key: str, value: Any) -> dict
     }
 
 
+@settings(deadline=None)
 @given(value=FILTERS, documents=st.lists(st.dictionaries(KEYS, VALUES, max_size=3), min_size=1, max_size=5))
 def test_sql_and_python_agree_and_another_index_has_no_say(
     value: dict[str, object], documents: list[dict[str, object]]

@@ -77,24 +77,30 @@ def test_a_reranker_sees_the_candidates_and_decides() -> None:
 
 
 def test_a_threshold_drops_what_scores_less() -> None:
-    assert numbers(search(SearchSettings(threshold=0.8 - 1e-6))) == [1, 3, 2]
+    assert numbers(search(SearchSettings(mode="dense", threshold=0.8 - 1e-6))) == [1, 3, 2]
     assert search(SearchSettings(threshold=1.1)) == []
 
 
+def test_a_threshold_on_a_fusion_is_one_of_cosines() -> None:
+    """4 holds the word and shares the highest fused score, but is not like the query at all."""
+    assert numbers(search(SearchSettings(mode="hybrid", threshold=0.5))) == [1, 3, 2]
+    assert numbers(search(SearchSettings(mode="hybrid", threshold=-0.1))) == [1, 3, 4, 2]
+
+
 def test_distinct_drops_what_repeats_a_better_passage() -> None:
-    assert numbers(search(SearchSettings(distinct=True), k=3)) == [1, 2, 4]
+    assert numbers(search(SearchSettings(mode="dense", distinct=True), k=3)) == [1, 2, 4]
 
 
 def test_mmr_spreads_the_choice_and_keeps_the_scores() -> None:
     # After 1: 3 gains 0.3 - 0.7, 2 gains 0.24 - 0.56, 4 gains 0 - 0.
-    hits = search(SearchSettings(mmr=0.3), k=2)
+    hits = search(SearchSettings(mode="dense", mmr=0.3), k=2)
     assert hits == [(1, 1.0), (4, 0.0)]
-    assert numbers(search(SearchSettings(mmr=1.0), k=3)) == [1, 3, 2]
+    assert numbers(search(SearchSettings(mode="dense", mmr=1.0), k=3)) == [1, 3, 2]
     assert numbers(search(SearchSettings(mode="bm25", mmr=0.5), query="red apples boat", k=2))[0] == 4
 
 
 def test_mmr_looks_at_the_candidates_and_gives_k() -> None:
-    assert numbers(search(SearchSettings(mmr=0.3, candidates=2), k=2)) == [1, 3]
+    assert numbers(search(SearchSettings(mode="dense", mmr=0.3, candidates=2), k=2)) == [1, 3]
 
 
 def test_k_above_the_candidates_is_filled() -> None:

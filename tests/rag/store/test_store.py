@@ -216,6 +216,7 @@ def test_a_folder_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> N
         "postgresql+psycopg://ann@127.0.0.1:1/faq?password=s3cret",
         "nonsense:s3cret",
         "nosuchdatabase://ann:s3cret@host/faq",
+        "postgresql+psycopg://ann@host:s3cret/faq",
     ],
 )
 def test_a_database_that_cannot_be_reached_is_an_error_of_one_line_without_the_password(url: str) -> None:

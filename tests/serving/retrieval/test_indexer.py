@@ -1,5 +1,7 @@
 """What the indexer does when servers die, stop, or deletions were only begun."""
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -159,6 +161,17 @@ def test_a_deletion_that_was_only_begun_is_finished_before_anything_is_served(tm
             assert server.found(store_id, DESK) == []
             assert server.client.vector_stores.retrieve(store_id).file_counts.total == 0
         assert (tmp_path / "files" / file_id).exists() == (begun != "file")
+
+
+def test_a_file_that_was_cancelled_just_before_the_server_was_killed_is_not_found(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        store_id = server.filled(DESK)
+        (file_id,) = server.found(store_id, DESK)
+    # As a server leaves it that is killed between indexing the file and looking whether it is still wanted.
+    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
+        rows.execute("UPDATE store_files SET status = 'cancelled' WHERE id = ?", (file_id,))
+    with serving(tmp_path) as server:
+        assert server.found(store_id, DESK) == []
 
 
 class FullDisk(WorkRows):

@@ -83,7 +83,7 @@ def test_batches_are_indexed_and_a_fault_stays_with_its_file(shared: Server) -> 
     store = stores.create()
     texts = {"a.txt": DESK, "b.txt": "CORRUPT", "c.txt": FINES, "d.txt": "BUG", "e.txt": ROOMS}
     batch = stores.file_batches.upload_and_poll(store.id, files=[(name, text.encode()) for name, text in texts.items()])
-    assert (batch.object, batch.status, batch.vector_store_id) == ("vector_store.file_batch", "completed", store.id)
+    assert (batch.object, batch.status, batch.vector_store_id) == ("vector_store.files_batch", "completed", store.id)
     assert batch.file_counts.to_dict() == {"completed": 3, "failed": 2, "in_progress": 0, "cancelled": 0, "total": 5}
     names = {file.id: file.filename for file in shared.client.files.list()}
     listed = {names[file.id]: file for file in stores.file_batches.list_files(batch.id, vector_store_id=store.id)}
@@ -488,6 +488,8 @@ def static(**changes: int) -> dict[str, Any]:
         ("/ID/files", {"file_id": "FILE", "attributes": {"k" * 65: 1}}, "attributes"),
         ("/ID/files", {"file_id": "FILE", "attributes": {"": 1}}, "attributes"),
         ("/ID/files", {"file_id": "FILE", "attributes": {"k": "v" * 513}}, "attributes"),
+        ("/ID/files", {"file_id": "FILE", "attributes": {"k": "v\0"}}, "attributes"),
+        ("/ID/files", {"file_id": "FILE", "attributes": {"k\0": "v"}}, "attributes"),
         ("/ID/files", {"file_id": "FILE", "attributes": {"k": 10**400}}, "attributes"),
         ("/ID/files", {"file_id": "FILE", "attributes": {str(i): i for i in range(17)}}, "attributes"),
         ("/ID/files/FILE", {}, "attributes"),
