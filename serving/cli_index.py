@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from serving.cli_words import EXIT_MISSED, JsonOption, Words, open_pipeline
+from serving.cli_words import EXIT_FAILED, EXIT_MISSED, JsonOption, Words, open_pipeline
 from serving.cli_words import ConfigOption as CommandConfigOption
 from serving.console import Console
 from serving.errors import ServingError
@@ -61,7 +61,11 @@ def add(
     """Put documents into an index, new or there already; what cannot be read is listed and the rest goes on."""
     given = [_read_path(path) for path in paths]
     shop, console = _open(config, is_json)
-    console.result(*shop.add(name, given, _chunking(chunk_tokens, overlap_tokens, strategy)))
+    text, row = shop.add(name, given, _chunking(chunk_tokens, overlap_tokens, strategy))
+    console.result(text, row)
+    if row["unreadable"]:
+        # The paths that could be read are indexed; a script must see that one was not.
+        raise typer.Exit(EXIT_FAILED)
 
 
 @index_app.command("update")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rag.chunking.chunk import ChunkSettings, warn_long
 from rag.documents.document import Document
@@ -33,14 +33,13 @@ from serving.config import load_config
 from serving.console import Console, pad_table
 from serving.errors import ServingError
 from serving.index_home import IndexHome, index_home
+from serving.index_sources import unreadable_now, with_own_ids
 from serving.models import resolve_model
 from serving.named_embedder import NamedEmbedder
 
 Shown = tuple[str, object]
 
 _PAGE = 1000
-# The reason for skipping a file that has been emptied: its text is gone on purpose.
-_EMPTIED = "empty"
 _SHOWN = 20
 _SNIPPET_CHARS = 160
 
@@ -86,7 +85,7 @@ class Shop:
 
     def add(
         self, name: str, paths: Sequence[Path], chunking: Chunking = Chunking(), *, is_whole: bool = False
-    ) -> Shown:
+    ) -> tuple[str, dict[str, Any]]:
         """Stores the documents of the paths, each by the path it came from; `is_whole` takes away what a path had
         before and has no more; what it has and cannot be read now stays as it was.
 
@@ -109,11 +108,15 @@ class Shop:
                         self._say_left(name, index, origin)
                     continue
                 self._say_skipped(loaded)
-                self._say_replaced(name, index, loaded, origin)
-                kept = self._kept(index, loaded, origin) if is_whole else []
-                with self._console.step(f"indexing {len(loaded.documents)} documents") as step:
+                entries = list(_entries(index)) if index.generation else []
+                given = with_own_ids(loaded.documents, origin, entries)
+                self._say_replaced(name, given, origin, entries)
+                kept = unreadable_now(index, loaded, origin, given, entries) if is_whole else []
+                for document in kept:
+                    self._console.say(f"note: {document.id} stays as it was, since {document.source} cannot be read")
+                with self._console.step(f"indexing {len(given)} documents") as step:
                     write = index.sync if is_whole else index.add
-                    report = write([*loaded.documents, *kept], origin=origin, progress=step.update)
+                    report = write([*given, *kept], origin=origin, progress=step.update)
                 if report.embedded_chunks and (warning := warn_long(index.chunk_settings, self.embedder.max_tokens)):
                     self._console.say(f"note: {warning}")
                 rows.append(
@@ -291,20 +294,6 @@ class Shop:
         for skipped in loaded.skipped:
             self._console.say(f"skipped {skipped.path}: {skipped.reason}")
 
-    def _kept(self, index: Index, loaded: Loaded, origin: str) -> list[Document]:
-        """The index's documents of files that cannot be read now: a bad copy must not take a good one away."""
-        unreadable = {skipped.path for skipped in loaded.skipped if not skipped.reason.startswith(_EMPTIED)}
-        if not unreadable or not index.generation:
-            return []
-        given = {document.id for document in loaded.documents}
-        kept = []
-        for entry in _entries(index):
-            if entry.origin == origin and entry.source in unreadable and entry.id not in given:
-                if document := index.document(entry.id):
-                    kept.append(document)
-                self._console.say(f"note: {entry.id} stays as it was, since {entry.source} cannot be read")
-        return kept
-
     def _say_left(self, name: str, index: Index, origin: str) -> None:
         """A path that holds nothing now may be a disk that is not mounted: its documents stay, and that is said."""
         if not index.generation:
@@ -316,12 +305,12 @@ class Shop:
                 f"arbiter index delete {name} {shlex.quote(left[0])} ..."
             )
 
-    def _say_replaced(self, name: str, index: Index, loaded: Loaded, origin: str) -> None:
-        """Ids are unique in an index: a file of another folder may take the place of one that is there."""
-        given = {document.id for document in loaded.documents}
-        if not index.generation:
-            return
-        replaced = [entry for entry in _entries(index) if entry.id in given and entry.origin not in (origin, "")]
+    def _say_replaced(
+        self, name: str, given: Sequence[Document], origin: str, entries: Sequence[DocumentEntry]
+    ) -> None:
+        """Rows bring ids of their own: one may take the place of another path's document."""
+        ids = {document.id for document in given}
+        replaced = [entry for entry in entries if entry.id in ids and entry.origin not in (origin, "")]
         for entry in replaced[:_SHOWN]:
             self._console.say(f"note: {entry.id} replaces the document of that id in {name} from {entry.origin}")
         if len(replaced) > _SHOWN:

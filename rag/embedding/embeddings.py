@@ -15,8 +15,10 @@ from rag.store import pending
 from rag.store.pending import Embedding
 from rag.store.store import Store
 
-# Texts embedded between two commits: what a killed run loses at most, a few seconds on two cores.
-_COMMIT_EVERY = 512
+# What is embedded is committed about so often: what a stopped run loses at most.
+_COMMIT_EVERY_S = 3.0
+# So many texts at first, while the pace is not known, and at most.
+_FEWEST, _MOST = 128, 2048
 
 
 def text_hash(chunk: Chunk) -> str:
@@ -47,8 +49,9 @@ def embed_chunks(
     if not missing:
         return embeddings, 0
     dimension = embedder.dimension  # Loads the model, which is not to be counted as embedding.
-    for start in range(0, len(missing), _COMMIT_EVERY):
-        batch = missing[start : start + _COMMIT_EVERY]
+    start, size = 0, _FEWEST
+    while start < len(missing):
+        batch = missing[start : start + size]
         clock = time.perf_counter()
         vectors = embedder.embed([texts[key] for key in batch], progress=_from(start, len(missing), progress))
         embed_s = (time.perf_counter() - clock) / len(batch)
@@ -59,6 +62,8 @@ def embed_chunks(
         made = {key: Embedding(vector, embed_s) for key, vector in zip(batch, vectors, strict=True)}
         pending.keep(store, index_name, origin, embedder.name, made)
         embeddings.update(made)
+        start += len(batch)
+        size = round(min(max(_COMMIT_EVERY_S / max(embed_s, 1e-6), _FEWEST), _MOST))
     return embeddings, len(missing)
 
 

@@ -120,7 +120,7 @@ class Store:
             raise RagError(f"{self._where!r} cannot be {action}: {advice(error)}") from error
         except json.JSONDecodeError as error:
             raise RagError(
-                f"{self._where!r} has a damaged row ({error}); move it away and index the documents again"
+                f"{self._where!r} has damaged rows ({error}); move it away and index the documents again"
             ) from error
 
 

@@ -153,7 +153,7 @@ def test_a_text_that_is_no_utf8_any_more_is_found_and_mended(
 
 def test_a_row_that_cannot_be_parsed_is_one_line(index: Index, database: sqlite3.Connection) -> None:
     database.execute("UPDATE documents SET metadata = '{torn' WHERE id = 'fines'")
-    with pytest.raises(RagError, match=r"rag\.sqlite' has a damaged row"):
+    with pytest.raises(RagError, match=r"rag\.sqlite' has damaged rows"):
         index.verify()
 
 

@@ -135,7 +135,7 @@ def test_an_index_is_made_updated_searched_and_measured(
     docs.mkdir()
     (docs / "desk.md").write_text("# Loan desk\nThe desk opens at nine.")
     (docs / "fines.txt").write_text("A late book costs ten cents a day.")
-    assert run(monkeypatch, "add", "faq", docs, docs / "nowhere", "--json") == 0
+    assert run(monkeypatch, "add", "faq", docs, docs / "nowhere", "--json") == 2
     streams = capsys.readouterr()
     assert json.loads(streams.out)["documents"] == 2
     assert "skipped" in streams.err

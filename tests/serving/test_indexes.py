@@ -123,16 +123,35 @@ def test_an_update_from_a_folder_without_documents_says_which_stay(shop: Shop, d
     assert names(shop.show("faq")[1]) == ["fines", "hours"]
 
 
-def test_a_document_of_another_folder_with_the_same_id_is_said_to_be_replaced(
+def test_files_of_two_folders_with_one_name_are_both_kept_however_often_they_are_added(
     shop: Shop, docs: Path, tmp_path: Path, said: io.StringIO
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "hours.md").write_text("Another branch opens at noon.")
-    shop.add("faq", [docs])
+    shop.add("faq", [docs, other])
+    first = names(shop.show("faq")[1])
+    assert len(first) == 3
+    assert {"fines", "hours"} < set(first)
+    _, row = shop.add("faq", [other, docs])
+    assert [(path["added"], path["updated"], path["unchanged"]) for path in row["paths"]] == [(0, 0, 1), (0, 0, 2)]
+    assert names(shop.show("faq")[1]) == first
+    # The name is free now, and the other folder's file keeps the id that it got.
+    (docs / "hours.md").unlink()
+    shop.add("faq", [docs], is_whole=True)
+    shop.add("faq", [other], is_whole=True)
+    assert names(shop.show("faq")[1]) == [name for name in first if name != "hours"]
     assert "replaces" not in said.getvalue()
-    shop.add("faq", [other])
-    assert f"note: hours replaces the document of that id in faq from {docs}" in said.getvalue()
+
+
+def test_a_row_that_brings_the_id_of_another_paths_row_is_said_to_replace_it(
+    shop: Shop, tmp_path: Path, said: io.StringIO
+) -> None:
+    for name, text in (("old.jsonl", "The desk opens at nine."), ("new.jsonl", "The desk opens at ten.")):
+        (tmp_path / name).write_text(json.dumps({"id": "desk", "text": text}))
+        shop.add("faq", [tmp_path / name])
+    assert f"note: desk replaces the document of that id in faq from {tmp_path / 'old.jsonl'}" in said.getvalue()
+    assert names(shop.show("faq")[1]) == ["desk"]
 
 
 def test_a_new_index_is_cut_as_asked_and_keeps_its_chunks(tmp_path: Path, docs: Path) -> None:
