@@ -28,7 +28,7 @@ class SearchSettings:
 
     mode: Mode = "hybrid"
     fusion: Fusion = "minmax"
-    dense_weight: float = 0.5
+    dense_weight: float = 0.4
     candidates: int = 100
     reranker: str | None = None
     threshold: float | None = None

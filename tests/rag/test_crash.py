@@ -136,4 +136,5 @@ def test_killed_while_embedding_the_next_run_embeds_only_the_rest(home: Path) ->
     index.add([Document("other", "", "another text")], origin="other")
     report = index.sync([Document(f"{n}", "", f"word{n}") for n in range(2000)])
 
-    assert report.embedded_chunks in (2000 - 512, 2000 - 2 * 512)
+    # The first batch was committed; the second, all the rest, perhaps.
+    assert report.embedded_chunks in (2000 - 128, 0)

@@ -108,7 +108,7 @@ def test_progress_counts_to_the_total_over_several_commits(home: Path, embedder:
         progress=lambda done, total: calls.append((done, total)),
     )
 
-    assert calls == [(512, 1200), (1024, 1200), (1200, 1200)]
+    assert calls == [(128, 1200), (1200, 1200)]
 
 
 def test_syncing_unchanged_documents_embeds_and_writes_nothing(

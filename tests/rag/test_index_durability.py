@@ -137,7 +137,7 @@ def test_a_file_system_that_refuses_at_any_point_leaves_the_old_index_whole(inde
 def test_another_reader_sees_a_change_at_its_next_search(
     index: Index, home: Path, embedder: Any, library: Library
 ) -> None:
-    reader = Index.open(home, "faq", embedder)
+    reader = Index.open(home, "faq", embedder, settings=SearchSettings(mode="dense"))
     assert len(reader.search("desk", 10)) == 3
 
     index.sync([*library, Document("new", "", "desk desk desk")])
@@ -209,7 +209,7 @@ def test_old_views_and_torn_temporary_files_are_removed(index: Index, home: Path
 
     index.sync(library[1:])
 
-    assert sorted(file.name for file in (home / "indexes" / "faq").iterdir()) == ["2.faiss"]
+    assert sorted(file.name for file in (home / "indexes" / "faq").iterdir()) == ["2.bm25", "2.faiss"]
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
