@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.index import Index
@@ -116,6 +118,8 @@ def _say(line: str) -> None:
 
 def main() -> None:
     home, url = Path(sys.argv[1]), None if sys.argv[2] == "-" else sys.argv[2]
+    # The thread with which tqdm, in bm25s, watches its bars may hold their lock at the moment of a fork.
+    tqdm.monitor_interval = 0
     # What is imported late is imported here, once.
     warm = Index.create(home, "warm", FakeEmbedder(dimension=64), SETTINGS, settings=HYBRID)
     warm.sync([document("doc0", 0)])
