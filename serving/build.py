@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from eval.race import Budget, RaceSettings
 from rag.chunking.chunk import ChunkSettings
-from rag.embedding.embedder import SentenceTransformerEmbedder
+from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.index import Index
+from rag.langchain.factory import identity
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.arm import Arm, Sampling
@@ -20,7 +21,7 @@ from router.policy import Limits, Policy, Prices, Traffic, Utility
 from router.prompts import BUILT_IN, Prompt
 from serving.config import AdapterConfig, ArmConfig, Config
 from serving.data import Data
-from serving.models import ResolvedModel
+from serving.models import ResolvedModel, resolve_model
 from serving.policy_config import PolicyConfig, RaceConfig
 from serving.retrieval_config import EmbeddingConfig
 from tuning.adapters import Adapter
@@ -71,11 +72,23 @@ def build_prompts(config: Config) -> dict[str, Prompt]:
     return {**BUILT_IN, **own}
 
 
-def build_embedder(model: ResolvedModel, config: EmbeddingConfig, home: Path) -> SentenceTransformerEmbedder:
+def resolve_embedder(config: Config, home: Path, progress: Callable[[str], None]) -> ResolvedModel:
+    """The embedder on this disk, or LangChain's under the name of its factory. Raises ServingError."""
+    other = config.embedding.langchain
+    if other is not None:
+        return ResolvedModel(other.factory, identity(other.factory, other.options), path="")
+    return resolve_model(config.embedder, home=home, revision=config.embedder_revision, progress=progress)
+
+
+def build_embedder(model: ResolvedModel, config: EmbeddingConfig, home: Path) -> Embedder:
     """The embedder; its name carries the revision, so vectors of another one are never compared with."""
-    return SentenceTransformerEmbedder(
-        model.path, name=f"{model.name}@{model.revision}", cache=home / "models", **config.model_dump()
-    )
+    name = f"{model.name}@{model.revision}"
+    if config.langchain is not None:
+        from rag.langchain.embeddings import open_embedder
+
+        return open_embedder(config.langchain.factory, config.langchain.options, name=name)
+    settings = config.model_dump(exclude={"langchain"})
+    return SentenceTransformerEmbedder(model.path, name=name, cache=home / "models", **settings)
 
 
 def index_name(data: Data, role: str) -> str:

@@ -34,7 +34,6 @@ from serving.console import Console, pad_table
 from serving.errors import ServingError
 from serving.index_home import IndexHome, index_home
 from serving.index_sources import unreadable_now, with_own_ids
-from serving.models import resolve_model
 from serving.named_embedder import NamedEmbedder
 
 Shown = tuple[str, object]
@@ -63,7 +62,7 @@ def open_shop(config: Path | None, *, home: Path, console: Console) -> Shop:
     loaded = load_config(config)
 
     def embedder() -> Embedder:
-        model = resolve_model(loaded.embedder, home=home, revision=loaded.embedder_revision, progress=console.say)
+        model = build.resolve_embedder(loaded, home, console.say)
         return build.build_embedder(model, loaded.embedding, home)
 
     return Shop(index_home(loaded, home), console, make_embedder=embedder)

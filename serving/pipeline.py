@@ -26,7 +26,7 @@ from eval.report.page import to_html
 from eval.report.tables import to_markdown
 from eval.runs import Run, find_run, newest_run, publish_run
 from rag.chunking.chunk import warn_long
-from rag.embedding.embedder import SentenceTransformerEmbedder
+from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.index import Index, SyncReport
 from router.arm import Arm
@@ -108,14 +108,12 @@ class Pipeline:
         """Base model and embedder on this disk."""
         config = self.config
         # The embedder first: where it is missing, the base model's conversion would be waited for in vain.
-        embedder = resolve_model(
-            config.embedder, home=self.home, revision=config.embedder_revision, progress=self._console.say
-        )
+        embedder = build.resolve_embedder(config, self.home, self._console.say)
         base = resolve_model(config.model, home=self.home, revision=config.revision, progress=self._console.say)
         return build.Models(base=base, embedder=embedder)
 
     @cached_property
-    def embedder(self) -> SentenceTransformerEmbedder:
+    def embedder(self) -> Embedder:
         """The embedder; loads its weights when it first embeds."""
         return build.build_embedder(self.models.embedder, self.config.embedding, self.home)
 

@@ -31,8 +31,8 @@ class RetrievalConfig(Section):
     neighbours: Annotated[int, Field(ge=0, le=20)] = _DEFAULT.neighbours
 
 
-class VectorStoreConfig(Section):
-    """A LangChain vector store in place of FAISS: a recipe's name or a dotted factory, and its options."""
+class FactoryConfig(Section):
+    """What another package makes of options, by the dotted path of a callable ("package.module:Class")."""
 
     factory: str
     options: dict[str, Any] = Field(default_factory=dict)
@@ -47,7 +47,8 @@ class IndexConfig(Section):
     """How documents are chunked, where their rows are kept, and how many passages an arm retrieves.
 
     Tokens are the embedder's. `database` is a SQLAlchemy URL in place of the data directory's own SQLite file; it may
-    hold a password, so it is best given as ARBITER_INDEX__DATABASE.
+    hold a password, so it is best given as ARBITER_INDEX__DATABASE. `store` is a LangChain vector store in place of
+    FAISS; its factory may also be the name of a recipe (rag/langchain/vector_store.py).
     """
 
     strategy: Literal["tokens", "structure", "parent_child"] = "tokens"
@@ -58,7 +59,7 @@ class IndexConfig(Section):
     example_top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 4
     retrieval: RetrievalConfig = RetrievalConfig()
     database: SecretStr | None = None
-    store: VectorStoreConfig | None = None
+    store: FactoryConfig | None = None
 
     @model_validator(mode="after")
     def _chunks_are_possible(self) -> IndexConfig:
@@ -79,10 +80,14 @@ class IndexConfig(Section):
 
 
 class EmbeddingConfig(Section):
-    """How the embedder runs; see rag/embedding/embedder.py. Prefixes default to those the model is known to want."""
+    """How the embedder runs; see rag/embedding/embedder.py. Prefixes default to those the model is known to want.
+
+    `langchain` names LangChain `Embeddings` in place of the embedder and all of this.
+    """
 
     backend: Literal["torch", "onnx", "openvino"] = "torch"
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     query_prefix: str | None = None
     passage_prefix: str | None = None
     threads: Positive | None = None
+    langchain: FactoryConfig | None = None

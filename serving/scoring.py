@@ -25,7 +25,7 @@ from eval.metrics.remembered import Remembered
 from eval.metrics.text import Progress, Scorer
 from eval.metrics.user import UserScorer, load_user_metrics
 from eval.questions import Question
-from rag.embedding.embedder import SentenceTransformerEmbedder
+from rag.embedding.embedder import Embedder
 from rag.index import Index
 from router.arm import Arm
 from router.race import RaceRecord
@@ -70,7 +70,7 @@ class Scoring:
         self,
         config: Config,
         data: Data,
-        embedder: SentenceTransformerEmbedder,
+        embedder: Embedder,
         documents: Index | None,
         *,
         home: Path,

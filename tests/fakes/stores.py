@@ -11,13 +11,14 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 
 class LetterEmbeddings(Embeddings):
-    """Counts of a, b and c, of any length; questions count half."""
+    """Counts of a, b and c, plus `base`, of any length; questions count half."""
 
-    def __init__(self, *, scale: float = 1.0) -> None:
+    def __init__(self, *, scale: float = 1.0, base: float = 0.0) -> None:
         self.scale = scale
+        self.base = base
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [[self.scale * text.count(letter) for letter in "abc"] for text in texts]
+        return [[self.scale * (self.base + text.count(letter)) for letter in "abc"] for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
         return [0.5 * value for value in self.embed_documents([text])[0]]

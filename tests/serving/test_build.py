@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rag.chunking.chunk import Chunk
+from rag.documents.document import Document
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.prompts import ANSWER
 from serving import build
 from serving.config import Config
+from serving.index_home import index_home
 from tuning.examples import Example
 
 
@@ -55,3 +59,33 @@ def test_options_of_a_vector_store_are_not_written_down() -> None:
 
     assert "sesame" not in str(config.model_dump(mode="json"))
     assert Config.model_validate(config.model_dump()) == config
+
+
+def test_langchain_embeddings_and_another_vector_store_stand_in_by_config_values(tmp_path: Path) -> None:
+    config = Config.model_validate(
+        {
+            "data": tmp_path,
+            "embedding": {"langchain": {"factory": "fakes.stores:LetterEmbeddings", "options": {"base": 0.1}}},
+            "index": {"store": {"factory": "qdrant", "options": {"path": str(tmp_path / "qdrant")}}},
+        }
+    )
+    model = build.resolve_embedder(config, tmp_path, lambda _: None)
+    embedder = build.build_embedder(model, config.embedding, tmp_path)
+    assert embedder.name.startswith("fakes.stores:LetterEmbeddings@")
+    with contextlib.closing(index_home(config, tmp_path / "home").create("letters", embedder)) as index:
+        index.sync([Document("a", "", "a a a b"), Document("b", "", "b b b a"), Document("c", "", "c c a")])
+        found = index.search("bbb", 2, settings=SearchSettings(mode="dense"))
+        assert [passage.document_id for passage in found] == ["b", "a"]
+    assert any((tmp_path / "qdrant").iterdir())
+    shown = config.model_dump(mode="json")
+    assert shown["embedding"]["langchain"]["options"] == {"base": "**********"}
+    assert shown["index"]["store"]["options"] == {"path": "**********"}
+
+
+def test_other_options_make_another_embedder(tmp_path: Path) -> None:
+    def name(scale: int) -> str:
+        langchain = {"factory": "fakes.stores:LetterEmbeddings", "options": {"scale": scale, "api_key": f"{scale}"}}
+        config = Config.model_validate({"data": tmp_path, "embedding": {"langchain": langchain}})
+        return build.resolve_embedder(config, tmp_path, lambda _: None).revision
+
+    assert name(1) == name(1) != name(2)
