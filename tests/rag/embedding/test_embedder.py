@@ -12,6 +12,7 @@ from rag.documents.document import Document
 from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.errors import RagError
 from rag.index import Index
+from rag.search.settings import SearchSettings
 
 TEXTS = ["short", "a somewhat longer text about a library", "words " * 200, "", "The desk opens at nine."] * 15
 
@@ -304,7 +305,8 @@ def test_the_right_document_is_among_the_first_three_for_questions_in_other_word
         "I am looking for an article from 1932.": "archive",
         "Can I get something to eat?": "cafe",
     }
-    index = Index.create(home, "library", minilm, ChunkSettings())
+    # By vectors alone: the words are others on purpose.
+    index = Index.create(home, "library", minilm, ChunkSettings(), settings=SearchSettings(mode="dense"))
     index.sync([Document(key, "", text) for key, text in texts.items()])
 
     missed = [
