@@ -97,6 +97,8 @@ class VectorStores:
     def create(self, asked: NewStore) -> Shown:
         """A new vector store; its files are indexed in the background."""
         self._check_files(asked.attachment)
+        # A database that is away is found out before a row is written.
+        self.collections.states()
         chunking = asked.attachment.chunking
         store = self.rows.add_store(
             name=asked.name,
