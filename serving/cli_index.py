@@ -15,7 +15,7 @@ from serving.console import Console
 from serving.errors import ServingError
 
 if TYPE_CHECKING:
-    from serving.indexes import Chunking, Shop
+    from serving.indexes.shop import Chunking, Shop
 
 index_app = typer.Typer(
     name="index",
@@ -200,7 +200,7 @@ def evaluate(
     is_json: JsonOption = False,
 ) -> None:
     """Measure vectors, words and both, reranked too, on questions with known documents; says what to search with."""
-    from serving.index_quality import evaluate_config, evaluate_index
+    from serving.indexes.quality import evaluate_config, evaluate_index
 
     if Path(target).suffix in (".yaml", ".yml"):
         pipeline, console = open_pipeline(
@@ -220,7 +220,7 @@ def evaluate(
 def _open(config: Path | None, is_json: bool) -> tuple[Shop, Console]:
     """The indexes as the command line wants them; heavy imports wait until its words are known to be right."""
     from serving.config import data_home
-    from serving.indexes import open_shop
+    from serving.indexes.shop import open_shop
 
     console = Console(is_json=is_json)
     return open_shop(config, home=data_home(), console=console), console
@@ -234,7 +234,7 @@ def _agrees(question: str) -> bool:
 
 
 def _chunking(chunk_tokens: int | None, overlap_tokens: int | None, strategy: str | None) -> Chunking:
-    from serving.indexes import Chunking
+    from serving.indexes.shop import Chunking
 
     return Chunking(chunk_tokens, overlap_tokens, strategy)
 

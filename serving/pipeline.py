@@ -43,7 +43,7 @@ from serving.data import Data, examples_as_documents, load_data
 from serving.decisions import LEDGER, Ledger, record_run
 from serving.engines import engine_identity, refuse_unfit
 from serving.errors import ServingError
-from serving.index_home import index_home
+from serving.indexes.home import index_home
 from serving.models import resolve_model
 from serving.scoring import Asked, Scoring
 from tuning.adapters import Adapter, list_adapters

@@ -32,7 +32,7 @@ from serving.console import Console, Step
 from serving.data import Data, examples_as_documents
 from serving.engines import OpenEngine, engine_identity, open_engine, refuse_unfit
 from serving.errors import EngineFailed, ServingError
-from serving.index_home import index_home
+from serving.indexes.home import index_home
 from serving.pipeline import Pipeline
 from serving.scoring import Asked, Scoring
 from serving.search_config import SearchConfig

@@ -21,7 +21,7 @@ from serving.errors import PortTaken, ServingError
 from serving.eval_runner import EvalRunner
 from serving.eval_store import EVALS, EvalStore
 from serving.evals_api import eval_routes
-from serving.index_home import index_home
+from serving.indexes.home import index_home
 from serving.pipeline import Pipeline
 from serving.promotion import Promoter
 from serving.retrieval.collections import Collections

@@ -11,7 +11,7 @@ from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.index import Index, IndexState
-from serving.index_home import IndexHome
+from serving.indexes.home import IndexHome
 
 
 class OtherEmbedder(RagError):

@@ -22,7 +22,7 @@ from rag.index import Index
 from rag.search.settings import SearchSettings
 from router.answerer import Answerer
 from serving.app import create_app
-from serving.index_home import IndexHome
+from serving.indexes.home import IndexHome
 from serving.retrieval.collections import Collections
 from serving.retrieval.files_api import file_routes
 from serving.retrieval.vector_stores import VectorStores, open_vector_stores

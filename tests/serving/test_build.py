@@ -15,7 +15,7 @@ from rag.search.settings import SearchSettings
 from router.prompts import ANSWER
 from serving import build
 from serving.config import Config
-from serving.index_home import index_home
+from serving.indexes.home import index_home
 from tuning.examples import Example
 
 

@@ -8,8 +8,8 @@ from fakes.embedders import WordEmbedder
 
 from serving.cli import main
 from serving.console import Console
-from serving.index_home import IndexHome
-from serving.indexes import Shop
+from serving.indexes.home import IndexHome
+from serving.indexes.shop import Shop
 
 
 @pytest.fixture

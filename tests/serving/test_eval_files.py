@@ -15,7 +15,7 @@ from serving.app import create_app
 from serving.eval_runner import EvalRunner
 from serving.eval_store import EvalStore
 from serving.evals_api import eval_routes
-from serving.index_home import IndexHome
+from serving.indexes.home import IndexHome
 from serving.retrieval.collections import Collections
 from serving.retrieval.files_api import file_routes
 from serving.retrieval.vector_stores import open_vector_stores

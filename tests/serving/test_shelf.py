@@ -28,7 +28,7 @@ from serving.decision_errors import NotPromotable
 from serving.decisions import RecordedDecision
 from serving.engines import OpenEngine
 from serving.errors import ServingError
-from serving.index_home import index_home
+from serving.indexes.home import index_home
 from serving.models import ResolvedModel
 from serving.retrieval.collections import Collections
 from serving.shelf import RunOpener, RunShelf

@@ -17,7 +17,7 @@ from fakes.retrieval_server import CHUNKING, read_text, serving
 from rag.documents.document import Document
 from serving.database import Database
 from serving.errors import ServingError
-from serving.index_home import IndexHome
+from serving.indexes.home import IndexHome
 from serving.retrieval.collections import Collections
 from serving.retrieval.files import FileStore
 from serving.retrieval.indexer import MAX_ATTEMPTS, Indexer
@@ -64,7 +64,7 @@ import sys, time
 from pathlib import Path
 from fakes.embedders import WordEmbedder
 from fakes.retrieval_server import CHUNKING, read_text
-from serving.index_home import IndexHome
+from serving.indexes.home import IndexHome
 from serving.retrieval.collections import Collections
 from serving.retrieval.vector_stores import open_vector_stores
 

@@ -3,7 +3,7 @@ import pytest
 from fakes.embedders import WordEmbedder
 
 from rag.errors import RagError
-from serving.named_embedder import NamedEmbedder
+from serving.indexes.named_embedder import NamedEmbedder
 
 
 def test_the_real_embedder_does_the_work_when_it_is_the_one_named() -> None:

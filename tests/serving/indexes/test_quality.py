@@ -10,9 +10,9 @@ from rag.search.settings import SearchSettings
 from serving.config import load_config
 from serving.console import Console
 from serving.errors import ServingError
-from serving.index_home import IndexHome
-from serving.index_quality import config_lines, evaluate_config, evaluate_index
-from serving.indexes import Shop
+from serving.indexes.home import IndexHome
+from serving.indexes.quality import config_lines, evaluate_config, evaluate_index
+from serving.indexes.shop import Shop
 from serving.pipeline import Pipeline
 
 HYBRID = SearchSettings(mode="hybrid")

@@ -18,7 +18,7 @@ from rag.index import Index
 from rag.search.settings import SearchSettings
 from serving.console import Console
 from serving.errors import ServingError
-from serving.indexes import Shop, document_ids
+from serving.indexes.shop import Shop, document_ids
 from serving.pipeline import Pipeline
 
 Shown = tuple[str, object]

@@ -12,8 +12,8 @@ from rag.errors import RagError
 from rag.search.settings import SearchSettings
 from serving.console import Console
 from serving.errors import ServingError
-from serving.index_home import IndexHome
-from serving.indexes import Chunking, Shop, document_ids, open_shop
+from serving.indexes.home import IndexHome
+from serving.indexes.shop import Chunking, Shop, document_ids, open_shop
 
 BM25 = SearchSettings(mode="bm25")
 

@@ -32,9 +32,9 @@ from serving import build
 from serving.config import load_config
 from serving.console import Console, pad_table
 from serving.errors import ServingError
-from serving.index_home import IndexHome, index_home
-from serving.index_sources import unreadable_now, with_own_ids
-from serving.named_embedder import NamedEmbedder
+from serving.indexes.home import IndexHome, index_home
+from serving.indexes.named_embedder import NamedEmbedder
+from serving.indexes.sources import unreadable_now, with_own_ids
 
 Shown = tuple[str, object]
 
