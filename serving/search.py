@@ -175,7 +175,7 @@ class LiveTrials:
 
     def _index(self, alone: Config) -> dict[str, Index]:
         """The indexes of one arm, cut as this trial wants it, under names that no run and no server uses."""
-        indexes, settings = {}, build.chunk_settings(alone)
+        indexes, settings = {}, alone.index.chunk_settings()
         for role in build.index_roles(alone):
             documents = self._data.documents if role == "documents" else examples_as_documents(self._data.examples)
             name = f"{build.index_name(self._data, role)}-search-{content_hash(repr(settings))[:6]}"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -16,11 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag.embedding.batches import Inputs
+from rag.embedding.model_folder import fill_once
 from rag.errors import RagError
 
 Kind = Literal["onnx", "onnx-int8", "openvino-int8"]
-
-MANIFEST = "manifest.json"
 
 # Counted up when something else is written for the same model.
 _FORMAT = 1
@@ -44,22 +41,13 @@ def export_model(model: Any, inputs: Inputs, cache: Path, *, key: str, kind: Kin
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     target = cache / f"embedding-{kind}@{digest}"
     file = target / _FILES[kind]
+
+    def write(folder: Path) -> None:
+        with _quietly():
+            _write(model, inputs, folder, kind)
+
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / f".{target.name}.lock"):
-            if (target / MANIFEST).is_file():
-                return file
-            draft = cache / f".{target.name}.draft"
-            for folder in (draft, target):
-                shutil.rmtree(folder, ignore_errors=True)
-            try:
-                draft.mkdir()
-                with _quietly():
-                    _write(model, inputs, draft, kind)
-                (draft / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-                draft.rename(target)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
+        fill_once(target, content, write)
     except OSError as error:
         raise RagError(
             f"cannot write the exported model {str(target)!r}: {error.strerror or error}; free space, or use the "
@@ -138,13 +126,6 @@ def _version(package: str, kind: str) -> str:
             f"the embedding backend {extra!r} needs the package {package}; "
             f"install it with: pip install 'arbiter[{extra}]'"
         ) from None
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

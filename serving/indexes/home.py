@@ -84,7 +84,7 @@ def index_home(config: Config, home: Path) -> IndexHome:
         home=home,
         url=index.database.get_secret_value() if index.database is not None else None,
         chunking=index.chunk_settings(),
-        retrieval=SearchSettings(**index.retrieval.model_dump()),
+        retrieval=index.retrieval.settings(),
         store=index.store.factory if index.store is not None else "",
         store_options=index.store.options if index.store is not None else {},
     )

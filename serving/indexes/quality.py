@@ -57,7 +57,7 @@ def evaluate_config(
     index = pipeline.indexes.get("documents")
     if index is None:
         raise ServingError("no arm of this config retrieves from documents, so there is no index to evaluate")
-    retrieval = SearchSettings(**pipeline.config.index.retrieval.model_dump())
+    retrieval = pipeline.config.index.retrieval.settings()
     seed = pipeline.config.seed
     return _evaluate(index, judged, retrieval, console, reranker=reranker, measure=measure, seed=seed)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from rag.embedding.model_folder import MANIFEST
 from serving.errors import ServingError
-from serving.models import EMBEDDED_INSTALL, EMBEDDER, GENERATOR, MANIFEST, _publish, resolve_model
+from serving.models import EMBEDDED_INSTALL, EMBEDDER, GENERATOR, _publish, resolve_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

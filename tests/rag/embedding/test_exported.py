@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from rag.embedding.embedder import SentenceTransformerEmbedder
-from rag.embedding.exported import MANIFEST, export_model
+from rag.embedding.exported import export_model
 from rag.embedding.loading import Backend, Precision
+from rag.embedding.model_folder import MANIFEST
 from rag.errors import RagError
 
 TEXTS = [
