@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
+
+from passages import chunking, name_of
 
 from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
 from eval.retrieval.questions import load_judged
@@ -34,9 +37,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders with docs.jsonl and questions")
     parser.add_argument("--questions", default="test.jsonl", help="file in each folder (default: %(default)s)")
     parser.add_argument("--model", default=EMBEDDER, help="sentence-transformers model (default: %(default)s)")
-    parser.add_argument("--strategy", nargs="+", default=["tokens"], help="tokens, structure, parent_child")
-    parser.add_argument("--chunk-tokens", type=int, nargs="+", default=[120])
-    parser.add_argument("--overlap-tokens", type=int, default=20)
+    parser.add_argument(
+        "--chunkings",
+        nargs="+",
+        type=chunking,
+        default=[chunking("tokens:120/20")],
+        metavar="STRATEGY:TOKENS/OVERLAP[/PARENT]",
+        help="as benchmarks/passages.py takes them, which compares their answers (default: tokens:120/20)",
+    )
     parser.add_argument("--mode", default=default.mode, help="of the default search (default: %(default)s)")
     parser.add_argument("--fusion", default=default.fusion)
     parser.add_argument("--dense-weight", type=float, default=default.dense_weight)
@@ -51,22 +59,15 @@ def main() -> None:
         dense_weight=arguments.dense_weight,
         candidates=arguments.candidates,
     )
-    chunkings = [
-        ChunkSettings(tokens, arguments.overlap_tokens, strategy)
-        for strategy in arguments.strategy
-        for tokens in arguments.chunk_tokens
-    ]
     reports: dict[str, RetrievalReport] = {}
     with tempfile.TemporaryDirectory() as temporary:
         home = arguments.home or Path(temporary)
         model = resolve_model(arguments.model, home=home)
         embedder = SentenceTransformerEmbedder(model.path, name=f"{model.name}@{model.revision}")
         for data in arguments.data:
-            for chunking in chunkings:
-                title = f"{data.name}, {chunking.strategy} {chunking.chunk_tokens}/{chunking.overlap_tokens}"
-                index = _indexed(
-                    home, f"{data.name}-{chunking.strategy}-{chunking.chunk_tokens}", embedder, chunking, data
-                )
+            for way in arguments.chunkings:
+                title = f"{data.name}, {name_of(way)}"
+                index = _indexed(home, re.sub(r"[^\w.-]", "-", f"{data.name}-{name_of(way)}"), embedder, way, data)
                 reports[title] = _measure(index, data / arguments.questions, settings, arguments.reranker)
                 print(f"\n# {title}: {index.num_documents} documents, {index.num_chunks} chunks")
                 print(to_text(reports[title]), flush=True)
@@ -76,8 +77,8 @@ def main() -> None:
     sys.exit(0 if is_met else 1)
 
 
-def _indexed(home: Path, name: str, embedder: Embedder, chunking: ChunkSettings, data: Path) -> Index:
-    index = Index.create(home, name, embedder, chunking)
+def _indexed(home: Path, name: str, embedder: Embedder, way: ChunkSettings, data: Path) -> Index:
+    index = Index.create(home, name, embedder, way)
     report = index.sync(load_documents(data / "docs.jsonl").documents)
     print(f"{name}: {report.embedded_chunks} chunks embedded in {report.seconds:.0f} s", file=sys.stderr)
     return index

@@ -64,13 +64,16 @@ class Index:
         store: Store,
         settings: SearchSettings,
         views: MakeViews | None,
+        *,
+        is_shared: bool = False,
     ) -> None:
-        """For `open` and `create`, which check that the parts belong together."""
+        """For `open` and `create`, which check that the parts belong together. A shared store outlives the index."""
         self._name = name
         self._embedder = embedder
         self._chunk_settings = chunk_settings
         self._settings = settings
         self._store = store
+        self._is_shared = is_shared
         self._folder = home / "indexes" / name
         self._indexing = Indexing(store, name, embedder, chunk_settings)
         self._vector_views = FaissViews() if views is None else views(self._vectors_of)
@@ -87,28 +90,31 @@ class Index:
         embedder: Embedder,
         *,
         url: str | sa.URL | None = None,
+        store: Store | None = None,
         settings: SearchSettings = SearchSettings(),
         views: MakeViews | None = None,
     ) -> Index:
         """The existing index, in the home's SQLite file or the database at `url`. `settings` are those of its searches.
 
-        `views` puts another vector store in the place of FAISS. Raises RagError if there is no such index, or if
-        another embedder built it.
+        An open `store` of that database serves any number of indexes, and stays open when one is closed. `views` puts
+        another vector store in the place of FAISS. Raises RagError if there is no such index, or if another embedder
+        built it.
         """
         _check_name(name)
-        if url is None and not (home / DATABASE).is_file():
+        if store is None and url is None and not (home / DATABASE).is_file():
             raise missing(name)
-        store = Store(database_url(home, url))
+        opened = store or Store(database_url(home, url))
         try:
-            with store.read() as rows:
+            with opened.read() as rows:
                 state = indexes.state(rows, name)
             if state is None:
                 raise missing(name)
             _check_embedder(state, embedder)
         except RagError:
-            store.close()
+            if store is None:
+                opened.close()
             raise
-        return cls(home, name, embedder, state.settings, store, settings, views)
+        return cls(home, name, embedder, state.settings, opened, settings, views, is_shared=store is not None)
 
     @classmethod
     def create(
@@ -119,10 +125,11 @@ class Index:
         chunk_settings: ChunkSettings,
         *,
         url: str | sa.URL | None = None,
+        store: Store | None = None,
         settings: SearchSettings = SearchSettings(),
         views: MakeViews | None = None,
     ) -> Index:
-        """The index, new or existing; nothing is written to it before `sync` or `add`.
+        """The index, new or existing; nothing is written to it before `sync` or `add`. See `open` for the options.
 
         An index of another embedder or other chunk settings is built anew by the next of them, and is as it was until
         then.
@@ -132,7 +139,8 @@ class Index:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RagError(f"data directory {str(home)!r} cannot be made: {advice(error)}") from error
-        return cls(home, name, embedder, chunk_settings, Store(database_url(home, url)), settings, views)
+        opened = store or Store(database_url(home, url))
+        return cls(home, name, embedder, chunk_settings, opened, settings, views, is_shared=store is not None)
 
     @property
     def name(self) -> str:
@@ -255,21 +263,16 @@ class Index:
                         metadata.setdefault("source", document.source)
                     yield {"id": document.id, "title": document.title, "text": document.text, "metadata": metadata}
 
-    def verify(self, *, repair: bool = False) -> VerifyReport:
-        """Checks every row and every view file.
+    def verify(self, *, repair: bool = False, progress: Progress | None = None) -> VerifyReport:
+        """Checks every row and every view file; `progress(done, total)` counts chunks.
 
         `repair` counts anew, builds the views anew, and cuts and embeds documents with damaged rows again from their
         stored text.
         """
-        report = verify(self._store, self._name, self._dense, self._lexical, repair=repair)
-        if repair:
-            for document_id in report.damaged:
-                with self._store.read() as rows:
-                    state = self._existing(rows)
-                    present = documents.present(rows, state.id, [document_id])
-                    stored = list(documents.load(rows, state.id, [document_id]))
-                if stored:
-                    self.add(stored, origin=present[document_id].origin)
+        report = verify(self._store, self._name, self._dense, self._lexical, repair=repair, progress=progress)
+        if repair and report.damaged:
+            self._indexing.renew(report.damaged, progress=progress, oldest_file=self._oldest_file())
+            self._keep_up()
         return report
 
     def drop(self) -> None:
@@ -285,9 +288,10 @@ class Index:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Closes the database connections; the next call opens new ones."""
+        """Closes the database connections that it does not share; the next call opens new ones."""
         self._vector_views.close()
-        self._store.close()
+        if not self._is_shared:
+            self._store.close()
 
     def _apply(self, given: Iterable[Document], origin: str, is_whole: bool, progress: Progress | None) -> SyncReport:
         report = self._indexing.apply(

@@ -44,12 +44,16 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What the caller gave. `is_whole`: the documents of the origin that are not among these go."""
+    """What the caller gave. `is_whole`: the documents of the origin that are not among these go.
+
+    `is_renewal`: the documents are stored ones, of which only those are wanted that still wait for the end of a repair.
+    """
 
     documents: Mapping[str, Document]
     hashes: Mapping[str, str]
     origin: str
     is_whole: bool
+    is_renewal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +98,28 @@ class Indexing:
         oldest_file: int | None,
     ) -> SyncReport:
         """Stores the documents; see `Index.sync` and `Index.add`."""
-        started = time.perf_counter()
         by_id = _by_id(given)
-        wanted = _Wanted(by_id, {key: content_hash(document) for key, document in by_id.items()}, origin, is_whole)
+        hashes = {key: content_hash(document) for key, document in by_id.items()}
+        return self._apply(_Wanted(by_id, hashes, origin, is_whole), progress, oldest_file)
+
+    def renew(self, document_ids: Collection[str], *, progress: Progress | None, oldest_file: int | None) -> None:
+        """Ends the repair of documents: cuts and embeds them again from their stored text.
+
+        Those that are gone, or that others have stored anew meanwhile, stay as they are.
+        """
+        by_origin: dict[str, dict[str, Document]] = {}
+        with self._store.read() as rows:
+            state = self._existing(indexes.state(rows, self._name))
+            present = documents.present(rows, state.id, document_ids)
+            waiting = [key for key, found in present.items() if not found.content_hash]
+            for document in documents.load(rows, state.id, waiting):
+                by_origin.setdefault(present[document.id].origin, {})[document.id] = document
+        for origin, found in by_origin.items():
+            hashes = {key: content_hash(document) for key, document in found.items()}
+            self._apply(_Wanted(found, hashes, origin, is_whole=False, is_renewal=True), progress, oldest_file)
+
+    def _apply(self, wanted: _Wanted, progress: Progress | None, oldest_file: int | None) -> SyncReport:
+        started = time.perf_counter()
         prepared: dict[str, Prepared] = {}
         embeddings: dict[str, Embedding] = {}
         embedded = 0
@@ -128,7 +151,7 @@ class Indexing:
             added=len(plan.hashes) - len(plan.present),
             updated=len(plan.present),
             removed=len(plan.removed),
-            unchanged=len(by_id.keys() - plan.hashes.keys()),
+            unchanged=len(wanted.documents.keys() - plan.hashes.keys()),
             num_chunks=state.num_chunks,
             embedded_chunks=embedded,
             seconds=time.perf_counter() - started,
@@ -170,12 +193,16 @@ class Indexing:
         return numbers
 
     def _locked(self, rows: sa.Connection) -> IndexState:
-        state = indexes.lock(rows, self._name)
+        return self._existing(indexes.lock(rows, self._name))
+
+    def _existing(self, state: IndexState | None) -> IndexState:
         if state is None:
             raise missing(self._name)
         return state
 
     def _plan(self, rows: sa.Connection, state: IndexState | None, wanted: _Wanted) -> _Plan:
+        if wanted.is_renewal:
+            self._existing(state)
         present: dict[str, Present] = {}
         is_stale = state is not None and (state.embedder, state.settings) != (self._embedder.name, self._settings)
         if state is not None:
@@ -190,13 +217,15 @@ class Indexing:
         hashes, origins, adopted = {}, {}, []
         for key, hashed in wanted.hashes.items():
             found = present.get(key)
+            if wanted.is_renewal and (found is None or found.content_hash):
+                continue
             if is_stale or found is None or found.content_hash != hashed:
                 hashes[key], origins[key] = hashed, wanted.origin
             elif found.origin != wanted.origin:
                 adopted.append(key)
         if is_stale:
             # Nobody gives these again: they are cut and embedded anew from their stored text.
-            for key in present.keys() - wanted.documents.keys() - removed:
+            for key in present.keys() - hashes.keys() - removed:
                 hashes[key], origins[key] = present[key].content_hash, present[key].origin
         return _Plan(state is None or is_stale, hashes, origins, present.keys() & hashes.keys(), removed, adopted)
 
@@ -213,7 +242,7 @@ class Indexing:
         lacking = [
             key for key, hashed in plan.hashes.items() if key not in prepared or prepared[key].content_hash != hashed
         ]
-        found = {key: wanted.documents[key] for key in lacking if key in wanted.documents}
+        found = {key: wanted.documents[key] for key in lacking if wanted.hashes.get(key) == plan.hashes[key]}
         others = [key for key in lacking if key not in found]
         if others and state is not None:
             with self._store.read() as rows:
@@ -244,13 +273,16 @@ class Indexing:
         generation = state.generation + 1
         gone = documents.delete(rows, state.id, sorted({*plan.removed, *plan.present}), generation)
         # In the order of their ids, so that equal scores come in an order that can be foretold.
-        entries = [prepared[key] for key in sorted(plan.hashes)]
+        entries = [_hashed(prepared[key]) for key in sorted(plan.hashes)]
         added = documents.insert(rows, state.id, entries, plan.origins)
         hashed = ((chunk, text_hash(chunk)) for entry in entries for chunk in entry.chunks)
         numbered = ((number, chunk, key) for number, (chunk, key) in zip(numbers, hashed, strict=False))
         seconds = chunks.insert(rows, state.id, generation, numbered, embeddings)
         documents.adopt(rows, state.id, plan.adopted, wanted.origin)
-        pending.drop(rows, self._name, origin=wanted.origin, text_hashes=None if wanted.is_whole else embeddings.keys())
+        if wanted.is_whole:
+            pending.drop(rows, self._name, origin=wanted.origin)
+        else:
+            pending.drop_texts(rows, self._name, wanted.origin, self._embedder.name, embeddings)
         if state.embedder != self._embedder.name:
             indexes.forget_generations(rows, state.id)
         tally = state.tally - gone + added + Tally(indexing_s=seconds)
@@ -259,6 +291,11 @@ class Indexing:
 
 def missing(name: str) -> RagError:
     return RagError(f"no index {name!r}; create it with: arbiter index add {name} FOLDER")
+
+
+def _hashed(entry: Prepared) -> Prepared:
+    """The same; a repair that was not ended has left no hash of the stored content."""
+    return entry if entry.content_hash else replace(entry, content_hash=content_hash(entry.document))
 
 
 def _by_id(given: Iterable[Document]) -> dict[str, Document]:

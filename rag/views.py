@@ -137,11 +137,14 @@ class LiveView(Generic[V]):
     def damaged_files(self, rows: sa.Connection, state: IndexState) -> list[str]:
         """Names of the files that should be views of this index and are not."""
         known = self._known(rows, state)
-        # What another process has written or taken away since the transaction began is not to be judged by it.
+        found = self.load_newest(rows, state)
+        newest = -1 if found is None else found[1]
+        # What another process has written or taken away since the transaction began is not to be judged by it, and
+        # what is older than the newest whole file is a leftover that the next one takes along.
         return [
             self._file(generation).name
             for generation in self._generations()
-            if generation <= state.generation
+            if newest < generation <= state.generation
             and (generation not in known or self._kind.load(self._file(generation), known[generation]) is None)
             and self._file(generation).exists()
         ]
@@ -188,6 +191,8 @@ class LiveView(Generic[V]):
         file = self._file(state.generation)
         try:
             view.save(file, state.token)
+        except FileNotFoundError:
+            log.info("view %s was overtaken by a newer one", file)
         except OSError as error:
             # The rows are enough to search; this process may lack the room or the right to write.
             log.warning("view %s cannot be written: %s", file, error.strerror or error)

@@ -71,8 +71,9 @@ def ask_rewrite(question: str, before: Sequence[tuple[str, str]]) -> tuple[Messa
 def _as_context(passages: Sequence[Passage]) -> str:
     blocks = []
     for number, passage in enumerate(passages, start=1):
-        title = f"{passage.title}: " if passage.title and passage.title not in passage.text else ""
-        blocks.append(f"[{number}] {title}{passage.text}")
+        above = [name for name in (passage.title, *passage.headings) if name and name not in passage.text]
+        place = f"{' > '.join(above)}: " if above else ""
+        blocks.append(f"[{number}] {place}{passage.text}")
     return "\n".join(blocks)
 
 

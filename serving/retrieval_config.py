@@ -47,6 +47,9 @@ class FactoryConfig(Section):
         return dict.fromkeys(options, "**********")
 
 
+_CHUNKS = ChunkSettings()
+
+
 class IndexConfig(Section):
     """How documents are chunked, where their rows are kept, and how many passages an arm retrieves.
 
@@ -55,10 +58,10 @@ class IndexConfig(Section):
     FAISS; its factory may also be the name of a recipe (rag/langchain/vector_store.py).
     """
 
-    strategy: Literal["tokens", "structure", "parent_child"] = "tokens"
-    chunk_tokens: Positive = 120
-    overlap_tokens: Annotated[int, Field(ge=0)] = 20
-    parent_tokens: Positive = 480
+    strategy: Literal["tokens", "structure", "parent_child"] = _CHUNKS.strategy
+    chunk_tokens: Positive = _CHUNKS.chunk_tokens
+    overlap_tokens: Annotated[int, Field(ge=0)] = _CHUNKS.overlap_tokens
+    parent_tokens: Positive = _CHUNKS.parent_tokens
     top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 2
     example_top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 4
     retrieval: RetrievalConfig = RetrievalConfig()

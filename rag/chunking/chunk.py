@@ -19,7 +19,8 @@ class Chunk:
     """A stored piece of a document. `id` is a hash of its document's id, its position, title, headings and text.
 
     `text` is the document's text from the offset `start`, in characters, to `end`. `page` counts from 1, None if the
-    document has no pages; `headings` are those it stands under, outermost first. `context` is the range of the
+    document has no pages; `headings` are those it stands under, outermost first, and the columns of a table that it
+    begins within. `context` is the range of the
     document's text that a search gives in place of the chunk (its parent), None for the chunk itself.
     """
 
@@ -51,10 +52,11 @@ class ChunkSettings:
     by structure and chunks inside them, and a search gives the window in place of the chunk.
     """
 
-    chunk_tokens: int = 160
+    # docs/experiments/retrieval measures these against others.
+    chunk_tokens: int = 120
     overlap_tokens: int = 20
-    strategy: Strategy = "tokens"
-    parent_tokens: int = 480
+    strategy: Strategy = "structure"
+    parent_tokens: int = 240
 
     def __post_init__(self) -> None:
         for name in ("chunk_tokens", "overlap_tokens", "parent_tokens"):
@@ -120,7 +122,7 @@ def chunking_strategy(value: object, *, auto: ChunkSettings | None = None) -> Ch
             f"chunking_strategy.static.chunk_overlap_tokens must be from 0 to half of max_chunk_size_tokens "
             f"({size // 2}), not {overlap}"
         )
-    return ChunkSettings(chunk_tokens=size, overlap_tokens=overlap)
+    return ChunkSettings(chunk_tokens=size, overlap_tokens=overlap, strategy="tokens")
 
 
 def warn_long(settings: ChunkSettings, max_tokens: int | None) -> str | None:

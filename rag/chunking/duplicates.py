@@ -1,12 +1,13 @@
-"""Texts that repeat another almost word for word: `near_duplicates(numbers, texts)` finds them among many.
+"""Texts that repeat another almost word for word: `near_duplicates(numbers, texts)` finds them.
 
-`drop_near_duplicates(texts)` takes them out of the few texts of a search result.
+`drop_near_duplicates(texts)` gives the places of the others.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections import Counter
+from array import array
 from collections.abc import Sequence
 
 from rag.errors import RagError
@@ -16,9 +17,10 @@ _SHINGLE_WORDS = 3
 # A character of a script without spaces counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 
-_PERMUTATIONS = 128
-# How far the threshold of the hashes lies below that of the pairs: at 0.9, one pair in a thousand is then missed.
-_MARGIN = 0.2
+# Shingles are counted in so many buckets: a count says which is tried first, and need not be exact.
+_BUCKETS = 1 << 18
+# 0.9 * 10 is not 9 in every order of calculation.
+_ROUNDING = 1e-9
 
 
 def near_duplicates(
@@ -28,59 +30,50 @@ def near_duplicates(
 
     Similarity is the Jaccard index of the texts' word triples, in [threshold, 1]. A text is compared with the earlier
     ones that repeat nothing themselves, and appears once at most: with the most similar of them, the earliest if equal.
-    So as many texts as there are rows can be left out. MinHash LSH (Leskovec, Rajaraman, Ullman: Mining of Massive
-    Datasets, chapter 3) finds candidates, the exact index decides: a row is never wrong, one in a thousand is missed.
-    Raises RagError if the threshold is not in (0, 1].
+    So as many texts as there are rows can be left out. Exact: texts that are so alike share one of their rarest triples
+    (Bayardo, Ma, Srikant: Scaling Up All Pairs Similarity Search, 2007; the bound on what follows it is PPJoin's, Xiao
+    et al., 2008). Letters of one template share its frequent triples alone, so they are not compared. Raises RagError
+    if the threshold is not in (0, 1].
     """
-    from datasketch import MinHash, MinHashLSH
-    from xxhash import xxh32_intdigest
-
     if not 0 < threshold <= 1:
         raise RagError(f"threshold must be above 0 and at most 1, not {threshold!r}")
-    candidates = MinHashLSH(threshold=max(threshold - _MARGIN, 0.05), num_perm=_PERMUTATIONS)
-    originals: dict[str, int] = {}
+    counts = array("I", [0]) * _BUCKETS
+    for text in texts:
+        for shingle in _shingles(text):
+            counts[hash(shingle) % _BUCKETS] += 1
+    # By a shingle's hash, the texts with it among their rarest: (index, how many shingles, how many from this one on).
+    holders: dict[int, list[tuple[int, int, int]]] = {}
     found = []
-    sketches = MinHash.generator(
-        ([shingle.encode() for shingle in _shingles(text)] for text in texts),
-        num_perm=_PERMUTATIONS,
-        hashfunc=xxh32_intdigest,
-    )
-    for index, (text, sketch) in enumerate(zip(texts, sketches, strict=True)):
-        earlier = [originals[text]] if text in originals else candidates.query(sketch)
-        best = max(((_jaccard(text, texts[other]), -other) for other in earlier), default=(0.0, 0))
+    for index, text in enumerate(texts):
+        shingles = _shingles(text)
+        size = len(shingles)
+        rarest = sorted(map(hash, shingles), key=lambda key: (counts[key % _BUCKETS], key))
+        # A text that is alike lacks at most size * (1 - threshold) of them.
+        rarest = rarest[: size - math.ceil(threshold * size - _ROUNDING) + 1]
+        earlier = {
+            other
+            for place, key in enumerate(rarest)
+            for other, other_size, rest in holders.get(key, ())
+            # If this is the rarest that both have, they have no more in common than what follows it.
+            if min(size - place, rest) >= threshold / (1 + threshold) * (size + other_size) - _ROUNDING
+        }
+        best = max(((_jaccard(shingles, _shingles(texts[other])), -other) for other in earlier), default=(0.0, 0))
         if best[0] >= threshold:
             found.append((numbers[index], numbers[-best[1]], best[0]))
-        else:
-            originals[text] = index
-            candidates.insert(index, sketch, check_duplication=False)
+            continue
+        for place, key in enumerate(rarest):
+            holders.setdefault(key, []).append((index, size, size - place))
     return found
 
 
 def drop_near_duplicates(texts: Sequence[str], *, threshold: float = 0.9) -> list[int]:
-    """Indexes of the texts without those that repeat an earlier one that is kept, in order; for some hundred at most.
-
-    Similarity is that of `near_duplicates`, found without hashing.
-    """
-    kept: list[int] = []
-    sizes: list[int] = []
-    holders: dict[str, list[int]] = {}
-    for index, text in enumerate(texts):
-        shingles = _shingles(text)
-        shared = Counter(holder for shingle in shingles for holder in holders.get(shingle, ()))
-        if any(both / (sizes[holder] + len(shingles) - both) >= threshold for holder, both in shared.items()):
-            continue
-        for shingle in shingles:
-            holders.setdefault(shingle, []).append(len(kept))
-        kept.append(index)
-        sizes.append(len(shingles))
-    return kept
+    """Indexes of the texts without those that `near_duplicates` finds, in order."""
+    repeated = {index for index, _, _ in near_duplicates(range(len(texts)), texts, threshold=threshold)}
+    return [index for index in range(len(texts)) if index not in repeated]
 
 
-def _jaccard(first: str, second: str) -> float:
-    if first == second:
-        return 1.0
-    a, b = _shingles(first), _shingles(second)
-    return len(a & b) / len(a | b)
+def _jaccard(first: set[str], second: set[str]) -> float:
+    return len(first & second) / len(first | second)
 
 
 def _shingles(text: str) -> set[str]:

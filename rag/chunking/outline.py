@@ -15,6 +15,7 @@ from rag.chunking.tokens import Tokens
 
 # A longer one is a paragraph that looks like a heading, and would crowd the text out of what is embedded.
 _MAX_HEADING_CHARS = 120
+_MAX_COLUMNS_CHARS = 240
 _MAX_MARKED_CHARS = 1000
 
 # markdown-it's line ends.
@@ -22,6 +23,7 @@ _LINE_END = re.compile(r"\r\n?|\n")
 _HASH_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+\S", re.MULTILINE)
 _INLINE_MARK = re.compile(r"[\\`*_\[\]<&!~]")
 _NOT_SPACE = re.compile(r"\S")
+_CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,27 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A text's sections in order (the first begins at 0), its tables and its code, all by offsets in the text."""
+    """A text's sections in order (the first begins at 0), its tables and its code, all by offsets in the text.
+
+    `columns` are the names of each table's columns in one line, '' where that would be too long.
+    """
 
     sections: tuple[Section, ...]
     tables: tuple[Range, ...] = ()
     code: tuple[Range, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def headings(self, within: Range) -> tuple[str, ...]:
-        """The headings under which all the text in the range stands, outermost first."""
+        """The headings under which all the text in the range stands, outermost first.
+
+        Behind them the columns of the table that the range begins within: rows say little without.
+        """
+        last = bisect_left(self.tables, within[0], key=_first) - 1
+        is_inside = last >= 0 and within[0] < self.tables[last][1]
+        columns = (self.columns[last],) if is_inside and self.columns[last] else ()
+        return (*self._sections_above(within), *columns)
+
+    def _sections_above(self, within: Range) -> tuple[str, ...]:
         paths = [section.path for section in self.sections_of(within) if section.body is not None]
         if not paths:
             return self.sections_of(within)[-1].path
@@ -90,7 +105,7 @@ def read_outline(text: str) -> Outline:
     Headings in quotes and lists open no section, nor does one of more than 120 characters.
     """
     lines = [0, *(match.end() for match in _LINE_END.finditer(text)), len(text)]
-    tables, code, headings = [], [], []
+    tables, code, headings, columns = [], [], [], []
     tokens = _block_parser().parse(text)
     for index, token in enumerate(tokens):
         if token.map is None:
@@ -99,13 +114,14 @@ def read_outline(text: str) -> Outline:
         end = start + len(text[start:end].rstrip())
         if token.type == "table_open":
             tables.append((start, end))
+            columns.append(_columns(text[start : lines[token.map[0] + 1]]))
         elif token.type in ("fence", "code_block"):
             code.append((start, end))
         elif token.type == "heading_open" and token.level == 0:
             heading = _plain(tokens[index + 1].content)
             if len(heading) <= _MAX_HEADING_CHARS:
                 headings.append((start, end, int(token.tag[1:]), heading))
-    return Outline(tuple(_sections(text, headings)), tuple(tables), tuple(code))
+    return Outline(tuple(_sections(text, headings)), tuple(tables), tuple(code), tuple(columns))
 
 
 def _sections(text: str, headings: list[tuple[int, int, int, str]]) -> Iterator[Section]:
@@ -129,8 +145,19 @@ def _lines(text: str, start: int, end: int, head_lines: int) -> list[Range]:
     return [(lines[0][0], lines[:head_lines][-1][1]), *lines[head_lines:]]
 
 
+def _columns(header: str) -> str:
+    """A table's first line without its frame."""
+    cells = [_plain(cell.strip()) for cell in _CELL_BORDER.split(header.strip().strip("|"))]
+    names = " | ".join(cells)
+    return names if any(cells) and len(names) <= _MAX_COLUMNS_CHARS else ""
+
+
 def _start(section: Section) -> int:
     return section.start
+
+
+def _first(table: Range) -> int:
+    return table[0]
 
 
 def _first_char(text: str, start: int, end: int) -> int | None:

@@ -12,9 +12,12 @@ from rag.chunking.tokens import Tokens
 Range = tuple[int, int]
 
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n")
-_SENTENCE = re.compile(r"""[.!?]["'”’»)\]]*(?=\s)|[。！？]["'”’」』）]*""")
+# Full stops before white space: Latin, Arabic, Urdu, Devanagari, Armenian, Ethiopic. In scripts without spaces a "。"
+# ends a sentence anywhere, "!" and "?" (which full-width ones are folded to) where such a script goes on.
+_END = r"""(?:[.!?؟۔।॥։።]["'”’»)\]]*(?=\s)|[。！？]["'”’」』）)]*|[!?]["'”’」』)]*(?=[\u3008-\u9fff]))"""
+_SENTENCE = re.compile(_END)
 _LAST_SPACE = re.compile(r"\s\S*\Z")
-_SENTENCE_START = re.compile(r"""(?:[.!?]["'”’»)\]]*\s+|[。！？]["'”’」』）]*\s*|\n\s*)(?=\S)""")
+_SENTENCE_START = re.compile(rf"(?:{_END}|\n)\s*(?=\S)")
 _WORD_START = re.compile(r"(?<=\s)(?=\S)")
 _NOT_SPACE = re.compile(r"\S")
 

@@ -13,6 +13,8 @@ from rag.errors import RagError
 
 # Small members may be as uniform as they like: what they can grow to is small.
 _RATIO_FROM_BYTES = 1 << 20
+# Where files of a kind keep their content.
+OFFICE_FOLDERS = {"docx": "word/", "pptx": "ppt/", "xlsx": "xl/"}
 _FAULTS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError, ValueError)
 
 
@@ -64,7 +66,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         raise RagError(f"cannot be unpacked: {error}") from error
 
 
-def check_office(file: BinaryIO, limits: Limits) -> None:
+def check_office(kind: str, file: BinaryIO, limits: Limits) -> None:
     """Refuse a docx, pptx or xlsx that is none, is protected or would explode. Raises RagError with the reason."""
     head = file.read(8)
     file.seek(0)
@@ -73,7 +75,15 @@ def check_office(file: BinaryIO, limits: Limits) -> None:
         raise RagError(
             "protected by a password; save it without one" if is_locked else "an old Office format; save it anew"
         )
+    if not head.startswith(b"PK"):
+        raise RagError(f"no {kind} file")
     archive = open_archive(file, limits)
+    found = {
+        other for other, folder in OFFICE_FOLDERS.items() if any(name.startswith(folder) for name in archive.namelist())
+    }
+    if found and kind not in found:
+        other = min(found)
+        raise RagError(f"not {kind} but {other}; give it the suffix .{other}")
     for member in archive.infolist():
         if reason := member_fault(member, limits):
             raise RagError(f"{member.filename!r} inside it: {reason}")

@@ -39,6 +39,9 @@ _COMPATIBLE = re.compile(
     "[\u00a0\u2000-\u200a\u202f\u205f\u3000\ufb00-\ufdf9\ufdfc-\ufdff\ufe70-\ufefc\uff01-\uff9f\uffe0-\uffee"
     "\U0001d400-\U0001d7ff]+"
 )
+# Signs of the fonts Symbol and Wingdings, as Word and its PDF files hold them: bullets, an arrow, a tick.
+_FONT_SIGNS = {0xF0B7: "•", 0xF0A7: "▪", 0xF0D8: "➢", 0xF0FC: "✓"}
+_FONT_SIGN = re.compile("[\uf0a7\uf0b7\uf0d8\uf0fc]")
 _FOREIGN = re.compile("[\u0370-\u03ff\u0400-\u052f]")
 _FOREIGN_WORD = re.compile(r"\b\w*[\u0370-\u03ff\u0400-\u052f]\w*")
 _CYRILLIC = re.compile("[\u0400-\u052f]")
@@ -56,6 +59,8 @@ def clean(text: str) -> str:
         text = shorter
     if text.isascii():
         return text
+    if _FONT_SIGN.search(text):
+        text = text.translate(_FONT_SIGNS)
     text = _COMPATIBLE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
     text = unicodedata.normalize("NFC", text.replace("\u2010", "-").replace("\u2011", "-"))
     if not _FOREIGN.search(text):

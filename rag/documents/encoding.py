@@ -22,13 +22,29 @@ _LEGACY = (
 _SAMPLE_BYTES = 65_536
 # A coherence this much below the best's is no better evidence: cp1250 and cp1252 differ in few letters.
 _COHERENCE_NOISE = 0.05
+_CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
+# Old terminals' text holds a few; of random bytes a tenth are such.
+_MAX_CONTROL_SHARE = 0.03
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
+# One damaged byte must not turn a whole text into that of another encoding.
+_GOOD_PER_BAD = 10
+# What a page says, and what browsers read it as (encoding.spec.whatwg.org).
+_BROWSER_ENCODINGS = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "shift_jis": "cp932",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "euc_kr": "cp949",
+}
 
 
-def decode(data: bytes) -> str:
-    """The text: UTF-8, UTF-16 or UTF-32 by its mark, else the encoding that charset-normalizer finds most likely.
+def decode(data: bytes, declared: str | None = None) -> str:
+    """The text: UTF-8, UTF-16 or UTF-32 by its mark, else the encoding `declared` by the text itself, else the one
+    that charset-normalizer finds most likely.
 
-    Raises RagError with the reason if the bytes are no text.
+    UTF-8 with few damaged bytes has U+FFFD in their place. Raises RagError with the reason if the bytes are no text.
     """
     try:
         check_text(data)
@@ -41,19 +57,37 @@ def decode(data: bytes) -> str:
                 return data.decode(encoding)
             except UnicodeDecodeError as error:
                 raise RagError(f"not {encoding.upper()} text, though it is marked so (byte {error.start})") from error
-    for encoding in _likely_encodings(data):
+    text = data.decode("utf-8", "replace")
+    num_bad = text.count("\ufffd")
+    if len(data) - len(text) > _GOOD_PER_BAD * num_bad:
+        return text.removeprefix("\ufeff")
+    for encoding in (*_declared_encoding(declared), *_likely_encodings(data)):
         try:
             return data.decode(encoding)
-        except UnicodeDecodeError:
-            # The sample did not hold the byte that this encoding lacks.
+        except (UnicodeError, LookupError):
+            # The sample did not hold the byte that this encoding lacks; or what was declared is none of text.
             continue
     return _refuse("not text in a known encoding; save it as UTF-8")
 
 
 def check_text(data: bytes) -> None:
-    """Raises RagError with the reason if the bytes hold NUL and no mark of an encoding that has such bytes."""
-    if b"\x00" in data and not data.startswith(tuple(mark for mark, _ in _MARKS)):
+    """Raises RagError with the reason if the bytes have no mark of an encoding and hold what no text holds."""
+    if data.startswith(tuple(mark for mark, _ in _MARKS)):
+        return
+    if b"\x00" in data:
         raise RagError("binary (holds NUL bytes)")
+    sample = data[:_SAMPLE_BYTES]
+    if len(_CONTROL.findall(sample)) > _MAX_CONTROL_SHARE * len(sample):
+        raise RagError("binary (holds control characters)")
+
+
+def _declared_encoding(name: str | None) -> tuple[str, ...]:
+    """The encoding of this name as browsers read it; none if it is unknown or is one of Unicode, tried before."""
+    try:
+        encoding = codecs.lookup(name or "").name
+    except LookupError:
+        return ()
+    return () if encoding.startswith("utf") else (_BROWSER_ENCODINGS.get(encoding, encoding),)
 
 
 def _likely_encodings(data: bytes) -> list[str]:

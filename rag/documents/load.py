@@ -16,7 +16,8 @@ from rag.documents.encoding import decode
 from rag.documents.limits import Limits
 from rag.documents.markdown import split_title
 from rag.documents.rows import Row, read_rows, whole_text
-from rag.documents.sources import KINDS, Source, SourceReader, find_sources, size_fault
+from rag.documents.signature import check_signature
+from rag.documents.sources import KINDS, NOT_READ, Source, SourceReader, find_sources, size_fault
 from rag.errors import RagError
 
 _ROWS = ("jsonl", "json", "csv")
@@ -73,7 +74,7 @@ def load_documents(
                 progress(number, len(sources))
     loaded = shelf.loaded()
     if not loaded.documents:
-        raise RagError(f"no documents in {str(path)!r}: {_describe(loaded.skipped)}; kinds read: {', '.join(KINDS)}")
+        raise RagError(f"no documents in {str(path)!r}: {_describe(loaded.skipped)}")
     return loaded
 
 
@@ -87,7 +88,7 @@ def read_upload(
     try:
         suffix = PurePosixPath(name).suffix.lower()
         if suffix not in KINDS:
-            raise RagError(f"{suffix or 'no suffix'}: kind not read; kinds read: {', '.join(KINDS)}")
+            raise RagError(f"{suffix or 'no suffix'}: {NOT_READ}; kinds read: {', '.join(KINDS)}")
         if reason := size_fault(data.stat().st_size, limits):
             raise RagError(reason)
         source = Source(name, file=data)
@@ -121,9 +122,10 @@ class _Shelf:
                 self._skipped.append(Skipped(place, str(found)))
             return
         known = self._documents.get(found.id)
-        if known and known.text != found.text and not is_row:
-            # a.md and a.txt: the second keeps its suffix.
-            found = replace(found, id=source.path)
+        is_named_here = not is_row or (source.kind == "csv" and not self._is_strict)
+        if known and known.text != found.text and is_named_here:
+            # a.md and a.txt, or row 1 of two tables: the second is called by its place.
+            found = replace(found, id=place)
             known = self._documents.get(found.id)
         if not known:
             self._documents[found.id], self._places[found.id] = found, place
@@ -155,7 +157,7 @@ def _read(source: Source, reader: SourceReader, convert: Convert, limits: Limits
     try:
         data = reader.read(source)
         if source.kind in _ROWS:
-            rows = read_rows(source.kind, _decode(data, limits), source.path)
+            rows = read_rows(source.kind, _decode(source.kind, data, limits), source.path)
             if rows is not None:
                 for place, found in rows:
                     is_empty = isinstance(found, Document) and not found.text.strip()
@@ -172,13 +174,14 @@ def _convert(kind: str, data: bytes, convert: Convert, limits: Limits, path: str
         raise RagError("empty")
     if kind not in _ROWS and kind not in _TEXTS:
         return convert(kind, data)
-    text = _decode(data, limits)
+    text = _decode(kind, data, limits)
     if kind in _ROWS:
-        found = [row for _, row in read_rows(kind, text, path) or ()]
-        documents = [row for row in found if isinstance(row, Document)]
+        found = list(read_rows(kind, text, path) or ())
+        documents = [row for _, row in found if isinstance(row, Document)]
         if documents:
-            if fault := next((row for row in found if isinstance(row, RagError)), None):
-                raise fault
+            for place, row in found:
+                if isinstance(row, RagError):
+                    raise RagError(f"row {place.rpartition(':')[2]}: {row}") from row
             text = "\n\n".join(f"## {row.title}\n\n{row.text}" if row.title else row.text for row in documents)
         elif kind != "jsonl":
             text = whole_text(kind, text)
@@ -188,7 +191,8 @@ def _convert(kind: str, data: bytes, convert: Convert, limits: Limits, path: str
     return Converted(*split_title(text)) if kind == "md" else Converted("", text)
 
 
-def _decode(data: bytes, limits: Limits) -> str:
+def _decode(kind: str, data: bytes, limits: Limits) -> str:
+    check_signature(kind, data)
     text = decode(data)
     if len(text) > limits.max_text_chars:
         raise RagError(f"{len(text)} characters, over the limit of {limits.max_text_chars} (max_text_chars)")
@@ -208,8 +212,11 @@ def _document(converted: Converted, path: str) -> Document:
 
 
 def _describe(skipped: Sequence[Skipped]) -> str:
+    """What there was in place of documents; which kinds are read, if that is what it lacked."""
+    kinds = f"; kinds read: {', '.join(KINDS)}"
     if not skipped:
-        return "the folder is empty"
+        return f"the folder is empty{kinds}"
     shown = ", ".join(f"{item.path} ({item.reason})" for item in skipped[:_SHOWN])
     more = f" and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
-    return f"found {shown}{more}"
+    is_other_kind = any(item.reason.endswith(NOT_READ) for item in skipped)
+    return f"found {shown}{more}{kinds if is_other_kind else ''}"

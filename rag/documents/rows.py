@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,7 +19,10 @@ from rag.errors import RagError
 _ROW = (("id", str, True), ("title", str, False), ("text", str, True), ("metadata", dict, False))
 _SHAPE = "{id, title?, text, metadata?}"
 _TEXT_COLUMNS = ("text", "content")
-_DELIMITERS = ",;\t|"
+# Excel's own word for the delimiter.
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"')
+_HEAD_CHARS = 20_000
 
 # Where a row stands (`path:number`), and its document or what is wrong with it.
 Row = tuple[str, Document | RagError]
@@ -28,7 +33,8 @@ def read_rows(kind: str, text: str, path: str) -> Iterator[Row] | None:
 
     jsonl: an object a line, `{id, title?, text, metadata?}`. json: a list of such objects, which need no `id`. csv: a
     column is called `text` or `content`; `id` and `title` are columns too or absent, all others are metadata, as text.
-    A row without an id is called by its place, `path:number`, where rows count from 1.
+    A row without an id is called by its place, `path:number`, where rows count from 1; `load_documents` calls a csv
+    row so too if another document has its id.
     Raises RagError with the reason if the file as a whole is malformed.
     """
     if kind == "jsonl":
@@ -108,16 +114,27 @@ def _csv_rows(text: str, path: str) -> list[dict[str, Any]] | None:
 def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise RagError("more than one JSON value; a file with one a line is called .jsonl") from error
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        raise RagError(f"malformed JSON ({line}column {error.colno}: {error.msg}); correct it") from error
+    except RecursionError as error:
+        raise RagError("malformed JSON (nested too deeply); correct it") from error
+    except ValueError as error:
         raise RagError(f"malformed JSON ({error}); correct it") from error
 
 
 def _parse_csv(text: str) -> list[list[str]]:
-    """All rows, parted by the delimiter that is most frequent in the first line."""
-    first = text.lstrip("\n").partition("\n")[0]
+    """All rows, parted by the delimiter most frequent in the first line that has one; a title may stand above it."""
+    named = _SEPARATOR_LINE.match(text)
+    text = text[named.end() :] if named else text
+    counts = (Counter(re.findall(r"[,;\t|]", _QUOTED.sub("", line))) for line in text[:_HEAD_CHARS].splitlines())
+    found = next((count.most_common(1)[0][0] for count in counts if count), ",")
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=named[1] if named else found, strict=True)
     # The module refuses longer fields; here the file's own limits hold.
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     try:
-        return list(csv.reader(io.StringIO(text), delimiter=max(_DELIMITERS, key=first.count), strict=True))
+        return list(rows)
     except csv.Error as error:
-        raise RagError(f"malformed CSV ({error}); correct it") from error
+        raise RagError(f"malformed CSV (line {rows.line_num}: {error}); correct it") from error

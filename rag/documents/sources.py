@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,10 @@ KINDS = {
     ".json": "json",
     ".jsonl": "jsonl",
 }
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# What Office keeps beside an open file.
+_LOCK = "~$"
+NOT_READ = "kind not read"
 _MAGIC = frozenset("*?[")
 _LINK = "link to a folder, not followed"
 
@@ -224,13 +229,15 @@ def _members(file: Path, shown: str, limits: Limits) -> Iterator[Source]:
 
 
 def _name_fault(name: str) -> str:
-    if name.startswith("."):
+    if name.startswith((".", _LOCK)):
         return "hidden file"
     suffix = PurePosixPath(name).suffix.lower()
     if suffix == ".zip":
         return "an archive within an archive, not opened"
-    return "" if suffix in KINDS else f"{suffix or 'no suffix'}: kind not read"
+    return "" if suffix in KINDS else f"{suffix or 'no suffix'}: {NOT_READ}"
 
 
 def _shown(path: PurePath) -> str:
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+    """The path as text that may be printed: what would move or colour a terminal's text is written as an escape."""
+    text = os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -41,26 +41,26 @@ def embed_chunks(
     committed as it comes, under the index and the origin, for the next run to find. `progress(done, total)` counts what
     has to be made. Raises RagError if the embedder returns anything but finite vectors of its dimension.
     """
-    texts = {text_hash(chunk): embedding_text(chunk) for chunk in chunks}
+    # Not their texts, which with titles and headings are strings of their own: made batch by batch.
+    by_hash = {text_hash(chunk): chunk for chunk in chunks}
     with store.read() as rows:
-        embeddings = pending.known(rows, embedder.name, texts)
+        embeddings = pending.known(rows, embedder.name, by_hash)
     # Neighbours of like length fill batches without padding; the longest come first, so the pace only rises.
-    missing = sorted(texts.keys() - embeddings.keys(), key=lambda key: (-len(texts[key]), key))
+    missing = sorted(by_hash.keys() - embeddings.keys(), key=lambda key: (-len(embedding_text(by_hash[key])), key))
     if not missing:
         return embeddings, 0
     dimension = embedder.dimension  # Loads the model, which is not to be counted as embedding.
     start, size = 0, _FEWEST
     while start < len(missing):
         batch = missing[start : start + size]
+        texts = [embedding_text(by_hash[key]) for key in batch]
         clock = time.perf_counter()
-        vectors = embedder.embed([texts[key] for key in batch], progress=_from(start, len(missing), progress))
+        vectors = embedder.embed(texts, progress=_from(start, len(missing), progress))
         embed_s = (time.perf_counter() - clock) / len(batch)
         if vectors.shape != (len(batch), dimension) or not np.isfinite(vectors).all():
-            raise RagError(
-                f"embedder {embedder.name!r} returned no valid vectors for {texts[batch[0]]!r:.60} and others"
-            )
+            raise RagError(f"embedder {embedder.name!r} returned no valid vectors for {texts[0]!r:.60} and others")
         made = {key: Embedding(vector, embed_s) for key, vector in zip(batch, vectors, strict=True)}
-        pending.keep(store, index_name, origin, embedder.name, made)
+        pending.keep(store, index_name, origin, embedder.name, made, now=time.time())
         embeddings.update(made)
         start += len(batch)
         size = round(min(max(_COMMIT_EVERY_S / max(embed_s, 1e-6), _FEWEST), _MOST))

@@ -6,9 +6,11 @@ Whatever the store does wrong is a RagError in one line.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +22,11 @@ from rag.search.dense import Vectors
 from rag.search.numbers import Numbers
 
 if TYPE_CHECKING:
-    from langchain_core.vectorstores import VectorStore
-
     from rag.langchain.embeddings import KnownVectors
+    from rag.langchain.vector_store import OpenStore
 
 _NUMBER = "chunk"
+_CHECK = "crc32"
 _BATCH = 256
 
 # Folders that are open in this process. A store in a folder can be opened once, but an index any number of times.
@@ -33,7 +35,7 @@ _FOLDERS_LOCK = threading.Lock()
 
 
 def connect(factory: str, options: Mapping[str, Any], *, name: str, embedder: Embedder) -> Connection:
-    """The connection for the index `name`, to be closed; see `open_vector_store` for the other arguments."""
+    """The connection to the collection `name`, to be closed; see `open_vector_store` for the other arguments."""
     if "path" not in options:
         return Connection(factory, options, name=name, embedder=embedder)
     key = f"{identity(factory, options)}/{name}"
@@ -54,7 +56,11 @@ class Connection:
         self._factory = factory
         self._options = options
         self._known: KnownVectors = KnownVectors(embedder)
-        self._store: VectorStore = open_vector_store(factory, options, self._known, name=name)
+        self._opened: OpenStore = open_vector_store(factory, options, self._known, name=name)
+        self._store = self._opened.store
+        # PGVector keeps all collections of a database in one table, with the id as its key.
+        collection = f"{options.get('collection_name', '')}/{name}"
+        self._id_base = int.from_bytes(hashlib.sha256(collection.encode()).digest()[:8], "big") << 64
         # A store inside this process need not bear being written while it is read. A writer keeps the turn while it
         # waits, so that readers who come later cannot hold it up for ever.
         self._turn = threading.Lock()
@@ -69,22 +75,29 @@ class Connection:
         return np.unique(np.array(numbers, dtype=np.int64))
 
     def add(self, numbers: Numbers, vectors: Vectors) -> None:
-        """Puts vectors there; those that are there already stay."""
+        """Puts vectors there that are not there yet, in place of others under the same numbers."""
         for start in range(0, len(numbers), _BATCH):
             batch = numbers[start : start + _BATCH].tolist()
-            texts = [str(number) for number in batch]
+            rows = vectors[start : start + _BATCH]
+            checks = [zlib.crc32(row.tobytes()) for row in rows]
+            wanted = [{_NUMBER: number, _CHECK: check} for number, check in zip(batch, checks, strict=True)]
             with self._explained(), self._writing():
-                self._known.vectors = dict(zip(texts, vectors[start : start + _BATCH].tolist(), strict=True))
-                self._store.add_texts(texts, metadatas=[{_NUMBER: n} for n in batch], ids=[_store_id(n) for n in batch])
+                there = self._there(batch)
+                missing = [i for i, data in enumerate(wanted) if (data[_NUMBER], data[_CHECK]) not in there]
+                if missing:
+                    texts = [str(batch[i]) for i in missing]
+                    self._known.vectors = dict(zip(texts, rows[missing].tolist(), strict=True))
+                    ids = self._store_ids(batch[i] for i in missing)
+                    self._opened.put(texts, metadatas=[wanted[i] for i in missing], ids=ids)
 
     def remove(self, numbers: Numbers) -> None:
         """Takes vectors away, those that are there."""
         for start in range(0, len(numbers), _BATCH):
             with self._explained(), self._writing():
-                self._store.delete([_store_id(number) for number in numbers[start : start + _BATCH].tolist()])
+                self._store.delete(self._store_ids(numbers[start : start + _BATCH].tolist()))
 
     def close(self) -> None:
-        """Closes the store's client, where it has one, if nobody else in this process uses it."""
+        """Closes the store if nobody else in this process uses it."""
         with _FOLDERS_LOCK:
             for key, (connection, users) in list(_OPEN_FOLDERS.items()):
                 if connection is self and users > 1:
@@ -92,10 +105,8 @@ class Connection:
                     return
                 if connection is self:
                     del _OPEN_FOLDERS[key]
-            close = getattr(getattr(self._store, "client", None), "close", None)
-            if close is not None:
-                with self._explained():
-                    close()
+            with self._explained():
+                self._opened.close()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -129,7 +140,14 @@ class Connection:
                 "that its options are right"
             ) from error
 
+    def _there(self, numbers: Iterable[int]) -> set[tuple[object, object]]:
+        # What is sent again, as after every start, is mostly there, and replacing it would cost a store's index dearly.
+        try:
+            found = self._store.get_by_ids(self._store_ids(numbers))
+        except NotImplementedError:
+            return set()
+        return {(document.metadata.get(_NUMBER), document.metadata.get(_CHECK)) for document in found}
 
-def _store_id(number: int) -> str:
-    # Some stores take only UUIDs, others any text.
-    return str(uuid.UUID(int=number))
+    def _store_ids(self, numbers: Iterable[int]) -> list[str]:
+        # Some stores take only UUIDs, others any text.
+        return [str(uuid.UUID(int=self._id_base | number)) for number in numbers]

@@ -31,6 +31,8 @@ def call(
         return factory(*arguments, **{**options, **named})
     except RagError:
         raise
+    except ModuleNotFoundError as error:
+        raise _missing(name, error) from error
     except Exception as error:
         raise RagError(f"{name!r} cannot be opened: {told(error, options)}") from error
 
@@ -43,7 +45,7 @@ def resolve(path: str) -> Any:
     try:
         found = pkgutil.resolve_name(path)
     except ModuleNotFoundError as error:
-        raise RagError(f"{path!r} needs the module {error.name!r}; install the package that holds it") from error
+        raise _missing(path, error) from error
     except (AttributeError, ImportError, ValueError) as error:
         raise RagError(f"{path!r} is not there ({error}); check what {module!r} calls it") from error
     if not callable(found):
@@ -64,3 +66,10 @@ def told(error: Exception, options: Mapping[str, Any]) -> str:
         if _SECRET.search(key) and isinstance(value, str) and value:
             words = words.replace(value, "***")
     return f"{type(error).__name__}: {words}"
+
+
+def _missing(name: str, error: ModuleNotFoundError) -> RagError:
+    package = (error.name or name).split(".", 1)[0].replace("_", "-")
+    return RagError(
+        f"{name!r} needs the module {error.name!r}; install the package that holds it: pip install {package}"
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import run_in_executor
 from pydantic import Field, SkipValidation
 
 from rag.passage import Passage
@@ -51,6 +52,14 @@ class IndexRetriever(BaseRetriever):
             filters=None if chosen is None else parse_filter(chosen),
         )
         return [as_document(passage) for passage in passages]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **rest: Any
+    ) -> list[Document]:
+        # LangChain's own would refuse a call's `k` and `filters`.
+        return await run_in_executor(
+            None, self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **rest
+        )
 
 
 def as_document(passage: Passage) -> Document:

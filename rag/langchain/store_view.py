@@ -10,8 +10,10 @@ or shared with another process can make a search slower but not wrong.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,9 +33,12 @@ _BLOCK = 16_384
 # A hit of a store costs as much as reading this many vectors from the rows: 59 µs from Qdrant in this process, 12 µs
 # from SQLite, 384 dimensions.
 _HIT_COST = 5
-# The nearest to a stored vector is itself. Stores may keep vectors in fewer bits.
+# Among the nearest to a stored vector is itself. Stores may keep vectors in fewer bits, and an approximate index may
+# miss one now and then.
 _SAME = 0.99
 _PROBES = 24
+_PROBED = 10
+_FOUND_SHARE = 0.9
 # Among equal scores at the cut a store chooses as it likes: a few more are taken, and the first numbers kept.
 _SLACK = 8
 # A store that still has chunks that are gone gives fewer than it is asked for; then it is asked for so many times more.
@@ -44,14 +49,18 @@ _SAME_SCORE = 1e-6
 log = logging.getLogger(__name__)
 
 
-def store_views(factory: str, options: Mapping[str, Any], *, name: str, embedder: Embedder) -> MakeViews:
+def store_views(
+    factory: str, options: Mapping[str, Any], *, name: str, embedder: Embedder, database: str = ""
+) -> MakeViews:
     """What an index takes as `views` to search its vectors in that store; see `open_vector_store` for the arguments.
 
+    `database` tells indexes of one name apart whose rows are in different databases: one store may serve them all.
     The store is opened at the first use, whose RagError says why it cannot be.
     """
 
     def make(vectors_of: VectorsOf) -> StoreViews:
-        return StoreViews(factory, options, name=name, embedder=embedder, vectors_of=vectors_of)
+        collection = _collection(name, embedder.name, database)
+        return StoreViews(factory, options, collection=collection, embedder=embedder, vectors_of=vectors_of)
 
     return make
 
@@ -60,14 +69,14 @@ class StoreViews:
     """Holds the connection to one store, and knows which chunks were put there."""
 
     def __init__(
-        self, factory: str, options: Mapping[str, Any], *, name: str, embedder: Embedder, vectors_of: VectorsOf
+        self, factory: str, options: Mapping[str, Any], *, collection: str, embedder: Embedder, vectors_of: VectorsOf
     ) -> None:
         self._factory = factory
         self._options = dict(options)
-        self._name = name
+        self._name = collection
         self._embedder = embedder
         self.vectors_of = vectors_of
-        self._identity = f"{identity(factory, options)}/{name}"
+        self._identity = f"{identity(factory, options)}/{self._name}"
         self._opened: Connection | None = None
         self._opening = threading.Lock()
         self._writing = threading.Lock()
@@ -130,11 +139,11 @@ class StoreViews:
         if not len(numbers):
             return True
         probes, vectors = self.vectors_of(numbers[:: max(1, len(numbers) // _PROBES)])
+        found = 0
         for vector in vectors:
-            _, near = self.vectors_of(np.intersect1d(self.nearest(vector, 1), numbers))
-            if not len(near) or float((near @ vector).max()) < _SAME:
-                return False
-        return len(probes) > 0
+            _, near = self.vectors_of(np.intersect1d(self.nearest(vector, _PROBED), numbers))
+            found += bool(len(near)) and float((near @ vector).max()) >= _SAME
+        return found > 0 and found >= _FOUND_SHARE * len(probes)
 
     def _connection(self) -> Connection:
         with self._opening:
@@ -219,6 +228,15 @@ class StoreView:
             numbers, scores = _best(*self._views.vectors_of(wanted[start : start + _BLOCK]), vector, k)
             best = _first(np.concatenate([best[0], numbers]), np.concatenate([best[1], scores]), k)
         return best
+
+
+def _collection(index: str, embedder: str, database: str) -> str:
+    """Where the vectors of an index are: in letters, digits and underscores, which every store takes.
+
+    A collection holds vectors of one length, so that of another embedder is another one.
+    """
+    digest = hashlib.sha256(f"{index}\n{embedder}\n{database}".encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9]', '_', index)}_{digest}"
 
 
 def _best(numbers: Numbers, vectors: Vectors, vector: Vectors, k: int) -> tuple[Numbers, Vectors]:

@@ -5,12 +5,17 @@ A name is a recipe's (qdrant, pgvector, chroma, milvus) or the dotted path of an
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import inspect
-import re
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
@@ -19,79 +24,169 @@ from rag.langchain.factory import call, construct, resolve
 
 # What the stores call the parameter that takes the embeddings.
 _EMBEDDINGS_NAMES = ("embedding", "embeddings", "embedding_function")
+_LOCK = "arbiter.lock"
+_CHROMA_HNSW = {"space": "cosine", "ef_construction": 200, "max_neighbors": 32, "ef_search": 200}
 
 
-def open_vector_store(factory: str, options: Mapping[str, Any], embeddings: Embeddings, *, name: str) -> VectorStore:
-    """The store, made if it is not there. `name` is the index: recipes call their collection so unless told otherwise.
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """A store with what LangChain has no common word for."""
 
+    store: VectorStore
+    put: Callable[..., object]
+    """`put(texts, metadatas=..., ids=...)` replaces what is there under the same ids."""
+    close: Callable[[], object]
+
+
+def open_vector_store(factory: str, options: Mapping[str, Any], embeddings: Embeddings, *, name: str) -> OpenStore:
+    """The store, made if it is not there. Recipes call their collection after `name` unless told otherwise.
+
+    With the option `path`, a recipe's collection lies in a folder of its own below, which one process at a time opens.
     A dotted path is called with the options and the embeddings, the latter under whichever name it has for them, else
-    first; {index} in a text option stands for `name`. Raises RagError in one line.
+    first. {index} in a text option stands for `name`. Raises RagError in one line.
     """
     filled = {
         key: value.replace("{index}", name) if isinstance(value, str) else value for key, value in options.items()
     }
     recipe = RECIPES.get(factory)
-    if recipe is not None:
-        # Letters, digits and underscores: what every store allows.
-        filled.setdefault("collection_name", re.sub(r"\W", "_", f"arbiter_{name}", flags=re.ASCII))
-        store = call(recipe, factory, filled, embeddings)
-    else:
-        taken = inspect.signature(resolve(factory)).parameters
-        called = next((parameter for parameter in _EMBEDDINGS_NAMES if parameter in taken), None)
-        store = construct(
-            factory, filled, *([] if called else [embeddings]), **({called: embeddings} if called else {})
-        )
-    if not isinstance(store, VectorStore):
-        raise RagError(f"{factory!r} gave a {type(store).__name__}; it must give a LangChain VectorStore")
-    return store
+    if recipe is None:
+        store = _call_with(embeddings, factory, filled)
+        if not isinstance(store, VectorStore):
+            raise RagError(f"{factory!r} gave a {type(store).__name__}; it must give a LangChain VectorStore")
+        close = getattr(getattr(store, "client", None), "close", None)
+        return OpenStore(store, store.add_texts, close or (lambda: None))
+    filled.setdefault("collection_name", f"arbiter_{name}")
+    with contextlib.ExitStack() as stack:
+        if "path" in filled:
+            filled["path"] = stack.enter_context(_own_folder(Path(filled["path"]) / filled["collection_name"]))
+        opened: OpenStore = call(recipe, factory, filled, embeddings)
+        stack.callback(opened.close)
+        return OpenStore(opened.store, opened.put, stack.pop_all().close)
 
 
-def open_qdrant(embeddings: Embeddings, *, collection_name: str, path: str | None = None, **client: Any) -> VectorStore:
-    """Qdrant: `url` of a server, `path` of a folder, or `location` ":memory:"; the rest goes to its client.
-
-    Below `path` each collection has a folder of its own, which one process at a time can open.
-    """
+def open_qdrant(embeddings: Embeddings, *, collection_name: str, **client: Any) -> OpenStore:
+    """Qdrant: `url` of a server, `path` of a folder, or `location` ":memory:"; all of it goes to its client."""
     from langchain_qdrant import QdrantVectorStore
 
-    if path is not None:
-        client["path"] = str(Path(path) / collection_name)
-    store: VectorStore = QdrantVectorStore.construct_instance(
+    store = QdrantVectorStore.construct_instance(
         embedding=embeddings, client_options=client, collection_name=collection_name
     )
-    return store
+    return OpenStore(store, store.add_texts, store.client.close)
 
 
-def open_pgvector(embeddings: Embeddings, *, collection_name: str, connection: str, **options: Any) -> VectorStore:
+def open_pgvector(embeddings: Embeddings, *, collection_name: str, connection: str, **options: Any) -> OpenStore:
     """PostgreSQL with the pgvector extension, `connection` as postgresql+psycopg://...; needs langchain-postgres."""
-    store: VectorStore = construct(
-        "langchain_postgres:PGVector",
-        {"collection_name": collection_name, "connection": connection, **options},
+    make = resolve("langchain_postgres:PGVector")
+    # A server may have been restarted since the last search.
+    engine = sa.create_engine(connection, pool_pre_ping=True)
+    store = make(embeddings, connection=engine, collection_name=collection_name, **options)
+    return OpenStore(store, store.add_texts, engine.dispose)
+
+
+def open_chroma(
+    embeddings: Embeddings,
+    *,
+    collection_name: str,
+    path: str | None = None,
+    hnsw: Mapping[str, Any] = _CHROMA_HNSW,
+    **client: Any,
+) -> OpenStore:
+    """Chroma: `path` of a folder, or `host`, `port` and what else its HTTP client takes; needs langchain-chroma."""
+    make = resolve("langchain_chroma:Chroma")
+    where = {"path": path} if path is not None else client
+    connect = resolve("chromadb:HttpClient" if path is None else "chromadb:PersistentClient")
+    opened = connect(**where, settings=resolve("chromadb:Settings")(anonymized_telemetry=False))
+    store = make(
+        collection_name,
         embeddings,
+        client=opened,
+        collection_configuration={"hnsw": dict(hnsw)},
     )
-    return store
+    return OpenStore(store, store.add_texts, opened.close)
 
 
-def open_chroma(embeddings: Embeddings, *, collection_name: str, **options: Any) -> VectorStore:
-    """Chroma, with `persist_directory` or `host` and `port`; needs langchain-chroma."""
-    store: VectorStore = construct(
-        "langchain_chroma:Chroma", {"collection_name": collection_name, **options}, embedding_function=embeddings
+def open_milvus(
+    embeddings: Embeddings,
+    *,
+    collection_name: str,
+    path: str | None = None,
+    uri: str | None = None,
+    token: str = "",
+    db_name: str = "",
+    **options: Any,
+) -> OpenStore:
+    """Milvus at the `uri` of a server, or Milvus Lite in the folder `path`; needs langchain-milvus, and milvus-lite."""
+    make = resolve("langchain_milvus:Milvus")
+    if (uri is None) == (path is None):
+        raise RagError("'milvus' takes either the uri of a server or the path of a folder")
+    release = None
+    if path is not None:
+        uri = str(Path(path) / "milvus.db")
+        # Lite's approximate index still walks over what was removed, and finds the less for it.
+        options.setdefault("index_params", {"index_type": "FLAT", "metric_type": "IP"})
+        release = resolve("milvus_lite.server_manager:server_manager_instance.release_server")
+        # It logs a traceback for a call that it lacks and that its client does without.
+        logging.getLogger("grpc._server").addFilter(_is_not_about_a_missing_method)
+    store = make(
+        embeddings,
+        collection_name,
+        connection_args={"uri": uri, "token": token, "db_name": db_name},
+        # Other processes, too, see a change as soon as it is written.
+        **{"consistency_level": "Strong", **options},
     )
-    return store
+
+    def put(texts: list[str], *, metadatas: list[dict[str, Any]], ids: list[str]) -> None:
+        # Adding what is there already would keep both; a collection that is not there can only be added to.
+        if store.client.has_collection(collection_name):
+            documents = [
+                Document(page_content=text, metadata=data) for text, data in zip(texts, metadatas, strict=True)
+            ]
+            store.upsert(ids, documents)
+        else:
+            store.add_texts(texts, metadatas, ids=ids)
+
+    def close() -> None:
+        store.client.close()
+        if release is not None:
+            release(uri)
+
+    return OpenStore(store, put, close)
 
 
-def open_milvus(embeddings: Embeddings, *, collection_name: str, uri: str, **options: Any) -> VectorStore:
-    """Milvus at a `uri`, a server's or the file of Milvus Lite; needs langchain-milvus."""
-    store: VectorStore = construct(
-        "langchain_milvus:Milvus",
-        {"collection_name": collection_name, "connection_args": {"uri": uri}, "auto_id": False, **options},
-        embedding_function=embeddings,
-    )
-    return store
-
-
-RECIPES: Mapping[str, Callable[..., VectorStore]] = {
+RECIPES: Mapping[str, Callable[..., OpenStore]] = {
     "qdrant": open_qdrant,
     "pgvector": open_pgvector,
     "chroma": open_chroma,
     "milvus": open_milvus,
 }
+
+
+def _call_with(embeddings: Embeddings, factory: str, options: Mapping[str, Any]) -> Any:
+    taken = inspect.signature(resolve(factory)).parameters
+    called = next((parameter for parameter in _EMBEDDINGS_NAMES if parameter in taken), None)
+    if called is None:
+        return construct(factory, options, embeddings)
+    return construct(factory, options, **{called: embeddings})
+
+
+@contextlib.contextmanager
+def _own_folder(folder: Path) -> Iterator[str]:
+    """The folder, made if need be, for this process alone: not every store sees to that, or says so."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("ab")
+    except OSError as error:
+        raise RagError(f"the vector store's folder {str(folder)!r} cannot be used: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RagError(
+                f"the vector store in {str(folder)!r} is open in another process; end that, or use the store's server, "
+                "which many can share"
+            ) from error
+        yield str(folder)
+
+
+def _is_not_about_a_missing_method(record: logging.LogRecord) -> bool:
+    return "Method not implemented" not in record.getMessage()

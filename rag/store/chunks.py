@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from rag.store.schema import CHUNKS, DOCUMENTS, TOMBSTONES, VECTORS
 
 Numbers = NDArray[np.int64]
 Vectors = NDArray[np.float32]
+
+_DAMAGED = "vectors are missing or damaged; mend the index with: arbiter index verify NAME --repair"
 
 
 def insert(
@@ -67,10 +70,7 @@ def insert(
 
 def of_numbers(rows: sa.Connection, index_id: int, numbers: Iterable[int]) -> dict[int, Chunk]:
     """Those of the chunks that are stored, by number."""
-    found: dict[int, Chunk] = {}
-    for part in parts(numbers, VARIABLES):
-        found.update(_select(rows, sa.and_(CHUNKS.c.index_id == index_id, CHUNKS.c.number.in_(part))))
-    return found
+    return dict(_of_numbers(rows, index_id, numbers))
 
 
 def of_document(rows: sa.Connection, index_id: int, document_id: str) -> list[Chunk]:
@@ -104,9 +104,10 @@ def removed_since(rows: sa.Connection, index_id: int, generation: int) -> Number
     return as_numbers(rows.execute(query).scalars())
 
 
-def numbers(rows: sa.Connection, index_id: int) -> Numbers:
-    """All numbers, ascending."""
-    return as_numbers(rows.execute(sa.select(CHUNKS.c.number).where(CHUNKS.c.index_id == index_id)).scalars())
+def numbers(rows: sa.Connection, index_id: int, *, since: int = -1) -> Numbers:
+    """The numbers, ascending, of all that later generations than `since` have added and that is still there."""
+    query = sa.select(CHUNKS.c.number).where(CHUNKS.c.index_id == index_id, CHUNKS.c.generation > since)
+    return as_numbers(rows.execute(query).scalars())
 
 
 def as_numbers(values: Iterable[int]) -> Numbers:
@@ -116,8 +117,8 @@ def as_numbers(values: Iterable[int]) -> Numbers:
 
 def stream(rows: sa.Connection, index_id: int, *, since: int = -1) -> Iterator[tuple[int, Chunk]]:
     """Number and chunk of all that later generations than `since` have added and that is still there, ascending."""
-    chosen = CHUNKS.c.index_id == index_id
-    yield from _select(rows, chosen if since < 0 else sa.and_(chosen, CHUNKS.c.generation > since), is_ordered=True)
+    # By their numbers, part by part: a database sorts all of the texts at once on its disk.
+    yield from _of_numbers(rows, index_id, numbers(rows, index_id, since=since).tolist())
 
 
 def vectors(rows: sa.Connection, index_id: int, count: int) -> tuple[Numbers, Vectors]:
@@ -144,6 +145,9 @@ def vectors_of(rows: sa.Connection, index_id: int, numbers: Sequence[int]) -> tu
             VECTORS.c.index_id == index_id, VECTORS.c.number.in_(part)
         )
         found += sorted((row[0], row[1]) for row in rows.execute(query))
+    sizes = {len(vector) for _, vector in found}
+    if len(sizes) > 1 or any(not size or size % 4 for size in sizes):
+        raise RagError(_DAMAGED)
     matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
     return np.array([number for number, _ in found], dtype=np.int64), matrix.reshape(len(found), -1 if found else 0)
 
@@ -165,13 +169,18 @@ def _vectors(rows: sa.Connection, query: sa.Select[Any], count: int) -> tuple[Nu
         matrix[start:end] = np.frombuffer(data, dtype="<f4").reshape(len(part), size)
         start = end
     if start != count:
-        raise RagError("vectors are missing or damaged; mend the index with: arbiter index verify NAME --repair")
+        raise RagError(_DAMAGED)
     return numbers, matrix
 
 
-def _select(
-    rows: sa.Connection, condition: sa.ColumnElement[bool], *, is_ordered: bool = False
-) -> Iterator[tuple[int, Chunk]]:
+def _of_numbers(rows: sa.Connection, index_id: int, numbers: Iterable[int]) -> Iterator[tuple[int, Chunk]]:
+    # A sum is in no index: by index_id alone, SQLite would read every chunk of it to find these few.
+    own = CHUNKS.c.index_id + 0 == index_id
+    for part in parts(numbers, VARIABLES):
+        yield from sorted(_select(rows, sa.and_(own, CHUNKS.c.number.in_(part))), key=itemgetter(0))
+
+
+def _select(rows: sa.Connection, condition: sa.ColumnElement[bool]) -> Iterator[tuple[int, Chunk]]:
     of_document = sa.and_(DOCUMENTS.c.index_id == CHUNKS.c.index_id, DOCUMENTS.c.id == CHUNKS.c.document_id)
     query = (
         sa.select(
@@ -192,8 +201,6 @@ def _select(
         .select_from(CHUNKS.join(DOCUMENTS, of_document))
         .where(condition)
     )
-    if is_ordered:
-        query = query.order_by(CHUNKS.c.number)
     for row in rows.execute(query.execution_options(yield_per=BATCH)):
         number, id_, document_id, title, text, position, metadata, source, start, page, headings, *context = row
         yield (

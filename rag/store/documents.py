@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from rag.chunking.chunk import Chunk
 from rag.documents.document import Document, content_hash
+from rag.errors import RagError
 from rag.search.filters import MAX_CHARS, kind_of
 from rag.store.indexes import Tally
 from rag.store.schema import ATTRIBUTES, CHUNKS, DOCUMENTS, TOMBSTONES, VECTORS
@@ -21,6 +22,8 @@ from rag.store.schema import ATTRIBUTES, CHUNKS, DOCUMENTS, TOMBSTONES, VECTORS
 VARIABLES = 5_000
 # Rows that are made into dictionaries at a time.
 BATCH = 2_000
+
+_COMPARED = (DOCUMENTS.c.id, DOCUMENTS.c.origin, DOCUMENTS.c.content_hash)
 
 T = TypeVar("T")
 
@@ -63,7 +66,7 @@ def insert(rows: sa.Connection, index_id: int, documents: Iterable[Prepared], or
         values, attributes = [], []
         for entry in part:
             document = entry.document
-            digest = _digest(document.id, entry.content_hash, [chunk.id for chunk in entry.chunks])
+            digest = digest_of(document.id, entry.content_hash, [chunk.id for chunk in entry.chunks])
             tally += Tally(1, len(entry.chunks), 0.0, int(digest, 16))
             values.append(
                 {
@@ -99,7 +102,7 @@ def delete(rows: sa.Connection, index_id: int, document_ids: Iterable[str], gene
         )
         tally += Tally(indexing_s=rows.execute(seconds.where(cut)).scalar_one())
         for row in rows.execute(sa.select(DOCUMENTS.c.digest, DOCUMENTS.c.num_chunks).where(chosen)):
-            tally += Tally(1, row.num_chunks, 0.0, int(row.digest, 16))
+            tally += Tally(1, row.num_chunks, 0.0, _value(row.digest))
         gone = sa.select(sa.literal(index_id), sa.literal(generation), CHUNKS.c.number).where(cut)
         rows.execute(TOMBSTONES.insert().from_select(["index_id", "generation", "number"], gone))
         rows.execute(DOCUMENTS.delete().where(chosen))
@@ -108,16 +111,18 @@ def delete(rows: sa.Connection, index_id: int, document_ids: Iterable[str], gene
 
 def present(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> dict[str, Present]:
     """Those of the documents that are stored, by id."""
+    # The last column is in the key's row only: for the others SQLite would read documents_by_origin from end to end.
+    query = sa.select(*_COMPARED, DOCUMENTS.c.num_chunks).where(DOCUMENTS.c.index_id == index_id)
     found = {}
     for part in parts(document_ids, VARIABLES):
-        found.update(_present(rows, sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id.in_(part))))
+        found.update(_present(rows, query.where(DOCUMENTS.c.id.in_(part))))
     return found
 
 
 def present_of_origin(rows: sa.Connection, index_id: int, origin: str | None) -> dict[str, Present]:
     """The stored documents of an origin, or of all for None, by id."""
-    condition = DOCUMENTS.c.index_id == index_id
-    return _present(rows, condition if origin is None else sa.and_(condition, DOCUMENTS.c.origin == origin))
+    query = sa.select(*_COMPARED).where(DOCUMENTS.c.index_id == index_id)
+    return _present(rows, query if origin is None else query.where(DOCUMENTS.c.origin == origin))
 
 
 def adopt(rows: sa.Connection, index_id: int, document_ids: Sequence[str], origin: str) -> None:
@@ -177,37 +182,22 @@ def pages_of(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) ->
 def replace_metadata(rows: sa.Connection, index_id: int, document: Document, chunk_ids: Sequence[str]) -> Tally:
     """Stores the metadata that the document has now; gives the difference that it makes."""
     key = sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id == document.id)
-    before = rows.execute(sa.select(DOCUMENTS.c.digest).where(key)).scalar_one()
+    before = rows.execute(sa.select(DOCUMENTS.c.digest, DOCUMENTS.c.content_hash).where(key)).one()
     hashed = content_hash(document)
-    digest = _digest(document.id, hashed, chunk_ids)
+    if not before.content_hash:
+        hashed = ""  # Its repair was begun and not ended, which this does not do.
+    digest = digest_of(document.id, hashed, chunk_ids)
     metadata = json.dumps(dict(document.metadata), ensure_ascii=False)
     rows.execute(DOCUMENTS.update().where(key).values(metadata=metadata, content_hash=hashed, digest=digest))
     rows.execute(ATTRIBUTES.delete().where(ATTRIBUTES.c.index_id == index_id, ATTRIBUTES.c.document_id == document.id))
     if attributes := _attributes(index_id, document):
         rows.execute(ATTRIBUTES.insert(), attributes)
-    return Tally(content_sum=int(digest, 16) - int(before, 16))
+    return Tally(content_sum=int(digest, 16) - _value(before.digest))
 
 
-def forget_chunks(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> None:
-    """Removes the documents' chunks and content hashes, so that whatever content is given next is a change."""
-    for document_id in document_ids:
-        key = sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id == document_id)
-        rows.execute(CHUNKS.delete().where(CHUNKS.c.index_id == index_id, CHUNKS.c.document_id == document_id))
-        values = {"content_hash": "", "digest": _digest(document_id, "", []), "num_chunks": 0}
-        rows.execute(DOCUMENTS.update().where(key).values(values))
-
-
-def recount(rows: sa.Connection, index_id: int) -> Iterator[tuple[str, str, str]]:
-    """(id, stored digest, digest as its rows give it now) of every document."""
-    query = sa.select(CHUNKS.c.document_id, CHUNKS.c.id).where(CHUNKS.c.index_id == index_id)
-    chunk_ids: dict[str, list[str]] = {}
-    for document_id, chunk_id in rows.execute(query.order_by(CHUNKS.c.document_id, CHUNKS.c.position)):
-        chunk_ids.setdefault(document_id, []).append(chunk_id)
-    query = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.digest, DOCUMENTS.c.content_hash).where(
-        DOCUMENTS.c.index_id == index_id
-    )
-    for row in rows.execute(query):
-        yield row.id, row.digest, _digest(row.id, row.content_hash, chunk_ids.get(row.id, []))
+def digest_of(document_id: str, content_hash: str, chunk_ids: Sequence[str]) -> str:
+    """Hash (hex) of a document and what it was cut into, of which an index's `content_sum` is the sum."""
+    return hashlib.sha256(json.dumps([document_id, content_hash, list(chunk_ids)]).encode()).hexdigest()
 
 
 def parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -217,13 +207,17 @@ def parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def _present(rows: sa.Connection, condition: sa.ColumnElement[bool]) -> dict[str, Present]:
-    query = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.origin, DOCUMENTS.c.content_hash).where(condition)
+def _present(rows: sa.Connection, query: sa.Select[Any]) -> dict[str, Present]:
     return {row[0]: Present(row[1], row[2]) for row in rows.execute(query)}
 
 
-def _digest(document_id: str, content_hash: str, chunk_ids: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps([document_id, content_hash, list(chunk_ids)]).encode()).hexdigest()
+def _value(digest: str) -> int:
+    try:
+        return int(digest, 16)
+    except ValueError as error:
+        raise RagError(
+            f"the digest {digest!r} of a document is damaged; mend the index with: arbiter index verify NAME --repair"
+        ) from error
 
 
 def _attributes(index_id: int, document: Document) -> list[dict[str, object]]:

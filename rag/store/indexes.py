@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from rag.chunking.chunk import ChunkSettings
+from rag.errors import RagError
 from rag.store.schema import GENERATIONS, INDEXES, TOMBSTONES
 from rag.store.store import Conflict
 
@@ -163,14 +164,22 @@ def remove(rows: sa.Connection, index_id: int) -> None:
 
 
 def _state(row: sa.RowMapping) -> IndexState:
+    try:
+        settings = ChunkSettings.from_dict(json.loads(row["settings"]))
+        content_sum = int(row["content_sum"], 16)
+    except (ValueError, TypeError, AttributeError, RagError) as error:
+        raise RagError(
+            f"the row of index {row['name']!r} is damaged ({error}); put a copy of the database back, or move it away "
+            "and index the documents again"
+        ) from error
     return IndexState(
         id=row["id"],
         name=row["name"],
         embedder=row["embedder"],
-        settings=ChunkSettings.from_dict(json.loads(row["settings"])),
+        settings=settings,
         generation=row["generation"],
         token=row["token"],
-        content_sum=int(row["content_sum"], 16),
+        content_sum=content_sum,
         num_documents=row["num_documents"],
         num_chunks=row["num_chunks"],
         indexing_s=row["indexing_s"],

@@ -13,6 +13,7 @@ from rag.store.schema import CHUNKS, INDEXES, PENDING, VECTORS
 from rag.store.store import Store, insert_missing
 
 _VARIABLES = 5_000
+_KEPT_S = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +48,40 @@ def known(rows: sa.Connection, embedder: str, text_hashes: Iterable[str]) -> dic
     return found
 
 
-def keep(store: Store, index_name: str, origin: str, embedder: str, embeddings: Mapping[str, Embedding]) -> None:
-    """Commits embeddings, by hash of the text, of a run that is not finished."""
-    run = {"index_name": index_name, "origin": origin, "embedder": embedder}
+def keep(
+    store: Store, index_name: str, origin: str, embedder: str, embeddings: Mapping[str, Embedding], *, now: float
+) -> None:
+    """Commits embeddings, by hash of the text, of a run that is not finished; `now` is in seconds since 1970.
+
+    Those of runs that nobody has ended for 30 days are forgotten, whatever index they were for.
+    """
+    run = {"index_name": index_name, "origin": origin, "embedder": embedder, "kept_at": now}
     values = [
         {**run, "text_hash": text_hash, "embed_s": embedding.embed_s, "vector": embedding.to_bytes()}
         for text_hash, embedding in embeddings.items()
     ]
     with store.write() as rows:
+        rows.execute(PENDING.delete().where(PENDING.c.kept_at < now - _KEPT_S))
         # Two runs on the same index may embed the same text; either vector will do.
         insert_missing(rows, PENDING, values)
 
 
-def drop(
-    rows: sa.Connection, index_name: str, *, origin: str | None = None, text_hashes: Iterable[str] | None = None
-) -> None:
-    """Deletes what runs on the index have kept: all of it, or that of an origin, or that of these texts."""
+def drop(rows: sa.Connection, index_name: str, *, origin: str | None = None) -> None:
+    """Deletes what runs on the index have kept: all of it, or that of an origin."""
     chosen = PENDING.c.index_name == index_name
     if origin is not None:
         chosen = sa.and_(chosen, PENDING.c.origin == origin)
-    if text_hashes is None:
-        rows.execute(PENDING.delete().where(chosen))
-        return
-    gone = sa.and_(chosen, PENDING.c.text_hash == sa.bindparam("gone"))
-    if keys := [{"gone": text_hash} for text_hash in text_hashes]:
-        rows.execute(PENDING.delete().where(gone), keys)
+    rows.execute(PENDING.delete().where(chosen))
+
+
+def drop_texts(rows: sa.Connection, index_name: str, origin: str, embedder: str, text_hashes: Iterable[str]) -> None:
+    """Deletes what runs on the index have kept of these texts."""
+    # By the whole key: by a part of it, each row would be looked for among all that are kept.
+    key = sa.and_(
+        PENDING.c.index_name == index_name,
+        PENDING.c.origin == origin,
+        PENDING.c.embedder == embedder,
+        PENDING.c.text_hash == sa.bindparam("gone"),
+    )
+    if gone := [{"gone": text_hash} for text_hash in text_hashes]:
+        rows.execute(PENDING.delete().where(key), gone)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 METADATA = sa.MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s", "uq": "uq_%(table_name)s"}
@@ -128,7 +128,8 @@ ATTRIBUTES = sa.Table(
     sa.Index("attributes_by_text", "index_id", "key", "kind", "text", "document_id"),
     sa.Index("attributes_by_number", "index_id", "key", "kind", "number", "document_id"),
 )
-# Vectors of a run that has not committed yet: what a killed run has embedded is not embedded again.
+# Vectors of a run that has not committed yet, and when it made them, in seconds since 1970: what a killed run has
+# embedded is not embedded again.
 PENDING = sa.Table(
     "pending_embeddings",
     METADATA,
@@ -137,8 +138,10 @@ PENDING = sa.Table(
     sa.Column("embedder", sa.Text, primary_key=True),
     sa.Column("text_hash", sa.Text, primary_key=True),
     sa.Column("embed_s", sa.Double, nullable=False),
+    sa.Column("kept_at", sa.Double, nullable=False),
     sa.Column("vector", sa.LargeBinary, nullable=False),
     sa.Index("pending_by_text_hash", "text_hash"),
+    sa.Index("pending_by_age", "kept_at"),
 )
 CONVERSIONS = sa.Table(
     "conversions",

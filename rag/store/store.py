@@ -31,7 +31,8 @@ _RETRY_S = 0.01
 _PAGE_BYTES = 8192
 # What the write-ahead log may keep of the disk after a large transaction.
 _LOG_BYTES = 64 << 20
-_POOL = {"pool_size": 5, "max_overflow": 25}
+# A server asks from 40 threads at once. With more connections than threads, one that needs a second always gets it.
+_POOL = {"pool_size": 5, "max_overflow": 45}
 
 
 class Conflict(Exception):
@@ -120,7 +121,8 @@ class Store:
             raise RagError(f"{self._where!r} cannot be {action}: {advice(error)}") from error
         except json.JSONDecodeError as error:
             raise RagError(
-                f"{self._where!r} has damaged rows ({error}); move it away and index the documents again"
+                f"{self._where!r} has damaged rows ({error}); mend it with: arbiter index verify --repair, "
+                "or move it away and index the documents again"
             ) from error
 
 

@@ -6,15 +6,18 @@ index = keeping.open("faq", embedder)
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.index import Index, IndexState, list_indexes
+from rag.index import DATABASE, Index, IndexState, list_indexes
 from rag.search.settings import SearchSettings
 from rag.store.conversions import Conversions
 from rag.store.store import Store, advice, database_url
@@ -43,23 +46,50 @@ class IndexHome:
         """Every index there is, by name."""
         return {state.name: state for state in list_indexes(self.home, url=self.url)}
 
-    def open(self, name: str, embedder: Embedder) -> Index:
-        """The existing index. Raises RagError if there is none, or another embedder built it."""
+    def database(self) -> Store | None:
+        """The rows of every index, to be closed by the caller; None before the first index. Raises RagError."""
+        if self.url is None and not (self.home / DATABASE).is_file():
+            return None
+        return Store(database_url(self.home, self.url))
+
+    def open(self, name: str, embedder: Embedder, *, database: Store | None = None) -> Index:
+        """The existing index, over an open `database` if one is given. Raises RagError; see `Index.open`."""
         return Index.open(
-            self.home, name, embedder, url=self.url, settings=self.retrieval, views=self._views(name, embedder)
+            self.home,
+            name,
+            embedder,
+            url=self.url,
+            store=database,
+            settings=self.retrieval,
+            views=self._views(name, embedder),
         )
 
-    def create(self, name: str, embedder: Embedder, chunking: ChunkSettings | None = None) -> Index:
-        """The index, new or existing; see `Index.create`."""
+    def create(
+        self,
+        name: str,
+        embedder: Embedder,
+        chunking: ChunkSettings | None = None,
+        *,
+        database: Store | None = None,
+    ) -> Index:
+        """The index, new or existing, over an open `database` if one is given; see `Index.create`."""
         return Index.create(
             self.home,
             name,
             embedder,
             chunking or self.chunking,
             url=self.url,
+            store=database,
             settings=self.retrieval,
             views=self._views(name, embedder),
         )
+
+    def remove_leftovers(self) -> None:
+        """Removes the view files of indexes that are gone: a search that a deletion overtook may have written one."""
+        known = self.states()
+        for folder in (self.home / "indexes").glob("*"):
+            if folder.is_dir() and folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def conversions(self) -> Conversions:
         """Texts of files that were converted before; to be closed by the caller. Raises RagError."""
@@ -74,7 +104,8 @@ class IndexHome:
             return None
         from rag.langchain.store_view import store_views
 
-        return store_views(self.store, self.store_options, name=name, embedder=embedder)
+        database = sa.make_url(database_url(self.home.resolve(), self.url)).render_as_string(hide_password=True)
+        return store_views(self.store, self.store_options, name=name, embedder=embedder, database=database)
 
 
 def index_home(config: Config, home: Path) -> IndexHome:

@@ -26,6 +26,7 @@ from rag.documents.load import Loaded, load_documents
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.index import DocumentEntry, Index, IndexState, SyncReport, VerifyReport
+from rag.passage import Passage
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
 from serving import build
@@ -200,7 +201,7 @@ class Shop:
         lines = []
         for passage in passages:
             place = [passage.source or passage.document_id]
-            place += [f"page {passage.page}"] if passage.page is not None else []
+            place += [_pages_of(passage)] if passage.page is not None else []
             place += [" > ".join(passage.headings)] if passage.headings else []
             snippet = " ".join(passage.text.split())[:_SNIPPET_CHARS]
             lines.append(f"{passage.rank}. {passage.score:.3f}  {passage.title}  ({', '.join(place)})\n   {snippet}")
@@ -217,15 +218,16 @@ class Shop:
         names = [name] if name is not None else sorted(self.keeping.states())
         reports: list[VerifyReport] = []
         for one in names:
-            with contextlib.closing(self._existing(one)) as index, self._console.step(f"verifying {one}"):
-                reports.append(index.verify(repair=is_repaired))
+            with contextlib.closing(self._existing(one)) as index, self._console.step(f"verifying {one}") as step:
+                reports.append(index.verify(repair=is_repaired, progress=step.update))
+        if name is None and is_repaired:
+            self.keeping.remove_leftovers()
         lines = []
         for report in reports:
             state = "sound" if not report.problems else "repaired" if report.repaired else "NOT sound"
             lines.append(f"{report.name}: {state}, {report.num_documents} documents, {report.num_chunks} chunks")
             lines += [f"  {problem}" for problem in report.problems]
-            if report.num_near_duplicates:
-                lines.append(f"  note: {report.num_near_duplicates} chunks nearly repeat an earlier one")
+            lines += _duplicates_of(report)
         is_sound = all(report.is_sound for report in reports)
         if not is_sound and not is_repaired:
             lines.append("mend it with: arbiter index verify --repair")
@@ -341,6 +343,30 @@ def _describe(report: SyncReport) -> str:
         f"{report.added} added, {report.updated} updated, {report.removed} removed, {report.unchanged} unchanged, "
         f"{report.embedded_chunks} chunks embedded in {report.seconds:.1f} s"
     )
+
+
+def _duplicates_of(report: VerifyReport) -> list[str]:
+    """Near-duplicates are no fault, but a reader may want to know which they are."""
+    if report.num_near_duplicates is None:
+        return ["  note: chunks were not compared with each other"]
+    if not report.num_near_duplicates:
+        return []
+    shown = [
+        f"    {_place(found.document_id, found.page)} repeats {_place(found.of_document_id, found.of_page)}"
+        for found in report.near_duplicates[:_SHOWN]
+    ]
+    left = len(report.near_duplicates) - len(shown)
+    shown += [f"    {left} more with: arbiter index verify {report.name} --json"] if left else []
+    return [f"  note: {report.num_near_duplicates} chunks nearly repeat an earlier one:", *shown]
+
+
+def _place(document_id: str, page: int | None) -> str:
+    return document_id if page is None else f"{document_id} page {page}"
+
+
+def _pages_of(passage: Passage) -> str:
+    last = passage.page_starts[-1][1] if passage.page_starts else passage.page
+    return f"page {passage.page}" if last == passage.page else f"pages {passage.page} to {last}"
 
 
 def _chunks_of(settings: ChunkSettings) -> str:

@@ -1,7 +1,7 @@
 """A path's documents as an index takes them: ids apart from other paths', and what cannot be read now left as it was.
 
 given = with_own_ids(loaded.documents, origin, entries)
-kept = unreadable_now(index, loaded, origin, entries)
+kept = unreadable_now(index, loaded, origin, given, entries)
 """
 
 from __future__ import annotations

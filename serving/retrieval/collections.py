@@ -11,6 +11,8 @@ from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.index import Index, IndexState
+from rag.store import indexes
+from rag.store.store import Store
 from serving.indexes.home import IndexHome
 
 
@@ -19,17 +21,22 @@ class OtherEmbedder(RagError):
 
 
 class Collections:
-    """What is opened stays open, and sees what other threads and processes change."""
+    """What is opened stays open, over one database, and sees what other threads and processes change."""
 
     def __init__(self, keeping: IndexHome, embedder: Embedder) -> None:
         self.keeping = keeping
         self.embedder = embedder
         self._open: dict[str, Index] = {}
-        self._lock = threading.Lock()
+        self._database: Store | None = None
+        self._lock = threading.RLock()
 
     def states(self) -> dict[str, IndexState]:
         """Every index there is, by name."""
-        return self.keeping.states()
+        database = self._shared()
+        if database is None:
+            return {}
+        with database.read() as rows:
+            return {state.name: state for state in indexes.states(rows)}
 
     def has(self, name: str) -> bool:
         """Whether there is such an index, whoever built it."""
@@ -46,7 +53,7 @@ class Collections:
                 if state is None:
                     return None
                 self._check_embedder(state)
-                index = self._open[name] = self.keeping.open(name, self.embedder)
+                index = self._open[name] = self.keeping.open(name, self.embedder, database=self._shared())
         # What was opened may have been dropped since, by another process.
         return index if index.generation > 0 else None
 
@@ -67,7 +74,7 @@ class Collections:
             index = self._open.get(name)
             # What is added to an index under other settings would have it cut anew.
             if index is None or index.chunk_settings != settings:
-                index = self._open[name] = self.keeping.create(name, self.embedder, settings)
+                index = self._open[name] = self._create(name, settings)
             return index
 
     def delete_documents(self, name: str, document_ids: list[str]) -> int:
@@ -85,7 +92,7 @@ class Collections:
         with self._lock:
             index = self._open.pop(name, None)
             if index is None and state is not None:
-                index = self.keeping.create(name, self.embedder, state.settings)
+                index = self._create(name, state.settings)
         if index is not None:
             index.drop()
             index.close()
@@ -96,6 +103,19 @@ class Collections:
             for index in self._open.values():
                 index.close()
             self._open.clear()
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _create(self, name: str, settings: ChunkSettings) -> Index:
+        return self.keeping.create(name, self.embedder, settings, database=self._shared())
+
+    def _shared(self) -> Store | None:
+        """The one open database of all indexes, so that connections do not grow with their number; None so far."""
+        with self._lock:
+            if self._database is None:
+                self._database = self.keeping.database()
+            return self._database
 
     def _check_embedder(self, state: IndexState) -> None:
         if state.embedder != self.embedder.name:
@@ -108,7 +128,7 @@ class Collections:
         state = self.states().get(name)
         if state is None:
             return 0
-        index = self.keeping.create(name, self.embedder, state.settings)
+        index = self._create(name, state.settings)
         try:
             return index.delete(document_ids)
         finally:

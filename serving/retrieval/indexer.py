@@ -37,7 +37,10 @@ MAX_ATTEMPTS = 3
 _MAX_GROUP = 32
 _MAX_GROUP_CHARS = 1_000_000
 _MAX_GROUP_S = 1.0
-_PAUSE_S = 1.0
+# How often the rows are asked whether a file is still wanted, or whether another server has let go of it.
+_LOOK_S = 0.2
+# Another server may be at its conversion, which ends after two minutes at the latest.
+_PATIENCE_S = 180.0
 
 # (filename, where its bytes are, the document's id) -> the document; raises RagError.
 ReadFile = Callable[[str, Path, str], Document]
@@ -55,7 +58,7 @@ class _Ready:
 
 
 class _LetGo(Exception):
-    """Somebody waits for a file that is being added, or the indexer is to stop."""
+    """A file that is being added was cancelled or deleted, or the indexer is to stop."""
 
 
 def read_file(name: str, data: Path, document_id: str) -> Document:
@@ -66,7 +69,8 @@ def read_file(name: str, data: Path, document_id: str) -> Document:
 class Indexer:
     """One thread. An index is changed only for files that are in progress when the change begins.
 
-    Whoever has cancelled or deleted a file in the rows calls `let_go`; after that nothing puts the file back.
+    Whoever has cancelled or deleted a file in the rows calls `let_go`; after that nothing puts the file back, neither
+    this server nor another one of the same home on this machine, also if one of them is killed.
     """
 
     def __init__(
@@ -78,20 +82,24 @@ class Indexer:
         read: ReadFile = read_file,
         owner: str | None = None,
         poll_s: float = 30.0,
+        pause_s: float = 1.0,
     ) -> None:
-        """`poll_s` is how often files of servers that died are looked for. `owner` names this process."""
+        """`poll_s` is how often files of servers that died are looked for, `pause_s` how soon what was in trouble is
+        tried again. `owner` names this process.
+        """
         self.owner = owner or process_name(os.getpid())
         self._work = work
         self._files = files
         self._collections = collections
         self._read = read
         self._poll_s = poll_s
+        self._pause_s = pause_s
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._is_stopping = threading.Event()
         self._state = threading.Condition()
         self._adding: frozenset[tuple[str, str]] = frozenset()
-        self._num_awaiting = 0
+        self._looked_at = 0.0
         self._held_over: _Ready | None = None
 
     def start(self) -> None:
@@ -106,19 +114,27 @@ class Indexer:
         self._wake.set()
 
     def let_go(self, store_id: str, file_ids: Collection[str] | None = None) -> None:
-        """Returns when none of these files, or of the store's, is being added; what was begun ends with its batch."""
+        """Returns when none of these files, or of the store's, is being added; what was begun ends with its batch.
+
+        A file that another server works on is waited for from its conversion on. Raises ServingError when that takes
+        too long; the file stays hidden, and that server or the next start takes it away.
+        """
 
         def is_free() -> bool:
             return not any(store == store_id and (file_ids is None or file in file_ids) for store, file in self._adding)
 
         with self._state:
-            if is_free():
+            self._state.wait_for(is_free)
+        deadline = time.monotonic() + _PATIENCE_S
+        while others := self._work.owners_of_unwanted(store_id, file_ids) - {self.owner}:
+            if not any(is_running(owner) for owner in others):
                 return
-            self._num_awaiting += 1
-            try:
-                self._state.wait_for(is_free)
-            finally:
-                self._num_awaiting -= 1
+            if time.monotonic() > deadline:
+                raise ServingError(
+                    f"another server (process {', '.join(sorted(others))}) still indexes into {store_id!r} what was "
+                    "deleted or cancelled; it is hidden, and gone when that server is done or stopped"
+                )
+            time.sleep(_LOOK_S)
 
     def close(self, *, timeout_s: float = 10.0) -> None:
         """Stop; what is unfinished is taken up by the next server. Embeddings that were made are kept."""
@@ -126,28 +142,31 @@ class Indexer:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                # What it is at stays its own until the process ends.
+                return
             self._thread = None
         self._work.release(self.owner)
 
     def _run(self) -> None:
-        has_stumbled = False
+        has_stumbled = is_waiting = False
         while not self._is_stopping.is_set():
             self._wake.clear()
             try:
-                if has_stumbled:
+                if has_stumbled or is_waiting:
                     self._held_over = None
-                    self._work.release(self.owner, has_tried=True)
-                has_stumbled = False
+                    self._work.release(self.owner, has_tried=has_stumbled)
+                has_stumbled = is_waiting = False
                 while not self._is_stopping.is_set() and (group := self._gather()):
                     self._add(group)
-            except ServingError as error:
-                # The rows themselves cannot be written; what is in progress stays so, and is tried again.
+            except (RagError, ServingError) as error:
+                # A database is away, which is no file's fault: what is in progress stays so, and is tried again.
                 _log.warning("indexing waits: %s", error)
-                has_stumbled = True
+                is_waiting = True
             except Exception:
                 _log.exception("indexing stumbled; it goes on")
                 has_stumbled = True
-            self._wake.wait(_PAUSE_S if has_stumbled else self._poll_s)
+            self._wake.wait(self._pause_s if has_stumbled or is_waiting else self._poll_s)
 
     def _gather(self) -> list[_Ready]:
         """Files of one store that are converted and ready to be added; empty when nothing waits."""
@@ -193,7 +212,7 @@ class Indexer:
             # Put up before the rows are read: whoever cancels after that sees it, and waits.
             self._put_up(group)
             try:
-                group = [live for ready in group if (live := self._live(ready)) is not None]
+                group = self._live(group)
                 self._put_up(group)
                 if self._add_live(group):
                     return
@@ -205,13 +224,17 @@ class Indexer:
             self._adding = frozenset((ready.claim.store_id, ready.claim.file_id) for ready in group)
             self._state.notify_all()
 
-    def _live(self, ready: _Ready) -> _Ready | None:
-        """The file with the attributes it has now; None if it is no longer wanted."""
-        attributes = self._work.attributes(ready.claim)
-        if attributes is None:
-            return None
-        document = replace(ready.document, metadata=dict(attributes))
-        return replace(ready, document=document, attributes=attributes)
+    def _live(self, group: Sequence[_Ready]) -> list[_Ready]:
+        """Those of the files that are still wanted, with the attributes they have now; the others are let go."""
+        live = []
+        for ready in group:
+            attributes = self._work.attributes(ready.claim)
+            if attributes is None:
+                self._work.let_go(ready.claim)
+            else:
+                document = replace(ready.document, metadata=dict(attributes))
+                live.append(replace(ready, document=document, attributes=attributes))
+        return live
 
     def _add_live(self, live: Sequence[_Ready]) -> bool:
         """Whether the files are done with; False if this was interrupted and is to be tried again."""
@@ -220,12 +243,14 @@ class Indexer:
         first = live[0].claim
         try:
             index = self._collections.make(first.store_id, ChunkSettings.from_dict(dict(first.chunking)))
-            index.add([ready.document for ready in live], origin=ORIGIN, progress=self._watch)
+            index.add([ready.document for ready in live], origin=ORIGIN, progress=lambda *_: self._watch(live))
             for ready in live:
                 self._finish(ready, index)
         except _LetGo:
             return False
         except RagError as error:
+            # Raises if the database is away, as it will for the next file.
+            self._collections.states()
             if len(live) > 1:
                 # One by one, so that a fault stays with its file.
                 outcomes = [self._add_live([ready]) for ready in live]
@@ -253,12 +278,17 @@ class Indexer:
                 index.set_metadata(claim.file_id, dict(attributes))
         if outcome == "unwanted":
             index.delete([claim.file_id])
+            self._work.let_go(claim)
         _log.info("file=%s store=%s %s chunks=%d", claim.file_id, claim.store_id, outcome, num_chunks)
 
     def _fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
         _log.warning("file=%s store=%s failed: %s", claim.file_id, claim.store_id, message)
         self._work.fail(claim, code, message)
 
-    def _watch(self, _done: int, _total: int) -> None:
-        if self._num_awaiting or self._is_stopping.is_set():
+    def _watch(self, live: Sequence[_Ready]) -> None:
+        if self._is_stopping.is_set():
             raise _LetGo
+        if time.monotonic() - self._looked_at > _LOOK_S:
+            self._looked_at = time.monotonic()
+            if not self._work.are_wanted(live[0].claim.store_id, [ready.claim.file_id for ready in live]):
+                raise _LetGo

@@ -55,7 +55,7 @@ STORE_FILES = sa.Table(
     sa.Column("last_error", sa.JSON),
     sa.Column("attributes", sa.JSON, nullable=False),
     sa.Column("usage_bytes", sa.Integer, nullable=False, default=0),
-    # The process that indexes it; another server of the same home must leave it alone.
+    # The process that works on it in the index. Other servers of the home leave it alone, and wait before they delete.
     sa.Column("owner", sa.Text),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("store_id", "id"),

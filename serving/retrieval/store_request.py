@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from rag.chunking.chunk import ChunkSettings, chunking_strategy
+from rag.documents.clean import clean
 from rag.errors import RagError
 from rag.search.filters import Filter, parse_filter
 from serving.http_body import Fields, Metadata, read_model
@@ -207,7 +208,7 @@ def read_search(body: object) -> Search:
     if not 1 <= len(queries) <= MAX_QUERIES:
         raise ApiError(400, f"query: give 1 to {MAX_QUERIES} queries, not {len(queries)}", param="query")
     for query in queries:
-        if not query.strip() or len(query) > MAX_QUERY_CHARS:
+        if not clean(query).strip() or len(query) > MAX_QUERY_CHARS:
             raise ApiError(400, f"query: must have 1 to {MAX_QUERY_CHARS} characters, not {query!r:.80}", param="query")
     options = asked.ranking_options or RankingOptions()
     try:

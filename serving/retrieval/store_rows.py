@@ -2,11 +2,13 @@
 
 rows = StoreRows(database)
 rows.attach("vs_1", [Wanted("file-1", {"team": "desk"})], chunking=ChunkSettings().to_dict(), max_waiting=10_000)
-claim = rows.claim(owner, is_running)        what the indexer works on next; see serving/retrieval/work_rows.py
+
+What the indexer works on next is asked of the same rows by serving/retrieval/work_rows.py.
 """
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections import Counter
@@ -149,7 +151,7 @@ class StoreRows:
         lost: Collection[str] = (),
         is_batch: bool = False,
     ) -> StoredBatch | None:
-        """The files wait to be indexed; those that are indexed only get their attributes, unless they are `lost`.
+        """The files wait to be indexed, unless they are already and not `lost`; those keep the attributes they have.
 
         `chunking` becomes the store's if it has none. Raises ApiError 429 when more than `max_waiting` files wait.
         """
@@ -176,8 +178,8 @@ class StoreRows:
     def find_file(self, store_id: str, file_id: str) -> StoreFile | None:
         """The file as it stands in the store, None if it does not."""
         with self._database.read() as rows:
-            row = rows.execute(sa.select(STORE_FILES).where(*_is(store_id, file_id))).one_or_none()
-        return _store_file(row) if row is not None else None
+            row = rows.execute(sa.select(STORE_FILES).where(*stands_in(store_id, file_id))).one_or_none()
+        return to_store_file(row) if row is not None else None
 
     def files(self, store_id: str, page: Page, *, batch_id: str | None = None) -> PageOfRows:
         """A page of a store's StoreFiles, or of a batch's; the filter `filter` asks for one status."""
@@ -188,13 +190,26 @@ class StoreRows:
             where.append(STORE_FILES.c.id.in_(_members(batch_id)))
         with self._database.read() as rows:
             found = select_page(rows, STORE_FILES, page, *where)
-        return replace(found, rows=[_store_file(row) for row in found.rows])
+        return replace(found, rows=[to_store_file(row) for row in found.rows])
 
     def known_files(self, store_id: str, file_ids: Collection[str]) -> set[str]:
         """Those of the ids that have a row in the store, also one that is being deleted."""
         query = sa.select(STORE_FILES.c.id).where(STORE_FILES.c.store_id == store_id, STORE_FILES.c.id.in_(file_ids))
         with self._database.read() as rows:
             return set(rows.execute(query).scalars())
+
+    def differing(self, store_id: str, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """Those of the files that stand in the store with other attributes."""
+        query = sa.select(STORE_FILES.c.id, STORE_FILES.c.attributes).where(
+            STORE_FILES.c.store_id == store_id,
+            STORE_FILES.c.id.in_([file.file_id for file in wanted]),
+            STORE_FILES.c.status != DELETING,
+        )
+        with self._database.read() as rows:
+            present = {row.id: row.attributes for row in rows.execute(query)}
+        return [
+            file for file in wanted if file.file_id in present and not are_equal(present[file.file_id], file.attributes)
+        ]
 
     def counts(self, store_ids: Collection[str]) -> dict[str, Counter[str]]:
         """Store -> number of its files by status."""
@@ -208,16 +223,6 @@ class StoreRows:
             for store_id, status, number in rows.execute(query):
                 counts[store_id][status] = number
         return counts
-
-    def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> StoreFile | None:
-        """The file with other attributes, None if it does not stand in the store."""
-        with self._database.write() as rows:
-            changed = rows.execute(
-                STORE_FILES.update().where(*_is(store_id, file_id)).values(attributes=dict(attributes))
-            )
-            if changed.rowcount != 1:
-                return None
-            return _store_file(rows.execute(sa.select(STORE_FILES).where(*_is(store_id, file_id))).one())
 
     def detach(self, file_id: str, *, store_id: str | None = None) -> list[str]:
         """First step of a deletion: the file is hidden in the store, or in all; returns those where it stood."""
@@ -235,14 +240,27 @@ class StoreRows:
         with self._database.read() as rows:
             return [(row.store_id, row.id) for row in rows.execute(query)]
 
-    def cancelled(self) -> dict[str, list[str]]:
-        """The files that were cancelled, by store."""
-        query = sa.select(STORE_FILES.c.store_id, STORE_FILES.c.id).where(STORE_FILES.c.status == "cancelled")
+    def cancelled(self, store_id: str | None = None, *, but_of: str) -> dict[str, list[str]]:
+        """The files, of one store or all, that were cancelled while another owner indexed them; by store.
+
+        They may have come into the index since.
+        """
+        query = sa.select(STORE_FILES.c.store_id, STORE_FILES.c.id).where(
+            STORE_FILES.c.status == "cancelled", STORE_FILES.c.owner != but_of
+        )
+        if store_id is not None:
+            query = query.where(STORE_FILES.c.store_id == store_id)
         found: dict[str, list[str]] = {}
         with self._database.read() as rows:
             for row in rows.execute(query):
                 found.setdefault(row.store_id, []).append(row.id)
         return found
+
+    def let_go_cancelled(self, store_id: str, file_ids: Collection[str]) -> None:
+        """Note that none of these files is in the index, as far as they are cancelled still."""
+        where = (STORE_FILES.c.store_id == store_id, STORE_FILES.c.id.in_(file_ids))
+        with self._database.write() as rows:
+            rows.execute(STORE_FILES.update().where(*where, STORE_FILES.c.status == "cancelled").values(owner=None))
 
     def remove_file(self, store_id: str, file_id: str) -> None:
         """Last step of a deletion: the row. One that was attached again meanwhile stays."""
@@ -274,12 +292,17 @@ class StoreRows:
             waiting = list(rows.execute(sa.select(STORE_FILES.c.id).where(*where)).scalars())
             if not waiting and not batch.is_cancelled:
                 raise ApiError(409, f"batch {batch_id!r} is done; there is nothing to cancel")
-            rows.execute(STORE_FILES.update().where(*where).values(status="cancelled", owner=None))
+            rows.execute(STORE_FILES.update().where(*where).values(status="cancelled"))
             rows.execute(BATCHES.update().where(BATCHES.c.id == batch_id).values(is_cancelled=True))
         return waiting
 
     def _now(self) -> int:
         return int(self._clock())
+
+
+def are_equal(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two files have the same attributes; to Python, true and 1 are equal."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def no_store(store_id: str) -> ApiError:
@@ -293,7 +316,9 @@ def _attach(rows: sa.Connection, store_id: str, file: Wanted, now: int, *, is_lo
     attributes = dict(file.attributes)
     if present == DELETING:
         raise ApiError(409, f"file {file.file_id!r} is being deleted from {store_id!r}; attach it again in a moment")
-    if present == "in_progress" or (present == "completed" and not is_lost):
+    if present == "completed" and not is_lost:
+        return
+    if present == "in_progress":
         rows.execute(STORE_FILES.update().where(*where).values(attributes=attributes))
         return
     waiting = {
@@ -302,8 +327,9 @@ def _attach(rows: sa.Connection, store_id: str, file: Wanted, now: int, *, is_lo
         "last_error": None,
         "attributes": attributes,
         "usage_bytes": 0,
-        "owner": None,
         "attempts": 0,
+        # Who was at it when it was cancelled looks again before letting go, and finds it wanted.
+        "owner": STORE_FILES.c.owner if present == "cancelled" else None,
     }
     if present is None:
         rows.execute(STORE_FILES.insert().values(store_id=store_id, id=file.file_id, **waiting))
@@ -327,7 +353,8 @@ def _leave_room(rows: sa.Connection, num_more: int, max_waiting: int) -> None:
         )
 
 
-def _is(store_id: str, file_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+def stands_in(store_id: str, file_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """The row of a file in a store, unless it is being deleted."""
     return STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file_id, STORE_FILES.c.status != DELETING
 
 
@@ -362,5 +389,6 @@ def _store(row: Any) -> StoredStore:
     return StoredStore(**{name: row._mapping[name] for name in StoredStore.__slots__})
 
 
-def _store_file(row: Any) -> StoreFile:
+def to_store_file(row: Any) -> StoreFile:
+    """What a row of a store's files says."""
     return StoreFile(**{name: row._mapping[name] for name in StoreFile.__slots__})

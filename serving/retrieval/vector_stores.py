@@ -20,6 +20,7 @@ from router.condense import rewrite_query
 from serving.database import Database
 from serving.http_errors import ApiError
 from serving.pages import Page, PageOfRows
+from serving.retrieval.attributes import FileAttributes
 from serving.retrieval.collections import Collections, OtherEmbedder
 from serving.retrieval.files import MAX_UPLOAD_BYTES, FileStore
 from serving.retrieval.indexer import Indexer, ReadFile, read_file
@@ -47,12 +48,17 @@ class Shown:
 class VectorStores:
     """What was deleted is gone from every search when the call returns, whatever was being indexed meanwhile.
 
+    That holds for several servers of one home on one machine: a deletion waits until the server that indexes the file
+    has let go of it, and goes on if that one is killed. What a killed server had begun to delete, to cancel and to
+    change in a file's attributes is finished by the next one that starts, before it serves.
+
     Methods that name a store, a file or a batch raise ApiError 404 for none.
     """
 
     def __init__(
         self,
         rows: StoreRows,
+        attributes: FileAttributes,
         files: FileStore,
         collections: Collections,
         indexer: Indexer,
@@ -60,25 +66,27 @@ class VectorStores:
         max_waiting: int = MAX_WAITING,
         close: Callable[[], None] = lambda: None,
     ) -> None:
-        """At most `max_waiting` files wait to be indexed; `close` closes what `rows` and `files` are kept in."""
+        """At most `max_waiting` files wait to be indexed; `close` closes what the rows are kept in."""
         self.files = files
         self.rows = rows
+        self._attributes = attributes
         self.collections = collections
         self._indexer = indexer
         self._max_waiting = max_waiting
         self._close = close
 
-    def finish_deletions(self) -> None:
-        """Finish what a killed server had begun to delete or cancel. Raises RagError for an index it cannot write."""
+    def finish_begun(self) -> None:
+        """Finish what a killed server had begun to delete, cancel or change. Raises RagError for an index it cannot
+        write.
+        """
         for file_id in self.files.hidden():
             self._remove_file(file_id)
         for store_id in self.rows.hidden_stores():
             self._remove_store(store_id)
         for store_id, file_id in self.rows.detached():
             self._take_out(store_id, file_id)
-        for store_id, file_ids in self.rows.cancelled().items():
-            # The server may have been killed after it had indexed them and before it saw that they were cancelled.
-            self.collections.delete_documents(store_id, file_ids)
+        self._clear_cancelled()
+        self._attributes.finish_begun(self._document)
         self.files.sweep()
 
     def start(self) -> None:
@@ -184,12 +192,14 @@ class VectorStores:
         return self._document(store_id, file_id)[1].text
 
     def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> StoreFile:
-        """Replace a file's attributes; searches heed them at once."""
+        """Replace a file's attributes; searches heed them at once. If the index does not take them nothing changes."""
         self._store(store_id)
-        stored = self.rows.set_attributes(store_id, file_id, attributes)
-        if stored is None or stored.status == "completed":
-            index, _ = self._document(store_id, file_id)
-            index.set_metadata(file_id, dict(attributes))
+        try:
+            self._attributes.change(store_id, file_id, attributes, self._document)
+        except RagError:
+            # It may have been deleted meanwhile, which is not the index's trouble.
+            self.get_file(store_id, file_id)
+            raise
         return self.get_file(store_id, file_id)
 
     def detach(self, store_id: str, file_id: str) -> None:
@@ -214,6 +224,7 @@ class VectorStores:
         self._store(store_id)
         cancelled = self.rows.cancel_batch(store_id, batch_id)
         self._indexer.let_go(store_id, cancelled)
+        self._clear_cancelled(store_id)
 
     def batch_files(self, store_id: str, batch_id: str, page: Page) -> PageOfRows:
         """A page of a batch's StoreFiles."""
@@ -260,10 +271,8 @@ class VectorStores:
             is_batch=is_batch,
         )
         self._indexer.wake()
-        if index is not None:
-            for file in asked.files:
-                if file.file_id in known - lost:
-                    index.set_metadata(file.file_id, dict(file.attributes))
+        for file in self.rows.differing(store.id, asked.files):
+            self.set_attributes(store.id, file.file_id, file.attributes)
         return batch
 
     def _check_files(self, asked: Attachment) -> None:
@@ -324,6 +333,13 @@ class VectorStores:
         self.rows.remove_file(store_id, file_id)
         return num_deleted > 0
 
+    def _clear_cancelled(self, store_id: str | None = None) -> None:
+        """Takes out what a server had indexed that was killed before it saw that this was cancelled."""
+        for one, file_ids in self.rows.cancelled(store_id, but_of=self._indexer.owner).items():
+            self._indexer.let_go(one, file_ids)
+            self.collections.delete_documents(one, file_ids)
+            self.rows.let_go_cancelled(one, file_ids)
+
     def _remove_file(self, file_id: str) -> None:
         for store_id in self.rows.detach(file_id):
             self._take_out(store_id, file_id)
@@ -343,7 +359,7 @@ def open_vector_stores(
     read: ReadFile = read_file,
     owner: str | None = None,
 ) -> VectorStores:
-    """The vector stores of a home, not started yet; deletions that a killed server had begun are finished.
+    """The vector stores of a home, not started yet; what a killed server had begun is finished.
 
     `read` turns a file into a document, `owner` names this process among those that share the home. Raises ServingError
     for a `files.db` that cannot be opened, and RagError for an index that cannot be written.
@@ -353,9 +369,15 @@ def open_vector_stores(
     files = FileStore(database, home / "files", max_bytes=max_upload_bytes)
     indexer = Indexer(WorkRows(database), files, collections, read=read, owner=owner)
     stores = VectorStores(
-        StoreRows(database), files, collections, indexer, max_waiting=max_waiting, close=database.close
+        StoreRows(database),
+        FileAttributes(database, owner=indexer.owner),
+        files,
+        collections,
+        indexer,
+        max_waiting=max_waiting,
+        close=database.close,
     )
-    stores.finish_deletions()
+    stores.finish_begun()
     return stores
 
 

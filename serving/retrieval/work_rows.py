@@ -6,26 +6,27 @@ work.finish(claim, attributes, usage_bytes=4096)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from serving.database import Database
-from serving.retrieval.schema import FILES, STORE_FILES, STORES
-from serving.retrieval.store_rows import Attributes
+from serving.retrieval.schema import DELETING, FILES, STORE_FILES, STORES
+from serving.retrieval.store_rows import Attributes, are_equal
 
 ErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A file that this process indexes now. `attempts` counts the times it was taken up, this one included.
+    """A file that the process `owner` indexes now. `attempts` counts the times it was taken up, this one included.
 
     `chunking` is the store's.
     """
 
+    owner: str
     store_id: str
     file_id: str
     filename: str
@@ -34,7 +35,10 @@ class Claim:
 
 
 class WorkRows:
-    """Every method is one transaction. What was cancelled or deleted meanwhile is never changed by its indexing."""
+    """Every method is one transaction. What was cancelled or deleted meanwhile is never changed by its indexing.
+
+    Such a file stays its owner's until `let_go`: only then is it certain that the owner adds it to no index any more.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -63,7 +67,7 @@ class WorkRows:
             row = rows.execute(query).one_or_none()
             if row is None:
                 return None
-            claim = Claim(row.store_id, row.id, row.filename, row.attempts + 1, row.chunking)
+            claim = Claim(owner, row.store_id, row.id, row.filename, row.attempts + 1, row.chunking)
             rows.execute(STORE_FILES.update().where(*_is(claim)).values(owner=owner, attempts=claim.attempts))
         return claim
 
@@ -82,25 +86,50 @@ class WorkRows:
         `changed` if it has other ones by now and `unwanted` if it was cancelled or deleted; nothing is noted then.
         """
         with self._database.write() as rows:
-            query = sa.select(STORE_FILES.c.attributes).where(*_is(claim), STORE_FILES.c.status == "in_progress")
-            present = rows.execute(query).scalar_one_or_none()
-            if present is None:
+            row = rows.execute(sa.select(STORE_FILES).where(*_is(claim))).one_or_none()
+            if row is None or row.status not in ("in_progress", "completed"):
                 return "unwanted"
-            if present != attributes:
+            if row.status == "in_progress" and not are_equal(row.attributes, attributes):
                 return "changed"
             done = {"status": "completed", "usage_bytes": usage_bytes, "owner": None, "last_error": None}
-            rows.execute(STORE_FILES.update().where(*_is(claim)).values(done))
+            rows.execute(STORE_FILES.update().where(*_is(claim), STORE_FILES.c.status == "in_progress").values(done))
         return "completed"
 
     def fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
-        """Note why the file cannot be indexed."""
+        """Note why the file cannot be indexed, and let it go."""
         failed = {"status": "failed", "owner": None, "last_error": {"code": code, "message": message}}
         with self._database.write() as rows:
             rows.execute(STORE_FILES.update().where(*_is(claim), STORE_FILES.c.status == "in_progress").values(failed))
+            rows.execute(STORE_FILES.update().where(*_of_owner(claim)).values(owner=None))
+
+    def are_wanted(self, store_id: str, file_ids: Collection[str]) -> bool:
+        """Whether all these files of a store are still to be indexed."""
+        query = sa.select(sa.func.count()).where(
+            STORE_FILES.c.store_id == store_id, STORE_FILES.c.id.in_(file_ids), STORE_FILES.c.status == "in_progress"
+        )
+        with self._database.read() as rows:
+            return rows.execute(query).scalar_one() == len(file_ids)
+
+    def let_go(self, claim: Claim) -> None:
+        """Note that the owner does nothing about the file any more."""
+        with self._database.write() as rows:
+            rows.execute(STORE_FILES.update().where(*_of_owner(claim)).values(owner=None))
+
+    def owners_of_unwanted(self, store_id: str, file_ids: Collection[str] | None = None) -> set[str]:
+        """Who still works on these files of a store, or on any, although they were cancelled or deleted."""
+        where = [
+            STORE_FILES.c.store_id == store_id,
+            STORE_FILES.c.status.in_(("cancelled", DELETING)),
+            STORE_FILES.c.owner.is_not(None),
+        ]
+        if file_ids is not None:
+            where.append(STORE_FILES.c.id.in_(file_ids))
+        with self._database.read() as rows:
+            return set(rows.execute(sa.select(STORE_FILES.c.owner).where(*where).distinct()).scalars())
 
     def release(self, owner: str, *, has_tried: bool = False) -> None:
         """Gives an owner's files up for the next one to take; unless it `has_tried`, that was no attempt."""
-        mine = sa.and_(STORE_FILES.c.owner == owner, STORE_FILES.c.status == "in_progress")
+        mine = sa.and_(STORE_FILES.c.owner == owner, STORE_FILES.c.status != "completed")
         attempts = STORE_FILES.c.attempts if has_tried else STORE_FILES.c.attempts - 1
         with self._database.write() as rows:
             rows.execute(STORE_FILES.update().where(mine).values(owner=None, attempts=attempts))
@@ -108,3 +137,7 @@ class WorkRows:
 
 def _is(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
     return STORE_FILES.c.store_id == claim.store_id, STORE_FILES.c.id == claim.file_id
+
+
+def _of_owner(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    return (*_is(claim), STORE_FILES.c.owner == claim.owner)

@@ -7,6 +7,7 @@ letters, one per question: r right, h half right (F1 0.5), w wrong, x no answer 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 from eval.answers import AnswerRecord
 from eval.metrics.text import DeterministicScorer, normalise
@@ -69,14 +70,14 @@ LATENCY_MS = {"base": 310.0, "fewshot": 560.0, "rag": 820.0, "tuned": 330.0, "tu
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything a report is made from."""
+    """Everything a report is made from. It is shared by tests: `replace` what you want to be different."""
 
     questions: tuple[Question, ...]
     records: tuple[AnswerRecord, ...]
     scorecard: Scorecard
     policy: Policy
 
-    @property
+    @cached_property
     def decision(self) -> Decision:
         return recommend(self.scorecard, self.policy)
 
@@ -121,6 +122,7 @@ def make_record(arm: Arm, question: Question, number: int) -> AnswerRecord:
     )
 
 
+@cache
 def make_comparison() -> Comparison:
     questions = make_questions()
     records = tuple(make_record(arm, question, i) for arm in ARMS for i, question in enumerate(questions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 FEES = (("Item", "Fee"), ("Late book", "0.10"), ("Lost card", "5"))
 
@@ -88,6 +88,16 @@ def zip_file(members: Mapping[str, bytes | str], *, compression: int = zipfile.Z
             member = zipfile.ZipInfo(name)
             member.compress_type = compression
             archive.writestr(member, content)
+    return stream.getvalue()
+
+
+def changed_file(data: bytes, member: str, change: Callable[[str], str]) -> bytes:
+    """A zip or Office file with the text of one member changed."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, change(content.decode()) if name == member else content)
     return stream.getvalue()
 
 

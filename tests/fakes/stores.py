@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_core.documents import Document
@@ -31,6 +31,17 @@ class ShortStore(InMemoryVectorStore):
 
     def similarity_search_by_vector(self, embedding: list[float], k: int = 4, **rest: Any) -> list[Document]:
         return super().similarity_search_by_vector(embedding, min(k, self.at_most), **rest)
+
+
+class CountingStore(InMemoryVectorStore):
+    """Counts what it is sent."""
+
+    num_added = 0
+
+    def add_texts(self, texts: Iterable[str], *args: Any, **rest: Any) -> list[str]:
+        given = list(texts)
+        self.num_added += len(given)
+        return super().add_texts(given, *args, **rest)
 
 
 class BrokenStore(InMemoryVectorStore):

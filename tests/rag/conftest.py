@@ -42,7 +42,8 @@ class FakeEmbedder:
             for word in re.findall(r"\w+", text.casefold()) or [""]:
                 digest = hashlib.sha256(word.encode()).digest()
                 vectors[row, int.from_bytes(digest[:4], "little") % self.dimension] += 1
-            time.sleep(self._seconds_per_text)
+            if self._seconds_per_text:
+                time.sleep(self._seconds_per_text)
         self.num_embedded += len(texts)
         if progress:
             progress(len(texts), len(texts))
@@ -104,7 +105,7 @@ def postgres_server() -> Iterator[str]:
     if shutil.which("initdb") is None or shutil.which("postgres") is None:
         pytest.skip("no PostgreSQL server here: initdb and postgres are not on PATH")
     # Not below pytest's folder, which no other user may enter; and the path of a socket must be short.
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     # PostgreSQL refuses to run as root, and ends with the tests whatever happens to them.
     run = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     if os.getuid() == 0:
@@ -116,6 +117,7 @@ def postgres_server() -> Iterator[str]:
     initdb = ["initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
     subprocess.run([*run, *initdb], check=True, capture_output=True, cwd=folder)
     options = ["-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=16MB"]
+    options += ["-c", "full_page_writes=off", "-c", "autovacuum=off", "-c", "jit=off"]
     with subprocess.Popen(
         [*run, "postgres", "-D", str(data), *options], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as server:

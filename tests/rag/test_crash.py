@@ -96,10 +96,11 @@ def _kill_repeatedly(home: Path, url: str | None, kills: int) -> None:
     assert number > kills
 
 
-def test_killed_five_times_the_index_is_old_or_new_and_whole(home: Path) -> None:
-    _kill_repeatedly(home, None, 5)
+def test_killed_twice_the_index_is_old_or_new_and_whole(home: Path) -> None:
+    _kill_repeatedly(home, None, 2)
 
 
+@pytest.mark.slow
 def test_killed_three_times_an_index_in_postgresql_is_old_or_new_and_whole(home: Path, postgres_url: str) -> None:
     _kill_repeatedly(home, postgres_url, 3)
 

@@ -11,11 +11,13 @@ import pytest
 from rag.documents.document import Document
 from rag.errors import RagError
 from rag.index import Index
+from rag.indexing import Progress
 from rag.search.settings import SearchSettings
 from rag.search.vector_view import FaissViews
 from rag.store.indexes import state as state_of
 from rag.store.store import Store, sqlite_url
-from rag.views import LiveView, dense_kind
+from rag.verification import NearDuplicate, VerifyReport, verify
+from rag.views import LiveView, dense_kind, lexical_kind
 from tests.rag.conftest import SETTINGS, Library
 
 
@@ -39,6 +41,16 @@ class _Interrupted:
         raise KeyboardInterrupt
 
 
+def _verify(home: Path, progress: Progress) -> VerifyReport:
+    store = Store(sqlite_url(home / "rag.sqlite"))
+    folder = home / "indexes" / "faq"
+    dense: LiveView[Any] = LiveView(folder, dense_kind(FaissViews()))
+    try:
+        return verify(store, "faq", dense, LiveView(folder, lexical_kind()), progress=progress)
+    finally:
+        store.close()
+
+
 def test_a_sound_index_has_no_problems(index: Index) -> None:
     report = index.verify()
 
@@ -60,6 +72,11 @@ def test_a_sound_index_has_no_problems(index: Index) -> None:
         ("UPDATE chunks SET id = 'x' WHERE number = 2", "'hours': its chunks are not those that were stored"),
         ("UPDATE documents SET content_hash = 'x' WHERE id = 'hours'", "its chunks are not those that were stored"),
         ("DELETE FROM documents WHERE id = 'hours'", "document 'hours': has chunks and is not there"),
+        ("UPDATE documents SET digest = 'torn' WHERE id = 'hours'", "its chunks are not those that were stored"),
+        ("UPDATE documents SET metadata = '{torn' WHERE id = 'hours'", "document 'hours': its metadata is damaged"),
+        ("UPDATE documents SET metadata = '[1]' WHERE id = 'hours'", "document 'hours': its metadata is damaged"),
+        ("UPDATE documents SET pages = '[0,' WHERE id = 'hours'", "document 'hours': its page numbers are damaged"),
+        ("UPDATE chunks SET headings = '[' WHERE number = 2", "document 'hours': chunk 0 has damaged headings"),
         ("UPDATE indexes SET num_chunks = 9", "counts 3 documents and 9 chunks, its rows are 3 and 3"),
     ],
 )
@@ -151,10 +168,77 @@ def test_a_text_that_is_no_utf8_any_more_is_found_and_mended(
     assert found.text == library[1].text
 
 
-def test_a_row_that_cannot_be_parsed_is_one_line(index: Index, database: sqlite3.Connection) -> None:
-    database.execute("UPDATE documents SET metadata = '{torn' WHERE id = 'fines'")
-    with pytest.raises(RagError, match=r"rag\.sqlite' has damaged rows"):
-        index.verify()
+def test_metadata_that_cannot_be_read_is_mended_from_what_filters_compare(home: Path, embedder: Any) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS)
+    compared = {"team": "front", "year": 2026, "share": 0.5, "draft": True}
+    index.sync([Document("a", "A", "A boat.", {**compared, "tags": ["x"]}, "a.md", (0,))])
+    with sqlite3.connect(home / "rag.sqlite") as connection:
+        connection.execute("UPDATE documents SET metadata = '{torn', pages = '7'")
+
+    with pytest.raises(RagError, match=r"damaged rows .* mend it with: arbiter index verify --repair"):
+        index.search("boat", 1)
+    assert index.verify(repair=True).problems == (
+        "document 'a': its metadata is damaged; a repair keeps of it what filters compare",
+    )
+
+    assert index.verify().problems == ()
+    assert index.document("a") == Document("a", "A", "A boat.", compared, "a.md", ())
+    assert index.search("boat", 1)[0].metadata == compared
+
+
+def test_one_damaged_vector_is_not_taken_for_the_measure_of_the_others(
+    index: Index, database: sqlite3.Connection
+) -> None:
+    database.execute("UPDATE vectors SET vector = x'00' WHERE number = 1")
+
+    assert index.verify().damaged == ("fines",)
+
+
+def test_documents_of_several_parts_are_all_checked(home: Path, embedder: Any) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS)
+    index.sync([Document(f"{n:03}", "", f"word{n} " * 30) for n in range(120)])
+    told: list[tuple[int, int]] = []
+
+    assert index.verify().problems == ()
+    with sqlite3.connect(home / "rag.sqlite") as connection:
+        connection.execute("UPDATE chunks SET text = 'Made up.' WHERE document_id >= '117' AND position = 1")
+    report = _verify(home, lambda done, total: told.append((done, total)))
+
+    assert report.damaged == ("117", "118", "119")
+    assert report.problems == tuple(f"document {n!r}: chunk 1 is not in its text" for n in ("117", "118", "119"))
+    # Once to check the rows, once to compare their words.
+    assert (told[0], told[-2:]) == ((2, 480), [(240, 480), (480, 480)])
+
+
+@pytest.mark.parametrize("suffix", [".faiss", ".bm25"])
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_a_check_writes_no_file(index: Index, home: Path, suffix: str, damage: str) -> None:
+    index.search("desk", 1, settings=SearchSettings(mode="hybrid"))
+    folder = home / "indexes" / "faq"
+    file = folder / f"1{suffix}"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.unlink()
+    if damage == "flipped":
+        file.write_bytes(data)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    problems = index.verify().problems
+
+    assert problems == ((f"view file {file.name!r} is damaged, or not of this index",) if damage == "flipped" else ())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_file_that_the_rows_have_left_behind_is_no_fault(home: Path, embedder: Any) -> None:
+    index = Index.create(home, "faq", embedder, SETTINGS, settings=SearchSettings(mode="hybrid"))
+    index.sync([Document(f"{n:02}", "", f"word{n}") for n in range(60)])
+    index.add([Document("new", "", "something new")])
+    index.delete(["07"])
+    assert sorted(path.name for path in (home / "indexes" / "faq").iterdir()) == ["1.bm25", "1.faiss"]
+
+    report = index.verify()
+
+    assert (report.problems, report.num_chunks, report.recall) == ((), 60, 1.0)
 
 
 def test_chunks_that_repeat_others_are_counted(home: Path, embedder: Any) -> None:
@@ -165,6 +249,7 @@ def test_chunks_that_repeat_others_are_counted(home: Path, embedder: Any) -> Non
     report = index.verify()
 
     assert (report.num_near_duplicates, report.problems) == (1, ())
+    assert report.near_duplicates == (NearDuplicate("b", None, "a", None, 1.0),)
 
 
 def test_an_index_that_does_not_exist_cannot_be_verified(home: Path, embedder: Any) -> None:

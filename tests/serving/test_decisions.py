@@ -145,6 +145,7 @@ for _ in range(10):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_promote_at_once_leave_one_history(ledger: Ledger, tmp_path: Path) -> None:
     workers = [
         subprocess.Popen([sys.executable, "-c", PROMOTE_IN_TURN, str(tmp_path / "decisions.db"), *ids])

@@ -433,6 +433,7 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level="critical")
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_was_killed_loses_no_outcome(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -146,7 +146,7 @@ def test_a_value_that_only_fits_with_others_of_the_space_is_possible() -> None:
 def test_how_documents_are_cut_and_ranked_may_be_searched() -> None:
     space = {"index.strategy": ["tokens", "parent_child"], "index.retrieval.mode": ["dense", "hybrid"]}
     target = resolve_search(config(), SearchConfig.model_validate({"arm": "rag", "space": space}))
-    assert target.defaults == {"index.strategy": "tokens", "index.retrieval.mode": "hybrid"}
+    assert target.defaults == {"index.strategy": "structure", "index.retrieval.mode": "hybrid"}
     changed = apply_settings(target.config, {"index.strategy": "parent_child", "index.retrieval.mode": "dense"})
     assert (changed.index.strategy, changed.index.retrieval.mode) == ("parent_child", "dense")
 

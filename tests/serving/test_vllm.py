@@ -34,7 +34,7 @@ def settings_in(folder: Path, **changes: object) -> VllmSettings:
 
 
 def fake_command(notes: Path, *options: str) -> Callable[[int], list[str]]:
-    return lambda port: [sys.executable, str(FAKE_ENGINE), str(port), str(notes), *options]
+    return lambda port: [sys.executable, "-S", str(FAKE_ENGINE), str(port), str(notes), *options]
 
 
 class FakeEngine:
@@ -229,6 +229,7 @@ def test_stop_leaves_no_process_and_can_be_called_again(engine: Callable[..., Fa
     assert fake.server.state == "stopped"
 
 
+@pytest.mark.slow
 def test_a_stopped_engine_can_be_started_again(engine: Callable[..., FakeEngine]) -> None:
     fake = engine()
     for _ in range(2):
@@ -258,6 +259,7 @@ def test_a_crashed_engine_comes_back_at_its_address_with_its_adapters(
     assert are_gone(before)
 
 
+@pytest.mark.slow
 def test_an_engine_whose_core_died_is_restarted(engine: Callable[..., FakeEngine]) -> None:
     fake = engine()
     fake.server.start()
@@ -267,6 +269,7 @@ def test_an_engine_whose_core_died_is_restarted(engine: Callable[..., FakeEngine
     wait_until(lambda: fake.starts == 2 and fake.server.is_ready())
 
 
+@pytest.mark.slow
 def test_an_engine_that_keeps_dying_is_given_up(engine: Callable[..., FakeEngine]) -> None:
     fake = engine("dies-after-first")
     fake.server.start()
@@ -329,7 +332,14 @@ with server:
 """
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "signum",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, signum: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path), str(FAKE_ENGINE)],
@@ -348,6 +358,7 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, signum: signal
     wait_until(lambda: are_gone([*pids, leash]), within_s=10)
 
 
+@pytest.mark.slow
 def test_an_engine_deaf_to_sigterm_ends_even_when_its_leash_was_killed(engine: Callable[..., FakeEngine]) -> None:
     fake = engine("deaf")
     fake.server.start()

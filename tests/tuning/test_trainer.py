@@ -191,6 +191,7 @@ def test_the_same_call_again_trains_nothing(adapter: Adapter, tiny_base: Path, h
     assert list((home / "training").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_another_machine_would_give_the_same_name_for_the_same_weights(
     adapter: Adapter, tiny_base: Path, tmp_path: Path
 ) -> None:

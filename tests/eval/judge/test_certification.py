@@ -142,7 +142,7 @@ def test_time_outs_now_and_then_are_counted(tmp_path: Path) -> None:
         return honest(schema, given)
 
     with serve_judge(reply=slow_for_some) as judge:
-        found = certified(judge, tmp_path, pairs=(), repeats=1, timeout_s=1.0)
+        found = certified(judge, tmp_path, pairs=(), repeats=1, timeout_s=0.5)
         held.set()
     assert set(found.calls.failures) == {"time-out"}
     assert found.agreement is not None

@@ -8,6 +8,7 @@ from fakes.decided import card_of, raced_card, usual_card, valued_card
 
 from eval.report.card import Card, as_plain
 from router.policy import Limits, Policy, Prices
+from router.recommend import recommend
 
 
 def test_a_card_is_what_json_gives_back() -> None:
@@ -20,7 +21,8 @@ def test_numbers_that_json_cannot_say_are_null() -> None:
 
 
 def test_a_card_is_the_same_every_time(comparison: Comparison) -> None:
-    assert card_of(comparison) == usual_card()
+    decided_again = recommend(comparison.scorecard, comparison.policy)
+    assert card_of(comparison, decided_again) == usual_card()
 
 
 def test_a_card_holds_the_decision_and_its_evidence(comparison: Comparison) -> None:

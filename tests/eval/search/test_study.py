@@ -161,6 +161,7 @@ run_trials(PLAN, Dying(), path=Path({path!r}))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_search_asks_its_unfinished_trial_again(tmp_path: Path, whole: tuple[SearchReport, Library]) -> None:
     path = tmp_path / "s.db"
     code = KILLED.format(paths=[str(REPOSITORY), str(Path(__file__).parent)], path=str(path))

@@ -70,9 +70,9 @@ def _static(size: object, overlap: object) -> dict[str, object]:
     [
         (None, ChunkSettings()),
         ({"type": "auto"}, ChunkSettings()),
-        (_static(800, 400), ChunkSettings(800, 400)),
-        (_static(100, 0), ChunkSettings(100, 0)),
-        (_static(4096, 2048), ChunkSettings(4096, 2048)),
+        (_static(800, 400), ChunkSettings(800, 400, "tokens")),
+        (_static(100, 0), ChunkSettings(100, 0, "tokens")),
+        (_static(4096, 2048), ChunkSettings(4096, 2048, "tokens")),
     ],
 )
 def test_openais_strategies_become_settings(value: object, expected: ChunkSettings) -> None:
@@ -83,7 +83,7 @@ def test_auto_means_what_the_caller_says() -> None:
     ours = ChunkSettings(120, 0, "structure")
 
     assert chunking_strategy({"type": "auto"}, auto=ours) == chunking_strategy(None, auto=ours) == ours
-    assert chunking_strategy(_static(200, 0), auto=ours) == ChunkSettings(200, 0)
+    assert chunking_strategy(_static(200, 0), auto=ours) == ChunkSettings(200, 0, "tokens")
 
 
 @pytest.mark.parametrize(

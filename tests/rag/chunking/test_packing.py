@@ -36,6 +36,10 @@ def _packed(text: str, spans: Spans, limit: int, overlap: int = 0, blocks: Block
         # A blank line may hold spaces.
         ("a b c d\n  \t\ne\nf g", 6, ["a b c d", "e\nf g"]),
         ("a b 3.14 c d e", 5, ["a b 3.14 c d", "e"]),
+        # Sentences of other scripts.
+        ("هل تفتح المكتبة؟ نعم في التاسعة", 5, ["هل تفتح المكتبة؟", "نعم في التاسعة"]),
+        ("پہلا جملہ ہے۔ دوسرا جملہ", 4, ["پہلا جملہ ہے۔", "دوسرا جملہ"]),
+        ("यह हिंदी है। वह भी है।", 5, ["यह हिंदी है।", "वह भी है।"]),
     ],
 )
 def test_a_range_ends_at_the_best_cut_within_reach(words: Spans, text: str, limit: int, expected: list[str]) -> None:
@@ -69,6 +73,9 @@ def test_a_script_without_spaces_is_cut_at_its_full_stops_and_repeated_by_charac
         return [[(index, index + 1) for index in range(len(text))] for text in texts]
 
     assert _packed("図書館は九時に開く。五時に閉まる。", characters, 12) == ["図書館は九時に開く。", "五時に閉まる。"]
+    # As full-width signs are after cleaning.
+    assert _packed("今天休息!明天开门吗?九点", characters, 8) == ["今天休息!", "明天开门吗?九点"]
+    assert _packed("今天休息!明天开门吗?九点", characters, 11, 6) == ["今天休息!明天开门吗?", "明天开门吗?九点"]
     assert _packed("一二三四五六七八", characters, 4, 1) == ["一二三四", "四五六七", "七八"]
 
 

@@ -20,7 +20,9 @@ MARKDOWN = [
     "# Top", "## Second", "### Third", "Setext\n---", "#", "A word. Two words! Three?", "one two three four five six",
     "- a list\n- of two", "| a | b |\n|---|---|\n| one | two |\n| three | four |", "```py\nx = 1\n\ny = 2\n```",
     "    code by\n    indent", "> a quote", "internationalisation" * 2, "図書館は九時に開く。五時に閉まる。",
-    "x" * 300, " " * 300, "\t", "\r\n", "é🙂", "...", "<div>\n# no heading\n</div>",
+    "x" * 300, " " * 300, "\t", "\r\n", "é🙂", "...", "<div>\n# no heading\n</div>", "```\nnever closed", "Top\n===",
+    "- a\n  - b\n    1. c\n       d", "| a | b |\n|---|---|\n| " + "word " * 40 + "| x |", "---\ntitle: x\n---",
+    "هل تفتح المكتبة؟ نعم.", "今天休息!明天呢?" * 3, "สวัสดีชาวโลก" * 3, "👨\u200d👩\u200d👧🏳️\u200d🌈" * 4, "e\u0301" * 9,
 ]  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def test_a_blank_document_has_no_chunks(words: Spans, strategy: str) -> None:
 @given(
     parts=st.lists(st.sampled_from(MARKDOWN) | st.text(max_size=20), max_size=30),
     joint=st.sampled_from(["\n\n", "\n", " ", "\r\n"]),
-    chunk_tokens=st.integers(1, 30),
+    chunk_tokens=st.integers(1, 30) | st.just(1_000_000_000),
     overlap_tokens=st.integers(0, 29),
     parent_tokens=st.integers(30, 60),
     strategy=st.sampled_from(STRATEGIES),
@@ -73,6 +75,7 @@ def test_chunks_are_slices_within_the_limits_that_hold_all_of_the_text(
     text = joint.join(parts)
     overlap_tokens = min(overlap_tokens, chunk_tokens - 1)
     document = Document("a", "", text)
+    parent_tokens = max(parent_tokens, chunk_tokens)
     chunk_settings = ChunkSettings(chunk_tokens, overlap_tokens, strategy, parent_tokens)  # type: ignore[arg-type]
 
     chunks = split_documents([document], chunk_settings, pieces)

@@ -23,6 +23,7 @@ from rag.documents.clean import clean
         ("e\u0301t\u00e9", "été"),
         ("ﬁnd the ｆｅｅ of 𝐭𝐞𝐧\u00a0euros", "find the fee of ten euros"),
         ("well\u2011known", "well-known"),
+        ("\uf0b7 one \uf0fc", "• one ✓"),
     ],
 )
 def test_what_a_reader_cannot_see_is_removed_and_what_looks_alike_is_folded(text: str, cleaned: str) -> None:

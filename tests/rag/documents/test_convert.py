@@ -68,13 +68,14 @@ def test_a_spreadsheet_has_a_page_a_sheet_and_numbers_as_shown() -> None:
         [],
         ["c\nd", 7, None],
         ["e", None, True],
+        ["f", 1e-3, datetime.timedelta(hours=30, minutes=5)],
     ]
 
     converted = convert("xlsx", xlsx_file({"Fees": rows, "Empty": [], "Rooms": [["Room"], ["A 1"]]}), Limits())
 
     assert converted.text == (
         "## Fees\n\n| Item | Fee | Since |\n| --- | --- | --- |\n| a\\|b | 0.3 | 2024-01-02 |\n| c d | 7 |  |\n"
-        "| e |  | True |\n\n## Rooms\n\n| Room |\n| --- |\n| A 1 |"
+        "| e |  | TRUE |\n| f | 0.001 | 30:05:00 |\n\n## Rooms\n\n| Room |\n| --- |\n| A 1 |"
     )
     assert [converted.text[start : start + 8] for start in converted.pages] == ["## Fees\n", "\n\n## Roo", "## Rooms"]
 
@@ -135,3 +136,60 @@ def test_a_word_file_without_core_properties_is_read() -> None:
                 new.writestr(name, old.read(name))
 
     assert convert("docx", stream.getvalue(), Limits()).title == "Hours"
+
+
+def test_a_hidden_sheet_is_left_out_and_the_others_keep_their_place() -> None:
+    import openpyxl
+
+    workbook = openpyxl.load_workbook(io.BytesIO(xlsx_file({"A": [["a"]], "Pay": [["Secret"]], "C": [["c"]]})))
+    workbook["Pay"].sheet_state = "hidden"
+    stream = io.BytesIO()
+    workbook.save(stream)
+
+    converted = convert("xlsx", stream.getvalue(), Limits())
+
+    assert "Secret" not in converted.text
+    assert "Pay" not in converted.text
+    assert [converted.text[start:] for start in converted.pages][2] == "## C\n\n| c |\n| --- |"
+
+
+def test_a_share_is_shown_in_percent() -> None:
+    import openpyxl
+
+    workbook = openpyxl.Workbook()
+    for value, form in ((0.25, "0%"), (0.1234, "0.0%"), (0.07, "0.00"), (1, "0%")):
+        workbook.active.append([value])
+        workbook.active.cell(workbook.active.max_row, 1).number_format = form
+    stream = io.BytesIO()
+    workbook.save(stream)
+
+    assert convert("xlsx", stream.getvalue(), Limits()).text.split("\n")[2:] == [
+        "| 25% |",
+        "| --- |",
+        "| 12.34% |",
+        "| 0.07 |",
+        "| 100% |",
+    ]
+
+
+def test_a_slide_title_of_two_lines_is_one_heading_and_a_picture_its_description() -> None:
+    import pptx
+    from PIL import Image
+
+    image = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(image, "PNG")
+    presentation = pptx.Presentation(io.BytesIO(pptx_file([("Opening\vhours", "Nine\vto five")])))
+    picture = presentation.slides[0].shapes.add_picture(image, 0, 6_000_000)
+    picture._element._nvXxPr.cNvPr.set("descr", "A clock")
+    stream = io.BytesIO()
+    presentation.save(stream)
+
+    converted = convert("pptx", stream.getvalue(), Limits())
+
+    assert (converted.title, converted.text) == ("Opening hours", "# Opening hours\nNine\nto five\n\nA clock")
+
+
+def test_a_page_in_an_encoding_that_it_names_is_read_as_browsers_do() -> None:
+    page = '<meta http-equiv="Content-Type" content="text/html; charset=iso-8859-1"><p>“Größe” – 5 €</p>'
+
+    assert convert("html", page.encode("cp1252"), Limits()).text == "“Größe” – 5 €"

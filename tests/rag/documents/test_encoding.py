@@ -31,6 +31,32 @@ def test_the_encoding_is_found(encoding: str, text: str) -> None:
     assert decode(text.encode(encoding)) == text
 
 
+@pytest.mark.parametrize(
+    ("declared", "encoding", "text"),
+    [
+        ("iso-8859-1", "cp1252", "“Größe” – 5 €"),
+        ("Shift_JIS", "cp932", "①表示"),
+        ("windows-1251", "cp1251", "Да"),
+        ("utf-16", "cp1252", "Größe"),
+        ("no-such", "cp1252", "Größe"),
+        ("zlib", "cp1252", "Größe"),
+        ("iso-8859-1", "utf-8", "Größe"),
+        (None, "cp1252", "Größe"),
+    ],
+)
+def test_a_declared_encoding_is_read_as_browsers_do_unless_the_bytes_say_otherwise(
+    declared: str | None, encoding: str, text: str
+) -> None:
+    assert decode(text.encode(encoding), declared) == text
+
+
+def test_a_damaged_byte_in_utf8_costs_one_character() -> None:
+    text = "Größe und Maß, schöne Grüße. " * 5
+
+    assert decode(text.encode() + b"\xff ok") == text + "\ufffd ok"
+    assert decode((text + "ä").encode()[:-1]) == text + "\ufffd"
+
+
 def test_an_encoding_is_found_by_letters_far_behind_the_beginning() -> None:
     text = "plain " * 100_000 + "Le café est ouvert à midi; où êtes-vous, garçon ? Déjà vu."
 
@@ -42,7 +68,8 @@ def test_an_encoding_is_found_by_letters_far_behind_the_beginning() -> None:
     [
         (b"PK\x00\x01", r"binary \(holds NUL bytes\)"),
         (codecs.BOM_UTF16_LE + b"a", r"not UTF-16 text, though it is marked so \(byte 2\)"),
-        (bytes(range(128, 256)) + bytes(range(1, 32)) * 9, "not text in a known encoding; save it as UTF-8"),
+        (bytes(range(1, 256)) * 9, r"binary \(holds control characters\)"),
+        (b"\xfe\x81\x8d\x8f\x90\x9d\xff" * 9, "not text in a known encoding; save it as UTF-8"),
     ],
 )
 def test_what_is_no_text_is_refused(data: bytes, reason: str) -> None:

@@ -167,3 +167,21 @@ def test_an_absolute_name_in_an_archive_is_shown_under_the_archive(tmp_path: Pat
     (tmp_path / "a.zip").write_bytes(zip_file({"/root.txt": "x"}))
 
     assert [source.path for source in find_sources(tmp_path, Limits())] == ["a.zip/root.txt"]
+
+
+def test_a_name_that_would_move_a_terminal_s_text_is_shown_escaped(tmp_path: Path) -> None:
+    for name in ("new\nline.txt", "red\x1b[31m.txt", "rtl\u202etxt.txt", "größe 日本.txt"):
+        (tmp_path / name).write_text("x")
+
+    assert sorted(document.id for document in load_documents(tmp_path).documents) == [
+        "größe 日本",
+        "new\\nline",
+        "red\\x1b[31m",
+        "rtl\\u202etxt",
+    ]
+
+
+def test_the_lock_of_an_open_office_file_is_hidden(tmp_path: Path) -> None:
+    (tmp_path / "~$rules.docx").write_bytes(b"\x05Ada" * 40)
+
+    assert [source.reason for source in find_sources(tmp_path, Limits())] == ["hidden file"]

@@ -3,12 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.stores import CountingStore
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.langchain.connection import connect
+from rag.langchain.connection import Connection, connect
 
+IN_MEMORY = "langchain_core.vectorstores:InMemoryVectorStore"
 NUMBERS = np.array([2, 3, 2**62], dtype=np.int64)
 
 
@@ -19,7 +21,7 @@ def vectors(embedder: Embedder) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("factory", "options"),
-    [("langchain_core.vectorstores:InMemoryVectorStore", {}), ("qdrant", {"location": ":memory:"})],
+    [(IN_MEMORY, {}), ("qdrant", {"location": ":memory:"})],
 )
 def test_vectors_are_found_by_number_until_they_are_removed(
     factory: str, options: dict[str, object], embedder: Embedder, vectors: np.ndarray
@@ -36,14 +38,37 @@ def test_vectors_are_found_by_number_until_they_are_removed(
 
 
 def test_a_number_is_an_id_that_every_store_takes(embedder: Embedder, vectors: np.ndarray) -> None:
-    connection = connect("langchain_core.vectorstores:InMemoryVectorStore", {}, name="faq", embedder=embedder)
+    connection = connect(IN_MEMORY, {}, name="faq", embedder=embedder)
     connection.add(NUMBERS, vectors)
     assert isinstance(connection._store, InMemoryVectorStore)
-    assert [uuid.UUID(key).int for key in connection._store.store] == NUMBERS.tolist()
+    assert [uuid.UUID(key).int % 2**64 for key in connection._store.store] == NUMBERS.tolist()
+
+
+def test_collections_that_share_a_table_do_not_share_ids(embedder: Embedder) -> None:
+    places = [({}, "faq"), ({}, "library"), ({"collection_name": "own_{index}"}, "faq")]
+    ids = set()
+    for options, name in places:
+        connection = Connection("qdrant", {"location": ":memory:", **options}, name=name, embedder=embedder)
+        ids.update(connection._store_ids([1]))
+        connection.close()
+    assert len(ids) == 3
+
+
+def test_what_is_there_is_not_sent_again(embedder: Embedder, vectors: np.ndarray) -> None:
+    connection = connect("fakes.stores:CountingStore", {}, name="faq", embedder=embedder)
+    assert isinstance(connection._store, CountingStore)
+    connection.add(NUMBERS[:2], vectors[:2])
+    connection.add(NUMBERS, vectors)
+    assert connection._store.num_added == 3
+    # A number of a restored database may come again with another vector.
+    connection.add(NUMBERS[:1], vectors[2:])
+    assert connection._store.num_added == 4
+    assert connection.nearest(vectors[0], 3).tolist() == NUMBERS.tolist()
+    assert connection.nearest(vectors[2], 2).tolist() == [NUMBERS[0], NUMBERS[2]]
 
 
 def test_more_than_a_batch_is_added_whole(embedder: Embedder) -> None:
-    connection = connect("langchain_core.vectorstores:InMemoryVectorStore", {}, name="faq", embedder=embedder)
+    connection = connect(IN_MEMORY, {}, name="faq", embedder=embedder)
     numbers = np.arange(600, dtype=np.int64)
     vectors = np.eye(600, dtype=np.float32)
     connection.add(numbers, vectors)

@@ -8,7 +8,10 @@ from rag.langchain.factory import construct, identity, resolve, told
     ("path", "fault"),
     [
         ("datetime", "write it as package.module:Class"),
-        ("no_such_package.stores:Store", "needs the module 'no_such_package'; install the package"),
+        (
+            "no_such_package.stores:Store",
+            "needs the module 'no_such_package'; .*pip install no-such-package",
+        ),
         ("datetime:Nothing", "is not there"),
         ("datetime:MAXYEAR", "is a int; name a class or a function"),
         ("not a module:X", "is not there"),

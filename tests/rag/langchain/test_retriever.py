@@ -1,4 +1,8 @@
+from collections.abc import Sequence
+
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -31,7 +35,7 @@ async def test_it_answers_asynchronously_and_in_batches(index: Index) -> None:
     assert [documents[0].metadata["document_id"] for documents in both] == ["fines", "rooms"]
 
 
-def test_k_and_filters_may_be_the_calls(index: Index) -> None:
+async def test_k_and_filters_may_be_the_calls(index: Index) -> None:
     retriever = IndexRetriever(index=index, k=3, filters={"type": "eq", "key": "page", "value": 1})
     assert [document.metadata["document_id"] for document in retriever.invoke("rooms")] == ["hours"]
     others = {"type": "ne", "key": "page", "value": 1}
@@ -40,6 +44,8 @@ def test_k_and_filters_may_be_the_calls(index: Index) -> None:
         "rooms",
     }
     assert len(retriever.invoke("rooms", filters=others, k=1)) == 1
+    (found,) = await retriever.ainvoke("late book", filters=others, k=1)
+    assert found.metadata["document_id"] == "fines"
 
 
 def test_settings_are_the_searchs(index: Index) -> None:
@@ -69,6 +75,30 @@ async def test_it_works_in_langchains_chains(index: Index) -> None:
     assert chain.invoke("What does a late book cost?") == "ten cents"
     assert "A late book costs ten cents a day." in asked[0]
     assert "".join([part async for part in chain.astream("What does a late book cost?")]) == "ten cents"
+
+
+class Heard(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.events: list[object] = []
+
+    def on_retriever_start(self, serialized: object, query: str, **rest: object) -> None:
+        self.events.append(query)
+
+    def on_retriever_end(self, documents: Sequence[Document], **rest: object) -> None:
+        self.events.append([document.metadata["document_id"] for document in documents])
+
+    def on_retriever_error(self, error: BaseException, **rest: object) -> None:
+        self.events.append(type(error))
+
+
+async def test_callbacks_hear_of_a_search_and_of_its_failure(index: Index) -> None:
+    heard = Heard()
+    retriever = IndexRetriever(index=index, k=1, filters={"type": "ne", "key": "page", "value": 1})
+    await retriever.ainvoke("late book", config={"callbacks": [heard]})
+    retriever.invoke("study rooms", config={"callbacks": [heard]})
+    with pytest.raises(RagError):
+        await retriever.ainvoke("late book", config={"callbacks": [heard]}, k=0)
+    assert heard.events == ["late book", ["fines"], "study rooms", ["rooms"], "late book", RagError]
 
 
 def test_it_is_a_tool_for_agents(index: Index) -> None:

@@ -8,15 +8,9 @@ from fakes.stores import BrokenStore, ShortStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.chunking.chunk import ChunkSettings
-from rag.documents.document import Document
-from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.index import Index
-from rag.langchain.store_view import StoreViews, store_views
-from rag.search.filters import parse_filter
+from rag.langchain.store_view import StoreViews
 from rag.search.numbers import Numbers
-from rag.search.settings import SearchSettings
 
 IN_MEMORY = "langchain_core.vectorstores:InMemoryVectorStore"
 QDRANT = ("qdrant", {"location": ":memory:"})
@@ -49,7 +43,7 @@ def make_views(rows: Rows, factory: str = IN_MEMORY, options: dict[str, Any] | N
         def embed(self, texts: Any, *, progress: Any = None) -> Vectors:
             return np.eye(8, dtype=np.float32)[np.zeros(len(texts), dtype=int)]
 
-    return StoreViews(factory, options or {}, name="faq", embedder=Eight(), vectors_of=rows.vectors_of)  # type: ignore[arg-type]
+    return StoreViews(factory, options or {}, collection="faq_1", embedder=Eight(), vectors_of=rows.vectors_of)  # type: ignore[arg-type]
 
 
 def exact(numbers: Numbers, vectors: Vectors, query: Vectors, k: int, allowed: set[int] | None = None) -> list[int]:
@@ -167,6 +161,15 @@ def test_a_store_that_is_away_is_told_in_one_line(factory: str, options: dict[st
     assert BrokenStore is not None
 
 
+@pytest.mark.parametrize(("num_lost", "is_held"), [(1, True), (15, False), (30, False)])
+def test_a_store_may_miss_one_but_not_many(tmp_path: Path, num_lost: int, is_held: bool) -> None:
+    numbers, vectors = some_vectors(30)
+    views, file = make_views(Rows(numbers, vectors)), tmp_path / "1.faiss"
+    views.build(numbers, vectors).save(file, "one")
+    views._connection().remove(numbers[:num_lost])
+    assert (views.load(file, "one") is not None) == is_held
+
+
 def test_searches_go_on_while_the_store_is_written() -> None:
     numbers, vectors = some_vectors(1_500)
     rows = Rows(numbers, vectors)
@@ -190,114 +193,3 @@ def test_searches_go_on_while_the_store_is_written() -> None:
         thread.join()
     assert not failures
     assert len(new.numbers) == 1_300
-
-
-def library(count: int) -> list[Document]:
-    return [Document(f"d{i}", f"Title {i}", f"shelf {i} holds book {i * i}", {"floor": i % 4}) for i in range(count)]
-
-
-@pytest.fixture
-def qdrant(home: Path) -> tuple[str, dict[str, Any]]:
-    return "qdrant", {"path": str(home / "qdrant")}
-
-
-def open_index(home: Path, embedder: Embedder, store: tuple[str, dict[str, Any]] | None) -> Index:
-    views = store_views(*store, name="faq", embedder=embedder) if store else None
-    return Index.create(home, "faq", embedder, ChunkSettings(20, 0), views=views)
-
-
-def hits(index: Index, query: str, k: int = 5, **rest: Any) -> list[tuple[str, float]]:
-    """Document ids and scores; of the last score, which other documents may have as well, no ids."""
-    passages = index.search(query, k, **rest)
-    last = passages[-1].score
-    return [("" if p.score - last < 1e-6 else p.document_id, round(p.score, 5)) for p in passages]
-
-
-def test_an_index_over_qdrant_finds_what_one_over_faiss_finds(
-    home: Path, tmp_path: Path, embedder: Embedder, qdrant: tuple[str, dict[str, Any]]
-) -> None:
-    theirs, ours = open_index(home, embedder, qdrant), open_index(tmp_path / "faiss", embedder, None)
-    for index in (theirs, ours):
-        index.sync(library(20))
-        index.add([Document("new", "New", "shelf 99 holds an atlas", {"floor": 2})])
-        index.delete(["d3", "d4"])
-        index.add([Document("d5", "Five", "shelf 5 was cleared", {"floor": 1})])
-    second_floor = parse_filter({"type": "eq", "key": "floor", "value": 2})
-    for query in ("shelf 7", "atlas", "cleared book"):
-        assert hits(theirs, query) == hits(ours, query)
-        assert hits(theirs, query, filters=second_floor) == hits(ours, query, filters=second_floor)
-        for search in (SearchSettings(mode="hybrid"), SearchSettings(mmr=0.5), SearchSettings(neighbours=1)):
-            assert hits(theirs, query, settings=search) == hits(ours, query, settings=search)
-    assert "d3" not in {passage.document_id for passage in theirs.search("shelf 3", 20)}
-    report = theirs.verify()
-    assert (report.is_sound, report.recall) == (True, 1.0)
-    theirs.close()
-    ours.close()
-
-
-def test_an_index_goes_on_with_the_store_it_finds_and_embeds_nothing_again(
-    home: Path, make_embedder: type, qdrant: tuple[str, dict[str, Any]]
-) -> None:
-    first = make_embedder()
-    index = open_index(home, first, qdrant)
-    index.sync(library(30))
-    index.close()
-    second = make_embedder()
-    again = open_index(home, second, qdrant)
-    assert again.sync(library(30)).embedded_chunks == 0
-    assert again.search("shelf 7 book 49", 1)[0].document_id == "d7"
-    # The query, and the dummy text by which the store learns how long a vector is.
-    assert second.num_embedded <= 2
-    again.close()
-
-
-def test_a_store_that_lost_everything_is_filled_again_from_the_rows(home: Path, make_embedder: type) -> None:
-    embedder = make_embedder()
-    index = open_index(home, embedder, QDRANT)
-    index.sync(library(30))
-    assert index.search("shelf 7 book 49", 1)[0].document_id == "d7"
-    index.close()
-    again = open_index(home, make_embedder(), QDRANT)
-    assert again.search("shelf 7 book 49", 1)[0].document_id == "d7"
-    assert again.verify().recall == 1.0
-    again.close()
-
-
-def test_an_index_in_a_folder_is_open_twice_in_one_process(
-    home: Path, embedder: Embedder, qdrant: tuple[str, dict[str, Any]]
-) -> None:
-    one, other = open_index(home, embedder, qdrant), open_index(home, embedder, qdrant)
-    one.sync(library(12))
-    assert other.search("shelf 7 book 49", 1)[0].document_id == "d7"
-    other.add([Document("new", "", "an atlas")])
-    assert one.search("atlas", 1)[0].document_id == "new"
-    one.close()
-    other.delete(["d7"])
-    assert other.search("shelf 7 book 49", 1)[0].document_id != "d7"
-    other.close()
-
-
-def test_one_index_changes_from_faiss_to_a_store_and_back(
-    home: Path, embedder: Embedder, qdrant: tuple[str, dict[str, Any]]
-) -> None:
-    for store in (None, qdrant, (IN_MEMORY, {}), None, qdrant):
-        index = open_index(home, embedder, store)
-        index.sync(library(25))
-        assert index.search("shelf 9 book 81", 1)[0].document_id == "d9"
-        index.close()
-
-
-def test_a_dropped_index_leaves_nothing_in_the_store(
-    home: Path, embedder: Embedder, qdrant: tuple[str, dict[str, Any]]
-) -> None:
-    index = open_index(home, embedder, qdrant)
-    index.sync(library(10))
-    index.close()
-    index = open_index(home, embedder, qdrant)
-    index.drop()
-    index.close()
-    from qdrant_client import QdrantClient
-
-    client = QdrantClient(path=str(Path(qdrant[1]["path"]) / "arbiter_faq"))
-    assert client.count("arbiter_faq").count == 0
-    client.close()

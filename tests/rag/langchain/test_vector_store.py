@@ -24,19 +24,32 @@ from rag.langchain.vector_store import RECIPES, open_vector_store
     ],
 )
 def test_a_store_is_opened_by_recipe_or_path(factory: str, options: dict[str, object], kind: type) -> None:
-    store = open_vector_store(factory, options, LetterEmbeddings(), name="faq")
+    opened = open_vector_store(factory, options, LetterEmbeddings(), name="faq")
+    store = opened.store
     assert isinstance(store, kind)
-    store.add_texts(["aa", "bb"], ids=["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"])
+    ids = ["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]
+    opened.put(["aa", "bb"], metadatas=[{}, {}], ids=ids)
     assert store.similarity_search("b", k=1)[0].page_content == "bb"
     if isinstance(store, QdrantVectorStore):
         assert store.collection_name == ("arbiter_faq" if factory == "qdrant" else "own-faq")
+    opened.close()
 
 
-def test_collections_of_one_qdrant_folder_do_not_lock_one_another_out(tmp_path: Path) -> None:
+def test_collections_of_one_folder_do_not_lock_one_another_out(tmp_path: Path) -> None:
     stores = [open_vector_store("qdrant", {"path": str(tmp_path)}, LetterEmbeddings(), name=name) for name in "ab"]
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["arbiter_a", "arbiter_b"]
     for store in stores:
-        store.client.close()  # type: ignore[attr-defined]
+        store.close()
+
+
+def test_a_collection_in_a_folder_is_open_once(tmp_path: Path) -> None:
+    first = open_vector_store("qdrant", {"path": str(tmp_path)}, LetterEmbeddings(), name="faq")
+    with pytest.raises(RagError, match=r"arbiter_faq' is open in another process; end that, or use the store's server"):
+        open_vector_store("qdrant", {"path": str(tmp_path)}, LetterEmbeddings(), name="faq")
+    first.close()
+    open_vector_store("qdrant", {"path": str(tmp_path)}, LetterEmbeddings(), name="faq").close()
+    with pytest.raises(RagError, match=r"folder .* cannot be used: Not a directory"):
+        open_vector_store("qdrant", {"path": __file__}, LetterEmbeddings(), name="faq")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +59,7 @@ def test_collections_of_one_qdrant_folder_do_not_lock_one_another_out(tmp_path: 
         ("no_such_store:Store", {}, "install the package"),
         ("fakes.stores:open_number", {}, "must give a LangChain VectorStore"),
         ("qdrant", {"location": ":memory:", "url": "http://x"}, "cannot be opened"),
-        ("milvus", {}, "cannot be opened.*uri"),
+        ("pgvector", {}, "cannot be opened.*connection"),
     ],
 )
 def test_a_store_that_cannot_be_opened_is_one_line(factory: str, options: dict[str, object], fault: str) -> None:
@@ -58,14 +71,14 @@ def test_a_store_that_cannot_be_opened_is_one_line(factory: str, options: dict[s
 @pytest.mark.parametrize(
     ("recipe", "package", "options"),
     [
-        ("pgvector", "langchain_postgres", {"connection": "postgresql+psycopg://user:s3cret@127.0.0.1:9/x"}),
-        ("chroma", "langchain_chroma", {}),
-        ("milvus", "langchain_milvus", {"uri": "x.db"}),
+        ("pgvector", "langchain-postgres", {"connection": "postgresql+psycopg://user:s3cret@127.0.0.1:9/x"}),
+        ("chroma", "langchain-chroma", {}),
+        ("milvus", "langchain-milvus", {"uri": "http://127.0.0.1:9"}),
     ],
 )
 def test_a_recipe_whose_package_is_missing_says_so(recipe: str, package: str, options: dict[str, object]) -> None:
     assert recipe in RECIPES
-    if find_spec(package) is not None:
+    if find_spec(package.replace("-", "_")) is not None:
         pytest.skip(f"{package} is installed")
-    with pytest.raises(RagError, match=f"needs the module '{package}'; install"):
+    with pytest.raises(RagError, match=f"install the package that holds it: pip install {package}$"):
         open_vector_store(recipe, options, LetterEmbeddings(), name="faq")

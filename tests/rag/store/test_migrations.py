@@ -16,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 
 from rag.chunking.chunk import Chunk, ChunkSettings
 from rag.documents.document import Document
-from rag.embedding.embeddings import text_hash
+from rag.embedding.embeddings import embed_chunks, text_hash
 from rag.errors import RagError
 from rag.index import Index
 from rag.store.migrations import VERSION_TABLE
@@ -165,6 +165,28 @@ def test_a_new_database_and_a_migrated_one_have_the_same_tables(
     with engine.connect() as connection:
         options = {"include_object": is_ours, "compare_type": True}
         difference = compare_metadata(MigrationContext.configure(connection, opts=options), METADATA)
-        assert connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars().all() == ["0002"]
+        assert connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars().all() == [
+            f"{SCHEMA_VERSION:04}"
+        ]
     assert difference == []
     engine.dispose()
+
+
+def test_what_a_stopped_run_of_the_second_version_has_embedded_is_found(tmp_path: Path, make_embedder: Any) -> None:
+    embedder = make_embedder()
+    url = sqlite_url(tmp_path / "rag.sqlite")
+    Store(url).close()
+    chunk = Chunk("", "a", "", "waiting", 0)
+    with sqlite3.connect(tmp_path / "rag.sqlite") as connection:
+        connection.execute("DROP INDEX pending_by_age")
+        connection.execute("ALTER TABLE pending_embeddings DROP COLUMN kept_at")
+        connection.execute("UPDATE rag_schema SET version = 2")
+        values = (text_hash(chunk), 0.1, embedder.embed(["waiting"])[0].tobytes())
+        connection.execute("INSERT INTO pending_embeddings VALUES ('faq', '', 'fake@1', ?, ?, ?)", values)
+
+    store = Store(url)
+
+    # Neither forgotten as too old nor embedded again.
+    for chunks, made in (([Chunk("", "b", "", "other", 0)], 1), ([chunk], 0)):
+        assert embed_chunks(chunks, embedder, store, index_name="faq", origin="")[1] == made
+    store.close()

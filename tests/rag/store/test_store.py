@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -169,7 +170,7 @@ def test_a_newer_schema_is_refused(file: Path) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE rag_schema SET version = 99")
 
-    with pytest.raises(RagError, match=r"written by a newer version .*schema 99, not 2"):
+    with pytest.raises(RagError, match=r"written by a newer version .*schema 99, not 3"):
         Store(sqlite_url(file))
 
 
@@ -202,6 +203,62 @@ def test_another_programs_postgresql_database_is_refused(postgres_url: str) -> N
     with pytest.raises(RagError, match=r"another program's database .*'chunks'"):
         Store(postgres_url)
     engine.dispose()
+
+
+def _cut(postgres_server: str) -> None:
+    """Ends the connections whose application calls itself cut."""
+    with psycopg.connect(host=postgres_server, user="postgres", dbname="postgres") as connection:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cut'")
+
+
+def test_a_connection_that_is_cut_in_a_transaction_is_one_line_and_the_next_call_has_another(
+    postgres_server: str, postgres_url: str
+) -> None:
+    store = Store(f"{postgres_url}&application_name=cut")
+
+    def written() -> None:
+        with store.write() as rows:
+            indexes.create(rows, "faq", "fake@1", ChunkSettings())
+            _cut(postgres_server)
+
+    with pytest.raises(RagError, match="cannot be written") as caught:
+        written()
+
+    assert "\n" not in str(caught.value)
+    assert _state(store, "faq") is None
+    _add(store, "faq")
+    assert _state(store, "faq") is not None
+    store.close()
+
+
+def test_connections_that_are_cut_between_two_transactions_are_not_noticed(
+    postgres_server: str, postgres_url: str
+) -> None:
+    store = Store(f"{postgres_url}&application_name=cut")
+    _cut(postgres_server)
+
+    _add(store, "faq")
+
+    _cut(postgres_server)
+    assert _state(store, "faq") is not None
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "damage", ["settings = '{torn'", "settings = '[]'", "settings = '{\"x\": 1}'", "content_sum = 'no sum'"]
+)
+def test_the_damaged_row_of_an_index_is_an_error_of_one_line(file: Path, damage: str) -> None:
+    store = Store(sqlite_url(file))
+    _add(store, "faq")
+    with sqlite3.connect(file) as connection:
+        connection.execute(f"UPDATE indexes SET {damage}")
+
+    with pytest.raises(
+        RagError, match=r"the row of index 'faq' is damaged .*put a copy of the database back"
+    ) as caught:
+        _state(store, "faq")
+    assert "\n" not in str(caught.value)
+    store.close()
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None:

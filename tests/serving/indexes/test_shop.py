@@ -161,7 +161,7 @@ def test_a_new_index_is_cut_as_asked_and_keeps_its_chunks(tmp_path: Path, docs: 
     shop.add("faq", [docs])
     shop.add("faq", [docs], Chunking(chunk_tokens=4))
     assert shop.keeping.states()["faq"].settings == ChunkSettings(4, 0)
-    with pytest.raises(ServingError, match="cut into tokens, 4 tokens, 0 overlap; leave the chunk options out"):
+    with pytest.raises(ServingError, match="cut into structure, 4 tokens, 0 overlap; leave the chunk options out"):
         shop.add("faq", [docs], Chunking(chunk_tokens=5))
     with pytest.raises(RagError):
         shop.add("new", [docs], Chunking(chunk_tokens=4, overlap_tokens=4))

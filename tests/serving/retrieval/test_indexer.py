@@ -1,6 +1,7 @@
 """What the indexer does when servers die, stop, or deletions were only begun."""
 
 import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from rag.documents.document import Document
 from serving.database import Database
 from serving.errors import ServingError
 from serving.indexes.home import IndexHome
+from serving.processes import process_name
+from serving.retrieval.attributes import FileAttributes
 from serving.retrieval.collections import Collections
 from serving.retrieval.files import FileStore
 from serving.retrieval.indexer import MAX_ATTEMPTS, Indexer
@@ -77,6 +80,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_files_of_a_killed_server_are_taken_up_again_and_none_is_lost(tmp_path: Path) -> None:
     first = opened(tmp_path)
     store_id, ids = made(first, *(f"{DESK} Number {i}." for i in range(40)))
@@ -139,6 +143,88 @@ def test_another_server_of_the_home_leaves_alone_what_this_one_works_on(tmp_path
         stores.close()
 
 
+@pytest.mark.parametrize("way", ["file", "detach", "store", "cancel"])
+def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_path: Path, way: str) -> None:
+    embedder = WordEmbedder()
+    embedder.gate.clear()
+    # Two servers of one process; the second goes by the name of another one that lives.
+    first, second = opened(tmp_path, embedder), opened(tmp_path, owner=process_name(os.getppid()))
+    file_id = upload(first)
+    store_id = first.create(NewStore(None, None, None, Attachment(()))).store.id
+    batch = first.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
+    first.start()
+    assert embedder.started.wait(10)
+    calls: dict[str, Callable[[], None]] = {
+        "file": lambda: second.delete_file(file_id),
+        "detach": lambda: second.detach(store_id, file_id),
+        "store": lambda: second.delete(store_id),
+        "cancel": lambda: second.cancel_batch(store_id, batch.id),
+    }
+    deleting = threading.Thread(target=calls[way])
+    deleting.start()
+    deleting.join(0.3)
+    assert deleting.is_alive()
+    embedder.gate.set()
+    deleting.join(10)
+    assert not deleting.is_alive()
+    index = second.collections.find(store_id)
+    assert index is None or index.documents() == []
+    first.stop()
+    assert (second.rows.find_store(store_id) is None) == (way == "store")
+    assert first.collections.find(store_id) is None or first.collections.open(store_id).documents() == []
+    for stores in (first, second):
+        stores.close()
+
+
+def test_another_server_stops_adding_what_was_deleted(tmp_path: Path) -> None:
+    embedder = WordEmbedder(seconds_per_text=0.05)
+    first, second = opened(tmp_path, embedder), opened(tmp_path, owner=process_name(os.getppid()))
+    # 400 chunks of 20 words: 20 s.
+    store_id, (file_id,) = made(first, " ".join(f"word{i}" for i in range(8_000)))
+    first.start()
+    assert embedder.started.wait(10)
+    second.detach(store_id, file_id)
+    assert embedder.num_embedded < 200
+    assert second.collections.states() == {}
+    for stores in (first, second):
+        stores.stop()
+        stores.close()
+
+
+def test_a_deletion_does_not_wait_for_a_server_that_was_killed(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, (file_id,) = made(stores, DESK)
+    assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim("1:0.00", lambda owner: False)
+    stores.detach(store_id, file_id)
+    assert stores.get(store_id).counts.total() == 0
+    stores.close()
+
+
+def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancelled(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    file_id = upload(stores)
+    store_id = stores.create(NewStore(None, None, None, Attachment(()))).store.id
+    batch = stores.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
+    assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim("1:0.00", lambda owner: False)
+    index = stores.collections.make(store_id, CHUNKING)
+    index.add([Document(file_id, "note", DESK)])
+    stores.cancel_batch(store_id, batch.id)
+    assert index.documents() == []
+    assert stores.get_file(store_id, file_id).status == "cancelled"
+    stores.close()
+
+
+def test_a_file_that_another_server_has_finished_is_not_taken_out(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, _ = made(stores, DESK)
+    work = WorkRows(Database(tmp_path / FILES_DB, METADATA))
+    claims = [work.claim(owner, lambda owner: False) for owner in ("1:0.00", "1:1.00")]
+    assert None not in claims
+    assert [work.finish(claim, {}, usage_bytes=1) for claim in claims if claim] == ["completed", "completed"]
+    assert stores.rows.counts([store_id])[store_id] == {"completed": 1}
+    stores.close()
+
+
 @pytest.mark.parametrize("begun", ["file", "detach", "store"])
 def test_a_deletion_that_was_only_begun_is_finished_before_anything_is_served(tmp_path: Path, begun: str) -> None:
     with serving(tmp_path) as server:
@@ -169,9 +255,18 @@ def test_a_file_that_was_cancelled_just_before_the_server_was_killed_is_not_foun
         (file_id,) = server.found(store_id, DESK)
     # As a server leaves it that is killed between indexing the file and looking whether it is still wanted.
     with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
-        rows.execute("UPDATE store_files SET status = 'cancelled' WHERE id = ?", (file_id,))
+        rows.execute("UPDATE store_files SET status = 'cancelled', owner = '1:0.00' WHERE id = ?", (file_id,))
     with serving(tmp_path) as server:
         assert server.found(store_id, DESK) == []
+
+
+def assembled(home: Path, database: Database, work: WorkRows) -> VectorStores:
+    """As `opened`, with an indexer that tries again at once."""
+    files = FileStore(database, home / "files")
+    collections = Collections(IndexHome(home, chunking=CHUNKING), WordEmbedder())
+    indexer = Indexer(work, files, collections, read=read_text, pause_s=0.01)
+    attributes = FileAttributes(database, owner=indexer.owner)
+    return VectorStores(StoreRows(database), attributes, files, collections, indexer, close=database.close)
 
 
 class FullDisk(WorkRows):
@@ -191,15 +286,30 @@ def test_rows_that_cannot_be_written_lose_nothing(tmp_path: Path) -> None:
     store_id, _ = made(first, DESK)
     first.close()
     database = Database(tmp_path / FILES_DB, METADATA)
-    work, files = FullDisk(database), FileStore(database, tmp_path / "files")
-    collections = Collections(IndexHome(tmp_path, chunking=CHUNKING), WordEmbedder())
-    indexer = Indexer(work, files, collections, read=read_text)
-    second = VectorStores(StoreRows(database), files, collections, indexer, close=database.close)
+    work = FullDisk(database)
+    second = assembled(tmp_path, database, work)
     second.start()
     until(lambda: is_done(second, store_id))
     assert (second.get(store_id).counts["completed"], work.num_finished) == (1, 2)
     second.stop()
     second.close()
+
+
+def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) -> None:
+    rows = Database(tmp_path / FILES_DB, METADATA)
+    stores = assembled(tmp_path, rows, WorkRows(rows))
+    store_id, ids = made(stores, DESK, f"{DESK} Again.")
+    database = tmp_path / "rag.sqlite"
+    database.write_bytes(b"no database" * 100)
+    stores.start()
+    # Time for more tries than any file has.
+    time.sleep(0.5)
+    assert stores.rows.counts([store_id])[store_id] == {"in_progress": 2}
+    database.unlink()
+    until(lambda: stores.rows.counts([store_id])[store_id] == {"completed": 2})
+    assert [entry.id for entry in stores.collections.open(store_id).documents()] == sorted(ids)
+    stores.stop()
+    stores.close()
 
 
 def test_attributes_that_change_during_the_indexing_are_the_ones_that_count(tmp_path: Path) -> None:

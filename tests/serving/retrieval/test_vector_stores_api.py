@@ -502,6 +502,7 @@ def static(**changes: int) -> dict[str, Any]:
         ("/ID/file_batches", {"files": [{"file_id": "FILE"}], "attributes": {}}, "attributes"),
         ("/ID/search", {}, "query"),
         ("/ID/search", {"query": ""}, "query"),
+        ("/ID/search", {"query": " \u200b\0"}, "query"),
         ("/ID/search", {"query": 5}, "query"),
         ("/ID/search", {"query": []}, "query"),
         ("/ID/search", {"query": ["x", None]}, "query"),
