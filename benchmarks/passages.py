@@ -37,6 +37,7 @@ from rag.documents.load import load_documents
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.errors import RagError
 from rag.index import Index
+from router.prompts import place_of
 from router.statistics import holm, mean_interval, paired_difference
 from serving.models import EMBEDDER, resolve_model
 
@@ -246,7 +247,7 @@ def _measure(case: Case, settings: ChunkSettings, budgets: Sequence[int], embedd
             start, end = extents(passage.document_id)[passage.chunk_id]
             assert passage.text == texts[passage.document_id][start:end]
             ends = [stop for _, stop in spans(passage.text)]
-            ranked.append(((passage.document_id, start, end), ends, len(spans(passage.title))))
+            ranked.append(((passage.document_id, start, end), ends, len(spans(place_of(passage)))))
         for budget in budgets:
             places = fill(ranked, budget)
             whole[budget].append(float(any(holds(place, wanted) for place in places for wanted in gold.places)))
@@ -258,11 +259,11 @@ def _measure(case: Case, settings: ChunkSettings, budgets: Sequence[int], embedd
 def fill(ranked: Sequence[tuple[Place, Sequence[int], int]], budget: int) -> list[Place]:
     """The places of the passages, best first, that fit the budget, the last cut to what is left.
 
-    Each passage comes with the ends of its tokens in its text and the number of its title's tokens, which cost too.
+    Each passage comes with the ends of its tokens in its text and the number of those that the prompt writes before it.
     """
     places = []
-    for (name, start, end), token_ends, title_tokens in ranked:
-        left = budget - title_tokens
+    for (name, start, end), token_ends, num_before in ranked:
+        left = budget - num_before
         if left <= 0:
             break
         if len(token_ends) > left:

@@ -61,6 +61,11 @@ FEWSHOT = Prompt(name="fewshot", passages="turns")
 BUILT_IN = {prompt.name: prompt for prompt in (ANSWER, FEWSHOT)}
 
 
+def place_of(passage: Passage) -> str:
+    """What is written before a passage: its title and headings, as far as its text does not hold them; may be ''."""
+    return " > ".join(name for name in (passage.title, *passage.headings) if name and name not in passage.text)
+
+
 def ask_rewrite(question: str, before: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
     """Engine messages that ask for `question` in full; `before` holds the role and text of each turn before it."""
     said = [f"{role}: {text[:_REWRITE_TURN_CHARS]}" for role, text in before[-_REWRITE_TURNS:]]
@@ -71,9 +76,8 @@ def ask_rewrite(question: str, before: Sequence[tuple[str, str]]) -> tuple[Messa
 def _as_context(passages: Sequence[Passage]) -> str:
     blocks = []
     for number, passage in enumerate(passages, start=1):
-        above = [name for name in (passage.title, *passage.headings) if name and name not in passage.text]
-        place = f"{' > '.join(above)}: " if above else ""
-        blocks.append(f"[{number}] {place}{passage.text}")
+        place = place_of(passage)
+        blocks.append(f"[{number}] {place}: {passage.text}" if place else f"[{number}] {passage.text}")
     return "\n".join(blocks)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from fakes.engines import passage
 
 from router.prompts import ANSWER, FEWSHOT, SHORT_ANSWER, Prompt
@@ -16,6 +18,14 @@ def test_passages_stand_numbered_before_the_question() -> None:
     content = ANSWER.ask("When?", found)[-1]["content"]
     # A title that the text already holds is not repeated.
     assert content == "[1] Desk: Opens at nine.\n[2] Desk two opens at ten.\n\nQuestion: When?"
+
+
+def test_what_a_passage_stands_under_is_written_before_it() -> None:
+    found = replace(passage("| tea | 3 |", title="Prices"), headings=("Drinks", "name | euros"))
+    assert ANSWER.ask("What is tea?", (found,))[-1]["content"].startswith("[1] Prices > Drinks > name | euros: | tea |")
+    # A heading that the text already holds is not repeated.
+    whole = replace(found, text="## Drinks\n\ntea is 3", headings=("Drinks",))
+    assert ANSWER.ask("What is tea?", (whole,))[-1]["content"].startswith("[1] Prices: ## Drinks")
 
 
 def test_every_message_of_a_conversation_is_kept_and_the_last_question_gets_the_context() -> None:

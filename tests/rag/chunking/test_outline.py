@@ -75,6 +75,24 @@ def test_only_headings_open_sections(text: str, paths: list[tuple[str, ...]]) ->
     assert [section.path for section in read_outline(text).sections] == paths
 
 
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("| name | *euros* |", ("name | euros",)),
+        ("name | a\\|b", ("name | a|b",)),
+        ("| | |", ()),
+        (f"| {'x' * 120} | {'y' * 120} |", ()),
+    ],
+)
+def test_rows_stand_under_the_columns_of_their_table(header: str, columns: tuple[str, ...]) -> None:
+    text = f"# Prices\n\n{header}\n|---|---|\n| tea | 3 |\n| milk | 2 |\n\nAll in euros."
+    outline = read_outline(text)
+    header_start, row, behind = text.index(header), text.index("| milk"), text.index("All")
+
+    assert outline.headings((row, len(text))) == ("Prices", *columns)
+    assert outline.headings((header_start, row)) == outline.headings((behind, len(text))) == ("Prices",)
+
+
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 def test_tables_and_code_lie_where_they_stand_in_the_text(line_end: str) -> None:
     text = line_end.join(
