@@ -21,8 +21,8 @@ from typing import Any
 
 import httpx
 
+from serving.engine.vllm import VllmServer, VllmSettings
 from serving.models import GENERATOR, resolve_model
-from serving.vllm import VllmServer, VllmSettings
 
 VOCABULARY = (1000, 40000)  # ordinary tokens of SmolLM2
 MODES = {"base": ["base"], "one adapter": ["a"], "two adapters + base": ["a", "b", "base"]}

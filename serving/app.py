@@ -13,12 +13,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from rag.errors import RagError
 from router.errors import RouterError
-from serving.accounting import Accounting
-from serving.chat_api import chat_routes
 from serving.errors import ServingError
-from serving.http_body import authorize
-from serving.http_errors import ApiError, error_response, to_api_error
-from serving.served import Stage
+from serving.http.accounting import Accounting
+from serving.http.body import authorize
+from serving.http.chat_api import chat_routes
+from serving.http.errors import ApiError, error_response, to_api_error
+from serving.http.served import Stage
 
 
 def create_app(stage: Stage, *surfaces: APIRouter) -> FastAPI:

@@ -24,7 +24,7 @@ from router.engine import HttpEngine
 from serving.build import Models
 from serving.config import Config
 from serving.console import Console
-from serving.engines import OpenEngine, open_engine
+from serving.engine.engines import OpenEngine, open_engine
 from tuning.adapters import Adapter
 
 T = TypeVar("T")

@@ -11,3 +11,11 @@ class PortTaken(ServingError):
 
 class EngineFailed(ServingError):
     """vLLM did not start, or died. The message also holds its command and the last lines of its log."""
+
+
+class UnknownDecision(ServingError):
+    """No decision has this id."""
+
+
+class NotPromotable(ServingError):
+    """The decision cannot be what `auto` means; the message says why and what to do."""

@@ -40,8 +40,8 @@ from serving.asking import Asker
 from serving.config import Config
 from serving.console import Console, Step
 from serving.data import Data, examples_as_documents, load_data
-from serving.decisions import LEDGER, Ledger, record_run
-from serving.engines import engine_identity, refuse_unfit
+from serving.decisions.ledger import LEDGER, Ledger, record_run
+from serving.engine.engines import engine_identity, refuse_unfit
 from serving.errors import ServingError
 from serving.indexes.home import index_home
 from serving.models import resolve_model

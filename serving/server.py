@@ -13,23 +13,22 @@ from router.engine import HttpEngine
 from serving.app import create_app
 from serving.config import Config
 from serving.console import Console
-from serving.decision_errors import NotPromotable
-from serving.decisions import LEDGER, Ledger, RecordedDecision, record_run
-from serving.decisions_api import decision_routes
-from serving.engines import open_engine
-from serving.errors import PortTaken, ServingError
-from serving.eval_runner import EvalRunner
-from serving.eval_store import EVALS, EvalStore
-from serving.evals_api import eval_routes
+from serving.decisions.api import decision_routes
+from serving.decisions.ledger import LEDGER, Ledger, RecordedDecision, record_run
+from serving.decisions.promotion import Promoter
+from serving.decisions.shelf import RunOpener, RunParts, RunShelf
+from serving.engine.engines import open_engine
+from serving.errors import NotPromotable, PortTaken, ServingError
+from serving.evals.api import eval_routes
+from serving.evals.runner import EvalRunner
+from serving.evals.store import EVALS, EvalStore
+from serving.http.served import AUTO, Stage
+from serving.indexes.collections import Collections
 from serving.indexes.home import index_home
 from serving.pipeline import Pipeline
-from serving.promotion import Promoter
-from serving.retrieval.collections import Collections
 from serving.retrieval.files_api import file_routes
 from serving.retrieval.vector_stores import open_vector_stores
 from serving.retrieval.vector_stores_api import vector_store_routes
-from serving.served import AUTO, Stage
-from serving.shelf import RunOpener, RunParts, RunShelf
 
 
 def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int) -> None:

@@ -16,7 +16,7 @@ from rag.documents.document import Document
 from rag.errors import RagError
 from rag.index import Index
 from serving.database import Database
-from serving.http_errors import ApiError
+from serving.http.errors import ApiError
 from serving.retrieval.schema import STORE_FILES
 from serving.retrieval.store_rows import Attributes, StoreFile, are_equal, stands_in, to_store_file
 

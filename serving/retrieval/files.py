@@ -21,8 +21,8 @@ import sqlalchemy as sa
 
 from serving.database import Database
 from serving.errors import ServingError
-from serving.http_errors import ApiError
-from serving.pages import Page, PageOfRows, select_page
+from serving.http.errors import ApiError
+from serving.http.pages import Page, PageOfRows, select_page
 from serving.retrieval.schema import FILES
 from serving.retrieval.uploads import Upload
 

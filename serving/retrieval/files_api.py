@@ -10,8 +10,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from serving.http_errors import ApiError
-from serving.pages import list_body, read_page
+from serving.http.errors import ApiError
+from serving.http.pages import list_body, read_page
 from serving.retrieval.files import CONTENT, PURPOSES, StoredFile
 from serving.retrieval.uploads import receive_upload
 from serving.retrieval.vector_stores import VectorStores

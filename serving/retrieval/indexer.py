@@ -22,8 +22,8 @@ from rag.documents.sources import KINDS
 from rag.errors import RagError
 from rag.index import Index
 from serving.errors import ServingError
+from serving.indexes.collections import Collections
 from serving.processes import is_running, process_name
-from serving.retrieval.collections import Collections
 from serving.retrieval.files import FileStore
 from serving.retrieval.listing import vector_bytes
 from serving.retrieval.store_rows import Attributes

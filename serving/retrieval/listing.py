@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from rag.index import Index
 from rag.search.filters import kind_of
-from serving.http_errors import ApiError
-from serving.pages import Page, PageOfRows
+from serving.http.errors import ApiError
+from serving.http.pages import Page, PageOfRows
 from serving.retrieval.store_request import MAX_ATTRIBUTES, MAX_KEY_CHARS, MAX_VALUE_CHARS
 from serving.retrieval.store_rows import Attributes, StoredStore, StoreFile, StoreRows
 

@@ -16,8 +16,8 @@ from rag.chunking.chunk import ChunkSettings, chunking_strategy
 from rag.documents.clean import clean
 from rag.errors import RagError
 from rag.search.filters import Filter, parse_filter
-from serving.http_body import Fields, Metadata, read_model
-from serving.http_errors import ApiError
+from serving.http.body import Fields, Metadata, read_model
+from serving.http.errors import ApiError
 from serving.retrieval.store_rows import Attributes, Wanted
 
 MAX_BATCH = 2_000

@@ -19,8 +19,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from serving.database import Database
-from serving.http_errors import ApiError
-from serving.pages import Page, PageOfRows, select_page
+from serving.http.errors import ApiError
+from serving.http.pages import Page, PageOfRows, select_page
 from serving.retrieval.schema import BATCH_FILES, BATCHES, DELETING, FILES, STORE_FILES, STORES, Status
 
 Attributes = Mapping[str, str | float | bool]

@@ -18,10 +18,10 @@ from rag.errors import RagError
 from rag.index import Index, IndexState
 from router.condense import rewrite_query
 from serving.database import Database
-from serving.http_errors import ApiError
-from serving.pages import Page, PageOfRows
+from serving.http.errors import ApiError
+from serving.http.pages import Page, PageOfRows
+from serving.indexes.collections import Collections, OtherEmbedder
 from serving.retrieval.attributes import FileAttributes
-from serving.retrieval.collections import Collections, OtherEmbedder
 from serving.retrieval.files import MAX_UPLOAD_BYTES, FileStore
 from serving.retrieval.indexer import Indexer, ReadFile, read_file
 from serving.retrieval.listing import list_files, store_file_of

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from serving.http_body import read_storable
-from serving.pages import list_body, read_page
+from serving.http.body import read_storable
+from serving.http.pages import list_body, read_page
 from serving.retrieval.schema import STATUSES
 from serving.retrieval.store_cards import (
     batch_card,

@@ -9,9 +9,9 @@ from typing import Any
 from fakes.endpoints import make_served
 
 from router.engine import Engine
-from serving.decision_errors import NotPromotable
-from serving.decisions import RecordedDecision
-from serving.served import Served
+from serving.decisions.ledger import RecordedDecision
+from serving.errors import NotPromotable
+from serving.http.served import Served
 
 
 def make_decision(arm: str = "hybrid", **changes: Any) -> RecordedDecision:

@@ -17,7 +17,7 @@ from router.answerer import Answerer
 from router.arm import Arm
 from router.engine import Engine
 from serving.app import create_app
-from serving.served import Served, Stage
+from serving.http.served import Served, Stage
 
 ARMS = {
     "base": Arm("base"),

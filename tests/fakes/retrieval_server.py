@@ -22,12 +22,12 @@ from rag.index import Index
 from rag.search.settings import SearchSettings
 from router.answerer import Answerer
 from serving.app import create_app
+from serving.http.served import Stage
+from serving.indexes.collections import Collections
 from serving.indexes.home import IndexHome
-from serving.retrieval.collections import Collections
 from serving.retrieval.files_api import file_routes
 from serving.retrieval.vector_stores import VectorStores, open_vector_stores
 from serving.retrieval.vector_stores_api import vector_store_routes
-from serving.served import Stage
 
 CHUNKING = ChunkSettings(20, 0)
 

@@ -15,8 +15,8 @@ from router.engine import EngineRequest
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.errors import ServingError
-from serving.http_errors import to_api_error
-from serving.served import Stage
+from serving.http.errors import to_api_error
+from serving.http.served import Stage
 
 ASKED: list[Any] = [{"role": "user", "content": "When does the desk open?"}]
 

@@ -32,7 +32,7 @@ def arbiter(home: Path, *words: str) -> subprocess.Popen[str]:
     """The command line in a process group of its own, so that a signal reaches it as it would from a terminal."""
     # A test run in the background inherits an ignored SIGINT, which Python would keep ignoring.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{listen}; import sys; from serving.cli import main; sys.argv[0] = 'arbiter'; main()"
+    code = f"{listen}; import sys; from serving.cli.main import main; sys.argv[0] = 'arbiter'; main()"
     with (home / "stderr.log").open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-c", code, *words],

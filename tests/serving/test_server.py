@@ -11,7 +11,7 @@ from eval.errors import EvalError
 from eval.runs import Run, publish_run
 from serving.config import load_config
 from serving.console import Console
-from serving.decisions import LEDGER, Ledger, record_run
+from serving.decisions.ledger import LEDGER, Ledger, record_run
 from serving.errors import ServingError
 from serving.pipeline import Pipeline
 from serving.server import served_decision

@@ -18,10 +18,10 @@ from fakes.retrieval_server import CHUNKING, read_text, serving
 from rag.documents.document import Document
 from serving.database import Database
 from serving.errors import ServingError
+from serving.indexes.collections import Collections
 from serving.indexes.home import IndexHome
 from serving.processes import process_name
 from serving.retrieval.attributes import FileAttributes
-from serving.retrieval.collections import Collections
 from serving.retrieval.files import FileStore
 from serving.retrieval.indexer import MAX_ATTEMPTS, Indexer
 from serving.retrieval.schema import FILES_DB, METADATA
@@ -68,7 +68,7 @@ from pathlib import Path
 from fakes.embedders import WordEmbedder
 from fakes.retrieval_server import CHUNKING, read_text
 from serving.indexes.home import IndexHome
-from serving.retrieval.collections import Collections
+from serving.indexes.collections import Collections
 from serving.retrieval.vector_stores import open_vector_stores
 
 home = Path(sys.argv[1])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 
-from serving.http_errors import ApiError
+from serving.http.errors import ApiError
 from serving.retrieval.uploads import receive_upload, safe_name
 
 

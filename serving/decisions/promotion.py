@@ -1,0 +1,108 @@
+"""Promotion and rollback on a running server: check, load, ask a smoke question, write the ledger, flip `auto`.
+
+promoter = Promoter(stage, ledger, opener, scope=decision.scope)
+await promoter.promote("dec_3f9c12ab00112233")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from router.errors import EngineRejected, EngineUnavailable, RouterError
+from serving.decisions.ledger import Ledger, Promotion, RecordedDecision
+from serving.errors import NotPromotable
+from serving.http.served import AUTO, Served, Stage
+
+_log = logging.getLogger("arbiter.decisions")
+
+
+class Opener(Protocol):
+    """Turns a decision into something that answers."""
+
+    def stale_reason(self, decision: RecordedDecision) -> str | None:
+        """Why the decision's measurements no longer hold, in one line; None when they do."""
+        ...
+
+    def open(self, decision: RecordedDecision) -> Served:
+        """The arms of the decision's run with their indexes open and adapters loaded.
+
+        Raises NotPromotable, and EngineUnavailable.
+        """
+        ...
+
+    def question(self, decision: RecordedDecision) -> str:
+        """A question that the decision's arm has answered before."""
+        ...
+
+
+class Promoter:
+    """Changes what `auto` means, one change at a time.
+
+    What stays true: the ledger is written before new requests see the change, and nothing is written unless the arm has
+    just answered. Requests in flight end with the arm they began with.
+    """
+
+    def __init__(self, stage: Stage, ledger: Ledger, opener: Opener, *, scope: str) -> None:
+        self.stage = stage
+        self.ledger = ledger
+        self.opener = opener
+        self.scope = scope
+        self._lock = asyncio.Lock()
+
+    async def promote(self, decision_id: str) -> Promotion:
+        """Make a decision what `auto` means.
+
+        Raises UnknownDecision, NotPromotable with the reason, and EngineUnavailable; `auto` then means what it did.
+        """
+        async with self._lock:
+            decision = await asyncio.to_thread(self.ledger.get, decision_id)
+            if decision.scope != self.scope:
+                raise NotPromotable(
+                    f"decision {decision_id!r} is about {decision.scope!r}, and this server has {self.scope!r}; "
+                    "serve its own config"
+                )
+            stale = await asyncio.to_thread(self.opener.stale_reason, decision)
+            if stale is not None:
+                raise NotPromotable(f"decision {decision_id!r} is stale: {stale}")
+            before = self.stage.served.decision_id
+            served = await self._opened(decision)
+            promotion = await asyncio.to_thread(self.ledger.promote, decision_id, previous_id=before)
+            self._show(served, promotion)
+            return promotion
+
+    async def rollback(self, *, decision_id: str | None = None) -> Promotion:
+        """Go back to what `auto` meant before the last promotion, stale or not: it is the way out of a bad one.
+
+        With a `decision_id` only if that is what `auto` means now. Raises as `promote` does.
+        """
+        async with self._lock:
+            now = self.stage.served.decision_id
+            if decision_id not in (None, now):
+                raise NotPromotable(f"decision {decision_id!r} is not what {AUTO} means; that is {now!r}")
+            back = await asyncio.to_thread(self.ledger.before, self.scope)
+            decision = await asyncio.to_thread(self.ledger.get, back)
+            served = await self._opened(decision)
+            promotion = await asyncio.to_thread(self.ledger.rollback, self.scope, to=back)
+            self._show(served, promotion)
+            return promotion
+
+    def _show(self, served: Served, promotion: Promotion) -> None:
+        self.stage.show(served)
+        _log.info("%s decision=%s arm=%s", promotion.action, served.decision_id, served.decided_arm)
+
+    async def _opened(self, decision: RecordedDecision) -> Served:
+        served = await asyncio.to_thread(self.opener.open, decision)
+        question = await asyncio.to_thread(self.opener.question, decision)
+        arm = served.arm(AUTO)
+        try:
+            prepared = await served.answerer.prepare(arm, [{"role": "user", "content": question}])
+            await served.answerer.answer(prepared)
+        except EngineUnavailable:
+            raise
+        except EngineRejected as error:
+            raise NotPromotable(f"arm {arm.name!r} cannot answer a smoke question: the engine says {error}") from error
+        except RouterError as error:
+            raise NotPromotable(f"arm {arm.name!r} cannot answer a smoke question: {error}") from error
+        return served

