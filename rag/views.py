@@ -136,14 +136,15 @@ class LiveView(Generic[V]):
 
     def damaged_files(self, rows: sa.Connection, state: IndexState) -> list[str]:
         """Names of the files that should be views of this index and are not."""
-        known = self._known(rows, state)
+        # What another process has written or taken away since the transaction began is not to be judged by it, nor what
+        # comes while this looks; and what is older than the newest whole file is a leftover that the next takes along.
+        listed = self._generations()
         found = self.load_newest(rows, state)
         newest = -1 if found is None else found[1]
-        # What another process has written or taken away since the transaction began is not to be judged by it, and
-        # what is older than the newest whole file is a leftover that the next one takes along.
+        known = self._known(rows, state)
         return [
             self._file(generation).name
-            for generation in self._generations()
+            for generation in listed
             if newest < generation <= state.generation
             and (generation not in known or self._kind.load(self._file(generation), known[generation]) is None)
             and self._file(generation).exists()

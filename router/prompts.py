@@ -63,7 +63,9 @@ BUILT_IN = {prompt.name: prompt for prompt in (ANSWER, FEWSHOT)}
 
 def place_of(passage: Passage) -> str:
     """What is written before a passage: its title and headings, as far as its text does not hold them; may be ''."""
-    return " > ".join(name for name in (passage.title, *passage.headings) if name and name not in passage.text)
+    # The first heading is often the title again.
+    names = dict.fromkeys((passage.title, *passage.headings))
+    return " > ".join(name for name in names if name and name not in passage.text)
 
 
 def ask_rewrite(question: str, before: Sequence[tuple[str, str]]) -> tuple[Message, ...]:

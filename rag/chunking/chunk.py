@@ -20,8 +20,8 @@ class Chunk:
 
     `text` is the document's text from the offset `start`, in characters, to `end`. `page` counts from 1, None if the
     document has no pages; `headings` are those it stands under, outermost first, and the columns of a table that it
-    begins within. `context` is the range of the
-    document's text that a search gives in place of the chunk (its parent), None for the chunk itself.
+    begins within. `context` is the range of the document's text that a search gives in place of the chunk (its parent),
+    None for the chunk itself.
     """
 
     id: str

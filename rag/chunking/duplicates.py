@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 from rag.errors import RagError
@@ -41,8 +42,11 @@ def near_duplicates(
     for text in texts:
         for shingle in _shingles(text):
             counts[hash(shingle) % _BUCKETS] += 1
-    # By a shingle's hash, the texts with it among their rarest: (index, how many shingles, how many from this one on).
+    # By a shingle's hash, the texts with it among their rarest: (how many shingles, how many from this one on, index).
+    # In order, so that most of the texts with a frequent one are not even looked at.
     holders: dict[int, list[tuple[int, int, int]]] = {}
+    # Two texts that are so alike have at least this part of their shingles, added up, in common.
+    share = threshold / (1 + threshold)
     found = []
     for index, text in enumerate(texts):
         shingles = _shingles(text)
@@ -50,19 +54,23 @@ def near_duplicates(
         rarest = sorted(map(hash, shingles), key=lambda key: (counts[key % _BUCKETS], key))
         # A text that is alike lacks at most size * (1 - threshold) of them.
         rarest = rarest[: size - math.ceil(threshold * size - _ROUNDING) + 1]
-        earlier = {
-            other
-            for place, key in enumerate(rarest)
-            for other, other_size, rest in holders.get(key, ())
+        earlier = set()
+        for place, key in enumerate(rarest):
+            known = holders.get(key, [])
             # If this is the rarest that both have, they have no more in common than what follows it.
-            if min(size - place, rest) >= threshold / (1 + threshold) * (size + other_size) - _ROUNDING
-        }
+            longest = (size - place) / share - size + _ROUNDING
+            for at in range(bisect_left(known, threshold * size - _ROUNDING, key=_size), len(known)):
+                other_size, rest, other = known[at]
+                if other_size > longest:
+                    break
+                if rest >= share * (size + other_size) - _ROUNDING:
+                    earlier.add(other)
         best = max(((_jaccard(shingles, _shingles(texts[other])), -other) for other in earlier), default=(0.0, 0))
         if best[0] >= threshold:
             found.append((numbers[index], numbers[-best[1]], best[0]))
             continue
         for place, key in enumerate(rarest):
-            holders.setdefault(key, []).append((index, size, size - place))
+            insort(holders.setdefault(key, []), (size, size - place, index))
     return found
 
 
@@ -70,6 +78,10 @@ def drop_near_duplicates(texts: Sequence[str], *, threshold: float = 0.9) -> lis
     """Indexes of the texts without those that `near_duplicates` finds, in order."""
     repeated = {index for index, _, _ in near_duplicates(range(len(texts)), texts, threshold=threshold)}
     return [index for index in range(len(texts)) if index not in repeated]
+
+
+def _size(holder: tuple[int, int, int]) -> int:
+    return holder[0]
 
 
 def _jaccard(first: set[str], second: set[str]) -> float:

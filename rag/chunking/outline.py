@@ -23,7 +23,6 @@ _LINE_END = re.compile(r"\r\n?|\n")
 _HASH_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+\S", re.MULTILINE)
 _INLINE_MARK = re.compile(r"[\\`*_\[\]<&!~]")
 _NOT_SPACE = re.compile(r"\S")
-_CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +104,29 @@ def read_outline(text: str) -> Outline:
     Headings in quotes and lists open no section, nor does one of more than 120 characters.
     """
     lines = [0, *(match.end() for match in _LINE_END.finditer(text)), len(text)]
-    tables, code, headings, columns = [], [], [], []
+    tables: list[Range] = []
+    code: list[Range] = []
+    headings: list[tuple[int, int, int, str]] = []
+    columns: list[list[str]] = []
     tokens = _block_parser().parse(text)
     for index, token in enumerate(tokens):
+        if token.type == "th_open":
+            columns[-1].append(_plain(tokens[index + 1].content))
         if token.map is None:
             continue
         start, end = lines[token.map[0]], lines[min(token.map[1], len(lines) - 1)]
         end = start + len(text[start:end].rstrip())
         if token.type == "table_open":
-            tables.append((start, end))
-            columns.append(_columns(text[start : lines[token.map[0] + 1]]))
+            # A chunk begins behind the indentation.
+            tables.append((_first_char(text, start, end) or start, end))
+            columns.append([])
         elif token.type in ("fence", "code_block"):
             code.append((start, end))
         elif token.type == "heading_open" and token.level == 0:
             heading = _plain(tokens[index + 1].content)
             if len(heading) <= _MAX_HEADING_CHARS:
                 headings.append((start, end, int(token.tag[1:]), heading))
-    return Outline(tuple(_sections(text, headings)), tuple(tables), tuple(code), tuple(columns))
+    return Outline(tuple(_sections(text, headings)), tuple(tables), tuple(code), tuple(map(_line_of, columns)))
 
 
 def _sections(text: str, headings: list[tuple[int, int, int, str]]) -> Iterator[Section]:
@@ -145,11 +150,9 @@ def _lines(text: str, start: int, end: int, head_lines: int) -> list[Range]:
     return [(lines[0][0], lines[:head_lines][-1][1]), *lines[head_lines:]]
 
 
-def _columns(header: str) -> str:
-    """A table's first line without its frame."""
-    cells = [_plain(cell.strip()) for cell in _CELL_BORDER.split(header.strip().strip("|"))]
-    names = " | ".join(cells)
-    return names if any(cells) and len(names) <= _MAX_COLUMNS_CHARS else ""
+def _line_of(columns: list[str]) -> str:
+    names = " | ".join(columns)
+    return names if any(columns) and len(names) <= _MAX_COLUMNS_CHARS else ""
 
 
 def _start(section: Section) -> int:

@@ -24,7 +24,7 @@ from rag.documents.word import read_word
 from rag.errors import RagError
 
 # Raised whenever a conversion or the cleaning gives another text for the same bytes.
-CONVERSION = 2
+CONVERSION = 3
 PACKAGES = ("markitdown", "mammoth", "markdownify", "beautifulsoup4", "lxml", "pypdfium2", "pdfplumber", "openpyxl")
 
 _PAGED = ("pdf", "pptx", "xlsx")
@@ -32,6 +32,8 @@ _SLIDE = re.compile(r"^<!-- Slide number: (\d+) -->$", re.MULTILINE)
 # A picture as its description and a file name that markitdown makes up.
 _PICTURE = re.compile(r"^!\[([^\]\n]*)\]\(\w*\.jpg\)$", re.MULTILINE)
 _SLIDE_TITLE = re.compile(r"^# .*", re.MULTILINE)
+# What a number's format writes as it stands: "text", \x.
+_FORMAT_TEXT = re.compile(r'"[^"]*"|\\.')
 _SPACES_AT_END = re.compile(r"[ \t]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 # Titles that programs write of their own accord.
@@ -97,17 +99,19 @@ def _pptx(data: bytes) -> tuple[str, list[str]]:
 def _xlsx(data: bytes) -> tuple[str, list[str]]:
     """A part a sheet: its name as heading, and one table of its values; those of formulas as last computed.
 
-    A hidden sheet is an empty part, so that the pages of the others are their places in the file.
+    A hidden sheet or a chart's is an empty part, so that the pages of the others are their places in the file.
     """
     from openpyxl import load_workbook
 
     workbook = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
     parts = []
-    for sheet in workbook.worksheets:
-        # The size that a file states may be far from that of its content.
-        sheet.reset_dimensions()
-        is_shown = sheet.sheet_state == "visible"
-        rows = table([_shown(cell) for cell in row] for row in sheet.iter_rows()) if is_shown else ""
+    charts = workbook.chartsheets
+    for sheet in (workbook[name] for name in workbook.sheetnames):
+        rows = ""
+        if sheet not in charts and sheet.sheet_state == "visible":
+            # The size that a file states may be far from that of its content.
+            sheet.reset_dimensions()
+            rows = table([_shown(cell) for cell in row] for row in sheet.iter_rows())
         parts.append(f"## {sheet.title}\n\n{rows}" if rows else "")
     return workbook.properties.title or "", parts
 
@@ -118,14 +122,14 @@ def _shown(cell: Any) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).upper()
-    if isinstance(value, (int, float)) and "%" in cell.number_format:
+    if isinstance(value, (int, float)) and "%" in _FORMAT_TEXT.sub("", cell.number_format):
         return f"{value * 100:.13g}%"
     if isinstance(value, float):
         # Fifteen digits, as spreadsheets show: 0.1 * 3 is 0.3.
         return f"{value:.15g}"
     if isinstance(value, timedelta):
-        minutes, seconds = divmod(round(value.total_seconds()), 60)
-        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+        minutes, seconds = divmod(abs(round(value.total_seconds())), 60)
+        return f"{'-' if value < timedelta() else ''}{minutes // 60}:{minutes % 60:02}:{seconds:02}"
     if isinstance(value, datetime):
         return value.date().isoformat() if value.time() == time() else value.isoformat(sep=" ")
     return str(value)

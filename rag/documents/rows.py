@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ _TEXT_COLUMNS = ("text", "content")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"')
 _HEAD_CHARS = 20_000
+_NEVER_IN_TEXT = "\x1f"
 
 # Where a row stands (`path:number`), and its document or what is wrong with it.
 Row = tuple[str, Document | RagError]
@@ -40,7 +41,8 @@ def read_rows(kind: str, text: str, path: str) -> Iterator[Row] | None:
     if kind == "jsonl":
         lines = enumerate(text.split("\n"), start=1)
         return (_read(f"{path}:{number}", line) for number, line in lines if line.strip())
-    rows, source = (_json_rows(text), "") if kind == "json" else (_csv_rows(text, path), path)
+    source = "" if kind == "json" else path
+    rows: Sequence[dict[str, Any] | RagError] | None = _json_rows(text) if kind == "json" else _csv_rows(text, path)
     if rows is None:
         return None
     return (_read(f"{path}:{number}", row, source) for number, row in enumerate(rows, start=1) if row)
@@ -56,7 +58,9 @@ def whole_text(kind: str, text: str) -> str:
     return json.dumps(_parse_json(text), indent=1, ensure_ascii=False)
 
 
-def _read(place: str, row: str | dict[str, Any], source: str = "") -> Row:
+def _read(place: str, row: str | dict[str, Any] | RagError, source: str = "") -> Row:
+    if isinstance(row, RagError):
+        return place, row
     try:
         value = _parse_json(row) if isinstance(row, str) else {"id": place, **row}
         if not isinstance(value, dict):
@@ -92,15 +96,19 @@ def _json_rows(text: str) -> list[dict[str, Any]] | None:
     return value if is_rows and value else None
 
 
-def _csv_rows(text: str, path: str) -> list[dict[str, Any]] | None:
-    """Rows in the words of JSONL; an empty row is {}."""
+def _csv_rows(text: str, path: str) -> list[dict[str, Any] | RagError] | None:
+    """Rows in the words of JSONL; an empty row is {}, one with more values than columns a fault."""
     header, *rows = _parse_csv(text) or [[]]
     names = [name.strip().lower() for name in header]
     column = next((name for name in _TEXT_COLUMNS if name in names), None)
     if column is None or not rows:
         return None
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, Any] | RagError] = []
     for row in rows:
+        if any(row[len(names) :]):
+            reason = f"{len(row)} values for {len(names)} columns; put a text that holds the delimiter in quotes"
+            found.append(RagError(reason))
+            continue
         # A short row has no value in the last columns.
         values = dict(zip(names, row, strict=False))
         known = {key: values[key] for key in ("id", "title") if values.get(key, "").strip()}
@@ -116,7 +124,7 @@ def _parse_json(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            raise RagError("more than one JSON value; a file with one a line is called .jsonl") from error
+            raise RagError("more than one JSON value; put each on a line of its own, in a .jsonl file") from error
         line = f"line {error.lineno}, " if "\n" in text else ""
         raise RagError(f"malformed JSON ({line}column {error.colno}: {error.msg}); correct it") from error
     except RecursionError as error:
@@ -126,15 +134,27 @@ def _parse_json(text: str) -> Any:
 
 
 def _parse_csv(text: str) -> list[list[str]]:
-    """All rows, parted by the delimiter most frequent in the first line that has one; a title may stand above it."""
+    """All rows. Raises RagError with the line that is malformed."""
     named = _SEPARATOR_LINE.match(text)
     text = text[named.end() :] if named else text
-    counts = (Counter(re.findall(r"[,;\t|]", _QUOTED.sub("", line))) for line in text[:_HEAD_CHARS].splitlines())
-    found = next((count.most_common(1)[0][0] for count in counts if count), ",")
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=named[1] if named else found, strict=True)
+    delimiter = named[1] if named else _delimiter(text[:_HEAD_CHARS])
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     # The module refuses longer fields; here the file's own limits hold.
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     try:
         return list(rows)
     except csv.Error as error:
         raise RagError(f"malformed CSV (line {rows.line_num}: {error}); correct it") from error
+
+
+def _delimiter(head: str) -> str:
+    """The one most frequent in the first line that has any, since a title may stand above it.
+
+    Below the name of a text column alone there is none: what looks like one belongs to the texts.
+    """
+    # What is quoted may run over line ends.
+    lines = _QUOTED.sub("", head).splitlines()
+    if next(filter(None, map(str.strip, head.splitlines())), "").strip('"').lower() in _TEXT_COLUMNS:
+        return _NEVER_IN_TEXT
+    counts = (Counter(re.findall(r"[,;\t|]", line)) for line in lines)
+    return next((count.most_common(1)[0][0] for count in counts if count), ",")

@@ -32,7 +32,8 @@ def read_page(html: str) -> tuple[str, str]:
     from markdownify import ATX, MarkdownConverter
 
     page = BeautifulSoup(html, "lxml")
-    title = page.title.get_text() if page.title else ""
+    # A drawing has a title too.
+    title = next((tag.get_text() for tag in page("title") if not tag.find_parent("svg")), "")
     _drop_hidden(page)
     _show_controls(page)
     _simplify_text(page)
@@ -63,7 +64,8 @@ def _show_controls(page: BeautifulSoup) -> None:
         image.replace_with(str(image.get("alt") or ""))
     for field in page("input"):
         kind = str(field.get("type", "text")).lower()
-        shown = {"checkbox": "[x] " if field.has_attr("checked") else "[ ] ", "hidden": "", "password": ""}
+        box = "[x] " if field.has_attr("checked") else "[ ] "
+        shown = {"checkbox": box, "radio": box, "hidden": "", "password": ""}
         field.replace_with(shown.get(kind, str(field.get("value") or "")))
     for tag in page(_BLOCKS):
         tag.name = "p"
@@ -95,25 +97,26 @@ def _flatten_layout(table: Tag) -> None:
 
 def _fill_table(page: BeautifulSoup, table: Tag) -> None:
     """Empty cells under those that span rows, no bar within a cell, no row without text."""
-    hanging: dict[int, int] = {}
-    for row in table("tr"):
+    # By column, the first row that no cell of the rows above hangs down to.
+    free_from: dict[int, int] = {}
+    for number, row in enumerate(table("tr")):
+        taken = {column for column, free in free_from.items() if free > number}
         column = 0
         for cell in row(["td", "th"], recursive=False):
-            column = _fill(page, cell.insert_before, hanging, column)
+            column = _fill(page, cell.insert_before, taken, column)
             width = _span(cell, "colspan")
-            hanging |= dict.fromkeys(range(column, column + width), _span(cell, "rowspan") - 1)
+            free_from |= dict.fromkeys(range(column, column + width), number + _span(cell, "rowspan"))
             column += width
             for text in cell.find_all(string=lambda text: "|" in (text or "")):
                 text.replace_with(text.replace("|", "\\|"))
-        _fill(page, row.append, hanging, column)
+        _fill(page, row.append, taken, column)
         if not row.get_text(strip=True):
             row.extract()
 
 
-def _fill(page: BeautifulSoup, put: Callable[[Tag], object], hanging: dict[int, int], column: int) -> int:
+def _fill(page: BeautifulSoup, put: Callable[[Tag], object], taken: set[int], column: int) -> int:
     """The first column from this one on that no cell hangs down to; the others get an empty cell each."""
-    while hanging.get(column):
-        hanging[column] -= 1
+    while column in taken:
         put(page.new_tag("td"))
         column += 1
     return column

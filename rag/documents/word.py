@@ -16,6 +16,7 @@ _EITHER = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _STORY = re.compile(r"word/(?:document|footnotes|endnotes)\d*\.xml")
 # Moved text, simple fields, custom mark-up, directions, ruby: read as insertions, whose text the parser keeps.
 _UNKNOWN = ("moveTo", "fldSimple", "customXml", "dir", "bdo", "ruby", "rubyBase")
+_UNKNOWN_TAGS = frozenset(_WORD + name for name in _UNKNOWN)
 _SUSPECT = re.compile(rf":(?:vanish|AlternateContent|{'|'.join(_UNKNOWN)})[ />]".encode())
 _TITLE_STYLE = "p[style-name='Title'] => h1:fresh"
 
@@ -50,7 +51,7 @@ def _shown_story(content: bytes) -> bytes:
         for child in list(parent):
             if child.tag == f"{_WORD}r" and _is_hidden(child):
                 parent.remove(child)
-            elif child.tag in {_WORD + name for name in _UNKNOWN}:
+            elif child.tag in _UNKNOWN_TAGS:
                 child.tag = f"{_WORD}ins"
             elif child.tag == f"{_EITHER}AlternateContent" and (boxes := _unread_boxes(child)):
                 child.tag = f"{_WORD}ins"

@@ -133,7 +133,9 @@ class Connection:
         except RagError:
             raise
         except NotImplementedError as error:
-            raise RagError(f"vector store {self._factory!r} cannot be searched by vector; use another one") from error
+            raise RagError(
+                f"vector store {self._factory!r} lacks a search by vector or a deletion by id; use another one"
+            ) from error
         except Exception as error:
             raise RagError(
                 f"vector store {self._factory!r} failed ({told(error, self._options)}); see that it is running and "

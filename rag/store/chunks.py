@@ -21,6 +21,7 @@ Numbers = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
 _DAMAGED = "vectors are missing or damaged; mend the index with: arbiter index verify NAME --repair"
+_LOST = "documents of some chunks are missing; mend the index with: arbiter index verify NAME --repair"
 
 
 def insert(
@@ -116,9 +117,18 @@ def as_numbers(values: Iterable[int]) -> Numbers:
 
 
 def stream(rows: sa.Connection, index_id: int, *, since: int = -1) -> Iterator[tuple[int, Chunk]]:
-    """Number and chunk of all that later generations than `since` have added and that is still there, ascending."""
+    """Number and chunk of all that later generations than `since` have added and that is still there, ascending.
+
+    Raises RagError at the end if some of the chunks have lost their document.
+    """
     # By their numbers, part by part: a database sorts all of the texts at once on its disk.
-    yield from _of_numbers(rows, index_id, numbers(rows, index_id, since=since).tolist())
+    wanted = numbers(rows, index_id, since=since).tolist()
+    num_lost = len(wanted)
+    for numbered in _of_numbers(rows, index_id, wanted):
+        num_lost -= 1
+        yield numbered
+    if num_lost:
+        raise RagError(_LOST)
 
 
 def vectors(rows: sa.Connection, index_id: int, count: int) -> tuple[Numbers, Vectors]:

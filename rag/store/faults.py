@@ -20,9 +20,10 @@ _PART = 50
 # Longest that a float32 unit vector may be off in its length.
 _LENGTH_ERROR = 1e-3
 
-# Rows that belong to nothing, and how they are told.
+# Rows that belong to nothing, and how they are told. NOT IN would do, but PostgreSQL reads the whole list for each row
+# once it is too long for a hash in memory.
 _STRAY = (
-    (VECTORS, VECTORS.c.number.not_in(sa.select(CHUNKS.c.number))),
+    (VECTORS, ~sa.exists().where(CHUNKS.c.number == VECTORS.c.number)),
     (
         ATTRIBUTES,
         ~sa.exists().where(DOCUMENTS.c.index_id == ATTRIBUTES.c.index_id, DOCUMENTS.c.id == ATTRIBUTES.c.document_id),

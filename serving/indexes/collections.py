@@ -6,12 +6,13 @@ Collections(index_home(config, home), embedder).open("lake").search("when?", 3)
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.index import Index, IndexState
-from rag.store import indexes
+from rag.store import documents, indexes
 from rag.store.store import Store
 from serving.indexes.home import IndexHome
 
@@ -85,6 +86,15 @@ class Collections:
             # It cannot be searched with this embedder, and a deletion needs none.
             return self._delete_unopened(name, document_ids)
         return index.delete(document_ids) if index is not None else 0
+
+    def present(self, name: str, document_ids: Collection[str]) -> set[str]:
+        """Those of the documents that are in the index, whoever built it; none if there is no such index."""
+        database = self._shared()
+        if database is None:
+            return set()
+        with database.read() as rows:
+            state = indexes.state(rows, name)
+            return set(documents.present(rows, state.id, document_ids)) if state is not None else set()
 
     def drop(self, name: str) -> None:
         """Takes an index away, if there is one."""

@@ -104,7 +104,10 @@ class IndexHome:
             return None
         from rag.langchain.store_view import store_views
 
-        database = sa.make_url(database_url(self.home.resolve(), self.url)).render_as_string(hide_password=True)
+        try:
+            database = sa.make_url(database_url(self.home.resolve(), self.url)).render_as_string(hide_password=True)
+        except sa.exc.ArgumentError:
+            return None  # Opening the database says what is wrong with the URL.
         return store_views(self.store, self.store_options, name=name, embedder=embedder, database=database)
 
 

@@ -17,7 +17,7 @@ from rag.errors import RagError
 from rag.index import Index
 from serving.database import Database
 from serving.http.errors import ApiError
-from serving.retrieval.schema import STORE_FILES
+from serving.retrieval.schema import DELETING, STORE_FILES
 from serving.retrieval.store_rows import Attributes, StoreFile, are_equal, stands_in, to_store_file
 
 # (store, file) -> where it is indexed, and what is there; raises ApiError for what is not, or cannot be opened.
@@ -87,6 +87,8 @@ class FileAttributes:
         where = (*stands_in(store_id, file_id), STORE_FILES.c.status == "completed")
         with self._database.write() as rows:
             present: Attributes | None = rows.execute(sa.select(STORE_FILES.c.attributes).where(*where)).scalar()
+            if present is None:
+                self._let_go(rows, store_id, file_id)
             if present is None or not are_equal(present, attributes):
                 return present
             rows.execute(STORE_FILES.update().where(*where).values(owner=None))
@@ -97,5 +99,12 @@ class FileAttributes:
         where = (*stands_in(before.store_id, before.id), STORE_FILES.c.status == "completed")
         with self._database.write() as rows:
             present: Attributes | None = rows.execute(sa.select(STORE_FILES.c.attributes).where(*where)).scalar()
-            if present is not None and are_equal(present, attributes):
+            if present is None:
+                self._let_go(rows, before.store_id, before.id)
+            elif are_equal(present, attributes):
                 rows.execute(STORE_FILES.update().where(*where).values(attributes=dict(before.attributes), owner=None))
+
+    def _let_go(self, rows: sa.Connection, store_id: str, file_id: str) -> None:
+        """Notes that this process is done with a file that another one waits to delete."""
+        where = (STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file_id, STORE_FILES.c.status == DELETING)
+        rows.execute(STORE_FILES.update().where(*where, STORE_FILES.c.owner == self._owner).values(owner=None))

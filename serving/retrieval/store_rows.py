@@ -240,21 +240,24 @@ class StoreRows:
         with self._database.read() as rows:
             return [(row.store_id, row.id) for row in rows.execute(query)]
 
-    def cancelled(self, store_id: str | None = None, *, but_of: str) -> dict[str, list[str]]:
-        """The files, of one store or all, that were cancelled while another owner indexed them; by store.
+    def is_detached(self, store_id: str, file_id: str) -> bool:
+        """Whether the file's deletion was begun and not ended."""
+        query = sa.select(STORE_FILES.c.status).where(STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file_id)
+        with self._database.read() as rows:
+            return rows.execute(query).scalar_one_or_none() == DELETING
+
+    def cancelled(self, store_id: str | None = None) -> list[tuple[str, str, str]]:
+        """(store, file, owner) of the files, of one store or all, that were cancelled while an owner indexed them.
 
         They may have come into the index since.
         """
-        query = sa.select(STORE_FILES.c.store_id, STORE_FILES.c.id).where(
-            STORE_FILES.c.status == "cancelled", STORE_FILES.c.owner != but_of
+        query = sa.select(STORE_FILES.c.store_id, STORE_FILES.c.id, STORE_FILES.c.owner).where(
+            STORE_FILES.c.status == "cancelled", STORE_FILES.c.owner.is_not(None)
         )
         if store_id is not None:
             query = query.where(STORE_FILES.c.store_id == store_id)
-        found: dict[str, list[str]] = {}
         with self._database.read() as rows:
-            for row in rows.execute(query):
-                found.setdefault(row.store_id, []).append(row.id)
-        return found
+            return [(row.store_id, row.id, row.owner) for row in rows.execute(query)]
 
     def let_go_cancelled(self, store_id: str, file_ids: Collection[str]) -> None:
         """Note that none of these files is in the index, as far as they are cancelled still."""

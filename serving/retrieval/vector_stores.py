@@ -8,6 +8,7 @@ stores.search(store.id, Search(("When does the desk open?",), k=3, ...))
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from serving.database import Database
 from serving.http.errors import ApiError
 from serving.http.pages import Page, PageOfRows
 from serving.indexes.collections import Collections, OtherEmbedder
+from serving.processes import is_running
 from serving.retrieval.attributes import FileAttributes
 from serving.retrieval.files import MAX_UPLOAD_BYTES, FileStore
 from serving.retrieval.indexer import Indexer, ReadFile, read_file
@@ -74,6 +76,7 @@ class VectorStores:
         self._indexer = indexer
         self._max_waiting = max_waiting
         self._close = close
+        self._taking_out = threading.Lock()
 
     def finish_begun(self) -> None:
         """Finish what a killed server had begun to delete, cancel or change. Raises RagError for an index it cannot
@@ -205,8 +208,9 @@ class VectorStores:
     def detach(self, store_id: str, file_id: str) -> None:
         """Takes a file out of a store."""
         self._store(store_id)
-        is_attached = bool(self.rows.detach(file_id, store_id=store_id))
-        if not self._take_out(store_id, file_id) and not is_attached:
+        if self.rows.detach(file_id, store_id=store_id):
+            self._take_out(store_id, file_id)
+        elif not self.collections.delete_documents(store_id, [file_id]):
             raise _no_file(store_id, file_id)
 
     def delete_file(self, file_id: str) -> None:
@@ -260,14 +264,14 @@ class VectorStores:
                 param="chunking_strategy",
             )
         known = self.rows.known_files(store.id, [file.file_id for file in asked.files])
-        index = self._readable(store.id) if known else None
-        lost = {file_id for file_id in known if index is None or index.document(file_id) is None}
+        if known:
+            self._readable(store.id)  # Another embedder's index takes no new attributes.
         batch = self.rows.attach(
             store.id,
             asked.files,
             chunking=(present or asked.chunking or self.collections.keeping.chunking).to_dict(),
             max_waiting=self._max_waiting,
-            lost=lost,
+            lost=known - self.collections.present(store.id, known),
             is_batch=is_batch,
         )
         self._indexer.wake()
@@ -326,17 +330,27 @@ class VectorStores:
             raise _no_file(store_id, file_id)
         return index, document
 
-    def _take_out(self, store_id: str, file_id: str) -> bool:
-        """Second and last step of taking a file out of a store; whether it was in the index."""
+    def _take_out(self, store_id: str, file_id: str) -> None:
+        """Second and last step of taking a file out of a store."""
         self._indexer.let_go(store_id, [file_id])
-        num_deleted = self.collections.delete_documents(store_id, [file_id])
-        self.rows.remove_file(store_id, file_id)
-        return num_deleted > 0
+        # Of two deletions at once the second must not reach what was attached again after the first.
+        with self._taking_out:
+            if self.rows.is_detached(store_id, file_id):
+                self.collections.delete_documents(store_id, [file_id])
+                self.rows.remove_file(store_id, file_id)
 
     def _clear_cancelled(self, store_id: str | None = None) -> None:
-        """Takes out what a server had indexed that was killed before it saw that this was cancelled."""
-        for one, file_ids in self.rows.cancelled(store_id, but_of=self._indexer.owner).items():
-            self._indexer.let_go(one, file_ids)
+        """Takes out what a server had indexed that was killed before it saw that this was cancelled.
+
+        One that lives takes it out itself, or leaves it there if it was attached again.
+        """
+        cancelled = self.rows.cancelled(store_id)
+        alive = {owner for owner in {owner for *_, owner in cancelled} if is_running(owner)}
+        left: dict[str, list[str]] = {}
+        for one, file_id, owner in cancelled:
+            if owner not in alive:
+                left.setdefault(one, []).append(file_id)
+        for one, file_ids in left.items():
             self.collections.delete_documents(one, file_ids)
             self.rows.let_go_cancelled(one, file_ids)
 

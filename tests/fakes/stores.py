@@ -61,6 +61,9 @@ class TextOnlyStore(InMemoryVectorStore):
     def similarity_search_by_vector(self, embedding: list[float], k: int = 4, **rest: Any) -> list[Document]:
         raise NotImplementedError
 
+    def delete(self, ids: Sequence[str] | None = None, **rest: Any) -> None:
+        raise NotImplementedError
+
 
 def open_without_a_name_for_it(vectors: Embeddings, *, size: int) -> InMemoryVectorStore:
     """A factory whose parameter for the embeddings has a name of its own."""

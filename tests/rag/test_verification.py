@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,22 @@ def test_damaged_rows_are_found_and_repaired(
     assert {passage.document_id for passage in fresh.search("desk", 3)} == {"hours", "fines", "rooms"}
 
 
+def test_words_are_not_taken_for_those_of_another_document_where_one_is_missing(
+    home: Path, embedder: Any, library: Library
+) -> None:
+    bm25 = SearchSettings(mode="bm25")
+    index = Index.create(home, "faq", embedder, SETTINGS, settings=SearchSettings(mode="dense"))
+    index.sync(library)
+    with sqlite3.connect(home / "rag.sqlite") as connection:
+        connection.execute("DELETE FROM documents WHERE id = 'fines'")
+
+    with pytest.raises(RagError, match="documents of some chunks are missing; mend the index"):
+        index.search("rooms", 1, settings=bm25)
+
+    index.verify(repair=True)
+    assert index.search("rooms", 1, settings=bm25)[0].document_id == "rooms"
+
+
 def test_a_repair_that_was_killed_is_found_and_ended(
     index: Index, database: sqlite3.Connection, home: Path, embedder: Any
 ) -> None:
@@ -143,6 +160,24 @@ def test_a_view_that_another_process_writes_meanwhile_is_no_fault(index: Index, 
         assert [file.name for file in (home / "indexes" / "faq").glob("*.faiss")] == ["2.faiss"]
 
         assert live.damaged_files(rows, before) == []
+    store.close()
+
+
+def test_a_view_that_comes_while_the_files_are_looked_at_is_no_fault(index: Index, home: Path) -> None:
+    index.search("desk", 1)
+    index.set_metadata("fines", {"year": 2026})
+    folder, kind = home / "indexes" / "faq", dense_kind(FaissViews())
+    assert [file.name for file in folder.glob("*.faiss")] == ["1.faiss"]
+    store = Store(sqlite_url(home / "rag.sqlite"))
+    with store.read() as rows:
+        state = state_of(rows, "faq")
+        assert state is not None
+
+        def load(file: Path, stamp: str) -> Any:
+            kind.build(rows, state).save(folder / "2.faiss", state.token)
+            return kind.load(file, stamp)
+
+        assert LiveView(folder, replace(kind, load=load)).damaged_files(rows, state) == []
     store.close()
 
 

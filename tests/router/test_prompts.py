@@ -23,7 +23,9 @@ def test_passages_stand_numbered_before_the_question() -> None:
 def test_what_a_passage_stands_under_is_written_before_it() -> None:
     found = replace(passage("| tea | 3 |", title="Prices"), headings=("Drinks", "name | euros"))
     assert ANSWER.ask("What is tea?", (found,))[-1]["content"].startswith("[1] Prices > Drinks > name | euros: | tea |")
-    # A heading that the text already holds is not repeated.
+    # Nor is a title that is the first heading too, or a heading that the text already holds.
+    again = replace(found, headings=("Prices", "Drinks"))
+    assert ANSWER.ask("What is tea?", (again,))[-1]["content"].startswith("[1] Prices > Drinks: | tea |")
     whole = replace(found, text="## Drinks\n\ntea is 3", headings=("Drinks",))
     assert ANSWER.ask("What is tea?", (whole,))[-1]["content"].startswith("[1] Prices: ## Drinks")
 

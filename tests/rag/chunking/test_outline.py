@@ -80,6 +80,7 @@ def test_only_headings_open_sections(text: str, paths: list[tuple[str, ...]]) ->
     [
         ("| name | *euros* |", ("name | euros",)),
         ("name | a\\|b", ("name | a|b",)),
+        ("  | name | euros |", ("name | euros",)),
         ("| | |", ()),
         (f"| {'x' * 120} | {'y' * 120} |", ()),
     ],
@@ -87,10 +88,16 @@ def test_only_headings_open_sections(text: str, paths: list[tuple[str, ...]]) ->
 def test_rows_stand_under_the_columns_of_their_table(header: str, columns: tuple[str, ...]) -> None:
     text = f"# Prices\n\n{header}\n|---|---|\n| tea | 3 |\n| milk | 2 |\n\nAll in euros."
     outline = read_outline(text)
-    header_start, row, behind = text.index(header), text.index("| milk"), text.index("All")
+    header_start, row, behind = text.index(header.strip()), text.index("| milk"), text.index("All")
 
     assert outline.headings((row, len(text))) == ("Prices", *columns)
     assert outline.headings((header_start, row)) == outline.headings((behind, len(text))) == ("Prices",)
+
+
+def test_the_columns_of_a_quoted_table_are_without_the_quote_s_mark() -> None:
+    text = "> | a | b |\n> |---|---|\n> | 1 | 2 |"
+
+    assert read_outline(text).headings((text.index("> | 1"), len(text))) == ("a | b",)
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])

@@ -69,13 +69,14 @@ def test_a_spreadsheet_has_a_page_a_sheet_and_numbers_as_shown() -> None:
         ["c\nd", 7, None],
         ["e", None, True],
         ["f", 1e-3, datetime.timedelta(hours=30, minutes=5)],
+        ["g", -1, datetime.timedelta(minutes=-90)],
     ]
 
     converted = convert("xlsx", xlsx_file({"Fees": rows, "Empty": [], "Rooms": [["Room"], ["A 1"]]}), Limits())
 
     assert converted.text == (
         "## Fees\n\n| Item | Fee | Since |\n| --- | --- | --- |\n| a\\|b | 0.3 | 2024-01-02 |\n| c d | 7 |  |\n"
-        "| e |  | TRUE |\n| f | 0.001 | 30:05:00 |\n\n## Rooms\n\n| Room |\n| --- |\n| A 1 |"
+        "| e |  | TRUE |\n| f | 0.001 | 30:05:00 |\n| g | -1 | -1:30:00 |\n\n## Rooms\n\n| Room |\n| --- |\n| A 1 |"
     )
     assert [converted.text[start : start + 8] for start in converted.pages] == ["## Fees\n", "\n\n## Roo", "## Rooms"]
 
@@ -138,11 +139,15 @@ def test_a_word_file_without_core_properties_is_read() -> None:
     assert convert("docx", stream.getvalue(), Limits()).title == "Hours"
 
 
-def test_a_hidden_sheet_is_left_out_and_the_others_keep_their_place() -> None:
+def test_a_sheet_that_is_hidden_or_a_chart_is_left_out_and_the_others_keep_their_place() -> None:
     import openpyxl
+    from openpyxl.chart import BarChart, Reference
 
     workbook = openpyxl.load_workbook(io.BytesIO(xlsx_file({"A": [["a"]], "Pay": [["Secret"]], "C": [["c"]]})))
     workbook["Pay"].sheet_state = "hidden"
+    chart = BarChart()
+    chart.add_data(Reference(workbook["A"], min_col=1, min_row=1))
+    workbook.create_chartsheet("Chart", index=0).add_chart(chart)
     stream = io.BytesIO()
     workbook.save(stream)
 
@@ -150,14 +155,14 @@ def test_a_hidden_sheet_is_left_out_and_the_others_keep_their_place() -> None:
 
     assert "Secret" not in converted.text
     assert "Pay" not in converted.text
-    assert [converted.text[start:] for start in converted.pages][2] == "## C\n\n| c |\n| --- |"
+    assert [converted.text[start:] for start in converted.pages][3] == "## C\n\n| c |\n| --- |"
 
 
 def test_a_share_is_shown_in_percent() -> None:
     import openpyxl
 
     workbook = openpyxl.Workbook()
-    for value, form in ((0.25, "0%"), (0.1234, "0.0%"), (0.07, "0.00"), (1, "0%")):
+    for value, form in ((0.25, "0%"), (0.1234, "0.0%"), (0.07, "0.00"), (1, "0%"), (5, '0"%"'), (6, "0\\%")):
         workbook.active.append([value])
         workbook.active.cell(workbook.active.max_row, 1).number_format = form
     stream = io.BytesIO()
@@ -169,6 +174,8 @@ def test_a_share_is_shown_in_percent() -> None:
         "| 12.34% |",
         "| 0.07 |",
         "| 100% |",
+        "| 5 |",
+        "| 6 |",
     ]
 
 

@@ -32,6 +32,7 @@ def test_what_the_markup_hides_is_left_out(hidden: str) -> None:
         ("<details><summary>More</summary>Within.</details>", "More\n\nWithin."),
         ("<select><option>Red<option>Blue</select>", "Red\n\nBlue"),
         ("<p>Name: <input value='Ada'> <input type=checkbox checked>yes</p>", "Name: Ada [x] yes"),
+        ("<p><input type=radio name=a value=1>one <input type=radio name=a value=2 checked>two</p>", "[ ] one [x] two"),
         ("<p>See <img src='data:image/png;base64,AAAA' alt='a chart'>.</p>", "See a chart."),
         ("<p>10<sup>6</sup> books<sup>a</sup></p>", "10⁶ booksa"),
         ("<p>Go <a href='#x'>up</a> or <a href='javascript:y()'>on</a>, <a href='/z'>away</a>.</p>", None),
@@ -62,6 +63,17 @@ def test_spanned_cells_keep_the_columns_of_the_others_true() -> None:
         "| all | | 5 |",
         "| x | y |  |",
     ]
+
+
+def test_a_row_that_ends_before_a_spanning_cell_moves_no_cell_of_the_rows_below() -> None:
+    rows = ("<th>a<th>b<th>c", "<td>1<td>2<td rowspan=2>3", "<td>x", "<td>p<td>q<td>r")
+    table = f"<table><tr>{'</tr><tr>'.join(rows)}</tr></table>"
+
+    assert read_page(table)[1].strip().split("\n")[-1] == "| p | q | r |"
+
+
+def test_a_drawing_s_title_is_not_the_page_s() -> None:
+    assert read_page("<svg><title>Menu</title></svg><p>Seen.</p>") == ("", "Seen.")
 
 
 def test_a_table_with_column_groups_has_its_first_row_as_header() -> None:

@@ -1,4 +1,5 @@
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +93,10 @@ def test_a_folder_is_shared_until_the_last_one_closes_it(
     third.close()
 
 
-def test_a_store_that_cannot_be_searched_by_vector_is_refused(embedder: Embedder, vectors: np.ndarray) -> None:
+def test_a_store_that_lacks_what_an_index_needs_is_refused(embedder: Embedder, vectors: np.ndarray) -> None:
     connection = connect("fakes.stores:TextOnlyStore", {}, name="faq", embedder=embedder)
     connection.add(NUMBERS, vectors)
-    with pytest.raises(RagError, match="cannot be searched by vector; use another one"):
-        connection.nearest(vectors[0], 1)
+    needed: list[Callable[[], object]] = [lambda: connection.nearest(vectors[0], 1), lambda: connection.remove(NUMBERS)]
+    for call in needed:
+        with pytest.raises(RagError, match="lacks a search by vector or a deletion by id; use another one"):
+            call()

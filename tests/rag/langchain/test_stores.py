@@ -38,11 +38,6 @@ def store(request: pytest.FixtureRequest, home: Path) -> Store:
         url = request.getfixturevalue("postgres_url")
         _need_pgvector(request.getfixturevalue("postgres_server"))
         return "pgvector", {"connection": url}
-    for module in {"chroma": ["langchain_chroma"], "milvus": ["langchain_milvus", "milvus_lite"]}.get(
-        request.param, []
-    ):
-        if find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
     return request.param, {"path": str(home / "store")}
 
 

@@ -13,7 +13,13 @@ import openai
 import pytest
 from fakes.retrieval_server import Server, serving
 
+from rag.errors import RagError
+from serving.database import Database
 from serving.processes import process_name
+from serving.retrieval.attributes import FileAttributes
+from serving.retrieval.schema import FILES_DB, METADATA
+from serving.retrieval.store_rows import StoreRows
+from serving.retrieval.work_rows import WorkRows
 
 DESK = "The desk opens at nine."
 OLD, NEW = {"state": "old"}, {"state": "new"}
@@ -121,3 +127,25 @@ def test_of_many_changes_at_once_one_counts_in_both_places(server: Server) -> No
         thread.join()
     shown, found = shown_and_filtered(server, store_id, file_id)
     assert [shown] == [{"state": state} for state in found]
+
+
+@pytest.mark.parametrize("fault", [None, RagError("away")])
+def test_a_deletion_does_not_wait_for_a_change_that_is_over(
+    server: Server, tmp_path: Path, fault: RagError | None
+) -> None:
+    store_id, file_id = filled(server)
+    with contextlib.closing(Database(tmp_path / FILES_DB, METADATA)) as database:
+
+        def find(store: str, file: str) -> Any:
+            # Another server begins to delete the file, and waits for this one.
+            StoreRows(database).detach(file, store_id=store)
+            assert WorkRows(database).owners_of_unwanted(store) == {"1:0.00"}
+            if fault:
+                raise fault
+            index = server.stores.collections.open(store)
+            return index, index.document(file)
+
+        with pytest.raises(RagError) if fault else contextlib.nullcontext():
+            FileAttributes(database, owner="1:0.00").change(store_id, file_id, NEW, find)
+
+        assert WorkRows(database).owners_of_unwanted(store_id) == set()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fakes.embedders import WordEmbedder
 from fakes.retrieval_server import CHUNKING, read_text, serving
 
@@ -191,6 +192,27 @@ def test_another_server_stops_adding_what_was_deleted(tmp_path: Path) -> None:
         stores.close()
 
 
+def test_of_two_deletions_at_once_the_second_spares_what_was_attached_again(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, (file_id,) = made(stores, DESK)
+    stores.start()
+    until(lambda: is_done(stores, store_id))
+    stores.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows:
+        with rows:
+            rows.execute("UPDATE store_files SET owner = ?", (process_name(os.getppid()),))
+        second = threading.Thread(target=stores.detach, args=(store_id, file_id))
+        second.start()
+        # It waits for another server, and by then the first deletion is done and the file indexed again.
+        until(stores.rows.detached)
+        with rows:
+            rows.execute("UPDATE store_files SET status = 'completed', owner = NULL")
+    second.join(10)
+    assert [entry.id for entry in stores.collections.open(store_id).documents()] == [file_id]
+    assert stores.get_file(store_id, file_id).status == "completed"
+    stores.close()
+
+
 def test_a_deletion_does_not_wait_for_a_server_that_was_killed(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     store_id, (file_id,) = made(stores, DESK)
@@ -211,6 +233,23 @@ def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancell
     stores.cancel_batch(store_id, batch.id)
     assert index.documents() == []
     assert stores.get_file(store_id, file_id).status == "cancelled"
+    stores.close()
+
+
+def test_what_was_cancelled_is_left_to_the_server_that_is_at_it(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, (file_id,) = made(stores, DESK)
+    assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim(process_name(os.getppid()), lambda owner: True)
+    index = stores.collections.make(store_id, CHUNKING)
+    index.add([Document(file_id, "note", DESK)])
+    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
+        rows.execute("UPDATE store_files SET status = 'cancelled'")
+    starting = threading.Thread(target=stores.finish_begun, daemon=True)
+    starting.start()
+    starting.join(5)
+    assert not starting.is_alive()
+    # It may have been attached again by the time that it would be taken out.
+    assert [entry.id for entry in index.documents()] == [file_id]
     stores.close()
 
 
@@ -309,6 +348,29 @@ def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) ->
     until(lambda: stores.rows.counts([store_id])[store_id] == {"completed": 2})
     assert [entry.id for entry in stores.collections.open(store_id).documents()] == sorted(ids)
     stores.stop()
+    stores.close()
+
+
+def test_files_that_are_attached_again_are_looked_up_without_their_texts(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, ids = made(stores, DESK, f"{DESK} Again.")
+    stores.start()
+    until(lambda: is_done(stores, store_id))
+    stores.collections.delete_documents(store_id, ids[:1])
+    told: list[str] = []
+
+    def tell(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        told.append(statement)
+
+    stores.stop()
+    sa.event.listen(sa.Engine, "before_cursor_execute", tell)
+    try:
+        stores.attach_batch(store_id, Attachment(tuple(Wanted(file_id, {}) for file_id in ids)))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", tell)
+    assert [statement for statement in told if "documents.text" in statement] == []
+    # The one that the index has lost waits to be indexed again.
+    assert stores.rows.counts([store_id])[store_id] == {"in_progress": 1, "completed": 1}
     stores.close()
 
 
