@@ -19,9 +19,9 @@ from rag.embedding.batches import BATCH_TOKENS, Batch, Tokenizer
 from rag.embedding.exported import Kind, export_model
 from rag.embedding.forward import Forward, open_onnx, open_openvino, torch_forward
 from rag.embedding.packed_linear import pack_linears
-from rag.embedding.torch_threads import silent_loading, torch_threads
 from rag.embedding.workers import Workers
 from rag.errors import RagError
+from rag.torch_threads import silent_loading, torch_threads
 
 Backend = Literal["torch", "onnx", "openvino"]
 Precision = Literal["float32", "bfloat16", "int8"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from rag.embedding.torch_threads import torch_threads
+from rag.torch_threads import torch_threads
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")

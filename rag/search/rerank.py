@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from rag.embedding.torch_threads import silent_loading, torch_threads
 from rag.errors import RagError
+from rag.torch_threads import silent_loading, torch_threads
 
 # A batch of so few pairs runs on one thread; see rag/embedding/embedder.py for why.
 _FEW_PAIRS = 4
