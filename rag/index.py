@@ -8,10 +8,9 @@ passages = index.search("When does the loan desk open?", k=3)
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -40,14 +39,12 @@ from rag.verification import VerifyReport, verify
 from rag.views import LiveView, Outdated, dense_kind, lexical_kind
 from rag.widening import passages_of
 
-__all__ = ["DATABASE", "DocumentEntry", "Index", "IndexState", "SyncReport", "VerifyReport", "list_indexes"]
+__all__ = ["DATABASE", "DocumentEntry", "Index", "IndexState", "SyncReport", "VerifyReport"]
 
-_NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _QUERY_CACHE = 1024
 _FILTER_CACHE = 8
 # A search that another thread overtakes starts again; a database that was put back to an older copy looks the same.
 _ATTEMPTS = 5
-_EXPORTED_AT_ONCE = 200
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +97,7 @@ class Index:
         another vector store in the place of FAISS. Raises RagError if there is no such index, or if another embedder
         built it.
         """
-        _check_name(name)
+        indexes.check_name(name)
         if store is None and url is None and not (home / DATABASE).is_file():
             raise missing(name)
         opened = store or Store(database_url(home, url))
@@ -134,7 +131,7 @@ class Index:
         An index of another embedder or other chunk settings is built anew by the next of them, and is as it was until
         then.
         """
-        _check_name(name)
+        indexes.check_name(name)
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -179,19 +176,34 @@ class Index:
         state = self._state()
         return state.version if state else ""
 
-    def sync(self, given: Iterable[Document], *, origin: str = "", progress: Progress | None = None) -> SyncReport:
+    def sync(
+        self,
+        given: Iterable[Document],
+        *,
+        origin: str = "",
+        replacing: Collection[str] | None = None,
+        progress: Progress | None = None,
+    ) -> SyncReport:
         """Makes the documents of `origin` equal to these, in one transaction; those of other origins stay.
 
         Unchanged documents cost a hash, a changed one is replaced, one that is not given is removed. Texts that were
         embedded before, in any index or interrupted run, are not embedded again. `progress(done, total)` counts the
         texts that are; what it raises ends the sync and leaves the index as it was. Raises RagError for two documents
-        that share an id, documents that cannot be stored, and a disk that is full.
+        that share an id, documents that cannot be stored, and a disk that is full; Overtaken, without any change, if a
+        document of another origin would be replaced that is not among `replacing` (None: any may be).
         """
-        return self._apply(given, origin, True, progress)
+        return self._apply(given, origin, True, replacing, progress)
 
-    def add(self, given: Iterable[Document], *, origin: str = "", progress: Progress | None = None) -> SyncReport:
+    def add(
+        self,
+        given: Iterable[Document],
+        *,
+        origin: str = "",
+        replacing: Collection[str] | None = None,
+        progress: Progress | None = None,
+    ) -> SyncReport:
         """Stores these documents, in one transaction, in place of those with the same ids; all others stay."""
-        return self._apply(given, origin, False, progress)
+        return self._apply(given, origin, False, replacing, progress)
 
     def delete(self, document_ids: Iterable[str]) -> int:
         """Removes documents; gives how many of them there were. No search that begins afterwards finds them."""
@@ -252,16 +264,11 @@ class Index:
     def export(self) -> Iterator[dict[str, object]]:
         """Every document as a row {id, title, text, metadata} of JSON, which `load_documents` reads again."""
         with self._store.read() as rows:
-            state, after = self._existing(rows), None
-            while entries := documents.entries(rows, state.id, limit=_EXPORTED_AT_ONCE, after=after):
-                after = entries[-1].id
-                whole = {document.id: document for document in documents.load(rows, state.id, [e.id for e in entries])}
-                for entry in entries:
-                    document = whole[entry.id]
-                    metadata = dict(document.metadata)
-                    if document.source:
-                        metadata.setdefault("source", document.source)
-                    yield {"id": document.id, "title": document.title, "text": document.text, "metadata": metadata}
+            for document in documents.stream(rows, self._existing(rows).id):
+                metadata = dict(document.metadata)
+                if document.source:
+                    metadata.setdefault("source", document.source)
+                yield {"id": document.id, "title": document.title, "text": document.text, "metadata": metadata}
 
     def verify(self, *, repair: bool = False, progress: Progress | None = None) -> VerifyReport:
         """Checks every row and every view file; `progress(done, total)` counts chunks.
@@ -293,9 +300,21 @@ class Index:
         if not self._is_shared:
             self._store.close()
 
-    def _apply(self, given: Iterable[Document], origin: str, is_whole: bool, progress: Progress | None) -> SyncReport:
+    def _apply(
+        self,
+        given: Iterable[Document],
+        origin: str,
+        is_whole: bool,
+        replacing: Collection[str] | None,
+        progress: Progress | None,
+    ) -> SyncReport:
         report = self._indexing.apply(
-            given, origin=origin, is_whole=is_whole, progress=progress, oldest_file=self._oldest_file()
+            given,
+            origin=origin,
+            is_whole=is_whole,
+            replacing=replacing,
+            progress=progress,
+            oldest_file=self._oldest_file(),
         )
         if report.added or report.updated or report.removed:
             self._keep_up()
@@ -370,23 +389,6 @@ class Index:
         if state is None:
             raise missing(self._name)
         return state
-
-
-def list_indexes(home: Path, *, url: str | sa.URL | None = None) -> list[IndexState]:
-    """All indexes of a home, or of the database at `url`, by name; none if there is no database yet."""
-    if url is None and not (home / DATABASE).is_file():
-        return []
-    store = Store(database_url(home, url))
-    try:
-        with store.read() as rows:
-            return indexes.states(rows)
-    finally:
-        store.close()
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise RagError(f"index name {name!r} is not possible; use up to 100 letters, digits and the signs . _ -")
 
 
 def _check_embedder(state: IndexState, embedder: Embedder) -> None:

@@ -47,6 +47,7 @@ class _Wanted:
     """What the caller gave. `is_whole`: the documents of the origin that are not among these go.
 
     `is_renewal`: the documents are stored ones, of which only those are wanted that still wait for the end of a repair.
+    `replacing`: documents of other origins that may be replaced, None for any.
     """
 
     documents: Mapping[str, Document]
@@ -54,6 +55,7 @@ class _Wanted:
     origin: str
     is_whole: bool
     is_renewal: bool = False
+    replacing: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,14 @@ class Indexing:
         *,
         origin: str,
         is_whole: bool,
+        replacing: Collection[str] | None,
         progress: Progress | None,
         oldest_file: int | None,
     ) -> SyncReport:
         """Stores the documents; see `Index.sync` and `Index.add`."""
         by_id = _by_id(given)
         hashes = {key: content_hash(document) for key, document in by_id.items()}
-        return self._apply(_Wanted(by_id, hashes, origin, is_whole), progress, oldest_file)
+        return self._apply(_Wanted(by_id, hashes, origin, is_whole, replacing=replacing), progress, oldest_file)
 
     def renew(self, document_ids: Collection[str], *, progress: Progress | None, oldest_file: int | None) -> None:
         """Ends the repair of documents: cuts and embeds them again from their stored text.
@@ -219,6 +222,7 @@ class Indexing:
             found = present.get(key)
             if wanted.is_renewal and (found is None or found.content_hash):
                 continue
+            _check_replaced(key, found, wanted)
             if is_stale or found is None or found.content_hash != hashed:
                 hashes[key], origins[key] = hashed, wanted.origin
             elif found.origin != wanted.origin:
@@ -287,6 +291,17 @@ class Indexing:
             indexes.forget_generations(rows, state.id)
         tally = state.tally - gone + added + Tally(indexing_s=seconds)
         return indexes.advance(rows, state, tally, embedder=self._embedder.name, settings=self._settings)
+
+
+class Overtaken(RagError):
+    """Another writer has stored a document under an id that was free when the caller looked; look again."""
+
+
+def _check_replaced(document_id: str, found: Present | None, wanted: _Wanted) -> None:
+    if found is None or wanted.replacing is None or found.origin in ("", wanted.origin):
+        return
+    if document_id not in wanted.replacing:
+        raise Overtaken(f"document {document_id!r} came in from {found.origin} meanwhile; run the command again")
 
 
 def missing(name: str) -> RagError:

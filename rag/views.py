@@ -254,8 +254,9 @@ def lexical_kind() -> Kind[LexicalView]:
 
 
 def _words(chunk: Chunk) -> str:
-    # The title counts even where the text says it too: measured better than the text that is embedded.
-    return f"{chunk.title}\n{chunk.text}" if chunk.title else chunk.text
+    # The title counts even where the text says it too: measured better than the text that is embedded. Headings hold a
+    # table's columns, without which its rows are hard to find.
+    return "\n".join([*filter(None, (chunk.title, *chunk.headings)), chunk.text])
 
 
 def _is_far(view: View, state: IndexState) -> bool:

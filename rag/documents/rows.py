@@ -71,6 +71,8 @@ def _read(place: str, row: str | dict[str, Any] | RagError, source: str = "") ->
 
 
 def _document(row: dict[str, Any], source: str) -> Document:
+    if type(row.get("id")) is int:
+        row = {**row, "id": str(row["id"])}
     for key, kind, is_needed in _ROW:
         if is_needed and key not in row:
             raise RagError(f"no {key!r}; a row is {_SHAPE}")

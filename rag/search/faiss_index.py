@@ -239,6 +239,8 @@ def _read(data: NDArray[np.uint8]) -> Any:
 
 def _faiss() -> Any:
     """faiss, without its type stubs: they lack half of what is used here."""
+    # It tries one build for each kind of processor, and reports those that are not there as if they were faults.
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     import faiss
 
     return faiss

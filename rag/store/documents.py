@@ -22,6 +22,7 @@ from rag.store.schema import ATTRIBUTES, CHUNKS, DOCUMENTS, TOMBSTONES, VECTORS
 VARIABLES = 5_000
 # Rows that are made into dictionaries at a time.
 BATCH = 2_000
+_WHOLE_AT_ONCE = 200
 
 _COMPARED = (DOCUMENTS.c.id, DOCUMENTS.c.origin, DOCUMENTS.c.content_hash)
 
@@ -140,6 +141,15 @@ def load(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> Ite
             yield Document(
                 row.id, row.title, row.text, json.loads(row.metadata), row.source, tuple(json.loads(row.pages))
             )
+
+
+def stream(rows: sa.Connection, index_id: int) -> Iterator[Document]:
+    """Every document, whole, in the order of their ids."""
+    after = None
+    while part := entries(rows, index_id, limit=_WHOLE_AT_ONCE, after=after):
+        after = part[-1].id
+        found = {document.id: document for document in load(rows, index_id, [entry.id for entry in part])}
+        yield from (found[entry.id] for entry in part)
 
 
 def entries(rows: sa.Connection, index_id: int, *, limit: int, after: str | None) -> list[DocumentEntry]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from rag.chunking.chunk import ChunkSettings
 from rag.errors import RagError
 from rag.store.schema import GENERATIONS, INDEXES, TOMBSTONES
-from rag.store.store import Conflict
+from rag.store.store import DATABASE, Conflict, Store, database_url
 
+_NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _MODULUS = 2**256
 # Views this many generations old are brought up to date rather than loaded again, whatever files there are.
 _KEPT_GENERATIONS = 64
@@ -72,6 +75,24 @@ class IndexState:
 def state(rows: sa.Connection, name: str) -> IndexState | None:
     row = rows.execute(sa.select(INDEXES).where(INDEXES.c.name == name)).mappings().one_or_none()
     return None if row is None else _state(row)
+
+
+def check_name(name: str) -> None:
+    """Raises RagError for a name that no index, and no folder of one, can have."""
+    if not _NAME.fullmatch(name):
+        raise RagError(f"index name {name!r} is not possible; use up to 100 letters, digits and the signs . _ -")
+
+
+def list_indexes(home: Path, *, url: str | sa.URL | None = None) -> list[IndexState]:
+    """All indexes of a home, or of the database at `url`, by name; none if there is no database yet."""
+    if url is None and not (home / DATABASE).is_file():
+        return []
+    store = Store(database_url(home, url))
+    try:
+        with store.read() as rows:
+            return states(rows)
+    finally:
+        store.close()
 
 
 def states(rows: sa.Connection) -> list[IndexState]:

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.index import DATABASE, Index, IndexState, list_indexes
+from rag.index import DATABASE, Index, IndexState
 from rag.search.settings import SearchSettings
 from rag.store.conversions import Conversions
+from rag.store.indexes import list_indexes
 from rag.store.store import Store, advice, database_url
 
 if TYPE_CHECKING:

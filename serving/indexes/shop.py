@@ -15,17 +15,17 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
 from rag.chunking.chunk import ChunkSettings, warn_long
-from rag.documents.document import Document
 from rag.documents.load import Loaded, load_documents
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.index import DocumentEntry, Index, IndexState, SyncReport, VerifyReport
+from rag.indexing import Overtaken
 from rag.passage import Passage
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
@@ -35,7 +35,7 @@ from serving.console import Console, pad_table
 from serving.errors import ServingError
 from serving.indexes.home import IndexHome, index_home
 from serving.indexes.named_embedder import NamedEmbedder
-from serving.indexes.sources import unreadable_now, with_own_ids
+from serving.indexes.sources import gone_from, unreadable_now, with_own_ids
 
 Shown = tuple[str, object]
 
@@ -108,15 +108,7 @@ class Shop:
                         self._say_left(name, index, origin)
                     continue
                 self._say_skipped(loaded)
-                entries = list(_entries(index)) if index.generation else []
-                given = with_own_ids(loaded.documents, origin, entries)
-                self._say_replaced(name, given, origin, entries)
-                kept = unreadable_now(index, loaded, origin, given, entries) if is_whole else []
-                for document in kept:
-                    self._console.say(f"note: {document.id} stays as it was, since {document.source} cannot be read")
-                with self._console.step(f"indexing {len(given)} documents") as step:
-                    write = index.sync if is_whole else index.add
-                    report = write([*given, *kept], origin=origin, progress=step.update)
+                report, kept = self._store(index, loaded, origin, is_whole)
                 if report.embedded_chunks and (warning := warn_long(index.chunk_settings, self.embedder.max_tokens)):
                     self._console.say(f"note: {warning}")
                 rows.append(
@@ -124,7 +116,7 @@ class Shop:
                         "path": origin,
                         **asdict(report),
                         "skipped": [asdict(skipped) for skipped in loaded.skipped],
-                        "kept": [document.id for document in kept],
+                        "kept": kept,
                     }
                 )
                 self._console.say(f"  {path}: {_describe(report)}, {len(loaded.skipped)} skipped")
@@ -271,6 +263,8 @@ class Shop:
     def _writable(self, name: str, chunking: Chunking, *, may_rebuild: bool) -> Index:
         """The index, new or as it is cut. An index of another embedder is embedded anew if that is what was asked."""
         state = self.keeping.states().get(name)
+        if state is None and may_rebuild:
+            self._state(name)  # An update of a name that was mistyped.
         if state is None:
             settings = chunking.over(self.keeping.chunking)
         elif chunking.over(state.settings) != state.settings:
@@ -283,6 +277,33 @@ class Shop:
         else:
             return self.keeping.open(name, self.embedder)
         return self.keeping.create(name, self.embedder, settings)
+
+    def _store(self, index: Index, loaded: Loaded, origin: str, is_whole: bool) -> tuple[SyncReport, list[str]]:
+        """Stores what was read of a path; gives the ids too of what stays since it cannot be read now."""
+        while True:
+            entries = list(_entries(index)) if index.generation else []
+            given = with_own_ids(loaded.documents, origin, entries)
+            ids = {document.id for document in given}
+            replaced = [entry for entry in entries if entry.id in ids and entry.origin not in (origin, "")]
+            kept = unreadable_now(index, loaded, origin, given, entries) if is_whole else []
+            write = index.sync if is_whole else index.add
+            try:
+                with self._console.step(f"indexing {len(given)} documents") as step:
+                    report = write(
+                        [*given, *kept], origin=origin, replacing={e.id for e in replaced}, progress=step.update
+                    )
+            except Overtaken as error:
+                self._console.say(f"note: {error.args[0].split(';')[0]}; looking again")
+                continue
+            break
+        self._say_replaced(index.name, replaced)
+        for document in kept:
+            self._console.say(f"note: {document.id} stays as it was, since {document.source} cannot be read")
+        if is_whole and (gone := gone_from(origin, given, entries)):
+            index.delete(gone)
+            self._console.say(f"note: {', '.join(gone[:_SHOWN])} went, as the files did, though added by another path")
+            report = replace(report, removed=report.removed + len(gone), num_chunks=index.num_chunks)
+        return report, [document.id for document in kept]
 
     def _state(self, name: str) -> IndexState:
         states = self.keeping.states()
@@ -306,14 +327,10 @@ class Shop:
                 f"arbiter index delete {name} {shlex.quote(left[0])} ..."
             )
 
-    def _say_replaced(
-        self, name: str, given: Sequence[Document], origin: str, entries: Sequence[DocumentEntry]
-    ) -> None:
-        """Rows bring ids of their own: one may take the place of another path's document."""
-        ids = {document.id for document in given}
-        replaced = [entry for entry in entries if entry.id in ids and entry.origin not in (origin, "")]
+    def _say_replaced(self, name: str, replaced: Sequence[DocumentEntry]) -> None:
+        """One file may be read by two paths, and rows bring ids of their own."""
         for entry in replaced[:_SHOWN]:
-            self._console.say(f"note: {entry.id} replaces the document of that id in {name} from {entry.origin}")
+            self._console.say(f"note: {entry.id} takes the place of that document in {name} from {entry.origin}")
         if len(replaced) > _SHOWN:
             self._console.say(f"note: {len(replaced) - _SHOWN} more documents of other paths are replaced")
 

@@ -7,9 +7,10 @@ kept = unreadable_now(index, loaded, origin, given, entries)
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from rag.documents.document import Document
 from rag.documents.load import Loaded
@@ -20,20 +21,40 @@ _EMPTIED = "empty"
 
 
 def with_own_ids(documents: Iterable[Document], origin: str, entries: Sequence[DocumentEntry]) -> list[Document]:
-    """The documents, those of files under another id where the index has that id from another path.
+    """The documents, those of files under another id where the index has that id from another file.
 
     Two folders may both hold a readme. Rows that bring an id of their own keep it: who gives an id twice means the same
-    document. An id once given to a file stays its own.
+    document. An id once given to a file stays its own, by whatever path the file is read.
     """
     own = {entry.id for entry in entries if entry.origin == origin}
     others = {entry.id for entry in entries if entry.origin not in (origin, "")}
+    known = {_file_of(entry.origin, entry.source): entry.id for entry in entries if entry.id in others}
     mark = hashlib.sha256(origin.encode()).hexdigest()[:6]
     given = []
     for document in documents:
-        apart = f"{document.id}~{mark}"
-        is_taken = document.id in others and document.id not in own
-        given.append(replace(document, id=apart) if _is_of_path(document) and (is_taken or apart in own) else document)
+        if _is_of_path(document):
+            apart = f"{document.id}~{mark}"
+            if apart in own:
+                document = replace(document, id=apart)
+            elif document.id not in own:
+                same = known.get(_file_of(origin, document.source))
+                document = replace(document, id=same or (apart if document.id in others else document.id))
+        given.append(document)
     return given
+
+
+def gone_from(origin: str, given: Iterable[Document], entries: Iterable[DocumentEntry]) -> list[str]:
+    """Ids of documents of other paths whose files lay under this one and are no more.
+
+    A file that was added by itself may be taken away with its folder.
+    """
+    ids = {document.id for document in given}
+    left = {e.id: _file_of(e.origin, e.source) for e in entries if e.origin not in (origin, "") and e.id not in ids}
+    return [
+        document_id
+        for document_id, file in left.items()
+        if file.is_relative_to(origin) and not file.exists() and not any(parent.is_file() for parent in file.parents)
+    ]
 
 
 def unreadable_now(
@@ -44,6 +65,12 @@ def unreadable_now(
     ids = {document.id for document in given}
     left = [e.id for e in entries if e.origin == origin and e.source in unreadable and e.id not in ids]
     return [document for document_id in left if (document := index.document(document_id)) is not None]
+
+
+def _file_of(origin: str, source: str) -> Path:
+    """The file, or the place in an archive, that a path's document was read from."""
+    root = Path(*itertools.takewhile(lambda part: not set(part) & set("*?["), Path(origin).parts))
+    return root if root.name == source else root / source
 
 
 def _is_of_path(document: Document) -> bool:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -9,8 +9,9 @@ import pytest
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.errors import RagError
-from rag.index import Index, SyncReport, list_indexes
+from rag.index import Index, SyncReport
 from rag.search.settings import SearchSettings
+from rag.store.indexes import list_indexes
 from tests.rag.conftest import SETTINGS, Library
 
 DENSE = SearchSettings(mode="dense")
@@ -51,6 +52,19 @@ def test_the_score_is_the_cosine(home: Path, embedder: Any, url: str | None) -> 
 
 def test_the_title_is_searched_too(index: Index) -> None:
     assert index.search("loan", 1)[0].document_id == "hours"
+
+
+@pytest.mark.parametrize("mode", ["dense", "bm25"])
+def test_every_row_of_a_long_table_is_found_by_its_column(
+    home: Path, embedder: Any, url: str | None, mode: Literal["dense", "bm25"]
+) -> None:
+    index = Index.create(home, "faq", embedder, ChunkSettings(40, 0), url=url, settings=SearchSettings(mode=mode))
+    rows = "\n".join(f"| part{number} | {number} |" for number in range(40))
+    index.sync([Document("parts", "", f"| name | shelf |\n|---|---|\n{rows}"), Document("a", "", "nothing of it")])
+
+    found = index.search("shelf", 100, settings=SearchSettings(mode=mode, threshold=0.01))
+    assert len(found) == len(index.chunks_of("parts")) > 3
+    assert {passage.document_id for passage in found} == {"parts"}
 
 
 def test_search_returns_fewer_than_k_when_index_is_small(index: Index) -> None:

@@ -14,11 +14,12 @@ from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.documents.load import load_documents
 from rag.errors import RagError
-from rag.index import Index, SyncReport, list_indexes
+from rag.index import Index, SyncReport
 from rag.search.dense import DenseView
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
 from rag.search.vector_view import FaissViews
+from rag.store.indexes import list_indexes
 from tests.rag.conftest import SETTINGS, Library
 
 HYBRID = SearchSettings(mode="hybrid")

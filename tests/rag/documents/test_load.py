@@ -145,7 +145,7 @@ def test_a_file_name_that_is_not_utf8_is_skipped(tmp_path: Path) -> None:
         ("[1, 2]", "is not an object"),
         ('{"text": "x"}', "no 'id'"),
         ('{"id": "a"}', "no 'text'"),
-        ('{"id": 7, "text": "x"}', "'id' must be a string, not 7"),
+        ('{"id": [7], "text": "x"}', "'id' must be a string, not [7]"),
         ('{"id": "a", "text": null}', "'text' must be a string, not None"),
         ('{"id": "a", "text": "x", "title": 3}', "'title' must be a string, not 3"),
         ('{"id": "a", "text": "x", "metadata": ["m"]}', "'metadata' must be an object, not ['m']"),

@@ -1,5 +1,6 @@
 import io
 import json
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,7 +104,7 @@ def test_an_update_keeps_what_was_read_of_a_file_that_is_damaged_now_but_not_of_
 ) -> None:
     (docs / "plan.html").write_text("<h1>Plan</h1><p>The quay is swept on Mondays.</p>")
     (docs / "note.md").write_text("The lamp is lit at dusk.")
-    shop.add("faq", [docs], is_whole=True)
+    shop.add("faq", [docs])
     (docs / "plan.html").write_bytes(b"\x00\x01\x02")
     (docs / "note.md").write_text("")
     _, row = shop.add("faq", [docs], is_whole=True)
@@ -121,6 +122,57 @@ def test_an_update_from_a_folder_without_documents_says_which_stay(shop: Shop, d
     assert f"note: 2 documents of {docs} stay in faq; take those that are gone out with: " in said.getvalue()
     assert "arbiter index delete faq fines" in said.getvalue()
     assert names(shop.show("faq")[1]) == ["fines", "hours"]
+
+
+def test_a_file_that_is_read_by_two_paths_is_one_document(shop: Shop, docs: Path, said: io.StringIO) -> None:
+    shop.add("faq", [docs])
+    (docs / "hours.md").write_text("# Loan desk\nThe desk opens at ten.\n")
+    shop.add("faq", [docs / "hours.md"])
+    assert names(shop.show("faq")[1]) == ["fines", "hours"]
+    assert f"note: hours takes the place of that document in faq from {docs}" in said.getvalue()
+    assert "at ten" in shop.search("faq", "When does the desk open?", 1, BM25)[0]
+    shop.add("faq", [docs / "*.md"])
+    assert names(shop.show("faq")[1]) == ["fines", "hours"]
+
+
+def test_an_update_of_a_folder_takes_away_what_was_added_from_it_by_another_path(
+    shop: Shop, docs: Path, tmp_path: Path, said: io.StringIO
+) -> None:
+    other = tmp_path / "other.md"
+    other.write_text("Another branch opens at noon.")
+    shop.add("faq", [docs, docs / "hours.md", other])
+    (docs / "hours.md").unlink()
+    other.unlink()
+    _, row = shop.add("faq", [docs], is_whole=True)
+    assert names(shop.show("faq")[1]) == ["fines", "other"]
+    assert (row["paths"][0]["removed"], row["paths"][0]["num_chunks"]) == (1, 2)
+    assert "note: hours went, as the files did" in said.getvalue()
+
+
+def test_an_update_of_a_name_that_is_none_makes_no_index(shop: Shop, docs: Path) -> None:
+    with pytest.raises(ServingError, match="no index 'fqa'"):
+        shop.add("fqa", [docs], is_whole=True)
+    assert shop.keeping.states() == {}
+
+
+def test_two_additions_at_once_of_files_with_one_name_keep_both(tmp_path: Path, docs: Path, said: io.StringIO) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "hours.md").write_text("Another branch opens at noon.")
+    slow = WordEmbedder()
+    slow.gate.clear()
+    first = Shop(IndexHome(tmp_path / "home"), Console(stderr=said), make_embedder=lambda: slow)
+    adding = threading.Thread(target=first.add, args=("faq", [docs]))
+    adding.start()
+    assert slow.started.wait(timeout=30)
+    second = make_shop(tmp_path)
+    second.add("faq", [other])
+    slow.gate.set()
+    adding.join(timeout=30)
+    found = names(second.show("faq")[1])
+    assert len(found) == 3
+    assert {"fines", "hours"} < set(found)
+    assert f"note: document 'hours' came in from {other} meanwhile; looking again" in said.getvalue()
 
 
 def test_files_of_two_folders_with_one_name_are_both_kept_however_often_they_are_added(
@@ -150,7 +202,7 @@ def test_a_row_that_brings_the_id_of_another_paths_row_is_said_to_replace_it(
     for name, text in (("old.jsonl", "The desk opens at nine."), ("new.jsonl", "The desk opens at ten.")):
         (tmp_path / name).write_text(json.dumps({"id": "desk", "text": text}))
         shop.add("faq", [tmp_path / name])
-    assert f"note: desk replaces the document of that id in faq from {tmp_path / 'old.jsonl'}" in said.getvalue()
+    assert f"note: desk takes the place of that document in faq from {tmp_path / 'old.jsonl'}" in said.getvalue()
     assert names(shop.show("faq")[1]) == ["desk"]
 
 
