@@ -103,7 +103,8 @@ class Shop:
                         loaded = load_documents(path, cache=cache, progress=step.update)
                 except RagError as error:
                     faults.append(str(error))
-                    self._console.say(f"skipped {path}: {error}")
+                    if len(paths) > 1:  # One alone is the command's own error.
+                        self._console.say(f"skipped {path}: {error}")
                     if is_whole:
                         self._say_left(name, index, origin)
                     continue
