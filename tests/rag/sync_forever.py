@@ -89,6 +89,8 @@ def _revision(state: State, key: str, todo: Operation) -> int:
 
 
 def _work(home: Path, url: str | None, first: int) -> None:
+    # tqdm's own lock is one of all processes that were forked: a child that was killed with it would stop this one.
+    tqdm.set_lock(threading.RLock())
     index = open_index(home, url)
     state = state_of(index)
 
