@@ -265,21 +265,28 @@ def embed(folders: list[Path], model_id: str, cache: Path | None) -> tuple[NDArr
     with tempfile.TemporaryDirectory() as home:
         model = resolve_model(model_id, home=Path(home))
         embedder = SentenceTransformerEmbedder(model.path, name=f"{model.name}@{model.revision}")
-        texts, questions = [], []
+        texts, questions = [], read_questions(folders)
         for folder in folders:
             documents = load_documents(folder / "docs.jsonl").documents
             settings = ChunkSettings(chunk_tokens=120, overlap_tokens=20)
             texts += [embedding_text(chunk) for chunk in split_documents(documents, settings, embedder.token_spans)]
-            for file in (folder / "test.jsonl", folder / "train.jsonl"):
-                lines = file.read_text().split("\n") if file.is_file() else []
-                questions += [json.loads(line)["question"] for line in lines if line.strip()]
-        random.Random(0).shuffle(questions)
         clock = time.perf_counter()
         found = embedder.embed(texts), np.array([embedder.embed_query(question) for question in questions[:1_000]])
         print(f"embedded in {time.perf_counter() - clock:.0f} s")
     if cache:
         np.savez(cache, chunks=found[0], questions=found[1])
     return found
+
+
+def read_questions(folders: list[Path]) -> list[str]:
+    """The folders' questions, shuffled: those that `embed` gives vectors of, in that order."""
+    questions = []
+    for folder in folders:
+        for file in (folder / "test.jsonl", folder / "train.jsonl"):
+            lines = file.read_text().split("\n") if file.is_file() else []
+            questions += [json.loads(line)["question"] for line in lines if line.strip()]
+    random.Random(0).shuffle(questions)
+    return questions
 
 
 if __name__ == "__main__":

@@ -34,12 +34,12 @@ from rag.store import chunks, documents, indexes
 from rag.store.documents import DocumentEntry
 from rag.store.indexes import IndexState
 from rag.store.schema import ATTRIBUTES, DOCUMENTS
-from rag.store.store import DATABASE, Store, advice, database_url
+from rag.store.store import Store, advice, database_url, open_store
 from rag.verification import VerifyReport, verify
 from rag.views import LiveView, Outdated, dense_kind, lexical_kind
 from rag.widening import passages_of
 
-__all__ = ["DATABASE", "DocumentEntry", "Index", "IndexState", "SyncReport", "VerifyReport"]
+__all__ = ["DocumentEntry", "Index", "IndexState", "SyncReport", "VerifyReport"]
 
 _QUERY_CACHE = 1024
 _FILTER_CACHE = 8
@@ -98,9 +98,9 @@ class Index:
         built it.
         """
         indexes.check_name(name)
-        if store is None and url is None and not (home / DATABASE).is_file():
+        opened = store or open_store(home, url)
+        if opened is None:
             raise missing(name)
-        opened = store or Store(database_url(home, url))
         try:
             with opened.read() as rows:
                 state = indexes.state(rows, name)

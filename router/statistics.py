@@ -116,7 +116,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     order = np.argsort(ordered, kind="stable")
     adjusted = np.empty_like(ordered)
     adjusted[order] = np.minimum(np.maximum.accumulate(ordered[order] * np.arange(len(order), 0, -1)), 1.0)
-    return [float(p) for p in adjusted]
+    found: list[float] = adjusted.tolist()
+    return found
 
 
 def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margin: float, seed: int = 0) -> float:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from rag.chunking.chunk import ChunkSettings
 from rag.errors import RagError
 from rag.store.schema import GENERATIONS, INDEXES, TOMBSTONES
-from rag.store.store import DATABASE, Conflict, Store, database_url
+from rag.store.store import Conflict, open_store
 
 _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _MODULUS = 2**256
@@ -85,9 +85,9 @@ def check_name(name: str) -> None:
 
 def list_indexes(home: Path, *, url: str | sa.URL | None = None) -> list[IndexState]:
     """All indexes of a home, or of the database at `url`, by name; none if there is no database yet."""
-    if url is None and not (home / DATABASE).is_file():
+    store = open_store(home, url)
+    if store is None:
         return []
-    store = Store(database_url(home, url))
     try:
         with store.read() as rows:
             return states(rows)

@@ -126,6 +126,13 @@ class Store:
             ) from error
 
 
+def open_store(home: Path, url: str | sa.URL | None = None) -> Store | None:
+    """The database of a data directory, or the one at `url`; None if the directory has none yet. Raises RagError."""
+    if url is None and not (home / DATABASE).is_file():
+        return None
+    return Store(database_url(home, url))
+
+
 def insert_missing(rows: sa.Connection, table: sa.Table, values: Sequence[Mapping[str, object]]) -> None:
     """Adds those of the rows whose key is not there yet."""
     insert = postgresql.insert if rows.dialect.name == "postgresql" else sqlite.insert

@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.index import DATABASE, Index, IndexState
+from rag.index import Index, IndexState
 from rag.search.settings import SearchSettings
 from rag.store.conversions import Conversions
 from rag.store.indexes import list_indexes
-from rag.store.store import Store, advice, database_url
+from rag.store.store import Store, advice, database_url, open_store
 
 if TYPE_CHECKING:
     from rag.search.vector_view import MakeViews
@@ -49,9 +49,7 @@ class IndexHome:
 
     def database(self) -> Store | None:
         """The rows of every index, to be closed by the caller; None before the first index. Raises RagError."""
-        if self.url is None and not (self.home / DATABASE).is_file():
-            return None
-        return Store(database_url(self.home, self.url))
+        return open_store(self.home, self.url)
 
     def open(self, name: str, embedder: Embedder, *, database: Store | None = None) -> Index:
         """The existing index, over an open `database` if one is given. Raises RagError; see `Index.open`."""
