@@ -16,12 +16,12 @@ from pathlib import Path
 
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 
+from arbiter.models import EMBEDDER, resolve_model
 from rag.chunking.chunk import ChunkSettings, Strategy
 from rag.chunking.split import split_documents
 from rag.documents.document import Document
 from rag.documents.load import load_documents
 from rag.embedding.embedder import SentenceTransformerEmbedder
-from serving.models import EMBEDDER, resolve_model
 
 STRATEGIES: tuple[Strategy, ...] = ("tokens", "structure", "parent_child")
 SENTENCE = "The quick brown fox jumps over the lazy dog near the loan desk. "

@@ -23,12 +23,12 @@ import numpy as np
 from ingest import DEPTH, Ranking, best_of, ndcg, read_questions
 from numpy.typing import NDArray
 
+from arbiter.models import EMBEDDER, resolve_model
 from rag.chunking.chunk import ChunkSettings, embedding_text
 from rag.chunking.split import split_documents
 from rag.documents.load import load_documents
 from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.embedding.loading import PRECISIONS
-from serving.models import EMBEDDER, resolve_model
 
 ALL = [f"{backend}-{precision}" for backend, precisions in PRECISIONS.items() for precision in precisions]
 

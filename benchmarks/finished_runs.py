@@ -12,13 +12,13 @@ import numpy as np
 from eval.answers import AnswerRecord
 from eval.questions import Question
 from eval.race import Look, RaceSettings, plan_race, run_race
-from eval.runs import find_run
-from router.arm import Arm
-from router.eligibility import mean_score, price_of
-from router.policy import Policy
-from router.recommend import look, recommend
-from router.scorecard import ArmScores, Scorecard
-from router.statistics import Interval, mean_interval, paired_difference
+from eval.runs.run import find_run
+from router.answering.arm import Arm
+from router.deciding.eligibility import mean_score, price_of
+from router.deciding.policy import Policy
+from router.deciding.recommend import look, recommend
+from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.statistics import Interval, mean_interval, paired_difference
 
 MARGIN = 0.05
 

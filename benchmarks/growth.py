@@ -34,13 +34,13 @@ import numpy as np
 from numpy.typing import NDArray
 from search import embed, memory, read_questions
 
+from arbiter.models import EMBEDDER
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.documents.load import load_documents
 from rag.index import Index
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
-from serving.models import EMBEDDER
 
 K = 5
 NAME = "growth"

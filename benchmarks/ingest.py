@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from arbiter.models import EMBEDDER, resolve_model
 from rag.chunking.chunk import ChunkSettings, embedding_text
 from rag.chunking.split import split_documents
 from rag.documents.document import Document
@@ -26,7 +27,6 @@ from rag.documents.load import load_documents
 from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.index import Index
 from rag.search.settings import SearchSettings
-from serving.models import EMBEDDER, resolve_model
 
 DEPTH = 10
 # Several chunks of a document may be among the best.

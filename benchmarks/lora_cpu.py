@@ -21,8 +21,8 @@ from typing import Any
 
 import httpx
 
+from arbiter.models import GENERATOR, resolve_model
 from serving.engine.vllm import VllmServer, VllmSettings
-from serving.models import GENERATOR, resolve_model
 
 VOCABULARY = (1000, 40000)  # ordinary tokens of SmolLM2
 MODES = {"base": ["base"], "one adapter": ["a"], "two adapters + base": ["a", "b", "base"]}

@@ -29,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from arbiter.models import EMBEDDER, resolve_model
 from eval.questions import Question, clusters_of, load_questions
 from rag.chunking.chunk import ChunkSettings
 from rag.chunking.outline import read_outline
@@ -37,9 +38,8 @@ from rag.documents.load import load_documents
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.errors import RagError
 from rag.index import Index
-from router.prompts import place_of
-from router.statistics import holm, mean_interval, paired_difference
-from serving.models import EMBEDDER, resolve_model
+from router.answering.prompts import place_of
+from router.deciding.statistics import holm, mean_interval, paired_difference
 
 CHUNKINGS = (
     "tokens:120/20",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from passages import chunking, name_of
 
+from arbiter.models import EMBEDDER, resolve_model
 from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
 from eval.retrieval.questions import load_judged
 from eval.retrieval.report import RetrievalReport
@@ -26,7 +27,6 @@ from rag.documents.load import load_documents
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.index import Index
 from rag.search.settings import SearchSettings
-from serving.models import EMBEDDER, resolve_model
 
 CHECKED = ("hit@5", "recall@5")
 

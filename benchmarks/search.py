@@ -32,12 +32,12 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from arbiter.models import EMBEDDER, resolve_model
 from rag.chunking.chunk import ChunkSettings, embedding_text
 from rag.chunking.split import split_documents
 from rag.documents.load import load_documents
 from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.search.dense import DenseView
-from serving.models import EMBEDDER, resolve_model
 
 K = 10
 # Key, width and digits of the printed columns.

@@ -13,9 +13,9 @@ from scipy.stats import binomtest, norm
 from eval.answers import AnswerRecord
 from eval.questions import Question
 from eval.race import Look, RaceSettings, plan_race, run_race
-from router.arm import Arm
-from router.evidence import rule
-from router.statistics import holm
+from router.answering.arm import Arm
+from router.deciding.evidence import rule
+from router.deciding.statistics import holm
 
 ALPHA = 0.05
 MARGIN = 0.05
@@ -104,7 +104,7 @@ class Race:
         left = [name for name in names if name not in {drop.arm for drop in record.drops}]
         verdicts = {"one arm left": "winner", "within the margin": "tie", "questions spent": "undecided"}
         means = {name: float(np.mean(columns[name][: record.num_raced])) for name in left}
-        # What router/recommend.py serves: the cheapest arm within the margin of the leader.
+        # What router/deciding/recommend.py serves: the cheapest arm within the margin of the leader.
         near = [name for name in left if means[name] >= max(means.values()) - MARGIN]
         return Claim(int(min(near, key=float)), verdicts[record.stopped], record.num_answers / scores.size)
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from eval.kept_rows import KeptRows
-from router.answerer import Answer
-from router.arm import Arm
+from router.answering.answerer import Answer
+from router.answering.arm import Arm
+from storage.row_cache import RowCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class AnswerCache:
             "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL)",
             "CREATE TABLE IF NOT EXISTS first_tokens (key TEXT PRIMARY KEY, ms REAL NOT NULL)",
         )
-        self._rows = KeptRows(path, tables, called="answer cache", row="an answer")
+        self._rows = RowCache(path, tables, called="answer cache", row="an answer")
 
     def get(self, key: str, *, arm: str, question_id: str) -> AnswerRecord | None:
         """The stored answer under this arm's and question's names, or None."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from storage.errors import ArbiterError
 
-class EvalError(Exception):
+
+class EvalError(ArbiterError):
     """Base of everything the evaluation raises; the message is one line a person can act on."""

@@ -17,10 +17,10 @@ from eval.errors import EvalError
 from eval.metrics.primary import PRIMARY, Declared, check_declared, primary_column
 from eval.metrics.text import Pair, Progress, Scorer
 from eval.questions import Question
-from router.answerer import Answerer
-from router.arm import Arm
+from router.answering.answerer import Answerer
+from router.answering.arm import Arm
+from router.deciding.scorecard import ArmScores, Score, Scorecard
 from router.errors import EngineRejected, EngineUnavailable
-from router.scorecard import ArmScores, Score, Scorecard
 
 Versions = Mapping[str, Mapping[str, str]]
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from eval.errors import EvalError
 from eval.questions import Question, plain_text
-from tuning.examples import Example
+from tuning.data.examples import Example
 
 # Of pairs with a common answer in seven public sets, those from here on were one question in other words or letters
 # ("Super Bowl XXXIII" of / for), and those just below asked for something else in the same frame ("In what country is

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from eval.errors import EvalError
-from tuning.examples import Example
-from tuning.jsonl import read_jsonl
+from storage.jsonl import read_jsonl
+from tuning.data.examples import Example
 
 _SHOWN = 10
 _NOT_WORD = re.compile(r"\W+")

@@ -4,8 +4,9 @@ settled.
     plan = plan_race(questions, settings)
     raced = run_race(arms, plan, ask, look)
 
-What the race looks at is `router/evidence.py`, which may be looked at after every batch. The order of the questions
-follows from the seed, and answers are cached, so a race that was stopped is replayed from the cache and goes on.
+What the race looks at is `router/deciding/evidence.py`, which may be looked at after every batch. The order of the
+questions follows from the seed, and answers are cached, so a race that was stopped is replayed from the cache and
+goes on.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Literal
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
 from eval.questions import Question
-from router.arm import Arm
-from router.evidence import Ruling
-from router.race import Drop, RaceRecord, Stop
+from router.answering.arm import Arm
+from router.deciding.evidence import Ruling
+from router.deciding.race import Drop, RaceRecord, Stop
 
 # Asks these arms these questions; the records come arm by arm.
 Ask = Callable[[Sequence[Arm], Sequence[Question]], list[AnswerRecord]]

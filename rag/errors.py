@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from storage.errors import ArbiterError
 
-class RagError(Exception):
+
+class RagError(ArbiterError):
     """What went wrong with documents or an index, in one line a person can act on."""

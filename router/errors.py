@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from storage.errors import ArbiterError
 
-class RouterError(Exception):
+
+class RouterError(ArbiterError):
     """Base of everything the router raises; the message is one line a person can act on."""
 
 

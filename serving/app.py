@@ -1,7 +1,7 @@
 """The OpenAI-compatible HTTP API: the routes of every surface, one key for all of them, errors in OpenAI's shape.
 
 GET /v1/models   POST /v1/chat/completions   GET /v1/arms   GET /health   GET /ready   GET / (the decision's report)
-create_app(stage, decision_routes(promoter), eval_routes(evals))   adds /v1/decisions and /v1/evals
+create_app(current, decision_routes(promoter), eval_routes(evals))   adds /v1/decisions and /v1/evals
 """
 
 from __future__ import annotations
@@ -11,25 +11,23 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from rag.errors import RagError
-from router.errors import RouterError
-from serving.errors import ServingError
+from serving.chat.api import chat_routes
 from serving.http.accounting import Accounting
 from serving.http.body import authorize
-from serving.http.chat_api import chat_routes
 from serving.http.errors import ApiError, error_response, to_api_error
-from serving.http.served import Stage
+from serving.http.served import CurrentDecision
+from storage.errors import ArbiterError
 
 
-def create_app(stage: Stage, *surfaces: APIRouter) -> FastAPI:
-    """The application; everything it needs is on the stage and in the surfaces, whose routes go under /v1."""
+def create_app(current: CurrentDecision, *surfaces: APIRouter) -> FastAPI:
+    """The application; everything it needs is in `current` and in the surfaces, whose routes go under /v1."""
     app = FastAPI(title="Arbiter", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Accounting)
 
     def with_key(request: Request) -> None:
-        authorize(request, stage.served.api_key)
+        authorize(request, current.served.api_key)
 
-    for routes in (_model_routes(stage), chat_routes(stage), *surfaces):
+    for routes in (_model_routes(current), chat_routes(current), *surfaces):
         app.include_router(routes, prefix="/v1", dependencies=[Depends(with_key)])
 
     @app.get("/health")
@@ -38,13 +36,13 @@ def create_app(stage: Stage, *surfaces: APIRouter) -> FastAPI:
 
     @app.get("/ready")
     async def ready() -> Response:
-        if stage.served.is_ready():
+        if current.served.is_ready():
             return JSONResponse({"status": "ready"})
         return error_response(ApiError(503, "the engine is starting or restarting", code="engine_unavailable"))
 
     @app.get("/")
     async def report() -> Response:
-        path = stage.served.report
+        path = current.served.report
         if path is None or not path.is_file():
             raise ApiError(404, "no report; the API is under /v1")
         return FileResponse(path, media_type="text/html")
@@ -62,29 +60,29 @@ def create_app(stage: Stage, *surfaces: APIRouter) -> FastAPI:
         return error_response(to_api_error(error))
 
     # Registered one by one: the handler of Exception alone would also log a traceback for each of them.
-    for expected in (ApiError, RagError, RouterError, ServingError):
+    for expected in (ApiError, ArbiterError):
         app.add_exception_handler(expected, any_error)
     return app
 
 
-def _model_routes(stage: Stage) -> APIRouter:
+def _model_routes(current: CurrentDecision) -> APIRouter:
     router = APIRouter()
 
     @router.get("/models")
     async def models() -> dict[str, object]:
-        return {"object": "list", "data": stage.served.models()}
+        return {"object": "list", "data": current.served.models()}
 
     @router.get("/models/{name:path}")
     async def model(name: str) -> dict[str, object]:
-        return stage.served.model(name)
+        return current.served.model(name)
 
     @router.get("/arms")
     async def arms() -> dict[str, object]:
-        served = stage.served
+        served = current.served
         return {"object": "list", "data": [served.arm_card(name) for name in served.arms]}
 
     @router.get("/arms/{name}")
     async def arm(name: str) -> dict[str, object]:
-        return stage.served.arm_card(name)
+        return current.served.arm_card(name)
 
     return router

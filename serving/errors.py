@@ -1,7 +1,14 @@
-"""What can go wrong while serving. The command line prints the message and exits 2; HTTP maps the class to a status."""
+"""What can go wrong while serving. The command line prints the message and exits 2; HTTP maps the
+
+from storage.errors import ArbiterError
 
 
-class ServingError(Exception):
+class to a status."""
+
+from storage.errors import ArbiterError
+
+
+class ServingError(ArbiterError):
     """Something the user can act on. The message is one line: what, which value, what to do next."""
 
 

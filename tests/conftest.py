@@ -14,8 +14,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = os.devnull
 
+from arbiter.models import EMBEDDER, GENERATOR, resolve_model
 from serving.engine.vllm import VllmServer, VllmSettings
-from serving.models import EMBEDDER, GENERATOR, resolve_model
 
 REPOSITORY = Path(__file__).parents[1]
 MEMORY = Path("/dev/shm")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuning.artifacts import content_hash, hash_files, is_complete, read_manifest
+from storage.folders import content_hash, hash_files, is_complete, read_manifest
 from tuning.errors import TuningError
 
 WEIGHTS = "adapter_model.safetensors"

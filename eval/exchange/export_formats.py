@@ -18,11 +18,11 @@ from typing import Literal, get_args
 
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
-from eval.exchange.file_sets import write_files
 from eval.questions import Question
-from eval.runs import Run
-from router.arm import Arm
-from router.scorecard import ArmScores, Scorecard
+from eval.runs.run import Run
+from router.answering.arm import Arm
+from router.deciding.scorecard import ArmScores, Scorecard
+from storage.file_sets import write_files
 
 ExportFormat = Literal["ragas", "ragchecker", "lm-eval"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)

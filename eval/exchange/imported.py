@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from eval.errors import EvalError
-from eval.exchange.file_sets import write_files
 from eval.exchange.table_files import as_json
 from eval.questions import Question, load_questions
 from eval.splits import split_by_document
 from rag.documents.document import Document
 from rag.documents.load import load_documents
-from tuning.examples import load_examples
+from storage.file_sets import write_files
+from tuning.data.examples import load_examples
 
 Format = Literal["autorag", "ragchecker", "ragas"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.errors import EvalError
+from storage.jsonl import scan_jsonl
 from tuning.errors import TuningError
-from tuning.jsonl import scan_jsonl
 
 Row = Mapping[str, Any]
 Placed = tuple[str, Row]

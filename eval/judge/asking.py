@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.judge.replies import fault_of
 from eval.metrics.text import as_score
-from tuning.artifacts import content_hash
+from storage.folders import content_hash
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

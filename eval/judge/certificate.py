@@ -15,9 +15,9 @@ from typing import Any
 from eval.errors import EvalError
 from eval.judge.asking import PROMPT_VERSION
 from eval.judge.measures import Agreement, Calls, LengthBias, PositionBias, Repeatability
-from eval.runs import replace_text
-from router.statistics import Interval
-from tuning.artifacts import content_hash
+from eval.runs.run import replace_text
+from router.deciding.statistics import Interval
+from storage.folders import content_hash
 
 _IDENTITY_DIGITS = 16
 

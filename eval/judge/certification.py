@@ -23,8 +23,8 @@ from eval.judge.measures import (
 from eval.judge.probes import LabelledAnswer, LabelledPair, plan_probes
 from eval.judge.verdicts import VerdictCache, collect_verdicts
 from eval.metrics.text import Progress
-from router.policy import Prices
-from tuning.artifacts import content_hash
+from router.deciding.policy import Prices
+from storage.folders import content_hash
 
 REPEATS = 3
 REPEAT_ROWS = 30

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from eval.errors import EvalError
-from tuning.jsonl import scan_jsonl
+from storage.jsonl import scan_jsonl
 
 _SHOWN = 10
 

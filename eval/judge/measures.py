@@ -16,8 +16,8 @@ import numpy as np
 
 from eval.judge.asking import Outcome
 from eval.judge.probes import LabelledPair
-from router.policy import Prices
-from router.statistics import Interval, mean_interval
+from router.deciding.policy import Prices
+from router.deciding.statistics import Interval, mean_interval
 
 Verdict = float | None
 

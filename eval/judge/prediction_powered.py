@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from router.statistics import Interval, mean_interval
+from router.deciding.statistics import Interval, mean_interval
 
 # The interval is a normal approximation, whose usual rule of thumb this is; with 30 labels the simulation in
 # tests/eval/judge/test_prediction_powered.py still covers.

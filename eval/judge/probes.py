@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from eval.errors import EvalError
-from tuning.artifacts import content_hash
-from tuning.examples import sample
-from tuning.jsonl import scan_jsonl
+from storage.folders import content_hash
+from storage.jsonl import scan_jsonl
+from tuning.data.examples import sample
 
 _SHOWN = 10
 _Row = TypeVar("_Row")

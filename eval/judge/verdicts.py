@@ -16,8 +16,8 @@ from types import TracebackType
 from eval.errors import EvalError
 from eval.judge.asking import GIVE_UP_AFTER, Judge, JudgeEndpoint, Outcome, open_judge
 from eval.judge.probes import Probe
-from eval.kept_rows import KeptRows
 from eval.metrics.text import Progress
+from storage.row_cache import RowCache
 
 
 class VerdictCache:
@@ -33,7 +33,7 @@ class VerdictCache:
             "CREATE TABLE IF NOT EXISTS verdicts "
             "(key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT NOT NULL)"
         )
-        self._rows = KeptRows(path, (table,), called="judge's verdicts", row="a verdict")
+        self._rows = RowCache(path, (table,), called="judge's verdicts", row="a verdict")
 
     def get(self, probe: Probe) -> Outcome | None:
         """What this ask came to, or None when it was not made yet."""

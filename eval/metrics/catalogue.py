@@ -16,7 +16,7 @@ from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS
 from eval.metrics.sources import SourceScorer
 from eval.metrics.text import DeterministicScorer, Scorer
 from eval.questions import Question
-from tuning.examples import Example
+from tuning.data.examples import Example
 
 _PLAIN = (DeterministicScorer, LabelScorer, JsonScorer, AbstentionScorer, SourceScorer)
 

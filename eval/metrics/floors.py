@@ -17,8 +17,8 @@ from eval.metrics.labels import kind_of
 from eval.metrics.primary import Declared, metrics_of, primary_column
 from eval.metrics.text import Pair, Scorer
 from eval.questions import Question
-from router.scorecard import Score
-from tuning.examples import Example
+from router.deciding.scorecard import Score
+from tuning.data.examples import Example
 
 NEAREST = "nearest training answer"
 MAJORITY = "majority answer"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from eval.metrics.text import Pair, Progress
 from eval.questions import Question
-from tuning.examples import Example
+from tuning.data.examples import Example
 
 # More labels than this, or labels that are used less than twice on average, are taken for free answers.
 MAX_LABELS = 100

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from eval.errors import EvalError
 from eval.metrics.labels import kind_of
 from eval.questions import Question
-from router.scorecard import Score
+from router.deciding.scorecard import Score
 
 # The column that decides when kinds of questions have metrics of their own.
 PRIMARY = "primary"

@@ -16,9 +16,9 @@ from eval.answers import AnswerRecord
 from eval.metrics.labels import Labels, kind_of, label_sets
 from eval.metrics.text import best_over, contains
 from eval.questions import Question
-from router.arm import Arm
-from router.scorecard import ArmScores, Scorecard
-from router.utility import RIGHT_AT
+from router.answering.arm import Arm
+from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.utility import RIGHT_AT
 
 Cause = Literal[
     "read correctly",

@@ -21,14 +21,14 @@ from eval.report.side_by_side import FloorRow, Row, Unit, floor_rows, side_by_si
 from eval.report.slices import find_slices
 from eval.report.summary import Summary, leader_of, summarise, uncertified_lines
 from eval.report.wording import as_line, flip_words, shorten
-from router.break_even import break_even_table
-from router.costs import cost_table, evaluation_cost, measure, price
-from router.decision import Decision
-from router.pareto import pareto_front
-from router.policy import Policy
-from router.scorecard import Scorecard
-from router.statistics import detectable_difference
-from router.utility import RIGHT_AT, count_outcomes
+from router.deciding.costs.arm_costs import cost_table, evaluation_cost, measure, price
+from router.deciding.costs.break_even import break_even_table
+from router.deciding.decision import Decision
+from router.deciding.pareto import pareto_front
+from router.deciding.policy import Policy
+from router.deciding.scorecard import Scorecard
+from router.deciding.statistics import detectable_difference
+from router.deciding.utility import RIGHT_AT, count_outcomes
 
 # Answers, questions and error messages of the shown examples are cut to so many characters.
 _TEXT_CHARACTERS = 280

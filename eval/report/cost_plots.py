@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eval.report.svg import ACCENT, BAND, CHARACTER_EM, FONT_PT, INK, LINE, MUTED, PANEL, draw_svg, shorten_name
-from router.break_even import BreakEven
-from router.costs import ArmCosts
-from router.policy import Policy
-from router.winning_map import WinningMap
+from router.deciding.costs.arm_costs import ArmCosts
+from router.deciding.costs.break_even import BreakEven
+from router.deciding.costs.winning_map import WinningMap
+from router.deciding.policy import Policy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

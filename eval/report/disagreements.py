@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from eval.answers import AnswerRecord
 from eval.questions import Question
 from eval.report.attribution import Attribution, Cause
-from router.scorecard import ArmScores, Scorecard
+from router.deciding.scorecard import ArmScores, Scorecard
 
 
 @dataclass(frozen=True, slots=True)

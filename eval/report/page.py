@@ -15,10 +15,10 @@ from eval.report.attribution import CAUSES, MEANING, NEXT_ACTION
 from eval.report.card import Card
 from eval.report.tables import standing_of
 from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_signed_amount, shorten
-from router.break_even import BreakEven
-from router.costs import ArmCosts
-from router.policy import Policy, Prices, Traffic
-from router.winning_map import WinningMap
+from router.deciding.costs.arm_costs import ArmCosts
+from router.deciding.costs.break_even import BreakEven
+from router.deciding.costs.winning_map import WinningMap
+from router.deciding.policy import Policy, Prices, Traffic
 
 if TYPE_CHECKING:
     from markupsafe import Markup

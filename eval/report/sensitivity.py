@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from router.decision import Decision
+from router.deciding.costs.winning_map import WinningMap, winning_map
+from router.deciding.decision import Decision
+from router.deciding.flips import Flip, find_flips, stability
+from router.deciding.policy import Policy
+from router.deciding.preference import make_preference
+from router.deciding.scorecard import Scorecard
 from router.errors import RouterError
-from router.flips import Flip, find_flips, stability
-from router.policy import Policy
-from router.preference import make_preference
-from router.scorecard import Scorecard
-from router.winning_map import WinningMap, winning_map
 
 
 @dataclass(frozen=True, slots=True)

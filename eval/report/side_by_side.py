@@ -10,12 +10,12 @@ import math
 from dataclasses import dataclass
 from typing import TypedDict
 
-from router.costs import amortised_per_1k, cost_per_1k
-from router.decision import Decision
-from router.policy import Policy
-from router.scorecard import ArmScores, Scorecard
-from router.statistics import Difference, Interval, mean_interval
-from router.utility import RIGHT_AT, UTILITY, utility_scale, with_utility
+from router.deciding.costs.arm_costs import amortised_per_1k, cost_per_1k
+from router.deciding.decision import Decision
+from router.deciding.policy import Policy
+from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.statistics import Difference, Interval, mean_interval
+from router.deciding.utility import RIGHT_AT, UTILITY, utility_scale, with_utility
 
 
 class Bounds(TypedDict):

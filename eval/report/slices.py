@@ -15,10 +15,10 @@ import numpy as np
 from eval.errors import EvalError
 from eval.questions import Question
 from eval.report.cuts import Cut, cut_questions
-from router.evidence import anytime_difference
-from router.policy import Policy
-from router.scorecard import ArmScores, Scorecard
-from router.statistics import Difference, Interval, holm, mean_interval, paired_difference
+from router.deciding.evidence import anytime_difference
+from router.deciding.policy import Policy
+from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.statistics import Difference, Interval, holm, mean_interval, paired_difference
 
 # Eight independent questions that all go one way have an exact p of 0.008; fewer cannot survive the correction.
 MIN_QUESTIONS = 8

@@ -12,12 +12,12 @@ from typing import TypedDict
 from eval.report.sensitivity import Sensitivity
 from eval.report.side_by_side import Bounds, FloorRow, Row, Unit, side_by_side, unit_of
 from eval.report.wording import as_amount, as_percent, break_even_words, flip_words
-from router.break_even import break_even_table
-from router.costs import measure, price
-from router.decision import Decision
-from router.policy import Policy
-from router.scorecard import Scorecard
-from router.statistics import detectable_difference
+from router.deciding.costs.arm_costs import measure, price
+from router.deciding.costs.break_even import break_even_table
+from router.deciding.decision import Decision
+from router.deciding.policy import Policy
+from router.deciding.scorecard import Scorecard
+from router.deciding.statistics import detectable_difference
 
 # In the line that `eval.judge.certificate.judge_standing` writes of a judge that may not decide.
 _UNCERTIFIED = "its metrics are diagnostics"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from router.break_even import BreakEven
-from router.flips import Flip
+from router.deciding.costs.break_even import BreakEven
+from router.deciding.flips import Flip
 
 # The policy's weights in a sentence; a flip names them by their path.
 WEIGHTS: Mapping[str, str] = {

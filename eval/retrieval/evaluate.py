@@ -22,7 +22,7 @@ from eval.retrieval.report import RetrievalReport, SettingScores
 from eval.retrieval.verdicts import compare, recommend
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
-from router.statistics import mean_interval
+from router.deciding.statistics import mean_interval
 
 # Long documents fill a ranking with their passages; ten documents are to be seen behind them.
 _PASSAGES = 50

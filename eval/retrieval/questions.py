@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eval.errors import EvalError
 from eval.questions import Question, merge_repeats
-from tuning.jsonl import scan_jsonl
+from storage.jsonl import scan_jsonl
 
 _SHOWN = 10
 

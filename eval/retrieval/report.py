@@ -8,7 +8,7 @@ from typing import Literal
 
 from eval.retrieval.measures import Measure
 from rag.search.settings import SearchSettings
-from router.statistics import Difference, Interval
+from router.deciding.statistics import Difference, Interval
 
 Verdict = Literal["better", "worse", "open"]
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from eval.retrieval.measures import Measure
 from eval.retrieval.report import Comparison, SettingScores, Verdict
-from router.statistics import holm, paired_difference
+from router.deciding.statistics import holm, paired_difference
 
 # Equivalence is not claimed here; the statistics ask for a margin all the same.
 _MARGIN = 0.05

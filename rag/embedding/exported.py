@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag.embedding.batches import Inputs
-from rag.embedding.model_folder import fill_once
 from rag.errors import RagError
+from storage.model_folder import fill_once
 
 Kind = Literal["onnx", "onnx-int8", "openvino-int8"]
 

@@ -21,13 +21,13 @@ from serving.http.pages import list_body, read_page
 def decision_routes(promoter: Promoter) -> APIRouter:
     """The routes over the decisions that this server can serve: those of its scope."""
     router = APIRouter()
-    ledger, stage, opener = promoter.ledger, promoter.stage, promoter.opener
+    ledger, current, opener = promoter.ledger, promoter.current, promoter.opener
 
     def shown(request: Request, decision: RecordedDecision) -> dict[str, object]:
         stale = opener.stale_reason(decision)
         return {
             **decision_card(decision),
-            "is_current": decision.id == stage.served.decision_id,
+            "is_current": decision.id == current.served.decision_id,
             "stale": stale is not None,
             "stale_reason": stale,
             "report_url": str(request.url_for("decision_report", decision_id=decision.id)),

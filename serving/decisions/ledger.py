@@ -22,10 +22,10 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from eval.runs import Run, replace_text
-from serving.database import Database
+from eval.runs.run import Run, replace_text
 from serving.errors import NotPromotable, UnknownDecision
 from serving.http.pages import Page, PageOfRows, select_page
+from storage.database import Database
 
 LEDGER = "decisions.db"
 

@@ -1,6 +1,6 @@
 """Promotion and rollback on a running server: check, load, ask a smoke question, write the ledger, flip `auto`.
 
-promoter = Promoter(stage, ledger, opener, scope=decision.scope)
+promoter = Promoter(current, ledger, opener, scope=decision.scope)
 await promoter.promote("dec_3f9c12ab00112233")
 """
 
@@ -13,7 +13,7 @@ from typing import Protocol
 from router.errors import EngineRejected, EngineUnavailable, RouterError
 from serving.decisions.ledger import Ledger, Promotion, RecordedDecision
 from serving.errors import NotPromotable
-from serving.http.served import AUTO, Served, Stage
+from serving.http.served import AUTO, CurrentDecision, Served
 
 _log = logging.getLogger("arbiter.decisions")
 
@@ -44,8 +44,8 @@ class Promoter:
     just answered. Requests in flight end with the arm they began with.
     """
 
-    def __init__(self, stage: Stage, ledger: Ledger, opener: Opener, *, scope: str) -> None:
-        self.stage = stage
+    def __init__(self, current: CurrentDecision, ledger: Ledger, opener: Opener, *, scope: str) -> None:
+        self.current = current
         self.ledger = ledger
         self.opener = opener
         self.scope = scope
@@ -66,7 +66,7 @@ class Promoter:
             stale = await asyncio.to_thread(self.opener.stale_reason, decision)
             if stale is not None:
                 raise NotPromotable(f"decision {decision_id!r} is stale: {stale}")
-            before = self.stage.served.decision_id
+            before = self.current.served.decision_id
             served = await self._opened(decision)
             promotion = await asyncio.to_thread(self.ledger.promote, decision_id, previous_id=before)
             self._show(served, promotion)
@@ -78,7 +78,7 @@ class Promoter:
         With a `decision_id` only if that is what `auto` means now. Raises as `promote` does.
         """
         async with self._lock:
-            now = self.stage.served.decision_id
+            now = self.current.served.decision_id
             if decision_id not in (None, now):
                 raise NotPromotable(f"decision {decision_id!r} is not what {AUTO} means; that is {now!r}")
             back = await asyncio.to_thread(self.ledger.before, self.scope)
@@ -89,7 +89,7 @@ class Promoter:
             return promotion
 
     def _show(self, served: Served, promotion: Promotion) -> None:
-        self.stage.show(served)
+        self.current.show(served)
         _log.info("%s decision=%s arm=%s", promotion.action, served.decision_id, served.decided_arm)
 
     async def _opened(self, decision: RecordedDecision) -> Served:

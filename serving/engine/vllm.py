@@ -1,7 +1,7 @@
 """vLLM as a supervised child: `with VllmServer(settings) as engine: httpx.post(f"{engine.url}/chat/completions", ...)`.
 
 The command line and the environment come from pure functions; `VllmServer` starts them, waits until they answer,
-restarts them after a crash with the same adapters, and leaves no process behind (serving/engine/leash.py).
+restarts them after a crash with the same adapters, and leaves no process behind (serving/engine/process_group.py).
 """
 
 from __future__ import annotations
@@ -259,11 +259,17 @@ class VllmServer:
 
     def _launch(self) -> list[str]:
         command, env = self._plan()
-        leash = [sys.executable, "-S", str(Path(__file__).with_name("leash.py")), str(os.getpid()), str(_STOP_GRACE_S)]
+        guard = [
+            sys.executable,
+            "-S",
+            str(Path(__file__).with_name("process_group.py")),
+            str(os.getpid()),
+            str(_STOP_GRACE_S),
+        ]
         with self._settings.log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                leash + command,
+                guard + command,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -330,7 +336,7 @@ class VllmServer:
         group = process.pid
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGTERM)
-        # The leash ends the group itself after its grace; this only covers a leash that was killed.
+        # The guard ends the group itself after its grace; this only covers a guard that was killed.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_GRACE_S + 5.0)
         with contextlib.suppress(ProcessLookupError):

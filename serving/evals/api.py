@@ -20,7 +20,7 @@ from serving.evals.store import ITEM_STATUSES, LIVE, RUN_STATUSES, EvalStore, St
 from serving.http.body import read_model, read_storable
 from serving.http.errors import ApiError
 from serving.http.pages import list_body, read_page
-from serving.retrieval.files import FileStore
+from serving.vector_stores.files import FileStore
 
 # What graders can name of a generated answer; OpenAI shows it beside the item's own schema.
 _SAMPLE_SCHEMA: Mapping[str, Any] = {
@@ -101,7 +101,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
         config = store.get_eval(eval_id).data_source_config
         asked: CreateRun = read_run(body, config["item_schema"], read_file=read_file)
         model = read_plan(asked.data_source).model
-        served = runner.stage.served
+        served = runner.current.served
         try:
             arm = served.arm(model) if model is not None else None
         except ApiError as error:

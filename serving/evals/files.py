@@ -7,7 +7,7 @@ from typing import Any
 
 from serving.http.body import MAX_BODY_BYTES, check_storable
 from serving.http.errors import ApiError
-from serving.retrieval.files import FileStore
+from serving.vector_stores.files import FileStore
 
 _PARAM = "data_source.source.id"
 

@@ -14,8 +14,8 @@ from pydantic import Field, StringConstraints
 from eval.errors import EvalError
 from eval.graders import Embed, read_grader, similarities
 from eval.templates import TemplateError, look_up, references, render
+from serving.chat.request import ChatRequest, read_chat_request
 from serving.http.body import Fields, Metadata, read_model
-from serving.http.chat_request import ChatRequest, read_chat_request
 from serving.http.errors import ApiError
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]

@@ -1,6 +1,6 @@
 """Runs of evals in the background: each row is asked through the one answering path, graded, and kept at once.
 
-runner = EvalRunner(store, stage, concurrency=4)
+runner = EvalRunner(store, current, concurrency=4)
 runner.start(run)            returns at once; the rows and the run's status are in the store
 await runner.resume()        when a server starts: what a killed one left is asked, what it had is kept
 """
@@ -20,16 +20,16 @@ from eval.errors import EvalError
 from eval.evaluate import Patience
 from eval.graders import Embed, Grader, read_grader
 from rag.errors import RagError
-from router.answerer import Answer, Answerer, Prepared
-from router.arm import Arm
+from router.answering.answerer import Answer, Answerer, Prepared
+from router.answering.arm import Arm
 from router.errors import EngineUnavailable, RouterError
+from serving.chat.request import ChatRequest
 from serving.errors import ServingError
 from serving.evals.request import Row, RunPlan, read_plan
 from serving.evals.store import EvalStore, ItemStatus, StoredRun
-from serving.http.chat_request import ChatRequest
 from serving.http.errors import ApiError
-from serving.http.served import Stage
-from serving.processes import is_running, process_name
+from serving.http.served import CurrentDecision
+from storage.processes import is_running, process_name
 
 _log = logging.getLogger("arbiter.evals")
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cached_tokens": 0}
@@ -57,7 +57,7 @@ class EvalRunner:
     def __init__(
         self,
         store: EvalStore,
-        stage: Stage,
+        current: CurrentDecision,
         *,
         concurrency: int = 4,
         patience_s: float = 300.0,
@@ -70,7 +70,7 @@ class EvalRunner:
         `embed` makes the metric `cosine` available. `owner` names this process among those that share the store.
         """
         self.store = store
-        self.stage = stage
+        self.current = current
         self.embed = embed
         self.owner = owner or process_name(os.getpid())
         self._concurrency = concurrency
@@ -125,7 +125,7 @@ class EvalRunner:
     def _prepare(self, run: StoredRun) -> _Work:
         plan, arm = read_plan(run.data_source), None
         criteria = self.store.get_eval(run.eval_id).testing_criteria
-        served = self.stage.served
+        served = self.current.served
         if run.arm is not None:
             measured = Arm.from_dict(dict(run.arm))
             try:

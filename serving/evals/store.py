@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from serving.database import Database
 from serving.http.errors import ApiError
 from serving.http.pages import Page, PageOfRows, select_page
+from storage.database import Database
 
 EVALS = "evals.db"
 RunStatus = Literal["queued", "in_progress", "completed", "failed", "canceled"]

@@ -6,7 +6,8 @@ from starlette.responses import JSONResponse
 
 from rag.errors import RagError
 from router.errors import EngineRejected, EngineUnavailable, RouterError
-from serving.errors import NotPromotable, ServingError, UnknownDecision
+from serving.errors import NotPromotable, UnknownDecision
+from storage.errors import ArbiterError
 
 RETRY_AFTER_S = 2
 
@@ -38,7 +39,7 @@ def to_api_error(error: Exception) -> ApiError:
             return ApiError(404, str(error), code="decision_not_found")
         case NotPromotable():
             return ApiError(409, str(error), code="not_promotable")
-        case ServingError():
+        case ArbiterError():
             return ApiError(503, str(error), code="unavailable")
         case _:
             return ApiError(500, "the server failed on this request; its log has the reason", code="internal_error")

@@ -1,7 +1,7 @@
 """What an endpoint serves: the arms of one run and the decision among them, and the place where a promotion changes it.
 
-stage = Stage(served)
-stage.served.arm("auto")
+current = CurrentDecision(served)
+current.served.arm("auto")
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from router.answerer import Answerer
-from router.arm import Arm
+from router.answering.answerer import Answerer
+from router.answering.arm import Arm
 from serving.http.errors import ApiError
 
 AUTO = "auto"
@@ -92,7 +92,7 @@ class Served:
         }
 
 
-class Stage:
+class CurrentDecision:
     """Holds the `Served` that new requests see. Each request takes it once, so one in flight ends as it began."""
 
     def __init__(self, served: Served) -> None:

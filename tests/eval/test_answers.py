@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from eval.answers import AnswerCache, AnswerRecord, answer_key
-from eval.errors import EvalError
-from router.arm import Arm
+from router.answering.arm import Arm
+from storage.errors import StorageError
 
 RECORD = AnswerRecord(arm="rag", question_id="q1", text="nine", passages=("p",), prompt_tokens=5, latency_ms=1.5)
 
@@ -37,7 +37,7 @@ def test_a_key_depends_on_arm_question_and_versions_but_not_on_the_label() -> No
 
 def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.db").write_text("not a database, but long enough to be taken for one " * 30)
-    with pytest.raises(EvalError, match="cannot open the answer cache"):
+    with pytest.raises(StorageError, match="cannot open the answer cache"):
         AnswerCache(tmp_path / "a.db")
 
 
@@ -48,7 +48,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(tmp_path: Path) -> Non
         # SQLite's own limit gives the same error as a full disk: "database or disk is full".
         pages = cache._rows._db.execute("PRAGMA page_count").fetchone()[0]
         cache._rows._db.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(EvalError, match="disk is full; free some space"):
+        with pytest.raises(StorageError, match="disk is full; free some space"):
             cache.put("big", AnswerRecord(arm="rag", question_id="q2", text="x" * 100_000))
         assert cache.get("k", arm="rag", question_id="q1") == RECORD
     with sqlite3.connect(path) as db:

@@ -18,9 +18,9 @@ from eval.evaluate import (
 )
 from eval.metrics.text import Pair
 from eval.questions import Question
-from router.answerer import Answerer
-from router.arm import Arm
-from router.engine import EngineRequest
+from router.answering.answerer import Answerer
+from router.answering.arm import Arm
+from router.answering.engine import EngineRequest
 from router.errors import EngineRejected, EngineUnavailable
 
 ARMS = [Arm("base"), Arm("rag", index="docs", top_k=1)]

@@ -5,7 +5,7 @@ import pytest
 from eval.errors import EvalError
 from eval.leaks import NEAR_PERCENT, describe, leave_out_near_repeats, refuse_leaks
 from eval.questions import Question
-from tuning.examples import Example
+from tuning.data.examples import Example
 
 QUESTIONS = (Question("q1", "When?", ("nine", "9")), Question("q2", "Where is it?", ("here",)))
 

@@ -5,7 +5,7 @@ import pytest
 
 from eval.errors import EvalError
 from eval.questions import Question, as_example, clusters_of, load_questions, merge_repeats
-from tuning.examples import Example
+from tuning.data.examples import Example
 
 GOOD = {"id": "q1", "question": "When?", "answers": ["nine", "9"], "doc_ids": ["desk"], "metadata": {"kind": "fact"}}
 

@@ -6,8 +6,8 @@ from eval.answers import AnswerRecord
 from eval.errors import EvalError
 from eval.questions import Question
 from eval.race import Budget, Look, Raced, RacePlan, RaceSettings, plan_race, run_race
-from router.arm import Arm
-from router.evidence import rule
+from router.answering.arm import Arm
+from router.deciding.evidence import rule
 
 
 def make_questions(n: int, *, a_document: int = 1) -> list[Question]:

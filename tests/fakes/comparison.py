@@ -12,12 +12,12 @@ from functools import cache, cached_property
 from eval.answers import AnswerRecord
 from eval.metrics.text import DeterministicScorer, normalise
 from eval.questions import Question
-from router.arm import Arm
-from router.decision import Decision
-from router.policy import Policy
-from router.prompts import FEWSHOT
-from router.recommend import recommend
-from router.scorecard import ArmScores, Scorecard
+from router.answering.arm import Arm
+from router.answering.prompts import FEWSHOT
+from router.deciding.decision import Decision
+from router.deciding.policy import Policy
+from router.deciding.recommend import recommend
+from router.deciding.scorecard import ArmScores, Scorecard
 
 FACTS = (
     "cedar",

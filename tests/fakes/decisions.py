@@ -8,7 +8,7 @@ from typing import Any
 
 from fakes.endpoints import make_served
 
-from router.engine import Engine
+from router.answering.engine import Engine
 from serving.decisions.ledger import RecordedDecision
 from serving.errors import NotPromotable
 from serving.http.served import Served

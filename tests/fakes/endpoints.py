@@ -13,11 +13,11 @@ import uvicorn
 from fakes.engines import FixedRetriever, passage
 from fastapi import APIRouter, FastAPI
 
-from router.answerer import Answerer
-from router.arm import Arm
-from router.engine import Engine
+from router.answering.answerer import Answerer
+from router.answering.arm import Arm
+from router.answering.engine import Engine
 from serving.app import create_app
-from serving.http.served import Served, Stage
+from serving.http.served import CurrentDecision, Served
 
 ARMS = {
     "base": Arm("base"),
@@ -79,7 +79,7 @@ def listening(app: FastAPI) -> Iterator[str]:
 @contextmanager
 def client_of(served: Served, *surfaces: APIRouter, key: str = "none") -> Iterator[openai.OpenAI]:
     with (
-        listening(create_app(Stage(served), *surfaces)) as url,
+        listening(create_app(CurrentDecision(served), *surfaces)) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client,
     ):
         yield client

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
-from router.engine import EngineRequest, HttpEngine
+from router.answering.engine import EngineRequest, HttpEngine
 
 Reply = Callable[[EngineRequest], str]
 

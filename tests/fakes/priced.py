@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from router.arm import Arm
-from router.prompts import FEWSHOT
-from router.scorecard import ArmScores, Scorecard
+from router.answering.arm import Arm
+from router.answering.prompts import FEWSHOT
+from router.deciding.scorecard import ArmScores, Scorecard
 
 BASE = Arm("base")
 FEW = Arm("fewshot", index="examples", prompt=FEWSHOT)

@@ -16,18 +16,18 @@ from fakes.endpoints import listening, make_served
 from fakes.engines import ScriptedEngine
 
 from rag.chunking.chunk import ChunkSettings
+from rag.collections import Collections
 from rag.documents.document import Document
 from rag.errors import RagError
+from rag.home import IndexHome
 from rag.index import Index
 from rag.search.settings import SearchSettings
-from router.answerer import Answerer
+from router.answering.answerer import Answerer
 from serving.app import create_app
-from serving.http.served import Stage
-from serving.indexes.collections import Collections
-from serving.indexes.home import IndexHome
-from serving.retrieval.files_api import file_routes
-from serving.retrieval.vector_stores import VectorStores, open_vector_stores
-from serving.retrieval.vector_stores_api import vector_store_routes
+from serving.http.served import CurrentDecision
+from serving.vector_stores.api import vector_store_routes
+from serving.vector_stores.files_api import file_routes
+from serving.vector_stores.stores import VectorStores, open_vector_stores
 
 CHUNKING = ChunkSettings(20, 0)
 
@@ -99,7 +99,7 @@ def serving(
             stack.callback(index.close)
             answerer = Answerer(engine, {"docs": index}, "org/base")
             served = replace(served, answerer=answerer)
-        app = create_app(Stage(served), file_routes(stores), vector_store_routes(stores, in_use=in_use))
+        app = create_app(CurrentDecision(served), file_routes(stores), vector_store_routes(stores, in_use=in_use))
         url = stack.enter_context(listening(app))
         client = stack.enter_context(openai.OpenAI(base_url=f"{url}/v1", api_key=api_key or "none", max_retries=0))
         headers = {"Authorization": f"Bearer {api_key}"}

@@ -11,12 +11,12 @@ from fakes.engines import ScriptedEngine, Wire
 from eval.answers import AnswerCache
 from eval.evaluate import ask
 from eval.questions import Question
-from router.engine import EngineRequest
+from router.answering.engine import EngineRequest
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.errors import ServingError
 from serving.http.errors import to_api_error
-from serving.http.served import Stage
+from serving.http.served import CurrentDecision
 
 ASKED: list[Any] = [{"role": "user", "content": "When does the desk open?"}]
 
@@ -77,7 +77,7 @@ def test_citations_are_annotations_and_the_passages_ride_along() -> None:
 
 def test_a_stream_has_the_same_text_ends_with_done_and_cites() -> None:
     engine = ScriptedEngine(lambda _: "at nine sharp")
-    with listening(create_app(Stage(make_served(engine)))) as url:
+    with listening(create_app(CurrentDecision(make_served(engine)))) as url:
         body = {"model": "auto", "messages": ASKED, "stream": True}
         reply = httpx.post(f"{url}/v1/chat/completions", json=body)
         with openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
@@ -106,7 +106,7 @@ async def test_what_is_measured_is_what_is_served_byte_for_byte(tmp_path: Path) 
         with AnswerCache(tmp_path / f"{arm.name}.db") as cache:
             answerer = make_served(measured.engine).answerer
             await ask([arm], [Question("q", question, ("nine",))], answerer, cache, versions={arm.name: {}})
-        transport = httpx.ASGITransport(app=create_app(Stage(make_served(shown.engine))))
+        transport = httpx.ASGITransport(app=create_app(CurrentDecision(make_served(shown.engine))))
         async with httpx.AsyncClient(transport=transport, base_url="http://arbiter.test") as client:
             body = {"model": arm.name, "messages": [{"role": "user", "content": question}]}
             reply = await client.post("/v1/chat/completions", json=body)
@@ -128,7 +128,7 @@ def failing(error: Exception) -> ScriptedEngine:
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_engine_that_is_away_is_503_with_retry_after_then_recovers(stream: bool) -> None:
     engine = failing(EngineUnavailable("the engine is restarting"))
-    with listening(create_app(Stage(make_served(engine)))) as url:
+    with listening(create_app(CurrentDecision(make_served(engine)))) as url:
         body = {"model": "base", "messages": ASKED, "stream": stream}
         away = httpx.post(f"{url}/v1/chat/completions", json=body)
         engine.reply = lambda _request: "nine"
@@ -186,7 +186,7 @@ def test_an_unknown_model_lists_the_known_ones() -> None:
     ],
 )
 def test_a_bad_body_is_an_openai_error_and_not_a_500(body: bytes, status: int) -> None:
-    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""))))) as url:
+    with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))))) as url:
         reply = httpx.post(f"{url}/v1/chat/completions", content=body)
     assert reply.status_code == status
     assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
@@ -203,17 +203,19 @@ def test_a_key_is_asked_for_when_one_is_set() -> None:
 def test_health_is_the_process_and_ready_is_the_engine(tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_text("<title>decided</title>")
-    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""), ready=False, report=report)))) as url:
+    with listening(
+        create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""), ready=False, report=report)))
+    ) as url:
         assert httpx.get(f"{url}/health").status_code == 200
         assert httpx.get(f"{url}/ready").status_code == 503
         assert "decided" in httpx.get(url).text
-    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""))))) as url:
+    with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))))) as url:
         assert httpx.get(f"{url}/ready").status_code == 200
         assert httpx.get(url).status_code == 404
 
 
 def test_unknown_routes_and_methods_are_openai_errors() -> None:
-    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""))))) as url:
+    with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))))) as url:
         assert httpx.get(f"{url}/v1/nothing").json()["error"]["type"] == "not_found_error"
         assert httpx.get(f"{url}/v1/chat/completions").status_code == 405
         # The engine's runtime LoRA endpoints must not be reachable from outside.
@@ -221,14 +223,14 @@ def test_unknown_routes_and_methods_are_openai_errors() -> None:
 
 
 def test_a_request_id_is_echoed_when_it_is_harmless() -> None:
-    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""))))) as url:
+    with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))))) as url:
         assert httpx.get(f"{url}/health", headers={"x-request-id": "abc-1"}).headers["x-arbiter-request-id"] == "abc-1"
         odd = httpx.get(f"{url}/health", headers={"x-request-id": "a b<c>"}).headers["x-arbiter-request-id"]
         assert odd != "a b<c>"
 
 
 def test_arms_are_listed_with_their_parts_and_what_was_measured() -> None:
-    with listening(create_app(Stage(make_served(ScriptedEngine(lambda _: ""))))) as url:
+    with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))))) as url:
         arms = {arm["id"]: arm for arm in httpx.get(f"{url}/v1/arms").json()["data"]}
         assert list(arms) == ["base", "rag", "hybrid"]
         hybrid = arms["hybrid"]
@@ -240,7 +242,7 @@ def test_arms_are_listed_with_their_parts_and_what_was_measured() -> None:
 
 
 def test_every_route_under_v1_asks_for_the_key() -> None:
-    app = create_app(Stage(make_served(ScriptedEngine(lambda _: ""), api_key="secret")))
+    app = create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""), api_key="secret")))
     with listening(app) as url:
         for path in ("/v1/models", "/v1/models/rag", "/v1/arms", "/v1/arms/rag"):
             assert httpx.get(url + path).status_code == 401

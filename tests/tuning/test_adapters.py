@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from storage.errors import StorageError
+from storage.folders import hash_files, write_manifest
 from tuning.adapters import (
     Adapter,
     adapter_hash,
@@ -15,7 +17,6 @@ from tuning.adapters import (
     list_adapters,
     load_adapter,
 )
-from tuning.artifacts import hash_files, write_manifest
 from tuning.errors import TuningError
 
 CONFIG: dict[str, Any] = {"r": 8, "rank_pattern": {}, "use_dora": False, "modules_to_save": None, "bias": "none"}
@@ -126,7 +127,7 @@ def rename_in_manifest(path: Path) -> None:
 def test_a_torn_or_foreign_directory_is_refused(tmp_path: Path, damage: Any, fault: str) -> None:
     path = written(tmp_path)
     damage(path)
-    with pytest.raises(TuningError, match=fault):
+    with pytest.raises((TuningError, StorageError), match=fault):
         load_adapter(path)
 
 

@@ -13,7 +13,8 @@ from fakes.comparison import Comparison
 from eval.errors import EvalError
 from eval.exchange.export_formats import export_run
 from eval.exchange.import_formats import import_dataset
-from eval.runs import Run, publish_run
+from eval.runs.run import Run, publish_run
+from storage.errors import StorageError
 
 DOCUMENTS = {f"doc-{i}": f"The whole text of doc-{i}." for i in range(12)}
 
@@ -187,7 +188,7 @@ def test_lm_eval_samples_load_as_one_table(run: Run, tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten_unless_told_to(run: Run, tmp_path: Path) -> None:
     export_run(run, tmp_path / "out", format="ragas", arms=["base"])
-    with pytest.raises(EvalError, match=r"has base\.jsonl already"):
+    with pytest.raises(StorageError, match=r"has base\.jsonl already"):
         export_run(run, tmp_path / "out", format="ragas")
     assert len(list((tmp_path / "out").iterdir())) == 1
     export_run(run, tmp_path / "out", format="ragas", is_forced=True)

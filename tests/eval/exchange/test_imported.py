@@ -10,7 +10,8 @@ from eval.exchange.imported import Imported, write_data_folder
 from eval.questions import Question, load_questions
 from rag.documents.document import Document
 from rag.documents.load import load_documents
-from tuning.examples import load_examples
+from storage.errors import StorageError
+from tuning.data.examples import load_examples
 
 DOCUMENTS = tuple(Document(f"d{i}", f"Title {i}", f"text {i}", {"source": "x"}) for i in range(4))
 QUESTIONS = tuple(
@@ -58,7 +59,7 @@ def test_questions_that_contradict_each_other_are_refused_whole(tmp_path: Path) 
 def test_what_is_there_is_replaced_only_when_forced(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text("mine")
     (tmp_path / "train.jsonl").write_text("mine too")
-    with pytest.raises(EvalError, match=r"has test\.jsonl already"):
+    with pytest.raises(StorageError, match=r"has test\.jsonl already"):
         write_data_folder(IMPORTED, tmp_path)
     assert (tmp_path / "test.jsonl").read_text() == "mine"
     write_data_folder(IMPORTED, tmp_path, is_forced=True)

@@ -17,7 +17,7 @@ from eval.judge.certificate import (
     store_certificate,
 )
 from eval.judge.measures import Agreement, Calls, LengthBias, PositionBias, Repeatability
-from router.statistics import Interval
+from router.deciding.statistics import Interval
 
 URL, MODEL = "http://judge.test/v1", "m"
 GOOD = Certificate(

@@ -24,7 +24,8 @@ from eval.judge.asking import GIVE_UP_AFTER, JudgeEndpoint
 from eval.judge.certificate import Certificate
 from eval.judge.certification import certify
 from eval.judge.probes import LabelledAnswer, LabelledPair, plan_probes
-from router.policy import Prices
+from router.deciding.policy import Prices
+from storage.errors import StorageError
 
 # 15 right and 15 wrong answers; 20 pairs, the chosen one longer in half of them.
 LABELLED = [
@@ -233,7 +234,7 @@ def test_without_labelled_rows_nothing_is_asked(tmp_path: Path) -> None:
 def test_a_file_that_is_no_cache_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "v.db"
     path.write_text("not a database, and long enough to be seen as something else" * 20)
-    with pytest.raises(EvalError, match="move the file away"):
+    with pytest.raises(StorageError, match="move the file away"):
         certify(JudgeEndpoint("http://127.0.0.1:9/v1", "judge"), LABELLED, cache=path)
 
 

@@ -11,7 +11,7 @@ from eval.judge.measures import (
     measure_repeatability,
 )
 from eval.judge.probes import LabelledPair
-from router.policy import Prices
+from router.deciding.policy import Prices
 
 
 def test_agreement_is_accuracy_and_kappa_over_the_rows_with_a_verdict() -> None:

@@ -18,7 +18,7 @@ from eval.metrics.floors import (
 )
 from eval.metrics.text import DeterministicScorer, Pair, Progress
 from eval.questions import Question
-from tuning.examples import Example
+from tuning.data.examples import Example
 
 # Directions in the plane, in degrees.
 ANGLES = {"east": 0, "east again": 0, "north": 90, "nearly east": 10, "nearly north": 80, "between": 45}

@@ -5,7 +5,7 @@ import pytest
 from eval.answers import AnswerRecord
 from eval.metrics.labels import Labels, LabelScorer, label_sets
 from eval.questions import Question
-from tuning.examples import Example
+from tuning.data.examples import Example
 
 CARDS = Labels.of(["card_payment", "card_payment_fee_charged", "Refund_not_showing_up", "lost card?"])
 LETTERS = Labels.of(["A", "B", "C"])

@@ -19,9 +19,9 @@ from eval.report.attribution import (
     attribute_question,
     is_format_wrong,
 )
-from router.arm import Arm
-from router.prompts import FEWSHOT
-from router.scorecard import ArmScores, Scorecard
+from router.answering.arm import Arm
+from router.answering.prompts import FEWSHOT
+from router.deciding.scorecard import ArmScores, Scorecard
 
 BASE = Arm("base")
 RAG = Arm("rag", index="docs")

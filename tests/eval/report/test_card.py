@@ -7,8 +7,8 @@ from fakes.comparison import Comparison
 from fakes.decided import card_of, raced_card, usual_card, valued_card
 
 from eval.report.card import Card, as_plain
-from router.policy import Limits, Policy, Prices
-from router.recommend import recommend
+from router.deciding.policy import Limits, Policy, Prices
+from router.deciding.recommend import recommend
 
 
 def test_a_card_is_what_json_gives_back() -> None:

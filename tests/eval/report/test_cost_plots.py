@@ -9,10 +9,10 @@ from itertools import pairwise
 import pytest
 
 from eval.report.cost_plots import break_even_plot, winning_map_plot
-from router.break_even import break_even
-from router.costs import ArmCosts
-from router.policy import Policy, Traffic
-from router.winning_map import WinningMap, winning_map
+from router.deciding.costs.arm_costs import ArmCosts
+from router.deciding.costs.break_even import break_even
+from router.deciding.costs.winning_map import WinningMap, winning_map
+from router.deciding.policy import Policy, Traffic
 
 POLICY = Policy(traffic=Traffic(questions=1000, months=10, churn=0.1))
 TUNED = ArmCosts("tuned", 0.001, 40.0, 0.0, 0.0, 0.0)

@@ -6,8 +6,8 @@ from eval.answers import AnswerRecord
 from eval.questions import Question
 from eval.report.attribution import Attribution
 from eval.report.disagreements import ShownDocument, pick_disagreements
-from router.arm import Arm
-from router.scorecard import ArmScores, Scorecard
+from router.answering.arm import Arm
+from router.deciding.scorecard import ArmScores, Scorecard
 
 Scores = dict[str, tuple[float | None, ...]]
 

@@ -13,8 +13,8 @@ from fakes.decided import card_of, raced_card, usual_card, valued_card
 
 from eval.report.card import Card
 from eval.report.page import to_html
-from router.policy import Limits, Policy, Prices
-from router.statistics import Interval
+from router.deciding.policy import Limits, Policy, Prices
+from router.deciding.statistics import Interval
 
 VOID = {"meta", "br", "link", "img", "hr", "input", "path", "use", "rect"}
 

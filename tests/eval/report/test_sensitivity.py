@@ -5,9 +5,9 @@ from fakes.comparison import Comparison
 from fakes.decided import make_valued, usual_decision
 
 from eval.report.sensitivity import find_sensitivity
-from router.decision import Comparison as Compared
-from router.policy import Limits, Prices
-from router.statistics import Difference
+from router.deciding.decision import Comparison as Compared
+from router.deciding.policy import Limits, Prices
+from router.deciding.statistics import Difference
 
 
 def test_the_nearest_flip_is_the_smallest_factor(comparison: Comparison) -> None:

@@ -5,8 +5,8 @@ from fakes.comparison import Comparison
 from fakes.decided import make_raced, make_valued
 
 from eval.report.side_by_side import Row, floor_rows, side_by_side, unit_of
-from router.scorecard import Scorecard
-from router.statistics import Interval
+from router.deciding.scorecard import Scorecard
+from router.deciding.statistics import Interval
 
 
 def rows_of(comparison: Comparison) -> list[Row]:

@@ -12,10 +12,10 @@ from fakes.comparison import Comparison
 from eval.errors import EvalError
 from eval.questions import Question
 from eval.report.slices import Slice, SliceTable, find_slices
-from router.arm import Arm
-from router.policy import Policy
-from router.race import RaceRecord
-from router.scorecard import ArmScores, Scorecard
+from router.answering.arm import Arm
+from router.deciding.policy import Policy
+from router.deciding.race import RaceRecord
+from router.deciding.scorecard import ArmScores, Scorecard
 
 Column = Sequence[float | None]
 

@@ -8,8 +8,8 @@ from eval.judge.certificate import judge_standing
 from eval.report.sensitivity import find_sensitivity
 from eval.report.side_by_side import floor_rows, side_by_side, unit_of
 from eval.report.summary import Summary, headline, leader_of, summarise
-from router.decision import Decision
-from router.policy import Policy, Prices
+from router.deciding.decision import Decision
+from router.deciding.policy import Policy, Prices
 
 
 def summary_of(comparison: Comparison, decision: Decision | None = None, notes: tuple[str, ...] = ()) -> Summary:

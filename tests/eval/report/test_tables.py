@@ -6,7 +6,7 @@ from fakes.comparison import Comparison
 from fakes.decided import card_of, raced_card, usual_card, valued_card
 
 from eval.report.tables import table, to_json, to_markdown
-from router.policy import Policy, Prices
+from router.deciding.policy import Policy, Prices
 
 
 def test_json_has_exactly_the_agreed_shape(comparison: Comparison) -> None:

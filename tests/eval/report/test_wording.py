@@ -10,9 +10,9 @@ from eval.report.wording import (
     flip_words,
     shorten,
 )
-from router.break_even import BreakEven
-from router.flips import WEIGHTS, Flip
-from router.race import RaceRecord
+from router.deciding.costs.break_even import BreakEven
+from router.deciding.flips import WEIGHTS, Flip
+from router.deciding.race import RaceRecord
 
 
 @pytest.mark.parametrize(

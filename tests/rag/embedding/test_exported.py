@@ -12,8 +12,8 @@ import pytest
 from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.embedding.exported import export_model
 from rag.embedding.loading import Backend, Precision
-from rag.embedding.model_folder import MANIFEST
 from rag.errors import RagError
+from storage.model_folder import MANIFEST
 
 TEXTS = [
     "The loan desk is staffed from nine in the morning until five in the afternoon on weekdays.",

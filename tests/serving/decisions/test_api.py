@@ -14,13 +14,13 @@ from fakes.decisions import FakeOpener, make_decision
 from fakes.endpoints import listening
 from fakes.engines import ScriptedEngine
 
-from router.engine import EngineRequest
+from router.answering.engine import EngineRequest
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.decisions.api import decision_routes
 from serving.decisions.ledger import Ledger
 from serving.decisions.promotion import Promoter
-from serving.http.served import Stage
+from serving.http.served import CurrentDecision
 
 BASE, RAG, HYBRID = make_decision("base"), make_decision("rag"), make_decision("hybrid")
 ELSEWHERE = make_decision("base", data_name="other-ffffff", run_id="other-ffffff-00000001")
@@ -40,9 +40,9 @@ class Desk:
         self.opener = FakeOpener(engine)
         current = self.ledger.current(HYBRID.scope)
         assert current is not None
-        stage = Stage(self.opener.open(current))
-        promoter = Promoter(stage, self.ledger, self.opener, scope=HYBRID.scope)
-        self.app = create_app(stage, decision_routes(promoter))
+        current = CurrentDecision(self.opener.open(current))
+        promoter = Promoter(current, self.ledger, self.opener, scope=HYBRID.scope)
+        self.app = create_app(current, decision_routes(promoter))
         self._stack = ExitStack()
 
     def __enter__(self) -> "Desk":
@@ -210,8 +210,8 @@ def test_each_decision_has_its_report_and_the_front_page_follows(tmp_path: Path)
 
 
 def test_the_key_guards_every_route_of_the_decisions(desk: Desk) -> None:
-    stage = Stage(replace(desk.opener.open(HYBRID), api_key="secret"))
-    app = create_app(stage, decision_routes(Promoter(stage, desk.ledger, desk.opener, scope=HYBRID.scope)))
+    current = CurrentDecision(replace(desk.opener.open(HYBRID), api_key="secret"))
+    app = create_app(current, decision_routes(Promoter(current, desk.ledger, desk.opener, scope=HYBRID.scope)))
     with listening(app) as url:
         for path in ("decisions", f"decisions/{RAG.id}", f"decisions/{RAG.id}/report"):
             assert httpx.get(f"{url}/v1/{path}").status_code == 401

@@ -10,10 +10,11 @@ from fakes.comparison import make_comparison
 from fakes.decisions import make_decision
 
 from eval.errors import EvalError
-from eval.runs import Run, publish_run
+from eval.runs.run import Run, publish_run
 from serving.decisions.ledger import Ledger, record_run
-from serving.errors import NotPromotable, ServingError, UnknownDecision
+from serving.errors import NotPromotable, UnknownDecision
 from serving.http.pages import Page
+from storage.errors import StorageError
 
 BASE, RAG, HYBRID = make_decision("base"), make_decision("rag"), make_decision("hybrid")
 SCOPE = HYBRID.scope
@@ -158,11 +159,11 @@ def test_processes_that_promote_at_once_leave_one_history(ledger: Ledger, tmp_pa
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("not a database at all, but long enough to be read as a page of one" * 20)
-    with pytest.raises(ServingError, match="it is not a database"):
+    with pytest.raises(StorageError, match="it is not a database"):
         Ledger(tmp_path / "text.db")
     with sqlite3.connect(tmp_path / "newer.db") as newer:
         newer.execute("PRAGMA user_version = 9")
-    with pytest.raises(ServingError, match=r"newer version of arbiter \(schema 9, not 1\)"):
+    with pytest.raises(StorageError, match=r"newer version of arbiter \(schema 9, not 1\)"):
         Ledger(tmp_path / "newer.db")
 
 

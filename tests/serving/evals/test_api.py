@@ -20,13 +20,13 @@ import pytest
 from fakes.endpoints import listening, make_served
 from fakes.engines import ScriptedEngine
 
-from router.engine import EngineRequest
+from router.answering.engine import EngineRequest
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
-from serving.http.served import Stage
+from serving.http.served import CurrentDecision
 
 SCHEMA = {
     "type": "object",
@@ -105,11 +105,11 @@ def serving(
     home: Path, engine: ScriptedEngine | None = None, *, owner: str | None = None, patience_s: float = 5.0
 ) -> Iterator[Evals]:
     engine = engine or ScriptedEngine(answering)
-    stage = Stage(make_served(engine))
+    current = CurrentDecision(make_served(engine))
     store = EvalStore(home / "evals.db")
-    runner = EvalRunner(store, stage, concurrency=2, patience_s=patience_s, pause_s=0.01, owner=owner)
+    runner = EvalRunner(store, current, concurrency=2, patience_s=patience_s, pause_s=0.01, owner=owner)
     with (
-        listening(create_app(stage, eval_routes(runner))) as url,
+        listening(create_app(current, eval_routes(runner))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
     ):
         running = Evals(url, client, engine)
@@ -421,14 +421,14 @@ from serving.app import create_app
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
 from serving.evals.api import eval_routes
-from serving.http.served import Stage
+from serving.http.served import CurrentDecision
 
 def slowly(request):
     time.sleep(0.1)
     return "nine"
 
-stage = Stage(make_served(ScriptedEngine(slowly)))
-app = create_app(stage, eval_routes(EvalRunner(EvalStore(Path(sys.argv[1])), stage, concurrency=1)))
+current = CurrentDecision(make_served(ScriptedEngine(slowly)))
+app = create_app(current, eval_routes(EvalRunner(EvalStore(Path(sys.argv[1])), current, concurrency=1)))
 uvicorn.run(app, port=int(sys.argv[2]), log_level="critical")
 """
 
@@ -465,12 +465,12 @@ def test_a_changed_arm_fails_an_interrupted_run_with_the_reason(tmp_path: Path) 
     with serving(tmp_path, Held(free=0)) as evals:
         eval_id = evals.created(SAME)
         run_id = evals.run(eval_id, completions(ROWS[0], model="rag"))
-    stage = Stage(make_served(ScriptedEngine(answering)))
-    other = stage.served.arms | {"rag": stage.served.arms["base"]}  # type: ignore[operator]
-    stage.show(replace(stage.served, arms=other))
-    runner = EvalRunner(EvalStore(tmp_path / "evals.db"), stage)
+    current = CurrentDecision(make_served(ScriptedEngine(answering)))
+    other = current.served.arms | {"rag": current.served.arms["base"]}  # type: ignore[operator]
+    current.show(replace(current.served, arms=other))
+    runner = EvalRunner(EvalStore(tmp_path / "evals.db"), current)
     with (
-        listening(create_app(stage, eval_routes(runner))) as url,
+        listening(create_app(current, eval_routes(runner))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
     ):
         run = Evals(url, client, ScriptedEngine(answering)).ended(eval_id, run_id)

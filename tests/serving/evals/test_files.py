@@ -11,15 +11,15 @@ from fakes.embedders import WordEmbedder
 from fakes.endpoints import listening, make_served
 from fakes.engines import ScriptedEngine
 
+from rag.collections import Collections
+from rag.home import IndexHome
 from serving.app import create_app
 from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
-from serving.http.served import Stage
-from serving.indexes.collections import Collections
-from serving.indexes.home import IndexHome
-from serving.retrieval.files_api import file_routes
-from serving.retrieval.vector_stores import open_vector_stores
+from serving.http.served import CurrentDecision
+from serving.vector_stores.files_api import file_routes
+from serving.vector_stores.stores import open_vector_stores
 
 SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
 CONFIG: Any = {"type": "custom", "item_schema": SCHEMA, "include_sample_schema": True}
@@ -39,10 +39,10 @@ ROWS = [
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     home = tmp_path_factory.mktemp("evals")
-    stage = Stage(make_served(ScriptedEngine(lambda _: "nine")))
+    current = CurrentDecision(make_served(ScriptedEngine(lambda _: "nine")))
     store, stores = EvalStore(home / "evals.db"), open_vector_stores(Collections(IndexHome(home), WordEmbedder()))
-    runner = EvalRunner(store, stage, concurrency=2)
-    app = create_app(stage, eval_routes(runner, files=stores.files), file_routes(stores))
+    runner = EvalRunner(store, current, concurrency=2)
+    app = create_app(current, eval_routes(runner, files=stores.files), file_routes(stores))
     with listening(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         yield client
     store.close()

@@ -1,0 +1,1 @@
+"""The application: a config becomes live parts, which index, tune, evaluate, decide and serve."""

@@ -1,0 +1,133 @@
+"""Asking the arms of a run: the engine is started for the first answer that is not known yet, and every answer is kept.
+
+with Asker(config, models, home=home, console=console, adapters=adapters, indexes=indexes, versions=versions) as asker:
+    records = asker.ask(arms, questions)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from arbiter.build import Models
+from arbiter.config import Config
+from arbiter.console import Console
+from arbiter.engines import OpenEngine, open_engine
+from eval.answers import AnswerCache, AnswerRecord
+from eval.evaluate import Patience, Versions, ask, recall, recall_first_tokens, time_first_tokens
+from eval.questions import Question
+from rag.index import Index
+from router.answering.answerer import Answerer
+from router.answering.arm import Arm
+from router.answering.engine import HttpEngine
+from tuning.adapters import Adapter
+
+T = TypeVar("T")
+OnAnswer = Callable[[AnswerRecord, bool], None]
+
+
+class Asker:
+    """One run's answers: from the cache where they are known, else from an engine that stays up until the end."""
+
+    def __init__(
+        self,
+        config: Config,
+        models: Models,
+        *,
+        home: Path,
+        console: Console,
+        adapters: Mapping[str, Adapter],
+        indexes: Mapping[str, Index],
+        versions: Versions,
+    ) -> None:
+        """`adapters` and `indexes` by the names that arms hold; `versions` as in `eval.evaluate.ask`."""
+        self._config = config
+        self._models = models
+        self._home = home
+        self._console = console
+        self._adapters = adapters
+        self._indexes = indexes
+        self._versions = versions
+        self._open = ExitStack()
+        self._cache = self._open.enter_context(AnswerCache(home / "answers.db"))
+        self._engine: OpenEngine | None = None
+        self.asking_s = 0.0
+
+    def knows(self, arms: Sequence[Arm], questions: Sequence[Question]) -> bool:
+        """Whether every answer is in the cache."""
+        return all(record is not None for record in recall(arms, questions, self._cache, self._versions))
+
+    def ask(
+        self, arms: Sequence[Arm], questions: Sequence[Question], on_answer: OnAnswer | None = None
+    ) -> list[AnswerRecord]:
+        """Every arm's answer to every question, arm by arm. Raises EngineFailed and EngineUnavailable."""
+        known = [r for r in recall(arms, questions, self._cache, self._versions) if r is not None]
+        if len(known) == len(arms) * len(questions):
+            for record in known:
+                if on_answer is not None:
+                    on_answer(record, True)
+            return known
+        self.start()
+        started = time.monotonic()
+
+        async def all_answers(answerer: Answerer) -> list[AnswerRecord]:
+            return await ask(
+                arms,
+                questions,
+                answerer,
+                self._cache,
+                versions=self._versions,
+                concurrency=self._config.eval.concurrency,
+                patience=Patience(limit_s=self._config.eval.patience_s),
+                on_answer=on_answer,
+            )
+
+        try:
+            return self._with_answerer(all_answers)
+        finally:
+            self.asking_s += time.monotonic() - started
+
+    def time_first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
+        """The time to the first token in ms, by arm and question id; measured only while an engine is up."""
+        if self._engine is not None:
+
+            async def measure(answerer: Answerer) -> None:
+                await time_first_tokens(arms, questions, answerer, self._cache, versions=self._versions)
+
+            with self._console.step(f"timing the first token of {len(questions)} answers an arm"):
+                self._with_answerer(measure)
+        return recall_first_tokens(arms, questions, self._cache, self._versions)
+
+    def start(self) -> None:
+        """Bring the engine up, if it is not."""
+        if self._engine is None:
+            engine = open_engine(
+                self._config, self._models.base, self._adapters, home=self._home, console=self._console
+            )
+            self._engine = self._open.enter_context(engine)
+
+    def _with_answerer(self, work: Callable[[Answerer], Awaitable[T]]) -> T:
+        engine = self._engine
+        assert engine is not None, "start() comes first"
+
+        async def run() -> T:
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=self._config.engine.request_timeout_s)
+            try:
+                return await work(Answerer(http, self._indexes, engine.base_model))
+            finally:
+                await http.close()
+
+        return asyncio.run(run())
+
+    def __enter__(self) -> Asker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()

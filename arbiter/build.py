@@ -1,0 +1,234 @@
+"""From config values to live parts: models, indexes, rows, arms, scorers. The only place where names become objects."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from arbiter.config import AdapterConfig, ArmConfig, Config
+from arbiter.data import Data
+from arbiter.models import ResolvedModel, resolve_model
+from arbiter.policy_config import PolicyConfig, RaceConfig
+from arbiter.retrieval_config import EmbeddingConfig
+from eval.race import Budget, RaceSettings
+from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
+from rag.home import IndexHome
+from rag.index import Index
+from rag.langchain.factory import identity
+from rag.passage import Passage
+from rag.search.settings import SearchSettings
+from router.answering.arm import Arm, Sampling
+from router.answering.prompts import BUILT_IN, Prompt
+from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
+from storage.folders import content_hash
+from tuning.adapters import Adapter
+from tuning.data.examples import Example
+from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
+from tuning.training.recipe import LoraRecipe
+
+# Distractors come from further down the ranking than what an arm will see, so that a row can always be filled.
+_CONTEXT_DEPTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The base model and the embedder, resolved to folders."""
+
+    base: ResolvedModel
+    embedder: ResolvedModel
+
+
+def build_policy(config: PolicyConfig) -> Policy:
+    """The policy of a config; the metric's name is the scorecard's business."""
+    return Policy(
+        margin=config.margin,
+        alpha=config.alpha,
+        prices=Prices(**config.prices.model_dump()),
+        traffic=Traffic(**config.traffic.model_dump()),
+        limits=Limits(**config.limits.model_dump()),
+        utility=Utility(**config.utility.model_dump()) if config.utility is not None else None,
+    )
+
+
+def build_race(config: RaceConfig, seed: int) -> RaceSettings:
+    """The race of a config."""
+    return RaceSettings(
+        batch=config.batch,
+        held_out=config.held_out,
+        seed=seed,
+        budget=Budget(
+            questions=config.max_questions, tokens=config.max_tokens, minutes=config.max_minutes, cost=config.max_cost
+        ),
+    )
+
+
+def build_prompts(config: Config) -> dict[str, Prompt]:
+    """Built-in prompts and the config's own, by name."""
+    own = {name: Prompt(name=name, system=p.system, passages=p.passages) for name, p in config.prompts.items()}
+    return {**BUILT_IN, **own}
+
+
+def resolve_embedder(config: Config, home: Path, progress: Callable[[str], None]) -> ResolvedModel:
+    """The embedder on this disk, or LangChain's under the name of its factory. Raises ArbiterError."""
+    other = config.embedding.langchain
+    if other is not None:
+        return ResolvedModel(other.factory, identity(other.factory, other.options), path="")
+    return resolve_model(config.embedder, home=home, revision=config.embedder_revision, progress=progress)
+
+
+def build_embedder(model: ResolvedModel, config: EmbeddingConfig, home: Path) -> Embedder:
+    """The embedder; its name carries the revision, so vectors of another one are never compared with."""
+    name = f"{model.name}@{model.revision}"
+    if config.langchain is not None:
+        from rag.langchain.embeddings import open_embedder
+
+        return open_embedder(config.langchain.factory, config.langchain.options, name=name)
+    settings = config.model_dump(exclude={"langchain"})
+    return SentenceTransformerEmbedder(model.path, name=name, cache=home / "models", **settings)
+
+
+def index_name(data: Data, role: str) -> str:
+    """The index of a role: one for the documents, which follows them, and one for each set of example rows."""
+    if role == "documents":
+        return data.name
+    return f"{data.name}-examples-{content_hash(*(repr(example) for example in data.examples))[:8]}"
+
+
+def index_roles(config: Config) -> list[str]:
+    """The roles some arm or adapter retrieves from, documents first."""
+    roles = {arm.index for arm in config.arms.values() if arm.index is not None}
+    if any(adapter.passages for adapter in used_adapters(config).values()):
+        roles.add("documents")
+    return sorted(roles)
+
+
+def used_adapters(config: Config) -> dict[str, AdapterConfig]:
+    """The adapters that some arm answers with; others are not trained."""
+    used = {arm.adapter for arm in config.arms.values()}
+    return {name: adapter for name, adapter in config.adapters.items() if name in used}
+
+
+def build_recipe(adapter: AdapterConfig, seed: int) -> LoraRecipe:
+    """The LoRA recipe of one adapter."""
+    return LoraRecipe(**adapter.model_dump(exclude={"passages", "golden_fraction"}), seed=seed)
+
+
+def training_rows(
+    adapter: AdapterConfig,
+    examples: Sequence[Example],
+    prompt: Prompt,
+    documents: Index | None,
+    retrieval: SearchSettings,
+    seed: int,
+) -> list[TrainingRow]:
+    """Rows in the words of the serving prompt: closed-book, or RAFT with the passages that `retrieval` finds."""
+    if not adapter.passages:
+        return closed_book_rows(examples, prompt.ask)
+    assert documents is not None, "RAFT adapters bring the documents role with them"
+    depth = adapter.passages + _CONTEXT_DEPTH
+    contexts = [_context(example, documents, depth, retrieval) for example in examples]
+    return raft_rows(
+        examples,
+        contexts,
+        lambda example, passage: _is_golden(example, passage),
+        prompt.ask,
+        num_passages=adapter.passages,
+        golden_fraction=adapter.golden_fraction,
+        seed=seed,
+    )
+
+
+def prompt_of_adapter(config: Config, adapter: str) -> Prompt:
+    """The prompt that the adapter's first arm serves with; it is trained with the same words."""
+    arm = next(arm for arm in config.arms.values() if arm.adapter == adapter)
+    return build_prompts(config)[arm.prompt]
+
+
+def retrieval_of_adapter(config: Config, adapter: str) -> SearchSettings:
+    """How passages are ranked for the adapter's first arm that retrieves documents; it is trained with the same."""
+    arms = (arm for arm in config.arms.values() if arm.adapter == adapter and arm.index == "documents")
+    arm = next(arms, None)
+    return _retrieval(arm, config) if arm is not None else config.index.retrieval.settings()
+
+
+def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter]) -> list[Arm]:
+    """The config's arms with the names of what was trained and indexed."""
+    prompts = build_prompts(config)
+    return [_arm(name, arm, config, data, adapters, prompts[arm.prompt]) for name, arm in config.arms.items()]
+
+
+def provenance(config: Config, data: Data, models: Models, engine: str) -> dict[str, object]:
+    """What a reader needs to reproduce a run: versions, hashes, seed, machine."""
+    packages = ("torch", "transformers", "peft", "trl", "sentence-transformers", "faiss-cpu", "ragas", "langchain")
+    return {
+        "arbiter": importlib.metadata.version("arbiter"),
+        "data": data.version,
+        "model": f"{models.base.name} {models.base.revision}",
+        "embedder": f"{models.embedder.name} {models.embedder.revision}",
+        "engine": engine,
+        "seed": config.seed,
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def index_home(config: Config, home: Path) -> IndexHome:
+    """What the config says of indexes."""
+    index = config.index
+    return IndexHome(
+        home=home,
+        url=index.database.get_secret_value() if index.database is not None else None,
+        chunking=index.chunk_settings(),
+        retrieval=index.retrieval.settings(),
+        store=index.store.factory if index.store is not None else "",
+        store_options=index.store.options if index.store is not None else {},
+    )
+
+
+def home_of(home: Path, part: str) -> Path:
+    """One of the data directory's folders: models, indexes, adapters, runs, training."""
+    folder = home / part
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _arm(name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mapping[str, Adapter], prompt: Prompt) -> Arm:
+    sampling = arm.sampling or config.sampling
+    default_k = config.index.example_top_k if arm.index == "examples" else config.index.top_k
+    return Arm(
+        name=name,
+        adapter=adapters[arm.adapter].name if arm.adapter else None,
+        index=index_name(data, arm.index) if arm.index else None,
+        prompt=prompt,
+        top_k=(arm.top_k or default_k) if arm.index else 0,
+        sampling=Sampling(**sampling.model_dump(), seed=config.seed),
+        retrieval=_retrieval(arm, config) if arm.index else SearchSettings(),
+        condense=arm.condense if arm.index else "last",
+    )
+
+
+def _retrieval(arm: ArmConfig, config: Config) -> SearchSettings:
+    return (arm.retrieval or config.index.retrieval).settings()
+
+
+def _context(example: Example, documents: Index, depth: int, retrieval: SearchSettings) -> tuple[Passage, ...]:
+    """Passages for one training row: what retrieval finds, led by the golden passage where retrieval missed it."""
+    found = documents.search(example.question, depth, settings=retrieval)
+    if any(_is_golden(example, passage) for passage in found):
+        return found
+    chunks = [chunk for name in example.document_ids for chunk in documents.chunks_of(name)]
+    golden = next((chunk for chunk in chunks if example.answer.lower() in chunk.text.lower()), None)
+    if golden is None:
+        return found
+    missed = Passage(golden.id, golden.document_id, golden.title, golden.text, 0.0, 1, golden.metadata)
+    return (missed, *(passage for passage in found if passage.chunk_id != golden.id))
+
+
+def _is_golden(example: Example, passage: Passage) -> bool:
+    # A long document has chunks that do not hold the answer; training on those would teach to guess.
+    return passage.document_id in example.document_ids and example.answer.lower() in passage.text.lower()

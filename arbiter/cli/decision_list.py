@@ -1,0 +1,74 @@
+"""What `arbiter decisions list | promote | rollback` do: the ledger of one data directory, from the command line."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from arbiter.console import pad_table
+from serving.decisions.api import decision_card
+from serving.decisions.ledger import LEDGER, Ledger, Promotion, RecordedDecision
+from serving.http.pages import Page
+from storage.errors import ArbiterError
+
+Shown = tuple[str, Any]
+_MOST = 100
+
+
+def show_decisions(home: Path) -> Shown:
+    """The newest decisions of a data directory, and for each whether `auto` means it."""
+    with closing(Ledger(home / LEDGER)) as ledger:
+        found: list[RecordedDecision] = list(ledger.page(Page(limit=_MOST)).rows)
+        is_auto = [_is_auto(ledger, decision) for decision in found]
+    if not found:
+        return f"no decisions in {str(home)!r}; make one with: arbiter run CONFIG", []
+    rows = [
+        (
+            decision.id,
+            "auto" if auto else "",
+            decision.arm,
+            decision.verdict,
+            f"{decision.confidence:.2f}",
+            decision.run_id,
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(decision.decided_at)),
+        )
+        for decision, auto in zip(found, is_auto, strict=True)
+    ]
+    table = pad_table(("decision", "serves", "arm", "verdict", "confidence", "run", "decided"), rows)
+    return table, [{**decision_card(d), "is_auto": auto} for d, auto in zip(found, is_auto, strict=True)]
+
+
+def _is_auto(ledger: Ledger, decision: RecordedDecision) -> bool:
+    """A promotion holds for all configs of its data and model; without one each config serves its newest decision."""
+    is_promoted = bool(ledger.promotions(decision.scope))
+    now = ledger.current(decision.scope) if is_promoted else ledger.newest(decision.config_fingerprint)
+    return now is not None and now.id == decision.id
+
+
+def promote_decision(home: Path, decision_id: str) -> Shown:
+    """Make a decision what `auto` means. Raises ArbiterError for an unknown one."""
+    with closing(Ledger(home / LEDGER)) as ledger:
+        return _told(ledger, ledger.promote(decision_id))
+
+
+def roll_back(home: Path, decision_id: str | None) -> Shown:
+    """Go back from the last promotion, of that decision's data and model where one is given.
+
+    Raises ArbiterError when there is nothing to go back to.
+    """
+    with closing(Ledger(home / LEDGER)) as ledger:
+        log = ledger.promotions()
+        if decision_id is None and not log:
+            raise ArbiterError(
+                "nothing was promoted yet, so there is nothing to go back to; see: arbiter decisions list"
+            )
+        scope = ledger.get(decision_id).scope if decision_id is not None else log[-1].scope
+        return _told(ledger, ledger.rollback(scope))
+
+
+def _told(ledger: Ledger, promotion: Promotion) -> Shown:
+    now = ledger.get(promotion.decision_id)
+    text = f"auto is {now.arm} by decision {now.id}; a server that runs takes it at its next start"
+    return text, {**promotion.to_dict(), "arm": now.arm}

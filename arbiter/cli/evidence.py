@@ -1,0 +1,188 @@
+"""The commands around a decision: `arbiter plan`, `judge`, `sweep`, `runs`, `import` and `decisions`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from arbiter.cli.words import EXIT_MISSED, ConfigOption, JsonOption, Words, open_config, open_pipeline
+from arbiter.console import Console
+
+runs_app = typer.Typer(name="runs", help="Finished runs: list them, compare two, export answers.", no_args_is_help=True)
+judge_app = typer.Typer(name="judge", help="Certify the judge before its scores decide anything.", no_args_is_help=True)
+decisions_app = typer.Typer(
+    name="decisions", help="Decisions that were made: list, promote to `auto`, roll back.", no_args_is_help=True
+)
+
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Use at most so many labelled rows and pairs.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put these commands beside the main job's."""
+    app.command()(plan)
+    app.command()(sweep)
+    app.command("import")(import_data)
+    for group in (runs_app, judge_app, decisions_app):
+        app.add_typer(group)
+
+
+def plan(
+    words: Words = None,
+    config: ConfigOption = None,
+    discordance: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1.0, help="Share of questions on which two arms disagree; default: as measured."),
+    ] = None,
+    is_json: JsonOption = False,
+) -> None:
+    """How many questions which effect takes, and what the data folder's questions can show; asks nothing."""
+    from arbiter.cli.plan import show_plan
+
+    pipeline, console = open_pipeline("plan", words, config, is_json)
+    console.result(*show_plan(pipeline, discordance))
+
+
+def sweep(
+    words: Words = None,
+    config: ConfigOption = None,
+    arm: Annotated[str | None, typer.Option(help="The arm whose settings are tried.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many settings to try.")] = None,
+    is_json: JsonOption = False,
+) -> None:
+    """Try the settings of one arm on the dev questions; goes on where an earlier sweep was stopped."""
+    from arbiter.sweep.trials import sweep_settings
+
+    given = [*(words or [])]
+    given += [f"sweep.arm={arm}"] if arm is not None else []
+    given += [f"sweep.trials={trials}"] if trials is not None else []
+    pipeline, console = open_pipeline("sweep", given, config, is_json, needs_dev=True)
+    console.result(*sweep_settings(pipeline, console))
+
+
+@judge_app.command("certify")
+def certify(
+    labels: Annotated[Path, typer.Option(help="JSONL rows {question, response, reference, label}, label 0 or 1.")],
+    words: Words = None,
+    config: ConfigOption = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="JSONL rows {prompt, chosen, rejected}, for position and length bias.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="How often a part of the rows is asked.")] = 3,
+    limit: LimitOption = None,
+    is_json: JsonOption = False,
+) -> None:
+    """Measure the judge against people's labels; exits 1 when it is not certified."""
+    from arbiter.build import build_policy
+    from arbiter.config import data_home
+    from arbiter.judge import certificate_text, certify_judge
+
+    loaded = open_config("judge certify", words, config)
+    console = Console(is_json=is_json)
+    certificate = certify_judge(
+        loaded,
+        labels,
+        pairs=pairs,
+        repeats=repeats,
+        limit=limit,
+        prices=build_policy(loaded.policy).prices,
+        home=data_home(),
+        console=console,
+    )
+    console.result(certificate_text(certificate), certificate.to_dict())
+    if not certificate.is_certified:
+        raise typer.Exit(EXIT_MISSED)
+
+
+@runs_app.command("list")
+def list_runs(is_json: JsonOption = False) -> None:
+    """Every run of the data directory, the newest first."""
+    from arbiter.cli.runs import show_runs
+    from arbiter.config import data_home
+
+    Console(is_json=is_json).result(*show_runs(data_home()))
+
+
+@runs_app.command("diff")
+def diff_runs(
+    before: Annotated[str, typer.Argument(help="A run's id, the beginning of it, or its folder.")],
+    after: Annotated[str, typer.Argument(help="The run to compare with it.")],
+    margin: Annotated[float, typer.Option(min=0.001, max=0.999, help="The smallest change that matters.")] = 0.05,
+    is_json: JsonOption = False,
+) -> None:
+    """What changed between two runs: config, data, arms, and each arm's answers question by question."""
+    from arbiter.cli.runs import show_diff
+    from arbiter.config import data_home
+    from router.deciding.policy import Policy
+
+    Console(is_json=is_json).result(*show_diff(data_home(), before, after, Policy(margin=margin)))
+
+
+@runs_app.command("export")
+def export_run(
+    run: Annotated[str, typer.Argument(help="A run's id, the beginning of it, or its folder.")],
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    format: Annotated[
+        Literal["ragas", "lm-eval", "ragchecker"], typer.Option(help="Whose shape the files have.")
+    ] = "ragas",
+    arm: Annotated[list[str] | None, typer.Option(help="Only this arm; may be given again.")] = None,
+    force: ForceOption = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Write a run's answers for another tool."""
+    from arbiter.cli.runs import export_answers
+    from arbiter.config import data_home
+
+    shown = export_answers(data_home(), run, folder, format=format, arms=arm or (), is_forced=force)
+    Console(is_json=is_json).result(*shown)
+
+
+def import_data(
+    source: Annotated[Path, typer.Argument(help="AutoRAG parquet files, a RAGChecker JSON, or a ragas data set.")],
+    folder: Annotated[Path, typer.Argument(help="The data folder to write.")],
+    format: Annotated[
+        Literal["autorag", "ragchecker", "ragas"] | None, typer.Option(help="What it is; found out by default.")
+    ] = None,
+    train_share: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of the rows, by source document, to train on.")
+    ] = 0.0,
+    force: ForceOption = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Make a data folder of another tool's data set."""
+    from arbiter.cli.runs import import_folder
+
+    shown = import_folder(source, folder, format=format, train_share=train_share, is_forced=force)
+    Console(is_json=is_json).result(*shown)
+
+
+@decisions_app.command("list")
+def list_decisions(is_json: JsonOption = False) -> None:
+    """Every decision, the newest first, and which one `auto` means."""
+    from arbiter.cli.decision_list import show_decisions
+    from arbiter.config import data_home
+
+    Console(is_json=is_json).result(*show_decisions(data_home()))
+
+
+@decisions_app.command("promote")
+def promote(decision: Annotated[str, typer.Argument(help="The decision's id.")], is_json: JsonOption = False) -> None:
+    """Make a decision what `auto` means; a running server has an endpoint of its own for this."""
+    from arbiter.cli.decision_list import promote_decision
+    from arbiter.config import data_home
+
+    Console(is_json=is_json).result(*promote_decision(data_home(), decision))
+
+
+@decisions_app.command("rollback")
+def rollback(
+    decision: Annotated[str | None, typer.Argument(help="A decision of the data and model to roll back.")] = None,
+    is_json: JsonOption = False,
+) -> None:
+    """Go back to what `auto` meant before the last promotion."""
+    from arbiter.cli.decision_list import roll_back
+    from arbiter.config import data_home
+
+    Console(is_json=is_json).result(*roll_back(data_home(), decision))

@@ -1,0 +1,236 @@
+"""The command line: `arbiter doctor | check | index | tune | evaluate | decide | run | serve | chat`, and those of
+arbiter/cli/evidence.py.
+
+Every command takes a config and overrides: `arbiter run configs/demo.yaml data=my/folder limits.questions=60`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from arbiter.cli.evidence import add_commands
+from arbiter.cli.index import index_app
+from arbiter.cli.words import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_MISSED,
+    EXIT_TERMINATED,
+    ConfigOption,
+    JsonOption,
+    Words,
+    open_pipeline,
+)
+from arbiter.console import Console
+from storage.errors import ArbiterError
+
+if TYPE_CHECKING:
+    from arbiter.pipeline import Pipeline
+    from eval.runs.run import Run
+    from router.deciding.decision import Decision
+
+ERRORS = ArbiterError
+INTERRUPTED = "interrupted; the same command goes on where it stopped"
+
+app = typer.Typer(
+    name="arbiter",
+    help="RAG, fine-tuning, or both? Measure it on your documents and questions, decide, and serve the decision.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
+HostOption = Annotated[str, typer.Option(help="The address to listen on.")]
+RaceOption = Annotated[bool, typer.Option("--race", help="Drop arms that are shown to be worse; the same as race={}.")]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Exit 1 when the decision misses what policy.require demands.")
+]
+
+add_commands(app)
+app.add_typer(index_app)
+
+
+@app.command()
+def run(
+    words: Words = None, config: ConfigOption = None, race: RaceOption = False, is_json: JsonOption = False
+) -> None:
+    """The main job: index, tune, evaluate, decide. Goes on where an earlier run was stopped."""
+    pipeline, console = open_pipeline("run", _raced(words, race), config, is_json)
+    _decide_and_show(pipeline, console)
+
+
+@app.command()
+def check(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
+    """Read the config and the data and list what is wrong with them; trains and asks nothing."""
+    from arbiter.scoring import check_metric
+
+    pipeline, console = open_pipeline("check", words, config, is_json)
+    metrics = check_metric(pipeline.config)
+    data = pipeline.data
+    row = {
+        "data": str(data.folder),
+        "documents": len(data.documents),
+        "skipped": [{"path": s.path, "reason": s.reason} for s in data.skipped],
+        "training_rows": len(data.examples),
+        "questions": len(data.questions),
+        "arms": list(pipeline.config.arms),
+        "metrics": list(metrics),
+    }
+    text = f"config and data are fine; arms: {', '.join(pipeline.config.arms)}; metrics: {', '.join(metrics)}"
+    console.result(text, row)
+
+
+@app.command()
+def doctor(is_json: JsonOption = False) -> None:
+    """Show what this machine offers and what is missing; exits 2 when something is."""
+    from arbiter.cli.doctor import examine
+    from arbiter.config import data_home
+
+    console = Console(is_json=is_json)
+    findings = examine(data_home())
+    lines = [f"{'ok  ' if finding.is_ok else 'FAIL'} {finding.name}: {finding.detail}" for finding in findings]
+    console.result("\n".join(lines), [finding.to_dict() for finding in findings])
+    if not all(finding.is_ok for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def tune(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
+    """Train the adapters that the arms need."""
+    pipeline, console = open_pipeline("tune", words, config, is_json)
+    adapters = pipeline.adapters
+    lines = [f"{a.name}: {a.num_rows} rows, {a.training_s:.0f} s, {a.path}" for a in adapters.values()]
+    rows = {
+        key: {"name": a.name, "path": str(a.path), "rank": a.rank, "num_rows": a.num_rows, "training_s": a.training_s}
+        for key, a in adapters.items()
+    }
+    console.result("\n".join(lines) or "no arm needs an adapter", rows)
+
+
+@app.command()
+def evaluate(
+    words: Words = None, config: ConfigOption = None, race: RaceOption = False, is_json: JsonOption = False
+) -> None:
+    """Ask every arm every question, or as many as a race needs, and score the answers."""
+    pipeline, console = open_pipeline("evaluate", _raced(words, race), config, is_json)
+    finished = pipeline.evaluate()
+    scorecard = finished.scorecard()
+    means = {s.arm.name: interval for s in scorecard.arms if (interval := scorecard.interval(s, scorecard.primary))}
+    lines = [f"{name}: {scorecard.primary} {i.mean:.2f} ({i.low:.2f} to {i.high:.2f})" for name, i in means.items()]
+    row = {
+        "run": str(finished.directory),
+        "metric": scorecard.primary,
+        "arms": {name: {"mean": i.mean, "low": i.low, "high": i.high} for name, i in means.items()},
+    }
+    console.result("\n".join([*lines, f"run: {finished.directory}"]), row)
+
+
+@app.command()
+def decide(
+    words: Words = None,
+    config: ConfigOption = None,
+    race: RaceOption = False,
+    is_checked: CheckOption = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Decide again from the last finished run, for example with another policy; asks nothing."""
+    pipeline, console = open_pipeline("decide", _raced(words, race), config, is_json)
+    finished, decision = _decide_and_show(pipeline, console, run_again=False)
+    if is_checked:
+        _check(pipeline, console, finished, decision)
+
+
+@app.command()
+def serve(
+    words: Words = None, config: ConfigOption = None, port: PortOption = 8080, host: HostOption = "127.0.0.1"
+) -> None:
+    """Serve the decision, and every arm by name, behind an OpenAI-compatible endpoint."""
+    from arbiter.server import serve_decision
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("httpx", "httpx2"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    pipeline, console = open_pipeline("serve", words, config, is_json=False)
+    serve_decision(pipeline, console, host=host, port=port)
+
+
+@app.command()
+def chat(
+    url: Annotated[str, typer.Option(help="The endpoint of `arbiter serve`.")] = "http://127.0.0.1:8080/v1",
+    model: Annotated[str, typer.Option(help="auto, or an arm by name.")] = "auto",
+) -> None:
+    """Talk to a running `arbiter serve`; an empty line or Ctrl-D ends."""
+    from arbiter.cli.chat import talk
+
+    talk(url, model, Console())
+
+
+def main() -> None:
+    """The console script: errors become one line and an exit code, never a traceback."""
+    # A service manager's stop must end the engine as Ctrl-C does, not leave it to its leash.
+    signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(EXIT_TERMINATED))
+    try:
+        app()
+    except KeyboardInterrupt:
+        _end(INTERRUPTED, EXIT_INTERRUPTED)
+    except SystemExit as ended:
+        # Typer turns Ctrl-C inside a command into this exit code without a word.
+        if ended.code == EXIT_INTERRUPTED:
+            _end(INTERRUPTED, EXIT_INTERRUPTED)
+        raise
+    except ERRORS as error:
+        _end(f"error: {error}", EXIT_FAILED)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _end("error: the disk is full; free some space and run the same command again", EXIT_FAILED)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+def _raced(words: list[str] | None, race: bool) -> list[str]:
+    """`--race` turns the race on and leaves its settings, if any are given, as they are."""
+    given = list(words or [])
+    return [*given, "race={}"] if race and not any(word.startswith("race") for word in given) else given
+
+
+def _decide_and_show(pipeline: Pipeline, console: Console, *, run_again: bool = True) -> tuple[Run, Decision]:
+    from eval.report.tables import to_json, to_markdown
+
+    finished = pipeline.evaluate() if run_again else pipeline.last_run()
+    decision = pipeline.decide(finished)
+    card = finished.card()
+    text = [
+        to_markdown(card),
+        f"report: {finished.directory / 'report.html'}",
+        f"serve it: {finished.manifest['command'].replace('arbiter run', 'arbiter serve', 1)} --port 8080",
+    ]
+    row: dict[str, Any] = to_json(str(finished.directory), card)
+    console.result("\n".join(text), row)
+    return finished, decision
+
+
+def _check(pipeline: Pipeline, console: Console, finished: Run, decision: Decision) -> None:
+    from arbiter.requirements import missed_requirements
+
+    missed = missed_requirements(
+        pipeline.config.policy.require,
+        decision,
+        finished.scorecard(),
+        stale_reason=pipeline.stale_reason(finished),
+    )
+    for line in missed:
+        console.say(f"missed: {line}")
+    if missed:
+        raise typer.Exit(EXIT_MISSED)
+    console.say("the decision meets every demand of policy.require")

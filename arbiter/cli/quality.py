@@ -1,0 +1,109 @@
+"""How well an index finds the documents that answer questions: what `arbiter index evaluate` does.
+
+text, row = evaluate_index(commands, "faq", Path("questions.jsonl"), console=console)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from arbiter.console import Console
+from arbiter.index_commands import IndexCommands, document_ids
+from arbiter.pipeline import Pipeline
+from eval.questions import Question
+from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
+from eval.retrieval.measures import Measure
+from eval.retrieval.questions import load_judged
+from eval.retrieval.wording import to_text
+from rag.index import Index
+from rag.search.settings import SearchSettings
+from storage.errors import ArbiterError
+
+Shown = tuple[str, object]
+
+
+def evaluate_index(
+    commands: IndexCommands,
+    name: str,
+    questions: Path,
+    *,
+    console: Console,
+    reranker: str | None = None,
+    measure: Measure = "recall@5",
+    seed: int = 0,
+) -> Shown:
+    """Compares the ways to search an index on questions of a file. Raises what the index and the questions raise."""
+    judged = load_judged(questions)
+    with contextlib.closing(commands.searchable(name)) as index:
+        return _evaluate(
+            index, judged, commands.keeping.retrieval, console, reranker=reranker, measure=measure, seed=seed
+        )
+
+
+def evaluate_config(
+    pipeline: Pipeline,
+    questions: Path | None,
+    *,
+    console: Console,
+    reranker: str | None = None,
+    measure: Measure = "recall@5",
+) -> Shown:
+    """The same for the documents of a config, which are indexed first; by default on the data folder's dev questions,
+    so that the evaluation questions stay unseen.
+
+    Raises ArbiterError when no arm of the config retrieves from documents.
+    """
+    judged = load_judged(questions) if questions is not None else pipeline.data.dev
+    index = pipeline.indexes.get("documents")
+    if index is None:
+        raise ArbiterError("no arm of this config retrieves from documents, so there is no index to evaluate")
+    retrieval = pipeline.config.index.retrieval.settings()
+    seed = pipeline.config.seed
+    return _evaluate(index, judged, retrieval, console, reranker=reranker, measure=measure, seed=seed)
+
+
+def config_lines(settings: SearchSettings) -> dict[str, object]:
+    """The settings as keys of a config: `{"index.retrieval.mode": "hybrid", ...}`."""
+    keys: dict[str, object] = {"mode": settings.mode}
+    if settings.mode == "hybrid":
+        keys |= {"fusion": settings.fusion, "dense_weight": settings.dense_weight, "candidates": settings.candidates}
+    if settings.reranker is not None:
+        keys |= {"reranker": settings.reranker, "candidates": settings.candidates}
+    return {f"index.retrieval.{key}": value for key, value in keys.items()}
+
+
+def _evaluate(
+    index: Index,
+    questions: Sequence[Question],
+    settings: SearchSettings,
+    console: Console,
+    *,
+    reranker: str | None,
+    measure: Measure,
+    seed: int,
+) -> Shown:
+    ways = standard_settings(settings, reranker)
+    with console.step(f"searching {len(questions)} questions in {len(ways)} ways") as step:
+        report = evaluate_retrieval(
+            lambda query, k, way: index.search(query, k, settings=way),
+            questions,
+            ways,
+            document_ids=document_ids(index),
+            default=setting_name(settings),
+            measure=measure,
+            seed=seed,
+            progress=step.update,
+        )
+    keys = config_lines(report.scores[report.recommended].settings)
+    text = "\n".join([to_text(report), "", "In the config:", *_yaml(keys)])
+    return text, {"index": index.name, **report.to_dict(), "config": keys}
+
+
+def _yaml(keys: dict[str, object]) -> list[str]:
+    """The keys as the lines of a YAML config."""
+    import yaml
+
+    nested = {"index": {"retrieval": {key.rsplit(".", 1)[-1]: value for key, value in keys.items()}}}
+    return str(yaml.safe_dump(nested, sort_keys=False)).rstrip().splitlines()

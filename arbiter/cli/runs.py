@@ -1,0 +1,192 @@
+"""What `arbiter runs list | diff | export` and `arbiter import` print: a text for people and a value for --json.
+
+console.result(*show_runs(home))
+console.result(*show_diff(home, "demo-3f", "demo-81", policy))
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from arbiter.console import pad_table
+from eval.exchange.export_formats import ExportFormat, export_run
+from eval.exchange.import_formats import import_dataset
+from eval.exchange.imported import Format, write_data_folder
+from eval.report.wording import as_percent
+from eval.runs.diff import ArmChange, RunDiff, diff_runs
+from eval.runs.listing import RunRow, list_runs, open_run
+from eval.runs.run import Run
+from rag.documents.load import load_documents
+from rag.errors import RagError
+from router.deciding.policy import Policy
+from router.deciding.statistics import Difference
+
+Shown = tuple[str, Any]
+
+_SHOWN_IDS = 12
+_CELL = 60
+_HAS_DOCUMENTS = ("docs.jsonl", "docs")
+
+
+def show_runs(home: Path) -> Shown:
+    """All runs of a data directory, the newest first; the faulty ones with what is wrong with them."""
+    rows = list_runs(home / "runs")
+    if not rows:
+        return f"no runs in {str(home)!r}; make one with: arbiter run CONFIG", []
+    head = ("run", "finished", "data", "questions", "metric", "arms", "decision", "fault")
+    return pad_table(head, [_run_cells(row) for row in rows]), [row.to_dict() for row in rows]
+
+
+def show_diff(home: Path, before: str, after: str, policy: Policy) -> Shown:
+    """What changed between two runs, given by id, beginning of an id, or path. Raises EvalError."""
+    diff = diff_runs(open_run(home / "runs", before), open_run(home / "runs", after), policy)
+    return _diff_text(diff, policy), diff.to_dict()
+
+
+def export_answers(
+    home: Path,
+    name: str,
+    folder: Path,
+    *,
+    format: ExportFormat,
+    arms: Sequence[str] = (),
+    is_forced: bool = False,
+) -> Shown:
+    """Write a run's answers for another tool; gold documents come from the run's data folder as it is now.
+
+    Raises EvalError for an unknown run, arm or format, and for files that are there already.
+    """
+    run = open_run(home / "runs", name)
+    documents, notes = _documents_of(run) if format == "ragas" else ({}, [])
+    exported = export_run(run, folder, format=format, arms=arms, documents=documents, is_forced=is_forced)
+    paths = [str(path) for path in exported.paths]
+    notes = [*exported.notes, *notes]
+    return "\n".join([*paths, *(f"note: {note}" for note in notes)]), {"run": run.id, "files": paths, "notes": notes}
+
+
+def import_folder(
+    source: Path,
+    target: Path,
+    *,
+    format: Format | None = None,
+    train_share: float = 0.0,
+    seed: int = 0,
+    is_forced: bool = False,
+) -> Shown:
+    """Write another tool's data set as a data folder. Raises EvalError for faulty rows and files that are there."""
+    imported = import_dataset(source, format)
+    paths = [
+        str(path)
+        for path in write_data_folder(imported, target, train_share=train_share, seed=seed, is_forced=is_forced)
+    ]
+    row = {
+        "format": imported.format,
+        "documents": len(imported.documents),
+        "questions": len(imported.questions),
+        "files": paths,
+        "notes": list(imported.notes),
+    }
+    counted = f"{imported.format}: {len(imported.documents)} documents, {len(imported.questions)} questions"
+    return "\n".join([counted, *paths, *(f"note: {note}" for note in imported.notes)]), row
+
+
+def _documents_of(run: Run) -> tuple[dict[str, str], list[str]]:
+    """Texts of the documents by id, and why there are none."""
+    try:
+        config = yaml.safe_load((run.directory / "config.yaml").read_text(encoding="utf-8"))
+        folder = Path(str(config["data"])).expanduser()
+        path = next(folder / name for name in _HAS_DOCUMENTS if (folder / name).exists())
+        return {document.id: document.text for document in load_documents(path).documents}, []
+    except StopIteration:
+        return {}, [f"there are no reference contexts: no documents in {str(folder)!r} any more"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, RagError) as error:
+        return {}, [f"there are no reference contexts: the run's data cannot be read ({error})"]
+
+
+def _run_cells(row: RunRow) -> tuple[str, ...]:
+    decision = f"{row.arm}, {row.verdict}" if row.arm is not None else "–"
+    sure = f" ({as_percent(row.confidence)})" if row.arm is not None and row.confidence is not None else ""
+    finished = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.finished_at)) if row.finished_at is not None else "–"
+    return (
+        row.id,
+        finished,
+        row.data or "–",
+        "–" if row.num_questions is None else str(row.num_questions),
+        row.primary or "–",
+        ", ".join(row.arms) or "–",
+        decision + sure,
+        row.fault or "",
+    )
+
+
+def _diff_text(diff: RunDiff, policy: Policy) -> str:
+    head = f"{diff.before} -> {diff.after}: {diff.num_shared} shared questions, compared by {diff.metric}"
+    notes = []
+    if not diff.is_same_primary:
+        notes.append(f"the first was decided by {diff.primaries[0]}, the second by {diff.primaries[1]}")
+    if diff.num_regraded:
+        notes.append(f"{diff.num_regraded} shared questions have other gold answers now")
+    for what, ids in (
+        ("only in the first", diff.only_before),
+        ("only in the second", diff.only_after),
+        ("asked in other words", diff.reworded),
+    ):
+        if ids:
+            notes.append(f"{len(ids)} {what}: {_ids(ids)}")
+    changes = [(c.part, c.key, _short(c.before), _short(c.after)) for c in diff.changes]
+    level = f"{1 - policy.alpha:.0%} interval"
+    columns = ("arm", "before", "after", "difference", level, "p (Holm)", "won", "lost", "cost per 1k", "latency ms")
+    flips = [
+        f"{change.arm}: {len(ids)} {how}: {_ids(ids)}"
+        for change in diff.arms
+        for how, ids in (("wrong to right", change.gained), ("right to wrong", change.lost))
+        if ids
+    ]
+    parts = [
+        "\n".join([head, *(f"- {note}" for note in notes)]),
+        pad_table(("part", "setting", "before", "after"), changes)
+        if changes
+        else "no setting, data or version differs",
+        pad_table(columns, [_arm_cells(change) for change in diff.arms]),
+        "\n".join(flips),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _arm_cells(change: ArmChange) -> tuple[str, ...]:
+    return (
+        change.arm,
+        _number(change.mean_before, "{:.2f}"),
+        _number(change.mean_after, "{:.2f}"),
+        *_difference_cells(change.difference),
+        _number(change.p_holm, "{:.2g}"),
+        str(len(change.gained)),
+        str(len(change.lost)),
+        " -> ".join(_number(cost, "{:.3g}") for cost in change.cost_per_1k),
+        " -> ".join(_number(ms, "{:.0f}") for ms in change.latency_ms),
+    )
+
+
+def _difference_cells(difference: Difference | None) -> tuple[str, str]:
+    if difference is None:
+        return "–", "–"
+    return f"{difference.mean:+.2f}", f"{difference.low:+.2f} to {difference.high:+.2f}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _ids(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else ""
+    return ", ".join(ids[:_SHOWN_IDS]) + more
+
+
+def _short(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"

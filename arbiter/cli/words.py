@@ -1,0 +1,62 @@
+"""What the commands have in common: how a config and its overrides are given, and the pipeline they make."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arbiter.console import Console
+from storage.errors import ArbiterError
+
+if TYPE_CHECKING:
+    from arbiter.config import Config
+    from arbiter.pipeline import Pipeline
+
+EXIT_MISSED = 1
+EXIT_FAILED = 2
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="A YAML config, then overrides of its keys."),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The YAML config, instead of the first word.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+def read_words(command: str, words: list[str] | None, config: Path | None) -> tuple[Path, list[str]]:
+    """The config file and the overrides of a command line. Raises ArbiterError when there is no config."""
+    given = list(words or [])
+    if config is None and given and "=" not in given[0]:
+        config = Path(given.pop(0))
+    if config is None:
+        raise ArbiterError(f"no config given; for example: arbiter {command} configs/demo.yaml")
+    return config, given
+
+
+def open_config(command: str, words: list[str] | None, config: Path | None) -> Config:
+    """The config of a command line."""
+    from arbiter.config import load_config
+
+    return load_config(*read_words(command, words, config))
+
+
+def open_pipeline(
+    command: str, words: list[str] | None, config: Path | None, is_json: bool, *, needs_dev: bool = False
+) -> tuple[Pipeline, Console]:
+    """The pipeline of a command line; heavy imports wait until the config is known to be right."""
+    from arbiter.config import data_home, load_config
+
+    path, given = read_words(command, words, config)
+    loaded = load_config(path, given)
+    console = Console(is_json=is_json)
+    from arbiter.pipeline import Pipeline
+
+    line = shlex.join(["arbiter", "run", str(path), *given])
+    return Pipeline(loaded, home=data_home(), console=console, command=line, needs_dev=needs_dev), console

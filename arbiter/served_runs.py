@@ -1,0 +1,243 @@
+"""Runs on disk as parts that can be served: arms, open indexes, checked adapters, and whether they are still true.
+
+runs = ServedRuns(config, home=home, collections=collections, base=base, data_version=data_version)
+parts = runs.parts_of(decision)
+runs.stale_reason(decision)     # None, or why it should be measured again
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, Config
+from arbiter.engines import OpenEngine
+from arbiter.models import ResolvedModel
+from eval.errors import EvalError
+from eval.runs.run import Run, find_run
+from rag.collections import Collections
+from rag.errors import RagError
+from rag.index import Index
+from rag.search.settings import SearchSettings
+from router.answering.answerer import Answerer
+from router.answering.arm import Arm
+from router.answering.engine import Engine
+from router.deciding.scorecard import Scorecard
+from router.errors import EngineUnavailable
+from serving.decisions.ledger import RecordedDecision
+from serving.errors import NotPromotable
+from serving.http.served import Served
+from storage.errors import ArbiterError
+from storage.folders import is_complete
+from tuning.adapters import Adapter, load_adapter
+
+_RUN_AGAIN = "measure again with: arbiter run CONFIG"
+
+
+@dataclass(frozen=True, slots=True)
+class RunParts:
+    """What a run needs to be served, by name; `question` is one that its arms have answered."""
+
+    arms: Mapping[str, Arm]
+    indexes: Mapping[str, Index]
+    adapters: Mapping[str, Adapter]
+    scorecard: Scorecard
+    question: str
+
+
+class ServedRuns:
+    """The runs of one home for one base model. Their indexes are those of `collections`, which closes them."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        home: Path,
+        collections: Collections,
+        base: ResolvedModel,
+        data_version: Callable[[Config], str],
+    ) -> None:
+        """`data_version` reads the data as a config has it and says what version that is now."""
+        self._config = config
+        self._home = home
+        self._data_version_of = data_version
+        self._collections = collections
+        self._base = base
+        self._warm: set[tuple[str, SearchSettings]] = set()
+        self._versions: dict[str, tuple[object, str]] = {}
+        self._lock = threading.Lock()
+
+    def parts_of(self, decision: RecordedDecision) -> RunParts:
+        """The parts of a decision's run. Raises NotPromotable naming what is gone or does not fit."""
+        base = f"{self._base.name} {self._base.revision}"
+        if decision.base_model != base:
+            raise NotPromotable(f"it was measured on {decision.base_model!r}, and the model is {base!r}; {_RUN_AGAIN}")
+        run = self._run(decision)
+        try:
+            scorecard, questions = run.scorecard(), run.questions()
+            arms = {scores.arm.name: scores.arm for scores in scorecard.arms}
+            if decision.arm not in arms:
+                raise NotPromotable(f"run {run.id!r} has no arm {decision.arm!r}; it has {', '.join(arms)}")
+            names = [arm.adapter for arm in arms.values() if arm.adapter is not None]
+            return RunParts(
+                arms=arms,
+                indexes={
+                    arm.index: self._index(arm.index, arm.retrieval) for arm in arms.values() if arm.index is not None
+                },
+                adapters={name: self._adapter(name) for name in dict.fromkeys(names)},
+                scorecard=scorecard,
+                question=questions[0].text,
+            )
+        except ArbiterError as error:
+            raise NotPromotable(str(error)) from error
+
+    def stale_reason(self, decision: RecordedDecision) -> str | None:
+        """Why what was measured no longer holds: the run or an adapter is gone, the data or an index has changed."""
+        try:
+            run = self._run(decision)
+            arms = [scores.arm for scores in run.scorecard().arms]
+            for arm in arms:
+                if arm.adapter is not None and not is_complete(self._adapter_path(arm.adapter)):
+                    return f"adapter {arm.adapter!r} is gone; {_RUN_AGAIN}"
+            for arm in arms:
+                measured = run.manifest.get("versions", {}).get(arm.name, {}).get("index")
+                if arm.index is not None and self._index(arm.index, arm.retrieval).version != measured:
+                    return f"index {arm.index!r} has changed since; {_RUN_AGAIN}"
+            if self._data_version(run, decision) != decision.data_version:
+                return f"the data has changed since; {_RUN_AGAIN}"
+        except (NotPromotable, EvalError, RagError) as error:
+            return str(error)
+        except (ArbiterError, OSError) as error:
+            return f"what it was measured on cannot be read: {error}"
+        return None
+
+    def _run(self, decision: RecordedDecision) -> Run:
+        run = find_run(decision.run_directory)
+        if run is None:
+            raise NotPromotable(f"its run is gone from {str(decision.run_directory)!r}; {_RUN_AGAIN}")
+        return run
+
+    def _index(self, name: str, retrieval: SearchSettings) -> Index:
+        index = self._collections.open(name)
+        with self._lock:
+            if (name, retrieval) not in self._warm:
+                # The first search loads embedder, views and reranker; that wait is not for the first request.
+                index.search("warm up", 1, settings=retrieval)
+                self._warm.add((name, retrieval))
+        return index
+
+    def _adapter_path(self, name: str) -> Path:
+        return self._home / "adapters" / name
+
+    def _adapter(self, name: str) -> Adapter:
+        path = self._adapter_path(name)
+        if not is_complete(path):
+            raise NotPromotable(f"adapter {name!r} is gone from {str(path.parent)!r}; {_RUN_AGAIN}")
+        return load_adapter(path)
+
+    def _data_version(self, run: Run, decision: RecordedDecision) -> str:
+        """The version of the data as the run's config reads it now; read again only when some file was touched."""
+        folder = self._config.data.expanduser().resolve()
+        touched = sorted(
+            (str(path), stat.st_mtime_ns, stat.st_size)
+            for path in folder.rglob("*")
+            if path.is_file() and (stat := path.stat())
+        )
+        known = self._versions.get(run.id)
+        if known is not None and known[0] == touched:
+            return known[1]
+        is_own = decision.config_fingerprint == self._config.fingerprint()
+        config = self._config if is_own else self._where_this_reads(_config_of(run))
+        version = self._data_version_of(config)
+        self._versions[run.id] = (touched, version)
+        return version
+
+    def _where_this_reads(self, config: Config) -> Config:
+        """A run's config with this one's places: a run does not write down the database, which may hold a password."""
+        places = {"database": self._config.index.database, "store": self._config.index.store}
+        return config.model_copy(update={"data": self._config.data, "index": config.index.model_copy(update=places)})
+
+
+class RunOpener:
+    """Puts runs of a runs in front of one engine."""
+
+    def __init__(self, runs: ServedRuns, engine: OpenEngine, generator: Engine, *, api_key: str | None) -> None:
+        """`generator` asks the engine; `api_key` is what this server's own callers must send, None for nothing."""
+        self._shelf = runs
+        self._engine = engine
+        self._generator = generator
+        self._api_key = api_key
+
+    def stale_reason(self, decision: RecordedDecision) -> str | None:
+        """As `ServedRuns.stale_reason`."""
+        return self._shelf.stale_reason(decision)
+
+    def open(self, decision: RecordedDecision) -> Served:
+        """The decision's run with its adapters loaded into the engine. Raises NotPromotable and EngineUnavailable."""
+        parts = self._shelf.parts_of(decision)
+        if not self._engine.is_ready():
+            raise EngineUnavailable("the engine is starting or restarting")
+        try:
+            for adapter in parts.adapters.values():
+                self._engine.load(adapter)
+        except ArbiterError as error:
+            raise NotPromotable(str(error)) from error
+        return self.serve(decision, parts)
+
+    def question(self, decision: RecordedDecision) -> str:
+        """The run's first question."""
+        return self._shelf.parts_of(decision).question
+
+    def serve(self, decision: RecordedDecision, parts: RunParts) -> Served:
+        """Parts whose adapters are loaded, as what an app serves."""
+        return Served(
+            answerer=Answerer(self._generator, parts.indexes, self._engine.base_model),
+            arms=parts.arms,
+            decided_arm=decision.arm,
+            decision_id=decision.id,
+            confidence=decision.confidence,
+            base_model=self._engine.base_model,
+            is_ready=self._engine.is_ready,
+            created=decision.decided_at,
+            report=decision.report,
+            api_key=self._api_key,
+            measured=_measured(parts.scorecard, decision),
+        )
+
+
+def _measured(scorecard: Scorecard, decision: RecordedDecision) -> dict[str, dict[str, object]]:
+    costs = decision.evidence.get("cost_per_1k") or {}
+    measured: dict[str, dict[str, object]] = {}
+    for scores in scorecard.arms:
+        interval = scorecard.interval(scores, scorecard.primary)
+        if interval is not None:
+            measured[scores.arm.name] = {
+                "metric": scorecard.primary,
+                "score": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "num_questions": scores.num_asked,
+                "num_unscored": scores.num_unscored(scorecard.primary),
+                "median_latency_ms": scores.median_latency_ms(),
+                "cost_per_1k": costs.get(scores.arm.name),
+            }
+    return measured
+
+
+def _config_of(run: Run) -> Config:
+    try:
+        values = yaml.safe_load((run.directory / "config.yaml").read_text(encoding="utf-8"))
+        # The policy does not shape the data, and older runs have older policies.
+        values.pop("policy", None)
+        # A standard arm that the run did not have must be taken away again.
+        for section, standard in (("arms", STANDARD_ARMS), ("adapters", STANDARD_ADAPTERS)):
+            values[section] = {**dict.fromkeys(standard), **values.get(section, {})}
+        return Config.model_validate(values)
+    except (OSError, ValueError, AttributeError, yaml.YAMLError, ValidationError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ArbiterError(f"the config of run {run.id!r} is none any more: {reason}; {_RUN_AGAIN}") from error

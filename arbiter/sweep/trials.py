@@ -1,0 +1,258 @@
+"""`arbiter sweep`: the settings of one arm tried on real parts, with one engine for all trials.
+
+console.result(*sweep_settings(pipeline, console))                          what the config's sweep section says
+report = run_sweep(pipeline, SweepConfig(arm="rag", trials=12), console)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from types import TracebackType
+
+from arbiter import build
+from arbiter.build import index_home
+from arbiter.config import Config
+from arbiter.console import Console, Step
+from arbiter.data import Data, examples_as_documents
+from arbiter.engines import OpenEngine, engine_identity, open_engine, refuse_unfit
+from arbiter.pipeline import Pipeline
+from arbiter.scoring import Asked, Scoring
+from arbiter.sweep.space import SweepTarget, apply_settings, resolve_sweep
+from arbiter.sweep_config import SweepConfig
+from eval.answers import AnswerCache, AnswerRecord
+from eval.evaluate import Patience, Versions, ask, recall
+from eval.questions import Question
+from eval.sweep.report import SweepReport, TrialResult, describe
+from eval.sweep.space import Settings
+from eval.sweep.study import Ask, SweepPlan, TrialFailed, run_trials
+from rag.index import Index
+from router.answering.answerer import Answerer
+from router.answering.arm import Arm
+from router.answering.engine import HttpEngine
+from router.deciding.scorecard import Score
+from serving.errors import EngineFailed
+from storage.errors import ArbiterError
+from storage.folders import content_hash
+from tuning.adapters import Adapter
+
+_READY_POLL_S = 0.5
+
+
+def sweep_settings(pipeline: Pipeline, console: Console) -> tuple[str, dict[str, object]]:
+    """What the config's sweep section asks for, as text and as a JSON object."""
+    report = run_sweep(pipeline, pipeline.config.sweep, console)
+    return report.to_text(), report.to_dict()
+
+
+def run_sweep(pipeline: Pipeline, sweep: SweepConfig, console: Console) -> SweepReport:
+    """Search one arm's settings on the pipeline's dev questions; goes on where an earlier start was stopped.
+
+    Same config, space and data are the same sweep; a larger budget continues it. Raises ArbiterError listing every
+    fault of the section, and EvalError when no trial could be measured.
+    """
+    target = resolve_sweep(pipeline.config, sweep)
+    data = pipeline.data
+    if not data.dev:
+        raise ArbiterError(
+            f"data folder {str(data.folder)!r} gave no dev questions; add dev.jsonl, rows like test.jsonl"
+        )
+    with LiveTrials(target, data, pipeline, console) as trials:
+        path = pipeline.home / "sweep" / f"{data.name}-{target.arm}-{trials.fingerprint()[:12]}.db"
+        plan = SweepPlan(
+            space=target.space,
+            defaults=target.defaults,
+            clusters=tuple(question.cluster for question in data.dev),
+            trials=sweep.trials,
+            max_minutes=sweep.max_minutes,
+            batch=sweep.batch,
+            seed=target.config.seed,
+            margin=target.config.policy.margin,
+        )
+        console.say(
+            f"trying {len(target.space)} settings of {target.arm} on {len(data.dev)} dev questions: {path.name}"
+        )
+
+        def show(result: TrialResult) -> None:
+            outcome = result.reason if result.mean is None else f"{result.mean:.3f} over {result.num_asked} questions"
+            ended = {"pruned": ", ended early", "failed": ", failed", "finished": ""}[result.outcome]
+            console.say(
+                f"trial {result.number + 1} of {sweep.trials}: {describe(result.settings)}: {outcome}{ended} "
+                f"({result.seconds:.0f} s)"
+            )
+
+        report = run_trials(plan, trials, path=path, on_trial=show)
+    return replace(report, also=target.also(report.best.settings, pipeline.config))
+
+
+class LiveTrials:
+    """The objective of a sweep: settings to an arm that answers the dev questions.
+
+    Indexes are sweeps' own, so that no trial disturbs an index that is served. Adapters and answers are found by
+    content, as everywhere. The engine starts for the first answer that is not known yet, and stays up until the end.
+    """
+
+    def __init__(self, target: SweepTarget, data: Data, pipeline: Pipeline, console: Console) -> None:
+        """Models and embedder are the pipeline's; its config is not used, the target's is."""
+        self._target = target
+        self._data = data
+        self._pipeline = pipeline
+        self._console = console
+        self._open = ExitStack()
+        self._engine: OpenEngine | None = None
+        # Before anything is indexed or trained: a metric that nothing gives.
+        self._scoring(_of_arm(target.config, target.arm), None)
+        self._cache = self._open.enter_context(AnswerCache(pipeline.home / "answers.db"))
+
+    def fingerprint(self) -> str:
+        """What shapes the scores of this sweep, the budget aside."""
+        config = _of_arm(self._target.config, self._target.arm)
+        parts = {key: repr(part) for key, part in self._target.space.items()}
+        shared = self._shared_versions()
+        return content_hash(
+            self._target.arm,
+            config.fingerprint(),
+            self._data.version,
+            json.dumps([parts, dict(self._target.defaults), shared], sort_keys=True),
+        )
+
+    def __call__(self, settings: Settings) -> AbstractContextManager[Ask]:
+        """Index and train what the settings need, then ask question numbers. Raises TrialFailed where that fails."""
+        return self._trial(settings)
+
+    def __enter__(self) -> LiveTrials:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine = None
+        self._open.close()
+
+    @contextlib.contextmanager
+    def _trial(self, settings: Settings) -> Iterator[Ask]:
+        try:
+            config = _of_arm(apply_settings(self._target.config, settings), self._target.arm)
+        except ArbiterError as error:
+            raise TrialFailed(str(error)) from error
+        alone = config.model_copy(update={"arms": {self._target.arm: config.arms[self._target.arm]}})
+        indexes = self._index(alone)
+        adapters = self._train(config, indexes)
+        (arm,) = build.build_arms(alone, self._data, adapters)
+        role = alone.arms[arm.name].index
+        if role is not None:
+            arm = replace(arm, index=indexes[role].name)
+        versions = {arm.name: {**self._shared_versions(), "index": indexes[role].version if role else ""}}
+        scoring = self._scoring(config, indexes.get("documents"))
+        with ExitStack() as during:
+            for index in indexes.values():
+                during.callback(index.close)
+            step: Step | None = None
+            num_asked = 0
+
+            def ask_numbers(numbers: Sequence[int]) -> Sequence[Score]:
+                nonlocal step, num_asked
+                questions = [self._data.dev[number] for number in numbers]
+                known = recall([arm], questions, self._cache, versions)
+                records = [record for record in known if record is not None]
+                if len(records) < len(questions):
+                    if step is None:
+                        self._load(adapters.values(), during)
+                        title = f"asking up to {len(self._data.dev)} questions of {describe(settings)}"
+                        step = during.enter_context(self._console.step(title))
+                    records = self._ask(arm, questions, {index.name: index for index in indexes.values()}, versions)
+                    step.update(num_asked + len(questions), len(self._data.dev))
+                num_asked += len(questions)
+                card = scoring.score_deciding([arm], Asked(tuple(questions), tuple(records)))
+                return card.arms[0].scores[card.primary]
+
+            yield ask_numbers
+
+    def _index(self, alone: Config) -> dict[str, Index]:
+        """The indexes of one arm, cut as this trial wants it, under names that no run and no server uses."""
+        indexes, settings = {}, alone.index.chunk_settings()
+        for role in build.index_roles(alone):
+            documents = self._data.documents if role == "documents" else examples_as_documents(self._data.examples)
+            name = f"{build.index_name(self._data, role)}-sweep-{content_hash(repr(settings))[:6]}"
+            indexes[role] = index_home(alone, self._pipeline.home).create(name, self._pipeline.embedder)
+            with self._console.step(f"indexing {len(documents)} {role} in chunks of {settings.chunk_tokens}") as step:
+                indexes[role].sync(documents, progress=step.update)
+        return indexes
+
+    def _train(self, config: Config, indexes: dict[str, Index]) -> dict[str, Adapter]:
+        """The arm's adapter by its key; one that was trained before is found."""
+        trial = Pipeline(config, home=self._pipeline.home, console=self._console)
+        trial.data, trial.models, trial.embedder = self._data, self._pipeline.models, self._pipeline.embedder
+        trial.indexes = indexes
+        try:
+            adapters = trial.adapters
+            refuse_unfit(config, trial.models.base, adapters)
+        except ArbiterError as error:
+            raise TrialFailed(str(error)) from error
+        return adapters
+
+    def _load(self, adapters: Iterable[Adapter], during: ExitStack) -> None:
+        """Have the engine up with the trial's adapters; they are unloaded when `during` ends."""
+        config = self._target.config
+        if self._engine is None:
+            self._engine = self._open.enter_context(
+                open_engine(config, self._pipeline.models.base, {}, home=self._pipeline.home, console=self._console)
+            )
+        engine = self._engine
+
+        def unload(adapter: Adapter) -> None:
+            # An engine that is restarting just then keeps it, which harms nobody.
+            with contextlib.suppress(ArbiterError):
+                engine.unload(adapter)
+
+        patience = Patience(limit_s=config.eval.patience_s)
+        for adapter in adapters:
+            while not engine.is_ready():
+                if patience.is_exhausted():
+                    raise EngineFailed(f"no engine for {patience.limit_s:.0f} s; run the same command again")
+                time.sleep(_READY_POLL_S)
+            engine.load(adapter)
+            during.callback(unload, adapter)
+
+    def _ask(
+        self, arm: Arm, questions: Sequence[Question], indexes: Mapping[str, Index], versions: Versions
+    ) -> list[AnswerRecord]:
+        engine, config = self._engine, self._target.config
+        assert engine is not None, "_load() comes first"
+
+        async def run() -> list[AnswerRecord]:
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=config.engine.request_timeout_s)
+            try:
+                return await ask(
+                    [arm],
+                    questions,
+                    Answerer(http, indexes, engine.base_model),
+                    self._cache,
+                    versions=versions,
+                    concurrency=config.eval.concurrency,
+                    patience=Patience(limit_s=config.eval.patience_s),
+                )
+            finally:
+                await http.close()
+
+        return asyncio.run(run())
+
+    def _scoring(self, config: Config, documents: Index | None) -> Scoring:
+        data = replace(self._data, questions=self._data.dev)
+        return Scoring(config, data, self._pipeline.embedder, documents, home=self._pipeline.home)
+
+    def _shared_versions(self) -> dict[str, str]:
+        return {"model": self._pipeline.models.base.revision, "engine": engine_identity(self._target.config)}
+
+
+def _of_arm(config: Config, name: str) -> Config:
+    """The config with this arm and those that share its adapter, whose first one says how the adapter is prompted."""
+    adapter = config.arms[name].adapter
+    arms = {n: arm for n, arm in config.arms.items() if n == name or (adapter is not None and arm.adapter == adapter)}
+    evaluation = config.eval.model_copy(update={"labels": None})
+    return config.model_copy(update={"arms": arms, "race": None, "eval": evaluation})

@@ -1,0 +1,253 @@
+"""Two finished runs side by side: what was different about them, and what that did to every arm.
+
+diff = diff_runs(before, after, policy)
+[(change.key, change.before, change.after) for change in diff.changes]
+[(arm.arm, arm.difference.mean, arm.p_holm, arm.lost) for arm in diff.arms if arm.difference]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+import yaml
+
+from eval.errors import EvalError
+from eval.questions import Question
+from eval.runs.run import Run
+from router.deciding.costs.arm_costs import cost_per_1k
+from router.deciding.policy import Policy
+from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.statistics import Difference, holm, paired_difference
+from router.deciding.utility import RIGHT_AT
+
+Part = Literal["config", "data", "versions", "arms"]
+
+# What a manifest says about the moment and the caller, not about the run.
+_NOT_COMPARED = frozenset({"command", "finished_at", "config_fingerprint"})
+_GONE = "not there"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting, hash or version that differs; "not there" stands for a key that one run lacks."""
+
+    part: Part
+    key: str
+    before: object
+    after: object
+
+
+@dataclass(frozen=True, slots=True)
+class ArmChange:
+    """What became of an arm of both runs, over the questions that both asked it.
+
+    `difference` is after minus before, None when no question has a score in both; `p_holm` is corrected over the arms.
+    `gained` are the questions that went from wrong to right, `lost` those from right to wrong. Costs and latencies are
+    `(before, after)`: price of 1,000 questions and median in ms, None where unmeasured.
+    """
+
+    arm: str
+    difference: Difference | None
+    p_holm: float | None
+    mean_before: float | None
+    mean_after: float | None
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+    cost_per_1k: tuple[float | None, float | None]
+    latency_ms: tuple[float | None, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunDiff:
+    """Two runs by their ids. `metric` is what the arms are compared by; `primaries` decided in each run.
+
+    `num_shared` questions have the same id and text in both; of these, `num_regraded` have other gold answers now, so
+    that their scores may differ without any answer having changed. `reworded` are ids with another text.
+    """
+
+    before: str
+    after: str
+    metric: str
+    primaries: tuple[str, str]
+    num_shared: int
+    num_regraded: int
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    reworded: tuple[str, ...]
+    changes: tuple[Change, ...]
+    arms: tuple[ArmChange, ...]
+
+    @property
+    def is_same_primary(self) -> bool:
+        """Whether both runs were decided by one metric."""
+        return self.primaries[0] == self.primaries[1]
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form."""
+        return {**asdict(self), "is_same_primary": self.is_same_primary}
+
+
+def diff_runs(a: Run, b: Run, policy: Policy) -> RunDiff:
+    """What changed from run `a` to run `b`, with paired differences at the policy's alpha and costs at its prices.
+
+    Arms are the same by name; what else differs about them is among the changes. The metric is the primary metric of
+    `b` where `a` has it too, else that of `a`. Raises EvalError for runs that share no question, arm or metric, and for
+    one that this version cannot read.
+    """
+    before, after = _read(a), _read(b)
+    old, new = ({question.id: question for question in found.questions} for found in (before, after))
+    shared = [name for name in new if name in old and old[name].text == new[name].text]
+    if not shared:
+        raise EvalError(
+            f"runs {a.id!r} and {b.id!r} share no question (same id and same text), so nothing can be compared"
+        )
+    names = {scores.arm.name for scores in before.scorecard.arms}
+    arms = [scores.arm.name for scores in after.scorecard.arms if scores.arm.name in names]
+    if not arms:
+        raise EvalError(f"runs {a.id!r} and {b.id!r} have no arm of the same name, so nothing can be compared")
+    metric = _common_metric(before.scorecard, after.scorecard, arms, (a.id, b.id))
+    parts = _part(before.scorecard, shared), _part(after.scorecard, shared)
+    return RunDiff(
+        before=a.id,
+        after=b.id,
+        metric=metric,
+        primaries=(before.scorecard.primary, after.scorecard.primary),
+        num_shared=len(shared),
+        num_regraded=sum(set(old[name].answers) != set(new[name].answers) for name in shared),
+        only_before=tuple(name for name in old if name not in new),
+        only_after=tuple(name for name in new if name not in old),
+        reworded=tuple(name for name in new if name in old and old[name].text != new[name].text),
+        changes=_changes(a, b, before.scorecard, after.scorecard),
+        arms=_arm_changes(*parts, arms, metric, policy),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    scorecard: Scorecard
+    questions: Sequence[Question]
+
+
+def _read(run: Run) -> _Read:
+    try:
+        return _Read(run.scorecard(), run.questions())
+    except (KeyError, TypeError, AttributeError, AssertionError) as error:
+        raise EvalError(
+            f"run {run.id!r} was written by another version and cannot be read; make it again with: arbiter run CONFIG"
+        ) from error
+
+
+def _common_metric(before: Scorecard, after: Scorecard, arms: Sequence[str], ids: tuple[str, str]) -> str:
+    columns = [card.by_name(name).scores for card in (before, after) for name in arms]
+    for metric in (after.primary, before.primary):
+        if all(metric in scores for scores in columns):
+            return metric
+    raise EvalError(
+        f"run {ids[0]!r} was decided by {before.primary!r} and {ids[1]!r} by {after.primary!r}, and neither was scored "
+        "by the other's metric, so nothing can be compared"
+    )
+
+
+def _part(scorecard: Scorecard, names: Sequence[str]) -> Scorecard:
+    place = {name: i for i, name in enumerate(scorecard.question_ids)}
+    return scorecard.part([place[name] for name in names])
+
+
+def _arm_changes(
+    before: Scorecard, after: Scorecard, arms: Sequence[str], metric: str, policy: Policy
+) -> tuple[ArmChange, ...]:
+    """Both scorecards hold the same questions in the same order."""
+    differences = {name: _difference(before, after, name, metric, policy) for name in arms}
+    known = {name: found for name, found in differences.items() if found is not None}
+    p_holm = dict(zip(known, holm([found.p_value for found in known.values()]), strict=True))
+    return tuple(
+        _arm_change(before, after, name, metric, policy, difference=differences[name], p_holm=p_holm.get(name))
+        for name in arms
+    )
+
+
+def _difference(before: Scorecard, after: Scorecard, arm: str, metric: str, policy: Policy) -> Difference | None:
+    rows = zip(after.by_name(arm).scores[metric], before.by_name(arm).scores[metric], after.clusters, strict=True)
+    pairs = [(new, old, cluster) for new, old, cluster in rows if new is not None and old is not None]
+    if not pairs:
+        return None
+    new, old, clusters = zip(*pairs, strict=True)
+    return paired_difference(new, old, clusters, margin=policy.margin, alpha=policy.alpha)
+
+
+def _arm_change(
+    before: Scorecard,
+    after: Scorecard,
+    arm: str,
+    metric: str,
+    policy: Policy,
+    *,
+    difference: Difference | None,
+    p_holm: float | None,
+) -> ArmChange:
+    old, new = before.by_name(arm), after.by_name(arm)
+    rows = zip(after.question_ids, old.scores[metric], new.scores[metric], strict=True)
+    turned = {
+        name: new_score >= RIGHT_AT
+        for name, old_score, new_score in rows
+        if old_score is not None and new_score is not None and (old_score >= RIGHT_AT) != (new_score >= RIGHT_AT)
+    }
+    return ArmChange(
+        arm=arm,
+        difference=difference,
+        p_holm=p_holm,
+        mean_before=_mean(old, metric),
+        mean_after=_mean(new, metric),
+        gained=tuple(name for name, is_right in turned.items() if is_right),
+        lost=tuple(name for name, is_right in turned.items() if not is_right),
+        cost_per_1k=(cost_per_1k(old, policy), cost_per_1k(new, policy)),
+        latency_ms=(old.median_latency_ms(), new.median_latency_ms()),
+    )
+
+
+def _mean(scores: ArmScores, metric: str) -> float | None:
+    known = [value for value in scores.scores[metric] if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _changes(a: Run, b: Run, before: Scorecard, after: Scorecard) -> tuple[Change, ...]:
+    old, new = (_described(run, card) for run, card in ((a, before), (b, after)))
+    changes: list[Change] = []
+    for part in get_args(Part):
+        for key in dict.fromkeys((*old[part], *new[part])):
+            was, now = old[part].get(key, _GONE), new[part].get(key, _GONE)
+            if was != now:
+                changes.append(Change(part, key, was, now))
+    return tuple(changes)
+
+
+def _described(run: Run, card: Scorecard) -> dict[Part, dict[str, object]]:
+    """All that a run was made from, as flat settings of every part."""
+    manifest = {key: value for key, value in run.manifest.items() if key not in _NOT_COMPARED}
+    data = {key: manifest.pop(key) for key in list(manifest) if key.startswith("data")}
+    provenance = {key: value for key, value in card.provenance.items() if key != "data"}
+    arms = {scores.arm.name: {k: v for k, v in scores.arm.to_dict().items() if k != "name"} for scores in card.arms}
+    return {
+        "config": _flat(_config(run)),
+        "data": _flat({**data, "questions": len(card.question_ids)}),
+        "versions": _flat({**manifest, **provenance}),
+        "arms": _flat(arms),
+    }
+
+
+def _config(run: Run) -> object:
+    try:
+        return yaml.safe_load((run.directory / "config.yaml").read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise EvalError(f"cannot read config.yaml of run {run.id!r}: {error}; delete the run and run again") from error
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    """Nested mappings as dotted keys; everything else is a value, an empty mapping too."""
+    if not isinstance(value, Mapping) or (prefix and not value):
+        return {prefix: value}
+    return {
+        k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

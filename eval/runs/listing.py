@@ -1,0 +1,130 @@
+"""The runs of a data directory: what each measured and decided, those that cannot be used with the reason, and finding
+one by the start of its id.
+
+[(row.id, row.arm, row.fault) for row in list_runs(home / "runs")]
+run = open_run(home / "runs", "demo-3f")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from eval.errors import EvalError
+from eval.runs.run import Run, find_run
+from router.errors import RouterError
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run directory. `arm`, `verdict` and `confidence` are None until it is decided; `finished_at` is in seconds
+    since 1970. `fault` says why it cannot be used, or shown in full, and is None for a sound run.
+    """
+
+    id: str
+    path: str
+    data: str | None = None
+    primary: str | None = None
+    num_questions: int | None = None
+    arms: tuple[str, ...] = ()
+    arm: str | None = None
+    verdict: str | None = None
+    confidence: float | None = None
+    finished_at: float | None = None
+    fault: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form."""
+        return asdict(self)
+
+
+def list_runs(runs_dir: Path) -> tuple[RunRow, ...]:
+    """Every run, the one that finished last first, then what is unfinished or torn; empty without any."""
+    if not runs_dir.is_dir():
+        return ()
+    rows = [_row(folder) for folder in sorted(runs_dir.iterdir()) if folder.is_dir()]
+    return tuple(sorted(rows, key=lambda row: (row.finished_at is None, -(row.finished_at or 0.0), row.id)))
+
+
+def open_run(runs_dir: Path, name: str) -> Run:
+    """The finished run with this path, id, or beginning of an id that only one has. Raises EvalError otherwise."""
+    path = Path(name).expanduser()
+    if name and path.is_dir() and (found := find_run(path.absolute())) is not None:
+        return found
+    known = [row for row in list_runs(runs_dir) if not row.id.startswith(".")]
+    exact = [row for row in known if row.id == name]
+    matching = exact or [row for row in known if name and row.id.startswith(name)]
+    if len(matching) == 1:
+        found = find_run(Path(matching[0].path))
+        if found is None:
+            raise EvalError(f"run {matching[0].id!r} cannot be used: {matching[0].fault}")
+        return found
+    if matching:
+        raise EvalError(f"{name!r} is the beginning of {len(matching)} runs: {_names(matching)}; give more of it")
+    where = f"; there are {_names(known)}" if known else f"; {str(runs_dir)!r} holds none"
+    raise EvalError(f"no run {name!r}{where}")
+
+
+def _names(rows: list[RunRow]) -> str:
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    return ", ".join(row.id for row in rows[:5]) + more
+
+
+def _row(folder: Path) -> RunRow:
+    row = RunRow(folder.name, str(folder))
+    if row.id.startswith("."):
+        return RunRow(row.id, row.path, fault="being written, or left by a command that was killed")
+    run = find_run(folder)
+    if run is None:
+        return RunRow(row.id, row.path, fault="torn: no manifest.json that can be read; delete it and run again")
+    finished_at = run.manifest.get("finished_at")
+    finished = float(finished_at) if isinstance(finished_at, int | float) else None
+    try:
+        scorecard = run.scorecard()
+    except (EvalError, RouterError) as error:
+        return RunRow(row.id, row.path, finished_at=finished, fault=str(error))
+    except (KeyError, TypeError, AttributeError, AssertionError):
+        stale = "stale: its scorecard was written by another version; delete it and run again"
+        return RunRow(row.id, row.path, finished_at=finished, fault=stale)
+    decision, fault = _decision(run)
+    confidence = decision.get("confidence")
+    return RunRow(
+        id=row.id,
+        path=row.path,
+        data=_data(run),
+        primary=scorecard.primary,
+        num_questions=len(scorecard.question_ids),
+        arms=tuple(scores.arm.name for scores in scorecard.arms),
+        arm=_text(decision.get("arm")),
+        verdict=_text(decision.get("verdict")),
+        confidence=float(confidence) if isinstance(confidence, int | float) else None,
+        finished_at=finished,
+        fault=fault,
+    )
+
+
+def _decision(run: Run) -> tuple[Mapping[str, object], str | None]:
+    """The decision, empty when there is none, and what is wrong with it."""
+    if not (run.directory / "decision.json").is_file():
+        return {}, None
+    try:
+        decision = run.decision()
+    except EvalError:
+        return {}, "its decision cannot be read; make it again with: arbiter decide CONFIG"
+    return (decision, None) if isinstance(decision, Mapping) else ({}, "its decision is no JSON object")
+
+
+def _data(run: Run) -> str | None:
+    """The data folder that the run's config names."""
+    try:
+        config = yaml.safe_load((run.directory / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return _text(config.get("data")) if isinstance(config, Mapping) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

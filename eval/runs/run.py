@@ -1,0 +1,157 @@
+"""A finished evaluation as a directory, and the decision views that are made from it.
+
+runs/<id>/{config.yaml, questions.jsonl, answers.jsonl, scores.parquet, scorecard.json, manifest.json}   never changed
+runs/<id>/{decision.json, card.json, report.html, report.md}                                             made again at
+will
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.answers import AnswerRecord
+from eval.errors import EvalError
+from eval.questions import Question
+from router.deciding.decision import Decision
+from router.deciding.scorecard import Scorecard
+from storage.folders import is_complete, publish, read_manifest, write_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One finished evaluation on disk; `manifest` names the config, data and model versions it came from."""
+
+    directory: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The directory's name."""
+        return self.directory.name
+
+    def scorecard(self) -> Scorecard:
+        """The stored scorecard."""
+        return Scorecard.from_dict(self._read_json("scorecard.json"))
+
+    def questions(self) -> list[Question]:
+        """The questions that were asked."""
+        return [Question.from_dict(row) for row in self._read_lines("questions.jsonl")]
+
+    def records(self) -> list[AnswerRecord]:
+        """Every arm's answer to every question, arm by arm."""
+        return [AnswerRecord.from_dict(row) for row in self._read_lines("answers.jsonl")]
+
+    def decision(self) -> dict[str, Any]:
+        """The decision in its JSON form. Raises EvalError when none was made yet."""
+        if not (self.directory / "decision.json").is_file():
+            raise EvalError(f"run {self.id!r} has no decision yet; make it with: arbiter decide")
+        found: dict[str, Any] = self._read_json("decision.json")
+        return found
+
+    def card(self) -> Any:
+        """The decision card as `eval.report.card.make_card` gave it. Raises EvalError when no decision was made yet."""
+        if not (self.directory / "card.json").is_file():
+            raise EvalError(f"run {self.id!r} has no decision card yet; make it with: arbiter decide")
+        return self._read_json("card.json")
+
+    def write_views(
+        self,
+        decision: Decision,
+        policy: Mapping[str, object],
+        card: Mapping[str, Any],
+        html: str,
+        markdown: str,
+    ) -> None:
+        """Put the decision and its reports beside the evaluation, the decision last."""
+        replace_text(self.directory / "card.json", json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False))
+        replace_text(self.directory / "report.html", html)
+        replace_text(self.directory / "report.md", markdown)
+        row = {**decision.to_dict(), "policy": dict(policy), "decided_at": int(time.time())}
+        replace_text(self.directory / "decision.json", json.dumps(row, indent=1, allow_nan=False))
+
+    def _read_json(self, name: str) -> Any:
+        try:
+            return json.loads((self.directory / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise EvalError(f"cannot read {name} of run {self.id!r}: {error}; delete the run and run again") from error
+
+    def _read_lines(self, name: str) -> list[dict[str, Any]]:
+        try:
+            return [json.loads(line) for line in (self.directory / name).read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise EvalError(f"cannot read {name} of run {self.id!r}: {error}; delete the run and run again") from error
+
+
+def publish_run(
+    directory: Path,
+    *,
+    config_yaml: str,
+    questions: Sequence[Question],
+    records: Sequence[AnswerRecord],
+    scorecard: Scorecard,
+    manifest: Mapping[str, object],
+) -> Run:
+    """Write a finished evaluation atomically. Raises TuningError when the disk is full, with nothing left behind."""
+    import pyarrow
+    import pyarrow.parquet
+
+    with publish(directory) as folder:
+        (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
+        (folder / "questions.jsonl").write_text(_lines(asdict(q) for q in questions), encoding="utf-8")
+        (folder / "answers.jsonl").write_text(_lines(asdict(r) for r in records), encoding="utf-8")
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_score_rows(scorecard)), folder / "scores.parquet")
+        (folder / "scorecard.json").write_text(json.dumps(scorecard.to_dict(), allow_nan=False), encoding="utf-8")
+        write_manifest(folder, {**manifest, "finished_at": time.time()})
+    return Run(directory, read_manifest(directory))
+
+
+def find_run(directory: Path) -> Run | None:
+    """The finished run in this directory, or None."""
+    return Run(directory, read_manifest(directory)) if is_complete(directory) else None
+
+
+def newest_run(runs: Path, config_fingerprint: str) -> Run | None:
+    """The run that finished last among those of one config, whatever data they saw, or None."""
+    finished = [run for folder in sorted(runs.glob("*/")) if (run := find_run(folder)) is not None]
+    matching = [run for run in finished if run.manifest.get("config_fingerprint") == config_fingerprint]
+    return max(matching, key=lambda run: float(run.manifest["finished_at"]), default=None)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old or the new text. Raises EvalError when it cannot be written."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if error.errno == errno.ENOSPC:
+            raise EvalError(
+                f"disk full while writing {str(path)!r}; free some space and run the same command again"
+            ) from error
+        raise EvalError(f"cannot write {str(path)!r}: {error.strerror}") from error
+
+
+def _lines(rows: Iterable[Mapping[str, object]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def _score_rows(scorecard: Scorecard) -> list[dict[str, object]]:
+    return [
+        {"arm": scores.arm.name, "question_id": question, "metric": metric, "score": values[i]}
+        for scores in scorecard.arms
+        for metric, values in scores.scores.items()
+        for i, question in enumerate(scorecard.question_ids)
+    ]

@@ -1,1 +1,0 @@
-"""The search of one arm's settings: the space, the study, its report."""

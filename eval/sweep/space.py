@@ -1,0 +1,154 @@
+"""What a sweep may set: each setting's choices or range, how many combinations there are, and how optuna draws one.
+
+space = {"arms.rag.top_k": Choices((1, 2, 4)), "adapters.raft.learning_rate": Range(1e-4, 3e-3, is_log=True)}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+Value = bool | int | float | str | None
+# Dotted config keys to values.
+Settings = Mapping[str, Value]
+
+# Digits of a drawn number: what is measured can be pasted, and finds the adapter that was trained with it.
+_DIGITS = 3
+_GRID_DIGITS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """One of these values; at least one, each once."""
+
+    values: tuple[Value, ...]
+
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with it, a line each."""
+        if not self.values:
+            return ("the list of choices is empty; give at least one",)
+        repeated = [value for i, value in enumerate(self.values) if _is_among(value, self.values[:i])]
+        return tuple(f"{value!r} is listed twice" for value in repeated)
+
+    def ends(self) -> tuple[Value, ...]:
+        """The values that must be possible for all to be."""
+        return self.values
+
+    def including(self, default: Value) -> Choices:
+        """The same with `default` as one more choice, unless it is one."""
+        if _is_among(default, self.values):
+            return self
+        both = (*self.values, default)
+        numbers = [value for value in both if isinstance(value, int | float) and not isinstance(value, bool)]
+        return Choices(tuple(sorted(numbers)) if len(numbers) == len(both) else both)
+
+    def num_values(self) -> int:
+        """How many values it has."""
+        return len(self.values)
+
+    def at(self, place: int) -> Value:
+        """The value at a place from 0 to num_values() - 1."""
+        return self.values[place]
+
+    def draw(self, trial: Trial, name: str) -> Value:
+        """The sampler's choice for this trial."""
+        drawn: Value = trial.suggest_categorical(name, self.values)
+        return drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from `low` to `high`, both included; whole ones when both ends and the step are.
+
+    With a `step` only low, low + step, ...; `is_log` draws evenly over orders of magnitude.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    is_log: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return all(isinstance(number, int) for number in (self.low, self.high, self.step) if number is not None)
+
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with it, a line each."""
+        checks = {
+            "low and high must be finite numbers": math.isfinite(self.low) and math.isfinite(self.high),
+            f"low {self.low!r} must be below high {self.high!r}": self.low < self.high,
+            f"step {self.step!r} must be above 0": self.step is None or self.step > 0,
+            f"log needs low above 0, not {self.low!r}": not self.is_log or self.low > 0,
+            "log and step exclude each other; leave one out": not self.is_log or self.step is None,
+        }
+        return tuple(fault for fault, is_right in checks.items() if not is_right)
+
+    def ends(self) -> tuple[Value, ...]:
+        """The values that must be possible for all to be: both ends, and a broken number where such are drawn."""
+        if self.is_whole:
+            return self.low, self.high
+        return self.low, self._rounded(self.low + (self.step or (self.high - self.low) / math.pi)), self.high
+
+    def including(self, default: Value) -> Choices | Range:
+        """The range with `default` in it: widened, or as choices where the default lies between two steps.
+
+        Raises ValueError when the default is no number.
+        """
+        if isinstance(default, bool) or not isinstance(default, int | float):
+            raise ValueError(f"the config has {default!r} there, which is in no range; list the values instead")
+        if self.step is None and (not self.is_whole or default == int(default)):
+            default = int(default) if self.is_whole else default
+            return Range(min(self.low, default), max(self.high, default), None, self.is_log)
+        steps = Choices(tuple(self.at(i) for i in range(self.num_values() or 0)))
+        return self if _is_among(default, steps.values) else steps.including(default)
+
+    def num_values(self) -> int | None:
+        """How many values it has; None where they cannot be counted."""
+        if self.step is None and not self.is_whole:
+            return None
+        return math.floor((self.high - self.low) / (self.step or 1) + 1e-9) + 1
+
+    def at(self, place: int) -> Value:
+        """The value at a place from 0 to num_values() - 1."""
+        value = self.low + place * (self.step or 1)
+        return value if self.is_whole else float(f"{value:.{_GRID_DIGITS}g}")
+
+    def draw(self, trial: Trial, name: str) -> Value:
+        """The sampler's number for this trial, rounded to three digits unless steps say more."""
+        if self.is_whole:
+            return trial.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.is_log)
+        number = trial.suggest_float(name, self.low, self.high, step=self.step, log=self.is_log)
+        return self._rounded(number)
+
+    def _rounded(self, number: float) -> float:
+        digits = _DIGITS if self.step is None else _GRID_DIGITS
+        return min(max(float(f"{number:.{digits}g}"), self.low), self.high)
+
+
+Space = Mapping[str, Choices | Range]
+
+
+def num_combinations(space: Space) -> int | None:
+    """Size of the full grid; None when a range is continuous."""
+    sizes = [part.num_values() for part in space.values()]
+    return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
+
+def same(a: Settings, b: Settings) -> bool:
+    """Whether two settings are the same; 2 and 2.0 are."""
+    return a.keys() == b.keys() and all(_is_same(a[key], b[key]) for key in a)
+
+
+def _is_same(a: Value, b: Value) -> bool:
+    # Python holds True == 1, which a user's choices do not.
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
+
+
+def _is_among(value: Value, values: tuple[Value, ...]) -> bool:
+    return any(_is_same(value, other) for other in values)

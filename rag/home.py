@@ -1,0 +1,109 @@
+"""Where indexes are kept, and how they are cut and searched unless told otherwise.
+
+keeping = IndexHome(home=data_home())
+index = keeping.open("faq", embedder)
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from rag.chunking.chunk import ChunkSettings
+from rag.embedding.embedder import Embedder
+from rag.errors import RagError
+from rag.index import Index, IndexState
+from rag.search.settings import SearchSettings
+from rag.store.conversions import Conversions
+from rag.store.indexes import list_indexes
+from rag.store.store import Store, advice, database_url, open_store
+
+if TYPE_CHECKING:
+    from rag.search.vector_view import MakeViews
+
+
+@dataclass(frozen=True, slots=True)
+class IndexHome:
+    """The data directory, the database in place of its own, and the vector store in place of FAISS.
+
+    `chunking` is for new indexes, `retrieval` for searches that bring no settings of their own. `store` is the name of
+    a vector store (see rag/langchain/vector_store.py), '' for FAISS, with its `store_options`.
+    """
+
+    home: Path
+    url: str | None = field(default=None, repr=False)
+    chunking: ChunkSettings = field(default_factory=ChunkSettings)
+    retrieval: SearchSettings = field(default_factory=SearchSettings)
+    store: str = ""
+    store_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def states(self) -> dict[str, IndexState]:
+        """Every index there is, by name."""
+        return {state.name: state for state in list_indexes(self.home, url=self.url)}
+
+    def database(self) -> Store | None:
+        """The rows of every index, to be closed by the caller; None before the first index. Raises RagError."""
+        return open_store(self.home, self.url)
+
+    def open(self, name: str, embedder: Embedder, *, database: Store | None = None) -> Index:
+        """The existing index, over an open `database` if one is given. Raises RagError; see `Index.open`."""
+        return Index.open(
+            self.home,
+            name,
+            embedder,
+            url=self.url,
+            store=database,
+            settings=self.retrieval,
+            views=self._views(name, embedder),
+        )
+
+    def create(
+        self,
+        name: str,
+        embedder: Embedder,
+        chunking: ChunkSettings | None = None,
+        *,
+        database: Store | None = None,
+    ) -> Index:
+        """The index, new or existing, over an open `database` if one is given; see `Index.create`."""
+        return Index.create(
+            self.home,
+            name,
+            embedder,
+            chunking or self.chunking,
+            url=self.url,
+            store=database,
+            settings=self.retrieval,
+            views=self._views(name, embedder),
+        )
+
+    def remove_leftovers(self) -> None:
+        """Removes the view files of indexes that are gone: a search that a deletion overtook may have written one."""
+        known = self.states()
+        for folder in (self.home / "indexes").glob("*"):
+            if folder.is_dir() and folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def conversions(self) -> Conversions:
+        """Texts of files that were converted before; to be closed by the caller. Raises RagError."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RagError(f"data directory {str(self.home)!r} cannot be made: {advice(error)}") from error
+        return Conversions(Store(database_url(self.home, self.url)))
+
+    def _views(self, name: str, embedder: Embedder) -> MakeViews | None:
+        if not self.store:
+            return None
+        from rag.langchain.store_view import store_views
+
+        try:
+            database = sa.make_url(database_url(self.home.resolve(), self.url)).render_as_string(hide_password=True)
+        except sa.exc.ArgumentError:
+            return None  # Opening the database says what is wrong with the URL.
+        return store_views(self.store, self.store_options, name=name, embedder=embedder, database=database)

@@ -1,0 +1,1 @@
+"""Arms and the one answering path: retrieve, render, ask the engine, cite."""

@@ -1,0 +1,139 @@
+"""The one answering path: retrieve, render, ask the engine, cite.
+
+Evaluation and the HTTP API both answer through `Answerer`, so what is measured is what is served.
+
+    prepared = await answerer.prepare(arm, [{"role": "user", "content": "When does the loan desk open?"}])
+    answer = await answerer.answer(prepared)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from rag.passage import Passage
+from rag.search.settings import SearchSettings
+from router.answering.arm import Arm
+from router.answering.citations import Citation, cite
+from router.answering.condense import retrieval_query
+from router.answering.engine import Engine, EngineRequest
+from router.answering.prompts import Message
+from router.errors import EngineUnavailable, RouterError
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+
+class Retriever(Protocol):
+    """What the answerer needs from an index."""
+
+    def search(self, query: str, k: int, *, settings: SearchSettings | None = None) -> tuple[Passage, ...]:
+        """Up to k passages, best first, ranked as `settings` say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that is sent to the engine, and what was retrieved on the way.
+
+    `query` is what was searched, '' for an arm without an index; `retrieval_ms` includes what it took to find it.
+    """
+
+    arm: Arm
+    request: EngineRequest
+    query: str
+    passages: tuple[Passage, ...]
+    retrieval_ms: float
+
+    def cite(self, text: str) -> tuple[Citation, ...]:
+        """The passages that an answer to this rests on."""
+        return cite(text, self.passages, self.query)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A collected answer; `completion` is the engine's own object, for everything not repeated here."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    passages: tuple[Passage, ...]
+    prompt_tokens: int
+    generated_tokens: int
+    retrieval_ms: float
+    latency_ms: float
+    completion: ChatCompletion
+
+
+class Answerer:
+    """Holds one engine and the open indexes; arms are arguments, so any number of them share it."""
+
+    def __init__(self, engine: Engine, indexes: Mapping[str, Retriever], base_model: str) -> None:
+        """`base_model` is the engine's name for the model without an adapter."""
+        self._engine = engine
+        self._indexes = indexes
+        self._base_model = base_model
+
+    async def prepare(
+        self, arm: Arm, messages: Sequence[Message], options: Mapping[str, object] | None = None
+    ) -> Prepared:
+        """Retrieve for the last user message, condensed as the arm says, and render the engine request; `options`
+        overrides the arm's sampling.
+
+        Raises RouterError when no message is the user's or the arm's index is not open.
+        """
+        if not any(message["role"] == "user" for message in messages):
+            raise RouterError("messages hold no user message; add one with the question")
+        started = time.perf_counter()
+        query = ""
+        passages: tuple[Passage, ...] = ()
+        if arm.index is not None:
+            index = self._indexes.get(arm.index)
+            if index is None:
+                raise RouterError(f"arm {arm.name!r} needs index {arm.index!r}, which is not open; run: arbiter index")
+            query = await retrieval_query(messages, arm.condense, self._engine, self._base_model)
+            if query.strip():
+                passages = await asyncio.to_thread(index.search, query, arm.top_k, settings=arm.retrieval)
+        retrieval_ms = 1000 * (time.perf_counter() - started)
+        request = EngineRequest(
+            model=arm.adapter or self._base_model,
+            messages=arm.prompt.render(messages, passages),
+            options={**arm.sampling.options(), **(options or {})},
+        )
+        return Prepared(arm=arm, request=request, query=query, passages=passages, retrieval_ms=retrieval_ms)
+
+    async def answer(self, prepared: Prepared) -> Answer:
+        """The whole answer. Raises EngineUnavailable or EngineRejected."""
+        started = time.perf_counter()
+        completion = await self._engine.complete(prepared.request)
+        latency_ms = prepared.retrieval_ms + 1000 * (time.perf_counter() - started)
+        if not completion.choices:
+            raise EngineUnavailable("the engine answered without any choice")
+        text = completion.choices[0].message.content or ""
+        usage = completion.usage
+        return Answer(
+            text=text,
+            citations=prepared.cite(text),
+            passages=prepared.passages,
+            prompt_tokens=usage.prompt_tokens if usage else 0,
+            generated_tokens=usage.completion_tokens if usage else 0,
+            retrieval_ms=prepared.retrieval_ms,
+            latency_ms=latency_ms,
+            completion=completion,
+        )
+
+    async def stream(self, prepared: Prepared) -> AsyncIterator[ChatCompletionChunk]:
+        """The engine's chunks as they come; a choice's last delta also carries its `annotations`."""
+        texts: dict[int, str] = {}
+        async for chunk in self._engine.stream(prepared.request):
+            for choice in chunk.choices:
+                texts[choice.index] = texts.get(choice.index, "") + (choice.delta.content or "")
+                if choice.finish_reason is not None:
+                    citations = prepared.cite(texts[choice.index])
+                    if citations:
+                        # `annotations` is no declared field of the delta; OpenAI's objects keep extra fields as they
+                        # are.
+                        choice.delta.annotations = [c.annotation() for c in citations]  # type: ignore[attr-defined]
+            yield chunk

@@ -1,0 +1,130 @@
+"""Whatever generates text: any OpenAI-compatible URL, a vLLM process or somebody else's server.
+
+engine = HttpEngine("http://127.0.0.1:8000/v1")
+completion = await engine.complete(EngineRequest(model="base", messages=(...), options={"max_tokens": 32}))
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from router.answering.prompts import Message
+from router.errors import EngineRejected, EngineUnavailable
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+# The engine's state, not the request's fault. 404 among them: arms name only adapters that were loaded, so an unknown
+# model is a restarted engine that has not got them back yet.
+_PASSING_STATUSES = frozenset({404, 408, 409, 429})
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One chat completion in OpenAI terms; `options` holds the sampling fields under their OpenAI names."""
+
+    model: str
+    messages: tuple[Message, ...]
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """What an answerer needs from a text generator."""
+
+    async def complete(self, request: EngineRequest) -> ChatCompletion:
+        """The whole completion. Raises EngineUnavailable or EngineRejected."""
+        ...
+
+    def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
+        """The completion's chunks as they come. Raises EngineUnavailable or EngineRejected."""
+        ...
+
+
+class HttpEngine:
+    """The official openai client behind the `Engine` protocol; one connection pool, no retries of its own.
+
+    Retrying belongs to the caller: an evaluation waits for a restarting engine, a chat request says 503 at once.
+    """
+
+    def __init__(self, url: str, *, api_key: str = "none", timeout_s: float = 120.0, client: Any = None) -> None:
+        """`client` is an httpx-like async client for tests; `timeout_s` bounds one whole request."""
+        self.url = url.rstrip("/")
+        self._api_key = api_key
+        self._timeout_s = timeout_s
+        self._http_client = client
+        self._client: AsyncOpenAI | None = None
+
+    async def complete(self, request: EngineRequest) -> ChatCompletion:
+        """The whole completion."""
+        try:
+            completion: ChatCompletion = await self._openai().chat.completions.create(**_body(request))
+        except _engine_faults() as error:
+            raise self._translated(error) from error
+        return completion
+
+    async def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
+        """The completion's chunks, usage on the last."""
+        body = {**_body(request), "stream": True, "stream_options": {"include_usage": True}}
+        try:
+            chunks = await self._openai().chat.completions.create(**body)
+            async with chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except _engine_faults() as error:
+            raise self._translated(error) from error
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def _openai(self) -> AsyncOpenAI:
+        if self._client is None:
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+            if self._http_client is None and urlsplit(self.url).hostname in _LOOPBACK:
+                # The environment's proxies must not see requests to loopback.
+                self._http_client = DefaultAsyncHttpxClient(trust_env=False)
+            self._client = AsyncOpenAI(
+                base_url=self.url,
+                api_key=self._api_key,
+                timeout=self._timeout_s,
+                max_retries=0,
+                http_client=self._http_client,
+            )
+        return self._client
+
+    def _translated(self, error: Exception) -> Exception:
+        import openai
+
+        if isinstance(error, openai.APIStatusError):
+            status = error.status_code
+            body = error.body if isinstance(error.body, dict) else {}
+            message = str(body.get("message") or error.message)
+            if 400 <= status < 500 and status not in _PASSING_STATUSES:
+                param = body.get("param")
+                return EngineRejected(message, status=status, param=str(param) if param else None)
+            return EngineUnavailable(f"the engine at {self.url} answered {status}: {message}")
+        if isinstance(error, openai.APITimeoutError):
+            return EngineUnavailable(f"the engine at {self.url} did not answer within {self._timeout_s:g} s")
+        if isinstance(error, openai.APIError):
+            return EngineUnavailable(f"the engine at {self.url} cannot be reached: {error}")
+        return EngineUnavailable(f"the engine at {self.url} broke off: {type(error).__name__}: {error}")
+
+
+def _engine_faults() -> tuple[type[Exception], ...]:
+    """What an engine can do to us; anything else is our own mistake and stays an exception of its own."""
+    import httpx2
+    import openai
+
+    return (openai.OpenAIError, httpx2.HTTPError)
+
+
+def _body(request: EngineRequest) -> dict[str, Any]:
+    return {"model": request.model, "messages": list(request.messages), **request.options}

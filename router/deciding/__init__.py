@@ -1,0 +1,1 @@
+"""Scorecard and policy to a decision, with the statistics behind it."""

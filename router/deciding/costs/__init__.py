@@ -1,0 +1,1 @@
+"""What an arm costs, from when it pays, and where which arm is cheapest."""

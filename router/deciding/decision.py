@@ -1,0 +1,58 @@
+"""A decision as a value: which arm to serve, how it compares with each other one, and on what evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from router.deciding.statistics import Difference, Interval
+
+Verdict = Literal["winner", "tie", "undecided"]
+Standing = Literal["beaten", "equivalent", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The leading arm against one other: `difference` is leader minus other on jointly scored questions.
+
+    `p_corrected` is Holm's over all comparisons, or for a race the anytime-valid p over K - 1 of them. `beaten_by`
+    names the arm that beat the other in a race, which need not be the leader.
+    """
+
+    other: str
+    difference: Difference
+    p_corrected: float
+    standing: Standing
+    beaten_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which arm to serve and why. `confidence` is the bootstrap probability that no arm is better by more than the
+    margin.
+
+    `metric` is what decided: the primary metric, or `utility` when the policy puts values on answers. `margin` is the
+    measured lead of the recommended arm over `runner_up` in it (negative when a cheaper arm is served in a tie).
+    `more_questions` says about how many further questions would settle an `undecided` verdict. `cost_per_1k` is None
+    for an arm with a price that was not measured. After a race, `held_out` is the recommended arm's mean and
+    `held_out_lead` its lead over the runner-up on questions that decided nothing.
+    """
+
+    arm: str
+    verdict: Verdict
+    confidence: float
+    margin: float
+    runner_up: str | None
+    reason: str
+    metric: str = ""
+    more_questions: int = 0
+    cost_per_1k: Mapping[str, float | None] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    held_out: Interval | None = None
+    held_out_lead: Interval | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form."""
+        return asdict(self)

@@ -1,0 +1,200 @@
+"""Anytime-valid evidence that one arm is better than another: it may be looked at after every batch, and stopping when
+it looks good keeps the error rate.
+
+difference = anytime_difference(rag, base, clusters, margin=0.05, alpha=0.05)
+ruling = rule(columns, clusters, active=["base", "rag"], costs={...}, margin=0.05, alpha=0.05)
+
+The e-process bets on the paired differences d in [-1, 1]: for the null "the mean of d is at most m" the capital prod(1
++ l (d - m) / (1 + m)) is a supermartingale for every stake l in [0, 1], and so is its average over stakes
+(Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting"). Averaged uniformly and with
+d in {-1, 0, 1}, m = 0, this is the Beta(1, 1) mixture over discordant pairs. Capital of 1 / p is evidence at level p
+(Ville's inequality).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from router.deciding.race import Drop
+from router.deciding.statistics import Difference, Floats, clustered_error
+
+TEST = "anytime e-process"
+# Any positive weights that sum to 1 keep the guarantee; this many Gauss-Legendre nodes integrate hundreds of
+# differences exactly.
+_POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+_STAKES = (_POINTS + 1) / 2
+_LOG_WEIGHTS = np.log(_WEIGHTS / 2)
+_BISECTIONS = 40
+
+Column = Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bets:
+    """Paired differences as what can be bet on: questions about one source document are one bet.
+
+    `sums` (c,) holds each document's sum of differences, `sizes` (c,) its jointly scored questions; `largest` is the
+    most questions any document can bring, known before the first answer.
+    """
+
+    sums: Floats
+    sizes: Floats
+    largest: int
+
+    @property
+    def mean(self) -> float:
+        """Mean difference of a question; 0 without any."""
+        total = float(self.sizes.sum())
+        return float(self.sums.sum()) / total if total else 0.0
+
+    def flipped(self) -> Bets:
+        """The same bets seen from the other arm."""
+        return Bets(-self.sums, self.sizes, self.largest)
+
+    def log_evidence(self, null: float) -> float:
+        """Log capital against "the mean difference is at most `null`", null in (-1, 1); 0 before the first bet."""
+        gains = (self.sums - null * self.sizes) / (self.largest * (1 + null))
+        # Binary scores have three distinct differences, however many questions there are.
+        values, counts = np.unique(gains, return_counts=True)
+        return log_mixture(values, counts.astype(np.float64))
+
+    def lower_bound(self, alpha: float) -> float:
+        """The largest mean that is refuted from below at level `alpha`; -1 when none is. Valid at all times at once."""
+        wanted = -math.log(alpha)
+        low, high = -1 + 1e-9, self.mean
+        if not len(self.sums) or self.log_evidence(low) < wanted:
+            return -1.0
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.log_evidence(middle) >= wanted else (low, middle)
+        return low
+
+
+def log_mixture(gains: Floats, counts: Floats) -> float:
+    """Log of the capital after betting on each of (n,) `gains` in [-1, inf) so often, averaged over all stakes in [0,
+    1].
+    """
+    logs = _LOG_WEIGHTS + counts @ np.log1p(np.outer(gains, _STAKES))
+    top = float(logs.max())
+    return top + math.log(float(np.exp(logs - top).sum()))
+
+
+def make_bets(a: Column, b: Column, clusters: Sequence[str], largest: int | None = None) -> Bets:
+    """The bets of a minus b over the questions that both were scored on; `largest` defaults to the largest cluster."""
+    differences = np.array(a, dtype=np.float64) - np.array(b, dtype=np.float64)  # None becomes NaN
+    known = ~np.isnan(differences)
+    _, documents = np.unique(np.asarray(clusters, dtype=str)[known], return_inverse=True)
+    sizes = np.bincount(documents).astype(np.float64)
+    sums = np.bincount(documents, differences[known]).astype(np.float64)
+    return Bets(sums, sizes, largest or int(sizes.max(initial=1)))
+
+
+def anytime_difference(
+    a: Column, b: Column, clusters: Sequence[str], *, margin: float, alpha: float = 0.05, largest: int | None = None
+) -> Difference | None:
+    """How much better `a` scored than `b`, with an interval and p-values that hold whenever one looks.
+
+    The interval has level 1 - alpha at all times at once, so it is wider than one of a fixed sample. None when the arms
+    share no scored question.
+    """
+    bets = make_bets(a, b, clusters, largest)
+    num_pairs = int(bets.sizes.sum())
+    if not num_pairs:
+        return None
+    back = bets.flipped()
+    return Difference(
+        mean=bets.mean,
+        low=bets.lower_bound(alpha / 2),
+        high=-back.lower_bound(alpha / 2),
+        p_value=min(1.0, 2 * _as_p(max(bets.log_evidence(0.0), back.log_evidence(0.0)))),
+        # Closer than the margin means that both "at least the margin" and "at most minus the margin" are refuted.
+        p_equivalent=_as_p(min(bets.log_evidence(-margin), back.log_evidence(-margin))),
+        sd=_spread(bets),
+        num_pairs=num_pairs,
+        test=TEST,
+    )
+
+
+def claim_level(alpha: float, num_arms: int) -> float:
+    """The level of one claim among so many arms; `rule` says why."""
+    return alpha / max(2 * (num_arms - 1), 1)
+
+
+def questions_until(bets: Bets, null: float, level: float) -> int | None:
+    """About how many further questions would refute "the mean is at most `null`", if they were like those seen.
+
+    The capital grows by about the best stake's mean log gain a question; None when no stake gains.
+    """
+    gains = (bets.sums - null * bets.sizes) / (bets.largest * (1 + null))
+    num_pairs = float(bets.sizes.sum())
+    growth = float(np.log1p(np.outer(_STAKES, gains)).sum(axis=1).max()) / num_pairs if num_pairs else 0.0
+    missing = -math.log(level) - bets.log_evidence(null)
+    if missing <= 0:
+        return 0
+    return math.ceil(missing / growth) if growth > 1e-6 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a look at the race says: who drops out now, and which arm to serve; `served` is None while that is open."""
+
+    drops: tuple[Drop, ...]
+    served: str | None
+
+
+def rule(
+    columns: Mapping[str, Column],
+    clusters: Sequence[str],
+    *,
+    active: Sequence[str],
+    costs: Mapping[str, float],
+    margin: float,
+    alpha: float,
+    largest: int | None = None,
+) -> Ruling:
+    """Look at the questions spent so far: drop the arms that an active one beats, then see whether the rest is settled.
+
+    `columns` maps every arm that entered the race to its scores; their number K sets the level of each claim, alpha /
+    (2 (K - 1)). That bounds by alpha the chance to end with a false winner: one is declared only after each of the
+    truly best arms, or all but one of several equals, was dropped, and K - 1 arms could have dropped either of two. By
+    the same count the arm served is behind the best by the margin or more with a chance of alpha at most: the capital
+    against "better by the margin" is never below that against "better at all", so the two claims cost one correction.
+
+    The race is settled when the cheapest arm left is near every other one: none is better by as much as the margin, if
+    at all, and that is shown. (One that lies more than the margin behind so far is raced on: it will be beaten soon.)
+    Dearer arms are never served before the cheaper ones are beaten.
+    """
+    level = claim_level(alpha, len(columns))
+    wanted = -math.log(level)
+    bets = {(a, b): make_bets(columns[a], columns[b], clusters, largest) for a in active for b in active if a < b}
+    bets |= {(b, a): bet.flipped() for (a, b), bet in bets.items()}
+    beaten: dict[str, Drop] = {}
+    for arm in active:
+        rivals = [other for other in active if other != arm]
+        best = max(rivals, key=lambda other: bets[other, arm].log_evidence(0.0), default=None)
+        if best is not None and (evidence := bets[best, arm].log_evidence(0.0)) >= wanted:
+            p_value = min(1.0, _as_p(evidence) * alpha / level)
+            beaten[arm] = Drop(arm, best, len(clusters), p_value)
+    left = [arm for arm in active if arm not in beaten]
+    cheapest = min(left, key=lambda arm: (costs[arm], arm), default=None)
+    is_settled = cheapest is not None and all(
+        # "The other is better by at least the margin" is the null that cheapest minus other is at most -margin.
+        bets[cheapest, other].log_evidence(-margin) >= wanted and bets[cheapest, other].mean <= margin
+        for other in left
+        if other != cheapest
+    )
+    return Ruling(tuple(beaten.values()), cheapest if is_settled else None)
+
+
+def _as_p(log_evidence: float) -> float:
+    return min(1.0, math.exp(-max(log_evidence, 0.0)))
+
+
+def _spread(bets: Bets) -> float | None:
+    """Standard deviation of one question's difference, inflated for clustering as in `router.deciding.statistics`."""
+    error = clustered_error(bets.sums, bets.sizes)
+    return None if error is None else error * math.sqrt(float(bets.sizes.sum()))

@@ -1,0 +1,88 @@
+"""Before anything is asked: how many questions an effect takes, and what effect so many questions can show.
+
+for row in plan_questions(num_arms=6, discordance=0.2):
+    row.effect, row.one_comparison, row.all_comparisons, row.race
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from router.deciding.evidence import claim_level, log_mixture
+from router.deciding.statistics import detectable_difference, questions_needed
+
+EFFECTS = (0.02, 0.03, 0.05, 0.08, 0.10, 0.15, 0.20, 0.30)
+_MOST = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """Questions that it takes to show that one arm is better by `effect`, with 80% power.
+
+    `one_comparison` for two arms; `all_comparisons` for the best of all arms against each other one, by Bonferroni's
+    bound on Holm's; `race` is where the evidence of a race arrives if the answers are as expected, which half of all
+    races are faster than. None is more than ten million.
+    """
+
+    effect: float
+    one_comparison: int
+    all_comparisons: int
+    race: int | None
+
+
+def plan_questions(
+    *, num_arms: int, discordance: float, alpha: float = 0.05, effects: Sequence[float] = EFFECTS
+) -> list[PlanRow]:
+    """A row per effect that arms which disagree on `discordance` of the questions can have at all."""
+    rivals, sd = max(num_arms - 1, 1), math.sqrt(discordance)
+    return [
+        PlanRow(
+            effect=effect,
+            one_comparison=questions_needed(effect, sd, alpha=alpha),
+            all_comparisons=questions_needed(effect, sd, alpha=alpha / rivals),
+            race=race_questions(effect, discordance, num_arms=num_arms, alpha=alpha),
+        )
+        for effect in effects
+        if effect <= discordance
+    ]
+
+
+def detectable_effects(
+    num_questions: int, *, num_arms: int, discordance: float, alpha: float = 0.05
+) -> tuple[float, float]:
+    """The smallest difference that so many questions show with 80% power: for two arms, and for the best of all."""
+    rivals = max(num_arms - 1, 1)
+    return (
+        detectable_difference(num_questions, discordance=discordance, alpha=alpha),
+        detectable_difference(num_questions, discordance=discordance, alpha=alpha / rivals),
+    )
+
+
+def race_questions(effect: float, discordance: float, *, num_arms: int, alpha: float = 0.05) -> int | None:
+    """Where the capital of the race's e-process reaches its threshold when wins and losses come as expected.
+
+    `effect` = wins - losses and `discordance` = wins + losses, both as shares of the questions, 0 < effect <=
+    discordance.
+    """
+    if not 0 < effect <= discordance <= 1:
+        raise ValueError(f"an effect of {effect!r} needs arms that disagree on at least as many questions as that")
+    wanted = -math.log(claim_level(alpha, num_arms))
+    shares = np.array([(discordance + effect) / 2, (discordance - effect) / 2])
+
+    def is_enough(num_questions: int) -> bool:
+        return log_mixture(np.array([1.0, -1.0]), num_questions * shares) >= wanted
+
+    high = 1
+    while not is_enough(high):
+        high *= 2
+        if high > _MOST:
+            return None
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high

@@ -1,0 +1,213 @@
+"""The scorecard: arms x questions x metrics, with costs, unscored counts and provenance, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TypeVar
+
+from router.answering.arm import Arm
+from router.deciding.race import RaceRecord
+from router.deciding.statistics import Interval, mean_interval
+from router.errors import RouterError
+
+Score = float | None
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class ArmScores:
+    """One arm's results; every sequence is aligned with the scorecard's `question_ids`, None where there is no value.
+
+    `scores` maps a metric's name to its values. `errors` maps a question id to why the arm gave no answer to it.
+    `not_asked` holds the questions that a race did not spend on this arm: they are neither scored nor unscored.
+    `latency_ms` is measured at the evaluation's concurrency; `ttft_ms`, the time to the first token, is known for the
+    few questions that were also streamed one at a time; `engine_s` is an answer's share of the engine's busy seconds.
+    """
+
+    arm: Arm
+    scores: Mapping[str, tuple[Score, ...]]
+    latency_ms: tuple[float | None, ...]
+    prompt_tokens: tuple[int | None, ...]
+    generated_tokens: tuple[int | None, ...]
+    errors: Mapping[str, str] = field(default_factory=dict)
+    ttft_ms: tuple[float | None, ...] = ()
+    engine_s: tuple[float | None, ...] = ()
+    not_asked: tuple[str, ...] = ()
+
+    @property
+    def num_asked(self) -> int:
+        """Questions that were put to this arm."""
+        return len(self.latency_ms) - len(self.not_asked)
+
+    def num_unscored(self, metric: str) -> int:
+        """Asked questions without a value of `metric`: failed answers and failed scores alike."""
+        return sum(score is None for score in self.scores[metric]) - len(self.not_asked)
+
+    def total_tokens(self) -> int:
+        """Prompt and generated tokens over all questions."""
+        return sum(n or 0 for n in (*self.prompt_tokens, *self.generated_tokens))
+
+    def mean_tokens(self) -> tuple[float, float]:
+        """Mean prompt and generated tokens of an answered question."""
+        return _mean(self.prompt_tokens), _mean(self.generated_tokens)
+
+    def latency_quantile_ms(self, share: float) -> float | None:
+        """The latency that `share` of the answered questions stay within, share in [0, 1]; None without answers."""
+        return _quantile(self.latency_ms, share)
+
+    def median_latency_ms(self) -> float | None:
+        """Median over answered questions, as measured at the evaluation's concurrency."""
+        return self.latency_quantile_ms(0.5)
+
+    def median_ttft_ms(self) -> float | None:
+        """Median time to the first token over the questions that were streamed; None when none was."""
+        return _quantile(self.ttft_ms, 0.5)
+
+    def mean_engine_s(self) -> float | None:
+        """Mean share of the engine's busy seconds an answer took; None when it was not measured."""
+        known = [seconds for seconds in self.engine_s if seconds is not None]
+        return sum(known) / len(known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Scorecard:
+    """`clusters` names the source document of each question; `primary` is the metric that decides.
+
+    `training_s` maps adapter names and `indexing_s` index names to measured seconds. `floors` holds primary scores of
+    answers that need no model, by name, aligned with `question_ids`; they are shown beside the arms and never chosen.
+    `metric_of` maps question kinds to the metric that `primary` takes there, empty when one metric decides everywhere.
+    `race` says how the questions were spent, None when every arm was asked all of them. `corrected` holds a judge's
+    mean verdict on an arm's answers as people's labels of some of them correct it. `evaluation_s` is what asking and
+    scoring took.
+    """
+
+    question_ids: tuple[str, ...]
+    clusters: tuple[str, ...]
+    primary: str
+    arms: tuple[ArmScores, ...]
+    training_s: Mapping[str, float] = field(default_factory=dict)
+    indexing_s: Mapping[str, float] = field(default_factory=dict)
+    diagnostics: tuple[str, ...] = ()
+    provenance: Mapping[str, object] = field(default_factory=dict)
+    floors: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
+    metric_of: Mapping[str, str] = field(default_factory=dict)
+    race: RaceRecord | None = None
+    corrected: Mapping[str, Interval] = field(default_factory=dict)
+    evaluation_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for scores in self.arms:
+            for metric, values in scores.scores.items():
+                if len(values) != len(self.question_ids):
+                    raise RouterError(
+                        f"arm {scores.arm.name!r} has {len(values)} values of {metric!r} for {len(self.question_ids)} "
+                        "questions; arms must be evaluated on the same questions"
+                    )
+            if self.primary not in scores.scores:
+                raise RouterError(f"arm {scores.arm.name!r} was not scored by the primary metric {self.primary!r}")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of all metrics that some arm has, the primary first."""
+        names = dict.fromkeys(name for scores in self.arms for name in scores.scores)
+        return (self.primary, *(name for name in names if name != self.primary))
+
+    def part(self, rows: Sequence[int]) -> Scorecard:
+        """The scorecard of some of the questions, by their positions; people's labels correct the whole alone."""
+        names = [self.question_ids[i] for i in rows]
+        return replace(
+            self,
+            question_ids=tuple(names),
+            clusters=tuple(self.clusters[i] for i in rows),
+            arms=tuple(_part(scores, rows, frozenset(names)) for scores in self.arms),
+            corrected={},
+            floors={name: tuple(values[i] for i in rows) for name, values in self.floors.items()},
+        )
+
+    def raced(self) -> Scorecard:
+        """What may decide: the questions that a race spent, or all of them where every arm was asked everything."""
+        return self if self.race is None else self.part(range(self.race.num_raced))
+
+    def held_out(self) -> Scorecard | None:
+        """The questions that a race kept untouched until it was over; None without any."""
+        if self.race is None or not self.race.held_out:
+            return None
+        return self.part(range(self.race.num_raced, len(self.question_ids)))
+
+    def by_name(self, name: str) -> ArmScores:
+        """One arm's results. Raises RouterError for an unknown name."""
+        for scores in self.arms:
+            if scores.arm.name == name:
+                return scores
+        raise RouterError(f"no arm {name!r} in the scorecard; it has {', '.join(s.arm.name for s in self.arms)}")
+
+    def interval(self, scores: ArmScores, metric: str) -> Interval | None:
+        """An arm's mean of one metric with its 95% interval, None when nothing was scored."""
+        known = [(v, c) for v, c in zip(scores.scores.get(metric, ()), self.clusters, strict=False) if v is not None]
+        if not known:
+            return None
+        return mean_interval([v for v, _ in known], [c for _, c in known])
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form; `Scorecard.from_dict` reads it back."""
+        row = asdict(self)
+        for entry, scores in zip(row["arms"], self.arms, strict=True):
+            entry["arm"] = scores.arm.to_dict()
+        return row
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, object]) -> Scorecard:
+        """The scorecard that `to_dict` wrote."""
+        parts = dict(row)
+        arms, race, floors = parts.pop("arms"), parts.pop("race", None), parts.pop("floors", {})
+        corrected = parts.pop("corrected", {})
+        assert isinstance(corrected, Mapping)
+        assert isinstance(arms, Sequence)
+        assert isinstance(floors, Mapping)
+        return cls(
+            arms=tuple(_arm_scores(entry) for entry in arms),
+            race=RaceRecord.from_dict(race) if isinstance(race, Mapping) else None,
+            corrected={name: Interval(**bounds) for name, bounds in corrected.items()},
+            floors={name: tuple(values) for name, values in floors.items()},
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in parts.items()},  # type: ignore[arg-type]
+        )
+
+
+def _part(scores: ArmScores, rows: Sequence[int], names: frozenset[str]) -> ArmScores:
+    def pick(values: tuple[Value, ...]) -> tuple[Value, ...]:
+        return tuple(values[i] for i in rows) if values else ()
+
+    return ArmScores(
+        arm=scores.arm,
+        scores={name: pick(values) for name, values in scores.scores.items()},
+        latency_ms=pick(scores.latency_ms),
+        prompt_tokens=pick(scores.prompt_tokens),
+        generated_tokens=pick(scores.generated_tokens),
+        errors={name: why for name, why in scores.errors.items() if name in names},
+        ttft_ms=pick(scores.ttft_ms),
+        engine_s=pick(scores.engine_s),
+        not_asked=tuple(name for name in scores.not_asked if name in names),
+    )
+
+
+def _arm_scores(row: Mapping[str, object]) -> ArmScores:
+    parts = dict(row)
+    arm, scores = parts.pop("arm"), parts.pop("scores")
+    assert isinstance(arm, dict)
+    assert isinstance(scores, dict)
+    return ArmScores(
+        arm=Arm.from_dict(arm),
+        scores={name: tuple(values) for name, values in scores.items()},
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in parts.items()},  # type: ignore[arg-type]
+    )
+
+
+def _quantile(values: Sequence[float | None], share: float) -> float | None:
+    known = sorted(value for value in values if value is not None)
+    return known[min(int(share * len(known)), len(known) - 1)] if known else None
+
+
+def _mean(values: Sequence[int | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else 0.0

@@ -1,0 +1,156 @@
+"""What answers are worth, right, wrong or abstained, minus what they cost; and the scorecard that decides by it.
+
+scorecard, policy = with_utility(scorecard, policy)   # the primary metric is now `utility`, scaled to [0, 1]
+expected_utility(scorecard, scorecard.by_name("rag"), policy)   # in the prices' currency, a question
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from router.deciding.costs.arm_costs import mean_usage, measure, price, question_costs, usage_cost
+from router.deciding.policy import Policy, Utility
+from router.deciding.scorecard import ArmScores, Score, Scorecard
+from router.errors import RouterError
+
+UTILITY = "utility"
+# 1.0 where an answer abstains, 0.0 where it does not. Without this column nobody abstains.
+ABSTAINED = "abstained"
+# A primary score from here on counts as right. It is where token F1 says that half of answer and gold is shared; for a
+# binary metric any value in (0, 1] means the same.
+RIGHT_AT = 0.5
+
+Outcome = Literal["right", "wrong", "abstain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Shares of an arm's scored questions; they add up to 1."""
+
+    right: float
+    wrong: float
+    abstain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The affine map from currency a question, in [`low`, `high`], to [0, 1]; the same for all arms of a scorecard."""
+
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        """Currency from one end to the other, > 0."""
+        return self.high - self.low
+
+    def to_unit(self, amount: float) -> float:
+        """An amount as a score."""
+        return min(max((amount - self.low) / self.width, 0.0), 1.0)
+
+    def to_currency(self, score: float) -> float:
+        """A score, or a mean of scores, as an amount."""
+        return self.low + score * self.width
+
+
+def question_outcomes(scores: ArmScores, primary: str) -> tuple[Outcome | None, ...]:
+    """What became of each question, None where it was not scored.
+
+    An abstention that the primary metric counts as right (of a question that has no answer) is right.
+    """
+    column = scores.scores[primary]
+    abstained = scores.scores.get(ABSTAINED) or (None,) * len(column)
+    rows = zip(column, abstained, strict=True)
+    return tuple(None if score is None else _outcome(score, has_abstained) for score, has_abstained in rows)
+
+
+def count_outcomes(scores: ArmScores, primary: str) -> Outcomes | None:
+    """Shares of right, wrong and abstained; None when nothing was scored."""
+    known = [outcome for outcome in question_outcomes(scores, primary) if outcome is not None]
+    if not known:
+        return None
+    num = len(known)
+    return Outcomes(known.count("right") / num, known.count("wrong") / num, known.count("abstain") / num)
+
+
+def mean_worth(outcomes: Outcomes, utility: Utility) -> float:
+    """What a question's answer is worth on average, before its cost."""
+    return outcomes.right * utility.right + outcomes.wrong * utility.wrong + outcomes.abstain * utility.abstain
+
+
+def expected_utility(scorecard: Scorecard, scores: ArmScores, policy: Policy) -> float | None:
+    """Mean worth of an answer minus the mean cost of a question, in currency; None where either is unknown.
+
+    What is paid once or by the month is left out. `scorecard` is the one before `with_utility`.
+    Raises RouterError for a policy without values.
+    """
+    outcomes, cost = count_outcomes(scores, scorecard.primary), usage_cost(mean_usage(scores), policy)
+    values = _values(policy)
+    return None if outcomes is None or cost is None else mean_worth(outcomes, values) - cost
+
+
+def utility_scale(scorecard: Scorecard, policy: Policy) -> Scale:
+    """From the worst answer at the dearest question of any arm to the best answer for nothing."""
+    values = _values(policy)
+    worths = (values.right, values.wrong, values.abstain)
+    known = [cost for scores in scorecard.arms for cost in question_costs(scores, policy) if cost is not None]
+    return Scale(min(worths) - max(known, default=0.0), max(worths))
+
+
+def utility_column(scores: ArmScores, policy: Policy, primary: str, scale: Scale) -> tuple[Score, ...]:
+    """Each question's worth minus its cost, scaled to [0, 1]; None where it was not scored or its cost is unknown."""
+    values = _values(policy)
+    rows = zip(question_outcomes(scores, primary), question_costs(scores, policy), strict=True)
+    return tuple(
+        None if outcome is None or cost is None else scale.to_unit(_worth(outcome, values) - cost)
+        for outcome, cost in rows
+    )
+
+
+def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, Policy]:
+    """The scorecard with `utility` as its primary metric, and the policy with its margin on that scale.
+
+    The margin stays the share of questions that matters: so many answers right instead of wrong. Floors cost nothing.
+    Raises RouterError for a policy without values, one that rewards wrong answers, and an arm whose cost is unknown.
+    """
+    values, scale = _values(policy), utility_scale(scorecard, policy)
+    primary, arms = scorecard.primary, []
+    for scores in scorecard.arms:
+        is_scored = any(score is not None for score in scores.scores[primary])
+        if is_scored and usage_cost(mean_usage(scores), policy) is None:
+            missing = price(measure(scorecard, scores), policy).missing[0]
+            raise RouterError(
+                f"the utility of arm {scores.arm.name!r} needs its cost, but its {missing} were not measured; set "
+                "their price to 0, or take `utility` out of the policy"
+            )
+        column = utility_column(scores, policy, primary, scale)
+        arms.append(replace(scores, scores={**scores.scores, UTILITY: column}))
+    floors = {
+        name: tuple(None if score is None else scale.to_unit(_worth(_outcome(score), values)) for score in floor)
+        for name, floor in scorecard.floors.items()
+    }
+    margin = policy.margin * (values.right - values.wrong) / scale.width
+    card = replace(scorecard, primary=UTILITY, arms=tuple(arms), floors=floors, metric_of={})
+    return card, replace(policy, margin=margin)
+
+
+def _values(policy: Policy) -> Utility:
+    values = policy.utility
+    if values is None:
+        raise RouterError("the policy says nothing of what answers are worth; give it `utility` with right and wrong")
+    if values.right <= values.wrong:
+        raise RouterError(
+            f"right ({values.right:g}) must be worth more than wrong ({values.wrong:g}); change the policy's utility"
+        )
+    return values
+
+
+def _outcome(score: float, abstained: Score = None) -> Outcome:
+    if score >= RIGHT_AT:
+        return "right"
+    return "abstain" if abstained is not None and abstained >= RIGHT_AT else "wrong"
+
+
+def _worth(outcome: Outcome, values: Utility) -> float:
+    return {"right": values.right, "wrong": values.wrong, "abstain": values.abstain}[outcome]

@@ -1,1 +1,0 @@
-"""Indexes by name: where they are kept, what `arbiter index` does with them, how well they find."""

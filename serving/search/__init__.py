@@ -1,1 +1,0 @@
-"""`arbiter search`: the settings of one arm that may be tried, and the trials on live parts."""

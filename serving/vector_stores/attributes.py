@@ -1,0 +1,110 @@
+"""Files' attributes, which are kept twice: in a file's row, to be shown, and in the index, where filters look.
+
+attributes = FileAttributes(database, owner=process_name(os.getpid()))
+attributes.change("vs_1", "file-1", {"team": "desk"}, find)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping
+
+import sqlalchemy as sa
+
+from rag.documents.document import Document
+from rag.errors import RagError
+from rag.index import Index
+from serving.http.errors import ApiError
+from serving.vector_stores.rows import Attributes, StoreFile, are_equal, stands_in, to_store_file
+from serving.vector_stores.schema import DELETING, STORE_FILES
+from storage.database import Database
+
+# (store, file) -> where it is indexed, and what is there; raises ApiError for what is not, or cannot be opened.
+FindDocument = Callable[[str, str], tuple[Index, Document]]
+
+
+class FileAttributes:
+    """A change is in both places or in neither. While it is under way the row has an owner, also after a crash."""
+
+    def __init__(self, database: Database, *, owner: str) -> None:
+        """`owner` names this process."""
+        self._database = database
+        self._owner = owner
+        # One change at a time: what is put back after a fault is what the index has.
+        self._lock = threading.Lock()
+
+    def change(self, store_id: str, file_id: str, attributes: Attributes, find: FindDocument) -> None:
+        """Replaces the attributes of a file, or of a document that was not attached.
+
+        A file that is not indexed yet brings its new ones into the index with it. Raises ApiError and RagError for an
+        index that does not take them; then nothing has changed.
+        """
+        with self._lock:
+            before = self._begin(store_id, file_id, attributes)
+            if before is not None and before.status != "completed":
+                return
+            try:
+                self._settle(store_id, file_id, attributes, find)
+            except (ApiError, RagError):
+                if before is not None:
+                    self._undo(before, attributes)
+                raise
+
+    def finish_begun(self, find: FindDocument) -> None:
+        """Brings into the indexes what killed servers had begun to change. Raises RagError."""
+        query = sa.select(STORE_FILES).where(STORE_FILES.c.status == "completed", STORE_FILES.c.owner.is_not(None))
+        with self._database.read() as rows:
+            begun = [to_store_file(row) for row in rows.execute(query)]
+        for file in begun:
+            # One whose index needs another embedder, or has lost it, is left for the next time.
+            with contextlib.suppress(ApiError):
+                self._settle(file.store_id, file.id, file.attributes, find)
+
+    def _begin(self, store_id: str, file_id: str, attributes: Attributes) -> StoreFile | None:
+        """The file as it was before, None if it was not attached."""
+        where = stands_in(store_id, file_id)
+        with self._database.write() as rows:
+            row = rows.execute(sa.select(STORE_FILES).where(*where)).one_or_none()
+            if row is None:
+                return None
+            owner = self._owner if row.status == "completed" else row.owner
+            rows.execute(STORE_FILES.update().where(*where).values(attributes=dict(attributes), owner=owner))
+        return to_store_file(row)
+
+    def _settle(self, store_id: str, file_id: str, attributes: Attributes, find: FindDocument) -> None:
+        """Gives the index the attributes, and those that another server gives the file meanwhile."""
+        index, document = find(store_id, file_id)
+        present: Mapping[str, object] = document.metadata
+        newest: Attributes | None = attributes
+        while newest is not None:
+            if not are_equal(present, newest):
+                index.set_metadata(file_id, dict(newest))
+            present, newest = newest, self._end(store_id, file_id, newest)
+
+    def _end(self, store_id: str, file_id: str, attributes: Attributes) -> Attributes | None:
+        """Notes that the index has the attributes; returns those that the file has if they are other ones by now."""
+        where = (*stands_in(store_id, file_id), STORE_FILES.c.status == "completed")
+        with self._database.write() as rows:
+            present: Attributes | None = rows.execute(sa.select(STORE_FILES.c.attributes).where(*where)).scalar()
+            if present is None:
+                self._let_go(rows, store_id, file_id)
+            if present is None or not are_equal(present, attributes):
+                return present
+            rows.execute(STORE_FILES.update().where(*where).values(owner=None))
+        return None
+
+    def _undo(self, before: StoreFile, attributes: Attributes) -> None:
+        """Gives the file back what it had, unless another server has changed it since."""
+        where = (*stands_in(before.store_id, before.id), STORE_FILES.c.status == "completed")
+        with self._database.write() as rows:
+            present: Attributes | None = rows.execute(sa.select(STORE_FILES.c.attributes).where(*where)).scalar()
+            if present is None:
+                self._let_go(rows, before.store_id, before.id)
+            elif are_equal(present, attributes):
+                rows.execute(STORE_FILES.update().where(*where).values(attributes=dict(before.attributes), owner=None))
+
+    def _let_go(self, rows: sa.Connection, store_id: str, file_id: str) -> None:
+        """Notes that this process is done with a file that another one waits to delete."""
+        where = (STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file_id, STORE_FILES.c.status == DELETING)
+        rows.execute(STORE_FILES.update().where(*where, STORE_FILES.c.owner == self._owner).values(owner=None))

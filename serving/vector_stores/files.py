@@ -1,0 +1,164 @@
+"""Uploaded files: a row each in `<home>/files.db`, the bytes in `<home>/files/<id>/content`.
+
+files = FileStore(database, home / "files")
+with files.draft() as folder:
+    files.publish(folder, await receive_upload(request, folder / CONTENT, ...), "assistants")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import sqlalchemy as sa
+
+from serving.errors import ServingError
+from serving.http.errors import ApiError
+from serving.http.pages import Page, PageOfRows, select_page
+from serving.vector_stores.schema import FILES
+from serving.vector_stores.uploads import Upload
+from storage.database import Database
+
+Purpose = Literal["assistants", "user_data", "evals", "fine-tune"]
+PURPOSES: tuple[Purpose, ...] = ("assistants", "user_data", "evals", "fine-tune")
+MAX_UPLOAD_BYTES = 512 * 2**20
+CONTENT = "content"
+
+_DRAFT = ".part"
+# An upload that is older than this has lost its server.
+_DRAFT_LIFE_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An uploaded file, which never changes. `filename` is what the user called it."""
+
+    id: str
+    created_at: int
+    filename: str
+    purpose: Purpose
+    num_bytes: int
+    sha256: str
+
+
+class FileStore:
+    """A row stands for bytes that are whole on the disk. Methods that name a file raise ApiError 404 for none."""
+
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        *,
+        max_bytes: int = MAX_UPLOAD_BYTES,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.max_bytes = max_bytes
+        self._database = database
+        self._folder = folder
+        self._clock = clock
+
+    @contextlib.contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A folder for an upload that is coming in; gone at the end of the block unless it was published."""
+        folder = self._folder / f"file-{uuid.uuid4().hex}{_DRAFT}"
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise ServingError(f"{str(folder.parent)!r} cannot be written: {(error.strerror or '').lower()}") from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, draft: Path, upload: Upload, purpose: Purpose) -> StoredFile:
+        """The upload in a draft as a file, the row last."""
+        file_id = draft.name.removesuffix(_DRAFT)
+        stored = StoredFile(file_id, int(self._clock()), upload.filename, purpose, upload.num_bytes, upload.sha256)
+        try:
+            draft.rename(self._folder / file_id)
+            _sync_folder(self._folder)
+        except OSError as error:
+            raise ServingError(f"the upload cannot be kept: {(error.strerror or str(error)).lower()}") from error
+        with self._database.write() as rows:
+            rows.execute(FILES.insert().values(**{name: getattr(stored, name) for name in stored.__slots__}))
+        return stored
+
+    def get(self, file_id: str, *, param: str | None = None) -> StoredFile:
+        with self._database.read() as rows:
+            return _file(self._one(rows, file_id, param))
+
+    def page(self, page: Page) -> PageOfRows:
+        """A page of StoredFiles; the filter `purpose` is heeded."""
+        where = [~FILES.c.is_deleting]
+        if "purpose" in page.filters:
+            where.append(FILES.c.purpose == page.filters["purpose"])
+        with self._database.read() as rows:
+            found = select_page(rows, FILES, page, *where)
+        return replace(found, rows=[_file(row) for row in found.rows])
+
+    def path(self, file_id: str) -> Path:
+        """Where the bytes of a file are, if there is such a file."""
+        return self._folder / file_id / CONTENT
+
+    def open(self, file_id: str) -> BinaryIO:
+        """The bytes; what is open stays readable when the file is deleted."""
+        self.get(file_id)
+        try:
+            return self.path(file_id).open("rb")
+        except FileNotFoundError as error:
+            raise _missing(file_id) from error
+
+    def hide(self, file_id: str) -> None:
+        """First step of a deletion: from now on there is no such file, also after a crash."""
+        with self._database.write() as rows:
+            self._one(rows, file_id, None)
+            rows.execute(FILES.update().where(FILES.c.id == file_id).values(is_deleting=True))
+
+    def hidden(self) -> list[str]:
+        """The files whose deletion was begun."""
+        with self._database.read() as rows:
+            return list(rows.execute(sa.select(FILES.c.id).where(FILES.c.is_deleting)).scalars())
+
+    def remove(self, file_id: str) -> None:
+        """Last step of a deletion: the bytes, then the row."""
+        shutil.rmtree(self._folder / file_id, ignore_errors=True)
+        with self._database.write() as rows:
+            rows.execute(FILES.delete().where(FILES.c.id == file_id))
+
+    def sweep(self) -> None:
+        """Takes away what killed servers left of uploads that were never answered."""
+        with self._database.read() as rows:
+            known = set(rows.execute(sa.select(FILES.c.id)).scalars())
+        for folder in self._folder.glob("file-*"):
+            with contextlib.suppress(OSError):
+                if folder.name not in known and folder.stat().st_mtime < self._clock() - _DRAFT_LIFE_S:
+                    shutil.rmtree(folder)
+
+    def _one(self, rows: sa.Connection, file_id: str, param: str | None) -> Any:
+        row = rows.execute(sa.select(FILES).where(FILES.c.id == file_id, ~FILES.c.is_deleting)).one_or_none()
+        if row is None:
+            raise _missing(file_id, param)
+        return row
+
+
+def _missing(file_id: str, param: str | None = None) -> ApiError:
+    return ApiError(404, f"no file {file_id!r}; upload it with POST /v1/files", param=param, code="file_not_found")
+
+
+def _file(row: Any) -> StoredFile:
+    return StoredFile(**{name: row._mapping[name] for name in StoredFile.__slots__})
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

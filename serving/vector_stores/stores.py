@@ -1,0 +1,399 @@
+"""Vector stores: every index of a home, the files that were attached to it over HTTP, and searches in it.
+
+stores = open_vector_stores(Collections(index_home(config, home), embedder))
+stores.start()
+store = stores.create(read_store(body))
+stores.search(store.id, Search(("When does the desk open?",), k=3, ...))
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rag.chunking.chunk import ChunkSettings
+from rag.collections import Collections, OtherEmbedder
+from rag.documents.document import Document
+from rag.errors import RagError
+from rag.index import Index, IndexState
+from router.answering.condense import rewrite_query
+from serving.http.errors import ApiError
+from serving.http.pages import Page, PageOfRows
+from serving.vector_stores.attributes import FileAttributes
+from serving.vector_stores.files import MAX_UPLOAD_BYTES, FileStore
+from serving.vector_stores.indexer import Indexer, ReadFile, read_file
+from serving.vector_stores.listing import list_files, store_file_of
+from serving.vector_stores.request import Attachment, NewStore, Search
+from serving.vector_stores.rows import Attributes, StoredBatch, StoredStore, StoreFile, StoreRows, no_store
+from serving.vector_stores.schema import FILES_DB, METADATA
+from serving.vector_stores.search import Found, search_index
+from serving.vector_stores.work_rows import WorkRows
+from storage.database import Database
+from storage.processes import is_running
+
+MAX_WAITING = 10_000
+# What a file was uploaded for says whether passages of it may be shown: gold answers never.
+_SEARCHABLE = ("assistants", "user_data")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A vector store with what its index holds (None before its first file) and its files by status."""
+
+    store: StoredStore
+    state: IndexState | None
+    counts: Counter[str]
+
+
+class VectorStores:
+    """What was deleted is gone from every search when the call returns, whatever was being indexed meanwhile.
+
+    That holds for several servers of one home on one machine: a deletion waits until the server that indexes the file
+    has let go of it, and goes on if that one is killed. What a killed server had begun to delete, to cancel and to
+    change in a file's attributes is finished by the next one that starts, before it serves.
+
+    Methods that name a store, a file or a batch raise ApiError 404 for none.
+    """
+
+    def __init__(
+        self,
+        rows: StoreRows,
+        attributes: FileAttributes,
+        files: FileStore,
+        collections: Collections,
+        indexer: Indexer,
+        *,
+        max_waiting: int = MAX_WAITING,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """At most `max_waiting` files wait to be indexed; `close` closes what the rows are kept in."""
+        self.files = files
+        self.rows = rows
+        self._attributes = attributes
+        self.collections = collections
+        self._indexer = indexer
+        self._max_waiting = max_waiting
+        self._close = close
+        self._taking_out = threading.Lock()
+
+    def finish_begun(self) -> None:
+        """Finish what a killed server had begun to delete, cancel or change. Raises RagError for an index it cannot
+        write.
+        """
+        for file_id in self.files.hidden():
+            self._remove_file(file_id)
+        for store_id in self.rows.hidden_stores():
+            self._remove_store(store_id)
+        for store_id, file_id in self.rows.detached():
+            self._take_out(store_id, file_id)
+        self._clear_cancelled()
+        self._attributes.finish_begun(self._document)
+        self.files.sweep()
+
+    def start(self) -> None:
+        """Begin indexing, first what a killed server left."""
+        self._indexer.start()
+
+    def stop(self) -> None:
+        """Stop indexing; the next server goes on."""
+        self._indexer.close()
+
+    def close(self) -> None:
+        """Closes the indexes and the rows."""
+        self.collections.close()
+        self._close()
+
+    def create(self, asked: NewStore) -> Shown:
+        """A new vector store; its files are indexed in the background."""
+        self._check_files(asked.attachment)
+        # A database that is away is found out before a row is written.
+        self.collections.states()
+        chunking = asked.attachment.chunking
+        store = self.rows.add_store(
+            name=asked.name,
+            description=asked.description,
+            metadata=asked.metadata,
+            chunking=chunking.to_dict() if chunking is not None else None,
+        )
+        if asked.attachment.files:
+            try:
+                self._attach(store, None, asked.attachment)
+            except ApiError:
+                self.rows.remove_store(store.id)
+                raise
+        return self.get(store.id)
+
+    def get(self, store_id: str) -> Shown:
+        """One vector store."""
+        return self._shown([self._store(store_id)])[0]
+
+    def page(self, page: Page) -> tuple[PageOfRows, Mapping[str, Shown]]:
+        """A page of vector stores, and each as it is shown, by id."""
+        states = self.collections.states()
+        self.rows.adopt(states)
+        found = self.rows.stores(page, states)
+        return found, {shown.store.id: shown for shown in self._shown(found.rows, states)}
+
+    def update(self, store_id: str, changes: Mapping[str, object]) -> Shown:
+        """Change the name or the metadata, as far as `changes` has them."""
+        self._store(store_id)
+        self.rows.update_store(store_id, changes)
+        return self.get(store_id)
+
+    def delete(self, store_id: str, *, in_use: Collection[str] = ()) -> None:
+        """Takes a store away with its index. Raises ApiError 409 for one that is `in_use`."""
+        self._store(store_id)
+        if store_id in in_use:
+            raise ApiError(
+                409, f"an arm that is served answers from index {store_id!r}; promote another decision first"
+            )
+        self.rows.hide_store(store_id)
+        self._remove_store(store_id)
+
+    def attach(self, store_id: str, asked: Attachment) -> StoreFile:
+        """One file, to be indexed in the background."""
+        store = self._store(store_id)
+        self._check_files(asked)
+        self._attach(store, self._state(store_id), asked)
+        return self.get_file(store_id, asked.files[0].file_id)
+
+    def attach_batch(self, store_id: str, asked: Attachment) -> StoredBatch:
+        """Several files, to be indexed in the background."""
+        store = self._store(store_id)
+        self._check_files(asked)
+        batch = self._attach(store, self._state(store_id), asked, is_batch=True)
+        assert batch is not None, "a batch was asked for"
+        return batch
+
+    def list_files(self, store_id: str, page: Page) -> PageOfRows:
+        """A page of StoreFiles: those attached over HTTP, and the documents that the index got elsewhere."""
+        store = self._store(store_id)
+        return list_files(store, page, self.rows, self._readable(store_id), self.collections.embedder.dimension)
+
+    def get_file(self, store_id: str, file_id: str) -> StoreFile:
+        """One file, or one document that the index got elsewhere."""
+        store = self._store(store_id)
+        found = self.rows.find_file(store_id, file_id)
+        if found is not None:
+            return found
+        index, document = self._document(store_id, file_id)
+        return store_file_of(
+            store,
+            document.id,
+            document.metadata,
+            num_chunks=len(index.chunks_of(document.id)),
+            dimension=self.collections.embedder.dimension,
+        )
+
+    def text_of(self, store_id: str, file_id: str) -> str:
+        """What was read of a file. Raises ApiError 409 while that is not done."""
+        stored = self.get_file(store_id, file_id)
+        if stored.status != "completed":
+            raise ApiError(409, f"file {file_id!r} is {stored.status} in {store_id!r}; it has no content there")
+        return self._document(store_id, file_id)[1].text
+
+    def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> StoreFile:
+        """Replace a file's attributes; searches heed them at once. If the index does not take them nothing changes."""
+        self._store(store_id)
+        try:
+            self._attributes.change(store_id, file_id, attributes, self._document)
+        except RagError:
+            # It may have been deleted meanwhile, which is not the index's trouble.
+            self.get_file(store_id, file_id)
+            raise
+        return self.get_file(store_id, file_id)
+
+    def detach(self, store_id: str, file_id: str) -> None:
+        """Takes a file out of a store."""
+        self._store(store_id)
+        if self.rows.detach(file_id, store_id=store_id):
+            self._take_out(store_id, file_id)
+        elif not self.collections.delete_documents(store_id, [file_id]):
+            raise _no_file(store_id, file_id)
+
+    def delete_file(self, file_id: str) -> None:
+        """Takes a file away, and out of every store."""
+        self.files.hide(file_id)
+        self._remove_file(file_id)
+
+    def get_batch(self, store_id: str, batch_id: str) -> tuple[StoredBatch, Counter[str]]:
+        """A batch and its files by status."""
+        self._store(store_id)
+        return self.rows.get_batch(store_id, batch_id)
+
+    def cancel_batch(self, store_id: str, batch_id: str) -> None:
+        """Cancels the files of a batch that are not indexed yet."""
+        self._store(store_id)
+        cancelled = self.rows.cancel_batch(store_id, batch_id)
+        self._indexer.let_go(store_id, cancelled)
+        self._clear_cancelled(store_id)
+
+    def batch_files(self, store_id: str, batch_id: str, page: Page) -> PageOfRows:
+        """A page of a batch's StoreFiles."""
+        self.get_batch(store_id, batch_id)
+        return self.rows.files(store_id, page, batch_id=batch_id)
+
+    def search(self, store_id: str, asked: Search) -> Found:
+        """The best passages for the queries, which are searched without phrases of asking if that is asked for."""
+        self._store(store_id)
+        if asked.is_rewritten:
+            asked = replace(asked, queries=tuple(rewrite_query(query) for query in asked.queries))
+        index = self._readable(store_id)
+        if index is None:
+            return Found(asked.queries, ())
+        try:
+            return search_index(index, asked, self.collections.keeping.retrieval)
+        except RagError:
+            # It may have been deleted meanwhile, which is not the index's trouble.
+            self._store(store_id)
+            raise
+
+    def _attach(
+        self, store: StoredStore, state: IndexState | None, asked: Attachment, *, is_batch: bool = False
+    ) -> StoredBatch | None:
+        present = state.settings if state is not None else None
+        if present is None and store.chunking is not None:
+            present = ChunkSettings.from_dict(dict(store.chunking))
+        if asked.chunking is not None and present is not None and asked.chunking != present:
+            raise ApiError(
+                400,
+                f"chunking_strategy: {store.id!r} cuts all its files alike, in chunks of {present.chunk_tokens} tokens "
+                f"with {present.overlap_tokens} of overlap ({present.strategy}); leave it out, or make another store",
+                param="chunking_strategy",
+            )
+        known = self.rows.known_files(store.id, [file.file_id for file in asked.files])
+        if known:
+            self._readable(store.id)  # Another embedder's index takes no new attributes.
+        batch = self.rows.attach(
+            store.id,
+            asked.files,
+            chunking=(present or asked.chunking or self.collections.keeping.chunking).to_dict(),
+            max_waiting=self._max_waiting,
+            lost=known - self.collections.present(store.id, known),
+            is_batch=is_batch,
+        )
+        self._indexer.wake()
+        for file in self.rows.differing(store.id, asked.files):
+            self.set_attributes(store.id, file.file_id, file.attributes)
+        return batch
+
+    def _check_files(self, asked: Attachment) -> None:
+        for file in asked.files:
+            stored = self.files.get(file.file_id, param="file_id")
+            if stored.purpose not in _SEARCHABLE:
+                raise ApiError(
+                    400,
+                    f"file {file.file_id!r} was uploaded with purpose {stored.purpose!r}; upload it again with one of "
+                    f"{', '.join(_SEARCHABLE)}",
+                    param="file_id",
+                )
+
+    def _store(self, store_id: str) -> StoredStore:
+        store = self.rows.find_store(store_id)
+        if store is not None and store.is_own:
+            return store
+        if not self.collections.has(store_id):
+            raise no_store(store_id)
+        if store is None:
+            self.rows.adopt([store_id])
+            store = self.rows.find_store(store_id)
+        if store is None:
+            raise no_store(store_id)
+        return store
+
+    def _state(self, store_id: str) -> IndexState | None:
+        return self.collections.states().get(store_id)
+
+    def _shown(self, stores: Sequence[StoredStore], states: Mapping[str, IndexState] | None = None) -> list[Shown]:
+        if states is None:
+            states = self.collections.states()
+        counts = self.rows.counts([store.id for store in stores])
+        for store in stores:
+            # Of what is in the index the index knows best: not all of it was attached over HTTP.
+            state = states.get(store.id)
+            counts[store.id]["completed"] = state.num_documents if state is not None else 0
+        return [Shown(store, states.get(store.id), counts[store.id]) for store in stores]
+
+    def _readable(self, store_id: str) -> Index | None:
+        """The store's index, None before its first file. Raises ApiError 409 if another embedder built it."""
+        try:
+            return self.collections.find(store_id)
+        except OtherEmbedder as error:
+            raise ApiError(409, str(error), code="vector_store_unusable") from error
+
+    def _document(self, store_id: str, file_id: str) -> tuple[Index, Document]:
+        index = self._readable(store_id)
+        document = index.document(file_id) if index is not None else None
+        if index is None or document is None:
+            raise _no_file(store_id, file_id)
+        return index, document
+
+    def _take_out(self, store_id: str, file_id: str) -> None:
+        """Second and last step of taking a file out of a store."""
+        self._indexer.let_go(store_id, [file_id])
+        # Of two deletions at once the second must not reach what was attached again after the first.
+        with self._taking_out:
+            if self.rows.is_detached(store_id, file_id):
+                self.collections.delete_documents(store_id, [file_id])
+                self.rows.remove_file(store_id, file_id)
+
+    def _clear_cancelled(self, store_id: str | None = None) -> None:
+        """Takes out what a server had indexed that was killed before it saw that this was cancelled.
+
+        One that lives takes it out itself, or leaves it there if it was attached again.
+        """
+        cancelled = self.rows.cancelled(store_id)
+        alive = {owner for owner in {owner for *_, owner in cancelled} if is_running(owner)}
+        left: dict[str, list[str]] = {}
+        for one, file_id, owner in cancelled:
+            if owner not in alive:
+                left.setdefault(one, []).append(file_id)
+        for one, file_ids in left.items():
+            self.collections.delete_documents(one, file_ids)
+            self.rows.let_go_cancelled(one, file_ids)
+
+    def _remove_file(self, file_id: str) -> None:
+        for store_id in self.rows.detach(file_id):
+            self._take_out(store_id, file_id)
+        self.files.remove(file_id)
+
+    def _remove_store(self, store_id: str) -> None:
+        self._indexer.let_go(store_id)
+        self.collections.drop(store_id)
+        self.rows.remove_store(store_id)
+
+
+def open_vector_stores(
+    collections: Collections,
+    *,
+    max_upload_bytes: int = MAX_UPLOAD_BYTES,
+    max_waiting: int = MAX_WAITING,
+    read: ReadFile = read_file,
+    owner: str | None = None,
+) -> VectorStores:
+    """The vector stores of a home, not started yet; what a killed server had begun is finished.
+
+    `read` turns a file into a document, `owner` names this process among those that share the home. Raises ServingError
+    for a `files.db` that cannot be opened, and RagError for an index that cannot be written.
+    """
+    home = collections.keeping.home
+    database = Database(home / FILES_DB, METADATA)
+    files = FileStore(database, home / "files", max_bytes=max_upload_bytes)
+    indexer = Indexer(WorkRows(database), files, collections, read=read, owner=owner)
+    stores = VectorStores(
+        StoreRows(database),
+        FileAttributes(database, owner=indexer.owner),
+        files,
+        collections,
+        indexer,
+        max_waiting=max_waiting,
+        close=database.close,
+    )
+    stores.finish_begun()
+    return stores
+
+
+def _no_file(store_id: str, file_id: str) -> ApiError:
+    return ApiError(404, f"no file {file_id!r} in vector store {store_id!r}", code="file_not_found")

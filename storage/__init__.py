@@ -1,0 +1,1 @@
+"""Bytes and rows that survive a crash: folders published whole, locks, hashes, JSON lines, the database."""

@@ -1,0 +1,71 @@
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from arbiter.cli.decision_list import promote_decision, roll_back, show_decisions
+from serving.decisions.ledger import LEDGER, Ledger, RecordedDecision
+from storage.errors import ArbiterError
+
+
+def record(home: Path, arm: str, run: str = "demo-1", *, config: str = "c1") -> str:
+    with closing(Ledger(home / LEDGER)) as ledger:
+        return ledger.record(
+            RecordedDecision(
+                run_id=run,
+                run_directory=home / "runs" / run,
+                data_name="demo",
+                base_model="m 1",
+                data_version="v1",
+                config_fingerprint=config,
+                arm=arm,
+                verdict="winner",
+                confidence=0.97,
+                margin=0.2,
+                runner_up=None,
+                reason="because",
+                policy={"margin": 0.05},
+                decided_at=1_700_000_000,
+                evidence={},
+            )
+        )
+
+
+def serving_arms(home: Path) -> list[str]:
+    _, rows = show_decisions(home)
+    return [row["arm"] for row in rows if row["is_auto"]]
+
+
+def test_no_decisions_say_how_to_make_one(tmp_path: Path) -> None:
+    text, rows = show_decisions(tmp_path)
+    assert "make one with: arbiter run CONFIG" in text
+    assert rows == []
+
+
+def test_the_newest_serves_until_another_is_promoted_and_rolled_back(tmp_path: Path) -> None:
+    old, new = record(tmp_path, "rag", "demo-1"), record(tmp_path, "hybrid", "demo-2")
+    assert serving_arms(tmp_path) == ["hybrid"]
+    text, row = promote_decision(tmp_path, old)
+    assert row["arm"] == "rag"
+    assert f"auto is rag by decision {old}" in text
+    assert serving_arms(tmp_path) == ["rag"]
+    roll_back(tmp_path, None)
+    assert serving_arms(tmp_path) == ["hybrid"]
+    assert {row["id"] for row in show_decisions(tmp_path)[1]} == {old, new}
+
+
+def test_without_a_promotion_each_config_serves_its_newest(tmp_path: Path) -> None:
+    record(tmp_path, "rag", "demo-1")
+    record(tmp_path, "hybrid", "demo-2")
+    other = record(tmp_path, "tuned", "demo-3", config="c2")
+    assert sorted(serving_arms(tmp_path)) == ["hybrid", "tuned"]
+    promote_decision(tmp_path, other)
+    assert serving_arms(tmp_path) == ["tuned"]
+
+
+def test_what_does_not_exist_is_said(tmp_path: Path) -> None:
+    record(tmp_path, "rag")
+    with pytest.raises(ArbiterError, match="nothing was promoted yet"):
+        roll_back(tmp_path, None)
+    with pytest.raises(ArbiterError, match="no decision 'dec_nope'"):
+        promote_decision(tmp_path, "dec_nope")

@@ -1,0 +1,117 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from fakes.embedders import WordEmbedder
+
+from arbiter.cli.quality import config_lines, evaluate_config, evaluate_index
+from arbiter.config import load_config
+from arbiter.console import Console
+from arbiter.index_commands import IndexCommands
+from arbiter.pipeline import Pipeline
+from eval.errors import EvalError
+from rag.home import IndexHome
+from rag.search.settings import SearchSettings
+from storage.errors import ArbiterError
+
+HYBRID = SearchSettings(mode="hybrid")
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> IndexCommands:
+    keeping = IndexHome(tmp_path / "home", retrieval=HYBRID)
+    commands = IndexCommands(keeping, Console(stderr=io.StringIO()), make_embedder=WordEmbedder)
+    rows = [{"id": f"d{i}", "text": f"The bell of tower{i} rings at hour{i}."} for i in range(12)]
+    (tmp_path / "docs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    commands.add("towers", [tmp_path / "docs.jsonl"])
+    return commands
+
+
+def ask(tmp_path: Path, *rows: object) -> Path:
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_every_way_to_search_is_measured_and_the_recommended_one_is_given_as_config(
+    commands: IndexCommands, tmp_path: Path
+) -> None:
+    questions = ask(
+        tmp_path,
+        *({"question": f"When does the bell of tower{i} ring?", "doc_ids": [f"d{i}"]} for i in range(12)),
+        {"question": "Who rings it?"},
+    )
+    text, row = evaluate_index(commands, "towers", questions, console=Console(stderr=io.StringIO()))
+    assert isinstance(row, dict)
+    assert (row["index"], row["num_questions"], row["num_without_gold"]) == ("towers", 12, 1)
+    assert list(row["settings"]) == ["dense", "bm25", "hybrid minmax", "hybrid rrf"]
+    assert row["settings"]["bm25"]["means"]["recall@1"] == 1.0
+    assert (row["default"], row["recommended"]) == ("hybrid minmax", "hybrid minmax")
+    assert row["config"] == config_lines(HYBRID)
+    assert text.splitlines()[-7:-4] == ["In the config:", "index:", "  retrieval:"]
+    json.dumps(row, allow_nan=False)
+
+
+def test_questions_about_documents_that_are_not_there_are_refused(commands: IndexCommands, tmp_path: Path) -> None:
+    questions = ask(tmp_path, {"question": "When?", "doc_ids": ["elsewhere"]})
+    with pytest.raises(EvalError, match=r"holds none of the documents .* 'elsewhere'"):
+        evaluate_index(commands, "towers", questions, console=Console(stderr=io.StringIO()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys"),
+    [
+        (SearchSettings(mode="bm25"), {"mode": "bm25"}),
+        (
+            SearchSettings(mode="hybrid", fusion="rrf", dense_weight=0.3, candidates=40),
+            {"mode": "hybrid", "fusion": "rrf", "dense_weight": 0.3, "candidates": 40},
+        ),
+        (
+            SearchSettings(mode="dense", reranker="org/x", candidates=30),
+            {"mode": "dense", "reranker": "org/x", "candidates": 30},
+        ),
+    ],
+)
+def test_the_config_holds_what_the_settings_use(settings: SearchSettings, keys: dict[str, object]) -> None:
+    assert config_lines(settings) == {f"index.retrieval.{key}": value for key, value in keys.items()}
+
+
+def make_pipeline(tmp_path: Path, *overrides: str) -> Pipeline:
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = {
+        "docs": [{"id": f"d{i}", "text": f"The bell of tower{i} rings at hour{i}."} for i in range(12)],
+        "train": [{"id": "t", "question": "Who built tower0?", "answers": ["x"], "doc_ids": ["d0"]}],
+        "dev": [{"id": "v", "question": "When does tower1 ring?", "answers": ["hour1"], "doc_ids": ["d1"]}],
+        "test": [{"id": "q", "question": "When does tower2 ring?", "answers": ["hour2"], "doc_ids": ["d2"]}],
+    }
+    for name, part in rows.items():
+        (data / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    config = tmp_path / "x.yaml"
+    config.write_text("data: data\nindex: {retrieval: {mode: bm25}}\n")
+    pipeline = Pipeline(
+        load_config(config, overrides), home=tmp_path / "home", console=Console(stderr=io.StringIO()), needs_dev=True
+    )
+    pipeline.embedder = WordEmbedder()  # type: ignore[assignment]
+    return pipeline
+
+
+def test_a_config_is_measured_on_its_dev_questions_against_its_own_settings(tmp_path: Path) -> None:
+    _, row = evaluate_config(make_pipeline(tmp_path), None, console=Console(stderr=io.StringIO()))
+    assert isinstance(row, dict)
+    assert [question["id"] for question in row["questions"]] == ["v"]
+    assert (row["default"], row["recommended"]) == ("bm25", "bm25")
+
+
+def test_a_config_is_measured_on_other_questions_when_they_are_given(tmp_path: Path) -> None:
+    questions = ask(tmp_path, {"id": "own", "question": "When does tower3 ring?", "doc_ids": ["d3"]})
+    _, row = evaluate_config(make_pipeline(tmp_path), questions, console=Console(stderr=io.StringIO()))
+    assert isinstance(row, dict)
+    assert [question["id"] for question in row["questions"]] == ["own"]
+
+
+def test_a_config_without_an_arm_that_retrieves_documents_has_nothing_to_measure(tmp_path: Path) -> None:
+    pipeline = make_pipeline(tmp_path, "arms.rag=null", "arms.tuned_rag=null", "arms.hybrid=null")
+    with pytest.raises(ArbiterError, match="no arm of this config retrieves from documents"):
+        evaluate_config(pipeline, None, console=Console(stderr=io.StringIO()))

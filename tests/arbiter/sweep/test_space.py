@@ -1,0 +1,197 @@
+import re
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from arbiter.config import Config
+from arbiter.sweep.space import apply_settings, resolve_sweep
+from arbiter.sweep_config import SweepConfig
+from eval.sweep.space import Choices, Range
+from storage.errors import ArbiterError
+
+
+def config(**values: Any) -> Config:
+    return Config.model_validate({"data": "x", **values})
+
+
+def search(arm: str | None, **space: Any) -> SweepConfig:
+    return SweepConfig.model_validate({"arm": arm, "space": {key.replace("__", "."): v for key, v in space.items()}})
+
+
+@pytest.mark.parametrize(
+    ("arm", "keys"),
+    [
+        ("fewshot", ["arms.fewshot.top_k"]),
+        ("rag", ["arms.rag.top_k", "index.chunk_tokens"]),
+        ("tuned", [f"adapters.closed_book.{key}" for key in ("rank", "learning_rate", "epochs")]),
+        (
+            "hybrid",
+            [
+                "arms.hybrid.top_k",
+                "index.chunk_tokens",
+                *[f"adapters.raft.{key}" for key in ("rank", "learning_rate", "epochs")],
+            ],
+        ),
+    ],
+)
+def test_without_a_space_the_usual_settings_of_the_arms_parts_are_searched(arm: str, keys: list[str]) -> None:
+    target = resolve_sweep(config(), search(arm))
+    assert list(target.space) == keys
+    assert list(target.defaults) == keys
+
+
+def test_the_users_settings_are_the_defaults_and_lie_in_the_space() -> None:
+    mine = config(index={"top_k": 3, "chunk_tokens": 100}, adapters={"raft": {"rank": 4, "epochs": 5}})
+    target = resolve_sweep(mine, search("hybrid"))
+    assert target.defaults == {
+        "arms.hybrid.top_k": 3,
+        "index.chunk_tokens": 100,
+        "adapters.raft.rank": 4,
+        "adapters.raft.learning_rate": 1e-3,
+        "adapters.raft.epochs": 5.0,
+    }
+    assert target.space["arms.hybrid.top_k"] == Choices((1, 2, 3, 4))
+    assert target.space["index.chunk_tokens"] == Choices((60, 90, 100, 120, 180, 240))
+    assert target.space["adapters.raft.rank"] == Choices((4, 8, 16, 32))
+
+
+def test_lists_and_ranges_are_read_as_the_config_reads_values() -> None:
+    given = search(
+        "hybrid",
+        adapters__raft__learning_rate={"low": "1e-4", "high": "3e-3", "log": True},  # what YAML makes of 1e-4
+        adapters__raft__epochs=[1, "2"],
+        index__chunk_tokens={"low": 60, "high": 240, "step": 20},
+        arms__hybrid__prompt=["answer", "fewshot"],
+        arms__hybrid__sampling__temperature=[0.0, 0.7],
+    )
+    target = resolve_sweep(config(), given)
+    assert target.space == {
+        "adapters.raft.learning_rate": Range(1e-4, 3e-3, is_log=True),
+        "adapters.raft.epochs": Choices((1.0, 2.0)),
+        "index.chunk_tokens": Range(60, 240, step=20),
+        "arms.hybrid.prompt": Choices(("answer", "fewshot")),
+        "arms.hybrid.sampling.temperature": Choices((0.0, 0.7)),
+    }
+    assert target.defaults["arms.hybrid.sampling.temperature"] == 0.0
+
+
+def test_every_fault_is_listed_at_once() -> None:
+    given = search(
+        "hybrid",
+        index__chunk_token=[60],
+        index__chunk_tokens={"low": 10, "high": 240, "step": 10},
+        adapters__raft__learning_rate={"low": 1e-2, "high": 1e-3},
+        adapters__raft__dropout=[],
+        adapters__closed_book__rank=[8],
+        arms__rag__top_k=[1],
+        arms__hybrid__prompt=["terse"],
+        arms__hybrid__top_k={"low": 1.0, "high": 2.0},
+        engine__max_loras=[1],
+    )
+    with pytest.raises(ArbiterError) as caught:
+        resolve_sweep(config(), given)
+    for fault in (
+        "the sweep has 9 faults",
+        "sweep.space.index.chunk_token: unknown key (did you mean 'index.chunk_tokens'?)",
+        "index.chunk_tokens: 10 is not possible: overlap_tokens must be from 0 to chunk_tokens - 1, not 20 of 10",
+        "adapters.raft.learning_rate: low 0.01 must be below high 0.001",
+        "adapters.raft.dropout: the list of choices is empty; give at least one",
+        "adapters.closed_book.rank: arm 'hybrid' does not depend on adapters.closed_book",
+        "arms.rag.top_k: arm 'hybrid' does not depend on arms.rag",
+        "arms.hybrid.prompt: 'terse' is not possible: arms.hybrid.prompt: no prompt 'terse'",
+        "arms.hybrid.top_k: 1.32 is not possible",
+        "engine.max_loras: 'engine' is the same for all arms and cannot be tried",
+    ):
+        assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (search("nope", x=[]), "sweep.arm: no arm 'nope' (there is base, fewshot, rag, tuned, tuned_rag, hybrid)"),
+        (search("nope", x=[]), "sweep.space.x: the list of choices is empty"),
+        (search("nope", x=[]), "sweep.space.x: unknown key"),
+        (search(None), "sweep.arm is missing"),
+        (search("base"), "arm 'base' has neither index nor adapter; say what to sweep in sweep.space"),
+        (search("base", index__top_k=[1]), "index.top_k: arm 'base' retrieves nothing, so this cannot change it"),
+        (
+            search("base", arms__base__retrieval__mode=["bm25"]),
+            "arm 'base' retrieves nothing, so this cannot change it",
+        ),
+        (search("base", arms__base__condense=["last"]), "arm 'base' retrieves nothing, so this cannot change it"),
+        (search("rag", embedding__backend=["onnx"]), "'embedding' is the same for all arms and cannot be tried"),
+        (search("rag", index__database=["sqlite:///a"]), "index.database: it says where rows are kept"),
+        (search("rag", index={"low": 1, "high": 2}), "sweep.space.index: unknown key"),
+        (search("rag", arms__rag__prompt={"low": 1, "high": 2}), "arms.rag.prompt: 1 is not possible"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(given: SweepConfig, fault: str) -> None:
+    with pytest.raises(ArbiterError, match=re.escape(fault)):
+        resolve_sweep(config(), given)
+
+
+def test_an_unknown_key_of_the_section_is_refused() -> None:
+    with pytest.raises(ValidationError, match="trails"):
+        SweepConfig.model_validate({"arm": "rag", "trails": 3})
+
+
+def test_a_value_that_only_fits_with_others_of_the_space_is_possible() -> None:
+    target = resolve_sweep(config(), search("rag", index__chunk_tokens=[10, 120], index__overlap_tokens=[0, 20]))
+    assert target.space["index.chunk_tokens"] == Choices((10, 120))
+    with pytest.raises(ArbiterError, match=r"overlap_tokens must be from 0 to chunk_tokens - 1, not 20 of 10"):
+        apply_settings(target.config, {"index.chunk_tokens": 10, "index.overlap_tokens": 20})
+
+
+def test_how_documents_are_cut_and_ranked_may_be_searched() -> None:
+    space = {"index.strategy": ["tokens", "parent_child"], "index.retrieval.mode": ["dense", "hybrid"]}
+    target = resolve_sweep(config(), SweepConfig.model_validate({"arm": "rag", "space": space}))
+    assert target.defaults == {"index.strategy": "structure", "index.retrieval.mode": "hybrid"}
+    changed = apply_settings(target.config, {"index.strategy": "parent_child", "index.retrieval.mode": "dense"})
+    assert (changed.index.strategy, changed.index.retrieval.mode) == ("parent_child", "dense")
+
+
+def test_an_arms_own_ranking_begins_with_that_of_the_index() -> None:
+    mine = config(index={"retrieval": {"fusion": "rrf", "candidates": 30}})
+    space = {"arms.rag.retrieval.mode": ["dense", "hybrid"], "index.retrieval.candidates": [30, 40]}
+    target = resolve_sweep(mine, SweepConfig.model_validate({"arm": "rag", "space": space}))
+    assert target.defaults == {"arms.rag.retrieval.mode": "hybrid", "index.retrieval.candidates": 30}
+    changed = apply_settings(target.config, {"arms.rag.retrieval.mode": "dense", "index.retrieval.candidates": 40})
+    own = changed.arms["rag"].retrieval
+    assert own is not None
+    assert (own.mode, own.fusion, own.candidates) == ("dense", "rrf", 40)
+    assert changed.arms["hybrid"].retrieval is None
+
+
+def test_the_indexs_ranking_is_no_matter_of_an_arm_with_its_own() -> None:
+    mine = config(arms={"rag": {"retrieval": {"mode": "bm25"}}})
+    given = SweepConfig.model_validate({"arm": "rag", "space": {"index.retrieval.mode": ["dense"]}})
+    with pytest.raises(ArbiterError, match=r"arm 'rag' has a retrieval of its own; sweep arms\.rag\.retrieval\.mode"):
+        resolve_sweep(mine, given)
+
+
+def test_another_adapter_may_be_searched_with_its_settings() -> None:
+    given = search("hybrid", arms__hybrid__adapter=["raft", "closed_book"], adapters__closed_book__epochs=[1, 3])
+    assert resolve_sweep(config(), given).defaults == {"arms.hybrid.adapter": "raft", "adapters.closed_book.epochs": 3}
+
+
+def test_the_engine_gets_room_for_the_largest_rank_and_the_words_say_so() -> None:
+    mine = config()
+    target = resolve_sweep(mine, search("tuned", adapters__closed_book__rank=[8, 64]))
+    assert target.config.engine.max_lora_rank == 64
+    assert target.also({"adapters.closed_book.rank": 64}, mine) == {"engine.max_lora_rank": 64}
+    assert target.also({"adapters.closed_book.rank": 16}, mine) == {}
+
+
+def test_applied_settings_leave_the_rest_alone_and_removed_arms_away() -> None:
+    mine = config(
+        arms={"tuned": None, "hybrid": {"top_k": 3}, "mine": {"index": "documents"}}, adapters={"raft": {"rank": 4}}
+    )
+    changed = apply_settings(mine, {"arms.mine.top_k": 1, "arms.mine.sampling.max_tokens": 5, "index.chunk_tokens": 99})
+    assert list(changed.arms) == list(mine.arms)
+    assert changed.arms["hybrid"] == mine.arms["hybrid"]
+    assert changed.adapters == mine.adapters
+    assert changed.arms["mine"].top_k == 1
+    assert changed.arms["mine"].sampling == mine.sampling.model_copy(update={"max_tokens": 5})
+    assert changed.index.chunk_tokens == 99
+    assert apply_settings(mine, {}) == mine

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from arbiter.data import examples_as_documents, load_data
+from eval.errors import EvalError
+from eval.questions import Question
+from rag.errors import RagError
+from storage.errors import ArbiterError, StorageError
+from tuning.data.examples import Example
+
+DOCS = [{"id": "desk", "title": "Desk", "text": "The desk opens at nine."}]
+TRAIN = [{"id": f"t{i}", "question": f"Train {i}?", "answers": ["nine"], "doc_ids": ["desk"]} for i in range(9)]
+TEST = [{"id": f"q{i}", "question": f"Test {i}?", "answers": ["nine"], "doc_ids": ["desk"]} for i in range(9)]
+
+
+def folder(path: Path, **parts: object) -> Path:
+    """A data folder; a part is a list of rows, raw text, or None to leave it out."""
+    path.mkdir(exist_ok=True)
+    for name, rows in {"docs": DOCS, "train": TRAIN, "test": TEST, **parts}.items():
+        if rows is not None:
+            text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)  # type: ignore[attr-defined]
+            (path / f"{name}.jsonl").write_text(text)
+    return path
+
+
+def test_a_folder_is_read_whole_and_limits_sample(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d")
+    data = load_data(where)
+    assert (len(data.documents), len(data.examples), len(data.questions)) == (1, 9, 9)
+    some = load_data(where, train_rows=4, questions=3, seed=1)
+    assert (len(some.examples), len(some.questions)) == (4, 3)
+    assert [q.id for q in some.questions] == sorted(q.id for q in some.questions)
+    assert load_data(where, train_rows=4, questions=3, seed=1) == some
+    draws = [load_data(where, train_rows=4, questions=3, seed=seed).examples for seed in range(6)]
+    drawn = {tuple(example.id for example in draw) for draw in draws}
+    assert len(drawn) > 1
+
+
+def test_the_version_follows_the_content_and_the_name_the_place(tmp_path: Path) -> None:
+    one, two = load_data(folder(tmp_path / "a")), load_data(folder(tmp_path / "b"))
+    assert one.version == two.version
+    assert one.name != two.name
+    changed = load_data(folder(tmp_path / "a", docs=[{**DOCS[0], "text": "The desk opens at ten."}]))
+    assert changed.version != one.version
+    assert changed.name == one.name
+
+
+def test_a_folder_of_files_serves_as_documents(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", docs=None)
+    (where / "docs").mkdir()
+    (where / "docs" / "desk.md").write_text("# Desk\n\nThe desk opens at nine.\n")
+    (where / "docs" / "photo.png").write_bytes(b"\x89PNG\x00\x00")
+    data = load_data(where)
+    assert [document.id for document in data.documents] == ["desk"]
+    assert [Path(skipped.path).name for skipped in data.skipped] == ["photo.png"]
+
+
+def test_training_rows_are_not_needed_when_nothing_is_trained(tmp_path: Path) -> None:
+    assert load_data(folder(tmp_path / "d", train=None), trains=False).examples == ()
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({"docs": None}, ArbiterError, "has no docs.jsonl, docs/ or docs.zip"),
+        ({"train": None}, ArbiterError, "has no train.jsonl (training rows)"),
+        ({"test": None}, ArbiterError, "has no test.jsonl (evaluation questions)"),
+        ({"docs": '{"id": 1\n'}, RagError, "docs.jsonl:1"),
+        ({"train": '{"question": "a", "answers": ["b"]}\n{oops\n'}, StorageError, "train.jsonl:2"),
+        ({"test": "{oops\n"}, StorageError, "test.jsonl:1"),
+        ({"test": ""}, EvalError, "holds no questions"),
+        ({"test": [{**TEST[0], "answers": []}]}, EvalError, "has no gold answer"),
+        ({"test": [{**TEST[0], "question": "train 3"}]}, EvalError, "'t3' repeats 'q0'"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, parts: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        load_data(folder(tmp_path / "d", **parts))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ArbiterError, match="no data folder"):
+        load_data(tmp_path / "none")
+    with pytest.raises(ArbiterError, match="is empty"):
+        load_data(tmp_path)
+
+
+def test_examples_carry_their_answer_into_the_index() -> None:
+    (document,) = examples_as_documents([Example("t1", "When?", "nine", ("desk",), {})])
+    assert (document.id, document.text, document.metadata) == ("t1", "When?", {"answer": "nine"})
+
+
+def rows(prefix: str, documents: int, per_document: int, **parts: object) -> list[dict[str, object]]:
+    """`per_document` questions for each of some documents, all of them different."""
+    return [
+        {
+            "id": f"{prefix}{d}-{i}",
+            "question": f"{prefix} asks {WORDS[i]} about {WORDS[d]}?",
+            "answers": [f"{prefix}, {d} and {i}"],
+            "doc_ids": [f"{prefix}-doc-{d}"],
+            **parts,
+        }
+        for d in range(documents)
+        for i in range(per_document)
+    ]
+
+
+WORDS = ("amber", "birch", "copper", "dusk", "ember", "frost", "granite", "heather", "ivory", "juniper")
+
+
+def documents_of(questions: Sequence[Question | Example]) -> set[str]:
+    return {name for question in questions for name in question.document_ids}
+
+
+@pytest.mark.parametrize("name", ["questions", "train"])
+def test_one_file_is_split_by_document_and_said(tmp_path: Path, name: str) -> None:
+    parts = {"train": None, "test": None, name: rows("one", 10, 2)}
+    data = load_data(folder(tmp_path / "d", **parts))
+    assert (len(data.examples), len(data.questions)) == (14, 6)
+    assert documents_of(data.examples).isdisjoint(documents_of(data.questions))
+    (note,) = data.notes
+    assert note.startswith(f"{name}.jsonl is split by source document into 14 training rows and 6 evaluation questions")
+
+
+def test_the_questions_of_a_split_depend_neither_on_the_seed_nor_on_what_is_trained(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", train=None, test=None, questions=rows("one", 10, 2))
+    asked = load_data(where).questions
+    assert load_data(where, seed=5).questions == asked
+    assert load_data(where, needs_dev=True).questions == asked
+    untrained = load_data(where, trains=False)
+    assert (untrained.questions, untrained.examples) == (asked, ())
+
+
+def test_a_label_that_a_split_keeps_from_the_training_rows_is_said(tmp_path: Path) -> None:
+    labelled = [row for d in range(10) for row in rows(f"kind{d}", 1, 2, answers=[f"label {d}"])]
+    data = load_data(folder(tmp_path / "d", train=None, test=None, questions=labelled))
+    assert data.notes[1].startswith("6 of 6 evaluation questions have a label that no training row has")
+
+
+def test_dev_questions_are_read_only_when_asked_for(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", dev=rows("dev", 2, 2))
+    without, with_dev = load_data(where), load_data(where, needs_dev=True)
+    assert without.dev == ()
+    assert [question.id for question in with_dev.dev] == ["dev0-0", "dev0-1", "dev1-0", "dev1-1"]
+    assert with_dev.examples == without.examples
+    assert with_dev.version != without.version
+    folder(tmp_path / "d", dev=rows("other", 2, 2))
+    assert load_data(where).version == without.version
+
+
+def test_the_version_tells_dev_questions_from_evaluation_questions(tmp_path: Path) -> None:
+    both, dev = rows("a", 1, 1), rows("b", 1, 1)
+    one = load_data(folder(tmp_path / "one", test=both + dev))
+    two = load_data(folder(tmp_path / "two", test=both, dev=dev), needs_dev=True)
+    assert one.questions == two.questions + two.dev
+    assert one.version != two.version
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_without_dev_jsonl_whole_documents_leave_the_training_rows(tmp_path: Path, trains: bool) -> None:
+    train = rows("train", 10, 2)
+    train[0]["answers"] = ["nine", "9"]
+    data = load_data(folder(tmp_path / "d", train=train), needs_dev=True, trains=trains)
+    assert len(data.dev) == 2  # 0.15 of 20 rows is 3, and the documents have two rows each
+    assert len(data.examples) == (18 if trains else 0)
+    assert documents_of(data.examples).isdisjoint(documents_of(data.dev))
+    assert data.notes == ("2 of 20 training rows, of source documents of their own, are dev questions",)
+
+
+def test_dev_questions_keep_all_their_golds(tmp_path: Path) -> None:
+    train = rows("train", 10, 2, answers=["nine", "9"])
+    assert {q.answers for q in load_data(folder(tmp_path / "d", train=train), needs_dev=True).dev} == {("nine", "9")}
+
+
+def test_one_file_gives_three_parts_without_a_common_document(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", train=None, test=None, questions=rows("one", 10, 4))
+    data = load_data(where, needs_dev=True)
+    parts = [documents_of(part) for part in (data.examples, data.dev, data.questions)]
+    assert all(parts)
+    assert sum(len(part) for part in parts) == len(set().union(*parts)) == 10
+
+
+NEAR = {"id": "near", "question": "Which test is number 3?", "answers": ["nine"], "doc_ids": []}
+ASKED = {"id": "asked", "question": "Which tests is number 3?", "answers": ["nine"], "doc_ids": []}
+
+
+def test_near_repeats_leave_the_training_rows_and_are_named(tmp_path: Path) -> None:
+    data = load_data(folder(tmp_path / "d", train=[*TRAIN, NEAR], test=[ASKED]))
+    assert "near" not in {example.id for example in data.examples}
+    assert len(data.examples) == 9
+    (note,) = data.notes
+    assert note.startswith("1 training row is left out")
+    assert "'near' ('asked', " in note
+
+
+def test_near_repeats_leave_the_dev_questions_and_dev_questions_the_training_rows(tmp_path: Path) -> None:
+    other = {"id": "dev", "question": "Which dog sleeps in the boat?", "answers": ["Bo"]}
+    close = {"id": "close", "question": "Which dog sleeps in a boat?", "answers": ["Bo"]}
+    where = folder(tmp_path / "d", train=[*TRAIN, close], dev=[NEAR, other], test=[ASKED])
+    data = load_data(where, needs_dev=True)
+    assert [question.id for question in data.dev] == ["dev"]
+    assert len(data.examples) == 9
+    assert [note.split(" left out")[0] for note in data.notes] == ["1 dev row is", "1 training row is"]
+
+
+def test_questions_asked_twice_are_merged_and_said(tmp_path: Path) -> None:
+    twice = {**TEST[0], "id": "again", "answers": ["nine", "9"]}
+    data = load_data(folder(tmp_path / "d", test=[*TEST, twice]))
+    assert len(data.questions) == 9
+    assert data.questions[0].answers == ("nine", "9")
+    assert data.notes == ("1 evaluation question asked before is merged: 'again' into 'q0'",)
+
+
+def test_a_file_that_is_not_read_is_said(tmp_path: Path) -> None:
+    data = load_data(folder(tmp_path / "d", questions=rows("one", 2, 2)))
+    assert data.notes == ("questions.jsonl is not read, since there is a test.jsonl",)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({"train": None, "test": None}, ArbiterError, "or add questions.jsonl to have it split"),
+        ({"test": None, "questions": TEST}, ArbiterError, "both train.jsonl and questions.jsonl; rename"),
+        ({"test": None}, ArbiterError, "train.jsonl: 9 rows cannot be split into 2 parts by document"),
+        ({"train": None}, ArbiterError, "has no dev.jsonl and no train.jsonl to take dev questions from"),
+        ({}, ArbiterError, "has no dev.jsonl, and of the training rows 9 rows cannot be split"),
+        ({"dev": [TEST[0]]}, EvalError, "1 dev rows repeat an evaluation question: 'q0' repeats 'q0'"),
+        ({"dev": [TRAIN[0]]}, EvalError, "1 training rows repeat an evaluation question: 't0' repeats 't0'"),
+        ({"dev": "{oops\n"}, StorageError, "dev.jsonl:1"),
+        ({"train": [NEAR], "test": [ASKED]}, ArbiterError, "cannot be split"),
+        (
+            {"train": [NEAR], "test": [ASKED], "dev": rows("dev", 1, 1)},
+            ArbiterError,
+            "every training row nearly",
+        ),
+        (
+            {"test": [TEST[0], {**TEST[0], "id": "x", "answers": ["ten"]}]},
+            EvalError,
+            "'Test 0?' as line 1 does",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_parts_is_named(
+    tmp_path: Path, parts: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        load_data(folder(tmp_path / "d", **parts), needs_dev=True, trains=parts != {"train": None})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,65 @@
+import json
+
+import httpx2
+import pytest
+from fakes.engines import Wire
+
+from router.answering.engine import EngineRequest
+from router.errors import EngineRejected, EngineUnavailable
+
+ASK = EngineRequest(model="m", messages=({"role": "user", "content": "When?"},), options={"max_tokens": 4, "seed": 1})
+
+
+def refusal(message: str, param: str | None = None) -> dict[str, object]:
+    return {"error": {"message": message, "type": "x", "param": param, "code": None}}
+
+
+async def test_a_request_carries_model_messages_and_options_and_nothing_else() -> None:
+    wire = Wire()
+    completion = await wire.engine.complete(ASK)
+    assert completion.choices[0].message.content == "Nine"
+    assert json.loads(wire.bodies[0]) == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "When?"}],
+        "max_tokens": 4,
+        "seed": 1,
+    }
+
+
+async def test_a_stream_asks_for_usage_and_yields_the_chunks() -> None:
+    wire = Wire()
+    chunks = [chunk async for chunk in wire.engine.stream(ASK)]
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "Nine"
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.total_tokens == 10
+    assert json.loads(wire.bodies[0])["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_refused_request_says_why_and_which_parameter(status: int) -> None:
+    wire = Wire(status, refusal("temperature must be non-negative", "temperature"))
+    with pytest.raises(EngineRejected, match="temperature must be non-negative") as caught:
+        await wire.engine.complete(ASK)
+    assert (caught.value.status, caught.value.param) == (status, "temperature")
+
+
+@pytest.mark.parametrize("status", [404, 429, 500, 503])
+async def test_an_engine_in_trouble_is_unavailable(status: int) -> None:
+    with pytest.raises(EngineUnavailable, match=str(status)):
+        await Wire(status, refusal("engine is dead")).engine.complete(ASK)
+
+
+@pytest.mark.parametrize(
+    "fault", [httpx2.ConnectError("refused"), httpx2.ReadTimeout("slow"), httpx2.RemoteProtocolError("torn")]
+)
+async def test_a_silent_engine_is_unavailable_whole_or_streamed(fault: Exception) -> None:
+    wire = Wire(fault=fault)
+    with pytest.raises(EngineUnavailable, match=r"engine\.test"):
+        await wire.engine.complete(ASK)
+    with pytest.raises(EngineUnavailable, match=r"engine\.test"):
+        _ = [chunk async for chunk in wire.engine.stream(ASK)]
+
+
+async def test_our_own_mistakes_are_not_blamed_on_the_engine() -> None:
+    with pytest.raises(TypeError):
+        await Wire().engine.complete(EngineRequest(model="m", messages=(), options={"no_such_option": 1}))

@@ -1,0 +1,37 @@
+import pytest
+
+from router.deciding.planning import detectable_effects, plan_questions, race_questions
+
+
+def test_a_plan_by_hand() -> None:
+    rows = {row.effect: row for row in plan_questions(num_arms=2, discordance=0.2, effects=(0.05, 0.1, 0.3))}
+    assert set(rows) == {0.05, 0.1}  # arms that disagree on a fifth cannot differ by more
+    # (1.96 + 0.8416)² · 0.2 / 0.05².
+    assert rows[0.05].one_comparison == rows[0.05].all_comparisons == 628
+    assert rows[0.1].one_comparison == 157
+
+
+def test_more_arms_take_more_questions() -> None:
+    two, six = plan_questions(num_arms=2, discordance=0.2), plan_questions(num_arms=6, discordance=0.2)
+    for few, many in zip(two, six, strict=True):
+        assert few.one_comparison == many.one_comparison < many.all_comparisons
+        assert few.race is not None
+        assert many.race is not None
+        assert few.race < many.race
+
+
+def test_a_race_without_losses_by_hand() -> None:
+    # n wins of n: the mean of (1 + l)^n is (2^(n + 1) - 1) / (n + 1); 40 is passed at n = 8 (56.8; 31.9 at 7).
+    assert race_questions(1.0, 1.0, num_arms=2) == 8
+
+
+def test_effects_that_are_too_small_for_any_race_are_none() -> None:
+    assert race_questions(1e-6, 1.0, num_arms=6) is None
+    with pytest.raises(ValueError, match="disagree on at least as many"):
+        race_questions(0.3, 0.2, num_arms=2)
+
+
+def test_all_arms_hide_smaller_effects_than_two() -> None:
+    one, best = detectable_effects(100, num_arms=6, discordance=0.2)
+    assert one == pytest.approx(0.124, abs=1e-3)
+    assert best > one

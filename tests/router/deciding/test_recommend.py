@@ -1,0 +1,252 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from router.answering.arm import Arm
+from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
+from router.deciding.race import Drop, RaceRecord
+from router.deciding.recommend import recommend
+from router.deciding.scorecard import ArmScores, Scorecard
+from router.errors import RouterError
+
+
+def scores(arm: Arm, values: list[float | None], *, tokens: int = 50, latency_ms: float = 10.0) -> ArmScores:
+    n = len(values)
+    return ArmScores(
+        arm=arm,
+        scores={"token_f1": tuple(values)},
+        latency_ms=(latency_ms,) * n,
+        prompt_tokens=(tokens,) * n,
+        generated_tokens=(5,) * n,
+    )
+
+
+def card(*arms: ArmScores) -> Scorecard:
+    n = len(arms[0].latency_ms)
+    return Scorecard(tuple(f"q{i}" for i in range(n)), tuple(f"d{i}" for i in range(n)), "token_f1", arms)
+
+
+BASE, RAG, TUNED = Arm("base"), Arm("rag", index="docs"), Arm("tuned", adapter="a@1")
+
+
+def test_a_clear_lead_is_a_winner() -> None:
+    decision = recommend(card(scores(BASE, [0.0] * 40), scores(RAG, [1.0] * 30 + [0.0] * 10)), Policy())
+    assert (decision.arm, decision.verdict, decision.runner_up) == ("rag", "winner", "base")
+    assert decision.margin == 0.75
+    assert decision.confidence > 0.999
+    assert decision.more_questions == 0
+    assert "significantly better than base (+0.75" in decision.reason
+    assert "retrieval alone moves base by +0.75" in decision.reason
+
+
+def test_equivalent_arms_tie_and_the_cheapest_is_served() -> None:
+    near = [0.5, 0.505] * 100
+    decision = recommend(
+        card(scores(RAG, near, tokens=400), scores(TUNED, [0.5] * 200, tokens=40)), Policy(margin=0.03)
+    )
+    assert (decision.verdict, decision.arm, decision.runner_up) == ("tie", "tuned", "rag")
+    assert decision.margin == pytest.approx(-0.0025)
+    assert decision.cost_per_1k["tuned"] < decision.cost_per_1k["rag"]
+
+
+def test_a_small_uncertain_lead_is_undecided_and_says_how_many_more() -> None:
+    a, b = [1.0, 0.0, 1.0, 0.0, 1.0] * 4, [0.0, 1.0, 1.0, 0.0, 1.0] * 4
+    a[1] = 1.0
+    decision = recommend(card(scores(RAG, a), scores(TUNED, b)), Policy())
+    assert (decision.verdict, decision.arm) == ("undecided", "rag")
+    assert decision.more_questions > 20
+    assert f"about {decision.more_questions} more questions" in decision.reason
+    assert 0.3 < decision.confidence < 1.0
+
+
+def test_until_it_is_settled_a_lead_below_the_margin_is_not_paid_for() -> None:
+    leader, rival = [1.0] * 20 + [0.0] * 20, [0.0] + [1.0] * 20 + [0.0] * 19
+    grid = card(scores(RAG, leader, tokens=400), scores(TUNED, rival, tokens=40), scores(BASE, [0.0] * 40, tokens=40))
+    decision = recommend(grid, Policy(margin=0.05))
+    assert (decision.verdict, decision.arm, decision.margin) == ("undecided", "tuned", 0.0)
+    dearer = recommend(card(scores(RAG, leader), scores(TUNED, [0.0] * 3 + leader[3:], tokens=40)), Policy(margin=0.05))
+    assert (dearer.verdict, dearer.arm) == ("undecided", "rag")
+    nearer = recommend(
+        card(scores(RAG, leader, tokens=400), scores(TUNED, [0.0, *leader[1:]], tokens=40)), Policy(margin=0.05)
+    )
+    assert (nearer.verdict, nearer.arm, nearer.runner_up) == ("undecided", "tuned", "rag")
+    assert "of the arms within 0.05 of rag, the cheapest is served" in nearer.reason
+
+
+def test_one_open_rival_is_enough_to_be_undecided() -> None:
+    leader = [1.0] * 20 + [0.0] * 20
+    rival = [1.0] * 19 + [0.0] * 20 + [1.0]
+    decision = recommend(card(scores(RAG, leader), scores(TUNED, rival), scores(BASE, [0.0] * 40)), Policy())
+    assert decision.verdict == "undecided"
+    assert {c.other: c.standing for c in decision.comparisons} == {"tuned": "open", "base": "beaten"}
+
+
+def test_peers_are_corrected_for_by_holm() -> None:
+    # 6 wins to 0 is p = 0.031 alone; among two comparisons of the same strength it is 0.0625.
+    leader, other = [1.0] * 6 + [0.0] * 24, [0.0] * 30
+    alone = recommend(card(scores(RAG, leader), scores(BASE, other)), Policy())
+    among = recommend(card(scores(RAG, leader), scores(BASE, other), scores(TUNED, other)), Policy())
+    assert (alone.verdict, among.verdict) == ("winner", "undecided")
+
+
+def test_a_hard_limit_excludes_by_name_and_number() -> None:
+    grid = card(scores(BASE, [0.2] * 20), scores(RAG, [0.9] * 20, latency_ms=900.0))
+    decision = recommend(grid, Policy(limits=Limits(latency_ms=500.0)))
+    assert decision.arm == "base"
+    assert decision.excluded == {"rag": "median latency 900 ms is over the limit of 500 ms"}
+
+
+def test_a_policy_that_nothing_satisfies_names_every_reason() -> None:
+    grid = card(scores(BASE, [0.2] * 5), scores(RAG, [None] * 5))
+    with pytest.raises(RouterError, match=r"base: median latency 10 ms .*; rag: no question was scored"):
+        recommend(grid, Policy(limits=Limits(latency_ms=1.0)))
+
+
+def test_arms_that_share_no_scored_question_stay_open() -> None:
+    grid = card(scores(BASE, [1.0, 1.0, None, None]), scores(RAG, [None, None, 0.0, 0.0]))
+    decision = recommend(grid, Policy())
+    assert decision.verdict == "undecided"
+    assert decision.confidence == 0.0
+
+
+def test_missing_scores_are_left_out_in_pairs() -> None:
+    grid = card(scores(BASE, [0.0] * 10 + [None] * 10), scores(RAG, [1.0] * 19 + [None]))
+    comparison = recommend(grid, Policy()).comparisons[0]
+    assert comparison.difference.num_pairs == 10
+
+
+def test_questions_about_one_document_settle_nothing_and_survive_json() -> None:
+    grid = Scorecard(("q1", "q2"), ("d", "d"), "token_f1", (scores(BASE, [0.2, 0.3]), scores(RAG, [0.9, 0.8])))
+    decision = recommend(grid, Policy())
+    assert decision.verdict == "undecided"
+    assert "NaN" not in json.dumps(decision.to_dict(), allow_nan=False)
+
+
+def test_the_lead_is_measured_on_shared_questions() -> None:
+    grid = card(scores(BASE, [0.0, 0.5, 0.5, None]), scores(RAG, [None, 1.0, 1.0, 1.0]))
+    decision = recommend(grid, Policy())
+    assert decision.margin == 0.5 == decision.comparisons[0].difference.mean
+
+
+def test_a_single_arm_wins_without_a_runner_up() -> None:
+    decision = recommend(card(scores(BASE, [0.5] * 10)), Policy())
+    assert (decision.arm, decision.verdict, decision.runner_up, decision.margin) == ("base", "winner", None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(p95_ms=5.0), "95th percentile of latency 10 ms is over the limit of 5 ms"),
+        (Limits(ttft_ms=50.0), "median time to the first token was not measured, which does not keep the limit of 50"),
+        (Limits(cost_per_1k=0.001), "cost of 1,000 questions 0.007 is over the limit of 0.001"),
+        (Limits(score=0.5), "mean token_f1 0.20 is under the limit of 0.50"),
+    ],
+)
+def test_every_limit_names_itself_and_the_value(limits: Limits, reason: str) -> None:
+    with pytest.raises(RouterError, match=reason):
+        recommend(card(scores(BASE, [0.2] * 5)), Policy(limits=limits))
+
+
+def test_training_is_part_of_the_price_at_low_traffic() -> None:
+    same = [1.0, 0.0] * 200
+    grid = replace(card(scores(RAG, same, tokens=400), scores(TUNED, same, tokens=40)), training_s={"a@1": 3600.0})
+    prices = Prices(training_hour=10.0)
+    few, many = (Policy(prices=prices, traffic=Traffic(questions=n, months=1)) for n in (100, 1_000_000))
+    assert recommend(grid, few).arm == "rag"
+    assert recommend(grid, many).arm == "tuned"
+
+
+def test_values_decide_where_wrong_answers_are_dear() -> None:
+    # Both are right on half of the questions; base abstains on the rest, rag is wrong there.
+    right = [1.0, 0.0] * 20
+    base, rag = scores(BASE, right), scores(RAG, right)
+    abstained = tuple(1.0 - value for value in right)
+    base = replace(base, scores={**base.scores, "abstained": abstained})
+    rag = replace(rag, scores={**rag.scores, "abstained": (0.0,) * 40})
+    decision = recommend(card(base, rag), Policy(utility=Utility(right=1.0, wrong=-4.0, abstain=0.0)))
+    assert (decision.arm, decision.metric, decision.verdict) == ("base", "utility", "winner")
+    assert recommend(card(base, rag), Policy()).metric == "token_f1"
+
+
+def raced(*arms: ArmScores, asked: dict[str, int], drops: tuple[Drop, ...] = (), held_out: int = 0) -> Scorecard:
+    """A race's scorecard: each arm saw its first so many questions, finalists the last `held_out` too."""
+    n = len(arms[0].latency_ms)
+    shown = []
+    for arm in arms:
+        is_finalist = asked[arm.arm.name] == n - held_out
+        seen = [i < asked[arm.arm.name] or (i >= n - held_out and is_finalist) for i in range(n)]
+        column = tuple(v if s else None for v, s in zip(arm.scores["token_f1"], seen, strict=True))
+        hidden = tuple(f"q{i}" for i, s in enumerate(seen) if not s)
+        shown.append(replace(arm, scores={"token_f1": column}, not_asked=hidden))
+    record = RaceRecord(
+        seed=0,
+        batch=10,
+        num_raced=n - held_out,
+        held_out=tuple(f"q{i}" for i in range(n - held_out, n)),
+        drops=drops,
+        stopped="one arm left",
+        num_answers=sum(n - len(s.not_asked) for s in shown),
+        num_possible=n * len(arms),
+    )
+    return replace(card(*shown), race=record)
+
+
+def test_a_race_is_decided_by_anytime_evidence_and_re_estimated_on_untouched_questions() -> None:
+    rag, base = [1.0] * 30 + [1.0, 0.0] * 5, [0.0] * 40
+    grid = raced(
+        scores(BASE, base),
+        scores(RAG, rag),
+        asked={"base": 30, "rag": 30},
+        drops=(Drop("base", "rag", 30, 0.001),),
+        held_out=10,
+    )
+    decision = recommend(grid, Policy())
+    assert (decision.arm, decision.verdict, decision.margin) == ("rag", "winner", 1.0)
+    assert decision.comparisons[0].difference.test == "anytime e-process"
+    assert decision.comparisons[0].difference.num_pairs == 30
+    # The held-out questions decided nothing and are less kind: 5 of 10.
+    assert decision.held_out is not None
+    assert decision.held_out_lead is not None
+    assert (decision.held_out.mean, decision.held_out_lead.mean) == (0.5, 0.5)
+    assert "80 of 80 answers were needed (100%); it ended with one arm left" in decision.reason
+
+
+def test_an_arm_that_another_one_beat_early_stays_beaten() -> None:
+    # Three questions are too few to beat base by themselves, but tuned was beaten by rag, which says so.
+    grid = raced(
+        scores(BASE, [0.0] * 30),
+        scores(TUNED, [0.0] * 30),
+        scores(RAG, [1.0] * 30),
+        asked={"base": 30, "tuned": 3, "rag": 30},
+        drops=(Drop("tuned", "rag", 3, 0.04), Drop("base", "rag", 30, 0.001)),
+    )
+    decision = recommend(grid, Policy())
+    found = {c.other: (c.standing, c.beaten_by) for c in decision.comparisons}
+    assert found["tuned"] == ("beaten", "rag")
+    assert found["base"][0] == "beaten"
+    # A stricter policy is not content with that evidence.
+    assert recommend(grid, Policy(alpha=0.01)).verdict == "undecided"
+
+
+def test_a_race_that_ran_out_is_undecided_and_says_how_many_more() -> None:
+    a, b = [1.0, 1.0, 0.0, 1.0] * 5, [0.0, 1.0, 1.0, 1.0] * 5
+    a[2] = 1.0
+    decision = recommend(raced(scores(RAG, a), scores(TUNED, b), asked={"rag": 20, "tuned": 20}), Policy())
+    assert decision.verdict == "undecided"
+    assert decision.more_questions > 20
+
+
+def test_twins_of_a_race_tie_for_the_cheapest_though_neither_is_beaten() -> None:
+    same = [1.0, 0.0] * 150
+    grid = raced(scores(RAG, same, tokens=400), scores(TUNED, same, tokens=40), asked={"rag": 300, "tuned": 300})
+    decision = recommend(grid, Policy())
+    assert (decision.arm, decision.verdict) == ("tuned", "tie")
+
+
+def test_arms_asked_different_questions_without_a_race_are_refused() -> None:
+    partly = replace(scores(RAG, [1.0, None]), not_asked=("q1",))
+    with pytest.raises(
+        RouterError, match="arm 'rag' was not asked 1 of 2 questions; arms must be evaluated on the same"
+    ):
+        recommend(card(scores(BASE, [0.0, 0.0]), partly), Policy())

@@ -1,0 +1,138 @@
+from dataclasses import replace
+
+import pytest
+from fakes.priced import BASE, RAG, make_card, make_scores
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.deciding.policy import Policy, Prices, Utility
+from router.deciding.scorecard import ArmScores
+from router.deciding.utility import (
+    UTILITY,
+    Outcomes,
+    Scale,
+    count_outcomes,
+    expected_utility,
+    question_outcomes,
+    utility_column,
+    utility_scale,
+    with_utility,
+)
+from router.errors import RouterError
+
+FREE = Prices(prompt=0.0, generated=0.0)
+# 100 prompt tokens at 1,000 per million: 0.1 a question.
+DEAR = Prices(prompt=1000.0, generated=0.0)
+VALUES = Utility(right=1.0, wrong=-3.0, abstain=-0.5)
+
+
+def four(**kwargs: object) -> ArmScores:
+    """Right, half right, wrong and abstained, unscored and abstained."""
+    return make_scores(BASE, [1.0, 0.5, 0.2, None], abstained=[0.0, 0.0, 1.0, 1.0], **kwargs)  # type: ignore[arg-type]
+
+
+def test_an_answer_is_right_wrong_or_abstained_and_unscored_stays_so() -> None:
+    assert question_outcomes(four(), "f1") == ("right", "right", "abstain", None)
+    plain = make_scores(BASE, [0.49, 0.5])
+    assert question_outcomes(plain, "f1") == ("wrong", "right")
+
+
+def test_an_abstention_that_scored_right_is_right() -> None:
+    assert question_outcomes(make_scores(BASE, [1.0], abstained=[1.0]), "f1") == ("right",)
+
+
+def test_shares_are_of_scored_questions() -> None:
+    assert count_outcomes(four(), "f1") == Outcomes(right=2 / 3, wrong=0.0, abstain=1 / 3)
+    assert count_outcomes(make_scores(BASE, [None]), "f1") is None
+
+
+def test_expected_utility_is_worth_minus_cost() -> None:
+    card = make_card(four())
+    policy = Policy(prices=DEAR, utility=VALUES)
+    assert expected_utility(card, card.arms[0], policy) == pytest.approx((1.0 + 1.0 - 0.5) / 3 - 0.1)
+    assert expected_utility(card, card.arms[0], replace(policy, prices=Prices(engine_hour=1.0))) is None
+
+
+def test_the_scale_runs_from_the_worst_answer_at_the_dearest_question_to_the_best_for_nothing() -> None:
+    card = make_card(four(), make_scores(RAG, [1.0] * 4, prompt=200))
+    policy = Policy(prices=DEAR, utility=VALUES)
+    scale = utility_scale(card, policy)
+    assert (scale.low, scale.high) == pytest.approx((-3.2, 1.0))
+    column = utility_column(card.arms[0], policy, "f1", scale)
+    assert column[:3] == pytest.approx(((0.9 + 3.2) / 4.2, (0.9 + 3.2) / 4.2, (-0.6 + 3.2) / 4.2))
+    assert column[3] is None
+
+
+def test_with_utility_decides_by_utility_on_a_scaled_margin() -> None:
+    card = replace(make_card(four(), make_scores(RAG, [1.0] * 4)), floors={"majority": (1.0, 0.0, None, 0.0)})
+    scaled, policy = with_utility(card, Policy(margin=0.1, prices=FREE, utility=VALUES))
+    assert scaled.primary == UTILITY
+    assert scaled.arms[0].scores[UTILITY] == (1.0, 1.0, pytest.approx(2.5 / 4), None)
+    assert scaled.arms[0].scores["f1"] == card.arms[0].scores["f1"]
+    # A tenth of the questions right instead of wrong is 0.4 of a width of 4.
+    assert policy.margin == pytest.approx(0.1)
+    assert scaled.floors == {"majority": (1.0, 0.0, None, 0.0)}
+    assert card.primary == "f1"
+
+
+def test_an_abstention_worth_less_than_a_wrong_answer_widens_the_scale_and_narrows_the_margin() -> None:
+    policy = Policy(margin=0.1, prices=FREE, utility=Utility(right=1.0, wrong=0.0, abstain=-1.0))
+    assert with_utility(make_card(four()), policy)[1].margin == pytest.approx(0.05)
+
+
+def test_a_mean_on_the_scale_is_expected_utility() -> None:
+    card = make_card(four())
+    policy = Policy(prices=DEAR, utility=VALUES)
+    column = [v for v in with_utility(card, policy)[0].arms[0].scores[UTILITY] if v is not None]
+    mean = utility_scale(card, policy).to_currency(sum(column) / len(column))
+    assert mean == pytest.approx(expected_utility(card, card.arms[0], policy))
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Policy(), "says nothing of what answers are worth"),
+        (Policy(utility=Utility(right=0.0, wrong=0.0)), r"right \(0\) must be worth more than wrong \(0\)"),
+        (Policy(prices=Prices(engine_hour=1.0), utility=VALUES), "arm 'base' needs its cost, but its engine seconds"),
+    ],
+)
+def test_what_cannot_be_valued_is_refused(policy: Policy, message: str) -> None:
+    with pytest.raises(RouterError, match=message):
+        with_utility(make_card(four()), policy)
+
+
+def test_an_arm_without_a_single_answer_stays_unscored() -> None:
+    dead = make_scores(BASE, [None, None], prompt=None, generated=None)
+    scaled, _ = with_utility(make_card(dead, make_scores(RAG, [1.0, 0.0])), Policy(utility=VALUES))
+    assert scaled.arms[0].scores[UTILITY] == (None, None)
+
+
+scores = st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=8)
+values = st.builds(
+    lambda wrong, spread, abstain: Utility(wrong + spread, wrong, abstain),
+    st.floats(-10, 10),
+    st.floats(0.01, 10),
+    st.floats(-10, 10),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(scores, values, st.floats(0, 1e5))
+def test_scaled_utility_lies_in_0_to_1_and_keeps_the_order(
+    column: list[float | None], utility: Utility, token_price: float
+) -> None:
+    card = make_card(make_scores(BASE, column), make_scores(RAG, column, prompt=400))
+    policy = Policy(prices=Prices(prompt=token_price, generated=0.0), utility=utility)
+    scaled, moved = with_utility(card, policy)
+    assert 0 < moved.margin <= policy.margin * (1 + 1e-12)
+    for cheap, dear, score in zip(*(arm.scores[UTILITY] for arm in scaled.arms), column, strict=True):
+        assert (cheap is None) == (dear is None) == (score is None)
+        if cheap is not None and dear is not None:
+            assert 0 <= dear <= cheap <= 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-100, 100), st.floats(0.01, 100), st.floats(0, 1))
+def test_a_scale_maps_there_and_back(low: float, width: float, share: float) -> None:
+    scale = Scale(low, low + width)
+    assert scale.to_unit(scale.to_currency(share)) == pytest.approx(share, abs=1e-9)

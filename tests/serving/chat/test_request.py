@@ -1,0 +1,75 @@
+import pytest
+
+from serving.chat.request import read_chat_request
+from serving.http.errors import ApiError
+
+ASKED = [{"role": "user", "content": "When?"}]
+
+
+def test_a_plain_request() -> None:
+    request = read_chat_request({"model": "rag", "messages": ASKED})
+    assert (request.model, request.messages, request.options) == ("rag", tuple(ASKED), {})
+    assert not request.is_stream
+
+
+def test_model_defaults_to_auto_and_null_means_absent() -> None:
+    request = read_chat_request({"messages": ASKED, "temperature": None, "stream": None, "model": None})
+    assert (request.model, request.options) == ("auto", {})
+
+
+def test_sampling_is_forwarded_and_labels_are_not() -> None:
+    body = {"messages": ASKED, "max_completion_tokens": 5, "stop": ["x"], "user": "me", "metadata": {"a": "b"}}
+    assert read_chat_request(body).options == {"max_tokens": 5, "stop": ["x"]}
+
+
+def test_text_parts_are_joined_and_developer_is_system() -> None:
+    parts = [{"type": "text", "text": "When"}, {"type": "text", "text": "ever?"}]
+    request = read_chat_request(
+        {"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]}
+    )
+    assert request.messages == (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "When\never?"},
+    )
+
+
+def test_usage_of_a_stream_is_asked_for() -> None:
+    body = {"messages": ASKED, "stream": True, "stream_options": {"include_usage": True}}
+    assert read_chat_request(body).has_usage_chunk
+    assert not read_chat_request({"messages": ASKED, "stream": True}).has_usage_chunk
+
+
+def test_values_that_ask_for_what_happens_anyway_are_taken() -> None:
+    assert read_chat_request({"messages": ASKED, "tools": [], "tool_choice": "none", "store": False}).options == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ([], None),
+        ({}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": ["hi"]}, "messages[0]"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages[0].content"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "tool", "content": "x"}, *ASKED]}, "messages[0].role"),
+        ({"messages": [{"role": ["user"], "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "messages"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
+        ({"messages": ASKED, "tools": [{"type": "function"}]}, "tools"),
+        ({"messages": ASKED, "tool_choice": {"type": "function"}}, "tool_choice"),
+        ({"messages": ASKED, "best_of": 3}, "best_of"),
+        ({"messages": ASKED, "model": 3}, "model"),
+        ({"messages": ASKED, "stream": "yes"}, "stream"),
+        ({"messages": ASKED, "stream_options": {"include_usage": True}}, "stream_options"),
+        ({"messages": ASKED, "stream": True, "stream_options": {"x": 1}}, "stream_options"),
+        ({"messages": ASKED, "stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(body: object, param: str | None) -> None:
+    with pytest.raises(ApiError) as caught:
+        read_chat_request(body)
+    assert (caught.value.status, caught.value.param) == (400, param)

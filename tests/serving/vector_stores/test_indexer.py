@@ -1,0 +1,413 @@
+"""What the indexer does when servers die, stop, or deletions were only begun."""
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fakes.embedders import WordEmbedder
+from fakes.retrieval_server import CHUNKING, read_text, serving
+
+from rag.collections import Collections
+from rag.documents.document import Document
+from rag.home import IndexHome
+from serving.errors import ServingError
+from serving.vector_stores.attributes import FileAttributes
+from serving.vector_stores.files import FileStore
+from serving.vector_stores.indexer import MAX_ATTEMPTS, Indexer
+from serving.vector_stores.request import Attachment, NewStore
+from serving.vector_stores.rows import Attributes, StoreRows, Wanted
+from serving.vector_stores.schema import FILES_DB, METADATA
+from serving.vector_stores.stores import VectorStores, open_vector_stores
+from serving.vector_stores.uploads import Upload
+from serving.vector_stores.work_rows import Claim, WorkRows
+from storage.database import Database
+from storage.processes import process_name
+
+DESK = "The desk opens at nine."
+
+
+def until(happened: Callable[[], object], *, limit_s: float = 15) -> None:
+    deadline = time.monotonic() + limit_s
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def opened(home: Path, embedder: WordEmbedder | None = None, **rest: object) -> VectorStores:
+    collections = Collections(IndexHome(home, chunking=CHUNKING), embedder or WordEmbedder())
+    return open_vector_stores(collections, **{"read": read_text, **rest})  # type: ignore[arg-type]
+
+
+def upload(stores: VectorStores, text: str = DESK) -> str:
+    with stores.files.draft() as draft:
+        (draft / "content").write_text(text)
+        return stores.files.publish(draft, Upload("note.txt", len(text), "0", {}), "assistants").id
+
+
+def made(stores: VectorStores, *texts: str) -> tuple[str, list[str]]:
+    """A store with a file for each text, and the files."""
+    ids = [upload(stores, text) for text in texts]
+    return stores.create(NewStore(None, None, None, Attachment(tuple(Wanted(i, {}) for i in ids)))).store.id, ids
+
+
+def is_done(stores: VectorStores, store_id: str) -> bool:
+    return stores.get(store_id).counts["in_progress"] == 0
+
+
+SLOW_SERVER = """
+import sys, time
+from pathlib import Path
+from fakes.embedders import WordEmbedder
+from fakes.retrieval_server import CHUNKING, read_text
+from rag.home import IndexHome
+from rag.collections import Collections
+from serving.vector_stores.stores import open_vector_stores
+
+home = Path(sys.argv[1])
+collections = Collections(IndexHome(home, chunking=CHUNKING), WordEmbedder(seconds_per_text=0.05))
+stores = open_vector_stores(collections, read=read_text)
+stores.start()
+print("started", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_files_of_a_killed_server_are_taken_up_again_and_none_is_lost(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    store_id, ids = made(first, *(f"{DESK} Number {i}." for i in range(40)))
+    first.close()
+    paths = {"PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parents[3]}"}
+    child = subprocess.Popen([sys.executable, "-c", SLOW_SERVER, str(tmp_path)], stdout=subprocess.PIPE, env=paths)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"started\n"
+    time.sleep(0.4)
+    child.kill()
+    child.communicate()
+    second = opened(tmp_path)
+    assert not is_done(second, store_id)
+    second.start()
+    until(lambda: is_done(second, store_id))
+    counts = second.get(store_id).counts
+    assert (counts["completed"], counts["failed"]) == (40, 0)
+    index = second.collections.open(store_id)
+    assert [entry.id for entry in index.documents()] == sorted(ids)
+    second.stop()
+    second.close()
+
+
+def test_a_file_that_ends_the_server_each_time_fails_at_last(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, (file_id,) = made(stores, DESK)
+    work = WorkRows(Database(tmp_path / FILES_DB, METADATA))
+    for number in range(MAX_ATTEMPTS):
+        # A process that is gone took it up.
+        claim = work.claim(f"dead-{number}", lambda owner: False)
+        assert claim is not None
+        assert claim.attempts == number + 1
+    stores.start()
+    until(lambda: is_done(stores, store_id))
+    file = stores.get_file(store_id, file_id)
+    assert file.status == "failed"
+    assert file.last_error == {
+        "code": "server_error",
+        "message": "the server stopped 3 times while it indexed this file",
+    }
+    stores.stop()
+    stores.close()
+
+
+def test_another_server_of_the_home_leaves_alone_what_this_one_works_on(tmp_path: Path) -> None:
+    embedder = WordEmbedder()
+    embedder.gate.clear()
+    first, second = opened(tmp_path, embedder), opened(tmp_path, owner="1:0.00")
+    store_id, _ = made(first, DESK)
+    first.start()
+    assert embedder.started.wait(10)
+    second.start()
+    time.sleep(0.1)
+    assert not is_done(second, store_id)
+    embedder.gate.set()
+    until(lambda: is_done(second, store_id))
+    assert second.collections.embedder.num_embedded == 0  # type: ignore[attr-defined]
+    for stores in (first, second):
+        stores.stop()
+        stores.close()
+
+
+@pytest.mark.parametrize("way", ["file", "detach", "store", "cancel"])
+def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_path: Path, way: str) -> None:
+    embedder = WordEmbedder()
+    embedder.gate.clear()
+    # Two servers of one process; the second goes by the name of another one that lives.
+    first, second = opened(tmp_path, embedder), opened(tmp_path, owner=process_name(os.getppid()))
+    file_id = upload(first)
+    store_id = first.create(NewStore(None, None, None, Attachment(()))).store.id
+    batch = first.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
+    first.start()
+    assert embedder.started.wait(10)
+    calls: dict[str, Callable[[], None]] = {
+        "file": lambda: second.delete_file(file_id),
+        "detach": lambda: second.detach(store_id, file_id),
+        "store": lambda: second.delete(store_id),
+        "cancel": lambda: second.cancel_batch(store_id, batch.id),
+    }
+    deleting = threading.Thread(target=calls[way])
+    deleting.start()
+    deleting.join(0.3)
+    assert deleting.is_alive()
+    embedder.gate.set()
+    deleting.join(10)
+    assert not deleting.is_alive()
+    index = second.collections.find(store_id)
+    assert index is None or index.documents() == []
+    first.stop()
+    assert (second.rows.find_store(store_id) is None) == (way == "store")
+    assert first.collections.find(store_id) is None or first.collections.open(store_id).documents() == []
+    for stores in (first, second):
+        stores.close()
+
+
+def test_another_server_stops_adding_what_was_deleted(tmp_path: Path) -> None:
+    embedder = WordEmbedder(seconds_per_text=0.05)
+    first, second = opened(tmp_path, embedder), opened(tmp_path, owner=process_name(os.getppid()))
+    # 400 chunks of 20 words: 20 s.
+    store_id, (file_id,) = made(first, " ".join(f"word{i}" for i in range(8_000)))
+    first.start()
+    assert embedder.started.wait(10)
+    second.detach(store_id, file_id)
+    assert embedder.num_embedded < 200
+    assert second.collections.states() == {}
+    for stores in (first, second):
+        stores.stop()
+        stores.close()
+
+
+def test_of_two_deletions_at_once_the_second_spares_what_was_attached_again(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, (file_id,) = made(stores, DESK)
+    stores.start()
+    until(lambda: is_done(stores, store_id))
+    stores.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows:
+        with rows:
+            rows.execute("UPDATE store_files SET owner = ?", (process_name(os.getppid()),))
+        second = threading.Thread(target=stores.detach, args=(store_id, file_id))
+        second.start()
+        # It waits for another server, and by then the first deletion is done and the file indexed again.
+        until(stores.rows.detached)
+        with rows:
+            rows.execute("UPDATE store_files SET status = 'completed', owner = NULL")
+    second.join(10)
+    assert [entry.id for entry in stores.collections.open(store_id).documents()] == [file_id]
+    assert stores.get_file(store_id, file_id).status == "completed"
+    stores.close()
+
+
+def test_a_deletion_does_not_wait_for_a_server_that_was_killed(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, (file_id,) = made(stores, DESK)
+    assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim("1:0.00", lambda owner: False)
+    stores.detach(store_id, file_id)
+    assert stores.get(store_id).counts.total() == 0
+    stores.close()
+
+
+def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancelled(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    file_id = upload(stores)
+    store_id = stores.create(NewStore(None, None, None, Attachment(()))).store.id
+    batch = stores.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
+    assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim("1:0.00", lambda owner: False)
+    index = stores.collections.make(store_id, CHUNKING)
+    index.add([Document(file_id, "note", DESK)])
+    stores.cancel_batch(store_id, batch.id)
+    assert index.documents() == []
+    assert stores.get_file(store_id, file_id).status == "cancelled"
+    stores.close()
+
+
+def test_what_was_cancelled_is_left_to_the_server_that_is_at_it(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, (file_id,) = made(stores, DESK)
+    assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim(process_name(os.getppid()), lambda owner: True)
+    index = stores.collections.make(store_id, CHUNKING)
+    index.add([Document(file_id, "note", DESK)])
+    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
+        rows.execute("UPDATE store_files SET status = 'cancelled'")
+    starting = threading.Thread(target=stores.finish_begun, daemon=True)
+    starting.start()
+    starting.join(5)
+    assert not starting.is_alive()
+    # It may have been attached again by the time that it would be taken out.
+    assert [entry.id for entry in index.documents()] == [file_id]
+    stores.close()
+
+
+def test_a_file_that_another_server_has_finished_is_not_taken_out(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, _ = made(stores, DESK)
+    work = WorkRows(Database(tmp_path / FILES_DB, METADATA))
+    claims = [work.claim(owner, lambda owner: False) for owner in ("1:0.00", "1:1.00")]
+    assert None not in claims
+    assert [work.finish(claim, {}, usage_bytes=1) for claim in claims if claim] == ["completed", "completed"]
+    assert stores.rows.counts([store_id])[store_id] == {"completed": 1}
+    stores.close()
+
+
+@pytest.mark.parametrize("begun", ["file", "detach", "store"])
+def test_a_deletion_that_was_only_begun_is_finished_before_anything_is_served(tmp_path: Path, begun: str) -> None:
+    with serving(tmp_path) as server:
+        store_id = server.filled(DESK)
+        file_id = server.found(store_id, DESK)[0]
+    stores = opened(tmp_path)
+    # The first step alone, as a server leaves it that is killed after it.
+    if begun == "file":
+        stores.files.hide(file_id)
+    elif begun == "detach":
+        stores.rows.detach(file_id, store_id=store_id)
+    else:
+        stores.rows.hide_store(store_id)
+    stores.close()
+    with serving(tmp_path) as server:
+        if begun == "store":
+            assert server.stores.collections.states() == {}
+            assert server.client.files.retrieve(file_id).id == file_id
+        else:
+            assert server.found(store_id, DESK) == []
+            assert server.client.vector_stores.retrieve(store_id).file_counts.total == 0
+        assert (tmp_path / "files" / file_id).exists() == (begun != "file")
+
+
+def test_a_file_that_was_cancelled_just_before_the_server_was_killed_is_not_found(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        store_id = server.filled(DESK)
+        (file_id,) = server.found(store_id, DESK)
+    # As a server leaves it that is killed between indexing the file and looking whether it is still wanted.
+    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
+        rows.execute("UPDATE store_files SET status = 'cancelled', owner = '1:0.00' WHERE id = ?", (file_id,))
+    with serving(tmp_path) as server:
+        assert server.found(store_id, DESK) == []
+
+
+def assembled(home: Path, database: Database, work: WorkRows) -> VectorStores:
+    """As `opened`, with an indexer that tries again at once."""
+    files = FileStore(database, home / "files")
+    collections = Collections(IndexHome(home, chunking=CHUNKING), WordEmbedder())
+    indexer = Indexer(work, files, collections, read=read_text, pause_s=0.01)
+    attributes = FileAttributes(database, owner=indexer.owner)
+    return VectorStores(StoreRows(database), attributes, files, collections, indexer, close=database.close)
+
+
+class FullDisk(WorkRows):
+    """Rows that cannot be written the first time that something is done."""
+
+    num_finished = 0
+
+    def finish(self, claim: Claim, attributes: Attributes, *, usage_bytes: int) -> Any:
+        self.num_finished += 1
+        if self.num_finished == 1:
+            raise ServingError("the disk is full")
+        return super().finish(claim, attributes, usage_bytes=usage_bytes)
+
+
+def test_rows_that_cannot_be_written_lose_nothing(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    store_id, _ = made(first, DESK)
+    first.close()
+    database = Database(tmp_path / FILES_DB, METADATA)
+    work = FullDisk(database)
+    second = assembled(tmp_path, database, work)
+    second.start()
+    until(lambda: is_done(second, store_id))
+    assert (second.get(store_id).counts["completed"], work.num_finished) == (1, 2)
+    second.stop()
+    second.close()
+
+
+def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) -> None:
+    rows = Database(tmp_path / FILES_DB, METADATA)
+    stores = assembled(tmp_path, rows, WorkRows(rows))
+    store_id, ids = made(stores, DESK, f"{DESK} Again.")
+    database = tmp_path / "rag.sqlite"
+    database.write_bytes(b"no database" * 100)
+    stores.start()
+    # Time for more tries than any file has.
+    time.sleep(0.5)
+    assert stores.rows.counts([store_id])[store_id] == {"in_progress": 2}
+    database.unlink()
+    until(lambda: stores.rows.counts([store_id])[store_id] == {"completed": 2})
+    assert [entry.id for entry in stores.collections.open(store_id).documents()] == sorted(ids)
+    stores.stop()
+    stores.close()
+
+
+def test_files_that_are_attached_again_are_looked_up_without_their_texts(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, ids = made(stores, DESK, f"{DESK} Again.")
+    stores.start()
+    until(lambda: is_done(stores, store_id))
+    stores.collections.delete_documents(store_id, ids[:1])
+    told: list[str] = []
+
+    def tell(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        told.append(statement)
+
+    stores.stop()
+    sa.event.listen(sa.Engine, "before_cursor_execute", tell)
+    try:
+        stores.attach_batch(store_id, Attachment(tuple(Wanted(file_id, {}) for file_id in ids)))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", tell)
+    assert [statement for statement in told if "documents.text" in statement] == []
+    # The one that the index has lost waits to be indexed again.
+    assert stores.rows.counts([store_id])[store_id] == {"in_progress": 1, "completed": 1}
+    stores.close()
+
+
+def test_attributes_that_change_during_the_indexing_are_the_ones_that_count(tmp_path: Path) -> None:
+    embedder = WordEmbedder()
+    embedder.gate.clear()
+    stores = opened(tmp_path, embedder)
+    store_id, (file_id,) = made(stores, DESK)
+    stores.start()
+    assert embedder.started.wait(10)
+    stores.set_attributes(store_id, file_id, {"state": "new"})
+    embedder.gate.set()
+    until(lambda: is_done(stores, store_id))
+    document = stores.collections.open(store_id).document(file_id)
+    assert document is not None
+    assert document.metadata == {"state": "new"}
+    stores.stop()
+    stores.close()
+
+
+def test_a_conversion_that_hangs_does_not_hold_up_the_deletion_of_its_file(tmp_path: Path) -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    def hanging(name: str, data: Path, document_id: str) -> Document:
+        begun.set()
+        let_go.wait(10)
+        return read_text(name, data, document_id)
+
+    stores = opened(tmp_path, read=hanging)
+    store_id, (file_id,) = made(stores, DESK)
+    stores.start()
+    assert begun.wait(10)
+    started = time.monotonic()
+    stores.detach(store_id, file_id)
+    assert time.monotonic() - started < 5
+    let_go.set()
+    time.sleep(0.1)
+    assert stores.collections.states() == {}
+    stores.stop()
+    stores.close()

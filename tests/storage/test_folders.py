@@ -1,0 +1,189 @@
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from storage.errors import StorageError
+from storage.folders import (
+    content_hash,
+    hash_files,
+    is_complete,
+    publish,
+    read_manifest,
+    refuse_full_disk,
+    sweep_temporaries,
+    write_manifest,
+)
+
+
+def publish_text(final: Path, text: str) -> None:
+    with publish(final) as folder:
+        (folder / "text").write_text(text)
+        write_manifest(folder, {"length": len(text)})
+
+
+def test_a_published_directory_is_complete_and_alone(tmp_path: Path) -> None:
+    final = tmp_path / "parent" / "thing@1"
+    with publish(final) as folder:
+        assert folder.parent == final.parent
+        assert folder.name.startswith(f".thing@1.tmp-{os.getpid()}-")
+        (folder / "sub").mkdir()
+        (folder / "sub" / "text").write_text("hello")
+        assert not final.exists()
+        write_manifest(folder, {"n": 1})
+    assert read_manifest(final) == {"n": 1}
+    assert (final / "sub" / "text").read_text() == "hello"
+    assert [path.name for path in final.parent.iterdir()] == ["thing@1"]
+
+
+def test_an_existing_complete_directory_is_kept(tmp_path: Path) -> None:
+    publish_text(tmp_path / "a", "first")
+    publish_text(tmp_path / "a", "second")
+    assert (tmp_path / "a" / "text").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_existing_torn_directory_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "leftover").write_text("x")
+    publish_text(tmp_path / "a", "whole")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["manifest.json", "text"]
+
+
+def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with publish(tmp_path / "a") as folder:
+            (folder / "text").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_body_that_forgets_the_manifest_is_our_mistake(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="manifest"), publish(tmp_path / "a") as folder:
+        (folder / "text").write_text("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_full_disk_is_a_plain_error_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    def written_to_a_full_disk() -> None:
+        with publish(tmp_path / "a") as folder:
+            (folder / "text").symlink_to("/dev/full")
+            (folder / "text").write_text("x")
+
+    with pytest.raises(StorageError, match=r"disk full while writing .*free some space and run the same command again"):
+        written_to_a_full_disk()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_libraries_words_for_a_full_disk_are_understood(tmp_path: Path) -> None:
+    from safetensors import SafetensorError
+
+    errors = [
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")]),
+    ]
+    for error in errors:
+        with pytest.raises(StorageError, match="disk full"), refuse_full_disk(tmp_path / "not" / "there"):
+            raise error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0",
+        "basic_ios::clear: iostream error",
+        "PytorchStreamWriter failed writing file data/3",
+    ],
+)
+def test_torch_says_only_that_it_failed_so_the_disk_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    with pytest.raises(RuntimeError, match=re.escape(words)), refuse_full_disk(tmp_path):
+        raise RuntimeError(words)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=4096))
+    with pytest.raises(StorageError, match="disk full"), refuse_full_disk(tmp_path / "not" / "there"):
+        raise RuntimeError(words)
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), RuntimeError("shapes differ")])
+def test_other_errors_stay_what_they_are(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)), refuse_full_disk(tmp_path):
+        raise error
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"a": 1', b"[]", b"\xff"])
+def test_a_missing_or_torn_manifest_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_bytes(content)
+    assert not is_complete(tmp_path)
+    with pytest.raises(StorageError, match=r"manifest.json.*make it again"):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"a": "é"})
+    with pytest.raises(TypeError):
+        write_manifest(tmp_path, {"a": object()})
+    assert read_manifest(tmp_path) == {"a": "é"}
+
+
+def test_the_hash_tells_where_one_part_ends() -> None:
+    assert content_hash("ab", "c") != content_hash("a", "bc")
+    assert content_hash("é") == content_hash("é".encode())
+    # sha256 of eight zero bytes and nothing: `printf '\0\0\0\0\0\0\0\0' | sha256sum`
+    assert content_hash("") == "af5570f5a1810b7af78caf4bc70a660f0df51e42baf91d4de5b2328de0e83dfc"
+
+
+def test_files_are_hashed_by_relative_path_without_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b").write_bytes(b"abc")
+    write_manifest(tmp_path, {})
+    # The FIPS 180-2 example for "abc".
+    assert hash_files(tmp_path) == {"sub/b": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+
+
+PUBLISHER = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from storage.folders import publish
+with publish(Path(sys.argv[1])) as folder:
+    (folder / "text").write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_sweep_removes_what_a_killed_process_left_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("other", ".hidden", ".a.tmp-x"):
+        (tmp_path / name).mkdir()
+    process = subprocess.Popen([sys.executable, "-c", PUBLISHER, str(tmp_path / "a")], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    (temporary,) = tmp_path.glob(".a.tmp-*-*")
+    sweep_temporaries(tmp_path)
+    assert temporary.exists(), "its writer is alive"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    sweep_temporaries(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.tmp-x", ".hidden", "other"]
+
+
+def test_a_manifest_is_plain_json_for_people(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"a": [1]})
+    assert json.loads((tmp_path / "manifest.json").read_text()) == {"a": [1]}
+    assert (tmp_path / "manifest.json").read_text().endswith("\n")

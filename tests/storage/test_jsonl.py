@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from storage.errors import StorageError
+from storage.jsonl import faults_error, read_jsonl, scan_jsonl
+
+
+def written(folder: Path, content: bytes) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_bytes(content)
+    return path
+
+
+def test_rows_come_with_their_line_numbers_and_blank_lines_count(tmp_path: Path) -> None:
+    path = written(tmp_path, b'{"a": 1}\n\n   \r\n{"a": 2}')
+    assert list(read_jsonl(path)) == [(1, {"a": 1}), (4, {"a": 2})]
+
+
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
+    assert list(read_jsonl(written(tmp_path, b'\xef\xbb\xbf{"a": "\xc3\xa9"}\n'))) == [(1, {"a": "é"})]
+
+
+def test_a_line_separator_inside_a_string_is_no_line_break(tmp_path: Path) -> None:
+    assert list(read_jsonl(written(tmp_path, '{"a": "x\u2028y"}\n{"a": 2}'.encode()))) == [
+        (1, {"a": "x\u2028y"}),
+        (2, {"a": 2}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (b'{"a": 1', "not valid JSON"),
+        (b"{'a': 1}", "not valid JSON"),
+        (b'{"a": 1} {"a": 2}', "not valid JSON"),
+        (b"[1, 2]", "a JSON array where an object is needed"),
+        (b'"text"', "a JSON string where"),
+        (b"null", "a JSON null where"),
+        (b"true", "a JSON boolean where"),
+        (b"3.5", "a JSON number where"),
+        (b'{"a": "\xff"}', "not UTF-8 (byte 0xff at 8)"),
+        ('{"a": 1}'.encode("utf-16"), "not UTF-8"),
+        (b'{"a": "\\ud800"}', "half of a surrogate pair"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_malformed_line_is_refused_with_file_and_line(tmp_path: Path, line: bytes, fault: str) -> None:
+    path = written(tmp_path, b'{"a": 1}\n' + line + b"\n")
+    rows = read_jsonl(path)
+    assert next(rows) == (1, {"a": 1})
+    with pytest.raises(StorageError) as caught:
+        next(rows)
+    assert str(caught.value).startswith(f"{path}:2: ")
+    assert fault in str(caught.value)
+
+
+def test_a_whole_surrogate_pair_is_one_character(tmp_path: Path) -> None:
+    assert list(read_jsonl(written(tmp_path, b'{"a": "\\ud83d\\ude00"}'))) == [(1, {"a": "😀"})]
+
+
+def test_scan_goes_on_after_a_faulty_line(tmp_path: Path) -> None:
+    rows = list(scan_jsonl(written(tmp_path, b'{\n{"a": 1}\n[]\n')))
+    assert [line for line, row in rows if isinstance(row, str)] == [1, 3]
+    assert rows[1] == (2, {"a": 1})
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"no file .*gone\.jsonl"):
+        list(read_jsonl(tmp_path / "gone.jsonl"))
+    with pytest.raises(StorageError, match="cannot read"):
+        list(read_jsonl(tmp_path))
+
+
+def test_ten_faults_are_listed_and_the_rest_counted() -> None:
+    message = str(faults_error(Path("t.jsonl"), [(line, "bad") for line in range(1, 13)]))
+    assert message.startswith("12 faulty lines: t.jsonl:1: bad; ")
+    assert message.endswith("t.jsonl:10: bad; and 2 more")
+    assert str(faults_error(Path("t.jsonl"), [(7, "bad")])) == "t.jsonl:7: bad"

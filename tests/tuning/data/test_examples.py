@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from storage.errors import StorageError
+from tuning.data.examples import Example, load_examples, sample
+from tuning.errors import TuningError
+
+GOOD = {"id": "e1", "question": "When?", "answers": ["nine", "9"], "doc_ids": ["desk"], "metadata": {"kind": "fact"}}
+
+
+def written(folder: Path, *rows: object) -> Path:
+    path = folder / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_first_answer_is_learned(tmp_path: Path) -> None:
+    (example,) = load_examples(written(tmp_path, GOOD))
+    assert example == Example("e1", "When?", "nine", ("desk",), {"kind": "fact"})
+
+
+def test_a_bare_row_gets_an_id_from_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "faq.jsonl"
+    path.write_text('\n{"question": "When?", "answer": "nine", "doc_ids": null, "metadata": null}\n')
+    assert load_examples(path) == (Example("faq-2", "When?", "nine", (), {}),)
+
+
+def test_a_number_is_an_id(tmp_path: Path) -> None:
+    assert load_examples(written(tmp_path, {**GOOD, "id": 7}))[0].id == "7"
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({**GOOD, "question": "  "}, "no `question` text"),
+        ({**GOOD, "question": ["When?"]}, "no `question` text"),
+        ({"answers": ["nine"]}, "no `question` text"),
+        ({**GOOD, "answers": []}, "no answer to learn"),
+        ({**GOOD, "answers": [" ", "nine"]}, "no answer to learn"),
+        ({"question": "When?"}, "`answers` must be a list of strings"),
+        ({**GOOD, "answers": "nine"}, "`answers` must be a list of strings"),
+        ({**GOOD, "answers": [9]}, "`answers` must be a list of strings"),
+        ({"question": "When?", "answer": None}, "`answers` must be a list of strings"),
+        ({**GOOD, "id": True}, "`id` must be a text or a number"),
+        ({**GOOD, "id": ""}, "`id` must be a text or a number"),
+        ({**GOOD, "doc_ids": "desk"}, "`doc_ids` must be a list of strings"),
+        ({**GOOD, "doc_ids": [1]}, "`doc_ids` must be a list of strings"),
+        ({**GOOD, "metadata": []}, "`metadata` must be an object"),
+        (GOOD, "id 'e1' was already used on line 1"),
+        ([1], "a JSON array where an object is needed"),
+    ],
+)
+def test_a_faulty_row_is_refused_with_file_and_line(tmp_path: Path, row: object, fault: str) -> None:
+    path = written(tmp_path, GOOD, row)
+    with pytest.raises(StorageError) as caught:
+        load_examples(path)
+    assert str(caught.value).startswith(f"{path}:2: {fault}")
+
+
+def test_faults_of_every_kind_come_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(b'{"question": ""}\n{\n\xff\n' + json.dumps(GOOD).encode() + b"\n")
+    with pytest.raises(StorageError, match=r"3 faulty lines: .*:1: no `question`.*:2: not valid JSON.*:3: not UTF-8"):
+        load_examples(path)
+
+
+def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match="holds no examples"):
+        load_examples(written(tmp_path))
+
+
+def test_a_sample_keeps_the_order_and_follows_the_seed() -> None:
+    items = list("abcdefghij")
+    chosen = sample(items, 4, seed=1)
+    assert len(set(chosen)) == 4
+    assert list(chosen) == sorted(chosen)
+    assert chosen == sample(items, 4, seed=1)
+    assert len({sample(items, 4, seed=seed) for seed in range(10)}) > 1
+
+
+@pytest.mark.parametrize("limit", [None, 3, 5])
+def test_a_limit_that_is_no_limit_keeps_everything(limit: int | None) -> None:
+    assert sample((1, 2, 3), limit, seed=0) == (1, 2, 3)

@@ -1,0 +1,342 @@
+"""Real trainings of the tiny base model: what `train_lora` publishes, measures, resumes and refuses."""
+
+import fcntl
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from storage.folders import read_manifest
+from tuning.adapters import Adapter, chat_template_hash, check_admission, load_adapter
+from tuning.data.rows import TrainingRow
+from tuning.errors import TuningError
+from tuning.training.batches import IGNORED
+from tuning.training.lora import recipe_hash, train_lora
+from tuning.training.recipe import LoraRecipe, TrainProgress
+
+COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
+ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
+RECIPE = LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3)
+
+
+def train(base: Path, home: Path, **changes: Any) -> Adapter:
+    arguments: dict[str, Any] = {
+        "base_path": str(base),
+        "base_name": "org/tiny",
+        "base_revision": "r1",
+        "rows": ROWS,
+        "recipe": RECIPE,
+        "name": "closed-book",
+        "adapters_dir": home / "adapters",
+        "work_dir": home / "training",
+        "provenance": {"data": "colours"},
+    }
+    return train_lora(**{**arguments, **changes})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Products this small take longer to share out than to compute, twenty times longer on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[TrainProgress]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_base: Path, home: Path, steps: list[TrainProgress]) -> Adapter:
+    return train(tiny_base, home, progress=steps.append)
+
+
+def test_the_loss_counts_completion_tokens_alone() -> None:
+    import torch
+
+    from tuning.training.trainer import completion_loss
+
+    asked: dict[str, Any] = {}
+
+    def model(**inputs: Any) -> Any:
+        asked.update(inputs)
+        # Vocabulary of two words; at every position the second has e^x/(1+e^x) with x = the position.
+        places = torch.arange(4.0)[inputs["logits_to_keep"]]
+        return SimpleNamespace(logits=torch.stack([torch.zeros_like(places), places], -1).expand(2, -1, -1))
+
+    inputs = {
+        "input_ids": torch.tensor([[0, 1, 1, 0], [1, 0, 1, 1]]),
+        "attention_mask": torch.ones(2, 4, dtype=torch.long),
+        "labels": torch.tensor([[IGNORED, IGNORED, 1, 0], [IGNORED, IGNORED, IGNORED, 1]]),
+    }
+    # Scored: row 0 token 2 (word 1, predicted at 1) and token 3 (word 0, at 2); row 1 token 3 (word 1, at 2).
+    expected = -(math.log(1 / (1 + math.exp(-1))) + math.log(1 / (1 + math.exp(2))) + math.log(1 / (1 + math.exp(-2))))
+    assert completion_loss(model, inputs).item() == pytest.approx(expected / 3)
+    assert completion_loss(model, inputs, num_tokens=6).item() == pytest.approx(expected / 6)
+    assert asked["logits_to_keep"].tolist() == [1, 2], "the head runs where a next token is scored, and nowhere else"
+
+
+def test_the_loss_equals_the_models_own(tiny_base: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from tuning.training.trainer import completion_loss
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_base)
+    ids = torch.randint(6, 19, (3, 9), generator=torch.Generator().manual_seed(0))
+    labels = ids.clone()
+    labels[0, :5], labels[1, :7], labels[2, :2] = IGNORED, IGNORED, IGNORED
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+    assert completion_loss(model, inputs).item() == pytest.approx(model(**inputs).loss.item(), rel=1e-6)
+
+
+def test_the_loss_falls_and_every_step_is_reported(adapter: Adapter, steps: list[TrainProgress]) -> None:
+    # 5 rows x 12 epochs in batches of 2.
+    assert [step.step for step in steps] == list(range(1, 31))
+    assert {step.num_steps for step in steps} == {30}
+    assert steps[-1].loss < steps[0].loss / 4
+    assert steps[-1].loss == pytest.approx(adapter.final_loss)
+    assert [steps[0].seconds_left, steps[-1].seconds_left] == [None, 0.0]
+    assert all(step.tokens_per_s > 0 for step in steps)
+
+
+def test_the_manifest_tells_how_the_adapter_came_to_be(adapter: Adapter, tiny_base: Path) -> None:
+    manifest = read_manifest(adapter.path)
+    template = chat_template_hash(tiny_base)
+    expected = recipe_hash(base_name="org/tiny", base_revision="r1", chat_template=template, rows=ROWS, recipe=RECIPE)
+    assert manifest["recipe_hash"] == adapter.recipe_hash == expected
+    assert manifest["recipe"]["learning_rate"] == 0.03
+    assert manifest["provenance"] == {"data": "colours"}
+    assert set(manifest["files"]) == {"adapter_config.json", "adapter_model.safetensors"}
+    assert len(manifest["loss_curve"]) == manifest["num_steps"] == 30
+    assert {"torch", "trl", "peft", "transformers"} <= set(manifest["packages"])
+    # Each row: [user] what is X [end] [assistant] Y [end].
+    assert (adapter.num_rows, adapter.num_dropped, adapter.num_tokens) == (5, 0, 5 * 12 * 8)
+    assert 0 < adapter.training_s < 120
+    assert adapter.rank == 4
+
+
+def test_the_directory_holds_what_peft_and_vllm_load_and_no_path_of_this_machine(adapter: Adapter) -> None:
+    from safetensors import safe_open
+
+    assert sorted(path.name for path in adapter.path.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "manifest.json",
+    ]
+    config = json.loads((adapter.path / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"], config["r"]) == ("org/tiny", "r1", 4)
+    assert config["target_modules"] == sorted(config["target_modules"])
+    with safe_open(adapter.path / "adapter_model.safetensors", "pt") as weights:
+        # Seven linear layers in each of two blocks, two matrices each, the head left alone.
+        assert len(weights.keys()) == 2 * 7 * 2
+        assert {weights.get_slice(key).get_dtype() for key in weights.keys()} == {"F32"}  # noqa: SIM118
+    assert load_adapter(adapter.path) == adapter
+    assert not check_admission(
+        adapter,
+        base_name="org/tiny",
+        base_revision="r1",
+        max_rank=16,
+        chat_template_hash=adapter.chat_template_hash,
+    )
+
+
+def test_plain_peft_loads_it_and_merging_keeps_the_logits(adapter: Adapter, tiny_base: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    base = AutoModelForCausalLM.from_pretrained(tiny_base)
+    prompts = [list(row.prompt) for row in ROWS]
+    ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    with torch.no_grad():
+        plain = base(**ids).logits
+        model = PeftModel.from_pretrained(base, adapter.path).eval()
+        adapted = model(**ids).logits
+        merged = model.merge_and_unload()(**ids).logits
+    assert (adapted - merged).abs().max() < 1e-5
+    assert (adapted - plain).abs().max() > 1
+    assert tokenizer.convert_ids_to_tokens(adapted[:, -1].argmax(-1).tolist()) == list(COLOURS.values())
+
+
+def test_nothing_but_the_adapter_is_left(adapter: Adapter, home: Path) -> None:
+    assert [path.name for path in (home / "adapters").iterdir()] == [adapter.name]
+    assert list((home / "training").iterdir()) == []
+
+
+def test_the_same_call_again_trains_nothing(adapter: Adapter, tiny_base: Path, home: Path) -> None:
+    calls: list[TrainProgress] = []
+    before = (adapter.path / "manifest.json").stat().st_mtime_ns
+    assert train(tiny_base, home, progress=calls.append) == adapter
+    assert calls == []
+    assert (adapter.path / "manifest.json").stat().st_mtime_ns == before
+    assert list((home / "training").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_another_machine_would_give_the_same_name_for_the_same_weights(
+    adapter: Adapter, tiny_base: Path, tmp_path: Path
+) -> None:
+    assert train(tiny_base, tmp_path).name == adapter.name
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(adapter: Adapter, tiny_base: Path, tmp_path: Path) -> None:
+    def interrupt(progress: TrainProgress) -> None:
+        if progress.step == 8:
+            raise KeyboardInterrupt
+
+    seen: list[TrainProgress] = []
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_base, tmp_path, progress=interrupt, checkpoint_every_s=0.0)
+    resumed = train(tiny_base, tmp_path, progress=seen.append)
+    assert [step.step for step in seen] == list(range(8, 31))
+    assert resumed.name == adapter.name
+    assert len(read_manifest(resumed.path)["loss_curve"]) == 30
+    assert list((tmp_path / "training").iterdir()) == []
+
+
+def test_a_torn_checkpoint_is_passed_over(adapter: Adapter, tiny_base: Path, tmp_path: Path) -> None:
+    def interrupt(progress: TrainProgress) -> None:
+        if progress.step == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_base, tmp_path, progress=interrupt, checkpoint_every_s=0.0)
+    (workplace,) = (tmp_path / "training").iterdir()
+    assert sorted(path.name for path in workplace.glob("checkpoint-*")) == ["checkpoint-6", "checkpoint-7"]
+    (workplace / "checkpoint-7" / "manifest.json").unlink()
+    (workplace / "checkpoint-7" / "optimizer.pt").write_bytes(b"half")
+    seen: list[TrainProgress] = []
+    assert train(tiny_base, tmp_path, progress=seen.append).name == adapter.name
+    assert seen[0].step == 7
+
+
+def test_a_loss_that_diverges_is_an_error(tiny_base: Path, tmp_path: Path) -> None:
+    # alpha / rank overflows to infinity, and infinity times the zeros that B begins with is not a number.
+    with pytest.raises(TuningError, match=r"the loss became nan at step 1; lower learning_rate \(0.001\)"):
+        train(tiny_base, tmp_path, recipe=LoraRecipe(alpha=10**41))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"rows": []}, "no rows to train adapter 'closed-book' on"),
+        ({"name": "a/b"}, "adapter name 'a/b' must consist"),
+        ({"base_path": "nowhere"}, "chat template of model folder 'nowhere'"),
+        ({"recipe": LoraRecipe(target_modules=("q_proj", "wrong_proj"))}, None),
+        ({"recipe": LoraRecipe(target_modules=("wrong_proj",))}, "do not fit the base model, which has .*q_proj"),
+        (
+            {"recipe": LoraRecipe(max_length=8), "rows": [TrainingRow(ROWS[0].prompt, "blue red")]},
+            "longer than max_length 8",
+        ),
+    ],
+)
+def test_faulty_input_is_a_plain_error(
+    tiny_base: Path, tmp_path: Path, changes: dict[str, Any], fault: str | None
+) -> None:
+    if fault is None:
+        assert train(tiny_base, tmp_path, **changes).rank == 16, "PEFT takes the names that it finds"
+        return
+    with pytest.raises(TuningError, match=fault):
+        train(tiny_base, tmp_path, **changes)
+
+
+def test_a_base_model_without_weights_is_a_plain_error(tiny_base: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in tiny_base.iterdir():
+        if path.suffix != ".safetensors":
+            (broken / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(TuningError, match="cannot load the base model in"):
+        train(broken, tmp_path)
+
+
+def test_two_processes_never_train_in_one_directory(tiny_base: Path, tmp_path: Path) -> None:
+    digest = recipe_hash(
+        base_name="org/tiny",
+        base_revision="r1",
+        chat_template=chat_template_hash(tiny_base),
+        rows=ROWS,
+        recipe=RECIPE,
+    )
+    workplace = tmp_path / "training" / digest[:16]
+    workplace.mkdir(parents=True)
+    with (workplace / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(TuningError, match="is being trained by another process"):
+            train(tiny_base, tmp_path)
+
+
+def test_a_training_prints_nothing(tiny_base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train(tiny_base, tmp_path, recipe=LoraRecipe(epochs=1))
+    assert capfd.readouterr() == ("", "")
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from tuning.training.lora import train_lora
+from tuning.training.recipe import LoraRecipe
+from tuning.data.rows import TrainingRow
+
+def report(progress):
+    print(progress.step, flush=True)
+    time.sleep(0.1)
+
+home = Path(sys.argv[2])
+rows = [TrainingRow(({"role": "user", "content": f"what is {a}"},), b) for a, b in zip(sys.argv[3::2], sys.argv[4::2])]
+print(train_lora(
+    base_path=sys.argv[1], base_name="org/tiny", base_revision="r1", rows=rows, name="closed-book",
+    recipe=LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3),
+    adapters_dir=home / "adapters", work_dir=home / "training", provenance={}, progress=report, checkpoint_every_s=0.5,
+).name)
+"""
+
+
+@pytest.mark.model
+def test_a_training_killed_at_any_point_reaches_the_same_weights(
+    adapter: Adapter, tiny_base: Path, tmp_path: Path
+) -> None:
+    words = [word for pair in COLOURS.items() for word in pair]
+    command = [sys.executable, "-c", CHILD, str(tiny_base), str(tmp_path), *words]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    first_steps = []
+    for last_step in (12, 24):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            seen = []
+            for line in process.stdout:
+                seen.append(int(line))
+                if seen[-1] == last_step:
+                    process.send_signal(signal.SIGKILL)
+                    break
+        assert process.wait() == -signal.SIGKILL
+        first_steps.append(seen[0])
+    lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True).stdout.split()
+    first_steps.append(int(lines[0]))
+    assert first_steps[0] == 1
+    assert 2 < first_steps[1] <= 13, "the second process began where a checkpoint of the first lay"
+    assert first_steps[1] < first_steps[2] <= 25
+    assert lines[-1] == adapter.name
+    assert list((tmp_path / "training").iterdir()) == []
+    assert subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True).stdout.split() == [
+        adapter.name
+    ]

@@ -1,0 +1,1 @@
+"""Training rows: examples, and the words a model is trained on."""

@@ -1,0 +1,75 @@
+"""Examples in the words a model is trained on: prompt messages and the completion to learn.
+
+closed_book_rows(examples, prompt.ask)                              answers from memory
+raft_rows(examples, contexts, is_golden, prompt.ask, num_passages=2, seed=0)    answers from passages with distractors
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tuning.data.examples import Example
+from tuning.errors import TuningError
+
+Message = Mapping[str, object]
+"""One chat message, `{"role": ..., "content": ...}`."""
+
+P = TypeVar("P")
+"""A passage. Nothing here looks inside one; the caller's functions do."""
+
+Render = Callable[[str, Sequence[P]], Sequence[Message]]
+"""Question and passages -> prompt messages. The function that serves is given, so that training and serving agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """What the model sees, and what it shall answer; the loss is taken on the completion alone."""
+
+    prompt: tuple[Message, ...]
+    completion: str
+
+
+def closed_book_rows(examples: Sequence[Example], render: Render[P]) -> list[TrainingRow]:
+    """One row an example, without passages."""
+    return [TrainingRow(tuple(render(example.question, ())), example.answer) for example in examples]
+
+
+def raft_rows(
+    examples: Sequence[Example],
+    contexts: Sequence[Sequence[P]],
+    is_golden: Callable[[Example, P], bool],
+    render: Render[P],
+    *,
+    num_passages: int,
+    golden_fraction: float = 0.8,
+    seed: int,
+) -> list[TrainingRow]:
+    """One row an example with up to `num_passages` of its context; `contexts[i]` is ranked, best first.
+
+    RAFT (Zhang et al. 2024, arXiv 2403.10131, section 3): with probability `golden_fraction` (P = 0.8 there) the best
+    golden passage among the best-ranked distractors, at a random position; otherwise distractors alone, from which the
+    model can only learn the answer by heart. An example without a golden passage keeps its context as retrieved; one
+    whose context holds no distractor keeps its golden passage. Every example draws from a generator of its own (seed
+    and id), so its row does not depend on which others are trained with it. Raises TuningError for values out of range.
+    """
+    if num_passages < 1:
+        raise TuningError(f"num_passages must be at least 1, not {num_passages!r}; use closed-book rows for none")
+    if not 0.0 <= golden_fraction <= 1.0:
+        raise TuningError(f"golden_fraction must be between 0 and 1, not {golden_fraction!r}")
+    rows = []
+    for example, context in zip(examples, contexts, strict=True):
+        rng = random.Random(f"{seed}:{example.id}")
+        golden = [passage for passage in context if is_golden(example, passage)]
+        distractors = [passage for passage in context if not is_golden(example, passage)]
+        if not golden:
+            shown = list(context[:num_passages])
+        elif rng.random() < golden_fraction or not distractors:
+            shown = [golden[0], *distractors[: num_passages - 1]]
+            rng.shuffle(shown)
+        else:
+            shown = distractors[:num_passages]
+        rows.append(TrainingRow(tuple(render(example.question, shown)), example.answer))
+    return rows

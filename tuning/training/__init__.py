@@ -1,0 +1,1 @@
+"""The training run: recipe, precision, batches, trainer, and the adapter that comes out."""

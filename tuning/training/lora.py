@@ -1,0 +1,128 @@
+"""From rows to a published adapter: `train_lora`, which finds the adapter if the same was asked before.
+
+adapter = train_lora(base_path=..., base_name=..., base_revision=..., rows=rows, recipe=LoraRecipe(epochs=2),
+                     name="raft", adapters_dir=home / "adapters", work_dir=home / "training", provenance={})
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from storage.folders import content_hash, hash_files, publish, refuse_full_disk, sweep_temporaries, write_manifest
+from tuning.adapters import Adapter, adapter_hash, chat_template_hash, find_adapter, load_adapter
+from tuning.data.rows import TrainingRow
+from tuning.errors import TuningError
+from tuning.training.recipe import LoraRecipe, TrainProgress
+
+# Counted up when the same recipe and rows would give other weights than before: old adapters are then not found again.
+METHOD = "lora-sft/1"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def recipe_hash(
+    *, base_name: str, base_revision: str, chat_template: str, rows: Sequence[TrainingRow], recipe: LoraRecipe
+) -> str:
+    """64 hex digits over all that decides the weights but the machine; `chat_template` is the template's hash."""
+    return content_hash(
+        METHOD, base_name, base_revision, chat_template, rows_hash(rows), json.dumps(asdict(recipe), sort_keys=True)
+    )
+
+
+def rows_hash(rows: Sequence[TrainingRow]) -> str:
+    """64 hex digits over rows and their order."""
+    return content_hash(*(json.dumps([[dict(m) for m in row.prompt], row.completion], sort_keys=True) for row in rows))
+
+
+def train_lora(
+    *,
+    base_path: str,
+    base_name: str,
+    base_revision: str,
+    rows: Sequence[TrainingRow],
+    recipe: LoraRecipe,
+    name: str,
+    adapters_dir: Path,
+    work_dir: Path,
+    provenance: Mapping[str, object],
+    progress: Callable[[TrainProgress], None] | None = None,
+    checkpoint_every_s: float = 20.0,
+) -> Adapter:
+    """The adapter that the recipe makes of the rows; the one that exists already if this was asked before.
+
+    Checkpoints are kept in `work_dir/<recipe hash>` until the adapter is published, so the same call after a kill goes
+    on from the last one, with the same order of rows. Raises TuningError for faulty input, a base model that cannot be
+    loaded, rows that are all too long, a loss that diverges, too little memory, a full disk, and when another process
+    is training the same adapter.
+    """
+    if not _NAME.fullmatch(name):
+        raise TuningError(f"adapter name {name!r} must consist of letters, digits, '.', '_' and '-'")
+    if not rows:
+        raise TuningError(f"no rows to train adapter {name!r} on; give at least one example")
+    started = time.monotonic()
+    template = chat_template_hash(base_path)
+    digest = recipe_hash(
+        base_name=base_name, base_revision=base_revision, chat_template=template, rows=rows, recipe=recipe
+    )
+    workplace = work_dir / digest[:16]
+    with refuse_full_disk(workplace), _alone_in(workplace, name):
+        sweep_temporaries(adapters_dir)
+        found = find_adapter(adapters_dir, digest, name=name)
+        if found is None:
+            from tuning.training.trainer import package_versions, train
+
+            trained = train(
+                base_path=base_path,
+                base_name=base_name,
+                base_revision=base_revision,
+                rows=rows,
+                recipe=recipe,
+                folder=workplace,
+                progress=progress,
+                checkpoint_every_s=checkpoint_every_s,
+                started=started,
+            )
+            final = adapters_dir / f"{name}@{adapter_hash(trained.folder)}"
+            with publish(final) as folder:
+                shutil.copytree(trained.folder, folder, dirs_exist_ok=True)
+                manifest = {
+                    "name": final.name,
+                    "base": {"name": base_name, "revision": base_revision},
+                    "chat_template_hash": template,
+                    "method": METHOD,
+                    "recipe": asdict(recipe),
+                    "recipe_hash": digest,
+                    "rows_hash": rows_hash(rows),
+                    **{key: value for key, value in asdict(trained).items() if key != "folder"},
+                    "final_loss": trained.final_loss,
+                    "packages": package_versions(),
+                    "provenance": dict(provenance),
+                    "created_at": int(time.time()),
+                    "files": hash_files(folder),
+                }
+                write_manifest(folder, manifest)
+            found = load_adapter(final)
+        shutil.rmtree(workplace, ignore_errors=True)
+    return found
+
+
+@contextlib.contextmanager
+def _alone_in(workplace: Path, name: str) -> Iterator[None]:
+    """Hold the lock of a training's directory; the kernel lets go of it when the process is killed."""
+    workplace.mkdir(parents=True, exist_ok=True)
+    with (workplace / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TuningError(
+                f"adapter {name!r} is being trained by another process; wait for it, or stop it and run this again"
+            ) from None
+        yield
