@@ -24,7 +24,7 @@ from rag.search.settings import SearchSettings
 from router.answering.arm import Arm, Sampling
 from router.answering.prompts import BUILT_IN, Prompt
 from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
-from storage.folders import content_hash
+from storage.hashes import content_hash
 from tuning.adapters import Adapter
 from tuning.data.examples import Example
 from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows

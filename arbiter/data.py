@@ -21,7 +21,7 @@ from rag.documents.converted import ConversionCache
 from rag.documents.document import Document
 from rag.documents.load import Skipped, load_documents
 from storage.errors import ArbiterError
-from storage.folders import content_hash
+from storage.hashes import content_hash
 from tuning.data.examples import Example, load_examples, sample
 
 # The share of one file that is evaluated on, and the share of the training rows that become dev questions. A decision

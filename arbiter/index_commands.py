@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from rag.passage import Passage
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
 from storage.errors import ArbiterError
+from storage.text_files import replace_file
 
 Shown = tuple[str, object]
 
@@ -235,19 +235,8 @@ class IndexCommands:
                 _write_lines(index.export(), stdout or sys.stdout)
                 return None
             target = file.expanduser()
-            draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
-            try:
-                with draft.open("w", encoding="utf-8") as stream:
-                    count = _write_lines(index.export(), stream)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                draft.replace(target)
-            except OSError as error:
-                raise ArbiterError(
-                    f"cannot write {str(file)!r}: {error.strerror or error}; choose another file or free some space"
-                ) from error
-            finally:
-                draft.unlink(missing_ok=True)
+            with replace_file(target) as stream:
+                count = _write_lines(index.export(), stream)
         return f"{count} documents: {target}", {"index": name, "documents": count, "file": str(target)}
 
     def searchable(self, name: str) -> Index:

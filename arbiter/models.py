@@ -9,14 +9,14 @@ import contextlib
 import hashlib
 import importlib.util
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import ArbiterError
-from storage.model_folder import fill_once
+from storage.errors import ArbiterError, StorageError
+from storage.folders import publish_once
+from storage.text_files import replace_text
 
 GENERATOR = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -187,7 +187,7 @@ def _write_safetensors(gguf: Path, folder: Path) -> None:
 
 def _publish(target: Path, manifest: dict[str, str], write: Callable[[Path], None]) -> None:
     try:
-        fill_once(target, manifest, write)
+        publish_once(target, manifest, write)
     except OSError as error:
         raise ArbiterError(
             f"cannot write the model folder {str(target)!r}: {error.strerror or error}; free space or set ARBITER_HOME"
@@ -219,9 +219,7 @@ def _remembered_hash(folder: Path, memory: Path) -> str:
             return str(known["revision"])
     revision = _hash_files(files)
     # The note only saves time: a full disk must not stop a model that is already here.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, StorageError):
         memory.mkdir(parents=True, exist_ok=True)
-        draft = note.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps({"stamp": stamp, "revision": revision}), encoding="utf-8")
-        draft.replace(note)
+        replace_text(note, json.dumps({"stamp": stamp, "revision": revision}))
     return revision

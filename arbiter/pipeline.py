@@ -44,7 +44,8 @@ from router.deciding.race import Drop
 from router.deciding.recommend import look, recommend
 from serving.decisions.ledger import LEDGER, Ledger, record_run
 from storage.errors import ArbiterError
-from storage.folders import content_hash, sweep_temporaries
+from storage.folders import sweep_drafts
+from storage.hashes import content_hash
 from tuning.adapters import Adapter, list_adapters
 from tuning.training.lora import train_lora
 from tuning.training.recipe import TrainProgress
@@ -145,7 +146,7 @@ class Pipeline:
     def adapters(self) -> dict[str, Adapter]:
         """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
         adapters_dir = build.home_of(self.home, "adapters")
-        sweep_temporaries(adapters_dir)
+        sweep_drafts(adapters_dir)
         return {name: self._adapter(name, adapters_dir) for name in build.used_adapters(self.config)}
 
     def _adapter(self, name: str, adapters_dir: Path) -> Adapter:
@@ -200,7 +201,7 @@ class Pipeline:
         versions = self._versions(arms, indexes)
         fingerprint = content_hash(self.config.fingerprint(), self.data.version, json.dumps(versions, sort_keys=True))
         runs = build.home_of(self.home, "runs")
-        sweep_temporaries(runs)
+        sweep_drafts(runs)
         directory = runs / f"{self.data.name}-{fingerprint[:8]}"
         finished = find_run(directory)
         if finished is not None:

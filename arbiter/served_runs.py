@@ -33,7 +33,7 @@ from serving.decisions.ledger import RecordedDecision
 from serving.errors import NotPromotable
 from serving.http.served import Served
 from storage.errors import ArbiterError
-from storage.folders import is_complete
+from storage.manifest import is_complete
 from tuning.adapters import Adapter, load_adapter
 
 _RUN_AGAIN = "measure again with: arbiter run CONFIG"

@@ -38,7 +38,7 @@ from router.answering.engine import HttpEngine
 from router.deciding.scorecard import Score
 from serving.errors import EngineFailed
 from storage.errors import ArbiterError
-from storage.folders import content_hash
+from storage.hashes import content_hash
 from tuning.adapters import Adapter
 
 _READY_POLL_S = 0.5

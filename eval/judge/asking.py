@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.judge.replies import fault_of
 from eval.metrics.text import as_score
-from storage.folders import content_hash
+from storage.hashes import content_hash
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

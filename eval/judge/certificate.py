@@ -15,9 +15,9 @@ from typing import Any
 from eval.errors import EvalError
 from eval.judge.asking import PROMPT_VERSION
 from eval.judge.measures import Agreement, Calls, LengthBias, PositionBias, Repeatability
-from eval.runs.run import replace_text
 from router.deciding.statistics import Interval
-from storage.folders import content_hash
+from storage.hashes import content_hash
+from storage.text_files import replace_text
 
 _IDENTITY_DIGITS = 16
 

@@ -24,7 +24,7 @@ from eval.judge.probes import LabelledAnswer, LabelledPair, plan_probes
 from eval.judge.verdicts import VerdictCache, collect_verdicts
 from eval.metrics.text import Progress
 from router.deciding.policy import Prices
-from storage.folders import content_hash
+from storage.hashes import content_hash
 
 REPEATS = 3
 REPEAT_ROWS = 30

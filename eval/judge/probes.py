@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from eval.errors import EvalError
-from storage.folders import content_hash
+from storage.hashes import content_hash
 from storage.jsonl import scan_jsonl
 from tuning.data.examples import sample
 

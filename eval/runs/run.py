@@ -7,10 +7,7 @@ will
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +19,9 @@ from eval.errors import EvalError
 from eval.questions import Question
 from router.deciding.decision import Decision
 from router.deciding.scorecard import Scorecard
-from storage.folders import is_complete, publish, read_manifest, write_manifest
+from storage.folders import publish
+from storage.manifest import is_complete, read_manifest, write_manifest
+from storage.text_files import replace_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +122,6 @@ def newest_run(runs: Path, config_fingerprint: str) -> Run | None:
     finished = [run for folder in sorted(runs.glob("*/")) if (run := find_run(folder)) is not None]
     matching = [run for run in finished if run.manifest.get("config_fingerprint") == config_fingerprint]
     return max(matching, key=lambda run: float(run.manifest["finished_at"]), default=None)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new text. Raises EvalError when it cannot be written."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
-            raise EvalError(
-                f"disk full while writing {str(path)!r}; free some space and run the same command again"
-            ) from error
-        raise EvalError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
 
 def _lines(rows: Iterable[Mapping[str, object]]) -> str:

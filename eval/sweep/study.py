@@ -7,7 +7,6 @@ report = run_trials(plan, objective, path=home / "sweep" / "3f9c.db")
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import random
 import sqlite3
 import time
@@ -22,6 +21,7 @@ from eval.errors import EvalError
 from eval.sweep.report import Stop, SweepReport, TrialResult, compare
 from eval.sweep.space import Settings, Space, Value, num_combinations, same
 from router.deciding.scorecard import Score
+from storage.locks import hold_lock
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -84,7 +84,8 @@ def run_trials(
     Raises EvalError when no trial could be finished, when five in a row fail, when the file is not a sweep's, or when
     another process works on it. What `objective` raises besides TrialFailed ends the sweep.
     """
-    with _only_process(path), _opened(path) as study:
+    busy = EvalError("this sweep is run by another process; wait for it, or stop it and run this again")
+    with hold_lock(path.with_suffix(".lock"), busy=busy), _opened(path) as study:
         _recover(study, plan)
         trials, failed = _results(study), 0
         stop = _stop(plan, trials)
@@ -295,17 +296,3 @@ def _opened(path: Path) -> Iterator[Study]:
                 f"cannot keep the sweep in {str(path)!r}: {str(error).splitlines()[0]}; free some space, or move the "
                 "file away to sweep anew"
             ) from error
-
-
-@contextlib.contextmanager
-def _only_process(path: Path) -> Iterator[None]:
-    """Hold the sweep's lock; the kernel lets go of it when the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise EvalError(
-                "this sweep is run by another process; wait for it, or stop it and run this again"
-            ) from None
-        yield

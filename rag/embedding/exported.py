@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from rag.embedding.batches import Inputs
 from rag.errors import RagError
-from storage.model_folder import fill_once
+from storage.folders import publish_once
 
 Kind = Literal["onnx", "onnx-int8", "openvino-int8"]
 
@@ -47,7 +47,7 @@ def export_model(model: Any, inputs: Inputs, cache: Path, *, key: str, kind: Kin
             _write(model, inputs, folder, kind)
 
     try:
-        fill_once(target, content, write)
+        publish_once(target, content, write)
     except OSError as error:
         raise RagError(
             f"cannot write the exported model {str(target)!r}: {error.strerror or error}; free space, or use the "

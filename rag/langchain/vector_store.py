@@ -6,10 +6,9 @@ A name is a recipe's (qdrant, pgvector, chroma, milvus) or the dotted path of an
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from langchain_core.vectorstores import VectorStore
 
 from rag.errors import RagError
 from rag.langchain.factory import call, construct, resolve
+from storage.locks import hold_lock
 
 # What the stores call the parameter that takes the embeddings.
 _EMBEDDINGS_NAMES = ("embedding", "embeddings", "embedding_function")
@@ -58,7 +58,9 @@ def open_vector_store(factory: str, options: Mapping[str, Any], embeddings: Embe
     filled.setdefault("collection_name", f"arbiter_{name}")
     with contextlib.ExitStack() as stack:
         if "path" in filled:
-            filled["path"] = stack.enter_context(_own_folder(Path(filled["path"]) / filled["collection_name"]))
+            folder = Path(filled["path"]) / filled["collection_name"]
+            filled["path"] = str(folder)
+            _own(folder, stack)
         opened: OpenStore = call(recipe, factory, filled, embeddings)
         stack.callback(opened.close)
         return OpenStore(opened.store, opened.put, stack.pop_all().close)
@@ -169,23 +171,16 @@ def _call_with(embeddings: Embeddings, factory: str, options: Mapping[str, Any])
     return construct(factory, options, **{called: embeddings})
 
 
-@contextlib.contextmanager
-def _own_folder(folder: Path) -> Iterator[str]:
-    """The folder, made if need be, for this process alone: not every store sees to that, or says so."""
+def _own(folder: Path, stack: contextlib.ExitStack) -> None:
+    """Makes the folder if need be, for this process alone: not every store sees to that, or says so."""
+    busy = RagError(
+        f"the vector store in {str(folder)!r} is open in another process; end that, or use the store's server, which "
+        "many can share"
+    )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("ab")
+        stack.enter_context(hold_lock(folder / _LOCK, busy=busy))
     except OSError as error:
         raise RagError(f"the vector store's folder {str(folder)!r} cannot be used: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RagError(
-                f"the vector store in {str(folder)!r} is open in another process; end that, or use the store's server, "
-                "which many can share"
-            ) from error
-        yield str(folder)
 
 
 def _is_not_about_a_missing_method(record: logging.LogRecord) -> bool:

@@ -22,10 +22,11 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from eval.runs.run import Run, replace_text
+from eval.runs.run import Run
 from serving.errors import NotPromotable, UnknownDecision
 from serving.http.pages import Page, PageOfRows, select_page
 from storage.database import Database
+from storage.text_files import replace_text
 
 LEDGER = "decisions.db"
 

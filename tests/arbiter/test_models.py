@@ -11,7 +11,7 @@ import pytest
 
 from arbiter.models import EMBEDDED_INSTALL, EMBEDDER, GENERATOR, _publish, resolve_model
 from storage.errors import ArbiterError
-from storage.model_folder import MANIFEST
+from storage.manifest import MANIFEST
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -183,14 +183,14 @@ def test_a_full_disk_leaves_nothing_behind_and_says_so(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_is_written_again(tmp_path: Path) -> None:
     target = tmp_path / "tiny@1"
-    for torn in (target, tmp_path / ".tiny@1.draft"):
+    for torn in (target, tmp_path / ".tiny@1.tmp-1-0123abcd"):
         torn.mkdir()
         (torn / "half").write_text("of the weights")
 
     _publish(target, {}, lambda folder: (folder / "weights").write_text("all of them") and None)
 
     assert sorted(path.name for path in target.iterdir()) == [MANIFEST, "weights"]
-    assert not (tmp_path / ".tiny@1.draft").exists()
+    assert not (tmp_path / ".tiny@1.tmp-1-0123abcd").exists()
 
 
 @pytest.mark.model

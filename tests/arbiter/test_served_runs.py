@@ -32,7 +32,8 @@ from router.errors import EngineUnavailable
 from serving.decisions.ledger import RecordedDecision
 from serving.errors import NotPromotable
 from storage.errors import ArbiterError
-from storage.folders import hash_files, write_manifest
+from storage.hashes import hash_files
+from storage.manifest import write_manifest
 from tuning.adapters import Adapter, adapter_hash
 
 BASE = ResolvedModel("org/base", "r1", "/models/base")

@@ -11,17 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from storage.disk import refuse_full_disk
 from storage.errors import StorageError
-from storage.folders import (
-    content_hash,
-    hash_files,
-    is_complete,
-    publish,
-    read_manifest,
-    refuse_full_disk,
-    sweep_temporaries,
-    write_manifest,
-)
+from storage.folders import publish, sweep_drafts
+from storage.hashes import content_hash, hash_files
+from storage.manifest import is_complete, read_manifest, write_manifest
 
 
 def publish_text(final: Path, text: str) -> None:
@@ -174,12 +168,12 @@ def test_the_sweep_removes_what_a_killed_process_left_and_nothing_else(tmp_path:
     assert process.stdout is not None
     process.stdout.readline()
     (temporary,) = tmp_path.glob(".a.tmp-*-*")
-    sweep_temporaries(tmp_path)
+    sweep_drafts(tmp_path)
     assert temporary.exists(), "its writer is alive"
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    sweep_temporaries(tmp_path)
+    sweep_drafts(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.tmp-x", ".hidden", "other"]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from storage.errors import StorageError
-from storage.folders import hash_files, write_manifest
+from storage.hashes import hash_files
+from storage.manifest import write_manifest
 from tuning.adapters import (
     Adapter,
     adapter_hash,

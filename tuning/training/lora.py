@@ -6,17 +6,19 @@ adapter = train_lora(base_path=..., base_name=..., base_revision=..., rows=rows,
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from storage.folders import content_hash, hash_files, publish, refuse_full_disk, sweep_temporaries, write_manifest
+from storage.disk import refuse_full_disk
+from storage.folders import publish, sweep_drafts
+from storage.hashes import content_hash, hash_files
+from storage.locks import hold_lock
+from storage.manifest import write_manifest
 from tuning.adapters import Adapter, adapter_hash, chat_template_hash, find_adapter, load_adapter
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
@@ -73,8 +75,11 @@ def train_lora(
         base_name=base_name, base_revision=base_revision, chat_template=template, rows=rows, recipe=recipe
     )
     workplace = work_dir / digest[:16]
-    with refuse_full_disk(workplace), _alone_in(workplace, name):
-        sweep_temporaries(adapters_dir)
+    busy = TuningError(
+        f"adapter {name!r} is being trained by another process; wait for it, or stop it and run this again"
+    )
+    with refuse_full_disk(workplace), hold_lock(workplace / "lock", busy=busy):
+        sweep_drafts(adapters_dir)
         found = find_adapter(adapters_dir, digest, name=name)
         if found is None:
             from tuning.training.trainer import package_versions, train
@@ -112,17 +117,3 @@ def train_lora(
             found = load_adapter(final)
         shutil.rmtree(workplace, ignore_errors=True)
     return found
-
-
-@contextlib.contextmanager
-def _alone_in(workplace: Path, name: str) -> Iterator[None]:
-    """Hold the lock of a training's directory; the kernel lets go of it when the process is killed."""
-    workplace.mkdir(parents=True, exist_ok=True)
-    with (workplace / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TuningError(
-                f"adapter {name!r} is being trained by another process; wait for it, or stop it and run this again"
-            ) from None
-        yield

@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from storage.folders import is_complete, read_manifest, write_manifest
+from storage.manifest import is_complete, read_manifest, write_manifest
 from tuning.adapters import CONFIG, WEIGHTS
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError

@@ -28,7 +28,8 @@ from rag.errors import RagError
 from rag.index import Index
 from router.answering.prompts import ANSWER
 from storage.errors import ArbiterError
-from storage.folders import hash_files, write_manifest
+from storage.hashes import hash_files
+from storage.manifest import write_manifest
 from tuning.adapters import adapter_hash, chat_template_hash
 from tuning.data.rows import closed_book_rows
 from tuning.training.lora import recipe_hash

@@ -1,13 +1,10 @@
-import json
-import resource
-import signal
 from pathlib import Path
 
 import pytest
 from fakes.comparison import Comparison
 
 from eval.errors import EvalError
-from eval.runs.run import Run, find_run, newest_run, publish_run, replace_text
+from eval.runs.run import Run, find_run, newest_run, publish_run
 
 
 def publish(comparison: Comparison, directory: Path, config: str = "c1") -> Run:
@@ -68,28 +65,3 @@ def test_a_torn_run_is_no_run(comparison: Comparison, tmp_path: Path) -> None:
     (tmp_path / "r1" / "manifest.json").unlink()
     assert find_run(tmp_path / "r1") is None
     assert newest_run(tmp_path, "c1") is None
-
-
-def test_a_write_that_fails_half_way_keeps_the_old_text(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    path.write_text("old")
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        # The kernel stops the write after 10 bytes, as a full disk would.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
-        with pytest.raises(EvalError, match=r"cannot write .*x\.json"):
-            replace_text(path, "much longer than ten bytes")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert path.read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
-
-
-def test_replacing_a_file_never_shows_a_part(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    replace_text(path, json.dumps({"a": 1}))
-    replace_text(path, json.dumps({"a": 2}))
-    assert json.loads(path.read_text()) == {"a": 2}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]

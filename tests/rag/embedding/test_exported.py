@@ -13,7 +13,7 @@ from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.embedding.exported import export_model
 from rag.embedding.loading import Backend, Precision
 from rag.errors import RagError
-from storage.model_folder import MANIFEST
+from storage.manifest import MANIFEST
 
 TEXTS = [
     "The loan desk is staffed from nine in the morning until five in the afternoon on weekdays.",
@@ -114,7 +114,7 @@ def test_an_export_is_made_once_and_made_again_if_it_is_incomplete(folder: Path,
     (target / "model.onnx").write_bytes(b"torn")
     embed()
     assert (target / "model.onnx").stat().st_size > 1_000_000
-    assert not list(cache.glob(".*.draft"))
+    assert not list(cache.glob(".*.tmp-*"))
 
 
 @pytest.mark.model

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from storage.folders import read_manifest
+from storage.manifest import read_manifest
 from tuning.adapters import Adapter, chat_template_hash, check_admission, load_adapter
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
