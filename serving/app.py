@@ -11,10 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from router.errors import EngineUnavailable
 from serving.chat.api import chat_routes
+from serving.errors import Invalid, NotFound
 from serving.http.accounting import Accounting
 from serving.http.body import authorize
-from serving.http.errors import ApiError, error_response, to_api_error
+from serving.http.errors import error_response
 from serving.http.served import CurrentDecision
 from storage.errors import ArbiterError
 
@@ -38,29 +40,25 @@ def create_app(current: CurrentDecision, *surfaces: APIRouter) -> FastAPI:
     async def ready() -> Response:
         if current.served.is_ready():
             return JSONResponse({"status": "ready"})
-        return error_response(ApiError(503, "the engine is starting or restarting", code="engine_unavailable"))
+        return error_response(EngineUnavailable("the engine is starting or restarting"))
 
     @app.get("/")
     async def report() -> Response:
         path = current.served.report
         if path is None or not path.is_file():
-            raise ApiError(404, "no report; the API is under /v1")
+            raise NotFound("no report; the API is under /v1")
         return FileResponse(path, media_type="text/html")
-
-    @app.exception_handler(HTTPException)
-    async def http_error(_request: Request, error: HTTPException) -> Response:
-        return error_response(ApiError(error.status_code, f"{error.detail}; the API is under /v1"))
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(_request: Request, error: RequestValidationError) -> Response:
-        return error_response(ApiError(422, str(error.errors()[0]["msg"])))
+        return error_response(Invalid(str(error.errors()[0]["msg"])))
 
     @app.exception_handler(Exception)
     async def any_error(_request: Request, error: Exception) -> Response:
-        return error_response(to_api_error(error))
+        return error_response(error)
 
     # Registered one by one: the handler of Exception alone would also log a traceback for each of them.
-    for expected in (ApiError, ArbiterError):
+    for expected in (HTTPException, ArbiterError):
         app.add_exception_handler(expected, any_error)
     return app
 

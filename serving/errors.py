@@ -1,9 +1,6 @@
-"""What can go wrong while serving. The command line prints the message and exits 2; HTTP maps the
-
-from storage.errors import ArbiterError
-
-
-class to a status."""
+"""What can go wrong while serving. The command line prints the message and exits 2; serving/http/errors.py maps the
+class to a status.
+"""
 
 from storage.errors import ArbiterError
 
@@ -20,9 +17,42 @@ class EngineFailed(ServingError):
     """vLLM did not start, or died. The message also holds its command and the last lines of its log."""
 
 
-class UnknownDecision(ServingError):
+class Refused(ServingError):
+    """What was asked for cannot be done. `param` names the field at fault, `code` is for programs."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class Invalid(Refused):
+    """A value is not one that can be honoured."""
+
+
+class Unauthorized(Refused):
+    """The key is missing or wrong."""
+
+
+class NotFound(Refused):
+    """Nothing has this id or name."""
+
+
+class Conflict(Refused):
+    """It cannot be done as things stand."""
+
+
+class TooLarge(Refused):
+    """There is more of it than is taken."""
+
+
+class Overloaded(Refused):
+    """Too much waits already; later it can be done."""
+
+
+class UnknownDecision(NotFound):
     """No decision has this id."""
 
 
-class NotPromotable(ServingError):
+class NotPromotable(Conflict):
     """The decision cannot be what `auto` means; the message says why and what to do."""

@@ -15,7 +15,7 @@ from router.answering.citations import filename_of
 from router.errors import EngineUnavailable
 from serving.chat.request import ChatRequest, read_chat_request
 from serving.http.body import read_json
-from serving.http.errors import error_body, to_api_error
+from serving.http.errors import error_body
 from serving.http.served import CurrentDecision
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def _streamed(
                     yield event
         except Exception as error:
             _log.warning("stream broke off arm=%s: %s", prepared.arm.name, error)
-            yield f"data: {json.dumps(error_body(to_api_error(error)))}\n\n"
+            yield f"data: {json.dumps(error_body(error))}\n\n"
             return
         yield "data: [DONE]\n\n"
 

@@ -1,11 +1,11 @@
-"""What a chat request asks for: a JSON body in, a `ChatRequest` or an `ApiError` that names the field out."""
+"""What a chat request asks for: a JSON body in, a `ChatRequest` or an `Invalid` that names the field out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from serving.http.errors import ApiError
+from serving.errors import Invalid
 
 # Passed on as they are; the engine validates their values and its refusal is passed back.
 _FORWARDED = frozenset(
@@ -43,18 +43,18 @@ class ChatRequest:
 def read_chat_request(body: object) -> ChatRequest:
     """Validate a decoded JSON body. A field that cannot be honoured is refused by name, never ignored."""
     if not isinstance(body, dict):
-        raise ApiError(400, "the body must be a JSON object")
+        raise Invalid("the body must be a JSON object")
     given = {key: value for key, value in body.items() if value is not None}
     model = given.pop("model", "auto")
     if not isinstance(model, str):
-        raise ApiError(400, f"model must be a string, not {model!r}", param="model")
+        raise Invalid(f"model must be a string, not {model!r}", param="model")
     messages = _messages(given.pop("messages", None))
     is_stream = _flag(given.pop("stream", False), "stream")
     stream_options = given.pop("stream_options", {})
     if not isinstance(stream_options, dict) or set(stream_options) - {"include_usage"}:
-        raise ApiError(400, "stream_options can hold include_usage only", param="stream_options")
+        raise Invalid("stream_options can hold include_usage only", param="stream_options")
     if stream_options and not is_stream:
-        raise ApiError(400, "stream_options needs stream=true", param="stream_options")
+        raise Invalid("stream_options needs stream=true", param="stream_options")
     options = _options(given)
     return ChatRequest(
         model=model,
@@ -74,7 +74,7 @@ def _options(given: dict[str, object]) -> dict[str, object]:
         if name in _FORWARDED:
             options[name] = value
         elif name not in _LABELS and not _is_neutral(name, value):
-            raise ApiError(400, f"{name} is not supported; leave it out", param=name, code="unsupported_parameter")
+            raise Invalid(f"{name} is not supported; leave it out", param=name, code="unsupported_parameter")
     return options
 
 
@@ -92,21 +92,19 @@ def _is_neutral(name: str, value: object) -> bool:
 
 def _messages(messages: object) -> tuple[Mapping[str, object], ...]:
     if not isinstance(messages, list) or not messages:
-        raise ApiError(400, "messages must be a list of at least one message", param="messages")
+        raise Invalid("messages must be a list of at least one message", param="messages")
     read = tuple(_message(message, f"messages[{i}]") for i, message in enumerate(messages))
     if not any(message["role"] == "user" for message in read):
-        raise ApiError(400, "messages hold no user message; add one with the question", param="messages")
+        raise Invalid("messages hold no user message; add one with the question", param="messages")
     return read
 
 
 def _message(message: object, where: str) -> dict[str, object]:
     if not isinstance(message, dict):
-        raise ApiError(400, f"{where} must be an object with role and content", param=where)
+        raise Invalid(f"{where} must be an object with role and content", param=where)
     role = message.get("role")
     if not isinstance(role, str) or role not in _ROLES:
-        raise ApiError(
-            400, f"{where}.role {role!r} is not supported; use {', '.join(sorted(_ROLES))}", param=f"{where}.role"
-        )
+        raise Invalid(f"{where}.role {role!r} is not supported; use {', '.join(sorted(_ROLES))}", param=f"{where}.role")
     text = _text(message.get("content"), f"{where}.content")
     # Few chat templates know the newer name of the system role.
     return {"role": "system" if role == "developer" else role, "content": text}
@@ -116,18 +114,18 @@ def _text(content: object, where: str) -> str:
     if isinstance(content, list):
         for part in content:
             if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-                raise ApiError(400, f"{where} holds a part that is not text; only text can be answered", param=where)
+                raise Invalid(f"{where} holds a part that is not text; only text can be answered", param=where)
         content = "\n".join(part["text"] for part in content)
     if not isinstance(content, str):
-        raise ApiError(400, f"{where} must be text, not {type(content).__name__}", param=where)
+        raise Invalid(f"{where} must be text, not {type(content).__name__}", param=where)
     try:
         content.encode()
     except UnicodeEncodeError as error:
-        raise ApiError(400, f"{where} holds half of a surrogate pair; send valid Unicode", param=where) from error
+        raise Invalid(f"{where} holds half of a surrogate pair; send valid Unicode", param=where) from error
     return content
 
 
 def _flag(value: object, where: str) -> bool:
     if not isinstance(value, bool):
-        raise ApiError(400, f"{where} must be true or false, not {value!r}", param=where)
+        raise Invalid(f"{where} must be true or false, not {value!r}", param=where)
     return value

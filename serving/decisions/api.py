@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, Response
 
 from serving.decisions.ledger import Promotion, RecordedDecision
 from serving.decisions.promotion import Promoter
-from serving.http.errors import ApiError
+from serving.errors import NotFound
 from serving.http.pages import list_body, read_page
 
 
@@ -36,7 +36,7 @@ def decision_routes(promoter: Promoter) -> APIRouter:
     def found(decision_id: str) -> RecordedDecision:
         decision = ledger.get(decision_id)
         if decision.scope != promoter.scope:
-            raise ApiError(404, f"no decision {decision_id!r} about {promoter.scope!r}", code="decision_not_found")
+            raise NotFound(f"no decision {decision_id!r} about {promoter.scope!r}", code="decision_not_found")
         return decision
 
     def changed(request: Request, promotion: Promotion) -> dict[str, object]:
@@ -61,7 +61,7 @@ def decision_routes(promoter: Promoter) -> APIRouter:
     def decision_report(decision_id: str) -> Response:
         report = found(decision_id).report
         if not report.is_file():
-            raise ApiError(404, f"decision {decision_id!r} has no report; make it with: arbiter decide CONFIG")
+            raise NotFound(f"decision {decision_id!r} has no report; make it with: arbiter decide CONFIG")
         return FileResponse(report, media_type="text/html")
 
     @router.post("/decisions/{decision_id}/promote")

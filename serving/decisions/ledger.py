@@ -182,7 +182,7 @@ class Ledger:
             return _newest(rows, DECISIONS.c.config_fingerprint == config_fingerprint)
 
     def page(self, page: Page, *, scope: str | None = None) -> PageOfRows:
-        """A page of decisions, of one scope or of all; the rows are RecordedDecisions. Raises ApiError."""
+        """A page of decisions, of one scope or of all; the rows are RecordedDecisions. Raises Invalid."""
         where = [DECISIONS.c.scope == scope] if scope is not None else []
         with self._database.read() as rows:
             found = select_page(rows, DECISIONS, page, *where)

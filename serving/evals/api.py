@@ -13,12 +13,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from serving.errors import Conflict, Invalid, NotFound
 from serving.evals.files import read_file_rows
 from serving.evals.request import CreateRun, UpdateEval, read_eval, read_plan, read_run, shown_source
 from serving.evals.runner import EvalRunner
 from serving.evals.store import ITEM_STATUSES, LIVE, RUN_STATUSES, EvalStore, StoredEval, StoredItem, StoredRun
 from serving.http.body import read_model, read_storable
-from serving.http.errors import ApiError
 from serving.http.pages import list_body, read_page
 from serving.vector_stores.files import FileStore
 
@@ -80,7 +80,7 @@ def _add_eval_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) ->
     async def update(request: Request, eval_id: str) -> dict[str, object]:
         changes = read_model(UpdateEval, await read_storable(request)).model_dump(exclude_unset=True)
         if changes.get("name", "") is None:
-            raise ApiError(400, "name: an eval keeps a name; leave it out to keep this one", param="name")
+            raise Invalid("name: an eval keeps a name; leave it out to keep this one", param="name")
         return _eval_card(await asyncio.to_thread(store.update_eval, eval_id, changes))
 
     @router.delete("/evals/{eval_id}")
@@ -104,8 +104,8 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
         served = runner.current.served
         try:
             arm = served.arm(model) if model is not None else None
-        except ApiError as error:
-            raise ApiError(error.status, str(error), param="data_source.model", code=error.code) from error
+        except NotFound as error:
+            raise NotFound(str(error), param="data_source.model", code=error.code) from error
         return store.add_run(
             eval_id,
             name=asked.name,
@@ -141,7 +141,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
             runner.stop(run_id)
         run = await asyncio.to_thread(store.get_run, eval_id, run_id)
         if run.status != "canceled":
-            raise ApiError(409, f"run {run_id!r} is {run.status}; there is nothing to cancel")
+            raise Conflict(f"run {run_id!r} is {run.status}; there is nothing to cancel")
         return await asyncio.to_thread(shown, request, run)
 
     @router.delete("/evals/{eval_id}/runs/{run_id}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from serving.errors import Invalid
 from serving.http.body import MAX_BODY_BYTES, check_storable
-from serving.http.errors import ApiError
 from serving.vector_stores.files import FileStore
 
 _PARAM = "data_source.source.id"
@@ -15,14 +15,14 @@ _PARAM = "data_source.source.id"
 def read_file_rows(files: FileStore, file_id: str) -> list[Any]:
     """The decoded lines of a JSONL file with purpose `evals`, blank ones left out.
 
-    Raises ApiError for a file that is not there, has another purpose, is over 8 MiB, or holds a line that is no JSON.
+    Raises NotFound; Invalid for another purpose, a file over 8 MiB, and a line that is no JSON.
     """
     stored = files.get(file_id, param=_PARAM)
     if stored.purpose != "evals":
-        raise ApiError(400, f"file {file_id!r} was uploaded with purpose {stored.purpose!r}, not evals", param=_PARAM)
+        raise Invalid(f"file {file_id!r} was uploaded with purpose {stored.purpose!r}, not evals", param=_PARAM)
     if stored.num_bytes > MAX_BODY_BYTES:
-        raise ApiError(
-            400, f"file {file_id!r} has {stored.num_bytes} bytes; a run takes {MAX_BODY_BYTES}, split it", param=_PARAM
+        raise Invalid(
+            f"file {file_id!r} has {stored.num_bytes} bytes; a run takes {MAX_BODY_BYTES}, split it", param=_PARAM
         )
     rows = []
     with files.open(file_id) as content:
@@ -32,6 +32,6 @@ def read_file_rows(files: FileStore, file_id: str) -> list[Any]:
             try:
                 rows.append(json.loads(line))
             except (ValueError, RecursionError) as error:
-                raise ApiError(400, f"line {number} of {file_id!r} is not valid JSON: {error}", param=_PARAM) from error
+                raise Invalid(f"line {number} of {file_id!r} is not valid JSON: {error}", param=_PARAM) from error
             check_storable(rows[-1], name=f"line {number} of {file_id!r}", param=_PARAM)
     return rows

@@ -1,4 +1,4 @@
-"""What requests to /v1/evals ask for: JSON bodies in, values or an `ApiError` that names the field out.
+"""What requests to /v1/evals ask for: JSON bodies in, values or an `Invalid` that names the field out.
 
 read_eval(body) -> CreateEval      read_run(body, stored_eval) -> CreateRun      read_plan(data_source) -> RunPlan
 """
@@ -15,8 +15,8 @@ from eval.errors import EvalError
 from eval.graders import Embed, read_grader, similarities
 from eval.templates import TemplateError, look_up, references, render
 from serving.chat.request import ChatRequest, read_chat_request
+from serving.errors import Invalid, Refused
 from serving.http.body import Fields, Metadata, read_model
-from serving.http.errors import ApiError
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _TYPES = ("completions", "jsonl")
@@ -147,7 +147,7 @@ class RunPlan:
     options: Mapping[str, object] | None = None
 
     def chat_request(self, row: Row) -> ChatRequest:
-        """The row as the chat request it stands for. Raises EvalError or ApiError for a row that cannot be asked."""
+        """The row as the chat request it stands for. Raises EvalError or Refused for a row that cannot be asked."""
         values = {"item": row.item}
         if self.template is not None:
             messages: object = [{"role": role, "content": render(text, values)} for role, text in self.template]
@@ -161,8 +161,7 @@ def read_eval(body: object, *, embed: Embed | None = None) -> CreateEval:
     asked = read_model(CreateEval, body)
     config = asked.data_source_config
     if config.get("type") in ("logs", "stored_completions"):
-        raise ApiError(
-            400,
+        raise Invalid(
             f"data_source_config.type {config['type']!r} is not supported, as no completions are stored; use custom",
             param="data_source_config.type",
         )
@@ -173,7 +172,7 @@ def read_eval(body: object, *, embed: Embed | None = None) -> CreateEval:
         at = f"testing_criteria[{number}]"
         _read_criterion(criterion, at, embed)
         if criterion["name"] in names:
-            raise ApiError(400, f"{at}.name {criterion['name']!r} is taken; give each its own", param=f"{at}.name")
+            raise Invalid(f"{at}.name {criterion['name']!r} is taken; give each its own", param=f"{at}.name")
         names.add(criterion["name"])
     return asked
 
@@ -210,15 +209,15 @@ def read_plan(data_source: Mapping[str, Any]) -> RunPlan:
     if source.type == "jsonl":
         for name in ("input_messages", "model", "sampling_params"):
             if getattr(source, name) is not None:
-                raise ApiError(400, f"data_source.{name}: a jsonl run generates nothing", param=f"data_source.{name}")
+                raise Invalid(f"data_source.{name}: a jsonl run generates nothing", param=f"data_source.{name}")
         return RunPlan(rows=rows)
     for number, row in enumerate(rows):
         if row.sample is not None:
             param = f"{where}.content[{number}].sample"
-            raise ApiError(400, f"{param}: a completions run generates the sample; use type jsonl", param=param)
+            raise Invalid(f"{param}: a completions run generates the sample; use type jsonl", param=param)
     for name in ("model", "input_messages"):
         if getattr(source, name) is None:
-            raise ApiError(400, f"data_source.{name}: missing", param=f"data_source.{name}")
+            raise Invalid(f"data_source.{name}: missing", param=f"data_source.{name}")
     template, reference = _read_messages(source.input_messages or {})
     params = read_model(SamplingParams, source.sampling_params or {}, at="data_source.sampling_params")
     return RunPlan(
@@ -239,7 +238,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
         jsonschema.Draft202012Validator.check_schema(schema)
     except (jsonschema.SchemaError, RecursionError) as error:
         message = getattr(error, "message", "nested too deeply")
-        raise ApiError(400, f"{param} is no JSON Schema: {message}", param=param) from error
+        raise Invalid(f"{param} is no JSON Schema: {message}", param=param) from error
 
 
 def check_items(schema: Mapping[str, Any], rows: tuple[Row, ...]) -> None:
@@ -255,10 +254,10 @@ def check_items(schema: Mapping[str, Any], rows: tuple[Row, ...]) -> None:
         try:
             fault = next(validator.iter_errors(row.item), None)
         except (referencing.exceptions.Unresolvable, RecursionError) as error:
-            raise ApiError(400, f"the eval's item_schema cannot be followed: {error}", param=param) from error
+            raise Invalid(f"the eval's item_schema cannot be followed: {error}", param=param) from error
         if fault is not None:
             place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in fault.absolute_path)
-            raise ApiError(400, f"{param}{place}: {fault.message[:300]}", param=f"{param}{place}")
+            raise Invalid(f"{param}{place}: {fault.message[:300]}", param=f"{param}{place}")
 
 
 def _read_criterion(criterion: Mapping[str, Any], at: str, embed: Embed | None) -> None:
@@ -275,7 +274,7 @@ def _read_criterion(criterion: Mapping[str, Any], at: str, embed: Embed | None) 
     try:
         read_grader(criterion, embed=embed)
     except EvalError as error:
-        raise ApiError(400, f"{at}: {error}", param=at) from error
+        raise Invalid(f"{at}: {error}", param=at) from error
 
 
 def _read_messages(given: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...] | None, str | None]:
@@ -292,11 +291,11 @@ def _read_messages(given: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...
         if role not in _ROLES:
             raise _unsupported(f"{where}.role", role, ", ".join(_ROLES))
         if unknown := sorted(set(message) - {"role", "content", "type"}):
-            raise ApiError(400, f"{where}.{unknown[0]}: not supported; leave it out", param=f"{where}.{unknown[0]}")
+            raise Invalid(f"{where}.{unknown[0]}: not supported; leave it out", param=f"{where}.{unknown[0]}")
         _check_template(text, f"{where}.content", known="item")
         messages.append((str(role), text))
     if not any(role == "user" for role, _ in messages):
-        raise ApiError(400, f"{at}.template holds no user message; add one with the question", param=f"{at}.template")
+        raise Invalid(f"{at}.template holds no user message; add one with the question", param=f"{at}.template")
     return tuple(messages), None
 
 
@@ -304,7 +303,7 @@ def _text(content: object, where: str) -> str:
     parts = content if isinstance(content, list) else [content]
     texts = [part.get("text") if isinstance(part, dict) and part.get("type") in _TEXT_PARTS else part for part in parts]
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise ApiError(400, f"{where} must be text; images and sound cannot be answered", param=where)
+        raise Invalid(f"{where} must be text; images and sound cannot be answered", param=where)
     return "\n".join(str(text) for text in texts)
 
 
@@ -312,9 +311,9 @@ def _check_template(template: str, where: str, *, known: str | None = None) -> N
     try:
         for path in references(template):
             if known is not None and not path.startswith(f"{known}."):
-                raise ApiError(400, f"{where}: {path} is not known before the answer; use {known}.NAME", param=where)
+                raise Invalid(f"{where}: {path} is not known before the answer; use {known}.NAME", param=where)
     except TemplateError as error:
-        raise ApiError(400, f"{where}: {error}", param=where) from error
+        raise Invalid(f"{where}: {error}", param=where) from error
 
 
 def _with_rows(source: Mapping[str, Any], read_file: Callable[[str], list[Any]] | None) -> Mapping[str, Any]:
@@ -328,9 +327,9 @@ def _with_rows(source: Mapping[str, Any], read_file: Callable[[str], list[Any]] 
         known = "file_content, with the rows in content" + (", or file_id" if read_file is not None else "")
         raise _unsupported(f"{at}.type", kind, known)
     if "file_id" in source:
-        raise ApiError(400, f"{at}.file_id: not supported; leave it out", param=f"{at}.file_id")
+        raise Invalid(f"{at}.file_id: not supported; leave it out", param=f"{at}.file_id")
     return source
 
 
-def _unsupported(param: str, value: object, known: str) -> ApiError:
-    return ApiError(400, f"{param} {value!r} is not supported; use {known}", param=param, code="unsupported_value")
+def _unsupported(param: str, value: object, known: str) -> Refused:
+    return Invalid(f"{param} {value!r} is not supported; use {known}", param=param, code="unsupported_value")

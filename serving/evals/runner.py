@@ -24,11 +24,11 @@ from router.answering.answerer import Answer, Answerer, Prepared
 from router.answering.arm import Arm
 from router.errors import EngineUnavailable, RouterError
 from serving.chat.request import ChatRequest
-from serving.errors import ServingError
+from serving.errors import NotFound, Refused
 from serving.evals.request import Row, RunPlan, read_plan
 from serving.evals.store import EvalStore, ItemStatus, StoredRun
-from serving.http.errors import ApiError
 from serving.http.served import CurrentDecision
+from storage.errors import ArbiterError
 from storage.processes import is_running, process_name
 
 _log = logging.getLogger("arbiter.evals")
@@ -116,7 +116,7 @@ class EvalRunner:
                 for _ in range(self._concurrency):
                     group.create_task(self._work_off(work, rows))
             await asyncio.to_thread(self._complete, run)
-        except* (EvalError, ServingError, ApiError) as failed:
+        except* ArbiterError as failed:
             await self._fail(run, "run_failed", str(failed.exceptions[0]))
         except* Exception:
             _log.exception("run=%s failed", run.id)
@@ -130,7 +130,7 @@ class EvalRunner:
             measured = Arm.from_dict(dict(run.arm))
             try:
                 arm = served.arm(measured.name)
-            except ApiError:
+            except NotFound:
                 arm = None
             if arm is None or arm.fingerprint() != measured.fingerprint():
                 raise EvalError(
@@ -149,7 +149,7 @@ class EvalRunner:
         for position, row in rows:
             try:
                 sample, given, usage = await self._sample(work, row)
-            except (EvalError, ApiError, RouterError, RagError) as error:
+            except (EvalError, Refused, RouterError, RagError) as error:
                 sample, given, usage = _failed_sample(work.arm, error), None, None
             async with self._gate:
                 await asyncio.to_thread(self._keep, work, position, row, sample, given, usage)
@@ -216,7 +216,7 @@ class EvalRunner:
         _log.warning("run=%s failed: %s", run.id, message)
         try:
             await asyncio.to_thread(self.store.set_status, run.id, "failed", error={"code": code, "message": message})
-        except ServingError as error:
+        except ArbiterError as error:
             # The store itself is the trouble; the next server finds the run live and goes on with it.
             _log.warning("run=%s: %s", run.id, error)
 

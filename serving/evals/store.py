@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from serving.http.errors import ApiError
+from serving.errors import NotFound
 from serving.http.pages import Page, PageOfRows, select_page
 from storage.database import Database
 
@@ -133,7 +133,7 @@ class Tally:
 
 
 class EvalStore:
-    """Every method is one transaction. Those that name an eval, a run or an item raise ApiError 404 for an unknown id.
+    """Every method is one transaction. Those that name an eval, a run or an item raise NotFound for an unknown id.
 
     Items are kept only while their run is live: what comes late from a run that was cancelled or deleted is dropped.
     """
@@ -327,7 +327,7 @@ class EvalStore:
 def _one(rows: sa.Connection, table: sa.Table, row_id: str, what: str, *where: sa.ColumnElement[bool]) -> Any:
     row = rows.execute(sa.select(table).where(table.c.id == row_id, *where)).one_or_none()
     if row is None:
-        raise ApiError(404, f"no {what} {row_id!r}", code=f"{what.replace(' ', '_')}_not_found")
+        raise NotFound(f"no {what} {row_id!r}", code=f"{what.replace(' ', '_')}_not_found")
     return row
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from serving.http.errors import ApiError
+from serving.errors import Invalid, TooLarge, Unauthorized
 
 MAX_BODY_BYTES = 8 * 2**20
 
@@ -33,54 +33,54 @@ class Fields(BaseModel):
 
 
 def authorize(request: Request, api_key: str | None) -> None:
-    """Refuse a request without the key; None asks for none. Raises ApiError."""
+    """Refuse a request without the key; None asks for none. Raises Invalid."""
     if api_key is None:
         return
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), api_key.encode()):
-        raise ApiError(401, "wrong or missing API key; send Authorization: Bearer KEY", code="invalid_api_key")
+        raise Unauthorized("wrong or missing API key; send Authorization: Bearer KEY", code="invalid_api_key")
 
 
 async def read_json(request: Request) -> object:
-    """The decoded body, at most 8 MiB. Raises ApiError."""
+    """The decoded body, at most 8 MiB. Raises Invalid."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY_BYTES:
-            raise ApiError(413, f"the body is over {MAX_BODY_BYTES} bytes; send less text")
+            raise TooLarge(f"the body is over {MAX_BODY_BYTES} bytes; send less text")
     try:
         return json.loads(bytes(body))
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"the body is not valid JSON: {error}") from error
+        raise Invalid(f"the body is not valid JSON: {error}") from error
 
 
 async def read_storable(request: Request) -> object:
-    """A decoded body that can be written out again as it came in. Raises ApiError."""
+    """A decoded body that can be written out again as it came in. Raises Invalid."""
     body = await read_json(request)
     check_storable(body)
     return body
 
 
 def check_storable(value: object, *, name: str = "the body", param: str | None = None) -> None:
-    """Refuse what was decoded from JSON and is none: NaN, halves of surrogate pairs. Raises ApiError."""
+    """Refuse what was decoded from JSON and is none: NaN, halves of surrogate pairs. Raises Invalid."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
-        raise ApiError(400, f"{name} holds half of a surrogate pair; send valid Unicode", param=param) from error
+        raise Invalid(f"{name} holds half of a surrogate pair; send valid Unicode", param=param) from error
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"{name} is not valid JSON: {error}", param=param) from error
+        raise Invalid(f"{name} is not valid JSON: {error}", param=param) from error
 
 
 def read_model(model: type[Model], value: object, *, at: str = "") -> Model:
-    """A decoded value as `model`; `at` is where the value stands in the body. Raises ApiError naming the field."""
+    """A decoded value as `model`; `at` is where the value stands in the body. Raises Invalid naming the field."""
     if not isinstance(value, dict):
-        raise ApiError(400, f"{at or 'the body'} must be a JSON object", param=at or None)
+        raise Invalid(f"{at or 'the body'} must be a JSON object", param=at or None)
     try:
         return model.model_validate(value)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         param = field_path(at, fault["loc"])
-        raise ApiError(400, f"{param}: {_words(fault)}", param=param) from error
+        raise Invalid(f"{param}: {_words(fault)}", param=param) from error
 
 
 def field_path(at: str, location: tuple[int | str, ...]) -> str:

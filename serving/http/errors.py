@@ -2,57 +2,77 @@
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from rag.errors import RagError
 from router.errors import EngineRejected, EngineUnavailable, RouterError
-from serving.errors import NotPromotable, UnknownDecision
+from serving.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    NotPromotable,
+    Overloaded,
+    TooLarge,
+    Unauthorized,
+    UnknownDecision,
+)
 from storage.errors import ArbiterError
 
 RETRY_AFTER_S = 2
 
+# The first class that fits: its status, and the code of an error that brings none. A refusal is 4xx; trouble of the
+# engine, an index or the disk is 503.
+_STATUSES: tuple[tuple[type[Exception], int, str | None], ...] = (
+    (Invalid, 400, None),
+    (Unauthorized, 401, "invalid_api_key"),
+    (UnknownDecision, 404, "decision_not_found"),
+    (NotFound, 404, None),
+    (NotPromotable, 409, "not_promotable"),
+    (Conflict, 409, None),
+    (TooLarge, 413, None),
+    (Overloaded, 429, None),
+    (EngineUnavailable, 503, "engine_unavailable"),
+    (RouterError, 400, None),
+    (RagError, 503, "index_unavailable"),
+    (ArbiterError, 503, "unavailable"),
+    (Exception, 500, "internal_error"),
+)
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
-class ApiError(Exception):
-    """A refusal of one request. `param` names the field at fault, `code` is for programs."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.param = param
-        self.code = code
-
-
-def to_api_error(error: Exception) -> ApiError:
-    """What a client is told about an exception: trouble of the engine, an index or the disk is 503, a refusal 4xx."""
+def status_of(error: Exception) -> int:
+    """The status that a client is told."""
     match error:
-        case ApiError():
-            return error
-        case EngineUnavailable():
-            return ApiError(503, str(error), code="engine_unavailable")
+        case HTTPException():
+            return error.status_code
         case EngineRejected():
-            return ApiError(error.status, str(error), param=error.param)
-        case RouterError():
-            return ApiError(400, str(error))
-        case RagError():
-            return ApiError(503, str(error), code="index_unavailable")
-        case UnknownDecision():
-            return ApiError(404, str(error), code="decision_not_found")
-        case NotPromotable():
-            return ApiError(409, str(error), code="not_promotable")
-        case ArbiterError():
-            return ApiError(503, str(error), code="unavailable")
+            return error.status
         case _:
-            return ApiError(500, "the server failed on this request; its log has the reason", code="internal_error")
+            return next(status for kind, status, _ in _STATUSES if isinstance(error, kind))
 
 
-def error_body(error: ApiError) -> dict[str, object]:
+def error_body(error: Exception) -> dict[str, object]:
     """`{"error": {"message", "type", "param", "code"}}`."""
-    kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
-    kind = kinds.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
-    return {"error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}}
+    status = status_of(error)
+    message = str(error)
+    if isinstance(error, HTTPException):
+        message = f"{error.detail}; the API is under /v1"
+    elif status == 500:
+        message = "the server failed on this request; its log has the reason"
+    code = next(code for kind, _, code in _STATUSES if isinstance(error, kind))
+    return {
+        "error": {
+            "message": message,
+            "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+            "param": getattr(error, "param", None),
+            "code": getattr(error, "code", None) or (None if isinstance(error, HTTPException) else code),
+        }
+    }
 
 
-def error_response(error: ApiError) -> JSONResponse:
+def error_response(error: Exception) -> JSONResponse:
     """The response to a refused or failed request."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status in (429, 503) else None
-    return JSONResponse(error_body(error), status_code=error.status, headers=headers)
+    status = status_of(error)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else None
+    return JSONResponse(error_body(error), status_code=status, headers=headers)

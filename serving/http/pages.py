@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from serving.http.errors import ApiError
+from serving.errors import Invalid
 
 Order = Literal["asc", "desc"]
 MAX_LIMIT = 100
@@ -51,21 +51,21 @@ def read_page(
 ) -> Page:
     """The page of a query string; `filters` maps further parameters to their possible values.
 
-    `has_before` says whether the list can be read backwards. Raises ApiError naming the parameter.
+    `has_before` says whether the list can be read backwards. Raises Invalid naming the parameter.
     """
     known = filters or {}
     for name, value in query.items():
         if name not in ("limit", "after", "order", *(("before",) if has_before else ()), *known):
-            raise ApiError(400, f"{name} is no parameter of this list; leave it out", param=name)
+            raise Invalid(f"{name} is no parameter of this list; leave it out", param=name)
         if name in known and value not in known[name]:
-            raise ApiError(400, f"{name} must be one of {', '.join(known[name])}, not {value!r}", param=name)
+            raise Invalid(f"{name} must be one of {', '.join(known[name])}, not {value!r}", param=name)
     raw, order = query.get("limit", str(default_limit)), query.get("order", default_order)
     if not (raw.isascii() and raw.isdecimal() and len(raw) <= 9 and 1 <= int(raw) <= max_limit):
-        raise ApiError(400, f"limit must be a whole number from 1 to {max_limit}, not {raw!r}", param="limit")
+        raise Invalid(f"limit must be a whole number from 1 to {max_limit}, not {raw!r}", param="limit")
     if order not in ("asc", "desc"):
-        raise ApiError(400, f"order must be asc or desc, not {order!r}", param="order")
+        raise Invalid(f"order must be asc or desc, not {order!r}", param="order")
     if query.get("after") and query.get("before"):
-        raise ApiError(400, "before cannot be given together with after", param="before")
+        raise Invalid("before cannot be given together with after", param="before")
     return Page(
         limit=int(raw),
         after=query.get("after") or None,
@@ -84,7 +84,7 @@ def select_page(
 ) -> PageOfRows:
     """One page of a table that has an `id`, in the order of `by` (its `sequence` unless told), a column without ties.
 
-    With `before`, the rows are those next to it, and `has_more` says whether others come before them. Raises ApiError
+    With `before`, the rows are those next to it, and `has_more` says whether others come before them. Raises Invalid
     when `after` or `before` names no row.
     """
     column = table.c.sequence if by is None else by
@@ -94,7 +94,7 @@ def select_page(
         if cursor is not None:
             start = rows.execute(sa.select(column).where(table.c.id == cursor, *where)).scalar_one_or_none()
             if start is None:
-                raise ApiError(400, f"{param} names nothing in this list: {cursor!r}", param=param)
+                raise Invalid(f"{param} names nothing in this list: {cursor!r}", param=param)
             query = query.where(column > start if is_rising else column < start)
     query = query.order_by(column.asc() if is_rising else column.desc()).limit(page.limit + 1)
     found = rows.execute(query).all()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
-from serving.http.errors import ApiError
+from serving.errors import NotFound
 
 AUTO = "auto"
 
@@ -46,7 +46,7 @@ class Served:
         if base == self.base_model and adapter in {arm.adapter for arm in self.arms.values()}:
             return Arm(name=model, adapter=adapter, top_k=0)
         names = ", ".join([AUTO, *self.arms])
-        raise ApiError(404, f"no model {model!r}; this server has {names}", param="model", code="model_not_found")
+        raise NotFound(f"no model {model!r}; this server has {names}", param="model", code="model_not_found")
 
     def models(self) -> list[dict[str, object]]:
         """OpenAI's model list, with vLLM's `root` and `parent`."""
@@ -65,10 +65,10 @@ class Served:
         }
 
     def arm_card(self, name: str) -> dict[str, object]:
-        """One arm with its parts and what was measured of it. Raises ApiError for an unknown name."""
+        """One arm with its parts and what was measured of it. Raises NotFound for an unknown name."""
         arm = self.arms.get(name)
         if arm is None:
-            raise ApiError(404, f"no arm {name!r}; this server has {', '.join(self.arms)}", param="arm")
+            raise NotFound(f"no arm {name!r}; this server has {', '.join(self.arms)}", param="arm")
         return {
             "id": arm.name,
             "object": "arm",

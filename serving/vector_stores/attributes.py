@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from rag.documents.document import Document
 from rag.errors import RagError
 from rag.index import Index
-from serving.http.errors import ApiError
+from serving.errors import Refused
 from serving.vector_stores.rows import Attributes, StoreFile, are_equal, stands_in, to_store_file
 from serving.vector_stores.schema import DELETING, STORE_FILES
 from storage.database import Database
 
-# (store, file) -> where it is indexed, and what is there; raises ApiError for what is not, or cannot be opened.
+# (store, file) -> where it is indexed, and what is there; raises Refused for what is not, or cannot be opened.
 FindDocument = Callable[[str, str], tuple[Index, Document]]
 
 
@@ -37,7 +37,7 @@ class FileAttributes:
     def change(self, store_id: str, file_id: str, attributes: Attributes, find: FindDocument) -> None:
         """Replaces the attributes of a file, or of a document that was not attached.
 
-        A file that is not indexed yet brings its new ones into the index with it. Raises ApiError and RagError for an
+        A file that is not indexed yet brings its new ones into the index with it. Raises Refused and RagError for an
         index that does not take them; then nothing has changed.
         """
         with self._lock:
@@ -46,7 +46,7 @@ class FileAttributes:
                 return
             try:
                 self._settle(store_id, file_id, attributes, find)
-            except (ApiError, RagError):
+            except (Refused, RagError):
                 if before is not None:
                     self._undo(before, attributes)
                 raise
@@ -58,7 +58,7 @@ class FileAttributes:
             begun = [to_store_file(row) for row in rows.execute(query)]
         for file in begun:
             # One whose index needs another embedder, or has lost it, is left for the next time.
-            with contextlib.suppress(ApiError):
+            with contextlib.suppress(Refused):
                 self._settle(file.store_id, file.id, file.attributes, find)
 
     def _begin(self, store_id: str, file_id: str, attributes: Attributes) -> StoreFile | None:

@@ -19,8 +19,7 @@ from typing import Any, BinaryIO, Literal
 
 import sqlalchemy as sa
 
-from serving.errors import ServingError
-from serving.http.errors import ApiError
+from serving.errors import NotFound, Refused, ServingError
 from serving.http.pages import Page, PageOfRows, select_page
 from serving.vector_stores.schema import FILES
 from serving.vector_stores.uploads import Upload
@@ -49,7 +48,7 @@ class StoredFile:
 
 
 class FileStore:
-    """A row stands for bytes that are whole on the disk. Methods that name a file raise ApiError 404 for none."""
+    """A row stands for bytes that are whole on the disk. Methods that name a file raise NotFound for none."""
 
     def __init__(
         self,
@@ -148,8 +147,8 @@ class FileStore:
         return row
 
 
-def _missing(file_id: str, param: str | None = None) -> ApiError:
-    return ApiError(404, f"no file {file_id!r}; upload it with POST /v1/files", param=param, code="file_not_found")
+def _missing(file_id: str, param: str | None = None) -> Refused:
+    return NotFound(f"no file {file_id!r}; upload it with POST /v1/files", param=param, code="file_not_found")
 
 
 def _file(row: Any) -> StoredFile:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from serving.http.errors import ApiError
+from serving.errors import Invalid
 from serving.http.pages import list_body, read_page
 from serving.vector_stores.files import CONTENT, PURPOSES, StoredFile
 from serving.vector_stores.stores import VectorStores
@@ -33,7 +33,7 @@ def file_routes(stores: VectorStores) -> APIRouter:
             known = [one for one in PURPOSES if one == purpose]
             if not known:
                 given = "missing" if purpose is None else f"{purpose!r} is not supported"
-                raise ApiError(400, f"purpose: {given}; use {', '.join(PURPOSES)}", param="purpose")
+                raise Invalid(f"purpose: {given}; use {', '.join(PURPOSES)}", param="purpose")
             return file_card(await asyncio.to_thread(files.publish, draft, upload, known[0]))
 
     @router.get("/files")

@@ -27,6 +27,7 @@ from serving.vector_stores.files import FileStore
 from serving.vector_stores.listing import vector_bytes
 from serving.vector_stores.rows import Attributes
 from serving.vector_stores.work_rows import Claim, ErrorCode, WorkRows
+from storage.errors import ArbiterError, StorageError
 from storage.processes import is_running, process_name
 
 ORIGIN = "files"
@@ -159,7 +160,7 @@ class Indexer:
                 has_stumbled = is_waiting = False
                 while not self._is_stopping.is_set() and (group := self._gather()):
                     self._add(group)
-            except (RagError, ServingError) as error:
+            except ArbiterError as error:
                 # A database is away, which is no file's fault: what is in progress stays so, and is tried again.
                 _log.warning("indexing waits: %s", error)
                 is_waiting = True
@@ -257,7 +258,7 @@ class Indexer:
                 return all(outcomes)
             self._fail(first, "server_error", str(error))
             return True
-        except ServingError:
+        except StorageError:
             raise
         except Exception:
             _log.exception("file=%s store=%s cannot be indexed", first.file_id, first.store_id)

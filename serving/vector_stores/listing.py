@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from rag.index import Index
 from rag.search.filters import kind_of
-from serving.http.errors import ApiError
+from serving.errors import Invalid
 from serving.http.pages import Page, PageOfRows
 from serving.vector_stores.request import MAX_ATTRIBUTES, MAX_KEY_CHARS, MAX_VALUE_CHARS
 from serving.vector_stores.rows import Attributes, StoredStore, StoreFile, StoreRows
@@ -23,7 +23,7 @@ _VECTOR_ITEM_BYTES = 4
 def list_files(store: StoredStore, page: Page, rows: StoreRows, index: Index | None, dimension: int) -> PageOfRows:
     """A page of StoreFiles. Documents that were not attached count as the oldest, all of one age, ordered by id.
 
-    Raises ApiError for a cursor that names nothing, or reads backwards among such documents.
+    Raises Invalid for a cursor that names nothing, or reads backwards among such documents.
     """
     others = _Others(store, rows, index, dimension)
     if page.filters.get("filter", "completed") != "completed" or others.is_empty():
@@ -31,7 +31,7 @@ def list_files(store: StoredStore, page: Page, rows: StoreRows, index: Index | N
     is_row = page.after is not None and rows.find_file(store.id, page.after) is not None
     if page.before is not None:
         if rows.find_file(store.id, page.before) is None and others.has(page.before):
-            raise ApiError(400, "before cannot name a document that was not attached; use after", param="before")
+            raise Invalid("before cannot name a document that was not attached; use after", param="before")
         return rows.files(store.id, page)
     if page.order == "asc":
         if is_row:
@@ -96,7 +96,7 @@ class _Others:
 
     def page(self, after: str | None, limit: int) -> PageOfRows:
         if after is not None and not self.has(after):
-            raise ApiError(400, f"after names nothing in this list: {after!r}", param="after")
+            raise Invalid(f"after names nothing in this list: {after!r}", param="after")
         found: list[StoreFile] = []
         while self._index is not None and len(found) <= limit:
             part = self._index.documents(limit=_PART, after=after)

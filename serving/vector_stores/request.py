@@ -1,4 +1,4 @@
-"""What requests to /v1/vector_stores ask for: JSON bodies in, values or an `ApiError` that names the field out.
+"""What requests to /v1/vector_stores ask for: JSON bodies in, values or an `Invalid` that names the field out.
 
 read_store(body)   read_attachment(body)   read_batch(body)   read_search(body)
 """
@@ -16,8 +16,8 @@ from rag.chunking.chunk import ChunkSettings, chunking_strategy
 from rag.documents.clean import clean
 from rag.errors import RagError
 from rag.search.filters import Filter, parse_filter
+from serving.errors import Invalid
 from serving.http.body import Fields, Metadata, read_model
-from serving.http.errors import ApiError
 from serving.vector_stores.rows import Attributes, Wanted
 
 MAX_BATCH = 2_000
@@ -180,23 +180,23 @@ def read_batch(body: object) -> Attachment:
     """Validate files to be attached together."""
     asked = read_model(BatchFields, body)
     if (asked.file_ids is None) == (asked.files is None):
-        raise ApiError(400, "file_ids: give either file_ids or files", param="file_ids")
+        raise Invalid("file_ids: give either file_ids or files", param="file_ids")
     if asked.file_ids is not None:
         if not asked.file_ids:
-            raise ApiError(400, "file_ids: names no file", param="file_ids")
+            raise Invalid("file_ids: names no file", param="file_ids")
         return _attachment([(one, asked.attributes or {}) for one in asked.file_ids], asked.chunking_strategy)
     for name in ("attributes", "chunking_strategy"):
         if getattr(asked, name) is not None:
-            raise ApiError(400, f"{name}: give it with each of files", param=name)
+            raise Invalid(f"{name}: give it with each of files", param=name)
     files = [read_model(AttachFields, one, at=f"files[{number}]") for number, one in enumerate(asked.files or [])]
     if not files:
-        raise ApiError(400, "files: names no file", param="files")
+        raise Invalid("files: names no file", param="files")
     chunkings = {
         _chunking(file.chunking_strategy, f"files[{number}].chunking_strategy") for number, file in enumerate(files)
     }
     if len(chunkings) > 1:
-        raise ApiError(
-            400, "files: a vector store cuts all its files alike; give each the same chunking_strategy", param="files"
+        raise Invalid(
+            "files: a vector store cuts all its files alike; give each the same chunking_strategy", param="files"
         )
     return Attachment(_once([(file.file_id, file.attributes or {}) for file in files]), chunkings.pop())
 
@@ -206,15 +206,15 @@ def read_search(body: object) -> Search:
     asked = read_model(SearchFields, _with_readable_query(body))
     queries = (asked.query,) if isinstance(asked.query, str) else tuple(asked.query)
     if not 1 <= len(queries) <= MAX_QUERIES:
-        raise ApiError(400, f"query: give 1 to {MAX_QUERIES} queries, not {len(queries)}", param="query")
+        raise Invalid(f"query: give 1 to {MAX_QUERIES} queries, not {len(queries)}", param="query")
     for query in queries:
         if not clean(query).strip() or len(query) > MAX_QUERY_CHARS:
-            raise ApiError(400, f"query: must have 1 to {MAX_QUERY_CHARS} characters, not {query!r:.80}", param="query")
+            raise Invalid(f"query: must have 1 to {MAX_QUERY_CHARS} characters, not {query!r:.80}", param="query")
     options = asked.ranking_options or RankingOptions()
     try:
         filters = parse_filter(asked.filters) if asked.filters is not None else None
     except RagError as error:
-        raise ApiError(400, f"filters: {error}", param="filters") from error
+        raise Invalid(f"filters: {error}", param="filters") from error
     return Search(
         queries=queries,
         k=asked.max_num_results,
@@ -230,7 +230,7 @@ def _with_readable_query(body: object) -> object:
     if isinstance(body, dict) and "query" in body:
         query = body["query"]
         if not isinstance(query, str) and not (isinstance(query, list) and all(isinstance(q, str) for q in query)):
-            raise ApiError(400, f"query: must be a text or a list of texts, not {query!r:.80}", param="query")
+            raise Invalid(f"query: must be a text or a list of texts, not {query!r:.80}", param="query")
     return body
 
 
@@ -247,13 +247,11 @@ def _chunking(strategy: object, param: str) -> ChunkSettings | None:
     try:
         settings = chunking_strategy(strategy)
     except RagError as error:
-        raise ApiError(400, str(error), param=param) from error
+        raise Invalid(str(error), param=param) from error
     is_auto = strategy is None or (isinstance(strategy, Mapping) and strategy.get("type") == "auto")
     return None if is_auto else settings
 
 
 def _refuse_expiry(expires_after: object) -> None:
     if expires_after is not None:
-        raise ApiError(
-            400, "expires_after: not supported; delete the vector store when it is done", param="expires_after"
-        )
+        raise Invalid("expires_after: not supported; delete the vector store when it is done", param="expires_after")

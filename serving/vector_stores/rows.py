@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from serving.http.errors import ApiError
+from serving.errors import Conflict, NotFound, Overloaded, Refused
 from serving.http.pages import Page, PageOfRows, select_page
 from serving.vector_stores.schema import BATCH_FILES, BATCHES, DELETING, FILES, STORE_FILES, STORES, Status
 from storage.database import Database
@@ -72,7 +72,7 @@ class StoredBatch:
 
 
 class StoreRows:
-    """Every method is one transaction. Those that name a store, a file or a batch raise ApiError 404 for none."""
+    """Every method is one transaction. Those that name a store, a file or a batch raise NotFound for none."""
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -153,7 +153,7 @@ class StoreRows:
     ) -> StoredBatch | None:
         """The files wait to be indexed, unless they are already and not `lost`; those keep the attributes they have.
 
-        `chunking` becomes the store's if it has none. Raises ApiError 429 when more than `max_waiting` files wait.
+        `chunking` becomes the store's if it has none. Raises Overloaded when more than `max_waiting` files wait.
         """
         now = self._now()
         with self._database.write() as rows:
@@ -284,7 +284,7 @@ class StoreRows:
             return batch, Counter({row.status: row.number for row in rows.execute(tally)})
 
     def cancel_batch(self, store_id: str, batch_id: str) -> list[str]:
-        """Cancels the files of a batch that are not indexed yet; returns them. Raises ApiError 409 for a batch done."""
+        """Cancels the files of a batch that are not indexed yet; returns them. Raises Conflict for a batch done."""
         where = (
             STORE_FILES.c.store_id == store_id,
             STORE_FILES.c.status == "in_progress",
@@ -294,7 +294,7 @@ class StoreRows:
             batch = _batch(rows, store_id, batch_id)
             waiting = list(rows.execute(sa.select(STORE_FILES.c.id).where(*where)).scalars())
             if not waiting and not batch.is_cancelled:
-                raise ApiError(409, f"batch {batch_id!r} is done; there is nothing to cancel")
+                raise Conflict(f"batch {batch_id!r} is done; there is nothing to cancel")
             rows.execute(STORE_FILES.update().where(*where).values(status="cancelled"))
             rows.execute(BATCHES.update().where(BATCHES.c.id == batch_id).values(is_cancelled=True))
         return waiting
@@ -308,9 +308,9 @@ def are_equal(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def no_store(store_id: str) -> ApiError:
+def no_store(store_id: str) -> Refused:
     """The refusal of an unknown vector store."""
-    return ApiError(404, f"no vector store {store_id!r}", code="vector_store_not_found")
+    return NotFound(f"no vector store {store_id!r}", code="vector_store_not_found")
 
 
 def _attach(rows: sa.Connection, store_id: str, file: Wanted, now: int, *, is_lost: bool) -> None:
@@ -318,7 +318,7 @@ def _attach(rows: sa.Connection, store_id: str, file: Wanted, now: int, *, is_lo
     present = rows.execute(sa.select(STORE_FILES.c.status).where(*where)).scalar_one_or_none()
     attributes = dict(file.attributes)
     if present == DELETING:
-        raise ApiError(409, f"file {file.file_id!r} is being deleted from {store_id!r}; attach it again in a moment")
+        raise Conflict(f"file {file.file_id!r} is being deleted from {store_id!r}; attach it again in a moment")
     if present == "completed" and not is_lost:
         return
     if present == "in_progress":
@@ -343,14 +343,13 @@ def _attach(rows: sa.Connection, store_id: str, file: Wanted, now: int, *, is_lo
 def _check_files(rows: sa.Connection, file_ids: Collection[str]) -> None:
     query = sa.select(FILES.c.id).where(FILES.c.id.in_(file_ids), ~FILES.c.is_deleting)
     if gone := sorted(set(file_ids) - set(rows.execute(query).scalars())):
-        raise ApiError(404, f"no file {gone[0]!r}", code="file_not_found")
+        raise NotFound(f"no file {gone[0]!r}", code="file_not_found")
 
 
 def _leave_room(rows: sa.Connection, num_more: int, max_waiting: int) -> None:
     waiting = sa.select(sa.func.count()).where(STORE_FILES.c.status == "in_progress")
     if rows.execute(waiting).scalar_one() + num_more > max_waiting:
-        raise ApiError(
-            429,
+        raise Overloaded(
             f"over {max_waiting:,} files would wait to be indexed; attach more when some are done",
             code="queue_full",
         )
@@ -380,7 +379,7 @@ def _batch(rows: sa.Connection, store_id: str, batch_id: str) -> StoredBatch:
     query = sa.select(BATCHES).where(BATCHES.c.id == batch_id, BATCHES.c.store_id == store_id)
     row = rows.execute(query).one_or_none()
     if row is None:
-        raise ApiError(404, f"no file batch {batch_id!r} in {store_id!r}", code="file_batch_not_found")
+        raise NotFound(f"no file batch {batch_id!r} in {store_id!r}", code="file_batch_not_found")
     return StoredBatch(row.id, row.store_id, row.created_at, row.is_cancelled)
 
 

@@ -19,7 +19,7 @@ from rag.documents.document import Document
 from rag.errors import RagError
 from rag.index import Index, IndexState
 from router.answering.condense import rewrite_query
-from serving.http.errors import ApiError
+from serving.errors import Conflict, Invalid, NotFound, Refused
 from serving.http.pages import Page, PageOfRows
 from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import MAX_UPLOAD_BYTES, FileStore
@@ -54,7 +54,7 @@ class VectorStores:
     has let go of it, and goes on if that one is killed. What a killed server had begun to delete, to cancel and to
     change in a file's attributes is finished by the next one that starts, before it serves.
 
-    Methods that name a store, a file or a batch raise ApiError 404 for none.
+    Methods that name a store, a file or a batch raise NotFound for none.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class VectorStores:
         if asked.attachment.files:
             try:
                 self._attach(store, None, asked.attachment)
-            except ApiError:
+            except Refused:
                 self.rows.remove_store(store.id)
                 raise
         return self.get(store.id)
@@ -143,12 +143,10 @@ class VectorStores:
         return self.get(store_id)
 
     def delete(self, store_id: str, *, in_use: Collection[str] = ()) -> None:
-        """Takes a store away with its index. Raises ApiError 409 for one that is `in_use`."""
+        """Takes a store away with its index. Raises Conflict for one that is `in_use`."""
         self._store(store_id)
         if store_id in in_use:
-            raise ApiError(
-                409, f"an arm that is served answers from index {store_id!r}; promote another decision first"
-            )
+            raise Conflict(f"an arm that is served answers from index {store_id!r}; promote another decision first")
         self.rows.hide_store(store_id)
         self._remove_store(store_id)
 
@@ -188,10 +186,10 @@ class VectorStores:
         )
 
     def text_of(self, store_id: str, file_id: str) -> str:
-        """What was read of a file. Raises ApiError 409 while that is not done."""
+        """What was read of a file. Raises Conflict while that is not done."""
         stored = self.get_file(store_id, file_id)
         if stored.status != "completed":
-            raise ApiError(409, f"file {file_id!r} is {stored.status} in {store_id!r}; it has no content there")
+            raise Conflict(f"file {file_id!r} is {stored.status} in {store_id!r}; it has no content there")
         return self._document(store_id, file_id)[1].text
 
     def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> StoreFile:
@@ -257,8 +255,7 @@ class VectorStores:
         if present is None and store.chunking is not None:
             present = ChunkSettings.from_dict(dict(store.chunking))
         if asked.chunking is not None and present is not None and asked.chunking != present:
-            raise ApiError(
-                400,
+            raise Invalid(
                 f"chunking_strategy: {store.id!r} cuts all its files alike, in chunks of {present.chunk_tokens} tokens "
                 f"with {present.overlap_tokens} of overlap ({present.strategy}); leave it out, or make another store",
                 param="chunking_strategy",
@@ -283,8 +280,7 @@ class VectorStores:
         for file in asked.files:
             stored = self.files.get(file.file_id, param="file_id")
             if stored.purpose not in _SEARCHABLE:
-                raise ApiError(
-                    400,
+                raise Invalid(
                     f"file {file.file_id!r} was uploaded with purpose {stored.purpose!r}; upload it again with one of "
                     f"{', '.join(_SEARCHABLE)}",
                     param="file_id",
@@ -317,11 +313,11 @@ class VectorStores:
         return [Shown(store, states.get(store.id), counts[store.id]) for store in stores]
 
     def _readable(self, store_id: str) -> Index | None:
-        """The store's index, None before its first file. Raises ApiError 409 if another embedder built it."""
+        """The store's index, None before its first file. Raises Conflict if another embedder built it."""
         try:
             return self.collections.find(store_id)
         except OtherEmbedder as error:
-            raise ApiError(409, str(error), code="vector_store_unusable") from error
+            raise Conflict(str(error), code="vector_store_unusable") from error
 
     def _document(self, store_id: str, file_id: str) -> tuple[Index, Document]:
         index = self._readable(store_id)
@@ -395,5 +391,5 @@ def open_vector_stores(
     return stores
 
 
-def _no_file(store_id: str, file_id: str) -> ApiError:
-    return ApiError(404, f"no file {file_id!r} in vector store {store_id!r}", code="file_not_found")
+def _no_file(store_id: str, file_id: str) -> Refused:
+    return NotFound(f"no file {file_id!r} in vector store {store_id!r}", code="file_not_found")

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from serving.errors import ServingError
-from serving.http.errors import ApiError
+from serving.errors import Invalid, Refused, ServingError, TooLarge
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -44,7 +43,7 @@ class Upload:
 async def receive_upload(request: Request, into: Path, *, max_bytes: int, fields: Collection[str]) -> Upload:
     """Write the part `file` of a multipart body to the new file `into`, synced; the other parts must be among `fields`.
 
-    The caller removes `into` when this raises: ApiError for a body that is refused, ServingError for a disk that is
+    The caller removes `into` when this raises: Refused for a body that is refused, ServingError for a disk that is
     full. A refused body is read on for a while, or its sender would see a broken connection in place of the reason.
     """
     from python_multipart.exceptions import MultipartParseError
@@ -68,9 +67,9 @@ async def receive_upload(request: Request, into: Path, *, max_bytes: int, fields
         finally:
             await asyncio.to_thread(file.close)
     except MultipartParseError as error:
-        raise ApiError(400, f"the multipart body cannot be read: {error}", param=_FILE) from error
+        raise Invalid(f"the multipart body cannot be read: {error}", param=_FILE) from error
     except ClientDisconnect as error:
-        raise ApiError(400, "the upload was broken off", param=_FILE) from error
+        raise Invalid("the upload was broken off", param=_FILE) from error
     except OSError as error:
         raise ServingError(f"the upload cannot be kept: {(error.strerror or str(error)).lower()}") from error
     form.check()
@@ -95,7 +94,7 @@ class _Form:
     """The parts of one body, as the parser's callbacks bring them. After `fault` is set nothing more is kept."""
 
     def __init__(self, max_bytes: int, known: Collection[str]) -> None:
-        self.fault: ApiError | None = None
+        self.fault: Refused | None = None
         self.fields: dict[str, str] = {}
         self.filename: str | None = None
         self.num_bytes = 0
@@ -127,15 +126,15 @@ class _Form:
         return taken
 
     def check(self) -> None:
-        """Refuse a body that is not one whole file with its fields. Raises ApiError naming the field."""
+        """Refuse a body that is not one whole file with its fields. Raises Refused naming the field."""
         if self.fault is not None:
             raise self.fault
         if not self._has_ended:
-            raise ApiError(400, "the multipart body ends too early; send it again", param=_FILE)
+            raise Invalid("the multipart body ends too early; send it again", param=_FILE)
         if self.filename is None:
-            raise ApiError(400, "file: missing; send it as a part of the form with a filename", param=_FILE)
+            raise Invalid("file: missing; send it as a part of the form with a filename", param=_FILE)
         if self.num_bytes == 0:
-            raise ApiError(400, f"file {self.filename!r} is empty", param=_FILE)
+            raise Invalid(f"file {self.filename!r} is empty", param=_FILE)
 
     def _begin(self) -> None:
         self._disposition, self._part = b"", None
@@ -160,18 +159,18 @@ class _Form:
         if name == _FILE:
             self._open_file(options.get(b"filename"))
         elif name not in self._known:
-            self._refuse(400, f"{name}: not supported; leave it out", name or None)
+            self._refuse(Invalid(f"{name}: not supported; leave it out", param=name or None))
         elif name in self.fields:
-            self._refuse(400, f"{name}: given twice", name)
+            self._refuse(Invalid(f"{name}: given twice", param=name))
         self._part = name
 
     def _open_file(self, filename: bytes | None) -> None:
         if filename is None:
-            self._refuse(400, "file: must be a file with a filename, not a text", _FILE)
+            self._refuse(Invalid("file: must be a file with a filename, not a text", param=_FILE))
         elif self.filename is not None:
-            self._refuse(400, "file: given twice; upload one at a time", _FILE)
+            self._refuse(Invalid("file: given twice; upload one at a time", param=_FILE))
         elif not (name := safe_name(filename.decode(errors="replace"))):
-            self._refuse(400, f"file: {filename.decode(errors='replace')!r} is no filename", _FILE)
+            self._refuse(Invalid(f"file: {filename.decode(errors='replace')!r} is no filename", param=_FILE))
         else:
             self.filename = name
 
@@ -181,13 +180,17 @@ class _Form:
         if self._part != _FILE:
             self._text += data[start:end]
             if len(self._text) > _MAX_FIELD_BYTES:
-                self._refuse(400, f"{self._part}: too long", self._part)
+                self._refuse(Invalid(f"{self._part}: too long", param=self._part))
             return
         self.num_bytes += end - start
         self.num_waiting += end - start
         self._waiting.append(data[start:end])
         if self.num_bytes > self._max_bytes:
-            self._refuse(413, f"file {self.filename!r} is over the limit of {self._max_bytes:,} bytes; split it", _FILE)
+            self._refuse(
+                TooLarge(
+                    f"file {self.filename!r} is over the limit of {self._max_bytes:,} bytes; split it", param=_FILE
+                )
+            )
 
     def _close(self) -> None:
         if self._part is not None and self._part != _FILE:
@@ -196,8 +199,8 @@ class _Form:
     def _end(self) -> None:
         self._has_ended = True
 
-    def _refuse(self, status: int, message: str, param: str | None) -> None:
-        self.fault = self.fault or ApiError(status, message, param=param)
+    def _refuse(self, fault: Refused) -> None:
+        self.fault = self.fault or fault
         self.take()
 
 
@@ -207,7 +210,7 @@ def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 256:
-        raise ApiError(400, "file: send it as multipart/form-data with a boundary", param=_FILE)
+        raise Invalid("file: send it as multipart/form-data with a boundary", param=_FILE)
     return boundary
 
 

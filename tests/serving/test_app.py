@@ -15,7 +15,7 @@ from router.answering.engine import EngineRequest
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.errors import ServingError
-from serving.http.errors import to_api_error
+from serving.http.errors import error_body, status_of
 from serving.http.served import CurrentDecision
 
 ASKED: list[Any] = [{"role": "user", "content": "When does the desk open?"}]
@@ -250,5 +250,11 @@ def test_every_route_under_v1_asks_for_the_key() -> None:
 
 
 def test_a_full_disk_is_503_and_says_so() -> None:
-    told = to_api_error(ServingError("'decisions.db' cannot be written: the disk is full"))
-    assert (told.status, str(told)) == (503, "'decisions.db' cannot be written: the disk is full")
+    error = ServingError("'decisions.db' cannot be written: the disk is full")
+    assert status_of(error) == 503
+    assert error_body(error)["error"] == {
+        "message": "'decisions.db' cannot be written: the disk is full",
+        "type": "server_error",
+        "param": None,
+        "code": "unavailable",
+    }

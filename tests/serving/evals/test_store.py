@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from serving.errors import NotFound
 from serving.evals.store import EvalStore, StoredRun
-from serving.http.errors import ApiError
 from serving.http.pages import Page
 
 SOURCE: Any = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}, {"item": {}}]}}
@@ -67,7 +67,7 @@ def test_a_deleted_eval_takes_its_runs_and_items_with_it(store: EvalStore) -> No
     add_item(store, run, 0)
     assert store.delete_eval(run.eval_id) == [run.id]
     assert store.done_positions(run.id) == set()
-    with pytest.raises(ApiError, match="no run"):
+    with pytest.raises(NotFound, match="no run"):
         store.get_run(run.eval_id, run.id)
 
 
