@@ -8,7 +8,7 @@ runs.stale_reason(decision)     # None, or why it should be measured again
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,37 +164,46 @@ class ServedRuns:
 
 
 class RunOpener:
-    """Puts runs of a runs in front of one engine."""
+    """Puts runs in front of one engine. `_loaded` are the adapters that it has brought there."""
 
     def __init__(self, runs: ServedRuns, engine: OpenEngine, generator: Engine, *, api_key: str | None) -> None:
         """`generator` asks the engine; `api_key` is what this server's own callers must send, None for nothing."""
-        self._shelf = runs
+        self._runs = runs
         self._engine = engine
         self._generator = generator
         self._api_key = api_key
+        self._loaded: dict[str, Adapter] = {}
 
     def stale_reason(self, decision: RecordedDecision) -> str | None:
         """As `ServedRuns.stale_reason`."""
-        return self._shelf.stale_reason(decision)
+        return self._runs.stale_reason(decision)
 
     def open(self, decision: RecordedDecision) -> Served:
         """The decision's run with its adapters loaded into the engine. Raises NotPromotable and EngineUnavailable."""
-        parts = self._shelf.parts_of(decision)
+        parts = self._runs.parts_of(decision)
         if not self._engine.is_ready():
             raise EngineUnavailable("the engine is starting or restarting")
         try:
             for adapter in parts.adapters.values():
                 self._engine.load(adapter)
+                self._loaded[adapter.name] = adapter
         except ArbiterError as error:
             raise NotPromotable(str(error)) from error
         return self.serve(decision, parts)
 
     def question(self, decision: RecordedDecision) -> str:
         """The run's first question."""
-        return self._shelf.parts_of(decision).question
+        return self._runs.parts_of(decision).question
+
+    def unload_except(self, adapters: Collection[str]) -> None:
+        """Takes the adapters that were loaded out of the engine, but not these. Raises ArbiterError."""
+        for name in sorted(self._loaded.keys() - set(adapters)):
+            self._engine.unload(self._loaded[name])
+            del self._loaded[name]
 
     def serve(self, decision: RecordedDecision, parts: RunParts) -> Served:
         """Parts whose adapters are loaded, as what an app serves."""
+        self._loaded |= parts.adapters
         return Served(
             answerer=Answerer(self._generator, parts.indexes, self._engine.base_model),
             arms=parts.arms,

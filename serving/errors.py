@@ -38,6 +38,10 @@ class NotFound(Refused):
     """Nothing has this id or name."""
 
 
+class Moved(Refused):
+    """It is at another place now; the message says where."""
+
+
 class Conflict(Refused):
     """It cannot be done as things stand."""
 

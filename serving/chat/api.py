@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`, whole and streamed: `app.include_router(chat_routes(current), prefix="/v1")`."""
+"""`POST /v1/chat/completions`, whole and streamed: `app.include_router(chat_routes(), prefix="/v1")`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from router.answering.citations import filename_of
 from router.errors import EngineUnavailable
 from serving.chat.request import ChatRequest, read_chat_request
 from serving.http.body import read_json
+from serving.http.entry import served_by
 from serving.http.errors import error_body
-from serving.http.served import CurrentDecision
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger("arbiter.http")
 
 
-def chat_routes(current: CurrentDecision) -> APIRouter:
+def chat_routes() -> APIRouter:
     """The route, answering through whatever is current when a request comes in."""
     router = APIRouter()
 
     @router.post("/chat/completions")
     async def chat_completions(request: Request) -> Response:
         asked = read_chat_request(await read_json(request))
-        served = current.served
+        served = served_by(request)
         arm = served.arm(asked.model)
         request.scope["arm"] = arm.name
         prepared = await served.answerer.prepare(arm, asked.messages, asked.options)

@@ -1,7 +1,7 @@
-"""/v1/decisions: what was decided, what is promoted, and the way to change what `auto` means.
+"""/v1/arbiter/decisions: what was decided, what is promoted, and the way to change what `auto` means.
 
-GET /v1/decisions   GET /v1/decisions/{id}   GET /v1/decisions/{id}/report
-POST /v1/decisions/{id}/promote   POST /v1/decisions/{id}/rollback   POST /v1/decisions/rollback
+GET /v1/arbiter/decisions   GET /v1/arbiter/decisions/{id}   GET /v1/arbiter/decisions/{id}/report
+POST /v1/arbiter/decisions/{id}/promote   POST /v1/arbiter/decisions/{id}/rollback   POST /v1/arbiter/decisions/rollback
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ def decision_routes(promoter: Promoter) -> APIRouter:
     router = APIRouter()
     ledger, current, opener = promoter.ledger, promoter.current, promoter.opener
 
-    def shown(request: Request, decision: RecordedDecision) -> dict[str, object]:
-        stale = opener.stale_reason(decision)
+    def listed(request: Request, decision: RecordedDecision) -> dict[str, object]:
         return {
             **decision_card(decision),
             "is_current": decision.id == current.served.decision_id,
-            "stale": stale is not None,
-            "stale_reason": stale,
             "report_url": str(request.url_for("decision_report", decision_id=decision.id)),
         }
+
+    def shown(request: Request, decision: RecordedDecision) -> dict[str, object]:
+        # Reads the run and looks at the data, which is too much for every row of a list.
+        stale = opener.stale_reason(decision)
+        return {**listed(request, decision), "stale": stale is not None, "stale_reason": stale}
 
     def found(decision_id: str) -> RecordedDecision:
         decision = ledger.get(decision_id)
@@ -42,33 +44,33 @@ def decision_routes(promoter: Promoter) -> APIRouter:
     def changed(request: Request, promotion: Promotion) -> dict[str, object]:
         return {**shown(request, ledger.get(promotion.decision_id)), "promotion": promotion.to_dict()}
 
-    @router.get("/decisions")
+    @router.get("/arbiter/decisions")
     def decisions(request: Request) -> dict[str, object]:
         page = read_page(request.query_params, default_order="desc")
-        return list_body(ledger.page(page, scope=promoter.scope), lambda decision: shown(request, decision))
+        return list_body(ledger.page(page, scope=promoter.scope), lambda decision: listed(request, decision))
 
-    @router.post("/decisions/rollback")
+    @router.post("/arbiter/decisions/rollback")
     async def rollback(request: Request) -> dict[str, object]:
         return await asyncio.to_thread(changed, request, await promoter.rollback())
 
-    @router.get("/decisions/{decision_id}")
+    @router.get("/arbiter/decisions/{decision_id}")
     def decision(request: Request, decision_id: str) -> dict[str, object]:
         recorded = found(decision_id)
         history = [p.to_dict() for p in ledger.promotions(promoter.scope) if p.decision_id == decision_id]
         return {**shown(request, recorded), "evidence": dict(recorded.evidence), "promotions": history}
 
-    @router.get("/decisions/{decision_id}/report")
+    @router.get("/arbiter/decisions/{decision_id}/report")
     def decision_report(decision_id: str) -> Response:
         report = found(decision_id).report
         if not report.is_file():
             raise NotFound(f"decision {decision_id!r} has no report; make it with: arbiter decide CONFIG")
         return FileResponse(report, media_type="text/html")
 
-    @router.post("/decisions/{decision_id}/promote")
+    @router.post("/arbiter/decisions/{decision_id}/promote")
     async def promote(request: Request, decision_id: str) -> dict[str, object]:
         return await asyncio.to_thread(changed, request, await promoter.promote(decision_id))
 
-    @router.post("/decisions/{decision_id}/rollback")
+    @router.post("/arbiter/decisions/{decision_id}/rollback")
     async def rollback_one(request: Request, decision_id: str) -> dict[str, object]:
         await asyncio.to_thread(found, decision_id)
         return await asyncio.to_thread(changed, request, await promoter.rollback(decision_id=decision_id))

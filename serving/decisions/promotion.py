@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from typing import Protocol
 
 from router.errors import EngineRejected, EngineUnavailable, RouterError
 from serving.decisions.ledger import Ledger, Promotion, RecordedDecision
 from serving.errors import NotPromotable
 from serving.http.served import AUTO, CurrentDecision, Served
+from storage.errors import ArbiterError
 
 _log = logging.getLogger("arbiter.decisions")
 
@@ -36,12 +38,17 @@ class Opener(Protocol):
         """A question that the decision's arm has answered before."""
         ...
 
+    def unload_except(self, adapters: Collection[str]) -> None:
+        """Take every adapter out of the engine that `open` brought there and that is not among these."""
+        ...
+
 
 class Promoter:
     """Changes what `auto` means, one change at a time.
 
     What stays true: the ledger is written before new requests see the change, and nothing is written unless the arm has
-    just answered. Requests in flight end with the arm they began with.
+    just answered. Requests in flight end with the arm they began with; when the last of them has ended, the adapters
+    that no served arm needs leave the engine.
     """
 
     def __init__(self, current: CurrentDecision, ledger: Ledger, opener: Opener, *, scope: str) -> None:
@@ -50,6 +57,7 @@ class Promoter:
         self.opener = opener
         self.scope = scope
         self._lock = asyncio.Lock()
+        self._unloading: set[asyncio.Task[None]] = set()
 
     async def promote(self, decision_id: str) -> Promotion:
         """Make a decision what `auto` means.
@@ -89,8 +97,20 @@ class Promoter:
             return promotion
 
     def _show(self, served: Served, promotion: Promotion) -> None:
-        self.current.show(served)
+        is_free = self.current.show(served)
         _log.info("%s decision=%s arm=%s", promotion.action, served.decision_id, served.decided_arm)
+        task = asyncio.create_task(self._unload_after(is_free))
+        self._unloading.add(task)
+        task.add_done_callback(self._unloading.discard)
+
+    async def _unload_after(self, is_free: asyncio.Event) -> None:
+        await is_free.wait()
+        # A promotion that is under way may be loading what would be unloaded.
+        async with self._lock:
+            try:
+                await asyncio.to_thread(self.opener.unload_except, self.current.adapters())
+            except ArbiterError as error:
+                _log.warning("adapters stay loaded until the next promotion: %s", error)
 
     async def _opened(self, decision: RecordedDecision) -> Served:
         served = await asyncio.to_thread(self.opener.open, decision)

@@ -27,7 +27,7 @@ from serving.chat.request import ChatRequest
 from serving.errors import NotFound, Refused
 from serving.evals.request import Row, RunPlan, read_plan
 from serving.evals.store import EvalStore, ItemStatus, StoredRun
-from serving.http.served import CurrentDecision
+from serving.http.served import CurrentDecision, Served
 from storage.errors import ArbiterError
 from storage.processes import is_running, process_name
 
@@ -106,15 +106,17 @@ class EvalRunner:
 
     async def _run(self, run: StoredRun) -> None:
         try:
-            work = await asyncio.to_thread(self._prepare, run)
-            async with self._gate:
-                if not await asyncio.to_thread(self.store.set_status, run.id, "in_progress"):
-                    return
-            done = await asyncio.to_thread(self.store.done_positions, run.id)
-            rows = iter([(i, row) for i, row in enumerate(work.plan.rows) if i not in done])
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._concurrency):
-                    group.create_task(self._work_off(work, rows))
+            # Held, so that the arm keeps its adapter whatever is promoted meanwhile.
+            with self.current.hold() as served:
+                work = await asyncio.to_thread(self._prepare, run, served)
+                async with self._gate:
+                    if not await asyncio.to_thread(self.store.set_status, run.id, "in_progress"):
+                        return
+                done = await asyncio.to_thread(self.store.done_positions, run.id)
+                rows = iter([(i, row) for i, row in enumerate(work.plan.rows) if i not in done])
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(self._concurrency):
+                        group.create_task(self._work_off(work, rows))
             await asyncio.to_thread(self._complete, run)
         except* ArbiterError as failed:
             await self._fail(run, "run_failed", str(failed.exceptions[0]))
@@ -122,10 +124,9 @@ class EvalRunner:
             _log.exception("run=%s failed", run.id)
             await self._fail(run, "internal_error", "the server failed on this run; its log has the reason")
 
-    def _prepare(self, run: StoredRun) -> _Work:
+    def _prepare(self, run: StoredRun, served: Served) -> _Work:
         plan, arm = read_plan(run.data_source), None
         criteria = self.store.get_eval(run.eval_id).testing_criteria
-        served = self.current.served
         if run.arm is not None:
             measured = Arm.from_dict(dict(run.arm))
             try:

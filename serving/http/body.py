@@ -1,18 +1,17 @@
-"""What every route does with a request first: check its key, read its JSON, check the fields.
+"""What every route does with a body: read its JSON, check its fields.
 
 body = read_model(CreateEval, await read_json(request))
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from serving.errors import Invalid, TooLarge, Unauthorized
+from serving.errors import Invalid, TooLarge
 
 MAX_BODY_BYTES = 8 * 2**20
 
@@ -30,15 +29,6 @@ class Fields(BaseModel):
     """Fields of a request: unknown ones are refused by name, and types are not guessed."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-def authorize(request: Request, api_key: str | None) -> None:
-    """Refuse a request without the key; None asks for none. Raises Invalid."""
-    if api_key is None:
-        return
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), api_key.encode()):
-        raise Unauthorized("wrong or missing API key; send Authorization: Bearer KEY", code="invalid_api_key")
 
 
 async def read_json(request: Request) -> object:

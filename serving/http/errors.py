@@ -10,6 +10,7 @@ from router.errors import EngineRejected, EngineUnavailable, RouterError
 from serving.errors import (
     Conflict,
     Invalid,
+    Moved,
     NotFound,
     NotPromotable,
     Overloaded,
@@ -30,6 +31,7 @@ _STATUSES: tuple[tuple[type[Exception], int, str | None], ...] = (
     (NotFound, 404, None),
     (NotPromotable, 409, "not_promotable"),
     (Conflict, 409, None),
+    (Moved, 410, "moved"),
     (TooLarge, 413, None),
     (Overloaded, 429, None),
     (EngineUnavailable, 503, "engine_unavailable"),

@@ -6,10 +6,13 @@ current.served.arm("auto")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from rag.search.settings import SearchSettings
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from serving.errors import NotFound
@@ -37,14 +40,19 @@ class Served:
     measured: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def arm(self, model: str) -> Arm:
-        """The arm of a request's `model`: auto, an arm's name, or `base:adapter` for an adapter without retrieval."""
+        """The arm of a request's `model`: auto, an arm's name, or `base:adapter` for an adapter without retrieval.
+
+        Such an adapter is asked as the arm that answers with it is, best one that does not retrieve either: with the
+        prompt it was trained with, and the config's sampling.
+        """
         if model == AUTO:
             return self.arms[self.decided_arm]
         if model in self.arms:
             return self.arms[model]
         base, _, adapter = model.rpartition(":")
-        if base == self.base_model and adapter in {arm.adapter for arm in self.arms.values()}:
-            return Arm(name=model, adapter=adapter, top_k=0)
+        users = sorted((arm for arm in self.arms.values() if arm.adapter == adapter), key=lambda arm: arm.index or "")
+        if base == self.base_model and users:
+            return replace(users[0], name=model, index=None, top_k=0, retrieval=SearchSettings(), condense="last")
         names = ", ".join([AUTO, *self.arms])
         raise NotFound(f"no model {model!r}; this server has {names}", param="model", code="model_not_found")
 
@@ -93,15 +101,52 @@ class Served:
 
 
 class CurrentDecision:
-    """Holds the `Served` that new requests see. Each request takes it once, so one in flight ends as it began."""
+    """Holds the `Served` that new requests see. Each takes it once and holds it, so one in flight ends as it began.
+
+    Its methods are called on the event loop.
+    """
 
     def __init__(self, served: Served) -> None:
-        self._served = served
+        self._now = _Held(served)
+        # Those that were promoted away from, as long as something in flight holds them.
+        self._earlier: list[_Held] = []
 
     @property
     def served(self) -> Served:
-        return self._served
+        return self._now.served
 
-    def show(self, served: Served) -> None:
-        """From now on new requests see `served`."""
-        self._served = served
+    @contextmanager
+    def hold(self) -> Iterator[Served]:
+        """What is served now; its adapters stay loaded until the block ends."""
+        held = self._now
+        held.count += 1
+        try:
+            yield held.served
+        finally:
+            held.count -= 1
+            if held.count == 0 and held in self._earlier:
+                self._earlier.remove(held)
+                held.is_free.set()
+
+    def show(self, served: Served) -> asyncio.Event:
+        """From now on new requests see `served`. The event is set when nothing holds what was served before."""
+        before, self._now = self._now, _Held(served)
+        if before.count:
+            self._earlier.append(before)
+        else:
+            before.is_free.set()
+        return before.is_free
+
+    def adapters(self) -> set[str]:
+        """The adapters that something in flight or something to come may be answered by."""
+        held = [one.served for one in (self._now, *self._earlier)]
+        return {arm.adapter for served in held for arm in served.arms.values() if arm.adapter is not None}
+
+
+class _Held:
+    """A `Served`, and how many hold it."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.count = 0
+        self.is_free = asyncio.Event()

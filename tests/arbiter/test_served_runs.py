@@ -168,7 +168,7 @@ class Loading:
             api_key="none",
             is_ready=lambda: self.ready,
             load=self.load,
-            unload=lambda _: None,
+            unload=lambda adapter: self.loaded.remove(adapter.name),
         )
         return RunOpener(runs, engine, ScriptedEngine(lambda _: "nine"), api_key="secret")
 
@@ -185,6 +185,17 @@ def test_a_run_is_opened_with_its_arms_indexes_and_adapters(home: Home) -> None:
     measured = served.measured["hybrid"]
     assert (measured["metric"], measured["score"], measured["num_questions"]) == ("token_f1", 1.0, 1)
     assert (measured["cost_per_1k"], measured["median_latency_ms"], measured["num_unscored"]) == (0.1, 12.0, 0)
+
+
+def test_adapters_that_are_not_needed_are_unloaded(home: Home) -> None:
+    engine = Loading()
+    opener = engine.opener(home.runs())
+    opener.open(home.decided())
+    opener.unload_except({home.adapter})
+    assert engine.loaded == [home.adapter]
+    for _ in range(2):
+        opener.unload_except(set())
+        assert engine.loaded == []
 
 
 async def test_an_opened_run_answers_through_its_index(home: Home) -> None:

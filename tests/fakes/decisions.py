@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,20 +37,35 @@ def make_decision(arm: str = "hybrid", **changes: Any) -> RecordedDecision:
 
 
 class FakeOpener:
-    """`stale` maps decision ids to why they are stale, `gone` to why they cannot be opened."""
+    """`stale` maps decision ids to why they are stale, `gone` to why they cannot be opened, `adapters` to the adapter
+    of their arm `hybrid`. `loaded` is what the engine would have.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.stale: dict[str, str] = {}
         self.gone: dict[str, str] = {}
+        self.adapters: dict[str, str] = {}
+        self.loaded: set[str] = set()
+        self.unload_fault: Exception | None = None
+        self.num_looked = 0
 
     def stale_reason(self, decision: RecordedDecision) -> str | None:
+        self.num_looked += 1
         return self.stale.get(decision.id)
 
     def open(self, decision: RecordedDecision) -> Served:
         if reason := self.gone.get(decision.id):
             raise NotPromotable(reason)
-        return make_served(self.engine, arm=decision.arm, decision_id=decision.id, report=decision.report)
+        served = make_served(self.engine, arm=decision.arm, decision_id=decision.id, report=decision.report)
+        adapter = self.adapters.get(decision.id, "raft@1")
+        self.loaded.add(adapter)
+        return replace(served, arms={**served.arms, "hybrid": replace(served.arms["hybrid"], adapter=adapter)})
 
     def question(self, decision: RecordedDecision) -> str:
         return "a smoke question"
+
+    def unload_except(self, adapters: Collection[str]) -> None:
+        if self.unload_fault is not None:
+            raise self.unload_fault
+        self.loaded &= set(adapters)

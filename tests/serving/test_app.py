@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from fakes.engines import ScriptedEngine, Wire
 from eval.answers import AnswerCache
 from eval.evaluate import ask
 from eval.questions import Question
+from router.answering.arm import Arm, Sampling
 from router.answering.engine import EngineRequest
+from router.answering.prompts import Prompt
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.errors import ServingError
@@ -200,6 +203,46 @@ def test_a_key_is_asked_for_when_one_is_set() -> None:
         assert client.chat.completions.create(model="auto", messages=ASKED).choices[0].message.content == "nine"
 
 
+def test_an_adapter_by_its_name_is_asked_as_the_arm_that_answers_with_it() -> None:
+    engine = ScriptedEngine(lambda _: "nine")
+    plain = Prompt("brief", system="Answer in one word.")
+    arms = {
+        "hybrid": ARMS["hybrid"],
+        "tuned": Arm(
+            "tuned", adapter="raft@1", prompt=plain, top_k=0, sampling=Sampling(temperature=0.7, max_tokens=9)
+        ),
+    }
+    with client_of(replace(make_served(engine), arms=arms)) as client:
+        client.chat.completions.create(model="org/base:raft@1", messages=ASKED)
+        client.chat.completions.create(model="tuned", messages=ASKED)
+    by_adapter, by_arm = engine.requests
+    assert by_adapter == by_arm
+    assert by_adapter.options["max_tokens"] == 9
+
+
+def test_pages_ask_for_the_key_as_the_api_does_and_a_browser_can_send_it(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    report.write_text("<title>questions and gold answers</title>")
+    app = create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""), api_key="secret", report=report)))
+    with listening(app) as url:
+        for path in ("/health", "/ready"):
+            assert httpx.get(url + path).status_code == 200
+        for path in ("/", "/v1/nothing", "/nothing", "/openapi.json", "/docs"):
+            asked = httpx.get(url + path)
+            assert (asked.status_code, "gold" in asked.text) == (401, False)
+            assert asked.headers["www-authenticate"].startswith("Basic realm=")
+            assert asked.json()["error"]["code"] == "invalid_api_key"
+        assert "gold" in httpx.get(url, auth=("anyone", "secret")).text
+        assert "gold" in httpx.get(url, headers={"Authorization": "Bearer secret"}).text
+        for wrong in (("secret", ""), ("", "secre"), ("", "secret2"), ("", "sécret")):
+            assert httpx.get(url, auth=wrong).status_code == 401
+        for header in ("Basic", "Basic !", "Basic c2VjcmV0", "secret", "Digest secret"):
+            assert httpx.get(url, headers={"Authorization": header}).status_code == 401
+        # A browser adds what it was told to the requests of other sites' pages, too; those must change nothing.
+        body = {"model": "auto", "messages": ASKED}
+        assert httpx.post(f"{url}/v1/chat/completions", json=body, auth=("anyone", "secret")).status_code == 401
+
+
 def test_health_is_the_process_and_ready_is_the_engine(tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_text("<title>decided</title>")
@@ -231,20 +274,20 @@ def test_a_request_id_is_echoed_when_it_is_harmless() -> None:
 
 def test_arms_are_listed_with_their_parts_and_what_was_measured() -> None:
     with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))))) as url:
-        arms = {arm["id"]: arm for arm in httpx.get(f"{url}/v1/arms").json()["data"]}
+        arms = {arm["id"]: arm for arm in httpx.get(f"{url}/v1/arbiter/arms").json()["data"]}
         assert list(arms) == ["base", "rag", "hybrid"]
         hybrid = arms["hybrid"]
         assert (hybrid["kind"], hybrid["adapter"], hybrid["index"]) == ("hybrid", "raft@1", "docs")
         assert (hybrid["prompt"], hybrid["is_decided"], hybrid["measured"]) == ("answer", True, None)
-        assert httpx.get(f"{url}/v1/arms/rag").json() == arms["rag"]
+        assert httpx.get(f"{url}/v1/arbiter/arms/rag").json() == arms["rag"]
         assert arms["rag"]["measured"] == {"metric": "token_f1", "score": 0.5}
-        assert httpx.get(f"{url}/v1/arms/gpt-9").status_code == 404
+        assert httpx.get(f"{url}/v1/arbiter/arms/gpt-9").status_code == 404
 
 
 def test_every_route_under_v1_asks_for_the_key() -> None:
     app = create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""), api_key="secret")))
     with listening(app) as url:
-        for path in ("/v1/models", "/v1/models/rag", "/v1/arms", "/v1/arms/rag"):
+        for path in ("/v1/models", "/v1/models/rag", "/v1/arbiter/arms", "/v1/arbiter/arms/rag"):
             assert httpx.get(url + path).status_code == 401
             assert httpx.get(url + path, headers={"Authorization": "Bearer secret"}).status_code == 200
 

@@ -1,6 +1,7 @@
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,7 +13,7 @@ import openai
 import pytest
 from fakes.decisions import FakeOpener, make_decision
 from fakes.endpoints import listening
-from fakes.engines import ScriptedEngine
+from fakes.engines import ScriptedEngine, chunk
 
 from router.answering.engine import EngineRequest
 from router.errors import EngineRejected, EngineUnavailable
@@ -20,6 +21,7 @@ from serving.app import create_app
 from serving.decisions.api import decision_routes
 from serving.decisions.ledger import Ledger
 from serving.decisions.promotion import Promoter
+from serving.errors import ServingError
 from serving.http.served import CurrentDecision
 
 BASE, RAG, HYBRID = make_decision("base"), make_decision("rag"), make_decision("hybrid")
@@ -56,7 +58,7 @@ class Desk:
         self.ledger.close()
 
     def promote(self, decision_id: str) -> httpx.Response:
-        return self.http.post(f"/decisions/{decision_id}/promote")
+        return self.http.post(f"/arbiter/decisions/{decision_id}/promote")
 
     def auto(self) -> tuple[str, str]:
         reply = self.client.chat.completions.with_raw_response.create(model="auto", messages=ASKED)
@@ -70,16 +72,21 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def test_decisions_of_this_scope_are_listed_newest_first_in_pages(desk: Desk) -> None:
-    first = desk.http.get("/decisions", params={"limit": 2}).json()
+    first = desk.http.get("/arbiter/decisions", params={"limit": 2}).json()
     assert [row["arm"] for row in first["data"]] == ["hybrid", "rag"]
     assert (first["object"], first["has_more"], first["last_id"]) == ("list", True, RAG.id)
-    rest = desk.http.get("/decisions", params={"limit": 2, "after": first["last_id"]}).json()
+    rest = desk.http.get("/arbiter/decisions", params={"limit": 2, "after": first["last_id"]}).json()
     assert [row["arm"] for row in rest["data"]] == ["base"]
     assert rest["has_more"] is False
     row = first["data"][0]
     assert (row["id"], row["object"], row["verdict"], row["confidence"]) == (HYBRID.id, "decision", "winner", 0.975)
-    assert (row["is_current"], row["stale"], row["stale_reason"]) == (True, False, None)
-    assert desk.http.get("/decisions", params={"after": "dec_x"}).json()["error"]["param"] == "after"
+    assert row["is_current"] is True
+    # Whether a decision is stale takes a look at all the data; a list of a hundred does not look a hundred times.
+    assert "stale" not in row
+    assert desk.opener.num_looked == 0
+    one = desk.http.get(f"/arbiter/decisions/{HYBRID.id}").json()
+    assert (one["stale"], one["stale_reason"]) == (False, None)
+    assert desk.http.get("/arbiter/decisions", params={"after": "dec_x"}).json()["error"]["param"] == "after"
 
 
 def test_a_promotion_changes_auto_at_once_and_a_rollback_returns_it(desk: Desk) -> None:
@@ -91,20 +98,22 @@ def test_a_promotion_changes_auto_at_once_and_a_rollback_returns_it(desk: Desk) 
     assert desk.engine.requests[-1].messages[-1]["content"].endswith("a smoke question")  # type: ignore[attr-defined]
     assert desk.auto() == ("rag", RAG.id)
     assert desk.client.models.retrieve("auto").to_dict()["root"] == "org/base"
-    back = desk.http.post("/decisions/rollback")
+    back = desk.http.post("/arbiter/decisions/rollback")
     assert (back.status_code, back.json()["id"]) == (200, HYBRID.id)
     assert desk.auto() == ("hybrid", HYBRID.id)
-    nothing = desk.http.post("/decisions/rollback")
+    nothing = desk.http.post("/arbiter/decisions/rollback")
     assert (nothing.status_code, nothing.json()["error"]["code"]) == (409, "not_promotable")
-    assert [entry["action"] for entry in desk.http.get(f"/decisions/{RAG.id}").json()["promotions"]] == ["promote"]
+    assert [entry["action"] for entry in desk.http.get(f"/arbiter/decisions/{RAG.id}").json()["promotions"]] == [
+        "promote"
+    ]
 
 
 def test_a_rollback_by_id_is_of_the_current_decision_only(desk: Desk) -> None:
     desk.promote(RAG.id)
-    refused = desk.http.post(f"/decisions/{BASE.id}/rollback")
+    refused = desk.http.post(f"/arbiter/decisions/{BASE.id}/rollback")
     assert (refused.status_code, desk.auto()[0]) == (409, "rag")
-    assert desk.http.post(f"/decisions/{RAG.id}/rollback").json()["id"] == HYBRID.id
-    assert desk.http.post("/decisions/dec_x/rollback").status_code == 404
+    assert desk.http.post(f"/arbiter/decisions/{RAG.id}/rollback").json()["id"] == HYBRID.id
+    assert desk.http.post("/arbiter/decisions/dec_x/rollback").status_code == 404
 
 
 def test_a_promotion_outlives_the_server(tmp_path: Path) -> None:
@@ -112,13 +121,13 @@ def test_a_promotion_outlives_the_server(tmp_path: Path) -> None:
         desk.promote(BASE.id)
     with Desk(tmp_path, ScriptedEngine(lambda _: "nine")) as desk:
         assert desk.auto() == ("base", BASE.id)
-        assert desk.http.post("/decisions/rollback").json()["id"] == HYBRID.id
+        assert desk.http.post("/arbiter/decisions/rollback").json()["id"] == HYBRID.id
 
 
 def test_unknown_decisions_and_those_of_another_scope(desk: Desk) -> None:
     assert desk.promote("dec_x").status_code == 404
-    assert desk.http.get("/decisions/dec_x").status_code == 404
-    assert desk.http.get(f"/decisions/{ELSEWHERE.id}").status_code == 404
+    assert desk.http.get("/arbiter/decisions/dec_x").status_code == 404
+    assert desk.http.get(f"/arbiter/decisions/{ELSEWHERE.id}").status_code == 404
     refused = desk.promote(ELSEWHERE.id)
     assert refused.status_code == 409
     assert "serve its own config" in refused.json()["error"]["message"]
@@ -126,14 +135,14 @@ def test_unknown_decisions_and_those_of_another_scope(desk: Desk) -> None:
 
 def test_a_stale_decision_is_flagged_and_not_promoted_but_can_be_rolled_back_to(desk: Desk) -> None:
     desk.opener.stale[RAG.id] = "the data has changed since; measure again with: arbiter run CONFIG"
-    row = desk.http.get(f"/decisions/{RAG.id}").json()
+    row = desk.http.get(f"/arbiter/decisions/{RAG.id}").json()
     assert (row["stale"], row["stale_reason"]) == (True, desk.opener.stale[RAG.id])
     refused = desk.promote(RAG.id)
     assert refused.status_code == 409
     assert "is stale: the data has changed since" in refused.json()["error"]["message"]
     desk.opener.stale = {HYBRID.id: "the data has changed since"}
     desk.promote(BASE.id)
-    assert desk.http.post("/decisions/rollback").json()["id"] == HYBRID.id
+    assert desk.http.post("/arbiter/decisions/rollback").json()["id"] == HYBRID.id
 
 
 def rejected(_request: EngineRequest) -> str:
@@ -159,7 +168,7 @@ def test_a_decision_whose_parts_are_gone_is_not_promoted_or_rolled_back_to(desk:
     assert (refused.status_code, refused.json()["error"]["message"]) == (409, "adapter 'raft@1' is gone")
     desk.promote(RAG.id)
     desk.opener.gone[HYBRID.id] = "its run is gone"
-    assert desk.http.post("/decisions/rollback").status_code == 409
+    assert desk.http.post("/arbiter/decisions/rollback").status_code == 409
     assert desk.auto() == ("rag", RAG.id)
 
 
@@ -184,6 +193,80 @@ def test_a_request_in_flight_ends_with_the_arm_it_began_with(tmp_path: Path) -> 
         assert pending.result(timeout=10).model == "hybrid"
 
 
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_adapters_that_no_served_arm_needs_leave_the_engine_when_the_last_request_has_ended(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(ScriptedEngine):
+        async def stream(self, request: EngineRequest) -> Any:
+            async for one in super().stream(request):
+                yield one
+                if "slow" in str(request.messages[-1]["content"]) and not begun.is_set():
+                    begun.set()
+                    await asyncio.to_thread(go_on.wait, 10)
+
+    with Desk(tmp_path, Slow(lambda _: "at nine sharp")) as desk, ThreadPoolExecutor() as pool:
+        desk.opener.adapters = {HYBRID.id: "raft@1", RAG.id: "raft@2", BASE.id: "raft@2"}
+        assert desk.opener.loaded == {"raft@1"}
+        slow: Any = [{"role": "user", "content": "a slow question"}]
+
+        def ask() -> str:
+            stream = desk.client.chat.completions.create(model="auto", messages=slow, stream=True)
+            return "".join(part.choices[0].delta.content or "" for part in stream)
+
+        pending = pool.submit(ask)
+        assert begun.wait(10)
+        # The stream under way needs the old adapter.
+        desk.promote(RAG.id)
+        desk.promote(BASE.id)
+        time.sleep(0.1)
+        assert desk.opener.loaded == {"raft@1", "raft@2"}
+        go_on.set()
+        assert pending.result(timeout=10) == "at nine sharp"
+        until(lambda: desk.opener.loaded == {"raft@2"})
+
+
+def test_a_client_that_goes_away_frees_the_adapters(tmp_path: Path) -> None:
+    class Endless(ScriptedEngine):
+        async def stream(self, request: EngineRequest) -> Any:
+            while True:
+                yield chunk("on and ", model=request.model)
+                await asyncio.sleep(0.01)
+
+    with Desk(tmp_path, Endless(lambda _: "nine")) as desk:
+        desk.opener.adapters = {RAG.id: "raft@2"}
+        stream = desk.client.chat.completions.create(model="auto", messages=ASKED, stream=True)
+        next(iter(stream))
+        desk.promote(RAG.id)
+        assert desk.opener.loaded == {"raft@1", "raft@2"}
+        stream.close()
+        until(lambda: desk.opener.loaded == {"raft@2"})
+
+
+def test_an_engine_that_will_not_unload_does_not_spoil_the_promotion(desk: Desk) -> None:
+    desk.opener.adapters = {RAG.id: "raft@2", BASE.id: "raft@3"}
+    desk.opener.unload_fault = ServingError("the engine is restarting")
+    assert desk.promote(RAG.id).status_code == 200
+    time.sleep(0.05)
+    desk.opener.unload_fault = None
+    desk.promote(BASE.id)
+    until(lambda: desk.opener.loaded == {"raft@3"})
+
+
+@pytest.mark.parametrize("path", ["decisions", "decisions/dec_1", "decisions/dec_1/promote", "arms", "arms/rag"])
+def test_the_old_places_say_where_the_routes_are_now(desk: Desk, path: str) -> None:
+    for method in ("GET", "POST"):
+        gone = desk.http.request(method, f"/{path}")
+        assert gone.status_code == 410
+        assert f"/v1/arbiter/{path}" in gone.json()["error"]["message"]
+
+
 def test_promotions_at_once_are_one_after_the_other(desk: Desk) -> None:
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(desk.promote, [BASE.id, RAG.id, HYBRID.id] * 6))
@@ -206,15 +289,15 @@ def test_each_decision_has_its_report_and_the_front_page_follows(tmp_path: Path)
         assert httpx.get(desk.url).text == "<p>rag</p>"
         desk.promote(runs["base"].id)
         assert httpx.get(desk.url).text == "<p>base</p>"
-        assert desk.http.get(f"/decisions/{HYBRID.id}/report").status_code == 404
+        assert desk.http.get(f"/arbiter/decisions/{HYBRID.id}/report").status_code == 404
 
 
 def test_the_key_guards_every_route_of_the_decisions(desk: Desk) -> None:
     current = CurrentDecision(replace(desk.opener.open(HYBRID), api_key="secret"))
     app = create_app(current, decision_routes(Promoter(current, desk.ledger, desk.opener, scope=HYBRID.scope)))
     with listening(app) as url:
-        for path in ("decisions", f"decisions/{RAG.id}", f"decisions/{RAG.id}/report"):
-            assert httpx.get(f"{url}/v1/{path}").status_code == 401
-        for path in (f"decisions/{RAG.id}/promote", "decisions/rollback"):
-            assert httpx.post(f"{url}/v1/{path}").status_code == 401
+        for path in ("", f"/{RAG.id}", f"/{RAG.id}/report"):
+            assert httpx.get(f"{url}/v1/arbiter/decisions{path}").status_code == 401
+        for path in (f"/{RAG.id}/promote", "/rollback"):
+            assert httpx.post(f"{url}/v1/arbiter/decisions{path}").status_code == 401
     assert desk.ledger.promotions() == []

@@ -1,0 +1,72 @@
+"""What every request passes first: its key is checked, and what it is served by stays whole until its response ends.
+
+app.add_middleware(Entry, current=current)
+served_by(request).arm("auto")
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.errors import Unauthorized
+from serving.http.errors import error_response
+from serving.http.served import CurrentDecision, Served
+
+# A load balancer has no key, and learns nothing here.
+_OPEN = frozenset({"/health", "/ready"})
+_READING = frozenset({"GET", "HEAD"})
+
+
+class Entry:
+    """ASGI middleware over all routes, also those that there are not."""
+
+    def __init__(self, app: ASGIApp, *, current: CurrentDecision) -> None:
+        self._app = app
+        self._current = current
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with self._current.hold() as served:
+            if scope["path"] in _OPEN or _has_key(scope, served.api_key):
+                scope["served"] = served
+                await self._app(scope, receive, send)
+                return
+        error = Unauthorized("wrong or missing API key; send Authorization: Bearer KEY")
+        response = error_response(error)
+        # Makes a browser ask for it.
+        response.headers["WWW-Authenticate"] = 'Basic realm="Arbiter: any user name, the API key as password"'
+        await response(scope, receive, send)
+
+
+def served_by(request: Request) -> Served:
+    """What a request is served by from its beginning to its end, whatever is promoted meanwhile."""
+    served: Served = request.scope["served"]
+    return served
+
+
+def _has_key(scope: Scope, key: str | None) -> bool:
+    """Whether a request brings the key; None asks for none.
+
+    A browser brings it as the password of HTTP Basic, and adds that to requests which other sites make, too: so Basic
+    is for reading alone.
+    """
+    if key is None:
+        return True
+    scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+    given = token.encode()
+    if scheme.lower() == "basic" and scope["method"] in _READING:
+        try:
+            given = base64.b64decode(token, validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return False
+    elif scheme.lower() != "bearer":
+        return False
+    return hmac.compare_digest(given, key.encode())
