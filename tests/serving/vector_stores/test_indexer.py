@@ -19,7 +19,6 @@ from fakes.retrieval_server import CHUNKING, read_text, serving
 from rag.collections import Collections
 from rag.documents.document import Document
 from rag.home import IndexHome
-from serving.errors import ServingError
 from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.indexer import MAX_ATTEMPTS, Indexer
@@ -30,6 +29,7 @@ from serving.vector_stores.stores import VectorStores, open_vector_stores
 from serving.vector_stores.uploads import Upload
 from serving.vector_stores.work_rows import Claim, WorkRows
 from storage.database import Database
+from storage.errors import StorageError
 from storage.processes import process_name
 
 DESK = "The desk opens at nine."
@@ -316,7 +316,7 @@ class FullDisk(WorkRows):
     def finish(self, claim: Claim, attributes: Attributes, *, usage_bytes: int) -> Any:
         self.num_finished += 1
         if self.num_finished == 1:
-            raise ServingError("the disk is full")
+            raise StorageError("the disk is full")
         return super().finish(claim, attributes, usage_bytes=usage_bytes)
 
 
