@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from arbiter.build import Models
 from arbiter.config import Config
@@ -122,7 +123,7 @@ class Asker:
             finally:
                 await http.close()
 
-        return asyncio.run(run())
+        return _run(run)
 
     def __enter__(self) -> Asker:
         return self
@@ -131,3 +132,13 @@ class Asker:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of asynchronous work, wherever it is asked for: a notebook runs an event loop of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work())).result()

@@ -211,7 +211,7 @@ class Config(Section):
 
 
 def load_config(
-    path: Path | None, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    path: Path | str | None, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Config:
     """The config of a YAML file, then `ARBITER_SECTION__KEY` variables, then `section.key=value` overrides.
 
@@ -220,6 +220,7 @@ def load_config(
     A relative `data` path in the file counts from the file's folder, one in an override from the working directory.
     Raises ArbiterError listing every fault at once.
     """
+    path = Path(path) if path is not None else None
     values = _read_yaml(path) if path is not None else {"data": "."}
     if path is not None and isinstance(values.get("data"), str):
         values["data"] = str(path.parent / Path(values["data"]).expanduser())

@@ -20,7 +20,7 @@ import yaml
 from arbiter import build
 from arbiter.asking import Asker
 from arbiter.build import index_home
-from arbiter.config import Config
+from arbiter.config import Config, data_home
 from arbiter.console import Console, Step
 from arbiter.data import Data, examples_as_documents, load_data
 from arbiter.engines import engine_identity, refuse_unfit
@@ -66,15 +66,24 @@ class Pipeline:
     """One config, one data directory. Stages call those before them; what exists already is found by its content."""
 
     def __init__(
-        self, config: Config, *, home: Path, console: Console, command: str = "arbiter run", needs_dev: bool = False
+        self,
+        config: Config,
+        *,
+        home: Path | None = None,
+        console: Console | None = None,
+        command: str = "arbiter run",
+        needs_dev: bool = False,
     ) -> None:
-        """`command` is what the report names as the way to get it again; `needs_dev` reads the dev questions, too."""
+        """`home` is the data directory (`data_home()`), `console` shows progress.
+
+        `command` is what the report names as the way to get it again; `needs_dev` reads the dev questions, too.
+        """
         self.config = config
-        self.home = home
-        self._console = console
+        self.home = home or data_home()
+        self.console = self._console = console or Console()
         self._command = command
         self._needs_dev = needs_dev
-        self._keeping = index_home(config, home)
+        self._keeping = index_home(config, self.home)
 
     @cached_property
     def data(self) -> Data:
@@ -141,6 +150,10 @@ class Pipeline:
     def indexes(self) -> dict[str, Index]:
         """The indexes by role, in step with the data."""
         return {role: index for role, (index, _) in self._synced.items()}
+
+    def tune(self) -> dict[str, Adapter]:
+        """Train the adapters that the arms need and that are not there yet, by their key in the config."""
+        return self.adapters
 
     @cached_property
     def adapters(self) -> dict[str, Adapter]:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, Config
+from arbiter.console import Console
 from arbiter.engines import OpenEngine
 from arbiter.models import ResolvedModel
 from eval.errors import EvalError
@@ -29,7 +30,7 @@ from router.answering.arm import Arm
 from router.answering.engine import Engine
 from router.deciding.scorecard import Scorecard
 from router.errors import EngineUnavailable
-from serving.decisions.ledger import RecordedDecision
+from serving.decisions.ledger import Ledger, RecordedDecision, record_run
 from serving.errors import NotPromotable
 from serving.http.served import Served
 from storage.errors import ArbiterError
@@ -96,6 +97,16 @@ class ServedRuns:
         except ArbiterError as error:
             raise NotPromotable(str(error)) from error
 
+    def servable_parts(self, decision: RecordedDecision) -> RunParts:
+        """As `parts_of`, for a start: raises ArbiterError that says what else can be served."""
+        try:
+            return self.parts_of(decision)
+        except NotPromotable as error:
+            raise ArbiterError(
+                f"decision {decision.id} cannot be served: {error}, or choose another with: "
+                "arbiter decisions promote ID"
+            ) from error
+
     def stale_reason(self, decision: RecordedDecision) -> str | None:
         """Why what was measured no longer holds: the run or an adapter is gone, the data or an index has changed."""
         try:
@@ -161,6 +172,25 @@ class ServedRuns:
         """A run's config with this one's places: a run does not write down the database, which may hold a password."""
         places = {"database": self._config.index.database, "store": self._config.index.store}
         return config.model_copy(update={"data": self._config.data, "index": config.index.model_copy(update=places)})
+
+
+def served_decision(
+    ledger: Ledger, fingerprint: str, last_run: Callable[[], Run], console: Console
+) -> RecordedDecision:
+    """What `auto` means when a config is served: the promoted decision, else the config's newest.
+
+    Raises ArbiterError when the config has no decision, and EvalError when its run has none yet.
+    """
+    # A run that was decided without a ledger beside it is taken in now.
+    newest = ledger.newest(fingerprint) or record_run(ledger, last_run())
+    current = ledger.current(newest.scope, fingerprint)
+    assert current is not None, "the newest decision is in the scope"
+    if current.id != newest.id:
+        console.say(
+            f"serving the promoted decision {current.id} ({current.arm}); the newest is {newest.id} ({newest.arm}); "
+            f"change it with: arbiter decisions promote {newest.id}"
+        )
+    return current
 
 
 class RunOpener:

@@ -14,14 +14,14 @@ from arbiter.config import Config
 from arbiter.console import Console
 from arbiter.engines import open_engine
 from arbiter.pipeline import Pipeline
-from arbiter.served_runs import RunOpener, RunParts, ServedRuns
+from arbiter.served_runs import RunOpener, ServedRuns, served_decision
 from rag.collections import Collections
 from router.answering.engine import HttpEngine
 from serving.app import create_app
 from serving.decisions.api import decision_routes
-from serving.decisions.ledger import LEDGER, Ledger, RecordedDecision, record_run
+from serving.decisions.ledger import LEDGER, Ledger, RecordedDecision
 from serving.decisions.promotion import Promoter
-from serving.errors import NotPromotable, PortTaken
+from serving.errors import PortTaken
 from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EVALS, EvalStore
@@ -29,7 +29,6 @@ from serving.http.served import AUTO, CurrentDecision
 from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import open_vector_stores
-from storage.errors import ArbiterError
 
 
 def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int) -> None:
@@ -39,7 +38,7 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
     Raises ArbiterError, and EngineFailed when vLLM does not start.
     """
     with _listen(host, port) as listener, contextlib.closing(Ledger(pipeline.home / LEDGER)) as ledger:
-        decision = served_decision(pipeline, ledger, console)
+        decision = served_decision(ledger, pipeline.config.fingerprint(), pipeline.last_run, console)
         # From here on models are looked for, and converted where that was not done yet.
         _serve(pipeline, console, listener, ledger, decision)
 
@@ -59,7 +58,7 @@ def _serve(
         contextlib.closing(EvalStore(home / EVALS)) as store,
         contextlib.closing(open_vector_stores(collections)) as stores,
     ):
-        parts = _parts_of(runs, decision)
+        parts = runs.servable_parts(decision)
         if stale := runs.stale_reason(decision):
             console.say(f"warning: {stale}")
         address = "http://{}:{}".format(*listener.getsockname()[:2])
@@ -91,33 +90,6 @@ def _serve(
             with contextlib.suppress(KeyboardInterrupt):
                 uvicorn.Server(settings).run(sockets=[listener])
             console.say("stopped")
-
-
-def served_decision(pipeline: Pipeline, ledger: Ledger, console: Console) -> RecordedDecision:
-    """What `auto` means when a server of this config starts: the promoted decision, else the config's newest.
-
-    Raises ArbiterError when the config has no decision, and EvalError when its run has none yet.
-    """
-    fingerprint = pipeline.config.fingerprint()
-    # A run that was decided without a ledger beside it is taken in now.
-    newest = ledger.newest(fingerprint) or record_run(ledger, pipeline.last_run())
-    current = ledger.current(newest.scope, fingerprint)
-    assert current is not None, "the newest decision is in the scope"
-    if current.id != newest.id:
-        console.say(
-            f"serving the promoted decision {current.id} ({current.arm}); the newest is {newest.id} ({newest.arm}); "
-            f"change it with: arbiter decisions promote {newest.id}"
-        )
-    return current
-
-
-def _parts_of(runs: ServedRuns, decision: RecordedDecision) -> RunParts:
-    try:
-        return runs.parts_of(decision)
-    except NotPromotable as error:
-        raise ArbiterError(
-            f"decision {decision.id} cannot be served: {error}, or choose another with: arbiter decisions promote ID"
-        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

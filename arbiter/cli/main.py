@@ -173,7 +173,7 @@ def chat(
 
 def main() -> None:
     """The console script: errors become one line and an exit code, never a traceback."""
-    # A service manager's stop must end the engine as Ctrl-C does, not leave it to its leash.
+    # A service manager's stop must end the engine as Ctrl-C does, not leave it to its guard.
     signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(EXIT_TERMINATED))
     try:
         app()

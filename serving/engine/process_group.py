@@ -1,7 +1,7 @@
 """Runs a command and ends its whole process group when the command ends, or when the parent is gone.
 
-`python leash.py PARENT_PID GRACE_S COMMAND...`, started by serving/engine/vllm.py to lead a new session. vLLM's own
-children (engine core, workers) stay in that group, so nothing outlives a parent that was killed with `kill -9`.
+`python process_group.py PARENT_PID GRACE_S COMMAND...`, started by serving/engine/vllm.py to lead a new session. vLLM's
+own children (engine core, workers) stay in that group, so nothing outlives a parent that was killed with `kill -9`.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ def main(parent: int, grace_s: float, command: list[str]) -> None:
         nonlocal asked_to_end
         asked_to_end = True
 
-    # The group's SIGTERM arrives here too: it must not end the leash before the engine.
+    # The group's SIGTERM arrives here too: it must not end the guard before the engine.
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, note)
-    # Orphans of the engine become children of the leash, so it can see when the last one has ended.
+    # Orphans of the engine become children of the guard, so it can see when the last one has ended.
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # Sockets and rendezvous files that an ended engine leaves behind go here instead of /tmp.

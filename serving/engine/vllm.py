@@ -35,8 +35,8 @@ _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank accept
 _POLL_S = 0.25
 _WATCH_S = 0.5
 _STOP_GRACE_S = 10.0
-# An engine that ran this long was healthy: its next crash starts the restart delays from the beginning.
-_HEALTHY_AFTER_S = 60.0
+# More crashes than there are restart delays within this time are a loop, however long the engine ran in between.
+_CRASH_WINDOW_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,8 @@ class VllmServer:
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: threading.Thread | None = None
-        self._ready_at = 0.0
         self._log_start = 0
+        self._failure_text: str | None = None
         # The environment's proxies must not see requests to loopback.
         self._http = httpx.Client(trust_env=False, timeout=10.0)
 
@@ -143,6 +143,11 @@ class VllmServer:
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def failure(self) -> str | None:
+        """Why the engine was given up, with its command and the last lines of its log; None unless it is `failed`."""
+        return self._failure_text
 
     @property
     def adapters(self) -> dict[str, str]:
@@ -158,7 +163,7 @@ class VllmServer:
         if self._watcher is not None:
             raise ServingError("the engine was started already; stop it first")
         self._stopping.clear()
-        self._state = "starting"
+        self._state, self._failure_text = "starting", None
         try:
             self._port = _claim_port(self._settings.port)
             self._settings.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +229,8 @@ class VllmServer:
 
     def _require_ready(self) -> None:
         if not self.is_ready():
-            raise ServingError(f"the engine is {self._state}; try again when it is ready")
+            wait = "see its log, then start again" if self._state == "failed" else "try again when it is ready"
+            raise ServingError(f"the engine is {self._state}; {wait}")
 
     def _post_load(self, name: str, folder: str) -> None:
         self._post("/load_lora_adapter", {"lora_name": name, "lora_path": folder}, f"vLLM refused adapter {name!r}")
@@ -253,9 +259,8 @@ class VllmServer:
         with self._adapter_lock:
             for name, folder in self._adapters.items():
                 self._post_load(name, folder)
-        self._ready_at = self._clock()
         self._state = "ready"
-        _log.info("engine ready url=%s s=%.1f adapters=%d", self.url, self._ready_at - started, len(self._adapters))
+        _log.info("engine ready url=%s s=%.1f adapters=%d", self.url, self._clock() - started, len(self._adapters))
 
     def _launch(self) -> list[str]:
         command, env = self._plan()
@@ -288,23 +293,28 @@ class VllmServer:
         return command, build_environment(self._settings, host=host, base=base)
 
     def _watch(self) -> None:
-        """Restarts the engine whenever it ends by itself, until `stop` or until the delays are used up."""
-        attempts = 0
+        """Restarts the engine whenever it ends by itself, until `stop` or until it crashes in a loop.
+
+        A restart that fails counts as a crash. The more crashes lie within the window, the longer the wait.
+        """
+        crashes: list[float] = []
         while not self._stopping.wait(_WATCH_S):
             if self._is_running() and not self._is_dead_inside():
                 continue
-            if self._clock() - self._ready_at > _HEALTHY_AFTER_S:
-                attempts = 0
             self._state = "restarting"
             self._end_process()
-            if attempts == len(self._restart_delays_s):
-                _log.error("engine failed: %d restarts in a row did not help log=%s", attempts, self._settings.log_path)
+            now = self._clock()
+            crashes = [*(crash for crash in crashes if now - crash < _CRASH_WINDOW_S), now]
+            if len(crashes) > len(self._restart_delays_s):
+                what = f"vLLM ended {len(crashes)} times within {now - crashes[0]:.0f} s and was given up"
+                self._failure_text = self._failure(what, self._plan()[0])
                 self._state = "failed"
+                _log.error("engine failed: %s", self._failure_text)
                 return
-            _log.warning("engine ended by itself; restart in %.0f s", self._restart_delays_s[attempts])
-            if self._stopping.wait(self._restart_delays_s[attempts]):
+            delay_s = self._restart_delays_s[len(crashes) - 1]
+            _log.warning("engine ended by itself; restart in %.0f s", delay_s)
+            if self._stopping.wait(delay_s):
                 return
-            attempts += 1
             try:
                 self._bring_up(lambda _line: None)
             except (ServingError, OSError) as error:

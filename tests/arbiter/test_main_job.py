@@ -312,3 +312,21 @@ def dies_and_recovers(client: openai.OpenAI, home: Path, messages: Any) -> None:
                 assert set(refusals) == {(503, "2")}
                 return
     pytest.fail(f"the engine did not come back after {len(refusals)} refusals")
+
+
+def test_the_python_example_of_the_readme_answers(home: Path, finished: dict[str, Any]) -> None:
+    example = re.search(r"```python\n(import arbiter\n.*?)```", (REPO / "README.md").read_text(), re.DOTALL)
+    assert example is not None
+    smaller = {f"ARBITER_{key.upper().replace('.', '__')}": value for key, value in (s.split("=") for s in SMALL)}
+    told = subprocess.run(
+        [sys.executable, "-c", example[1]],
+        env={**os.environ, **smaller, "ARBITER_HOME": str(home), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        cwd=REPO,
+    )
+    assert told.returncode == 0, told.stderr
+    assert "is complete: nothing to ask" in told.stderr
+    decided, answer = told.stdout.splitlines()
+    assert decided.split()[0] == finished["arm"]
+    assert answer

@@ -42,12 +42,14 @@ class FakeEngine:
 
     def __init__(self, folder: Path, *options: str, ready_timeout_s: float = 20.0) -> None:
         self.notes = folder
+        self.skipped_s = 0.0
         self.server = VllmServer(
             settings_in(folder, ready_timeout_s=ready_timeout_s),
             command=fake_command(folder, *options),
-            # A killed leash cannot remove its scratch folder; pytest removes this one.
+            # A killed guard cannot remove its scratch folder; pytest removes this one.
             environment={**os.environ, "TMPDIR": str(folder)},
             restart_delays_s=(0.05, 0.3),
+            clock=lambda: time.monotonic() + self.skipped_s,
         )
 
     @property
@@ -279,6 +281,36 @@ def test_an_engine_that_keeps_dying_is_given_up(engine: Callable[..., FakeEngine
 
     assert fake.starts == 3  # the first, and one for each restart delay
     assert not fake.server.is_ready()
+    assert "no room for the KV cache" in (fake.server.failure or "")
+    with pytest.raises(ServingError, match="the engine is failed; see its log"):
+        fake.server.load_adapter("support@1", adapter_in(fake.notes / "late"))
+
+
+@pytest.mark.slow
+def test_restarts_that_fail_add_up_however_long_the_engine_had_run(engine: Callable[..., FakeEngine]) -> None:
+    fake = engine("dies-after-first")
+    fake.server.start()
+
+    fake.skipped_s = 3600.0
+    fake.post("/crash")
+    wait_until(lambda: fake.server.state == "failed")
+
+    assert fake.starts == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ran_s", "state"), [(61.0, "failed"), (1000.0, "ready")])
+def test_an_engine_that_dies_again_and_again_after_it_was_ready_is_given_up_unless_it_ran_long(
+    engine: Callable[..., FakeEngine], ran_s: float, state: str
+) -> None:
+    fake = engine()
+    fake.server.start()
+    for crash in range(3):
+        wait_until(lambda crash=crash: fake.starts == crash + 1 and fake.server.is_ready())  # type: ignore[misc]
+        fake.skipped_s += ran_s
+        fake.post("/crash")
+
+    wait_until(lambda: fake.server.state == state and (state == "failed" or fake.starts == 4))
 
 
 def test_an_adapter_name_never_changes_its_weights(tmp_path: Path, engine: Callable[..., FakeEngine]) -> None:
@@ -349,13 +381,13 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, signum: signal
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"ready\n"
         pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-        leash = psutil.Process(pids[0]).ppid()
+        guard = psutil.Process(pids[0]).ppid()
         assert psutil.pid_exists(pids[1])
 
         parent.send_signal(signum)
         parent.wait(20)
 
-    wait_until(lambda: are_gone([*pids, leash]), within_s=10)
+    wait_until(lambda: are_gone([*pids, guard]), within_s=10)
 
 
 @pytest.mark.slow

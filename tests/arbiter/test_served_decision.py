@@ -10,7 +10,7 @@ from fakes.comparison import make_comparison
 from arbiter.config import load_config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
-from arbiter.server import served_decision
+from arbiter.served_runs import served_decision
 from eval.errors import EvalError
 from eval.runs.run import Run, publish_run
 from serving.decisions.ledger import LEDGER, Ledger, record_run
@@ -54,7 +54,8 @@ class Home:
         return run
 
     def served(self) -> str:
-        return served_decision(self.pipeline, self.ledger, self.console).run_id
+        fingerprint = self.pipeline.config.fingerprint()
+        return served_decision(self.ledger, fingerprint, self.pipeline.last_run, self.console).run_id
 
 
 @pytest.fixture
