@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,21 +17,14 @@ from arbiter.retrieval_config import EmbeddingConfig
 from eval.race import Budget, RaceSettings
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.home import IndexHome
-from rag.index import Index
 from rag.langchain.factory import identity
-from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.answering.arm import Arm, Sampling
 from router.answering.prompts import BUILT_IN, Prompt
 from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
 from storage.hashes import content_hash
 from tuning.adapters import Adapter
-from tuning.data.examples import Example
-from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
 from tuning.training.recipe import LoraRecipe
-
-# Distractors come from further down the ranking than what an arm will see, so that a row can always be filled.
-_CONTEXT_DEPTH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,42 +110,9 @@ def build_recipe(adapter: AdapterConfig, seed: int) -> LoraRecipe:
     return LoraRecipe(**adapter.model_dump(exclude={"passages", "golden_fraction"}), seed=seed)
 
 
-def training_rows(
-    adapter: AdapterConfig,
-    examples: Sequence[Example],
-    prompt: Prompt,
-    documents: Index | None,
-    retrieval: SearchSettings,
-    seed: int,
-) -> list[TrainingRow]:
-    """Rows in the words of the serving prompt: closed-book, or RAFT with the passages that `retrieval` finds."""
-    if not adapter.passages:
-        return closed_book_rows(examples, prompt.ask)
-    assert documents is not None, "RAFT adapters bring the documents role with them"
-    depth = adapter.passages + _CONTEXT_DEPTH
-    contexts = [_context(example, documents, depth, retrieval) for example in examples]
-    return raft_rows(
-        examples,
-        contexts,
-        lambda example, passage: _is_golden(example, passage),
-        prompt.ask,
-        num_passages=adapter.passages,
-        golden_fraction=adapter.golden_fraction,
-        seed=seed,
-    )
-
-
-def prompt_of_adapter(config: Config, adapter: str) -> Prompt:
-    """The prompt that the adapter's first arm serves with; it is trained with the same words."""
-    arm = next(arm for arm in config.arms.values() if arm.adapter == adapter)
-    return build_prompts(config)[arm.prompt]
-
-
-def retrieval_of_adapter(config: Config, adapter: str) -> SearchSettings:
-    """How passages are ranked for the adapter's first arm that retrieves documents; it is trained with the same."""
-    arms = (arm for arm in config.arms.values() if arm.adapter == adapter and arm.index == "documents")
-    arm = next(arms, None)
-    return _retrieval(arm, config) if arm is not None else config.index.retrieval.settings()
+def retrieval_of_arm(arm: ArmConfig, config: Config) -> SearchSettings:
+    """How passages are ranked for the arm: its own way, or the index's."""
+    return (arm.retrieval or config.index.retrieval).settings()
 
 
 def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter]) -> list[Arm]:
@@ -207,28 +167,6 @@ def _arm(name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mappin
         prompt=prompt,
         top_k=(arm.top_k or default_k) if arm.index else 0,
         sampling=Sampling(**sampling.model_dump(), seed=config.seed),
-        retrieval=_retrieval(arm, config) if arm.index else SearchSettings(),
+        retrieval=retrieval_of_arm(arm, config) if arm.index else SearchSettings(),
         condense=arm.condense if arm.index else "last",
     )
-
-
-def _retrieval(arm: ArmConfig, config: Config) -> SearchSettings:
-    return (arm.retrieval or config.index.retrieval).settings()
-
-
-def _context(example: Example, documents: Index, depth: int, retrieval: SearchSettings) -> tuple[Passage, ...]:
-    """Passages for one training row: what retrieval finds, led by the golden passage where retrieval missed it."""
-    found = documents.search(example.question, depth, settings=retrieval)
-    if any(_is_golden(example, passage) for passage in found):
-        return found
-    chunks = [chunk for name in example.document_ids for chunk in documents.chunks_of(name)]
-    golden = next((chunk for chunk in chunks if example.answer.lower() in chunk.text.lower()), None)
-    if golden is None:
-        return found
-    missed = Passage(golden.id, golden.document_id, golden.title, golden.text, 0.0, 1, golden.metadata)
-    return (missed, *(passage for passage in found if passage.chunk_id != golden.id))
-
-
-def _is_golden(example: Example, passage: Passage) -> bool:
-    # A long document has chunks that do not hold the answer; training on those would teach to guess.
-    return passage.document_id in example.document_ids and example.answer.lower() in passage.text.lower()

@@ -26,6 +26,7 @@ from arbiter.data import Data, examples_as_documents, load_data
 from arbiter.engines import engine_identity, refuse_unfit
 from arbiter.models import resolve_model
 from arbiter.scoring import Asked, Scoring
+from arbiter.training_rows import training_rows
 from eval.answers import AnswerRecord
 from eval.questions import Question
 from eval.race import Look, RacePlan, plan_race, run_race
@@ -164,14 +165,11 @@ class Pipeline:
 
     def _adapter(self, name: str, adapters_dir: Path) -> Adapter:
         spec, base = self.config.adapters[name], self.models.base
-        prompt = build.prompt_of_adapter(self.config, name)
-        retrieval = build.retrieval_of_adapter(self.config, name)
-        documents = self.indexes.get("documents") if spec.passages else None
         if spec.passages:
             with self._console.step(f"retrieving passages for {len(self.data.examples)} rows of {name}"):
-                rows = build.training_rows(spec, self.data.examples, prompt, documents, retrieval, self.config.seed)
+                rows = training_rows(self.config, name, self.data.examples, self.indexes["documents"])
         else:
-            rows = build.training_rows(spec, self.data.examples, prompt, None, retrieval, self.config.seed)
+            rows = training_rows(self.config, name, self.data.examples, None)
         with self._console.step(f"training {name} on {len(rows)} rows") as step:
 
             def show(now: TrainProgress) -> None:

@@ -261,6 +261,13 @@ class Index:
             state = indexes.state(rows, self._name)
             return tuple(chunks.of_document(rows, state.id, document_id)) if state else ()
 
+    def passage_of(self, chunk: Chunk, *, settings: SearchSettings | None = None) -> Passage:
+        """The chunk as a search with these settings gives it, with as much around it; its score is 0 and its rank 1."""
+        neighbours = (settings or self._settings).neighbours
+        with self._store.read() as rows:
+            (passage,) = passages_of(rows, self._existing(rows).id, [(chunk, 0.0)], 1, neighbours=neighbours)
+        return passage
+
     def export(self) -> Iterator[dict[str, object]]:
         """Every document as a row {id, title, text, metadata} of JSON, which `load_documents` reads again."""
         with self._store.read() as rows:

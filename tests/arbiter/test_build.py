@@ -4,53 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from arbiter import build
 from arbiter.build import index_home
 from arbiter.config import Config
-from rag.chunking.chunk import Chunk
 from rag.documents.document import Document
-from rag.passage import Passage
 from rag.search.settings import SearchSettings
-from router.answering.prompts import ANSWER
-from tuning.data.examples import Example
-
-
-class Searches:
-    """An index that remembers how it was searched."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, int, SearchSettings | None]] = []
-
-    def search(self, query: str, k: int, *, settings: SearchSettings | None = None) -> tuple[Passage, ...]:
-        self.asked.append((query, k, settings))
-        return (Passage("d#0", "d", "", "It opens at nine.", 1.0, 1),)
-
-    def chunks_of(self, document_id: str) -> tuple[Chunk, ...]:
-        return ()
-
-
-@pytest.mark.parametrize(
-    ("arms", "mode", "neighbours"),
-    [
-        ({}, "bm25", 0),
-        ({"hybrid": {"retrieval": {"mode": "dense", "neighbours": 2}}}, "dense", 2),
-        ({"rag": {"retrieval": {"mode": "dense"}}}, "bm25", 0),
-    ],
-)
-def test_an_adapter_is_trained_on_what_its_arm_retrieves(arms: dict[str, Any], mode: Any, neighbours: int) -> None:
-    config = Config.model_validate({"data": "x", "index": {"retrieval": {"mode": "bm25"}}, "arms": arms})
-    index: Any = Searches()
-    examples = [Example("1", "When does it open?", "nine", ("d",))]
-
-    retrieval = build.retrieval_of_adapter(config, "raft")
-    rows = build.training_rows(config.adapters["raft"], examples, ANSWER, index, retrieval, config.seed)
-
-    assert len(rows) == 1
-    assert [settings for _, _, settings in index.asked] == [SearchSettings(mode=mode, neighbours=neighbours)]
 
 
 def test_options_of_a_vector_store_are_not_written_down() -> None:
