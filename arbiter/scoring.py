@@ -25,9 +25,9 @@ from eval.metrics.floors import measure_floors
 from eval.metrics.primary import check_declared, metrics_of, unused_kinds
 from eval.metrics.ragas import JudgeScorer, ReferenceScorer
 from eval.metrics.remembered import Remembered
-from eval.metrics.text import Progress, Scorer
 from eval.metrics.user import UserScorer, load_user_metrics
 from eval.questions import Question
+from eval.scorer import Progress, Scorer
 from rag.embedding.embedder import Embedder
 from rag.index import Index
 from router.answering.arm import Arm
@@ -178,7 +178,7 @@ class Scoring:
             labels = self._labels.get(scores.arm.name)
             if labels is not None and LABELLED_METRIC in scores.scores:
                 judged = dict(zip(scorecard.question_ids, scores.scores[LABELLED_METRIC], strict=True))
-                interval = prediction_powered_interval(judged, labels, alpha=self._config.policy.alpha)
+                interval = prediction_powered_interval(judged, labels)
                 if interval is not None:
                     found[scores.arm.name] = interval
         return found

@@ -15,8 +15,8 @@ from typing import Any
 from eval.answers import AnswerCache, AnswerRecord, answer_key
 from eval.errors import EvalError
 from eval.metrics.primary import PRIMARY, Declared, check_declared, primary_column
-from eval.metrics.text import Pair, Progress, Scorer
 from eval.questions import Question
+from eval.scorer import Pair, Progress, Scorer
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Score, Scorecard

@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from eval.errors import EvalError
-from eval.metrics.text import as_score, contains, exact_match, token_f1
+from eval.metrics.text import contains, exact_match, token_f1
+from eval.scorer import to_score
 from eval.templates import references, render
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Grader:
     def grade(self, values: Mapping[str, object]) -> Grade:
         """The grade of one row; `values` maps item and sample to their values. A missing value is unscored, not 0."""
         try:
-            score = as_score(self.measure(render(self.input, values), render(self.reference, values)))
+            score = to_score(self.measure(render(self.input, values), render(self.reference, values)))
         except EvalError as error:
             return Grade(self.name, self.kind, passed=False, score=None, error=str(error))
         if score is None:

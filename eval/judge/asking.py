@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from eval.judge.replies import fault_of
-from eval.metrics.text import as_score
+from eval.scorer import to_score
 from storage.hashes import content_hash
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Judge:
         limit_s = _TIMEOUTS_PER_SCORE * self._endpoint.timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                value = as_score(await metrics[name](*inputs))
+                value = to_score(await metrics[name](*inputs))
         except TimeoutError:
             return Outcome(None, f"no score within {limit_s:g} s", "time-out", is_unreachable=True)
         # ragas, instructor and pydantic raise many types for a judge's mistakes; whatever it is, one score is lost.

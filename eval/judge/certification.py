@@ -22,7 +22,7 @@ from eval.judge.measures import (
 )
 from eval.judge.probes import LabelledAnswer, LabelledPair, plan_probes
 from eval.judge.verdicts import VerdictCache, collect_verdicts
-from eval.metrics.text import Progress
+from eval.scorer import Progress
 from router.deciding.policy import Prices
 from storage.hashes import content_hash
 

@@ -8,6 +8,7 @@ A verdict is 1, 0, or None where the judge gave none. Every interval is at 95%, 
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -172,14 +173,13 @@ def measure_calls(outcomes: Sequence[Outcome], prices: Prices) -> Calls:
     prompt = _mean([outcome.prompt_tokens for outcome in outcomes])
     generated = _mean([outcome.generated_tokens for outcome in outcomes])
     is_known = prompt is not None and generated is not None
-    seconds = sorted(outcome.seconds for outcome in outcomes)
     return Calls(
         num_calls=len(outcomes),
         failures=dict(Counter(outcome.failure for outcome in outcomes if outcome.value is None).most_common()),
         prompt_tokens=prompt,
         generated_tokens=generated,
         price=((prompt or 0) * prices.prompt + (generated or 0) * prices.generated) / 1e6 if is_known else None,
-        median_s=seconds[len(seconds) // 2] if seconds else None,
+        median_s=statistics.median(outcome.seconds for outcome in outcomes) if outcomes else None,
     )
 
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from eval.errors import EvalError
 from eval.judge.asking import GIVE_UP_AFTER, Judge, JudgeEndpoint, Outcome, open_judge
 from eval.judge.probes import Probe
-from eval.metrics.text import Progress
+from eval.scorer import Progress
 from storage.row_cache import RowCache
 
 

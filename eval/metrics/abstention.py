@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from eval.metrics.text import Pair, Progress, best_over, exact_match, normalise
+from eval.metrics.text import best_over, exact_match, normalise
 from eval.questions import Question
+from eval.scorer import Pair, Progress
 
 # Golds that say that a question has no answer. "unknown" or "none" may well be a label or the true answer.
 _NO_ANSWER = frozenset({"unanswerable", "not answerable", "no answer", "noanswer", "no answer possible"})

@@ -14,8 +14,9 @@ from eval.metrics.labels import LabelScorer, label_sets
 from eval.metrics.primary import PRIMARY
 from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS
 from eval.metrics.sources import SourceScorer
-from eval.metrics.text import DeterministicScorer, Scorer
+from eval.metrics.text import DeterministicScorer
 from eval.questions import Question
+from eval.scorer import Scorer
 from tuning.data.examples import Example
 
 _PLAIN = (DeterministicScorer, LabelScorer, JsonScorer, AbstentionScorer, SourceScorer)

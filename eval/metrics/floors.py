@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from eval.answers import AnswerRecord
 from eval.metrics.labels import kind_of
 from eval.metrics.primary import Declared, metrics_of, primary_column
-from eval.metrics.text import Pair, Scorer
 from eval.questions import Question
+from eval.scorer import Pair, Scorer
 from router.deciding.scorecard import Score
 from tuning.data.examples import Example
 

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from eval.metrics.text import Pair, Progress
+from eval.scorer import Pair, Progress
 
 # Chat models like to put code into a fence; what stands inside is the answer.
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)

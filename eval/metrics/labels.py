@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.metrics.text import Pair, Progress
 from eval.questions import Question
+from eval.scorer import Pair, Progress
 from tuning.data.examples import Example
 
 # More labels than this, or labels that are used less than twice on average, are taken for free answers.

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from eval.answers import AnswerRecord
 from eval.judge.asking import GIVE_UP_AFTER, Judge, JudgeEndpoint, Outcome, open_judge, quiet_ragas
-from eval.metrics.text import Pair, Progress, as_score
 from eval.questions import Question
+from eval.scorer import Pair, Progress, to_score
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
@@ -204,7 +204,7 @@ def _reference_metrics(embeddings: Any) -> dict[str, Callable[..., Awaitable[flo
 
     def best(metric: Any) -> Callable[..., Awaitable[float | None]]:
         async def score(answer: str, *golds: str) -> float | None:
-            results = [as_score((await metric.ascore(reference=gold, response=answer)).value) for gold in golds]
+            results = [to_score((await metric.ascore(reference=gold, response=answer)).value) for gold in golds]
             return max((value for value in results if value is not None), default=None)
 
         return score
@@ -212,7 +212,7 @@ def _reference_metrics(embeddings: Any) -> dict[str, Callable[..., Awaitable[flo
     def over_passages(metric: Any) -> Callable[..., Awaitable[float | None]]:
         async def score(retrieved: tuple[str, ...], golds: tuple[str, ...]) -> float | None:
             sample = SingleTurnSample(retrieved_contexts=list(retrieved), reference_contexts=list(golds))
-            return as_score(await metric.single_turn_ascore(sample))
+            return to_score(await metric.single_turn_ascore(sample))
 
         return score
 

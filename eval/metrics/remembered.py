@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.metrics.text import Pair, Progress, Scorer
+from eval.scorer import Pair, Progress, Scorer
 
 
 class Remembered:

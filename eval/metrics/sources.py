@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from eval.answers import AnswerRecord
-from eval.metrics.text import Pair, Progress
 from eval.questions import Question
+from eval.scorer import Pair, Progress
 
 
 class SourceScorer:

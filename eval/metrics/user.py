@@ -16,8 +16,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
-from eval.metrics.text import Pair, Progress, as_score
 from eval.questions import Question
+from eval.scorer import Pair, Progress, to_score
 
 GROUP = "arbiter.metrics"
 
@@ -87,7 +87,7 @@ class UserScorer:
     def _score(self, name: str, metric: UserMetric, question: Question, record: AnswerRecord) -> float | None:
         try:
             value: object = metric(question, record)
-            number = None if isinstance(value, str | bytes) else as_score(value)
+            number = None if isinstance(value, str | bytes) else to_score(value)
         # The function is a stranger's: whatever it raises costs this one score and is counted.
         except Exception as error:
             self._lose(name, question, f"{type(error).__name__}: {error}")
@@ -95,7 +95,7 @@ class UserScorer:
         if value is None:
             return None
         # Clipping 85 to 1 would hide a metric that counts in percent.
-        if number is None or abs(float(value) - number) > _ROUNDING:  # type: ignore[arg-type]  # as_score read it as one
+        if number is None or abs(float(value) - number) > _ROUNDING:  # type: ignore[arg-type]  # to_score read it as one
             self._lose(name, question, f"it returned {value!r}, which is no number in [0, 1]")
             return None
         return number

@@ -16,8 +16,8 @@ from eval.evaluate import (
     recall_first_tokens,
     time_first_tokens,
 )
-from eval.metrics.text import Pair
 from eval.questions import Question
+from eval.scorer import Pair
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import EngineRequest

@@ -128,6 +128,7 @@ def test_calls_count_failures_by_kind_and_price_what_was_reported() -> None:
     assert calls.failures == {"no JSON": 2, "HTTP 429": 1}
     assert (calls.prompt_tokens, calls.generated_tokens, calls.median_s) == (200.0, 20.0, 3.0)
     assert calls.price == pytest.approx((200 * 1 + 20 * 5) / 1e6)
+    assert measure_calls(outcomes[:2], Prices()).median_s == 1.5
 
 
 def test_a_judge_that_reports_no_tokens_has_no_price() -> None:

@@ -16,8 +16,9 @@ from eval.metrics.floors import (
     nearest_training_answers,
     score_floor,
 )
-from eval.metrics.text import DeterministicScorer, Pair, Progress
+from eval.metrics.text import DeterministicScorer
 from eval.questions import Question
+from eval.scorer import Pair, Progress
 from tuning.data.examples import Example
 
 # Directions in the plane, in degrees.

@@ -2,8 +2,8 @@ from collections.abc import Callable, Sequence
 
 from eval.answers import AnswerRecord
 from eval.metrics.remembered import Remembered
-from eval.metrics.text import Pair
 from eval.questions import Question
+from eval.scorer import Pair
 
 
 class Counting:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +10,6 @@ from eval.answers import AnswerRecord
 from eval.metrics.text import (
     METRICS,
     DeterministicScorer,
-    as_score,
     contains,
     exact_match,
     normalise,
@@ -97,20 +95,3 @@ def test_every_score_lies_between_zero_and_one_and_a_gold_answer_scores_one(answ
         assert 0.0 <= metric(answer, gold) <= 1.0
     if normalise(gold):
         assert all(metric(gold, gold) == 1.0 for metric in METRICS.values())
-
-
-@pytest.mark.parametrize(
-    ("value", "score"),
-    [
-        (0.25, 0.25),
-        (-0.1, 0.0),
-        (1.0000001, 1.0),
-        (math.nan, None),
-        (math.inf, None),
-        (None, None),
-        ("no", None),
-        (10**400, None),
-    ],
-)
-def test_a_raw_value_becomes_a_score_or_nothing(value: object, score: float | None) -> None:
-    assert as_score(value) == score

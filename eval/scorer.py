@@ -1,0 +1,49 @@
+"""The shape that every group of metrics has, and what counts as a score.
+
+scorer.score([(question, record)], progress)  # {"exact_match": [1.0], "token_f1": [1.0]}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from eval.answers import AnswerRecord
+from eval.questions import Question
+
+Pair = tuple[Question, AnswerRecord]
+Progress = Callable[[int, int], None]
+
+
+class Scorer(Protocol):
+    """One or more metrics that are computed together.
+
+    What stays true: every list is aligned with `pairs`; None means unscored (a failed answer, a failed judge, a metric
+    that is undefined there), never 0; every other value is finite and in [0, 1].
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics this scorer gives a value for."""
+        ...
+
+    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
+        """One list of scores per metric; `progress(done, total)` is called as work is finished."""
+        ...
+
+    def diagnostics(self) -> tuple[str, ...]:
+        """What a reader should know about the last `score`, a line each: scores that were lost, and why."""
+        ...
+
+
+def to_score(value: object) -> float | None:
+    """A metric's raw value as a score: NaN, infinities and non-numbers become None, the rest is clipped to [0, 1].
+
+    Cosines may be slightly negative or exceed 1 by rounding; the statistics need scores in [0, 1].
+    """
+    try:
+        number = float(value)  # type: ignore[arg-type]  # whatever cannot be a number is caught
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(number, 0.0), 1.0) if math.isfinite(number) else None
