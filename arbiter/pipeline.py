@@ -8,7 +8,6 @@ decision = pipeline.decide(run)
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -34,11 +33,12 @@ from eval.report.card import make_card
 from eval.report.page import to_html
 from eval.report.tables import to_markdown
 from eval.runs.run import Run, find_run, newest_run, publish_run
+from eval.spent import SpentTime
 from rag.chunking.chunk import warn_long
 from rag.embedding.embedder import Embedder
 from rag.index import Index, SyncReport
 from router.answering.arm import Arm
-from router.deciding.costs.arm_costs import cost_per_1k
+from router.deciding.arm_table import make_table
 from router.deciding.decision import Decision
 from router.deciding.planning import detectable_effects
 from router.deciding.race import Drop
@@ -218,31 +218,31 @@ class Pipeline:
         if finished is not None:
             self._console.say(f"run {finished.id} is complete: nothing to ask")
             return finished
-        started = time.monotonic()
-        with Asker(
-            self.config,
-            self.models,
-            home=self.home,
-            console=self._console,
-            adapters=self.adapters_of(arms),
-            indexes=indexes,
-            versions=versions,
-        ) as asker:
-            asked = self._race(arms, plan, asker) if plan is not None else self._ask_all(arms, asker)
-        with self._console.step("scoring") as step:
-            scorecard = self.scoring.score(
-                arms,
-                asked,
-                progress=step.update,
-                provenance=build.provenance(self.config, self.data, self.models, engine_identity(self.config)),
-                **self._times,
-            )
+        with SpentTime(self.home / "spent.db", fingerprint) as spent:
+            with Asker(
+                self.config,
+                self.models,
+                home=self.home,
+                console=self._console,
+                adapters=self.adapters_of(arms),
+                indexes=indexes,
+                versions=versions,
+            ) as asker:
+                asked = self._race(arms, plan, asker) if plan is not None else self._ask_all(arms, asker)
+            with self._console.step("scoring") as step:
+                scorecard = self.scoring.score(
+                    arms,
+                    asked,
+                    progress=step.update,
+                    provenance=build.provenance(self.config, self.data, self.models, engine_identity(self.config)),
+                    **self._times,
+                )
         return publish_run(
             directory,
             config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
             questions=asked.questions,
             records=asked.records,
-            scorecard=replace(scorecard, evaluation_s=time.monotonic() - started),
+            scorecard=replace(scorecard, evaluation_s=spent.total_s),
             manifest={
                 "config_fingerprint": self.config.fingerprint(),
                 "metric": self.config.policy.metric,
@@ -264,12 +264,12 @@ class Pipeline:
                 f"run {run.id!r} was made to decide by {made_for!r}, not {self.config.policy.metric!r}; "
                 "run: arbiter evaluate"
             )
-        decision = recommend(scorecard, policy)
+        table = make_table(scorecard, policy)
+        decision = recommend(table)
         stale = self.stale_reason(run)
         card = make_card(
-            scorecard,
+            table,
             decision,
-            policy,
             run.questions(),
             run.records(),
             title=f"Arbiter: {run.id}",
@@ -353,8 +353,9 @@ class Pipeline:
 
             def look_at(questions: Sequence[Question], records: Sequence[AnswerRecord], active: Sequence[str]) -> Look:
                 card = self.scoring.score_deciding(arms, Asked(tuple(questions), tuple(records)), **self._times)
-                ruling, ranking = look(card, policy, active, largest=plan.largest)
-                costs = [(scores.num_asked, cost_per_1k(scores, policy)) for scores in card.arms]
+                table = make_table(card, policy)
+                ruling, ranking = look(table, active, largest=plan.largest)
+                costs = [(row.scores.num_asked, row.costs.per_1k) for row in table.rows]
                 if plan.settings.budget.cost is not None and any(num and cost is None for num, cost in costs):
                     raise ArbiterError("race.max_cost needs every cost; set the prices of what is not measured to 0")
                 return Look(ruling, ranking, sum(num * (cost or 0.0) / 1000 for num, cost in costs))

@@ -1,19 +1,18 @@
 """What `arbiter decide --check` demands: the config's `policy.require` against a decision, for a gate in CI.
 
-missed = missed_requirements(config.policy.require, decision, scorecard, stale_reason=None)
+missed = missed_requirements(config.policy.require, decision, table, stale_reason=None)
 """
 
 from __future__ import annotations
 
 from arbiter.policy_config import RequireConfig
+from router.deciding.arm_table import ArmTable
 from router.deciding.decision import Decision
-from router.deciding.eligibility import mean_score
-from router.deciding.scorecard import Scorecard
 from storage.errors import ArbiterError
 
 
 def missed_requirements(
-    require: RequireConfig, decision: Decision, scorecard: Scorecard, *, stale_reason: str | None
+    require: RequireConfig, decision: Decision, table: ArmTable, *, stale_reason: str | None
 ) -> list[str]:
     """A line for every demand that the decision does not meet; a decision about changed data meets none.
 
@@ -24,23 +23,21 @@ def missed_requirements(
         raise ArbiterError(
             "policy.require demands nothing, so --check cannot fail; set for example policy.require.confidence=0.9"
         )
-    scores = scorecard.by_name(decision.arm)
-    card = scorecard.raced()
-    mean = mean_score(card, card.by_name(decision.arm))
-    lead = decision.margin
-    if decision.held_out is not None and decision.metric == scorecard.primary:
+    row, primary = table.row(decision.arm), table.scorecard.primary
+    mean, lead = row.score, decision.margin
+    if decision.held_out is not None and decision.metric == primary:
         mean = decision.held_out.mean
     if decision.held_out_lead is not None:
         lead = decision.held_out_lead.mean
     cost = decision.cost_per_1k[decision.arm]
-    unscored = scores.num_unscored(scorecard.primary) / max(scores.num_asked, 1)
+    unscored = row.scores.num_unscored(primary) / max(row.scores.num_asked, 1)
     missed = [stale_reason] if stale_reason is not None else []
     if require.arm is not None and decision.arm != require.arm:
         missed.append(f"arm is {decision.arm!r}, not {require.arm!r}")
     if require.verdicts is not None and decision.verdict not in require.verdicts:
         missed.append(f"verdict is {decision.verdict!r}, not {' or '.join(map(repr, require.verdicts))}")
     for name, value, least in (
-        (f"mean {scorecard.primary}", mean, require.score),
+        (f"mean {primary}", mean, require.score),
         ("confidence", decision.confidence, require.confidence),
         ("lead", lead, require.lead),
     ):

@@ -252,8 +252,9 @@ class RunOpener:
 def _measured(scorecard: Scorecard, decision: RecordedDecision) -> dict[str, dict[str, object]]:
     costs = decision.evidence.get("cost_per_1k") or {}
     measured: dict[str, dict[str, object]] = {}
+    decided = scorecard.raced()
     for scores in scorecard.arms:
-        interval = scorecard.interval(scores, scorecard.primary)
+        interval = decided.interval(decided.by_name(scores.arm.name), scorecard.primary)
         if interval is not None:
             measured[scores.arm.name] = {
                 "metric": scorecard.primary,

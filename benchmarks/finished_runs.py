@@ -14,7 +14,7 @@ from eval.questions import Question
 from eval.race import Look, RaceSettings, plan_race, run_race
 from eval.runs.run import find_run
 from router.answering.arm import Arm
-from router.deciding.eligibility import mean_score, price_of
+from router.deciding.arm_table import make_table
 from router.deciding.policy import Policy
 from router.deciding.recommend import look, recommend
 from router.deciding.scorecard import ArmScores, Scorecard
@@ -73,9 +73,9 @@ def replay(runs: Sequence[Finished], trials: int, seed: int) -> None:
         for trial in range(trials):
             pool, rest = _halves(card, np.random.default_rng([seed, trial]))
             untouched = card.part(rest)
-            worth = {scores.arm.name: mean_score(untouched, scores) for scores in untouched.arms}
+            worth = {row.name: row.score for row in make_table(untouched, policy).rows}
             raced = _raced(card.part(pool), policy, seed=trial)
-            decision = recommend(raced, policy)
+            decision = recommend(make_table(raced, policy))
             assert raced.race is not None
             spent.append(raced.race.num_answers / raced.race.num_possible)
             chosen[decision.arm] += 1
@@ -124,7 +124,8 @@ def _raced(card: Scorecard, policy: Policy, *, seed: int) -> Scorecard:
         return [AnswerRecord(arm.name, q.id, "") for arm in arms for q in batch]
 
     def look_at(spent: Sequence[Question], _records: object, active: Sequence[str]) -> Look:
-        ruling, ranking = look(seen([q.id for q in spent]), policy, active, largest=plan.largest)
+        table = make_table(seen([q.id for q in spent]), policy)
+        ruling, ranking = look(table, active, largest=plan.largest)
         return Look(ruling, ranking, 0.0)
 
     raced = run_race([scores.arm for scores in card.arms], plan, ask, look_at)
@@ -148,9 +149,9 @@ def _hidden(scores: ArmScores, card: Scorecard, asked: set[str]) -> ArmScores:
 
 def _near_and_cheap(card: Scorecard, policy: Policy) -> str:
     """What the full grid's means say under the same rule: the cheapest arm within the margin of the best."""
-    means = {scores.arm.name: mean_score(card, scores) for scores in card.arms}
-    near = [s for s in card.arms if means[s.arm.name] >= max(means.values()) - policy.margin]
-    return min(near, key=lambda scores: price_of(card, scores, policy)).arm.name
+    rows = make_table(card, policy).rows
+    best = max(row.mean for row in rows)
+    return min((row for row in rows if row.mean >= best - policy.margin), key=lambda row: row.price).name
 
 
 def coverage(runs: Sequence[Finished], trials: int, seed: int, size: int) -> None:
@@ -168,7 +169,7 @@ def coverage(runs: Sequence[Finished], trials: int, seed: int, size: int) -> Non
             rows.setdefault(cluster, []).append(i)
         documents = list(rows.values())
         columns = [scores.scores[card.primary] for scores in card.arms]
-        truths = [mean_score(card, scores) for scores in card.arms]
+        truths = [row.score for row in make_table(card, Policy()).rows]
         leader = int(np.argmax(truths))
         found: dict[str, list[bool]] = {"an arm": [], "leader minus another": []}
         rng = np.random.default_rng(seed)

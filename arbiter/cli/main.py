@@ -118,14 +118,19 @@ def evaluate(
     words: Words = None, config: ConfigOption = None, race: RaceOption = False, is_json: JsonOption = False
 ) -> None:
     """Ask every arm every question, or as many as a race needs, and score the answers."""
+    from router.deciding.wording import as_score
+
     pipeline, console = open_pipeline("evaluate", _raced(words, race), config, is_json)
     finished = pipeline.evaluate()
-    scorecard = finished.scorecard()
-    means = {s.arm.name: interval for s in scorecard.arms if (interval := scorecard.interval(s, scorecard.primary))}
-    lines = [f"{name}: {scorecard.primary} {i.mean:.2f} ({i.low:.2f} to {i.high:.2f})" for name, i in means.items()]
+    card = finished.scorecard().raced()
+    means = {s.arm.name: interval for s in card.arms if (interval := card.interval(s, card.primary))}
+    lines = [
+        f"{name}: {card.primary} {as_score(i.mean)} ({as_score(i.low)} to {as_score(i.high)})"
+        for name, i in means.items()
+    ]
     row = {
         "run": str(finished.directory),
-        "metric": scorecard.primary,
+        "metric": card.primary,
         "arms": {name: {"mean": i.mean, "low": i.low, "high": i.high} for name, i in means.items()},
     }
     console.result("\n".join([*lines, f"run: {finished.directory}"]), row)
@@ -221,12 +226,15 @@ def _decide_and_show(pipeline: Pipeline, console: Console, *, run_again: bool = 
 
 
 def _check(pipeline: Pipeline, console: Console, finished: Run, decision: Decision) -> None:
+    from arbiter.build import build_policy
     from arbiter.requirements import missed_requirements
+    from router.deciding.arm_table import make_table
 
+    policy = pipeline.config.policy
     missed = missed_requirements(
-        pipeline.config.policy.require,
+        policy.require,
         decision,
-        finished.scorecard(),
+        make_table(finished.scorecard(), build_policy(policy)),
         stale_reason=pipeline.stale_reason(finished),
     )
     for line in missed:

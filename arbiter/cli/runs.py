@@ -7,7 +7,7 @@ console.result(*show_diff(home, "demo-3f", "demo-81", policy))
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rag.documents.load import load_documents
 from rag.errors import RagError
 from router.deciding.policy import Policy
 from router.deciding.statistics import Difference
+from router.deciding.wording import as_lead, as_score
 
 Shown = tuple[str, Any]
 
@@ -161,25 +162,25 @@ def _diff_text(diff: RunDiff, policy: Policy) -> str:
 def _arm_cells(change: ArmChange) -> tuple[str, ...]:
     return (
         change.arm,
-        _number(change.mean_before, "{:.2f}"),
-        _number(change.mean_after, "{:.2f}"),
+        _shown(change.mean_before, as_score),
+        _shown(change.mean_after, as_score),
         *_difference_cells(change.difference),
-        _number(change.p_holm, "{:.2g}"),
+        _shown(change.p_holm, "{:.2g}".format),
         str(len(change.gained)),
         str(len(change.lost)),
-        " -> ".join(_number(cost, "{:.3g}") for cost in change.cost_per_1k),
-        " -> ".join(_number(ms, "{:.0f}") for ms in change.latency_ms),
+        " -> ".join(_shown(cost, "{:.3g}".format) for cost in change.cost_per_1k),
+        " -> ".join(_shown(ms, "{:.0f}".format) for ms in change.latency_ms),
     )
 
 
 def _difference_cells(difference: Difference | None) -> tuple[str, str]:
     if difference is None:
         return "–", "–"
-    return f"{difference.mean:+.2f}", f"{difference.low:+.2f} to {difference.high:+.2f}"
+    return as_lead(difference.mean), f"{as_lead(difference.low)} to {as_lead(difference.high)}"
 
 
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
+def _shown(value: float | None, form: Callable[[float], str]) -> str:
+    return "–" if value is None else form(value)
 
 
 def _ids(ids: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """The decision card: everything that the page and the terminal show of a decision, as one JSON-safe value.
 
-card = make_card(scorecard, decision, policy, questions, records, title="Library", command="arbiter run demo.yaml")
+card = make_card(table, decision, questions, records, title="Library", command="arbiter run demo.yaml")
 to_html(card), to_markdown(card), json.dumps(card)   # eval/report/page.py, eval/report/tables.py
 """
 
@@ -21,14 +21,14 @@ from eval.report.side_by_side import FloorRow, Row, Unit, floor_rows, side_by_si
 from eval.report.slices import find_slices
 from eval.report.summary import Summary, leader_of, summarise, uncertified_lines
 from eval.report.wording import as_line, flip_words, shorten
-from router.deciding.costs.arm_costs import cost_table, evaluation_cost, measure, price
-from router.deciding.costs.break_even import break_even_table
+from router.deciding.arm_table import ArmTable
+from router.deciding.costs.arm_costs import evaluation_cost
+from router.deciding.costs.break_even import BreakEven, break_even_table
 from router.deciding.decision import Decision
 from router.deciding.pareto import pareto_front
-from router.deciding.policy import Policy
 from router.deciding.scorecard import Scorecard
 from router.deciding.statistics import detectable_difference
-from router.deciding.utility import RIGHT_AT, count_outcomes
+from router.deciding.utility import RIGHT_AT
 
 # Answers, questions and error messages of the shown examples are cut to so many characters.
 _TEXT_CHARACTERS = 280
@@ -42,7 +42,7 @@ class Card(TypedDict):
 
     `metric` names what decided and its unit, `comparisons` are in that unit. The sections that are not typed here are
     the JSON forms of the values they are made from: `front` of `FrontMember`, `race` of `RaceRecord`, `costs` of
-    `CostRow`, `BreakEven` and `ArmCosts`, `attributions` of `Attribution`, `slices` of `SliceTable`, `examples` of
+    `BreakEven` and `ArmCosts`, `attributions` of `Attribution`, `slices` of `SliceTable`, `examples` of
     `Disagreement`, each with what is said about it. A section is None or empty where it does not apply.
     """
 
@@ -72,9 +72,8 @@ class Card(TypedDict):
 
 
 def make_card(
-    scorecard: Scorecard,
+    table: ArmTable,
     decision: Decision,
-    policy: Policy,
     questions: Sequence[Question],
     records: Sequence[AnswerRecord],
     *,
@@ -89,17 +88,21 @@ def make_card(
     the caller can know: that the data has changed since, for example. `collections` names the collection of a document
     by its id, for the slices.
     """
-    unit = unit_of(scorecard, decision, policy)
-    rows, floors = side_by_side(scorecard, decision, policy, unit), floor_rows(scorecard)
-    sensitivity = find_sensitivity(scorecard, decision, policy)
+    scorecard, policy, unit = table.scorecard, table.policy, unit_of(table)
+    rows, floors, sensitivity = (
+        side_by_side(table, decision, unit),
+        floor_rows(table),
+        find_sensitivity(table, decision),
+    )
+    break_even = break_even_table(scorecard, policy, decision.arm)
     summary = summarise(
-        scorecard,
+        table,
         decision,
-        policy,
         rows=rows,
         floors=floors,
         unit=unit,
         sensitivity=sensitivity,
+        break_even=break_even,
         notes=notes,
     )
     attributions = attribute(scorecard, questions, records) if questions else ()
@@ -110,18 +113,18 @@ def make_card(
         decision=decision.to_dict(),
         policy=asdict(policy),
         metric=_metric(scorecard, unit),
-        questions=_questions(scorecard),
+        questions=_questions(table),
         arms=rows,
         floors=floors,
         race=asdict(scorecard.race) if scorecard.race is not None else None,
-        comparisons=_comparisons(scorecard, decision, unit),
-        front=[asdict(member) for member in pareto_front(scorecard, policy)],
-        utility=_outcomes(scorecard, rows) if unit.is_currency else [],
+        comparisons=_comparisons(table, decision, unit),
+        front=[asdict(member) for member in pareto_front(table)],
+        utility=_outcomes(table, rows) if unit.is_currency else [],
         sensitivity=_sensitivity(sensitivity) if sensitivity is not None else None,
         attributions=[_attribution(found) for found in attributions],
-        slices=_slices(scorecard, decision, policy, questions, collections) if questions else None,
+        slices=_slices(table, decision, questions, collections) if questions else None,
         examples=_examples(scorecard, decision, questions, records, attributions) if questions else [],
-        costs=_costs(scorecard, decision, policy),
+        costs=_costs(table, break_even),
         scored=_scored(scorecard),
         diagnostics=list(scorecard.diagnostics),
         failures={s.arm.name: {k: shorten(v, _TEXT_CHARACTERS) for k, v in s.errors.items()} for s in scorecard.arms},
@@ -161,47 +164,40 @@ def _metric(scorecard: Scorecard, unit: Unit) -> Plain:
     }
 
 
-def _questions(scorecard: Scorecard) -> Plain:
-    decided = scorecard.raced()
-    num = len(decided.question_ids)
+def _questions(table: ArmTable) -> Plain:
+    num, num_decided = len(table.scorecard.question_ids), len(table.decided.question_ids)
     return {
-        "num": len(scorecard.question_ids),
-        "num_decided": num,
-        "num_held_out": len(scorecard.question_ids) - num,
-        "num_documents": len(set(decided.clusters)),
-        "detectable": detectable_difference(num),
+        "num": num,
+        "num_decided": num_decided,
+        "num_held_out": num - num_decided,
+        "num_documents": len(set(table.decided.clusters)),
+        "detectable": detectable_difference(num_decided, alpha=table.policy.alpha),
     }
 
 
-def _comparisons(scorecard: Scorecard, decision: Decision, unit: Unit) -> Plain:
+def _comparisons(table: ArmTable, decision: Decision, unit: Unit) -> Plain:
+    """The numbers of a comparison that was never made are None."""
     rows = [
         {
             "other": c.other,
-            **unit.lead(c.difference),
-            "num_pairs": c.difference.num_pairs,
-            "test": c.difference.test,
-            "p_corrected": c.p_corrected,
-            "p_equivalent": c.difference.p_equivalent,
+            **(unit.lead(d) if d is not None else {"mean": None, "low": None, "high": None}),
+            "num_pairs": d.num_pairs if d is not None else 0,
+            "test": d.test if d is not None else None,
+            "p_corrected": c.p_corrected if d is not None or c.beaten_by else None,
+            "p_equivalent": d.p_equivalent if d is not None else None,
             "standing": c.standing,
             "beaten_by": c.beaten_by,
         }
         for c in decision.comparisons
+        for d in (c.difference,)
     ]
-    correction = "Holm" if scorecard.race is None else "anytime"
-    return {"leader": leader_of(scorecard, decision), "correction": correction, "rows": rows}
+    correction = "Holm" if table.scorecard.race is None else "anytime"
+    return {"leader": leader_of(table, decision), "correction": correction, "rows": rows}
 
 
-def _outcomes(scorecard: Scorecard, rows: Sequence[Row]) -> list[Plain]:
-    card = scorecard.raced()
-    return [
-        {
-            "arm": row["arm"],
-            "utility": row["utility"],
-            "outcomes": asdict(found) if found is not None else None,
-        }
-        for row in rows
-        for found in (count_outcomes(card.by_name(row["arm"]), card.primary),)
-    ]
+def _outcomes(table: ArmTable, rows: Sequence[Row]) -> list[Plain]:
+    outcomes = {row.name: row.outcomes for row in table.rows}
+    return [{"arm": row["arm"], "utility": row["utility"], "outcomes": outcomes[row["arm"]]} for row in rows]
 
 
 def _sensitivity(found: Sensitivity) -> Plain:
@@ -210,7 +206,7 @@ def _sensitivity(found: Sensitivity) -> Plain:
     return {
         "served": found.served,
         "left_out": found.left_out,
-        "flips": [{**asdict(flip), "words": flip_words(flip)} for flip in found.flips],
+        "flips": [{**asdict(flip), "words": flip_words(flip)} for flip in found.flips or ()],
         "stability": found.stability,
         "map": {**asdict(found.map), "winners": runs, "shares": found.map.shares},
     }
@@ -232,18 +228,19 @@ def _attribution(found: Attribution) -> Plain:
 
 
 def _slices(
-    scorecard: Scorecard,
-    decision: Decision,
-    policy: Policy,
-    questions: Sequence[Question],
-    collections: Mapping[str, str] | None,
+    table: ArmTable, decision: Decision, questions: Sequence[Question], collections: Mapping[str, str] | None
 ) -> Plain:
-    table = find_slices(
-        scorecard, questions, chosen=decision.arm, policy=policy, collections=collections, excluded=decision.excluded
+    found = find_slices(
+        table.scorecard,
+        questions,
+        chosen=decision.arm,
+        policy=table.policy,
+        collections=collections,
+        excluded=table.excluded,
     )
     # Those that another arm would serve better are what the table is for.
-    rows = sorted(table.slices, key=lambda found: found.prefers is None)
-    return {**asdict(table), "slices": [asdict(found) for found in rows]}
+    rows = sorted(found.slices, key=lambda one: one.prefers is None)
+    return {**asdict(found), "slices": [asdict(one) for one in rows]}
 
 
 def _examples(
@@ -277,15 +274,28 @@ def _example(found: Disagreement) -> Plain:
     }
 
 
-def _costs(scorecard: Scorecard, decision: Decision, policy: Policy) -> Plain:
+def _costs(table: ArmTable, break_even: Sequence[BreakEven]) -> Plain:
+    traffic = table.policy.traffic
     return {
-        "arms": [asdict(row) for row in cost_table(scorecard, policy)],
-        "parts": [asdict(price(measure(scorecard, scores), policy)) for scores in scorecard.arms],
-        "break_even": [
-            {**asdict(found), "text": found.text} for found in break_even_table(scorecard, policy, decision.arm)
+        "arms": [
+            {
+                "arm": row.name,
+                **asdict(row.whole.usage),
+                "training_s": row.whole.training_s,
+                "indexing_s": row.whole.indexing_s,
+                "fixed": row.costs.fixed,
+                "upkeep": row.costs.upkeep,
+                "per_1k": row.costs.per_1k,
+                "monthly": row.costs.monthly(traffic.questions),
+                "amortised_per_1k": row.amortised_per_1k,
+                "missing": row.costs.missing,
+            }
+            for row in table.rows
         ],
-        "evaluation": evaluation_cost(scorecard, policy),
-        "evaluation_s": scorecard.evaluation_s,
+        "parts": [asdict(row.costs) for row in table.rows],
+        "break_even": [{**asdict(found), "text": found.text} for found in break_even],
+        "evaluation": evaluation_cost(table.scorecard, table.policy),
+        "evaluation_s": table.scorecard.evaluation_s,
     }
 
 

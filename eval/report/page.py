@@ -19,6 +19,7 @@ from router.deciding.costs.arm_costs import ArmCosts
 from router.deciding.costs.break_even import BreakEven
 from router.deciding.costs.winning_map import WinningMap
 from router.deciding.policy import Policy, Prices, Traffic
+from router.deciding.wording import as_lead, as_level, as_score
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -38,16 +39,19 @@ def to_html(card: Card) -> str:
     )
     environment.filters |= {
         "amount": as_amount,
-        "deciding": as_amount if is_currency else "{:.2f}".format,
+        "deciding": as_amount if is_currency else as_score,
+        "difference": as_lead,
         "duration": as_duration,
-        "lead": as_signed_amount if is_currency else "{:+.2f}".format,
+        "lead": as_signed_amount if is_currency else as_lead,
         "percent": as_percent,
+        "score": as_score,
         "shorten": shorten,
         "standing": standing_of,
     }
     return environment.get_template("page.html.j2").render(
         card=card,
         chosen=next(row for row in card["arms"] if row["is_chosen"]),
+        level=as_level(card["policy"]["alpha"]),
         drops={drop["arm"]: drop for drop in card["race"]["drops"]} if card["race"] else {},
         plots=_plots(card),
         map_rule=_map_rule(card),
@@ -106,10 +110,13 @@ def _drawn(card: Card) -> dict[str, Callable[[], str] | None]:
     from eval.report.plots import Mark, Point, cost_plot, difference_plot, interval_plot
 
     primary, arms, compared = card["metric"]["primary"], card["arms"], card["comparisons"]
+    level = f"{as_level(card['policy']['alpha'])} intervals"
+    spread = "anytime intervals" if card["race"] else level
     marks = [Mark(row["arm"], **row["primary"], is_chosen=row["is_chosen"]) for row in arms if row["primary"]]
     differences = [
         Mark(c["other"], c["mean"], c["low"], c["high"], is_chosen=c["other"] == card["decision"]["arm"])
         for c in compared["rows"]
+        if c["num_pairs"]
     ]
     tokens, latencies = [], []
     for row in arms:
@@ -125,8 +132,8 @@ def _drawn(card: Card) -> dict[str, Callable[[], str] | None]:
     policy = _policy(card["policy"])
     has_costs = len(arms) > 1 and any(part.total(1.0, months=1.0) for part in parts)
     return {
-        "primary": lambda: interval_plot(marks, primary),
-        "differences": (lambda: difference_plot(differences, compared["leader"], card["metric"]["margin"]))
+        "primary": lambda: interval_plot(marks, primary, level),
+        "differences": (lambda: difference_plot(differences, compared["leader"], card["metric"]["margin"], spread))
         if differences
         else None,
         "tokens": (lambda: cost_plot(tokens, primary, "tokens per question (prompt and generated)"))

@@ -1,15 +1,17 @@
 """The report's plots of quality as inline SVG: intervals, paired differences, and quality against cost.
 
-svg = interval_plot([Mark("rag", 0.31, 0.22, 0.40), Mark("hybrid", 0.62, 0.55, 0.70, is_chosen=True)], "token_f1")
+marks = [Mark("rag", 0.31, 0.22, 0.40), Mark("hybrid", 0.62, 0.55, 0.70, is_chosen=True)]
+svg = interval_plot(marks, "token_f1", "95% intervals")
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eval.report.svg import ACCENT, BAND, CHARACTER_EM, FONT_PT, INK, LINE, MUTED, draw_svg, shorten_name
+from router.deciding.wording import as_lead, as_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,19 +40,19 @@ class Point:
     is_chosen: bool = False
 
 
-def interval_plot(marks: Sequence[Mark], metric: str) -> str:
-    """A row per arm, in the order given from the top: mean and interval."""
+def interval_plot(marks: Sequence[Mark], metric: str, intervals: str) -> str:
+    """A row per arm, in the order given from the top: mean and interval; `intervals` says of which kind they are."""
 
     def draw(axes: Axes) -> None:
         axes.set_xlim(0, min(1.02, 1.12 * max([mark.high for mark in marks] + [0.05])))
-        _rows(axes, marks, "{:.2f}")
+        _rows(axes, marks, as_score)
         axes.set_xlabel(f"mean {metric}")
 
-    values = "; ".join(f"{m.name} {m.mean:.2f}, from {m.low:.2f} to {m.high:.2f}" for m in marks)
-    return draw_svg(draw, f"Mean {metric} per arm with 95% intervals", values, _rows_height(marks))
+    values = _told(marks, as_score)
+    return draw_svg(draw, f"Mean {metric} per arm with {intervals}", values, _rows_height(marks))
 
 
-def difference_plot(marks: Sequence[Mark], leader: str, margin: float) -> str:
+def difference_plot(marks: Sequence[Mark], leader: str, margin: float, intervals: str) -> str:
     """A row per other arm: leader minus other with its interval, over the band where a difference does not matter."""
 
     def draw(axes: Axes) -> None:
@@ -59,11 +61,11 @@ def difference_plot(marks: Sequence[Mark], leader: str, margin: float) -> str:
         low, high = min(mark.low for mark in marks), max(mark.high for mark in marks)
         low, high = min(low, -2 * margin), max(high, 2 * margin)
         axes.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
-        _rows(axes, marks, "{:+.2f}")
+        _rows(axes, marks, as_lead)
         axes.set_xlabel("leader minus other arm")
 
-    values = "; ".join(f"{leader} minus {m.name} {m.mean:+.2f}, from {m.low:+.2f} to {m.high:+.2f}" for m in marks)
-    title = f"Paired differences between {leader} and the other arms with 95% intervals"
+    values = _told(marks, as_lead, f"{leader} minus ")
+    title = f"Paired differences between {leader} and the other arms with {intervals}"
     return draw_svg(draw, title, f"{values}. Differences within {margin:g} do not matter.", _rows_height(marks))
 
 
@@ -82,7 +84,7 @@ def cost_plot(points: Sequence[Point], metric: str, cost: str) -> str:
         axes.set_ylabel(f"mean {metric}")
         axes.grid(color=LINE, linewidth=0.6)
 
-    values = "; ".join(f"{p.name} {p.y:.2f} at {p.x:.0f}" for p in points)
+    values = "; ".join(f"{p.name} {as_score(p.y)} at {p.x:.0f}" for p in points)
     return draw_svg(draw, f"Mean {metric} against {cost}", values, 3.2)
 
 
@@ -99,13 +101,17 @@ def _rows_height(marks: Sequence[Mark]) -> float:
     return 0.75 + _ROW_IN * len(marks)
 
 
-def _rows(axes: Axes, marks: Sequence[Mark], form: str) -> None:
+def _told(marks: Sequence[Mark], shown: Callable[[float], str], before: str = "") -> str:
+    return "; ".join(f"{before}{m.name} {shown(m.mean)}, from {shown(m.low)} to {shown(m.high)}" for m in marks)
+
+
+def _rows(axes: Axes, marks: Sequence[Mark], shown: Callable[[float], str]) -> None:
     for row, mark in enumerate(marks):
         color = ACCENT if mark.is_chosen else MUTED
         axes.plot([mark.low, mark.high], [row, row], color=color, linewidth=2.5, solid_capstyle="round")
         axes.plot(mark.mean, row, "o", color=color, markersize=8)
         axes.annotate(
-            form.format(mark.mean), (mark.mean, row), xytext=(0, 7), textcoords="offset points", ha="center", color=INK
+            shown(mark.mean), (mark.mean, row), xytext=(0, 7), textcoords="offset points", ha="center", color=INK
         )
     axes.set_yticks(range(len(marks)), [shorten_name(mark.name) for mark in marks])
     axes.set_ylim(len(marks) - 0.5, -0.7)

@@ -1,7 +1,7 @@
 """What would change the choice: the flip of every weight of the policy, how firm the choice is, and who wins at which
 traffic.
 
-found = find_sensitivity(scorecard, decision, policy)
+found = find_sensitivity(table, decision)
 found.nearest, found.stability, found.map
 """
 
@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from router.deciding.arm_table import ArmTable
 from router.deciding.costs.winning_map import WinningMap, winning_map
 from router.deciding.decision import Decision
 from router.deciding.flips import Flip, find_flips, stability
-from router.deciding.policy import Policy
+from router.deciding.planning import carries_flips
 from router.deciding.preference import make_preference
-from router.deciding.scorecard import Scorecard
 from router.errors import RouterError
 
 
@@ -25,41 +25,48 @@ class Sensitivity:
 
     `served` is the arm that the means favour. It is the decision's, except where a tie or an open comparison made that
     serve a cheaper arm. `left_out` names the arms that the means would favour though the decision's tests show them to
-    be worse. `flips` are sorted, the nearest first.
+    be worse. `flips` are sorted, the nearest first. Flips and `stability` are None where the questions are too few to
+    carry them.
     """
 
     served: str | None
     left_out: tuple[str, ...]
-    flips: tuple[Flip, ...]
-    stability: float
+    flips: tuple[Flip, ...] | None
+    stability: float | None
     map: WinningMap
 
     @property
     def nearest(self) -> Flip | None:
         """The flip with the smallest factor between the weight and the value at which it happens; None without any."""
-        return next((flip for flip in self.flips if flip.at is not None), None)
+        return next((flip for flip in self.flips or () if flip.at is not None), None)
 
 
-def find_sensitivity(scorecard: Scorecard, decision: Decision, policy: Policy) -> Sensitivity | None:
-    """Flips, stability and the map of winners; None with fewer than two arms that the policy could choose among."""
+def find_sensitivity(table: ArmTable, decision: Decision) -> Sensitivity | None:
+    """Flips, stability and the map of winners; None with fewer than two arms that the policy could choose among.
+
+    An arm that shares no scored question with the decision's is not among those: its mean is of other questions.
+    """
+    policy = table.policy
     beaten = {comparison.other for comparison in decision.comparisons if comparison.standing == "beaten"}
+    compared = {row.name for row in table.rows if table.lead(decision.arm, row.name) is not None}
     left_out: list[str] = []
     try:
-        preference = make_preference(scorecard, policy)
+        preference = make_preference(table, compared)
         if len(preference.candidates) < 2:
             return None
         # An arm that is cheaper and within the margin, but was shown to be worse, is not served; the means do not know.
         while (served := preference.choose(policy)) != decision.arm and served in beaten:
             left_out.append(served)
-            arms = [candidate.name for candidate in preference.candidates if candidate.name != served]
-            preference = make_preference(scorecard, policy, arms=arms)
+            compared.discard(served)
+            preference = make_preference(table, compared)
     except RouterError:
         return None
+    is_carried = carries_flips(len(table.decided.question_ids), lead=decision.margin, alpha=policy.alpha)
     return Sensitivity(
         served=served,
         left_out=tuple(left_out),
-        flips=tuple(sorted(find_flips(preference, policy), key=_distance)),
-        stability=stability(preference.choose, policy),
+        flips=tuple(sorted(find_flips(preference, policy), key=_distance)) if is_carried else None,
+        stability=stability(preference.choose, policy) if is_carried else None,
         map=winning_map(preference.choose, policy),
     )
 

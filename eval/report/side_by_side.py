@@ -1,7 +1,7 @@
 """The arms side by side: a row per arm with its means, counts, times, tokens and costs, and the floors below them.
 
-unit = unit_of(scorecard, decision, policy)
-rows = side_by_side(scorecard, decision, policy, unit)
+unit = unit_of(table)
+rows = side_by_side(table, decision, unit)
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import math
 from dataclasses import dataclass
 from typing import TypedDict
 
-from router.deciding.costs.arm_costs import amortised_per_1k, cost_per_1k
+from router.deciding.arm_table import ArmTable
 from router.deciding.decision import Decision
-from router.deciding.policy import Policy
 from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import Difference, Interval, mean_interval
-from router.deciding.utility import RIGHT_AT, UTILITY, utility_scale, with_utility
+from router.deciding.utility import RIGHT_AT, UTILITY
 
 
 class Bounds(TypedDict):
-    """A mean with its 95% interval, on the metric's own scale or in currency."""
+    """A mean with its interval at the policy's error rate, on the metric's own scale or in currency."""
 
     mean: float
     low: float
@@ -56,10 +55,10 @@ class Row(TypedDict):
     `primary`, `metrics`, `utility`, `num_asked` and `num_right` are taken over the questions that decided, `held_out`
     over those that a race kept untouched; every other count is over all questions. `metrics` holds every metric that
     has a value. `utility` is in currency a question, None unless it decided; `corrected` is the judge's mean verdict as
-    people's labels of some answers correct it. Prompt and generated tokens are
-    means of an answered question, `p50_ms` and `p95_ms` are
-    measured at the evaluation's concurrency, `ttft_ms` one question at a time. `dropped_after` counts the questions
-    after which a race dropped the arm; `excluded` says which limit of the policy it broke.
+    people's labels of some answers correct it, with the run's 95% interval. Prompt and generated tokens are means of an
+    answered question, `p50_ms` and `p95_ms` are measured at the evaluation's concurrency, `ttft_ms` one question at a
+    time. `dropped_after` counts the questions after which a race dropped the arm; `excluded` says which limit of the
+    policy it broke.
     """
 
     arm: str
@@ -96,87 +95,73 @@ class FloorRow(TypedDict):
     num_right: int
 
 
-def unit_of(scorecard: Scorecard, decision: Decision, policy: Policy) -> Unit:
+def unit_of(table: ArmTable) -> Unit:
     """The unit of a decision: the primary metric's, or currency where expected utility decided."""
-    if decision.metric != UTILITY or policy.utility is None:
-        return Unit(scorecard.primary, policy.margin)
-    scale = utility_scale(scorecard, policy)
+    policy, scale = table.policy, table.scale
+    if policy.utility is None or scale is None:
+        return Unit(table.scorecard.primary, policy.margin)
     margin = policy.margin * (policy.utility.right - policy.utility.wrong)
     return Unit(UTILITY, margin, is_currency=True, low=scale.low, width=scale.width)
 
 
-def side_by_side(scorecard: Scorecard, decision: Decision, policy: Policy, unit: Unit) -> list[Row]:
+def side_by_side(table: ArmTable, decision: Decision, unit: Unit) -> list[Row]:
     """A row per arm: the best by what decided first, arms that a race dropped after those that it kept."""
-    utilities = _utilities(scorecard, policy, unit) if unit.is_currency else {}
-    raced, held_out = scorecard.raced(), scorecard.held_out()
-    drops = {drop.arm: drop.after for drop in scorecard.race.drops} if scorecard.race is not None else {}
+    alpha, primary, held_out = table.policy.alpha, table.scorecard.primary, table.scorecard.held_out()
     rows = []
-    for scores in scorecard.arms:
-        name = scores.arm.name
-        seen = raced.by_name(name)
-        metrics = _metrics(raced, seen)
-        prompt, generated = scores.mean_tokens()
+    for found in table.rows:
+        scores, usage = found.scores, found.whole.usage
+        metrics = {name: _bounds(table.decided, found.decided, name, alpha) for name in table.scorecard.metrics}
+        utility = table.decided.interval(found.decided, UTILITY, alpha=alpha) if unit.is_currency else None
         rows.append(
             Row(
-                arm=name,
+                arm=found.name,
                 kind=scores.arm.kind,
-                is_chosen=name == decision.arm,
-                primary=metrics.get(scorecard.primary),
-                metrics=metrics,
-                utility=utilities.get(name),
-                held_out=mean_bounds(held_out, held_out.by_name(name), scorecard.primary) if held_out else None,
-                corrected=_as_bounds(scorecard.corrected.get(name)),
-                num_asked=seen.num_asked,
-                num_right=_num_right(seen.scores[scorecard.primary]),
-                num_unscored=scores.num_unscored(scorecard.primary),
+                is_chosen=found.name == decision.arm,
+                primary=metrics[primary],
+                metrics={name: bounds for name, bounds in metrics.items() if bounds is not None},
+                utility=unit.bounds(utility) if utility is not None else None,
+                held_out=_bounds(held_out, held_out.by_name(found.name), primary, alpha) if held_out else None,
+                corrected=_as_bounds(table.scorecard.corrected.get(found.name)),
+                num_asked=found.decided.num_asked,
+                num_right=_num_right(found.decided.scores[primary]),
+                num_unscored=scores.num_unscored(primary),
                 num_errors=len(scores.errors),
                 num_not_asked=len(scores.not_asked),
-                p50_ms=scores.median_latency_ms(),
-                p95_ms=scores.latency_quantile_ms(0.95),
-                ttft_ms=scores.median_ttft_ms(),
-                prompt_tokens=prompt,
-                generated_tokens=generated,
+                p50_ms=found.p50_ms,
+                p95_ms=found.p95_ms,
+                ttft_ms=found.ttft_ms,
+                prompt_tokens=usage.prompt_tokens or 0.0,
+                generated_tokens=usage.generated_tokens or 0.0,
                 total_tokens=scores.total_tokens(),
-                cost_per_1k=cost_per_1k(scores, policy),
-                amortised_per_1k=amortised_per_1k(scorecard, scores, policy),
-                dropped_after=drops.get(name),
-                excluded=decision.excluded.get(name),
+                cost_per_1k=found.costs.per_1k,
+                amortised_per_1k=found.amortised_per_1k,
+                dropped_after=found.dropped.after if found.dropped is not None else None,
+                excluded=found.excluded,
             )
         )
     return sorted(rows, key=lambda row: _rank(row, unit))
 
 
-def floor_rows(scorecard: Scorecard) -> list[FloorRow]:
+def floor_rows(table: ArmTable) -> list[FloorRow]:
     """A row per floor, the best first."""
-    card = scorecard.raced()
-    rows = []
+    card, rows = table.scorecard.raced(), []
     for name, values in card.floors.items():
         known = [(value, cluster) for value, cluster in zip(values, card.clusters, strict=True) if value is not None]
-        found = mean_interval([value for value, _ in known], [cluster for _, cluster in known]) if known else None
+        scores, clusters = zip(*known, strict=True) if known else ((), ())
+        found = mean_interval(scores, clusters, alpha=table.policy.alpha) if known else None
         rows.append(FloorRow(name=name, primary=_as_bounds(found), num_asked=len(values), num_right=_num_right(values)))
     return sorted(rows, key=lambda row: -row["primary"]["mean"] if row["primary"] else 1.0)
 
 
-def mean_bounds(scorecard: Scorecard, scores: ArmScores, metric: str) -> Bounds | None:
+def _bounds(card: Scorecard, scores: ArmScores, metric: str, alpha: float) -> Bounds | None:
     """The mean of one metric; None where nothing is scored, or where a score is not finite."""
-    found = scorecard.interval(scores, metric)
+    found = card.interval(scores, metric, alpha=alpha)
     is_finite = found is not None and all(map(math.isfinite, (found.mean, found.low, found.high)))
     return _as_bounds(found) if is_finite else None
 
 
-def _metrics(scorecard: Scorecard, scores: ArmScores) -> dict[str, Bounds]:
-    found = {name: mean_bounds(scorecard, scores, name) for name in scorecard.metrics}
-    return {name: bounds for name, bounds in found.items() if bounds is not None}
-
-
 def _as_bounds(found: Interval | None) -> Bounds | None:
     return Bounds(mean=found.mean, low=found.low, high=found.high) if found is not None else None
-
-
-def _utilities(scorecard: Scorecard, policy: Policy, unit: Unit) -> dict[str, Bounds]:
-    card = with_utility(scorecard, policy)[0].raced()
-    found = {scores.arm.name: card.interval(scores, UTILITY) for scores in card.arms}
-    return {name: unit.bounds(interval) for name, interval in found.items() if interval is not None}
 
 
 def _rank(row: Row, unit: Unit) -> tuple[bool, bool, float]:

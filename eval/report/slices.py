@@ -14,17 +14,15 @@ import numpy as np
 
 from eval.errors import EvalError
 from eval.questions import Question
-from eval.report.cuts import Cut, cut_questions
+from eval.report.cuts import cut_questions
 from router.deciding.evidence import anytime_difference
 from router.deciding.policy import Policy
-from router.deciding.scorecard import ArmScores, Scorecard
-from router.deciding.statistics import Difference, Interval, holm, mean_interval, paired_difference
+from router.deciding.scorecard import Pairs, Scorecard
+from router.deciding.statistics import Difference, Floats, Interval, by_cluster, holm, paired_difference
 
 # Eight independent questions that all go one way have an exact p of 0.008; fewer cannot survive the correction.
 MIN_QUESTIONS = 8
 MAX_SLICES = 24
-
-Pairs = tuple[list[float], list[float], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +83,19 @@ def find_slices(
     asked = {question.id: question for question in questions}
     cuts = cut_questions([asked[name] for name in scorecard.question_ids], collections or {}, min_questions)
     shown = cuts[:max_slices]
-    own = scorecard.by_name(chosen)
-    others = [s for s in scorecard.arms if s.arm.name != chosen and s.arm.name not in excluded]
+    parts = [scorecard.part(cut.members) for cut in shown]
+    others = [s.arm.name for s in scorecard.arms if s.arm.name != chosen and s.arm.name not in excluded]
     rivals = [
-        {s.arm.name: pairs for s in others if len((pairs := _pairs(scorecard, s, own, cut))[0]) >= min_questions}
-        for cut in shown
+        {name: pairs for name in others if len((pairs := _pairs(part, name, chosen)).a) >= min_questions}
+        for part in parts
     ]
     num_comparisons = sum(len(some) for some in rivals)
     alpha = policy.alpha / max(num_comparisons, 1)
     duels = [_duel(scorecard, some, margin=policy.margin, alpha=alpha) for some in rivals]
     corrected = iter(holm([duel.p_value for duel in duels if duel is not None]))
     slices = []
-    for cut, duel in zip(shown, duels, strict=True):
-        means = {scores.arm.name: _mean(scorecard, scores, cut) for scores in scorecard.arms}
+    for cut, part, duel in zip(shown, parts, duels, strict=True):
+        means = {s.arm.name: part.interval(s, part.primary, alpha=policy.alpha) for s in part.arms}
         found = Slice(cut.name, cut.value, len(cut.members), means)
         if duel is not None:
             p_holm = next(corrected)
@@ -124,17 +122,8 @@ class _Duel:
     p_value: float
 
 
-def _pairs(scorecard: Scorecard, a: ArmScores, b: ArmScores, cut: Cut) -> Pairs:
-    """Scores of both arms and the clusters, over the questions of the cut that both were scored on."""
-    first, second = a.scores[scorecard.primary], b.scores[scorecard.primary]
-    pairs: Pairs = ([], [], [])
-    for i in cut.members:
-        x, y = first[i], second[i]
-        if x is not None and y is not None:
-            pairs[0].append(x)
-            pairs[1].append(y)
-            pairs[2].append(scorecard.clusters[i])
-    return pairs
+def _pairs(part: Scorecard, a: str, b: str) -> Pairs:
+    return part.pairs(part.by_name(a), part.by_name(b))
 
 
 def _duel(scorecard: Scorecard, rivals: Mapping[str, Pairs], *, margin: float, alpha: float) -> _Duel | None:
@@ -145,7 +134,7 @@ def _duel(scorecard: Scorecard, rivals: Mapping[str, Pairs], *, margin: float, a
     a, b, clusters = rivals[best]
     if scorecard.race is None:
         found = paired_difference(a, b, clusters, margin=margin)
-        sums = _sums([x - y for x, y in zip(a, b, strict=True)], clusters)
+        sums, _ = by_cluster([x - y for x, y in zip(a, b, strict=True)], clusters)
         bounds, p_value = _bounds(found, len(sums), alpha=alpha), found.p_value
         if found.test == "sign-flip permutation":
             p_value = min(p_value, _sign_flip_bound(sums))
@@ -156,19 +145,12 @@ def _duel(scorecard: Scorecard, rivals: Mapping[str, Pairs], *, margin: float, a
     return _Duel(best, len(a), bounds, min(1.0, p_value * len(rivals)))
 
 
-def _sums(differences: Sequence[float], clusters: Sequence[str]) -> list[float]:
-    sums: dict[str, float] = {}
-    for difference, cluster in zip(differences, clusters, strict=True):
-        sums[cluster] = sums.get(cluster, 0.0) + difference
-    return list(sums.values())
-
-
-def _sign_flip_bound(sums: Sequence[float]) -> float:
+def _sign_flip_bound(sums: Floats) -> float:
     """An upper bound of the exact p-value of the sign-flip test (Hoeffding 1963, theorem 2).
 
     The test itself samples 4,000 flips, so it cannot show the small p-values that survive many comparisons.
     """
-    total, squares = sum(sums), sum(value**2 for value in sums)
+    total, squares = float(sums.sum()), float((sums**2).sum())
     return min(1.0, 2 * math.exp(-(total**2) / (2 * squares))) if squares else 1.0
 
 
@@ -192,9 +174,3 @@ def _bounds(found: Difference, num_clusters: int, *, alpha: float) -> Interval:
         low=float(np.clip(mean - reach, -1.0, found.mean)),
         high=float(np.clip(mean + reach, found.mean, 1.0)),
     )
-
-
-def _mean(scorecard: Scorecard, scores: ArmScores, cut: Cut) -> Interval | None:
-    values = scores.scores[scorecard.primary]
-    known = [(value, scorecard.clusters[i]) for i in cut.members if (value := values[i]) is not None]
-    return mean_interval([value for value, _ in known], [cluster for _, cluster in known]) if known else None

@@ -1,6 +1,6 @@
 """The top of a decision card: what a manager reads in a minute, and what must not be overlooked.
 
-found = summarise(scorecard, decision, policy, rows=rows, floors=floors, unit=unit, sensitivity=sensitivity)
+found = summarise(table, decision, rows=rows, floors=floors, unit=unit, sensitivity=sensitivity, break_even=found)
 found["headline"], found["change"], found["warnings"]
 """
 
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from eval.report.sensitivity import Sensitivity
-from eval.report.side_by_side import Bounds, FloorRow, Row, Unit, side_by_side, unit_of
+from eval.report.side_by_side import Bounds, FloorRow, Row, Unit
 from eval.report.wording import as_amount, as_percent, break_even_words, flip_words
-from router.deciding.costs.arm_costs import measure, price
-from router.deciding.costs.break_even import break_even_table
+from router.deciding.arm_table import ArmTable
+from router.deciding.costs.break_even import BreakEven
 from router.deciding.decision import Decision
-from router.deciding.policy import Policy
 from router.deciding.scorecard import Scorecard
 from router.deciding.statistics import detectable_difference
+from router.deciding.wording import as_score
 
 # In the line that `eval.judge.certificate.judge_standing` writes of a judge that may not decide.
 _UNCERTIFIED = "its metrics are diagnostics"
@@ -45,46 +45,41 @@ class Summary(TypedDict):
 
 
 def summarise(
-    scorecard: Scorecard,
+    table: ArmTable,
     decision: Decision,
-    policy: Policy,
     *,
     rows: Sequence[Row],
     floors: Sequence[FloorRow],
     unit: Unit,
     sensitivity: Sensitivity | None,
+    break_even: Sequence[BreakEven],
     notes: Sequence[str] = (),
 ) -> Summary:
-    """The summary of a card; `notes` are warnings that only the caller can know, and come first."""
+    """The summary of a card; `break_even` is the chosen arm's, and `notes` are warnings that only the caller can know:
+    they come first.
+    """
     chosen = next(row for row in rows if row["is_chosen"])
-    rivals = {found.other: found for found in break_even_table(scorecard, policy, decision.arm)}
-    rival = rivals.get(decision.runner_up or "")
+    rival = next((found for found in break_even if found.other == decision.runner_up), None)
+    race = table.scorecard.race
     return Summary(
         headline=_headline(decision, chosen, unit),
         meaning=_meaning(decision),
         deciding=chosen["utility"] if unit.is_currency else chosen["primary"],
-        lead=_lead(scorecard, decision, unit),
+        lead=_lead(table, decision, unit),
         held_out=unit.bounds(decision.held_out) if decision.held_out is not None else None,
         held_out_lead=unit.lead(decision.held_out_lead) if decision.held_out_lead is not None else None,
         confidence=as_percent(decision.confidence),
         break_even=break_even_words(rival) if rival is not None else None,
-        change=_change(scorecard, decision, sensitivity),
-        spent=scorecard.race.summary if scorecard.race is not None else None,
-        warnings=[*notes, *_warnings(scorecard, decision, policy, rows, floors, sensitivity)],
+        change=_change(table, decision, sensitivity),
+        spent=race.summary if race is not None else None,
+        warnings=[*notes, *_warnings(table, decision, rows, floors, sensitivity)],
     )
 
 
-def headline(scorecard: Scorecard, decision: Decision, policy: Policy) -> str:
-    """The decision in one sentence: arm, verdict, confidence and lead."""
-    unit = unit_of(scorecard, decision, policy)
-    rows = side_by_side(scorecard, decision, policy, unit)
-    return _headline(decision, next(row for row in rows if row["is_chosen"]), unit)
-
-
-def leader_of(scorecard: Scorecard, decision: Decision) -> str:
+def leader_of(table: ArmTable, decision: Decision) -> str:
     """The arm that the comparisons are against; in a tie the chosen arm may be a cheaper one."""
     others = {comparison.other for comparison in decision.comparisons} | set(decision.excluded)
-    return next((s.arm.name for s in scorecard.arms if s.arm.name not in others), decision.arm)
+    return next((row.name for row in table.rows if row.name not in others), decision.arm)
 
 
 def uncertified_lines(scorecard: Scorecard) -> list[str]:
@@ -94,12 +89,13 @@ def uncertified_lines(scorecard: Scorecard) -> list[str]:
 
 def _headline(decision: Decision, chosen: Row, unit: Unit) -> str:
     found = chosen["utility"] if unit.is_currency else chosen["primary"]
-    shown = as_amount if unit.is_currency else "{:.2f}".format
+    shown = as_amount if unit.is_currency else as_score
     amount = shown(found["mean"]) if found is not None else "no score"
     what = f"an expected utility of {amount} a question" if unit.is_currency else f"{amount} {unit.metric}"
     scored = f"{what} on {chosen['num_asked']} questions"
     if decision.runner_up is None:
-        return f"Serve {decision.arm}: {scored}; there was no other arm to compare it with."
+        sure = "" if decision.verdict == "winner" else " for now, undecided"
+        return f"Serve {decision.arm}{sure}: {scored}; there was no other arm to compare it with."
     lead = f"{shown(abs(decision.margin) * unit.width)} {'ahead of' if decision.margin >= 0 else 'behind'}"
     lead = f"{lead} {decision.runner_up}"
     sure, margin = f"{as_percent(decision.confidence)} confidence", f"{unit.margin:.3g}"
@@ -126,11 +122,11 @@ def _further(decision: Decision) -> str:
     return f"about {decision.more_questions:,} more question{'s' if decision.more_questions != 1 else ''}"
 
 
-def _lead(scorecard: Scorecard, decision: Decision, unit: Unit) -> Bounds | None:
+def _lead(table: ArmTable, decision: Decision, unit: Unit) -> Bounds | None:
     """The comparisons are against the leader; seen from a cheaper arm that is served instead, their sign changes."""
     if decision.runner_up is None:
         return None
-    is_leader = leader_of(scorecard, decision) == decision.arm
+    is_leader = leader_of(table, decision) == decision.arm
     other = decision.runner_up if is_leader else decision.arm
     found = next((c.difference for c in decision.comparisons if c.other == other), None)
     if found is None:
@@ -139,11 +135,13 @@ def _lead(scorecard: Scorecard, decision: Decision, unit: Unit) -> Bounds | None
     return lead if is_leader else Bounds(mean=-lead["mean"], low=-lead["high"], high=-lead["low"])
 
 
-def _change(scorecard: Scorecard, decision: Decision, sensitivity: Sensitivity | None) -> str:
-    if sensitivity is None and len(scorecard.arms) == 1:
+def _change(table: ArmTable, decision: Decision, sensitivity: Sensitivity | None) -> str:
+    if sensitivity is None and len(table.rows) == 1:
         return "There is no other arm to choose."
     if sensitivity is None:
-        return "There is no other arm to choose: the others are excluded, or were dropped by the race."
+        return "There is no other arm to choose: the others are excluded, dropped by the race, or were never compared."
+    if sensitivity.flips is None:
+        return f"{_are_too_few(table)} to say what would change the choice."
     if sensitivity.nearest is None:
         return "No weight of the policy, changed alone by up to a factor of 1,000, would change the choice."
     words = flip_words(sensitivity.nearest)
@@ -152,14 +150,19 @@ def _change(scorecard: Scorecard, decision: Decision, sensitivity: Sensitivity |
     return f"This would change if {words}."
 
 
+def _are_too_few(table: ArmTable) -> str:
+    number = len(table.decided.question_ids)
+    return "1 question is too few" if number == 1 else f"{number} questions are too few"
+
+
 def _warnings(
-    scorecard: Scorecard,
+    table: ArmTable,
     decision: Decision,
-    policy: Policy,
     rows: Sequence[Row],
     floors: Sequence[FloorRow],
     sensitivity: Sensitivity | None,
 ) -> list[str]:
+    scorecard, primary = table.scorecard, table.scorecard.primary
     found = [f"{line[:1].upper()}{line[1:]}." for line in uncertified_lines(scorecard)]
     lost = [
         f"{row['arm']} {row['num_unscored']} of {len(scorecard.question_ids) - row['num_not_asked']}"
@@ -168,22 +171,23 @@ def _warnings(
         if row["num_unscored"]
     ]
     if lost:
-        found.append(
-            f"Answers without a {scorecard.primary} score, left out of means and comparisons: {', '.join(lost)}."
-        )
+        found.append(f"Answers without a {primary} score, left out of means and comparisons: {', '.join(lost)}.")
+    apart = [comparison.other for comparison in decision.comparisons if comparison.difference is None]
+    if apart:
+        leader = leader_of(table, decision)
+        found.append(f"{leader} was never compared with {', '.join(apart)}: no question was scored for both.")
     chosen = next(row for row in rows if row["is_chosen"])
     own = chosen["primary"]["mean"] if chosen["primary"] else 0.0
     found += [
-        f"The floor “{floor['name']}” scores {floor['primary']['mean']:.2f} {scorecard.primary} without any model, "
-        f"no less than {decision.arm} ({own:.2f})."
+        f"The floor “{floor['name']}” scores {as_score(floor['primary']['mean'])} {primary} without any model, "
+        f"no less than {decision.arm} ({as_score(own)})."
         for floor in floors
         if floor["primary"] is not None and floor["primary"]["mean"] >= own
     ]
-    found += _barred(rows, own, scorecard.primary) + _unpriced(scorecard, policy)
-    num_questions = len(scorecard.raced().question_ids)
-    if decision.runner_up is not None and scorecard.race is None and detectable_difference(num_questions) >= 1:
-        number = "1 question is" if num_questions == 1 else f"{num_questions} questions are"
-        found.append(f"{number} too few to count on seeing any difference.")
+    found += _barred(table, decision, primary) + _unpriced(table)
+    shows = detectable_difference(len(table.decided.question_ids), alpha=table.policy.alpha)
+    if decision.runner_up is not None and scorecard.race is None and shows >= 1:
+        found.append(f"{_are_too_few(table)} to count on seeing any difference.")
     if sensitivity is not None and sensitivity.served != decision.arm:
         found.append(
             f"By the measured means alone {sensitivity.served or 'no arm'} would be served; {decision.arm} costs less, "
@@ -192,23 +196,24 @@ def _warnings(
     return found
 
 
-def _barred(rows: Sequence[Row], own: float, metric: str) -> list[str]:
+def _barred(table: ArmTable, decision: Decision, metric: str) -> list[str]:
     """The best of the arms that would have been better, had a limit not excluded them."""
-    better = [row for row in rows if row["excluded"] and row["primary"] is not None and row["primary"]["mean"] > own]
-    best = max(better, key=lambda row: (row["primary"] or {"mean": 0.0})["mean"], default=None)
-    if best is None or best["primary"] is None:
+    own = table.row(decision.arm).score
+    better = [row for row in table.rows if row.excluded is not None and row.score > own]
+    best = max(better, key=lambda row: row.score, default=None)
+    if best is None:
         return []
-    line = f"{best['arm']} scores higher ({best['primary']['mean']:.2f} {metric}) but may not be served"
-    rest = ", ".join(row["arm"] for row in better if row is not best)
-    return [f"{line}: {best['excluded']}." + (f" Excluded too and higher: {rest}." if rest else "")]
+    line = f"{best.name} scores higher ({as_score(best.score)} {metric}) but may not be served"
+    rest = ", ".join(row.name for row in sorted(better, key=lambda row: -row.score) if row is not best)
+    return [f"{line}: {best.excluded}." + (f" Excluded too and higher: {rest}." if rest else "")]
 
 
-def _unpriced(scorecard: Scorecard, policy: Policy) -> list[str]:
+def _unpriced(table: ArmTable) -> list[str]:
     """A line for the arms that lack the same measurements."""
     lacking: dict[tuple[str, ...], list[str]] = {}
-    for scores in scorecard.arms:
-        if missing := price(measure(scorecard, scores), policy).missing:
-            lacking.setdefault(missing, []).append(scores.arm.name)
+    for row in table.rows:
+        if row.costs.missing:
+            lacking.setdefault(row.costs.missing, []).append(row.name)
     return [
         f"What {', '.join(names)} would cost is unknown: {' and '.join(missing)} were not measured."
         for missing, names in lacking.items()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from eval.report.card import Card
 from eval.report.side_by_side import Bounds, FloorRow, Row
 from eval.report.wording import as_amount, as_signed_amount
+from router.deciding.wording import as_lead, as_level, as_score
 
 STANDING = {"beaten": "significantly worse", "equivalent": "equivalent", "open": "not settled"}
 _NONE = "–"
@@ -68,7 +69,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _side_by_side(card: Card) -> str:
     is_currency, is_race = card["metric"]["is_currency"], card["race"] is not None
-    head = ["arm", "kind", *(["utility"] if is_currency else []), card["metric"]["primary"], "95% interval", "unscored"]
+    interval = f"{as_level(card['policy']['alpha'])} interval"
+    head = ["arm", "kind", *(["utility"] if is_currency else []), card["metric"]["primary"], interval, "unscored"]
     head += ["not asked"] if is_race else []
     head += ["p50 ms", "p95 ms", "tokens in + out", "cost per 1k", "all in"]
     rows = [[*_quality(row, is_currency=is_currency, is_race=is_race), *_expense(row)] for row in card["arms"]]
@@ -101,7 +103,7 @@ def _floor(floor: FloorRow, num_columns: int, *, is_currency: bool) -> list[str]
 def _metrics(card: Card) -> str:
     """A row per further metric, a column per arm: there may be many metrics, and a terminal is narrow."""
     rows = [
-        [metric, *(f"{row['metrics'][metric]['mean']:.2f}" if metric in row["metrics"] else _NONE for row in arms)]
+        [metric, *(as_score(row["metrics"][metric]["mean"]) if metric in row["metrics"] else _NONE for row in arms)]
         for arms in (card["arms"],)
         for metric in card["metric"]["all"][1:]
         if any(metric in row["metrics"] for row in arms)
@@ -113,16 +115,16 @@ def _comparisons(card: Card) -> str:
     found, is_currency = card["comparisons"], card["metric"]["is_currency"]
     if not found["rows"]:
         return ""
-    signed = as_signed_amount if is_currency else "{:+.2f}".format
+    signed = as_signed_amount if is_currency else as_lead
     return table(
         (f"{found['leader']} minus", "difference", "interval", f"p ({found['correction']})", "test", "standing"),
         [
             (
                 row["other"],
-                signed(row["mean"]),
-                f"{signed(row['low'])} to {signed(row['high'])}",
-                f"{row['p_corrected']:.2g}",
-                row["test"],
+                signed(row["mean"]) if row["num_pairs"] else _NONE,
+                f"{signed(row['low'])} to {signed(row['high'])}" if row["num_pairs"] else _NONE,
+                _NONE if row["p_corrected"] is None else f"{row['p_corrected']:.2g}",
+                row["test"] or _NONE,
                 standing_of(row),
             )
             for row in found["rows"]
@@ -132,7 +134,7 @@ def _comparisons(card: Card) -> str:
 
 def standing_of(row: dict[str, object]) -> str:
     """A comparison's standing in words, with the arm that beat the other where that was not the leader."""
-    words = STANDING[str(row["standing"])]
+    words = STANDING[str(row["standing"])] if row["num_pairs"] or row["beaten_by"] else "never compared"
     return f"{words} (than {row['beaten_by']})" if row["beaten_by"] else words
 
 
@@ -153,7 +155,7 @@ def _facts(card: Card) -> list[str]:
 
 def _held_out(card: Card) -> str:
     summary, decision, is_currency = card["summary"], card["decision"], card["metric"]["is_currency"]
-    shown, signed = (as_amount, as_signed_amount) if is_currency else ("{:.2f}".format, "{:+.2f}".format)
+    shown, signed = (as_amount, as_signed_amount) if is_currency else (as_score, as_lead)
     mean, lead = summary["held_out"], summary["held_out_lead"]
     assert mean is not None
     words = f"{shown(mean['mean'])} ({shown(mean['low'])} to {shown(mean['high'])})"
@@ -166,7 +168,7 @@ def _held_out(card: Card) -> str:
 def _mean_and_range(bounds: Bounds | None) -> tuple[str, str]:
     if bounds is None:
         return _NONE, _NONE
-    return f"{bounds['mean']:.2f}", f"{bounds['low']:.2f} to {bounds['high']:.2f}"
+    return as_score(bounds["mean"]), f"{as_score(bounds['low'])} to {as_score(bounds['high'])}"
 
 
 def _ms(value: float | None) -> str:

@@ -2,73 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from router.deciding.arm_table import ArmRow, ArmTable
 from router.deciding.decision import Comparison
-from router.deciding.eligibility import mean_score
-from router.deciding.policy import Policy
-from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.utility import UTILITY
+from router.deciding.wording import as_lead, as_level, as_score
 
 
-def explain(
-    scorecard: Scorecard,
-    policy: Policy,
-    *,
-    leader: ArmScores,
-    chosen: ArmScores,
-    comparisons: Sequence[Comparison],
-    excluded: Mapping[str, str],
-    more: int,
-) -> str:
+def explain(table: ArmTable, *, leader: ArmRow, chosen: ArmRow, comparisons: Sequence[Comparison], more: int) -> str:
     """One paragraph in plain words, numbers included; `more` questions would settle what is open."""
-    metric, first = scorecard.primary, leader.arm.name
-    unit = f"{metric} (scaled to 0 to 1)" if metric == UTILITY else metric
-    text = [
-        f"{chosen.arm.name} scored {mean_score(scorecard, chosen):.2f} {unit} "
-        f"on {len(scorecard.question_ids)} questions"
-    ]
-    interval = "95% interval" if scorecard.race is None else "anytime interval"
-    by_standing: dict[str, list[str]] = {"beaten": [], "equivalent": [], "open": []}
+    card, first = table.decided, leader.name
+    unit = f"{card.primary} (scaled to 0 to 1)" if card.primary == UTILITY else card.primary
+    text = [f"{chosen.name} scored {as_score(chosen.mean)} {unit} on {len(card.question_ids)} questions"]
+    interval = f"{as_level(table.policy.alpha)} interval" if card.race is None else "anytime interval"
+    by_standing: dict[str, list[str]] = {"beaten": [], "equivalent": [], "open": [], "apart": []}
     for c in comparisons:
-        d = c.difference
-        by_standing[c.standing].append(
-            f"{c.other} ({d.mean:+.2f}, {interval} {d.low:+.2f} to {d.high:+.2f}, p={c.p_corrected:.2g})"
-        )
-    if scorecard.race is not None:
-        text.append(scorecard.race.summary)
+        if c.difference is None:
+            by_standing["apart" if c.standing == "open" else c.standing].append(c.other)
+            continue
+        mean, low, high = map(as_lead, (c.difference.mean, c.difference.low, c.difference.high))
+        by_standing[c.standing].append(f"{c.other} ({mean}, {interval} {low} to {high}, p={c.p_corrected:.2g})")
+    if card.race is not None:
+        text.append(card.race.summary)
     if by_standing["beaten"]:
         text.append(f"{first} is significantly better than " + ", ".join(by_standing["beaten"]))
     if by_standing["equivalent"]:
         near = ", ".join(by_standing["equivalent"])
-        text.append(f"{first} is equivalent within {policy.margin:g} to {near}")
+        text.append(f"{first} is equivalent within {table.margin:g} to {near}")
     if by_standing["open"]:
         unsettled = ", ".join(by_standing["open"])
-        questions = "question" if more == 1 else "questions"
         text.append(
-            f"{first} leads {unsettled}, which is not settled: about {more} more {questions} would settle it"
+            f"{first} leads {unsettled}, which is not settled: {_further(more)} would settle it"
             if more
-            else f"{first} and {unsettled} need not be told apart: none is better by {policy.margin:g}"
+            else f"{first} and {unsettled} need not be told apart: none is better by {table.margin:g}"
+        )
+    if by_standing["apart"]:
+        others = ", ".join(by_standing["apart"])
+        text.append(
+            f"{first} was never compared with {others}, for no question was scored for both: {_further(more)}, scored "
+            "for every arm, would settle it"
         )
     if by_standing["equivalent"] or chosen is not leader:
-        text.append(f"of the arms within {policy.margin:g} of {first}, the cheapest is served")
-    text.append(_why_kind(scorecard))
-    text.extend(f"{arm} excluded: {why}" for arm, why in excluded.items())
+        text.append(f"of the arms within {table.margin:g} of {first}, the cheapest is served")
+    text.append(_why_kind(table))
+    text.extend(f"{arm} excluded: {why}" for arm, why in table.excluded.items())
     return "; ".join(part for part in text if part) + "."
 
 
-def _why_kind(scorecard: Scorecard) -> str:
+def _further(more: int) -> str:
+    return f"about {more} more question{'' if more == 1 else 's'}"
+
+
+def _why_kind(table: ArmTable) -> str:
     """What the grid as a whole says about documents and training, from the best arm of each kind."""
-    best: dict[str, float] = {}
-    for scores in scorecard.arms:
+    best: dict[str, ArmRow] = {}
+    for row in table.rows:
         # Examples shown as turns are a prompt's business; they say nothing about the documents.
-        if scores.arm.prompt.passages == "context" and scores.num_unscored(scorecard.primary) < scores.num_asked:
-            best[scores.arm.kind] = max(best.get(scores.arm.kind, 0.0), mean_score(scorecard, scores))
+        if row.scores.arm.prompt.passages == "context" and row.outcomes is not None:
+            best[row.scores.arm.kind] = max(best.get(row.scores.arm.kind, row), row, key=lambda found: found.mean)
     parts = []
-    if {"base", "rag"} <= best.keys():
-        parts.append(f"retrieval alone moves base by {best['rag'] - best['base']:+.2f}")
-    if {"base", "tuned"} <= best.keys():
-        parts.append(f"training alone moves base by {best['tuned'] - best['base']:+.2f}")
-    if {"tuned", "hybrid"} <= best.keys():
-        parts.append(f"retrieval on top of training adds {best['hybrid'] - best['tuned']:+.2f}")
+    for kind, other, words in (
+        ("rag", "base", "retrieval alone moves base by"),
+        ("tuned", "base", "training alone moves base by"),
+        ("hybrid", "tuned", "retrieval on top of training adds"),
+    ):
+        if kind in best and other in best:
+            lead = table.lead(best[kind].name, best[other].name)
+            parts += [f"{words} {as_lead(lead)}"] if lead is not None else []
     return ", ".join(parts)

@@ -1,8 +1,8 @@
 """How far each weight of a policy may move before another arm is chosen, and how firm the choice is when all move.
 
-preference = make_preference(scorecard, policy)
+preference = make_preference(make_table(scorecard, policy))
 for flip in find_flips(preference, policy):
-    flip.text  # "utility.wrong at -3.2 instead of -1: rag"
+    flip.weight, flip.at, flip.arm  # "utility.wrong", -3.2, "rag"
 stability(preference.choose, policy)  # 0.93
 
 Under a utility the choice is linear in most weights, and its flips are exact; the others are bracketed on a grid and
@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from router.deciding.arm_table import ArmRow
 from router.deciding.costs.winning_map import Choice
 from router.deciding.policy import Policy
-from router.deciding.preference import Candidate, Preference
+from router.deciding.preference import Preference
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,6 @@ class Flip:
     arm: str | None
     low: float | None
     high: float | None
-
-    @property
-    def text(self) -> str:
-        """For a line of a report."""
-        if self.at is None:
-            low = "" if self.low is None else f" from {_plain(self.low)}"
-            high = "" if self.high is None else f" to {_plain(self.high)}"
-            return f"{self.weight} ({_plain(self.value)}): no value{low}{high} changes the choice"
-        found = self.arm or "no arm is left"
-        return f"{self.weight} at {_plain(self.at)} instead of {_plain(self.value)}: {found}"
 
 
 def find_flips(preference: Preference, policy: Policy) -> tuple[Flip, ...]:
@@ -184,7 +175,7 @@ def _jolt(policy: Policy, exponents: Sequence[float], factor: float) -> Policy:
     return moved
 
 
-def _ahead(own: Candidate, rival: Candidate, policy: Policy) -> float | None:
+def _ahead(own: ArmRow, rival: ArmRow, policy: Policy) -> float | None:
     first, second = own.net_utility(policy), rival.net_utility(policy)
     return None if first is None or second is None else first - second
 
@@ -222,10 +213,6 @@ def _bisect(choose: Choice, policy: Policy, path: str, *, inside: float, outside
         else:
             outside = middle
     return outside
-
-
-def _plain(number: float) -> str:
-    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 
 def _value(policy: Policy, path: str) -> float:

@@ -1,6 +1,6 @@
 """The arms that no other beats in quality and in cost, and how sure the questions make that.
 
-for member in pareto_front(scorecard, policy):
+for member in pareto_front(make_table(scorecard, policy)):
     member.arm, member.is_on_front, member.share
 
 An arm is on the front when no other is at least as good on every axis and better on one: mean of the primary metric,
@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from router.deciding.costs.arm_costs import cost_per_1k, unit_prices
-from router.deciding.eligibility import eligible_arms, mean_score
+from router.deciding.arm_table import ArmRow, ArmTable
+from router.deciding.costs.arm_costs import unit_prices
 from router.deciding.policy import Policy
-from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import Floats
 
 RESAMPLES = 2000
@@ -41,38 +40,36 @@ class FrontMember:
     share: float | None
 
 
-def pareto_front(scorecard: Scorecard, policy: Policy, *, seed: int = 0) -> tuple[FrontMember, ...]:
+def pareto_front(table: ArmTable, *, seed: int = 0) -> tuple[FrontMember, ...]:
     """A member for every arm that keeps the policy's hard limits, those on the front first, then by cost.
 
     Whole source documents are resampled, the same ones for all arms, and each arm's mean score, mean tokens and seconds
     and median latency are taken again over those of its own questions that are known. Only questions that a race spent
     count. Raises RouterError when the limits leave no arm.
     """
-    names = {scores.arm.name for scores in eligible_arms(scorecard, policy)[0]}
-    card = scorecard.raced()
-    arms = [scores for scores in card.arms if scores.arm.name in names]
-    clusters, rows = np.unique(np.asarray(card.clusters), return_inverse=True)
+    arms, policy, primary = table.eligible(), table.policy, table.scorecard.primary
+    clusters, rows = np.unique(np.asarray(table.decided.clusters), return_inverse=True)
     once = np.ones((1, len(clusters)), dtype=np.int64)
-    measured = on_front(_axes(card, arms, policy, rows, once))[0]
+    measured = on_front(_axes(arms, primary, policy, rows, once))[0]
     shares: list[float | None] = [None] * len(arms)
     if len(clusters) > 1:
         rng = np.random.default_rng(seed)
         draws = rng.multinomial(len(clusters), [1 / len(clusters)] * len(clusters), size=RESAMPLES)
-        axes = _axes(card, arms, policy, rows, draws)
+        axes = _axes(arms, primary, policy, rows, draws)
         # An arm of few questions is missing from the resamples that drew none of them.
         num_known = np.maximum((~np.isnan(axes).any(axis=2)).sum(axis=0), 1)
         shares = [float(share) for share in on_front(axes).sum(axis=0) / num_known]
     has_latency = policy.limits.latency_ms is not None
     members = [
         FrontMember(
-            arm=scores.arm.name,
-            quality=mean_score(card, scores),
-            cost_per_1k=cost_per_1k(scores, policy),
-            latency_ms=scores.median_latency_ms() if has_latency else None,
+            arm=row.name,
+            quality=row.score,
+            cost_per_1k=row.costs.per_1k,
+            latency_ms=row.p50_ms if has_latency else None,
             is_on_front=bool(measured[i]),
             share=shares[i],
         )
-        for i, scores in enumerate(arms)
+        for i, row in enumerate(arms)
     ]
     return tuple(sorted(members, key=lambda m: (not m.is_on_front, m.cost_per_1k is None, m.cost_per_1k or 0.0, m.arm)))
 
@@ -89,17 +86,17 @@ def on_front(axes: Floats) -> NDArray[np.bool_]:
 
 
 def _axes(
-    card: Scorecard, arms: Sequence[ArmScores], policy: Policy, rows: NDArray[np.intp], draws: NDArray[np.int64]
+    arms: Sequence[ArmRow], primary: str, policy: Policy, rows: NDArray[np.intp], draws: NDArray[np.int64]
 ) -> Floats:
     """(resamples, arms, axes) under `draws`, (resamples, clusters) of how often each cluster counts."""
     axes = []
-    for scores in arms:
+    for scores in (row.decided for row in arms):
         columns = (scores.prompt_tokens, scores.generated_tokens, scores.engine_s)
         cost = np.zeros(len(draws))
         for unit_price, column in zip(unit_prices(policy), columns, strict=True):
             if unit_price:
                 cost += unit_price * _means(column, rows, draws) if any(v is not None for v in column) else np.inf
-        own = [-_means(scores.scores[card.primary], rows, draws), cost]
+        own = [-_means(scores.scores[primary], rows, draws), cost]
         if policy.limits.latency_ms is not None:
             own.append(_medians(scores.latency_ms, rows, draws))
         axes.append(np.stack(own, axis=-1))
@@ -117,12 +114,14 @@ def _means(values: Sequence[float | None], rows: NDArray[np.intp], draws: NDArra
 
 
 def _medians(values: Sequence[float | None], rows: NDArray[np.intp], draws: NDArray[np.int64]) -> Floats:
-    """The value at which the running count passes half, as `ArmScores.median_latency_ms` takes it."""
+    """The middle value, or the mean of the two in the middle, each counted as often as its cluster was drawn."""
     column = np.array(values, dtype=np.float64)
     known = np.flatnonzero(~np.isnan(column))
     if not len(known):
         return np.full(len(draws), np.nan)
     order = known[np.argsort(column[known], kind="stable")]
     running = np.cumsum(draws[:, rows[order]], axis=1)
-    first = (2 * running > running[:, [-1]]).argmax(axis=1)
-    return np.asarray(np.where(running[:, -1] > 0, column[order[first]], np.nan))
+    total = running[:, [-1]]
+    low, high = ((running > place).argmax(axis=1) for place in ((total - 1) // 2, total // 2))
+    middle = (column[order[low]] + column[order[high]]) / 2
+    return np.asarray(np.where(running[:, -1] > 0, middle, np.nan))

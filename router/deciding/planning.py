@@ -62,6 +62,17 @@ def detectable_effects(
     )
 
 
+def carries_flips(num_questions: int, *, lead: float, alpha: float = 0.05) -> bool:
+    """Whether so many questions say enough of a lead to say where it would be outweighed.
+
+    They do from where they could show that lead between two arms that disagree only by it, or on a fifth of the
+    questions if it is less: 37 questions for a lead of up to 0.2, fewer for a larger one. Below, where a choice flips
+    is where the noise of a few questions puts it.
+    """
+    discordance = min(max(abs(lead), 0.2), 1.0)
+    return detectable_difference(num_questions, discordance=discordance, alpha=alpha) < 1
+
+
 def race_questions(effect: float, discordance: float, *, num_arms: int, alpha: float = 0.05) -> int | None:
     """Where the capital of the race's e-process reaches its threshold when wins and losses come as expected.
 

@@ -1,53 +1,26 @@
 """Which arm the measured means favour under a policy: the decision without its tests, fast enough for thousands of
 policies.
 
-preference = make_preference(scorecard, policy)
+preference = make_preference(make_table(scorecard, policy))
 preference.choose(replace(policy, margin=0.1))
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from router.deciding.costs.arm_costs import Measures, measure, price
-from router.deciding.eligibility import eligible_arms, mean_score
+from router.deciding.arm_table import COST_LIMIT, ArmRow, ArmTable
+from router.deciding.costs.arm_costs import price
 from router.deciding.policy import Policy
-from router.deciding.scorecard import Scorecard
-from router.deciding.utility import Outcomes, count_outcomes, mean_worth
 from router.errors import RouterError
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """What does not change with the policy: an arm's mean of the primary metric, its outcomes and its measures."""
-
-    name: str
-    mean: float
-    outcomes: Outcomes
-    measures: Measures
-
-    def amortised(self, policy: Policy) -> float | None:
-        """What one question costs at the policy's traffic, everything included; None is unknown."""
-        traffic = policy.traffic
-        cost = price(self.measures, policy).amortised_per_1k(traffic.questions, months=traffic.months)
-        return None if cost is None else cost / 1000
-
-    def net_utility(self, policy: Policy) -> float | None:
-        """Expected worth of an answer minus `amortised`, in currency; None where the cost is unknown.
-
-        Linear in each value and price, in churn and in the prefix cache's hits. The policy must have a utility.
-        """
-        assert policy.utility is not None
-        cost = self.amortised(policy)
-        return None if cost is None else mean_worth(self.outcomes, policy.utility) - cost
-
-
-@dataclass(frozen=True, slots=True)
 class Preference:
-    """The candidates of one scorecard, all of which keep the limits that do not depend on prices."""
+    """The candidates of one table, scored and keeping all limits that do not depend on prices."""
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ArmRow, ...]
 
     def choose(self, policy: Policy) -> str | None:
         """The arm of the highest net utility, or without a utility the cheapest within the margin of the best mean.
@@ -59,10 +32,10 @@ class Preference:
         if policy.utility is not None:
             nets = [(net, candidate) for candidate in allowed if (net := candidate.net_utility(policy)) is not None]
             return min(nets, key=lambda row: (-row[0], row[1].name))[1].name if nets else None
-        best = max((candidate.mean for candidate in allowed), default=0.0)
-        near = [candidate for candidate in allowed if candidate.mean >= best - policy.margin - 1e-12]
+        best = max((candidate.score for candidate in allowed), default=0.0)
+        near = [candidate for candidate in allowed if candidate.score >= best - policy.margin - 1e-12]
         costs = [(candidate.amortised(policy), candidate) for candidate in near]
-        ranked = sorted(costs, key=lambda row: (row[0] is None, row[0] or 0.0, -row[1].mean, row[1].name))
+        ranked = sorted(costs, key=lambda row: (row[0] is None, row[0] or 0.0, -row[1].score, row[1].name))
         return ranked[0][1].name if ranked else None
 
     def is_priced(self, policy: Policy) -> bool:
@@ -70,28 +43,25 @@ class Preference:
         return all(candidate.amortised(policy) is not None for candidate in self.candidates)
 
 
-def make_preference(scorecard: Scorecard, policy: Policy, arms: Collection[str] | None = None) -> Preference:
+def make_preference(table: ArmTable, arms: Collection[str] | None = None) -> Preference:
     """The preference among `arms`, or among all arms that keep the policy's limits and that no race dropped.
 
     Raises RouterError when no arm is left.
     """
-    unpriced = replace(policy, limits=replace(policy.limits, cost_per_1k=None))
-    eligible = {scores.arm.name for scores in eligible_arms(scorecard, unpriced)[0]}
-    card = scorecard.raced()
-    dropped = {drop.arm for drop in card.race.drops} if card.race is not None else set()
-    candidates = []
-    for scores in card.arms:
-        outcomes = count_outcomes(scores, card.primary)
-        name = scores.arm.name
-        if name in eligible and name not in dropped and outcomes is not None and (arms is None or name in arms):
-            candidates.append(Candidate(name, mean_score(card, scores), outcomes, measure(card, scores)))
+    candidates = tuple(
+        row
+        for row in table.rows
+        # A limit on the cost moves with the prices: `choose` looks at it.
+        if row.broken.keys() <= {COST_LIMIT} and row.dropped is None and row.outcomes is not None
+        if arms is None or row.name in arms
+    )
     if not candidates:
         asked = "no arm" if arms is None else f"none of {', '.join(sorted(arms))}"
         raise RouterError(f"{asked} keeps the policy's limits with a score; relax the limits or name other arms")
-    return Preference(tuple(candidates))
+    return Preference(candidates)
 
 
-def _is_affordable(candidate: Candidate, policy: Policy) -> bool:
+def _is_affordable(candidate: ArmRow, policy: Policy) -> bool:
     limit = policy.limits.cost_per_1k
     if limit is None:
         return True

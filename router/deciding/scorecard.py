@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from router.answering.arm import Arm
 from router.deciding.race import RaceRecord
@@ -48,12 +50,8 @@ class ArmScores:
         """Prompt and generated tokens over all questions."""
         return sum(n or 0 for n in (*self.prompt_tokens, *self.generated_tokens))
 
-    def mean_tokens(self) -> tuple[float, float]:
-        """Mean prompt and generated tokens of an answered question."""
-        return _mean(self.prompt_tokens), _mean(self.generated_tokens)
-
     def latency_quantile_ms(self, share: float) -> float | None:
-        """The latency that `share` of the answered questions stay within, share in [0, 1]; None without answers."""
+        """The latency that `share` of the answered questions stay within, interpolated; None without answers."""
         return _quantile(self.latency_ms, share)
 
     def median_latency_ms(self) -> float | None:
@@ -64,10 +62,13 @@ class ArmScores:
         """Median time to the first token over the questions that were streamed; None when none was."""
         return _quantile(self.ttft_ms, 0.5)
 
-    def mean_engine_s(self) -> float | None:
-        """Mean share of the engine's busy seconds an answer took; None when it was not measured."""
-        known = [seconds for seconds in self.engine_s if seconds is not None]
-        return sum(known) / len(known) if known else None
+
+class Pairs(NamedTuple):
+    """Aligned scores of two arms, and what each question is about."""
+
+    a: tuple[float, ...]
+    b: tuple[float, ...]
+    clusters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +143,18 @@ class Scorecard:
                 return scores
         raise RouterError(f"no arm {name!r} in the scorecard; it has {', '.join(s.arm.name for s in self.arms)}")
 
-    def interval(self, scores: ArmScores, metric: str) -> Interval | None:
-        """An arm's mean of one metric with its 95% interval, None when nothing was scored."""
+    def interval(self, scores: ArmScores, metric: str, *, alpha: float = 0.05) -> Interval | None:
+        """An arm's mean of one metric with its (1 - alpha) interval, None when nothing was scored."""
         known = [(v, c) for v, c in zip(scores.scores.get(metric, ()), self.clusters, strict=False) if v is not None]
         if not known:
             return None
-        return mean_interval([v for v, _ in known], [c for _, c in known])
+        return mean_interval([v for v, _ in known], [c for _, c in known], alpha=alpha)
+
+    def pairs(self, a: ArmScores, b: ArmScores) -> Pairs:
+        """Primary scores of both arms and the clusters, over the questions that both were scored on."""
+        columns = zip(a.scores[self.primary], b.scores[self.primary], self.clusters, strict=True)
+        both = [(x, y, cluster) for x, y, cluster in columns if x is not None and y is not None]
+        return Pairs(*map(tuple, zip(*both, strict=True))) if both else Pairs((), (), ())
 
     def to_dict(self) -> dict[str, object]:
         """JSON form; `Scorecard.from_dict` reads it back."""
@@ -204,10 +211,8 @@ def _arm_scores(row: Mapping[str, object]) -> ArmScores:
 
 
 def _quantile(values: Sequence[float | None], share: float) -> float | None:
-    known = sorted(value for value in values if value is not None)
-    return known[min(int(share * len(known)), len(known) - 1)] if known else None
-
-
-def _mean(values: Sequence[int | None]) -> float:
+    """Linear interpolation between the two nearest values, as `numpy.quantile` does it; the median of four is the mean
+    of the middle two.
+    """
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else 0.0
+    return float(np.quantile(known, share)) if known else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,11 @@ class Difference:
     test: str
 
 
+def mean_of(values: Sequence[float]) -> float:
+    """The mean, whatever the order of the values: equal columns have equal means to the last bit."""
+    return math.fsum(values) / len(values)
+
+
 def mean_interval(values: Sequence[float], clusters: Sequence[str], *, alpha: float = 0.05, seed: int = 0) -> Interval:
     """The mean of one arm's scores with a (1 - alpha) interval: Wilson for independent binary scores, else BCa
     bootstrap.
@@ -56,7 +61,7 @@ def mean_interval(values: Sequence[float], clusters: Sequence[str], *, alpha: fl
     if not values:
         raise ValueError("mean_interval needs at least one value")
     scores = np.asarray(values, dtype=np.float64)
-    mean = float(scores.mean())
+    mean = mean_of(values)
     is_binary = bool(np.isin(scores, (0.0, 1.0)).all())
     is_clustered = len(set(clusters)) < len(clusters)
     if is_binary and (not is_clustered or mean in (0.0, 1.0)):
@@ -64,7 +69,7 @@ def mean_interval(values: Sequence[float], clusters: Sequence[str], *, alpha: fl
 
         low, high = proportion_confint(int(scores.sum()), len(scores), alpha=alpha, method="wilson")
         return Interval(mean, float(low), float(high))
-    sums, counts = _by_cluster(scores, clusters)
+    sums, counts = by_cluster(scores, clusters)
     low, high = _bootstrap(sums, counts, bounds=(0.0, 1.0), alpha=alpha, seed=seed)
     return Interval(mean, low, high)
 
@@ -88,8 +93,8 @@ def paired_difference(
         raise ValueError("paired_difference needs at least one pair")
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     differences = first - second
-    sums, counts = _by_cluster(differences, clusters)
-    mean = float(differences.mean())
+    sums, counts = by_cluster(differences, clusters)
+    mean = mean_of(differences.tolist())
     low, high = _bootstrap(sums, counts, bounds=(-1.0, 1.0), alpha=alpha, seed=seed)
     is_binary = bool(np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all())
     if is_binary and len(sums) == len(differences):
@@ -171,7 +176,8 @@ def detectable_difference(
     return float(brentq(shortfall, 0.0, discordance))
 
 
-def _by_cluster(values: Floats, clusters: Sequence[str]) -> tuple[Floats, Floats]:
+def by_cluster(values: Iterable[float], clusters: Sequence[str]) -> tuple[Floats, Floats]:
+    """Sum and count of each cluster's values, in the order of their first appearance."""
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     for value, cluster in zip(values, clusters, strict=True):

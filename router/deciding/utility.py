@@ -1,7 +1,7 @@
 """What answers are worth, right, wrong or abstained, minus what they cost; and the scorecard that decides by it.
 
-scorecard, policy = with_utility(scorecard, policy)   # the primary metric is now `utility`, scaled to [0, 1]
-expected_utility(scorecard, scorecard.by_name("rag"), policy)   # in the prices' currency, a question
+card, margin, scale = with_utility(scorecard, policy)   # the primary metric is now `utility`, scaled to [0, 1]
+scale.to_currency(0.8)                                  # in the prices' currency, a question
 """
 
 from __future__ import annotations
@@ -79,17 +79,6 @@ def mean_worth(outcomes: Outcomes, utility: Utility) -> float:
     return outcomes.right * utility.right + outcomes.wrong * utility.wrong + outcomes.abstain * utility.abstain
 
 
-def expected_utility(scorecard: Scorecard, scores: ArmScores, policy: Policy) -> float | None:
-    """Mean worth of an answer minus the mean cost of a question, in currency; None where either is unknown.
-
-    What is paid once or by the month is left out. `scorecard` is the one before `with_utility`.
-    Raises RouterError for a policy without values.
-    """
-    outcomes, cost = count_outcomes(scores, scorecard.primary), usage_cost(mean_usage(scores), policy)
-    values = _values(policy)
-    return None if outcomes is None or cost is None else mean_worth(outcomes, values) - cost
-
-
 def utility_scale(scorecard: Scorecard, policy: Policy) -> Scale:
     """From the worst answer at the dearest question of any arm to the best answer for nothing."""
     values = _values(policy)
@@ -108,10 +97,12 @@ def utility_column(scores: ArmScores, policy: Policy, primary: str, scale: Scale
     )
 
 
-def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, Policy]:
-    """The scorecard with `utility` as its primary metric, and the policy with its margin on that scale.
+def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float, Scale]:
+    """The scorecard with `utility` as its primary metric, the policy's margin on that scale, and the scale.
 
-    The margin stays the share of questions that matters: so many answers right instead of wrong. Floors cost nothing.
+    A mean of the column is the mean worth of an answer minus the mean cost of a question; what is paid once or by the
+    month is left out. The margin stays the share of questions that matters: so many answers right instead of wrong.
+    Floors cost nothing.
     Raises RouterError for a policy without values, one that rewards wrong answers, and an arm whose cost is unknown.
     """
     values, scale = _values(policy), utility_scale(scorecard, policy)
@@ -132,7 +123,7 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, Polic
     }
     margin = policy.margin * (values.right - values.wrong) / scale.width
     card = replace(scorecard, primary=UTILITY, arms=tuple(arms), floors=floors, metric_of={})
-    return card, replace(policy, margin=margin)
+    return card, margin, scale
 
 
 def _values(policy: Policy) -> Utility:

@@ -14,6 +14,7 @@ from eval.metrics.text import DeterministicScorer, normalise
 from eval.questions import Question
 from router.answering.arm import Arm
 from router.answering.prompts import FEWSHOT
+from router.deciding.arm_table import ArmTable, make_table
 from router.deciding.decision import Decision
 from router.deciding.policy import Policy
 from router.deciding.recommend import recommend
@@ -78,8 +79,12 @@ class Comparison:
     policy: Policy
 
     @cached_property
+    def table(self) -> ArmTable:
+        return make_table(self.scorecard, self.policy)
+
+    @cached_property
     def decision(self) -> Decision:
-        return recommend(self.scorecard, self.policy)
+        return recommend(self.table)
 
 
 def make_questions() -> tuple[Question, ...]:

@@ -53,9 +53,8 @@ def make_valued() -> Comparison:
 def card_of(comparison: Comparison, decision: Decision | None = None, **rest: object) -> Card:
     """The card of a comparison."""
     return make_card(
-        comparison.scorecard,
+        comparison.table,
         decision or comparison.decision,
-        comparison.policy,
         comparison.questions,
         comparison.records,
         **{"title": "Lake library", "command": "arbiter run demo.yaml", **rest},  # type: ignore[arg-type]

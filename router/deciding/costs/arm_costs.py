@@ -1,6 +1,5 @@
 """What an arm costs: measured tokens, seconds and times on one side, the policy's prices and traffic on the other.
 
-rows = cost_table(scorecard, policy)
 costs = price(measure(scorecard, scores), policy)
 costs.per_1k, costs.monthly(10_000), costs.amortised_per_1k(10_000, months=12)
 
@@ -98,35 +97,9 @@ class ArmCosts:
         return _times(1000 / (questions * months), self.total(questions, months=months))
 
 
-@dataclass(frozen=True, slots=True)
-class CostRow:
-    """One arm of the cost table; None is unknown, never free.
-
-    Tokens and `engine_s` are means of an answered question, `p50_ms` and `p95_ms` are measured at the evaluation's
-    concurrency, `ttft_ms` one question at a time. `monthly` and `amortised_per_1k` are at the policy's traffic.
-    """
-
-    arm: str
-    kind: str
-    prompt_tokens: float | None
-    generated_tokens: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    ttft_ms: float | None
-    engine_s: float | None
-    training_s: float | None
-    indexing_s: float | None
-    fixed: float | None
-    upkeep: float | None
-    per_1k: float | None
-    monthly: float | None
-    amortised_per_1k: float | None
-    missing: tuple[str, ...]
-
-
 def mean_usage(scores: ArmScores) -> Usage:
     """Means over the questions for which each number is known."""
-    return Usage(_mean(scores.prompt_tokens), _mean(scores.generated_tokens), scores.mean_engine_s())
+    return Usage(_mean(scores.prompt_tokens), _mean(scores.generated_tokens), _mean(scores.engine_s))
 
 
 def measure(scorecard: Scorecard, scores: ArmScores) -> Measures:
@@ -197,12 +170,6 @@ def cost_per_1k(scores: ArmScores, policy: Policy) -> float | None:
     return _times(1000, usage_cost(mean_usage(scores), policy))
 
 
-def amortised_per_1k(scorecard: Scorecard, scores: ArmScores, policy: Policy) -> float | None:
-    """1,000 questions at the policy's traffic, with training, indexing and their upkeep spread over them."""
-    traffic = policy.traffic
-    return price(measure(scorecard, scores), policy).amortised_per_1k(traffic.questions, months=traffic.months)
-
-
 def evaluation_cost(scorecard: Scorecard, policy: Policy) -> float | None:
     """What asking all arms has cost: a mean answer of each arm times its answered questions, without the prefix cache.
 
@@ -215,35 +182,6 @@ def evaluation_cost(scorecard: Scorecard, policy: Policy) -> float | None:
             for scores in scorecard.arms
         )
     )
-
-
-def cost_table(scorecard: Scorecard, policy: Policy) -> tuple[CostRow, ...]:
-    """A row per arm, in the order of the scorecard."""
-    traffic, rows = policy.traffic, []
-    for scores in scorecard.arms:
-        measures = measure(scorecard, scores)
-        costs = price(measures, policy)
-        rows.append(
-            CostRow(
-                arm=scores.arm.name,
-                kind=scores.arm.kind,
-                prompt_tokens=measures.usage.prompt_tokens,
-                generated_tokens=measures.usage.generated_tokens,
-                p50_ms=scores.median_latency_ms(),
-                p95_ms=scores.latency_quantile_ms(0.95),
-                ttft_ms=scores.median_ttft_ms(),
-                engine_s=measures.usage.engine_s,
-                training_s=measures.training_s,
-                indexing_s=measures.indexing_s,
-                fixed=costs.fixed,
-                upkeep=costs.upkeep,
-                per_1k=costs.per_1k,
-                monthly=costs.monthly(traffic.questions),
-                amortised_per_1k=costs.amortised_per_1k(traffic.questions, months=traffic.months),
-                missing=costs.missing,
-            )
-        )
-    return tuple(rows)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

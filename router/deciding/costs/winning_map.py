@@ -1,6 +1,6 @@
 """Which arm wins at which traffic: a grid over questions a month and the share of documents that change in a month.
 
-found = winning_map(make_preference(scorecard, policy).choose, policy)
+found = winning_map(make_preference(make_table(scorecard, policy)).choose, policy)
 found.winners[row][column], found.churns[row], found.volumes[column]
 """
 

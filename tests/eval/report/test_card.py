@@ -7,6 +7,7 @@ from fakes.comparison import Comparison
 from fakes.decided import card_of, raced_card, usual_card, valued_card
 
 from eval.report.card import Card, as_plain
+from router.deciding.arm_table import make_table
 from router.deciding.policy import Limits, Policy, Prices
 from router.deciding.recommend import recommend
 
@@ -21,7 +22,7 @@ def test_numbers_that_json_cannot_say_are_null() -> None:
 
 
 def test_a_card_is_the_same_every_time(comparison: Comparison) -> None:
-    decided_again = recommend(comparison.scorecard, comparison.policy)
+    decided_again = recommend(make_table(comparison.scorecard, comparison.policy))
     assert card_of(comparison, decided_again) == usual_card()
 
 

@@ -9,10 +9,11 @@ from functools import cache
 from html.parser import HTMLParser
 
 from fakes.comparison import Comparison
-from fakes.decided import card_of, raced_card, usual_card, valued_card
+from fakes.decided import card_of, make_valued, raced_card, usual_card, valued_card
 
 from eval.report.card import Card
 from eval.report.page import to_html
+from eval.report.tables import to_markdown
 from router.deciding.policy import Limits, Policy, Prices
 from router.deciding.statistics import Interval
 
@@ -181,7 +182,7 @@ def test_floors_limits_and_unknown_costs_are_marked(comparison: Comparison) -> N
         "they cannot be chosen",
         "judge, corrected by people's labels",
         "format by exact_match",
-        "tuned_rag is excluded: median latency 930 ms is over the limit of 405 ms",
+        "tuned_rag is excluded: median latency 925.5 ms is over the limit of 405 ms",
         "limits.latency_ms 405.0",
         "hybrid scores higher (0.82 token_f1) but may not be served",
         "Cost of 1,000 questions unknown",
@@ -229,6 +230,18 @@ def test_what_people_models_and_documents_say_is_escaped(comparison: Comparison)
     assert "<i>" not in text
     assert text.count("&lt;script&gt;") > 20
     assert Page(text).open == []
+
+
+def test_every_interval_says_the_level_of_the_error_rate(comparison: Comparison) -> None:
+    policy = replace(comparison.policy, alpha=0.1)
+    for one in (
+        replace(comparison, policy=policy),
+        replace(make_valued(), policy=replace(make_valued().policy, alpha=0.1)),
+    ):
+        card = card_of(one)
+        text = to_html(card) + to_markdown(card)
+        assert "90% interval" in text
+        assert "95% interval" not in text
 
 
 def test_a_single_arm_without_documents_or_kinds_has_a_page(comparison: Comparison) -> None:

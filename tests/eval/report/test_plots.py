@@ -10,14 +10,15 @@ import pytest
 from eval.report.plots import Mark, Point, cost_plot, difference_plot, interval_plot, pareto_front
 
 MARKS = [Mark("hybrid", 0.62, 0.5, 0.75, is_chosen=True), Mark("a <b> & $c$", 0.2, 0.1, 0.3)]
+KIND = "95% intervals"
 POINTS = [Point("base", 60, 0.1), Point("hybrid", 400, 0.6, is_chosen=True), Point("rag", 410, 0.3)]
 
 
 @pytest.fixture(params=["intervals", "differences", "cost"])
 def svg(request: pytest.FixtureRequest) -> str:
     return {
-        "intervals": lambda: interval_plot(MARKS, "f1"),
-        "differences": lambda: difference_plot(MARKS, "hybrid", 0.03),
+        "intervals": lambda: interval_plot(MARKS, "f1", KIND),
+        "differences": lambda: difference_plot(MARKS, "hybrid", 0.03, KIND),
         "cost": lambda: cost_plot(POINTS, "f1", "tokens"),
     }[request.param]()
 
@@ -44,25 +45,28 @@ def test_a_plot_takes_its_colours_and_font_from_the_page(svg: str) -> None:
 
 
 def test_plots_on_one_page_share_no_id() -> None:
-    plots = [interval_plot(MARKS, "f1"), difference_plot(MARKS, "hybrid", 0.03), cost_plot(POINTS, "f1", "tokens"),
-             cost_plot(POINTS, "f1", "ms")]  # fmt: skip
+    plots = [
+        interval_plot(MARKS, "f1", KIND),
+        difference_plot(MARKS, "hybrid", 0.03, KIND),
+        *(cost_plot(POINTS, "f1", cost) for cost in ("tokens", "ms")),
+    ]
     ids = [found for svg in plots for found in re.findall(r' id="([^"]+)"', svg)]
     assert len(ids) == len(set(ids))
 
 
 def test_a_plot_is_the_same_at_every_run() -> None:
-    assert interval_plot(MARKS, "f1") == interval_plot(MARKS, "f1")
+    assert interval_plot(MARKS, "f1", KIND) == interval_plot(MARKS, "f1", KIND)
 
 
 def test_names_are_text_and_escaped() -> None:
-    root = ET.fromstring(interval_plot(MARKS, "f1"))
+    root = ET.fromstring(interval_plot(MARKS, "f1", KIND))
     texts = ["".join(element.itertext()) for element in root.iter("text")]
     assert "a <b> & $c$" in texts
     assert {"0.62", "0.20", "mean f1"} <= set(texts)
 
 
 def test_the_description_tells_the_values() -> None:
-    description = ET.fromstring(difference_plot(MARKS, "hybrid", 0.03))[1].text
+    description = ET.fromstring(difference_plot(MARKS, "hybrid", 0.03, KIND))[1].text
     assert description is not None
     assert "hybrid minus a <b> & $c$ +0.20, from +0.10 to +0.30" in description
     assert "within 0.03" in description
@@ -84,13 +88,13 @@ def test_the_front_holds_what_no_other_point_beats() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_extreme_values_are_drawn(value: float) -> None:
-    assert interval_plot([Mark("base", value, value, value)], "f1").endswith("</svg>")
-    assert difference_plot([Mark("base", 0.0, 0.0, 0.0)], "hybrid", 0.03).endswith("</svg>")
+    assert interval_plot([Mark("base", value, value, value)], "f1", KIND).endswith("</svg>")
+    assert difference_plot([Mark("base", 0.0, 0.0, 0.0)], "hybrid", 0.03, KIND).endswith("</svg>")
     assert cost_plot([Point("base", 0.0, value)], "f1", "tokens").endswith("</svg>")
 
 
 def test_a_name_that_the_drawing_font_lacks_is_drawn_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
-    assert "検索" in interval_plot([Mark("検索", 0.5, 0.4, 0.6)], "f1")
+    assert "検索" in interval_plot([Mark("検索", 0.5, 0.4, 0.6)], "f1", KIND)
     assert not [w for w in recwarn if "Glyph" in str(w.message)]
 
 

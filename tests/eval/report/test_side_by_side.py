@@ -10,8 +10,7 @@ from router.deciding.statistics import Interval
 
 
 def rows_of(comparison: Comparison) -> list[Row]:
-    card, decision, policy = comparison.scorecard, comparison.decision, comparison.policy
-    return side_by_side(card, decision, policy, unit_of(card, decision, policy))
+    return side_by_side(comparison.table, comparison.decision, unit_of(comparison.table))
 
 
 def without_scores_of(card: Scorecard, arm: str) -> Scorecard:
@@ -41,8 +40,8 @@ def test_rows_are_best_first_with_numbers_counted_by_hand(comparison: Comparison
     # base: 48 prompt tokens plus the question's number, mean 57.5; generated 3, 4, 5, 6, ... mean 4.5.
     assert (base["prompt_tokens"], base["generated_tokens"]) == (57.5, 4.5)
     assert base["cost_per_1k"] == pytest.approx(1000 * (57.5 * 0.10 + 4.5 * 0.40) / 1e6)
-    # 310 + 9 i ms: the value at half of twenty is that of question 10, at 95% that of question 19.
-    assert (base["p50_ms"], base["p95_ms"], base["ttft_ms"]) == (400.0, 481.0, None)
+    # 310 + 9 i ms: the median of twenty lies between questions 9 and 10, the 95th percentile at 0.95 * 19 = 18.05.
+    assert (base["p50_ms"], base["p95_ms"], base["ttft_ms"]) == (395.5, pytest.approx(472.45), None)
     assert "context_recall" not in base["metrics"]
     assert (base["utility"], base["held_out"], base["dropped_after"]) == (None, None, None)
 
@@ -85,7 +84,7 @@ def test_arms_that_a_race_dropped_come_after_those_that_it_kept() -> None:
 
 def test_utility_is_shown_in_currency() -> None:
     valued = make_valued()
-    unit = unit_of(valued.scorecard, valued.decision, valued.policy)
+    unit = unit_of(valued.table)
     # A margin of 3% of the questions right instead of wrong is worth 0.03 * 2.
     assert (unit.metric, unit.is_currency, unit.margin) == ("utility", True, pytest.approx(0.06))
     hybrid = rows_of(valued)[0]
@@ -98,19 +97,13 @@ def test_utility_is_shown_in_currency() -> None:
 
 
 def test_a_decision_by_the_primary_metric_keeps_its_unit(comparison: Comparison) -> None:
-    unit = unit_of(comparison.scorecard, comparison.decision, comparison.policy)
+    unit = unit_of(comparison.table)
     assert unit.bounds(Interval(0.5, 0.4, 0.6)) == {"mean": 0.5, "low": 0.4, "high": 0.6}
-
-
-def test_a_policy_with_values_that_did_not_decide_shows_the_primary_metric() -> None:
-    valued = make_valued()
-    decision = replace(valued.decision, metric="token_f1")
-    assert unit_of(valued.scorecard, decision, valued.policy).is_currency is False
 
 
 def test_floors_are_rows_of_their_own_the_best_first(comparison: Comparison) -> None:
     floors = {"majority answer": (0.0,) * 20, "nearest training answer": (1.0,) * 5 + (None,) + (0.0,) * 14}
-    rows = floor_rows(replace(comparison.scorecard, floors=floors))
+    rows = floor_rows(replace(comparison, scorecard=replace(comparison.scorecard, floors=floors)).table)
     assert [row["name"] for row in rows] == ["nearest training answer", "majority answer"]
     assert rows[0]["primary"] is not None
     assert rows[0]["primary"]["mean"] == pytest.approx(5 / 19)
@@ -122,3 +115,15 @@ def test_labels_of_people_correct_the_judge_beside_its_arm(comparison: Compariso
     rows = {row["arm"]: row for row in rows_of(replace(comparison, scorecard=card))}
     assert rows["rag"]["corrected"] == {"mean": 0.4, "low": 0.3, "high": 0.5}
     assert rows["base"]["corrected"] is None
+
+
+def test_intervals_are_at_the_error_rate_of_the_policy(comparison: Comparison) -> None:
+    card = replace(comparison.scorecard, floors={"majority": (1.0,) * 5 + (0.0,) * 15})
+    strict = replace(comparison, scorecard=card, policy=replace(comparison.policy, alpha=0.01))
+    usual = replace(comparison, scorecard=card)
+    for wide, narrow in ((rows_of(strict), rows_of(usual)), (floor_rows(strict.table), floor_rows(usual.table))):
+        found = [row["primary"] for row in (wide[0], narrow[0])]  # type: ignore[index]
+        assert found[0] is not None
+        assert found[1] is not None
+        assert found[0]["mean"] == found[1]["mean"]
+        assert found[0]["low"] < found[1]["low"] < found[1]["high"] < found[0]["high"]

@@ -7,22 +7,23 @@ from fakes.decided import make_raced, make_valued, usual_decision
 from eval.judge.certificate import judge_standing
 from eval.report.sensitivity import find_sensitivity
 from eval.report.side_by_side import floor_rows, side_by_side, unit_of
-from eval.report.summary import Summary, headline, leader_of, summarise
+from eval.report.summary import Summary, leader_of, summarise
+from router.deciding.costs.break_even import break_even_table
 from router.deciding.decision import Decision
 from router.deciding.policy import Policy, Prices
 
 
 def summary_of(comparison: Comparison, decision: Decision | None = None, notes: tuple[str, ...] = ()) -> Summary:
-    card, policy, decision = comparison.scorecard, comparison.policy, decision or comparison.decision
-    unit = unit_of(card, decision, policy)
+    table, decision = comparison.table, decision or comparison.decision
+    unit = unit_of(table)
     return summarise(
-        card,
+        table,
         decision,
-        policy,
-        rows=side_by_side(card, decision, policy, unit),
-        floors=floor_rows(card),
+        rows=side_by_side(table, decision, unit),
+        floors=floor_rows(table),
         unit=unit,
-        sensitivity=find_sensitivity(card, decision, policy),
+        sensitivity=find_sensitivity(table, decision),
+        break_even=break_even_table(comparison.scorecard, comparison.policy, decision.arm),
         notes=notes,
     )
 
@@ -59,20 +60,20 @@ def test_the_headline_says_the_decision_in_one_sentence(
     comparison: Comparison, changes: dict[str, object], sentence: str
 ) -> None:
     decision = replace(usual_decision(), **changes)  # type: ignore[arg-type]
-    assert headline(comparison.scorecard, decision, comparison.policy) == sentence
+    assert summary_of(comparison, decision)["headline"] == sentence
 
 
 def test_the_headline_of_a_decision_by_utility_is_in_currency() -> None:
     valued = make_valued()
     # 13 of 19; on those 19 questions tuned_rag has 8 right and 11 wrong, -3 of 19: 16 / 19 ahead.
-    assert headline(valued.scorecard, valued.decision, valued.policy).startswith(
+    assert summary_of(valued)["headline"].startswith(
         "Serve hybrid, the winner: an expected utility of 0.684 a question on 20 questions, 0.842 ahead of tuned_rag"
     )
 
 
 def test_the_headline_of_a_race_counts_the_questions_that_decided() -> None:
     raced = make_raced()
-    assert "0.82 token_f1 on 15 questions" in headline(raced.scorecard, raced.decision, raced.policy)
+    assert "0.82 token_f1 on 15 questions" in summary_of(raced)["headline"]
 
 
 def test_the_effect_has_its_interval_and_changes_sign_for_a_cheaper_arm(comparison: Comparison) -> None:
@@ -84,7 +85,7 @@ def test_the_effect_has_its_interval_and_changes_sign_for_a_cheaper_arm(comparis
         "high": compared["tuned_rag"].high,
     }
     tie = replace(usual_decision(), arm="tuned", verdict="tie", runner_up="hybrid", margin=-0.4)
-    assert leader_of(comparison.scorecard, tie) == "hybrid"
+    assert leader_of(comparison.table, tie) == "hybrid"
     lead = summary_of(comparison, tie)["lead"]
     assert lead == {
         "mean": -compared["tuned"].mean,

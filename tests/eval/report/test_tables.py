@@ -22,7 +22,7 @@ def test_json_has_exactly_the_agreed_shape(comparison: Comparison) -> None:
         for metric in arm["metrics"].values():
             assert list(metric) == ["mean", "low", "high"]
     base = arms[0]
-    assert (base["kind"], base["num_questions"], base["num_unscored"], base["latency_ms"]) == ("base", 20, 0, 400.0)
+    assert (base["kind"], base["num_questions"], base["num_unscored"], base["latency_ms"]) == ("base", 20, 0, 395.5)
     assert base["tokens"] == 20 * 57.5 + 20 * 4.5
     assert "context_recall" not in base["metrics"]
     assert arms[-1]["num_unscored"] == 1

@@ -6,6 +6,7 @@ from fakes.priced import BASE, HYBRID, RAG, TUNED, make_card, make_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.deciding.arm_table import make_table
 from router.deciding.pareto import RESAMPLES, on_front, pareto_front
 from router.deciding.policy import Limits, Policy, Prices
 from router.deciding.scorecard import ArmScores
@@ -14,7 +15,7 @@ POLICY = Policy(prices=Prices(prompt=10.0, generated=0.0))
 
 
 def members(*arms: ArmScores, policy: Policy = POLICY) -> dict[str, tuple[bool, float | None]]:
-    return {m.arm: (m.is_on_front, m.share) for m in pareto_front(make_card(*arms), policy)}
+    return {m.arm: (m.is_on_front, m.share) for m in pareto_front(make_table(make_card(*arms), policy))}
 
 
 def test_cheapest_and_best_are_on_the_front_and_the_worse_and_dearer_is_not() -> None:
@@ -57,7 +58,7 @@ def test_latency_is_an_axis_only_under_a_limit() -> None:
     assert members(*arms)["rag"] == (False, 0.0)
     limited = replace(POLICY, limits=Limits(latency_ms=100.0))
     assert members(*arms, policy=limited)["rag"] == (True, 1.0)
-    assert [m.latency_ms for m in pareto_front(make_card(*arms), limited)] == [90.0, 10.0]
+    assert [m.latency_ms for m in pareto_front(make_table(make_card(*arms), limited))] == [90.0, 10.0]
 
 
 def test_an_arm_over_a_limit_is_no_member() -> None:
@@ -78,14 +79,14 @@ def test_unscored_questions_are_left_out_and_unknown_costs_count_as_the_dearest(
 
 def test_one_document_says_nothing_about_the_next() -> None:
     card = replace(make_card(make_scores(BASE, [1.0, 0.0])), clusters=("d", "d"))
-    (member,) = pareto_front(card, POLICY)
+    (member,) = pareto_front(make_table(card, POLICY))
     assert (member.is_on_front, member.share) == (True, None)
 
 
 def test_the_front_comes_first_and_is_the_same_at_every_run() -> None:
     card = make_card(make_scores(RAG, [0.2, 0.9, 0.4], prompt=500), make_scores(BASE, [0.4, 0.6, 0.5]))
-    assert [m.arm for m in pareto_front(card, POLICY)] == ["base", "rag"]
-    assert pareto_front(card, POLICY) == pareto_front(card, POLICY)
+    assert [m.arm for m in pareto_front(make_table(card, POLICY))] == ["base", "rag"]
+    assert pareto_front(make_table(card, POLICY)) == pareto_front(make_table(card, POLICY))
 
 
 @settings(max_examples=15, deadline=None)

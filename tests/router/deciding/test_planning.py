@@ -1,6 +1,6 @@
 import pytest
 
-from router.deciding.planning import detectable_effects, plan_questions, race_questions
+from router.deciding.planning import carries_flips, detectable_effects, plan_questions, race_questions
 
 
 def test_a_plan_by_hand() -> None:
@@ -35,3 +35,11 @@ def test_all_arms_hide_smaller_effects_than_two() -> None:
     one, best = detectable_effects(100, num_arms=6, discordance=0.2)
     assert one == pytest.approx(0.124, abs=1e-3)
     assert best > one
+
+
+def test_flips_are_carried_from_where_the_lead_could_be_shown() -> None:
+    # (1.96 * 0.447 + 0.84 * 0.4)^2 / 0.2^2 = 36.8 questions for a lead of a fifth, and for any smaller one.
+    assert [carries_flips(n, lead=0.2) for n in (36, 37)] == [False, True]
+    assert [carries_flips(n, lead=0.0) for n in (36, 37)] == [False, True]
+    assert [carries_flips(n, lead=-0.5) for n in (8, 20)] == [False, True]
+    assert not carries_flips(37, lead=0.2, alpha=0.01)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from fakes.priced import BASE, HYBRID, RAG, TUNED, make_card, make_scores
 
+from router.deciding.arm_table import make_table
 from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
 from router.deciding.preference import make_preference
 from router.deciding.race import Drop, RaceRecord
@@ -24,13 +25,13 @@ MANY = replace(FEW, traffic=Traffic(questions=101, months=10))
 @pytest.mark.parametrize(("policy", "chosen"), [(FEW, "rag"), (MANY, "tuned"), (replace(FEW, margin=0.04), "tuned"),
                                                 (replace(FEW, margin=0.5), "base")])  # fmt: skip
 def test_the_cheapest_within_the_margin_of_the_best_is_chosen(policy: Policy, chosen: str) -> None:
-    assert make_preference(CARD, policy).choose(policy) == chosen
+    assert make_preference(make_table(CARD, policy)).choose(policy) == chosen
 
 
 def test_a_utility_decides_net_of_everything() -> None:
     # Right answers: base 3 of 6, rag and tuned 5 of 6.
     valued = replace(FEW, utility=Utility(right=6.0, wrong=0.0))
-    preference = make_preference(CARD, valued)
+    preference = make_preference(make_table(CARD, valued))
     nets = {candidate.name: candidate.net_utility(valued) for candidate in preference.candidates}
     assert nets == {
         "base": pytest.approx(3 - 0.001),
@@ -45,9 +46,9 @@ def test_a_utility_decides_net_of_everything() -> None:
 
 def test_limits_leave_arms_out_and_a_limit_on_cost_moves_with_the_prices() -> None:
     slow = replace(MANY, limits=Limits(latency_ms=20.0))
-    assert make_preference(CARD, slow).choose(slow) == "rag"
+    assert make_preference(make_table(CARD, slow)).choose(slow) == "rag"
     capped = replace(FEW, limits=Limits(cost_per_1k=2.0))
-    preference = make_preference(CARD, capped)
+    preference = make_preference(make_table(CARD, capped))
     assert preference.choose(capped) == "tuned"
     assert preference.choose(replace(capped, prices=replace(PRICES, prompt=30.0))) is None
 
@@ -55,7 +56,7 @@ def test_limits_leave_arms_out_and_a_limit_on_cost_moves_with_the_prices() -> No
 def test_an_unknown_cost_is_never_the_cheapest_but_may_be_the_only_good_one() -> None:
     card = make_card(ARMS[1], make_scores(replace(HYBRID, adapter="bought@1"), [1.0] * 6))
     near, far = replace(FEW, margin=0.5), replace(FEW, margin=0.1)
-    preference = make_preference(card, near)
+    preference = make_preference(make_table(card, near))
     assert (preference.choose(near), preference.choose(far)) == ("rag", "hybrid")
     assert not preference.is_priced(near)
     assert preference.is_priced(replace(near, prices=replace(PRICES, training_hour=0.0)))
@@ -63,12 +64,12 @@ def test_an_unknown_cost_is_never_the_cheapest_but_may_be_the_only_good_one() ->
 
 def test_arms_can_be_named() -> None:
     policy = replace(FEW, margin=0.5)
-    assert make_preference(CARD, policy, ["rag", "tuned"]).choose(policy) == "rag"
+    assert make_preference(make_table(CARD, policy), ["rag", "tuned"]).choose(policy) == "rag"
     with pytest.raises(RouterError, match="none of other keeps the policy's limits"):
-        make_preference(CARD, policy, ["other"])
+        make_preference(make_table(CARD, policy), ["other"])
 
 
 def test_an_arm_that_a_race_dropped_does_not_come_back() -> None:
     race = RaceRecord(0, 3, 6, (), (Drop("tuned", "rag", 3, 0.01),), "questions spent", 15, 18)
     raced = replace(CARD, race=race)
-    assert make_preference(raced, MANY).choose(MANY) == "rag"
+    assert make_preference(make_table(raced, MANY)).choose(MANY) == "rag"

@@ -4,11 +4,18 @@ from dataclasses import replace
 import pytest
 
 from router.answering.arm import Arm
+from router.deciding import recommend as recommending
+from router.deciding.arm_table import make_table
+from router.deciding.decision import Decision
 from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
 from router.deciding.race import Drop, RaceRecord
-from router.deciding.recommend import recommend
 from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.statistics import questions_needed
 from router.errors import RouterError
+
+
+def recommend(scorecard: Scorecard, policy: Policy) -> Decision:
+    return recommending.recommend(make_table(scorecard, policy))
 
 
 def scores(arm: Arm, values: list[float | None], *, tokens: int = 50, latency_ms: float = 10.0) -> ArmScores:
@@ -103,17 +110,107 @@ def test_a_policy_that_nothing_satisfies_names_every_reason() -> None:
         recommend(grid, Policy(limits=Limits(latency_ms=1.0)))
 
 
-def test_arms_that_share_no_scored_question_stay_open() -> None:
-    grid = card(scores(BASE, [1.0, 1.0, None, None]), scores(RAG, [None, None, 0.0, 0.0]))
+def part(arm: Arm, values: dict[int, float], *, num: int = 10, tokens: int = 50) -> ArmScores:
+    """An arm that was scored on some of the questions only."""
+    return scores(arm, [values.get(i) for i in range(num)], tokens=tokens)
+
+
+def test_arms_that_share_no_scored_question_are_not_equal() -> None:
+    # rag has 0.9 on the first five questions, base 0.1 on the others, and base is cheaper.
+    grid = card(
+        part(RAG, dict.fromkeys(range(5), 0.9), tokens=400), part(BASE, dict.fromkeys(range(5, 10), 0.1), tokens=40)
+    )
     decision = recommend(grid, Policy())
-    assert decision.verdict == "undecided"
-    assert decision.confidence == 0.0
+    assert (decision.arm, decision.verdict, decision.confidence) == ("rag", "undecided", 0.0)
+    assert (decision.runner_up, decision.margin) == (None, 0.0)
+    assert (decision.comparisons[0].difference, decision.comparisons[0].standing) == (None, "open")
+    assert "rag was never compared with base, for no question was scored for both: about" in decision.reason
+    assert "retrieval alone" not in decision.reason
+    assert json.loads(json.dumps(decision.to_dict()))["comparisons"][0]["difference"] is None
+
+
+@pytest.mark.parametrize("num_shared", [1, 2, 3])
+def test_a_few_shared_questions_make_no_arm_equally_good(num_shared: int) -> None:
+    # On the shared questions the two are equal; on its others rag is right and base is wrong.
+    shared = dict.fromkeys(range(10, 10 + num_shared), 1.0)
+    rag = part(RAG, dict.fromkeys(range(10), 1.0) | shared, num=23, tokens=400)
+    base = part(BASE, shared | dict.fromkeys(range(13, 23), 0.0), num=23, tokens=40)
+    decision = recommend(card(rag, base), Policy())
+    assert (decision.arm, decision.verdict, decision.runner_up) == ("rag", "undecided", "base")
+
+
+def test_an_arm_that_was_shown_to_be_worse_on_the_few_shared_questions_is_beaten() -> None:
+    rag = part(RAG, dict.fromkeys(range(20), 1.0), num=32)
+    base = part(BASE, dict.fromkeys(range(12, 32), 0.0), num=32)
+    assert recommend(card(rag, base), Policy()).comparisons[0].standing == "beaten"
+
+
+def test_of_three_arms_the_pair_without_a_shared_question_leaves_it_undecided() -> None:
+    right, wrong = dict.fromkeys(range(20), 1.0), dict.fromkeys(range(20), 0.0)
+    apart = part(TUNED, dict.fromkeys(range(20, 40), 0.5), num=40, tokens=10)
+    grid = card(part(RAG, right, num=40, tokens=400), part(BASE, wrong, num=40), apart)
+    decision = recommend(grid, Policy())
+    assert {c.other: c.standing for c in decision.comparisons} == {"base": "beaten", "tuned": "open"}
+    assert (decision.arm, decision.verdict, decision.runner_up) == ("rag", "undecided", "base")
+    tied = card(part(RAG, right, num=40, tokens=400), part(BASE, right, num=40), apart)
+    decision = recommend(tied, Policy())
+    assert {c.other: c.standing for c in decision.comparisons} == {"rag": "equivalent", "tuned": "open"}
+    assert (decision.arm, decision.verdict) == ("base", "undecided")
+
+
+def test_arms_of_a_race_that_share_no_scored_question_are_never_settled() -> None:
+    rag, tuned = (
+        part(RAG, dict.fromkeys(range(20), 0.9), num=40, tokens=400),
+        part(TUNED, dict.fromkeys(range(20, 40), 0.1), num=40, tokens=40),
+    )
+    decision = recommend(raced(rag, tuned, asked={"rag": 40, "tuned": 40}), Policy())
+    assert (decision.arm, decision.verdict) == ("rag", "undecided")
+    assert decision.comparisons[0].difference is None
+    # Shown to be worse than a third arm before, it is beaten, though the leader never met it.
+    base = scores(BASE, [0.05] * 40)
+    dropped = (Drop("tuned", "base", 40, 0.01),)
+    decision = recommend(raced(rag, tuned, base, asked={"rag": 40, "tuned": 40, "base": 40}, drops=dropped), Policy())
+    found = {c.other: (c.standing, c.beaten_by) for c in decision.comparisons}
+    assert found["tuned"] == ("beaten", "base")
+
+
+def test_the_interval_says_the_level_of_the_error_rate() -> None:
+    grid = card(scores(BASE, [0.0] * 40), scores(RAG, [1.0] * 30 + [0.0] * 10))
+    assert "90% interval" in recommend(grid, Policy(alpha=0.1)).reason
+    assert "95% interval" in recommend(grid, Policy()).reason
+
+
+def test_more_questions_are_counted_at_the_level_that_will_be_tested() -> None:
+    # Five rivals, each of them behind by 4 of 40: Holm tests the clearest at alpha / 5.
+    leader = [1.0] * 20 + [0.0] * 20
+    rivals = [leader[:i] + [0.0] * 6 + leader[i + 6 : 38] + [1.0] * 2 for i in range(5)]
+    arms = [Arm(f"arm{i}", adapter=f"a@{i}") for i in range(5)]
+    among = recommend(card(scores(RAG, leader), *map(scores, arms, rivals)), Policy())
+    difference = among.comparisons[0].difference
+    assert difference is not None
+    assert difference.sd is not None
+    assert {c.standing for c in among.comparisons} == {"open"}
+    assert among.more_questions == questions_needed(0.1, difference.sd, alpha=0.05 / 5) - 40
+    alone = recommend(card(scores(RAG, leader), scores(BASE, rivals[0])), Policy())
+    assert alone.more_questions == questions_needed(0.1, difference.sd, alpha=0.05) - 40
+    # About half as many again.
+    assert (among.more_questions + 40) / (alone.more_questions + 40) == pytest.approx(1.49, abs=0.01)
+
+
+def test_rivals_that_are_beaten_clearly_leave_their_level_to_the_one_that_is_open() -> None:
+    leader = [1.0] * 20 + [0.0] * 20
+    rival = [0.0] * 6 + leader[6:38] + [1.0] * 2
+    beaten = [scores(Arm(f"arm{i}", adapter=f"a@{i}"), [0.0] * 40) for i in range(4)]
+    alone = recommend(card(scores(RAG, leader), scores(TUNED, rival)), Policy())
+    among = recommend(card(scores(RAG, leader), scores(TUNED, rival), *beaten), Policy())
+    assert among.more_questions == alone.more_questions
 
 
 def test_missing_scores_are_left_out_in_pairs() -> None:
     grid = card(scores(BASE, [0.0] * 10 + [None] * 10), scores(RAG, [1.0] * 19 + [None]))
-    comparison = recommend(grid, Policy()).comparisons[0]
-    assert comparison.difference.num_pairs == 10
+    difference = recommend(grid, Policy()).comparisons[0].difference
+    assert difference is not None
+    assert difference.num_pairs == 10
 
 
 def test_questions_about_one_document_settle_nothing_and_survive_json() -> None:
@@ -126,7 +223,9 @@ def test_questions_about_one_document_settle_nothing_and_survive_json() -> None:
 def test_the_lead_is_measured_on_shared_questions() -> None:
     grid = card(scores(BASE, [0.0, 0.5, 0.5, None]), scores(RAG, [None, 1.0, 1.0, 1.0]))
     decision = recommend(grid, Policy())
-    assert decision.margin == 0.5 == decision.comparisons[0].difference.mean
+    difference = decision.comparisons[0].difference
+    assert difference is not None
+    assert decision.margin == 0.5 == difference.mean
 
 
 def test_a_single_arm_wins_without_a_runner_up() -> None:
@@ -203,8 +302,9 @@ def test_a_race_is_decided_by_anytime_evidence_and_re_estimated_on_untouched_que
     )
     decision = recommend(grid, Policy())
     assert (decision.arm, decision.verdict, decision.margin) == ("rag", "winner", 1.0)
-    assert decision.comparisons[0].difference.test == "anytime e-process"
-    assert decision.comparisons[0].difference.num_pairs == 30
+    difference = decision.comparisons[0].difference
+    assert difference is not None
+    assert (difference.test, difference.num_pairs) == ("anytime e-process", 30)
     # The held-out questions decided nothing and are less kind: 5 of 10.
     assert decision.held_out is not None
     assert decision.held_out_lead is not None

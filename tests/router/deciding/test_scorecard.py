@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from router.answering.arm import Arm
+from router.deciding.costs.arm_costs import Usage, mean_usage
 from router.deciding.race import Drop, RaceRecord
 from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import Interval
@@ -36,9 +37,9 @@ def test_unscored_is_counted_and_never_zero() -> None:
 
 def test_costs_are_means_over_answered_questions() -> None:
     scores = arm_scores("base", (1.0, 0.5, None))
-    assert scores.mean_tokens() == (6.0, 1.5)
+    assert mean_usage(scores) == Usage(6.0, 1.5, None)
     assert scores.total_tokens() == 15
-    assert scores.median_latency_ms() == 30.0
+    assert scores.median_latency_ms() == 20.0
 
 
 def test_an_arm_without_scores_has_no_interval() -> None:
@@ -114,11 +115,10 @@ def test_a_question_that_was_not_asked_is_not_unscored() -> None:
 
 def test_quantiles_and_means_by_hand() -> None:
     base, rag = raced_card().arms
-    assert rag.median_latency_ms() == 6.0  # the third of 2, 4, 6, 8
-    assert rag.latency_quantile_ms(0.95) == 8.0
+    assert rag.median_latency_ms() == 5.0  # between the 4 and the 6 of 2, 4, 6, 8
+    assert rag.latency_quantile_ms(0.95) == pytest.approx(7.7)  # 0.95 of three steps: 6 + 0.85 * 2
     assert (base.median_ttft_ms(), rag.median_ttft_ms()) == (3.0, None)
-    assert base.mean_engine_s() == 0.2
-    assert rag.mean_engine_s() is None
+    assert (mean_usage(base).engine_s, mean_usage(rag).engine_s) == (0.2, None)
 
 
 def test_every_question_decides_without_a_race() -> None:

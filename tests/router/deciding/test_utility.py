@@ -12,7 +12,6 @@ from router.deciding.utility import (
     Outcomes,
     Scale,
     count_outcomes,
-    expected_utility,
     question_outcomes,
     utility_column,
     utility_scale,
@@ -46,13 +45,6 @@ def test_shares_are_of_scored_questions() -> None:
     assert count_outcomes(make_scores(BASE, [None]), "f1") is None
 
 
-def test_expected_utility_is_worth_minus_cost() -> None:
-    card = make_card(four())
-    policy = Policy(prices=DEAR, utility=VALUES)
-    assert expected_utility(card, card.arms[0], policy) == pytest.approx((1.0 + 1.0 - 0.5) / 3 - 0.1)
-    assert expected_utility(card, card.arms[0], replace(policy, prices=Prices(engine_hour=1.0))) is None
-
-
 def test_the_scale_runs_from_the_worst_answer_at_the_dearest_question_to_the_best_for_nothing() -> None:
     card = make_card(four(), make_scores(RAG, [1.0] * 4, prompt=200))
     policy = Policy(prices=DEAR, utility=VALUES)
@@ -65,27 +57,28 @@ def test_the_scale_runs_from_the_worst_answer_at_the_dearest_question_to_the_bes
 
 def test_with_utility_decides_by_utility_on_a_scaled_margin() -> None:
     card = replace(make_card(four(), make_scores(RAG, [1.0] * 4)), floors={"majority": (1.0, 0.0, None, 0.0)})
-    scaled, policy = with_utility(card, Policy(margin=0.1, prices=FREE, utility=VALUES))
+    scaled, margin, _ = with_utility(card, Policy(margin=0.1, prices=FREE, utility=VALUES))
     assert scaled.primary == UTILITY
     assert scaled.arms[0].scores[UTILITY] == (1.0, 1.0, pytest.approx(2.5 / 4), None)
     assert scaled.arms[0].scores["f1"] == card.arms[0].scores["f1"]
     # A tenth of the questions right instead of wrong is 0.4 of a width of 4.
-    assert policy.margin == pytest.approx(0.1)
+    assert margin == pytest.approx(0.1)
     assert scaled.floors == {"majority": (1.0, 0.0, None, 0.0)}
     assert card.primary == "f1"
 
 
 def test_an_abstention_worth_less_than_a_wrong_answer_widens_the_scale_and_narrows_the_margin() -> None:
     policy = Policy(margin=0.1, prices=FREE, utility=Utility(right=1.0, wrong=0.0, abstain=-1.0))
-    assert with_utility(make_card(four()), policy)[1].margin == pytest.approx(0.05)
+    assert with_utility(make_card(four()), policy)[1] == pytest.approx(0.05)
 
 
 def test_a_mean_on_the_scale_is_expected_utility() -> None:
     card = make_card(four())
     policy = Policy(prices=DEAR, utility=VALUES)
-    column = [v for v in with_utility(card, policy)[0].arms[0].scores[UTILITY] if v is not None]
-    mean = utility_scale(card, policy).to_currency(sum(column) / len(column))
-    assert mean == pytest.approx(expected_utility(card, card.arms[0], policy))
+    scaled, _, scale = with_utility(card, policy)
+    column = [v for v in scaled.arms[0].scores[UTILITY] if v is not None]
+    # Two right and one abstained of three, at 0.1 a question.
+    assert scale.to_currency(sum(column) / len(column)) == pytest.approx((1.0 + 1.0 - 0.5) / 3 - 0.1)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +96,7 @@ def test_what_cannot_be_valued_is_refused(policy: Policy, message: str) -> None:
 
 def test_an_arm_without_a_single_answer_stays_unscored() -> None:
     dead = make_scores(BASE, [None, None], prompt=None, generated=None)
-    scaled, _ = with_utility(make_card(dead, make_scores(RAG, [1.0, 0.0])), Policy(utility=VALUES))
+    scaled, _, _ = with_utility(make_card(dead, make_scores(RAG, [1.0, 0.0])), Policy(utility=VALUES))
     assert scaled.arms[0].scores[UTILITY] == (None, None)
 
 
@@ -123,8 +116,8 @@ def test_scaled_utility_lies_in_0_to_1_and_keeps_the_order(
 ) -> None:
     card = make_card(make_scores(BASE, column), make_scores(RAG, column, prompt=400))
     policy = Policy(prices=Prices(prompt=token_price, generated=0.0), utility=utility)
-    scaled, moved = with_utility(card, policy)
-    assert 0 < moved.margin <= policy.margin * (1 + 1e-12)
+    scaled, margin, _ = with_utility(card, policy)
+    assert 0 < margin <= policy.margin * (1 + 1e-12)
     for cheap, dear, score in zip(*(arm.scores[UTILITY] for arm in scaled.arms), column, strict=True):
         assert (cheap is None) == (dear is None) == (score is None)
         if cheap is not None and dear is not None:

@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 
 from router.answering.arm import Arm
 from router.deciding.costs.arm_costs import (
-    amortised_per_1k,
     cost_per_1k,
-    cost_table,
     evaluation_cost,
     has_documents,
     measure,
@@ -121,19 +119,6 @@ def test_the_evaluation_costs_what_all_arms_answered() -> None:
     failed = replace(CARD.arms[0], errors={"q0": "too long"}, prompt_tokens=(None, 100, 100, 100))
     assert evaluation_cost(replace(CARD, arms=(failed,)), policy) == pytest.approx(3 * 0.0015)
     assert evaluation_cost(CARD, Policy(prices=Prices(engine_hour=1.0))) is None
-
-
-def test_the_table_has_every_number_of_an_arm() -> None:
-    traffic = Traffic(questions=1000, months=2, churn=0.5, retrain_at=0.5)
-    row = {row.arm: row for row in cost_table(CARD, Policy(prices=MACHINES, traffic=traffic))}["tuned"]
-    assert (row.kind, row.prompt_tokens, row.generated_tokens) == ("tuned", 100, 10)
-    assert (row.p50_ms, row.p95_ms, row.ttft_ms, row.engine_s) == (10.0, 10.0, None, None)
-    assert (row.training_s, row.indexing_s) == (3600.0, 0.0)
-    assert (row.fixed, row.upkeep, row.per_1k, row.monthly) == pytest.approx((4.0, 4.0, 1.5, 5.5))
-    assert row.amortised_per_1k == pytest.approx((4.0 + 2 * 5.5) / 2)
-    assert row.amortised_per_1k == amortised_per_1k(
-        CARD, CARD.by_name("tuned"), Policy(prices=MACHINES, traffic=traffic)
-    )
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,6 +1,7 @@
 import pytest
 from fakes.priced import RAG, TUNED, make_card, make_scores
 
+from router.deciding.arm_table import make_table
 from router.deciding.costs.winning_map import VOLUMES, winning_map
 from router.deciding.policy import Policy, Prices, Traffic
 from router.deciding.preference import make_preference
@@ -12,7 +13,7 @@ PRICES = Prices(prompt=10.0, generated=0.0, training_hour=4.0)
 
 def test_the_border_lies_where_training_is_earned_back() -> None:
     policy = Policy(prices=PRICES, traffic=Traffic(questions=1000, months=10, churn=0.0, retrain_at=0.5))
-    found = winning_map(make_preference(CARD, policy).choose, policy)
+    found = winning_map(make_preference(make_table(CARD, policy)).choose, policy)
     # Without churn: 4 over ten months of 0.004 a question, so from 100 a month, the map's edge, on.
     assert set(found.winners[0][1:]) == {"tuned"}
     # All documents change each month: two trainings a month, (4 + 10 * 8) / (10 * 0.004) = 2,100.

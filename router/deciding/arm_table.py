@@ -1,0 +1,183 @@
+"""How every arm stands under a policy, worked out once: means, outcomes, costs, latencies, and which limits are broken.
+
+table = make_table(scorecard, policy)
+table.row("rag").mean, table.row("rag").costs.per_1k, table.row("rag").excluded
+
+What decides, explains or shows a decision takes this table and works none of it out again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from router.deciding.costs.arm_costs import ArmCosts, Measures, measure, price
+from router.deciding.policy import Policy
+from router.deciding.race import Drop
+from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.statistics import mean_of
+from router.deciding.utility import UTILITY, Outcomes, Scale, count_outcomes, mean_worth, with_utility
+from router.deciding.wording import as_score
+from router.errors import RouterError
+
+# The limit that depends on prices; the others are measured once and for all.
+COST_LIMIT = "cost_per_1k"
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRow:
+    """One arm. `scores` are its results on all questions it was asked, `decided` those on the questions that decide.
+
+    Over the latter, `score` is the mean of the primary metric, `mean` that of what decides (both 0 where nothing is
+    scored, which excludes the arm), `outcomes` the shares of right, wrong and abstained, `measures` what prices apply
+    to, and `price` what settles a tie: 1,000 questions with everything included, an unknown price being the highest.
+    Where utility decides, costs are in it already, and `price` is the mean turned round.
+
+    What is shown of costs and latencies (`whole` and all below it) is over all questions. `broken` says in words which
+    limits of the policy are not kept, by their names.
+    """
+
+    scores: ArmScores
+    decided: ArmScores
+    score: float
+    mean: float
+    outcomes: Outcomes | None
+    measures: Measures
+    price: float
+    whole: Measures
+    costs: ArmCosts
+    amortised_per_1k: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    ttft_ms: float | None
+    broken: Mapping[str, str]
+    dropped: Drop | None
+
+    @property
+    def name(self) -> str:
+        """The arm's name."""
+        return self.scores.arm.name
+
+    def amortised(self, policy: Policy) -> float | None:
+        """What one question costs at a policy's traffic, everything included; None is unknown."""
+        cost = price(self.measures, policy).amortised_per_1k(policy.traffic.questions, months=policy.traffic.months)
+        return None if cost is None else cost / 1000
+
+    def net_utility(self, policy: Policy) -> float | None:
+        """Expected worth of an answer minus `amortised`, in currency; None where the cost is unknown.
+
+        Linear in each value and price, in churn and in the prefix cache's hits. The policy must have a utility.
+        """
+        assert policy.utility is not None
+        cost = self.amortised(policy)
+        return None if cost is None or self.outcomes is None else mean_worth(self.outcomes, policy.utility) - cost
+
+    @property
+    def excluded(self) -> str | None:
+        """Why the arm may not be served, None when it may."""
+        return " and ".join(self.broken.values()) or None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTable:
+    """A row per arm, in the order of the scorecard.
+
+    `valued` is the scorecard with what decides as its primary metric: the scorecard itself, or one with a column of
+    utility, which `scale` takes back to currency. `decided` is the part of it that decides, and `margin` the policy's
+    on its scale.
+    """
+
+    scorecard: Scorecard
+    policy: Policy
+    valued: Scorecard
+    decided: Scorecard
+    margin: float
+    scale: Scale | None
+    rows: tuple[ArmRow, ...]
+
+    @property
+    def excluded(self) -> dict[str, str]:
+        """The arms that may not be served, and why."""
+        return {row.name: row.excluded for row in self.rows if row.excluded is not None}
+
+    def row(self, name: str) -> ArmRow:
+        """One arm's row. Raises RouterError for an unknown name."""
+        self.scorecard.by_name(name)
+        return next(row for row in self.rows if row.name == name)
+
+    def eligible(self) -> list[ArmRow]:
+        """The arms that keep every limit. Raises RouterError saying which limit excludes which arm when none does."""
+        found = [row for row in self.rows if row.excluded is None]
+        if not found:
+            reasons = "; ".join(f"{name}: {why}" for name, why in self.excluded.items())
+            raise RouterError(f"no arm is left to choose from ({reasons}); fix the arms or relax the policy")
+        return found
+
+    def lead(self, arm: str, other: str) -> float | None:
+        """How much better one arm did than another on the questions that both were scored on; None without any."""
+        own, others, _ = self.decided.pairs(self.row(arm).decided, self.row(other).decided)
+        return mean_of([x - y for x, y in zip(own, others, strict=True)]) if own else None
+
+
+def make_table(scorecard: Scorecard, policy: Policy) -> ArmTable:
+    """Work the table out. Raises RouterError for a utility that cannot be told: see `with_utility`."""
+    valued, margin, scale = scorecard, policy.margin, None
+    if policy.utility is not None:
+        valued, margin, scale = with_utility(scorecard, policy)
+    decided = valued.raced()
+    dropped = {drop.arm: drop for drop in scorecard.race.drops} if scorecard.race is not None else {}
+    rows = tuple(
+        _row(scorecard, policy, scores, own, decided.primary, dropped.get(own.arm.name))
+        for scores, own in zip(scorecard.arms, decided.arms, strict=True)
+    )
+    return ArmTable(scorecard, policy, valued, decided, margin, scale, rows)
+
+
+def _row(
+    card: Scorecard, policy: Policy, scores: ArmScores, decided: ArmScores, primary: str, dropped: Drop | None
+) -> ArmRow:
+    traffic = policy.traffic
+    measures, whole = measure(card, decided), measure(card, scores)
+    costs = price(whole, policy)
+    amortised = price(measures, policy).amortised_per_1k(traffic.questions, months=traffic.months)
+    mean = _mean(decided, primary)
+    p50_ms, p95_ms, ttft_ms = scores.median_latency_ms(), scores.latency_quantile_ms(0.95), scores.median_ttft_ms()
+    limits = policy.limits
+    broken: dict[str, str] = {}
+    for name, called, value, limit, unit in (
+        ("latency_ms", "median latency", p50_ms, limits.latency_ms, " ms"),
+        ("p95_ms", "95th percentile of latency", p95_ms, limits.p95_ms, " ms"),
+        ("ttft_ms", "median time to the first token", ttft_ms, limits.ttft_ms, " ms"),
+        (COST_LIMIT, "cost of 1,000 questions", costs.per_1k, limits.cost_per_1k, ""),
+    ):
+        if limit is not None and (value is None or value > limit):
+            measured = "was not measured, which does not keep" if value is None else f"{value:.4g}{unit} is over"
+            broken[name] = f"{called} {measured} the limit of {limit:.4g}{unit}"
+    least = _mean(scores, card.primary)
+    if limits.score is not None and least < limits.score:
+        broken["score"] = f"mean {card.primary} {as_score(least)} is under the limit of {as_score(limits.score)}"
+    if scores.num_unscored(card.primary) == scores.num_asked:
+        broken = {"scored": f"no question was scored ({next(iter(scores.errors.values()), 'no score')})"}
+    return ArmRow(
+        scores=scores,
+        decided=decided,
+        score=_mean(decided, card.primary),
+        mean=mean,
+        outcomes=count_outcomes(decided, card.primary),
+        measures=measures,
+        price=-mean if primary == UTILITY else math.inf if amortised is None else amortised,
+        whole=whole,
+        costs=costs,
+        amortised_per_1k=costs.amortised_per_1k(traffic.questions, months=traffic.months),
+        p50_ms=p50_ms,
+        p95_ms=p95_ms,
+        ttft_ms=ttft_ms,
+        broken=broken,
+        dropped=dropped,
+    )
+
+
+def _mean(scores: ArmScores, metric: str) -> float:
+    known = [value for value in scores.scores[metric] if value is not None]
+    return mean_of(known) if known else 0.0

@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import pytest
+from fakes.decided import make_raced, make_valued
+from fakes.priced import BASE, HYBRID, RAG, TUNED, make_card, make_scores
+
+from router.deciding.arm_table import make_table
+from router.deciding.costs.arm_costs import measure, price
+from router.deciding.policy import Limits, Policy, Prices, Traffic
+from router.errors import RouterError
+
+CARD = make_card(
+    make_scores(BASE, [0.0, 1.0]), make_scores(RAG, [1.0, 1.0], prompt=500), make_scores(TUNED, [1.0, None])
+)
+
+
+def test_a_row_has_every_number_of_an_arm() -> None:
+    traffic = Traffic(questions=1000, months=2, churn=0.5, retrain_at=0.5)
+    policy = Policy(prices=Prices(prompt=10.0, generated=50.0, training_hour=4.0), traffic=traffic)
+    row = make_table(CARD, policy).row("tuned")
+    assert (row.name, row.score, row.mean, row.excluded, row.dropped) == ("tuned", 1.0, 1.0, None, None)
+    assert (row.p50_ms, row.p95_ms, row.ttft_ms) == (10.0, 10.0, None)
+    assert row.costs == price(measure(CARD, CARD.by_name("tuned")), policy)
+    # 1.5 for 1,000 questions of 100 prompt and 10 generated tokens; trained once for 4 and again every month.
+    assert (row.costs.per_1k, row.costs.fixed, row.costs.upkeep) == pytest.approx((1.5, 4.0, 4.0))
+    assert row.amortised_per_1k == pytest.approx((4.0 + 2 * 5.5) / 2)
+    assert row.price == row.amortised_per_1k
+
+
+def test_a_lead_is_measured_on_shared_questions() -> None:
+    table = make_table(CARD, Policy())
+    assert (table.lead("rag", "base"), table.lead("base", "tuned")) == (0.5, -1.0)
+    apart = make_card(make_scores(BASE, [1.0, None]), make_scores(RAG, [None, 1.0]))
+    assert make_table(apart, Policy()).lead("base", "rag") is None
+
+
+def test_a_mean_does_not_depend_on_the_order_of_the_questions() -> None:
+    column = [0.1, 0.7, 0.3, 0.2, 0.9, 0.6] * 7
+    card = make_card(make_scores(BASE, column), make_scores(RAG, sorted(column)))
+    table = make_table(card, Policy())
+    assert table.row("base").mean == table.row("rag").mean
+    intervals = [card.interval(scores, "f1") for scores in card.arms]
+    assert [found.mean for found in intervals if found is not None] == [table.row("base").mean] * 2
+
+
+def test_after_a_race_what_decides_is_what_it_spent_and_costs_are_of_all_answers() -> None:
+    raced = make_raced()
+    row = raced.table.row("hybrid")
+    assert (len(row.decided.latency_ms), len(row.scores.latency_ms)) == (15, 20)
+    assert row.score == pytest.approx(11.5 / 14)
+    assert row.costs == price(measure(raced.scorecard, row.scores), raced.policy)
+    dropped = raced.table.row("base").dropped
+    assert dropped is not None
+    assert dropped.after == 6
+
+
+def test_where_utility_decides_means_are_on_its_scale_and_the_higher_is_the_cheaper() -> None:
+    valued = make_valued()
+    table = valued.table
+    row = table.row("hybrid")
+    assert (table.decided.primary, table.scorecard.primary) == ("utility", "token_f1")
+    assert table.scale is not None
+    assert row.costs.per_1k is not None
+    assert table.scale.to_currency(row.mean) == pytest.approx(13 / 19 - row.costs.per_1k / 1000)
+    assert (row.price, row.score) == (-row.mean, pytest.approx(15.5 / 19))
+
+
+def test_every_broken_limit_is_named_and_nobody_left_is_an_error() -> None:
+    table = make_table(CARD, Policy(limits=Limits(latency_ms=5.0, score=0.75)))
+    assert set(table.row("base").broken) == {"latency_ms", "score"}
+    assert table.excluded["base"] == (
+        "median latency 10 ms is over the limit of 5 ms and mean f1 0.50 is under the limit of 0.75"
+    )
+    with pytest.raises(RouterError, match=r"no arm is left to choose from \(base: median latency 10 ms"):
+        table.eligible()
+    dead = replace(make_scores(HYBRID, [None, None]), errors={"q0": "too long"})
+    assert make_table(make_card(dead), Policy()).excluded == {"hybrid": "no question was scored (too long)"}
+
+
+def test_an_unknown_arm_lists_the_known_ones() -> None:
+    with pytest.raises(RouterError, match="no arm 'other' in the scorecard; it has base, rag, tuned"):
+        make_table(CARD, Policy()).row("other")
