@@ -14,18 +14,17 @@ from typing import Literal, get_args
 import yaml
 
 from eval.errors import EvalError
-from eval.questions import Question
 from eval.runs.run import Run
 from router.deciding.costs.arm_costs import cost_per_1k
 from router.deciding.policy import Policy
 from router.deciding.scorecard import ArmScores, Scorecard
-from router.deciding.statistics import Difference, holm, paired_difference
+from router.deciding.statistics import Difference, holm, mean_of, paired_difference
 from router.deciding.utility import RIGHT_AT
 
 Part = Literal["config", "data", "versions", "arms"]
 
 # What a manifest says about the moment and the caller, not about the run.
-_NOT_COMPARED = frozenset({"command", "finished_at", "config_fingerprint"})
+_NOT_COMPARED = frozenset({"command", "finished_at", "config_fingerprint", "summary"})
 _GONE = "not there"
 
 
@@ -96,47 +95,32 @@ def diff_runs(a: Run, b: Run, policy: Policy) -> RunDiff:
     `b` where `a` has it too, else that of `a`. Raises EvalError for runs that share no question, arm or metric, and for
     one that this version cannot read.
     """
-    before, after = _read(a), _read(b)
-    old, new = ({question.id: question for question in found.questions} for found in (before, after))
+    before, after = a.scorecard(), b.scorecard()
+    old, new = ({question.id: question for question in run.questions()} for run in (a, b))
     shared = [name for name in new if name in old and old[name].text == new[name].text]
     if not shared:
         raise EvalError(
             f"runs {a.id!r} and {b.id!r} share no question (same id and same text), so nothing can be compared"
         )
-    names = {scores.arm.name for scores in before.scorecard.arms}
-    arms = [scores.arm.name for scores in after.scorecard.arms if scores.arm.name in names]
+    names = {scores.arm.name for scores in before.arms}
+    arms = [scores.arm.name for scores in after.arms if scores.arm.name in names]
     if not arms:
         raise EvalError(f"runs {a.id!r} and {b.id!r} have no arm of the same name, so nothing can be compared")
-    metric = _common_metric(before.scorecard, after.scorecard, arms, (a.id, b.id))
-    parts = _part(before.scorecard, shared), _part(after.scorecard, shared)
+    metric = _common_metric(before, after, arms, (a.id, b.id))
+    parts = _part(before, shared), _part(after, shared)
     return RunDiff(
         before=a.id,
         after=b.id,
         metric=metric,
-        primaries=(before.scorecard.primary, after.scorecard.primary),
+        primaries=(before.primary, after.primary),
         num_shared=len(shared),
         num_regraded=sum(set(old[name].answers) != set(new[name].answers) for name in shared),
         only_before=tuple(name for name in old if name not in new),
         only_after=tuple(name for name in new if name not in old),
         reworded=tuple(name for name in new if name in old and old[name].text != new[name].text),
-        changes=_changes(a, b, before.scorecard, after.scorecard),
+        changes=_changes(a, b, before, after),
         arms=_arm_changes(*parts, arms, metric, policy),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    scorecard: Scorecard
-    questions: Sequence[Question]
-
-
-def _read(run: Run) -> _Read:
-    try:
-        return _Read(run.scorecard(), run.questions())
-    except (KeyError, TypeError, AttributeError, AssertionError) as error:
-        raise EvalError(
-            f"run {run.id!r} was written by another version and cannot be read; make it again with: arbiter run CONFIG"
-        ) from error
 
 
 def _common_metric(before: Scorecard, after: Scorecard, arms: Sequence[str], ids: tuple[str, str]) -> str:
@@ -209,7 +193,7 @@ def _arm_change(
 
 def _mean(scores: ArmScores, metric: str) -> float | None:
     known = [value for value in scores.scores[metric] if value is not None]
-    return sum(known) / len(known) if known else None
+    return mean_of(known) if known else None
 
 
 def _changes(a: Run, b: Run, before: Scorecard, after: Scorecard) -> tuple[Change, ...]:

@@ -11,11 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import yaml
-
 from eval.errors import EvalError
 from eval.runs.run import Run, find_run
-from router.errors import RouterError
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +80,18 @@ def _row(folder: Path) -> RunRow:
     finished_at = run.manifest.get("finished_at")
     finished = float(finished_at) if isinstance(finished_at, int | float) else None
     try:
-        scorecard = run.scorecard()
-    except (EvalError, RouterError) as error:
+        summary = run.summary
+    except EvalError as error:
         return RunRow(row.id, row.path, finished_at=finished, fault=str(error))
-    except (KeyError, TypeError, AttributeError, AssertionError):
-        stale = "stale: its scorecard was written by another version; delete it and run again"
-        return RunRow(row.id, row.path, finished_at=finished, fault=stale)
     decision, fault = _decision(run)
     confidence = decision.get("confidence")
     return RunRow(
         id=row.id,
         path=row.path,
-        data=_data(run),
-        primary=scorecard.primary,
-        num_questions=len(scorecard.question_ids),
-        arms=tuple(scores.arm.name for scores in scorecard.arms),
+        data=_text(run.manifest.get("data")),
+        primary=summary["primary"],
+        num_questions=summary["num_questions"],
+        arms=tuple(summary["arms"]),
         arm=_text(decision.get("arm")),
         verdict=_text(decision.get("verdict")),
         confidence=float(confidence) if isinstance(confidence, int | float) else None,
@@ -115,15 +109,6 @@ def _decision(run: Run) -> tuple[Mapping[str, object], str | None]:
     except EvalError:
         return {}, "its decision cannot be read; make it again with: arbiter decide CONFIG"
     return (decision, None) if isinstance(decision, Mapping) else ({}, "its decision is no JSON object")
-
-
-def _data(run: Run) -> str | None:
-    """The data folder that the run's config names."""
-    try:
-        config = yaml.safe_load((run.directory / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
-    return _text(config.get("data")) if isinstance(config, Mapping) else None
 
 
 def _text(value: object) -> str | None:

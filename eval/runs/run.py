@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
@@ -22,6 +22,10 @@ from router.deciding.scorecard import Scorecard
 from storage.folders import publish
 from storage.manifest import is_complete, read_manifest, write_manifest
 from storage.text_files import replace_text
+
+Value = TypeVar("Value")
+
+_STALE = "run {!r} was written by another version; delete it and run again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +40,31 @@ class Run:
         """The directory's name."""
         return self.directory.name
 
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """What a list shows of the run, without its scorecard: `primary`, `num_questions` and the names of its `arms`.
+
+        Raises EvalError for a run of another version, and for one whose scorecard is not the one that was published.
+        """
+        found = self.manifest.get("summary")
+        if not isinstance(found, Mapping):
+            raise EvalError(_STALE.format(self.id))
+        path = self.directory / "scorecard.json"
+        if not path.is_file() or path.stat().st_size != found["scorecard_bytes"]:
+            raise EvalError(f"scorecard.json of run {self.id!r} is torn; delete the run and run again")
+        return found
+
     def scorecard(self) -> Scorecard:
-        """The stored scorecard."""
-        return Scorecard.from_dict(self._read_json("scorecard.json"))
+        """The stored scorecard. Raises EvalError when it is torn or was written by another version."""
+        return self._made(Scorecard.from_dict, self._read_json("scorecard.json"))
 
     def questions(self) -> list[Question]:
         """The questions that were asked."""
-        return [Question.from_dict(row) for row in self._read_lines("questions.jsonl")]
+        return [self._made(Question.from_dict, row) for row in self._read_lines("questions.jsonl")]
 
     def records(self) -> list[AnswerRecord]:
         """Every arm's answer to every question, arm by arm."""
-        return [AnswerRecord.from_dict(row) for row in self._read_lines("answers.jsonl")]
+        return [self._made(AnswerRecord.from_dict, row) for row in self._read_lines("answers.jsonl")]
 
     def decision(self) -> dict[str, Any]:
         """The decision in its JSON form. Raises EvalError when none was made yet."""
@@ -75,6 +93,12 @@ class Run:
         replace_text(self.directory / "report.md", markdown)
         row = {**decision.to_dict(), "policy": dict(policy), "decided_at": int(time.time())}
         replace_text(self.directory / "decision.json", json.dumps(row, indent=1, allow_nan=False))
+
+    def _made(self, make: Callable[[Any], Value], row: object) -> Value:
+        try:
+            return make(row)
+        except (KeyError, TypeError, AttributeError, AssertionError) as error:
+            raise EvalError(_STALE.format(self.id)) from error
 
     def _read_json(self, name: str) -> Any:
         try:
@@ -107,8 +131,15 @@ def publish_run(
         (folder / "questions.jsonl").write_text(_lines(asdict(q) for q in questions), encoding="utf-8")
         (folder / "answers.jsonl").write_text(_lines(asdict(r) for r in records), encoding="utf-8")
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_score_rows(scorecard)), folder / "scores.parquet")
-        (folder / "scorecard.json").write_text(json.dumps(scorecard.to_dict(), allow_nan=False), encoding="utf-8")
-        write_manifest(folder, {**manifest, "finished_at": time.time()})
+        card = folder / "scorecard.json"
+        card.write_text(json.dumps(scorecard.to_dict(), allow_nan=False), encoding="utf-8")
+        summary = {
+            "primary": scorecard.primary,
+            "num_questions": len(scorecard.question_ids),
+            "arms": [scores.arm.name for scores in scorecard.arms],
+            "scorecard_bytes": card.stat().st_size,
+        }
+        write_manifest(folder, {**manifest, "summary": summary, "finished_at": time.time()})
     return Run(directory, read_manifest(directory))
 
 

@@ -19,7 +19,7 @@ def publish(comparison: Comparison, directory: Path) -> Run:
         questions=comparison.questions,
         records=comparison.records,
         scorecard=comparison.scorecard,
-        manifest={"command": "arbiter run x.yaml"},
+        manifest={"command": "arbiter run x.yaml", "data": "my/folder"},
     )
 
 
@@ -37,6 +37,15 @@ def test_runs_are_listed_with_what_they_decided_the_newest_first(comparison: Com
     assert json.loads(json.dumps(newest.to_dict()))["id"] == "demo-0"
 
 
+def test_a_list_reads_no_scorecard(comparison: Comparison, tmp_path: Path) -> None:
+    card = publish(comparison, tmp_path / "demo-1").directory / "scorecard.json"
+    card.write_bytes(b"x" * card.stat().st_size)
+    (row,) = list_runs(tmp_path)
+    assert (row.primary, row.num_questions, row.fault) == ("token_f1", 20, None)
+    with pytest.raises(EvalError, match=r"cannot read scorecard\.json of run 'demo-1'"):
+        Run(tmp_path / "demo-1", {}).scorecard()
+
+
 def test_no_runs_are_an_empty_list(tmp_path: Path) -> None:
     assert list_runs(tmp_path / "runs") == ()
 
@@ -45,7 +54,9 @@ def test_faulty_runs_are_named_last_and_not_hidden(comparison: Comparison, tmp_p
     for name in ("torn", "old", "cut", "undecided", "sound"):
         publish(comparison, tmp_path / name)
     (tmp_path / "torn" / "manifest.json").unlink()
-    (tmp_path / "old" / "scorecard.json").write_text('{"arms": []}')
+    manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
+    del manifest["summary"]
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "cut" / "scorecard.json").write_text('{"arms": [')
     (tmp_path / "undecided" / "decision.json").write_text("{")
     (tmp_path / ".gone.tmp-1-0123abcd").mkdir()
@@ -54,12 +65,11 @@ def test_faulty_runs_are_named_last_and_not_hidden(comparison: Comparison, tmp_p
     assert found.pop("sound") is None
     assert found == {
         "torn": "torn: no manifest.json that can be read; delete it and run again",
-        "old": "stale: its scorecard was written by another version; delete it and run again",
-        "cut": found["cut"],
+        "old": "run 'old' was written by another version; delete it and run again",
+        "cut": "scorecard.json of run 'cut' is torn; delete the run and run again",
         "undecided": "its decision cannot be read; make it again with: arbiter decide CONFIG",
         ".gone.tmp-1-0123abcd": "being written, or left by a command that was killed",
     }
-    assert "cannot read scorecard.json" in (found["cut"] or "")
     assert [row.id for row in list_runs(tmp_path)][-2:] == [".gone.tmp-1-0123abcd", "torn"]
 
 
