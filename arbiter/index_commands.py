@@ -273,7 +273,7 @@ class IndexCommands:
         """Stores what was read of a path; gives the ids too of what stays since it cannot be read now."""
         while True:
             entries = list(_entries(index)) if index.generation else []
-            given = with_own_ids(loaded.documents, origin, entries)
+            given = with_own_ids(loaded, origin, entries)
             ids = {document.id for document in given}
             replaced = [entry for entry in entries if entry.id in ids and entry.origin not in (origin, "")]
             kept = unreadable_now(index, loaded, origin, given, entries) if is_whole else []

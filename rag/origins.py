@@ -1,6 +1,6 @@
 """A path's documents as an index takes them: ids apart from other paths', and what cannot be read now left as it was.
 
-given = with_own_ids(loaded.documents, origin, entries)
+given = with_own_ids(loaded, origin, entries)
 kept = unreadable_now(index, loaded, origin, given, entries)
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -18,26 +19,28 @@ from rag.index import DocumentEntry, Index
 
 # The reason for skipping a file that has been emptied: its text is gone on purpose.
 _EMPTIED = "empty"
+# What tells the ids of two paths apart.
+_MARK = re.compile(r"~[0-9a-f]{6}$")
 
 
-def with_own_ids(documents: Iterable[Document], origin: str, entries: Sequence[DocumentEntry]) -> list[Document]:
-    """The documents, those of files under another id where the index has that id from another file.
+def with_own_ids(loaded: Loaded, origin: str, entries: Sequence[DocumentEntry]) -> list[Document]:
+    """The documents, under another id where theirs is made of the path and the index has it from another file.
 
     Two folders may both hold a readme. Rows that bring an id of their own keep it: who gives an id twice means the same
-    document. An id once given to a file stays its own, by whatever path the file is read.
+    document. An id once given to a file or a row stays its own, by whatever path the file is read.
     """
     own = {entry.id for entry in entries if entry.origin == origin}
     others = {entry.id for entry in entries if entry.origin not in (origin, "")}
-    known = {_file_of(entry.origin, entry.source): entry.id for entry in entries if entry.id in others}
+    known = {_place_of(e.origin, e.source, e.id): e.id for e in entries if e.id in others}
     mark = hashlib.sha256(origin.encode()).hexdigest()[:6]
     given = []
-    for document in documents:
-        if _is_of_path(document):
+    for document in loaded.documents:
+        if document.id not in loaded.own_ids:
             apart = f"{document.id}~{mark}"
             if apart in own:
                 document = replace(document, id=apart)
             elif document.id not in own:
-                same = known.get(_file_of(origin, document.source))
+                same = known.get(_place_of(origin, document.source, document.id))
                 document = replace(document, id=same or (apart if document.id in others else document.id))
         given.append(document)
     return given
@@ -73,6 +76,11 @@ def _file_of(origin: str, source: str) -> Path:
     return root if root.name == source else root / source
 
 
-def _is_of_path(document: Document) -> bool:
-    """Whether the id was made of the file's name."""
-    return bool(document.source) and document.id.startswith(PurePosixPath(document.source).with_suffix("").as_posix())
+def _place_of(origin: str, source: str, document_id: str) -> tuple[Path, str] | None:
+    """The file and the row in it, '' for a whole file, that an id was made of; None for an id of another kind."""
+    path, row, number = _MARK.sub("", document_id).rpartition(":")
+    if row and number.isdecimal() and path == (source or path):
+        return _file_of(origin, path), number
+    stem = PurePosixPath(source).with_suffix("").as_posix() if source else ""
+    is_whole = source and {document_id, _MARK.sub("", document_id)} & {source, stem}
+    return (_file_of(origin, source), "") if is_whole else None

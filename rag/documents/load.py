@@ -36,10 +36,14 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a path held: the documents, always in the same order, and everything that was passed over."""
+    """What a path held: the documents, always in the same order, and everything that was passed over.
+
+    `own_ids` are the ids that rows brought along. Every other id is made of the file's path and the row's number.
+    """
 
     documents: tuple[Document, ...]
     skipped: tuple[Skipped, ...]
+    own_ids: frozenset[str] = frozenset()
 
 
 def load_documents(
@@ -65,14 +69,14 @@ def load_documents(
     """
     path = Path(path)
     sources = find_sources(path, limits)
-    shelf = _Shelf(is_strict=[source.file for source in sources if not source.member] == [path])
+    found = _Found(is_strict=[source.file for source in sources if not source.member] == [path])
     with SourceReader(limits) as reader, open_converter(limits, cache) as convert:
         for number, source in enumerate(sources, start=1):
-            for place, found in _read(source, reader, convert, limits):
-                shelf.put(source, place, found)
+            for place, content in _read(source, reader, convert, limits):
+                found.add(source, place, content)
             if progress:
                 progress(number, len(sources))
-    loaded = shelf.loaded()
+    loaded = found.loaded()
     if not loaded.documents:
         raise RagError(f"no documents in {str(path)!r}: {_describe(loaded.skipped)}")
     return loaded
@@ -101,17 +105,18 @@ def read_upload(
     return replace(_document(converted, name), id=document_id, metadata={})
 
 
-class _Shelf:
+class _Found:
     """Documents by id, and what was skipped. `is_strict` refuses faulty rows in place of skipping them."""
 
     def __init__(self, *, is_strict: bool) -> None:
         self._is_strict = is_strict
         self._documents: dict[str, Document] = {}
         self._places: dict[str, str] = {}
+        self._own_ids: set[str] = set()
         self._skipped: list[Skipped] = []
         self._num_faulty: Counter[str] = Counter()
 
-    def put(self, source: Source, place: str, found: Document | RagError) -> None:
+    def add(self, source: Source, place: str, found: Document | RagError) -> None:
         """Keep what was found at `place`, the path of its source or a row in it."""
         is_row = place != source.path
         if isinstance(found, RagError):
@@ -129,6 +134,8 @@ class _Shelf:
             known = self._documents.get(found.id)
         if not known:
             self._documents[found.id], self._places[found.id] = found, place
+            if is_row and found.id != place:
+                self._own_ids.add(found.id)
         elif known.text == found.text:
             self._skipped.append(Skipped(place, f"same id and text as {self._places[found.id]}"))
         elif self._is_strict:
@@ -146,7 +153,7 @@ class _Shelf:
             for path, number in self._num_faulty.items()
             if number > _SHOWN_ROWS
         )
-        return Loaded(tuple(self._documents.values()), (*self._skipped, *unnamed))
+        return Loaded(tuple(self._documents.values()), (*self._skipped, *unnamed), frozenset(self._own_ids))
 
 
 def _read(source: Source, reader: SourceReader, convert: Convert, limits: Limits) -> Iterator[Row]:
