@@ -92,7 +92,7 @@ class EmbeddingConfig(Section):
     `langchain` names LangChain `Embeddings` in place of the embedder and all of this.
     """
 
-    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    backend: Literal["torch", "openvino"] = "torch"
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     query_prefix: str | None = None
     passage_prefix: str | None = None

@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, nargs="+", help="folders with docs.jsonl and test.jsonl")
     parser.add_argument("--model", default=EMBEDDER, help="sentence-transformers model (default: %(default)s)")
-    parser.add_argument("--backend", choices=["torch", "onnx", "openvino"], default="torch")
+    parser.add_argument("--backend", choices=["torch", "openvino"], default="torch")
     parser.add_argument("--precision", choices=["float32", "bfloat16", "int8"], default="float32")
     parser.add_argument("--repeat", type=int, default=2, help="the median counts (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="take only so many documents; nDCG then says nothing")

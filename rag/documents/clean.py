@@ -2,15 +2,13 @@
 
 Removed: control characters, zero-width and bidirectional marks, soft hyphens, tag characters, hidden variation
 selectors. Joiners stay where they carry meaning: in emoji, in Arabic and Indic scripts. Folded to what it looks like:
-full-width and styled letters, ligatures, letters of another alphabet within a word. The rest is NFC; NFKC of the whole
-would turn x² to x2, ½ to 1⁄2 and ™ to TM.
+full-width and styled letters, ligatures. The rest is NFC; NFKC of the whole would turn x² to x2, ½ to 1⁄2 and ™ to TM.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
 
 # Scripts whose spelling needs joiners: Arabic to N'Ko, Indic to Tibetan, Myanmar, Khmer, Mongolian.
 _JOINING = "\u0600-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u18af\ua840-\ua87f"
@@ -42,11 +40,6 @@ _COMPATIBLE = re.compile(
 # Signs of the fonts Symbol and Wingdings, as Word and its PDF files hold them: bullets, an arrow, a tick.
 _FONT_SIGNS = {0xF0B7: "•", 0xF0A7: "▪", 0xF0D8: "➢", 0xF0FC: "✓"}
 _FONT_SIGN = re.compile("[\uf0a7\uf0b7\uf0d8\uf0fc]")
-_FOREIGN = re.compile("[\u0370-\u03ff\u0400-\u052f]")
-_FOREIGN_WORD = re.compile(r"\b\w*[\u0370-\u03ff\u0400-\u052f]\w*")
-_CYRILLIC = re.compile("[\u0400-\u052f]")
-_GREEK = re.compile("[\u0370-\u03ff]")
-_LATIN = re.compile("[A-Za-z]")
 
 
 def clean(text: str) -> str:
@@ -62,56 +55,4 @@ def clean(text: str) -> str:
     if _FONT_SIGN.search(text):
         text = text.translate(_FONT_SIGNS)
     text = _COMPATIBLE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
-    text = unicodedata.normalize("NFC", text.replace("\u2010", "-").replace("\u2011", "-"))
-    if not _FOREIGN.search(text):
-        return text
-    return unicodedata.normalize("NFC", _FOREIGN_WORD.sub(lambda match: _one_alphabet(match[0]), text))
-
-
-def _one_alphabet(word: str) -> str:
-    """The word with its look-alikes folded, if all letters of one of its alphabets have a twin in the other.
-
-    "рауpal" (Cyrillic р, а, у) becomes Latin and "Mилутинoвић" (Latin M, o) Cyrillic; "TNFα" and "μg" stay, since α and
-    μ are told from a and u; "ДжаZ" stays, since neither reading fits.
-    """
-    if not _LATIN.search(word):
-        return word
-    letters = unicodedata.normalize("NFD", word)
-    latin, foreign = _LATIN.findall(letters), _CYRILLIC.findall(letters) + _GREEK.findall(letters)
-    to_latin, to_cyrillic = _twins()
-    is_latin = all(letter in to_latin for letter in foreign)
-    is_cyrillic = not _GREEK.search(letters) and all(letter in to_cyrillic for letter in latin)
-    if is_latin and not (is_cyrillic and len(foreign) > len(latin)):
-        folded = "".join(to_latin.get(letter, letter) for letter in letters)
-    elif is_cyrillic:
-        folded = "".join(to_cyrillic.get(letter, letter) for letter in letters)
-    else:
-        return word
-    return unicodedata.normalize("NFC", folded)
-
-
-@cache
-def _twins() -> tuple[dict[str, str], dict[str, str]]:
-    """Letters to their look-alikes: Greek and Cyrillic to Latin, Latin to Cyrillic. From Unicode's confusables table.
-
-    Of Greek only capitals and omicron: the small letters are told apart by readers and mean things in science.
-    """
-    from confusable_homoglyphs import confusables
-
-    to_latin: dict[str, str] = {}
-    to_cyrillic: dict[str, str] = {}
-    for code in range(0x370, 0x530):
-        letter = chr(code)
-        found = (confusables.is_confusable(letter, greedy=True) if letter.isalpha() else None) or []
-        for glyph in (glyph["c"] for entry in found for glyph in entry["homoglyphs"]):
-            # The table has one name for I and l.
-            twin = "I" if glyph == "l" and letter.isupper() else glyph
-            is_greek = code < 0x400
-            # Of those it lists, г is told from r and ь from b in most fonts.
-            if not _LATIN.fullmatch(twin) or twin.isupper() != letter.isupper() or letter == "г":
-                continue
-            if not is_greek or letter.isupper() or letter == "ο":
-                to_latin.setdefault(letter, twin)
-            if 0x400 <= code < 0x460:
-                to_cyrillic.setdefault(twin, letter)
-    return to_latin, to_cyrillic
+    return unicodedata.normalize("NFC", text.replace("\u2010", "-").replace("\u2011", "-"))

@@ -24,7 +24,7 @@ from rag.documents.word import read_word
 from rag.errors import RagError
 
 # Raised whenever a conversion or the cleaning gives another text for the same bytes.
-CONVERSION = 3
+CONVERSION = 4
 PACKAGES = ("markitdown", "mammoth", "markdownify", "beautifulsoup4", "lxml", "pypdfium2", "pdfplumber", "openpyxl")
 
 _PAGED = ("pdf", "pptx", "xlsx")

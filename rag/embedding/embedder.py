@@ -71,7 +71,7 @@ class SentenceTransformerEmbedder:
         """`name` is the identity if the caller knows one (model@revision), else the folder's name and content hash.
 
         The prefixes are those of the model or its family where none are given; '' is none. `cache` is the folder for
-        models in the formats of the backends `onnx` and `openvino`. `threads` is how many batches run at once (default:
+        models in the format of the backend `openvino`. `threads` is how many batches run at once (default:
         measured with the first ones). Raises RagError if `model` is no folder of a sentence-transformers model or the
         backend has no such precision.
         """
@@ -123,7 +123,7 @@ class SentenceTransformerEmbedder:
 
     @property
     def runs_on(self) -> str:
-        """What runs the model in the end, for logs and reports: `torch, packed`, `onnx`, ..."""
+        """What runs the model in the end, for logs and reports: `torch, packed`, `openvino`, ..."""
         return self._load().runs_on
 
     def count_tokens(self, text: str) -> int:

@@ -1,4 +1,4 @@
-"""A model in the formats of other runtimes, made once: `export_model(model, inputs, cache, key=key, kind="onnx")`."""
+"""A model in OpenVINO's format, made once: `export_model(model, inputs, cache, key=key, is_int8=False)`."""
 
 from __future__ import annotations
 
@@ -11,40 +11,33 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rag.embedding.batches import Inputs
 from rag.errors import RagError
 from storage.folders import publish_once
 
-Kind = Literal["onnx", "onnx-int8", "openvino-int8"]
-
 # Counted up when something else is written for the same model.
-_FORMAT = 1
-_FILES: dict[str, str] = {"onnx": "model.onnx", "onnx-int8": "model.onnx", "openvino-int8": "model.xml"}
-_MAKERS: dict[str, tuple[str, ...]] = {
-    "onnx": ("torch", "onnx", "onnxscript"),
-    "onnx-int8": ("torch", "onnx", "onnxscript", "onnxruntime"),
-    "openvino-int8": ("torch", "onnx", "onnxscript", "openvino", "nncf"),
-}
+_FORMAT = 2
+_FILE = "model.xml"
 
 
-def export_model(model: Any, inputs: Inputs, cache: Path, *, key: str, kind: Kind) -> Path:
+def export_model(model: Any, inputs: Inputs, cache: Path, *, key: str, is_int8: bool) -> Path:
     """The file to open, in a folder of `cache` that is written whole or not at all; a second process waits for it.
 
     `model` is a SentenceTransformer with its weights as they were loaded, `key` its identity, `inputs` a batch of at
     least two rows that it takes. Raises RagError if a package is missing, the model cannot be expressed or the disk is
     full.
     """
-    makers = {name: _version(name, kind) for name in _MAKERS[kind]}
+    kind = "openvino-int8" if is_int8 else "openvino"
+    makers = {name: _version(name) for name in ("torch", "openvino", *(["nncf"] if is_int8 else []))}
     content = {"model": key, "kind": kind, "format": _FORMAT, "inputs": sorted(inputs), "made_by": makers}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     target = cache / f"embedding-{kind}@{digest}"
-    file = target / _FILES[kind]
 
     def write(folder: Path) -> None:
         with _quietly():
-            _write(model, inputs, folder, kind)
+            _write(model, inputs, folder / _FILE, is_int8=is_int8)
 
     try:
         publish_once(target, content, write)
@@ -59,24 +52,11 @@ def export_model(model: Any, inputs: Inputs, cache: Path, *, key: str, kind: Kin
         raise RagError(
             f"embedding model {key!r} cannot be exported as {kind}: {reason}; use the backend 'torch'"
         ) from error
-    return file
+    return target / _FILE
 
 
-def _write(model: Any, inputs: Inputs, folder: Path, kind: Kind) -> None:
-    onnx_file = folder / "model.onnx"
-    _write_onnx(model, inputs, onnx_file if kind == "onnx" else folder / "float32.onnx")
-    if kind == "onnx-int8":
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        # A scale for each row of a weight: with one for the whole, cosines to float32 fell from .994 to .952.
-        quantize_dynamic(folder / "float32.onnx", onnx_file, weight_type=QuantType.QInt8, per_channel=True)
-    if kind == "openvino-int8":
-        _write_openvino(folder / "float32.onnx", folder / "model.xml")
-    for file in folder.glob("float32.onnx*"):
-        file.unlink()
-
-
-def _write_onnx(model: Any, inputs: Inputs, file: Path) -> None:
+def _write(model: Any, inputs: Inputs, file: Path, *, is_int8: bool) -> None:
+    import openvino
     import torch
 
     names = list(inputs)
@@ -92,53 +72,44 @@ def _write_onnx(model: Any, inputs: Inputs, file: Path) -> None:
             return self.model(dict(zip(names, tensors, strict=True)))["sentence_embedding"]
 
     sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    program = torch.onnx.export(
+    program = torch.export.export(
         Whole().eval(),
         tuple(torch.from_numpy(inputs[name]) for name in names),
-        input_names=names,
-        output_names=["sentence_embedding"],
         dynamic_shapes=(tuple(sizes for _ in names),),
-        dynamo=True,
-        verbose=False,
     )
-    assert program is not None  # it is None for the old exporter only
-    program.save(str(file))
+    made = openvino.convert_model(program)
+    for entry, name in zip(made.inputs, names, strict=True):
+        entry.get_tensor().set_names({name})
+    if is_int8:
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+        # Only weights: what flows between them is rounded at run time, row by row, so no sample texts have to be found,
+        # and a vector does not depend on those that share its batch.
+        with contextlib.redirect_stdout(io.StringIO()):
+            made = nncf.compress_weights(made, mode=nncf.CompressWeightsMode.INT8_SYM)
+    openvino.save_model(made, file, compress_to_fp16=False)
 
 
-def _write_openvino(onnx_file: Path, file: Path) -> None:
-    import nncf
-    import openvino
-
-    nncf.set_log_level(logging.ERROR)
-    # Only weights: what flows between them is rounded at run time, row by row, so no sample texts have to be found,
-    # and a vector does not depend on those that share its batch.
-    with contextlib.redirect_stdout(io.StringIO()):
-        model = nncf.compress_weights(openvino.Core().read_model(onnx_file), mode=nncf.CompressWeightsMode.INT8_SYM)
-    openvino.save_model(model, file, compress_to_fp16=False)
-
-
-def _version(package: str, kind: str) -> str:
+def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        extra = kind.split("-")[0]
         raise RagError(
-            f"the embedding backend {extra!r} needs the package {package}; "
-            f"install it with: pip install 'arbiter[{extra}]'"
+            f"the embedding backend 'openvino' needs the package {package}; "
+            "install it with: pip install 'arbiter[openvino]'"
         ) from None
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """The exporters report each step and what they would rather be given; what matters comes as an exception."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "root")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    logger = logging.getLogger("root")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logger.setLevel(level)

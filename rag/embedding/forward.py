@@ -1,4 +1,4 @@
-"""Batches of token ids to unit vectors, by whatever runs the model: `open_onnx(file)(batch.inputs)`.
+"""Batches of token ids to unit vectors, by whatever runs the model: `torch_forward(model)(batch.inputs)`.
 
 A `Forward` may be called from several threads at once.
 """
@@ -36,24 +36,8 @@ def torch_forward(model: Any, precision: Literal["float32", "bfloat16"] = "float
     return forward
 
 
-def open_onnx(file: Path) -> Forward:
-    """onnxruntime on the CPU. One thread a call: batches run side by side instead."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    wanted = {entry.name for entry in session.get_inputs()}
-
-    def forward(inputs: Inputs) -> NDArray[np.float32]:
-        return unit_rows(session.run(None, {name: inputs[name] for name in wanted})[0])
-
-    return forward
-
-
 def open_openvino(file: Path, precision: Literal["float32", "bfloat16", "int8"], streams: int) -> Forward:
-    """OpenVINO on the CPU, from ONNX or its own format, with so many streams of one thread each."""
+    """OpenVINO on the CPU, with so many streams of one thread each."""
     import openvino
 
     compiled = openvino.Core().compile_model(

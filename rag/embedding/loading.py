@@ -10,25 +10,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag.embedding.batches import BATCH_TOKENS, Batch, Tokenizer
-from rag.embedding.exported import Kind, export_model
-from rag.embedding.forward import Forward, open_onnx, open_openvino, torch_forward
+from rag.embedding.exported import export_model
+from rag.embedding.forward import Forward, open_openvino, torch_forward
 from rag.embedding.packed_linear import pack_linears
 from rag.embedding.workers import Workers
 from rag.errors import RagError
 from rag.torch_threads import silent_loading, torch_threads
 
-Backend = Literal["torch", "onnx", "openvino"]
+Backend = Literal["torch", "openvino"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
 PRECISIONS: dict[Backend, tuple[Precision, ...]] = {
     "torch": ("float32", "bfloat16"),
-    "onnx": ("float32", "int8"),
     "openvino": ("float32", "bfloat16", "int8"),
 }
 
@@ -132,13 +131,12 @@ def _open(
         return _open_torch(model, lambda forward: _is_close(cosine, forward, precision), precision)
     if cache is None:
         raise RagError(f"the embedding backend {backend!r} needs a folder for its form of the model; give cache")
-    kind: Kind = "onnx" if precision != "int8" else cast(Kind, f"{backend}-int8")
-    file = export_model(model, probe.inputs, cache, key=key, kind=kind)
+    file = export_model(model, probe.inputs, cache, key=key, is_int8=precision == "int8")
     try:
-        forward = open_onnx(file) if backend == "onnx" else open_openvino(file, precision, workers.limit)
+        forward = open_openvino(file, precision, workers.limit)
         least = cosine(forward)
     except Exception as error:
-        # Neither runtime promises the types of what it raises for a file that it does not take.
+        # OpenVINO does not promise the types of what it raises for a file that it does not take.
         reason = str(error).strip().split("\n", 1)[0]
         raise RagError(
             f"{backend} cannot run {str(file)!r}: {reason}; delete its folder to have it made anew, or use the backend "

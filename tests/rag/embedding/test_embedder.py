@@ -49,9 +49,9 @@ def test_no_threads_at_all_are_refused(empty_model: Path) -> None:
 @pytest.mark.parametrize(
     ("backend", "precision", "message"),
     [
-        ("tensorrt", "float32", "backend must be one of torch, onnx, openvino, not 'tensorrt'"),
+        ("tensorrt", "float32", "backend must be one of torch, openvino, not 'tensorrt'"),
         ("torch", "int8", "'torch' has no precision 'int8'; choose float32 or bfloat16"),
-        ("onnx", "bfloat16", "'onnx' has no precision 'bfloat16'; choose float32 or int8"),
+        ("openvino", "int4", "'openvino' has no precision 'int4'; choose float32 or bfloat16 or int8"),
     ],
 )
 def test_a_precision_that_a_backend_has_not_is_refused_before_anything_is_loaded(
@@ -65,11 +65,10 @@ def test_a_precision_that_a_backend_has_not_is_refused_before_anything_is_loaded
     ("arguments", "expected"),
     [
         ({}, "org/model@1"),
-        ({"backend": "onnx"}, "org/model@1"),
         ({"backend": "openvino"}, "org/model@1"),
         ({"threads": 2}, "org/model@1"),
         ({"precision": "bfloat16"}, "org/model@1|torch-bfloat16"),
-        ({"backend": "onnx", "precision": "int8"}, "org/model@1|onnx-int8"),
+        ({"backend": "openvino", "precision": "int8"}, "org/model@1|openvino-int8"),
         ({"query_prefix": "q: ", "passage_prefix": "p: "}, "org/model@1|query=q: |passage=p: "),
     ],
 )
@@ -89,8 +88,8 @@ def test_the_prefixes_of_a_known_family_are_taken_unless_others_are_given(empty_
 
 @pytest.mark.model
 def test_an_export_without_a_folder_for_it_is_refused(folder: Path) -> None:
-    with pytest.raises(RagError, match="'onnx' needs a folder for its form of the model"):
-        _ = SentenceTransformerEmbedder(folder, backend="onnx").dimension
+    with pytest.raises(RagError, match="'openvino' needs a folder for its form of the model"):
+        _ = SentenceTransformerEmbedder(folder, backend="openvino").dimension
 
 
 def test_the_name_follows_the_content_of_the_model(empty_model: Path) -> None:

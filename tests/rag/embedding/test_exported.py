@@ -45,23 +45,23 @@ def unwritable(tmp_path: Path) -> Path:
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_of_one_line(unwritable: Path) -> None:
-    pytest.importorskip("onnxscript")
+    pytest.importorskip("openvino")
     with pytest.raises(RagError, match=r"cannot write the exported model .* free space, or use the backend 'torch'"):
-        export_model(None, INPUTS, unwritable, key="a@1", kind="onnx")
+        export_model(None, INPUTS, unwritable, key="a@1", is_int8=False)
 
 
 @pytest.mark.model
 def test_a_model_that_cannot_be_expressed_leaves_nothing_behind(tmp_path: Path) -> None:
     import torch
 
-    pytest.importorskip("onnxscript")
+    pytest.importorskip("openvino")
 
     class Odd(torch.nn.Module):
         def forward(self, features: dict[str, Any]) -> Any:
             raise ValueError("no such thing\nand more")
 
-    with pytest.raises(RagError, match=r"model 'a@1' cannot be exported as onnx: .*; use the backend 'torch'$"):
-        export_model(Odd(), INPUTS, tmp_path, key="a@1", kind="onnx")
+    with pytest.raises(RagError, match=r"model 'a@1' cannot be exported as openvino: .*; use the backend 'torch'$"):
+        export_model(Odd(), INPUTS, tmp_path, key="a@1", is_int8=False)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
@@ -70,8 +70,6 @@ def test_a_model_that_cannot_be_expressed_leaves_nothing_behind(tmp_path: Path) 
     ("backend", "precision", "least_cosine"),
     [
         ("torch", "bfloat16", 0.9999),
-        ("onnx", "float32", 0.999999),
-        ("onnx", "int8", 0.985),
         ("openvino", "float32", 0.999999),
         ("openvino", "bfloat16", 0.9999),
         ("openvino", "int8", 0.998),
@@ -81,8 +79,7 @@ def test_vectors_of_every_backend_are_near_those_of_torch(
     folder: Path, cache: Path, backend: Backend, precision: Precision, least_cosine: float
 ) -> None:
     if backend != "torch":
-        pytest.importorskip("onnxscript")
-        pytest.importorskip("onnxruntime" if backend == "onnx" else "nncf")
+        pytest.importorskip("nncf")
     expected = SentenceTransformerEmbedder(folder, name="minilm@1", threads=1).embed(TEXTS)
     embedder = SentenceTransformerEmbedder(folder, name="minilm@1", backend=backend, precision=precision, cache=cache)
 
@@ -96,34 +93,36 @@ def test_vectors_of_every_backend_are_near_those_of_torch(
 
 @pytest.mark.model
 def test_an_export_is_made_once_and_made_again_if_it_is_incomplete(folder: Path, cache: Path) -> None:
-    pytest.importorskip("onnxscript")
+    pytest.importorskip("openvino")
 
     def embed() -> None:
-        SentenceTransformerEmbedder(folder, name="minilm@1", backend="onnx", cache=cache).embed(["a"])
+        SentenceTransformerEmbedder(folder, name="minilm@1", backend="openvino", cache=cache).embed(["a"])
 
     embed()
-    (target,) = cache.glob("embedding-onnx@*")
+    (target,) = cache.glob("embedding-openvino@*")
     manifest = json.loads((target / MANIFEST).read_text())
     assert manifest["model"] == "minilm@1"
     assert "torch" in manifest["made_by"]
-    os.utime(target / "model.onnx", (1, 1))
+    os.utime(target / "model.xml", (1, 1))
     embed()
-    assert (target / "model.onnx").stat().st_mtime == 1
+    assert (target / "model.xml").stat().st_mtime == 1
 
     (target / MANIFEST).unlink()
-    (target / "model.onnx").write_bytes(b"torn")
+    (target / "model.bin").write_bytes(b"torn")
     embed()
-    assert (target / "model.onnx").stat().st_size > 1_000_000
+    assert (target / "model.bin").stat().st_size > 1_000_000
     assert not list(cache.glob(".*.tmp-*"))
 
 
 @pytest.mark.model
 def test_an_export_that_was_damaged_is_named(folder: Path, cache: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
-    SentenceTransformerEmbedder(folder, name="minilm@1", backend="onnx", cache=cache).embed(["a"])
+    pytest.importorskip("openvino")
+    SentenceTransformerEmbedder(folder, name="minilm@1", backend="openvino", cache=cache).embed(["a"])
     shutil.copytree(cache, tmp_path / "models")
-    (file,) = (tmp_path / "models").glob("embedding-onnx@*/model.onnx")
+    (file,) = (tmp_path / "models").glob("embedding-openvino@*/model.xml")
     file.write_bytes(file.read_bytes()[:1000])
 
-    with pytest.raises(RagError, match=r"onnx cannot run .*model\.onnx.*; delete its folder"):
-        _ = SentenceTransformerEmbedder(folder, name="minilm@1", backend="onnx", cache=tmp_path / "models").dimension
+    with pytest.raises(RagError, match=r"openvino cannot run .*model\.xml.*; delete its folder"):
+        _ = SentenceTransformerEmbedder(
+            folder, name="minilm@1", backend="openvino", cache=tmp_path / "models"
+        ).dimension
