@@ -19,6 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 # Without a terminal a line every few seconds shows that the work goes on, without filling a log.
 PLAIN_EVERY_S = 5.0
 
+# What a command gives: the text for a person, and the same for a program.
+Output = tuple[str, Any]
+
 
 def pad_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns padded for a terminal."""

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 from arbiter import build
 from arbiter.build import index_home
 from arbiter.config import load_config
-from arbiter.console import Console, pad_table
+from arbiter.console import Console, Output, pad_table
 from rag.chunking.chunk import ChunkSettings, warn_long
 from rag.documents.load import Loaded, load_documents
 from rag.embedding.embedder import Embedder
@@ -37,8 +37,6 @@ from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
 from storage.errors import ArbiterError
 from storage.text_files import replace_file
-
-Shown = tuple[str, object]
 
 _PAGE = 1000
 _SHOWN = 20
@@ -134,7 +132,7 @@ class IndexCommands:
             "unreadable": faults,
         }
 
-    def delete(self, name: str, document_ids: Sequence[str]) -> Shown:
+    def delete(self, name: str, document_ids: Sequence[str]) -> Output:
         """Takes documents out. Raises ArbiterError if the index has none of them."""
         with contextlib.closing(self._existing(name)) as index:
             unknown = [document_id for document_id in document_ids if index.document(document_id) is None]
@@ -149,14 +147,14 @@ class IndexCommands:
             {"index": name, "deleted": deleted, "unknown": unknown, "documents": left},
         )
 
-    def drop(self, name: str) -> Shown:
+    def drop(self, name: str) -> Output:
         """Takes the whole index away."""
         with contextlib.closing(self._existing(name)) as index:
             num_documents = index.num_documents
             index.drop()
         return f"index {name} is gone", {"index": name, "deleted": num_documents, "documents": 0}
 
-    def show(self, name: str | None) -> Shown:
+    def show(self, name: str | None) -> Output:
         """Every index, or every document of one."""
         if name is not None:
             with contextlib.closing(self._existing(name)) as index:
@@ -184,7 +182,7 @@ class IndexCommands:
 
     def search(
         self, name: str, query: str, k: int, settings: SearchSettings | None = None, filters: object = None
-    ) -> Shown:
+    ) -> Output:
         """The k best passages. `filters` is a filter in OpenAI's form as JSON gives it."""
         chosen = settings or self.keeping.retrieval
         parsed = parse_filter(filters) if filters is not None else None
@@ -228,7 +226,7 @@ class IndexCommands:
         row = {"sound": is_sound, "indexes": [asdict(report) for report in reports]}
         return "\n".join(lines) or "no index to verify", row, is_sound
 
-    def export(self, name: str, file: Path | None, stdout: TextIO | None = None) -> Shown | None:
+    def export(self, name: str, file: Path | None, stdout: TextIO | None = None) -> Output | None:
         """Writes every document as a line of JSON, whole or not at all; without a file to standard output."""
         with contextlib.closing(self._existing(name)) as index:
             if file is None:

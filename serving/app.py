@@ -1,55 +1,61 @@
 """The OpenAI-compatible HTTP API: the routes of every surface, one key for all of them, errors in OpenAI's shape.
 
 GET /v1/models   POST /v1/chat/completions   GET /v1/arbiter/arms   GET /health   GET /ready
-GET / (the decision's report)
+GET / (the decision's report)   GET /docs   GET /openapi.json
 create_app(current, decision_routes(promoter), eval_routes(evals))   adds /v1/arbiter/decisions and /v1/evals
 """
 
 from __future__ import annotations
 
-from fastapi import APIRouter, FastAPI, Request
+import importlib.metadata
+
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 
 from router.errors import EngineUnavailable
 from serving.chat.api import chat_routes
-from serving.errors import Invalid, Moved, NotFound
+from serving.errors import Moved, NotFound
 from serving.http.accounting import Accounting
+from serving.http.body import to_invalid
 from serving.http.entry import Entry, served_by
-from serving.http.errors import error_response
-from serving.http.served import CurrentDecision
+from serving.http.errors import error_response, refusals, shown_as
+from serving.http.served import ArmCard, ArmList, CurrentDecision, ModelCard, ModelList
 from storage.errors import ArbiterError
 
 
+class State(BaseModel):
+    """How it is."""
+
+    status: str
+
+
 def create_app(current: CurrentDecision, *surfaces: APIRouter) -> FastAPI:
-    """The application; everything it needs is in `current` and in the surfaces, whose routes go under /v1."""
-    app = FastAPI(title="Arbiter", docs_url=None, redoc_url=None, openapi_url=None)
+    """The application; everything it needs is in `current` and in the surfaces, whose routes go under /v1.
+
+    /docs is served from this machine alone: the page and its scripts are files of a package.
+    """
+    app = FastAPIOffline(
+        title="Arbiter",
+        version=importlib.metadata.version("arbiter"),
+        redoc_url=None,
+        # Swagger would ask a server of its makers whether the schema is a good one.
+        swagger_ui_parameters={"validatorUrl": None},
+    )
     app.add_middleware(Entry, current=current)
     app.add_middleware(Accounting)
+    key = Depends(HTTPBearer(auto_error=False, description="`ARBITER_API_KEY`, where the server was started with one."))
     for routes in (_model_routes(), chat_routes(), *surfaces, _moved_routes()):
-        app.include_router(routes, prefix="/v1")
-
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/ready")
-    async def ready(request: Request) -> Response:
-        if served_by(request).is_ready():
-            return JSONResponse({"status": "ready"})
-        return error_response(EngineUnavailable("the engine is starting or restarting"))
-
-    @app.get("/")
-    async def report(request: Request) -> Response:
-        path = served_by(request).report
-        if path is None or not path.is_file():
-            raise NotFound("no report; the API is under /v1")
-        return FileResponse(path, media_type="text/html")
+        app.include_router(routes, prefix="/v1", dependencies=[key], responses=refusals(401, 503, "default"))
+    app.include_router(_pages())
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(_request: Request, error: RequestValidationError) -> Response:
-        return error_response(Invalid(str(error.errors()[0]["msg"])))
+        return error_response(to_invalid(error))
 
     @app.exception_handler(Exception)
     async def any_error(_request: Request, error: Exception) -> Response:
@@ -61,24 +67,54 @@ def create_app(current: CurrentDecision, *surfaces: APIRouter) -> FastAPI:
     return app
 
 
-def _model_routes() -> APIRouter:
-    router = APIRouter()
+def _pages() -> APIRouter:
+    router = APIRouter(tags=["pages"])
 
-    @router.get("/models")
+    @router.get("/health")
+    async def health() -> State:
+        """Whether the process answers."""
+        return State(status="ok")
+
+    @router.get("/ready", responses=refusals(503))
+    async def ready(request: Request) -> State:
+        """Whether the engine answers, too."""
+        if served_by(request).is_ready():
+            return State(status="ready")
+        raise EngineUnavailable("the engine is starting or restarting")
+
+    @router.get("/", response_class=Response, responses=shown_as("text/html", "A page.") | refusals(401, 404))
+    async def report(request: Request) -> Response:
+        """The report of the decision that is served."""
+        path = served_by(request).report
+        if path is None or not path.is_file():
+            raise NotFound("no report; the API is under /v1")
+        return FileResponse(path, media_type="text/html")
+
+    return router
+
+
+def _model_routes() -> APIRouter:
+    router = APIRouter(tags=["models"])
+
+    @router.get("/models", response_model=ModelList)
     async def models(request: Request) -> dict[str, object]:
+        """Everything that a chat can name as its `model`."""
         return {"object": "list", "data": served_by(request).models()}
 
-    @router.get("/models/{name:path}")
+    @router.get("/models/{name:path}", response_model=ModelCard, responses=refusals(404))
     async def model(request: Request, name: str) -> dict[str, object]:
+        """One of them."""
         return served_by(request).model(name)
 
-    @router.get("/arbiter/arms")
+    @router.get("/arbiter/arms", response_model=ArmList)
     async def arms(request: Request) -> dict[str, object]:
+        """The arms of the run that is served, with what was measured of each."""
         served = served_by(request)
         return {"object": "list", "data": [served.arm_card(name) for name in served.arms]}
 
-    @router.get("/arbiter/arms/{name}")
+    @router.get("/arbiter/arms/{name}", response_model=ArmCard, responses=refusals(404))
     async def arm(request: Request, name: str) -> dict[str, object]:
+        """One arm."""
         return served_by(request).arm_card(name)
 
     return router

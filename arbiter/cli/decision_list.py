@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from arbiter.console import pad_table
+from arbiter.console import Output, pad_table
 from serving.decisions.api import decision_card
 from serving.decisions.ledger import LEDGER, Ledger, Promotion, RecordedDecision
 from serving.http.pages import Page
 from storage.errors import ArbiterError
 
-Shown = tuple[str, Any]
 _MOST = 100
 
 
-def show_decisions(home: Path) -> Shown:
+def show_decisions(home: Path) -> Output:
     """The newest decisions of a data directory, and for each whether `auto` means it."""
     with closing(Ledger(home / LEDGER)) as ledger:
         found: list[RecordedDecision] = list(ledger.page(Page(limit=_MOST)).rows)
@@ -47,13 +45,13 @@ def _is_auto(ledger: Ledger, decision: RecordedDecision) -> bool:
     return now is not None and now.id == decision.id
 
 
-def promote_decision(home: Path, decision_id: str) -> Shown:
+def promote_decision(home: Path, decision_id: str) -> Output:
     """Make a decision what `auto` means. Raises ArbiterError for an unknown one."""
     with closing(Ledger(home / LEDGER)) as ledger:
         return _told(ledger, ledger.promote(decision_id))
 
 
-def roll_back(home: Path, decision_id: str | None) -> Shown:
+def roll_back(home: Path, decision_id: str | None) -> Output:
     """Go back from the last promotion, of that decision's data and model where one is given.
 
     Raises ArbiterError when there is nothing to go back to.
@@ -68,7 +66,7 @@ def roll_back(home: Path, decision_id: str | None) -> Shown:
         return _told(ledger, ledger.rollback(scope))
 
 
-def _told(ledger: Ledger, promotion: Promotion) -> Shown:
+def _told(ledger: Ledger, promotion: Promotion) -> Output:
     now = ledger.get(promotion.decision_id)
     text = f"auto is {now.arm} by decision {now.id}; a server that runs takes it at its next start"
     return text, {**promotion.to_dict(), "arm": now.arm}

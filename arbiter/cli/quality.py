@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from arbiter.console import Console
+from arbiter.console import Console, Output
 from arbiter.index_commands import IndexCommands, document_ids
 from arbiter.pipeline import Pipeline
 from eval.questions import Question
@@ -21,8 +21,6 @@ from rag.index import Index
 from rag.search.settings import SearchSettings
 from storage.errors import ArbiterError
 
-Shown = tuple[str, object]
-
 
 def evaluate_index(
     commands: IndexCommands,
@@ -33,7 +31,7 @@ def evaluate_index(
     reranker: str | None = None,
     measure: Measure = "recall@5",
     seed: int = 0,
-) -> Shown:
+) -> Output:
     """Compares the ways to search an index on questions of a file. Raises what the index and the questions raise."""
     judged = load_judged(questions)
     with contextlib.closing(commands.searchable(name)) as index:
@@ -49,7 +47,7 @@ def evaluate_config(
     console: Console,
     reranker: str | None = None,
     measure: Measure = "recall@5",
-) -> Shown:
+) -> Output:
     """The same for the documents of a config, which are indexed first; by default on the data folder's dev questions,
     so that the evaluation questions stay unseen.
 
@@ -83,7 +81,7 @@ def _evaluate(
     reranker: str | None,
     measure: Measure,
     seed: int,
-) -> Shown:
+) -> Output:
     ways = standard_settings(settings, reranker)
     with console.step(f"searching {len(questions)} questions in {len(ways)} ways") as step:
         report = evaluate_retrieval(

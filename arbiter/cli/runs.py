@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from arbiter.console import pad_table
+from arbiter.console import Output, pad_table
 from eval.exchange.export_formats import ExportFormat, export_run
 from eval.exchange.import_formats import import_dataset
 from eval.exchange.imported import Format, write_data_folder
@@ -27,14 +26,12 @@ from router.deciding.policy import Policy
 from router.deciding.statistics import Difference
 from router.deciding.wording import as_lead, as_score
 
-Shown = tuple[str, Any]
-
 _SHOWN_IDS = 12
 _CELL = 60
 _HAS_DOCUMENTS = ("docs.jsonl", "docs")
 
 
-def show_runs(home: Path) -> Shown:
+def show_runs(home: Path) -> Output:
     """All runs of a data directory, the newest first; the faulty ones with what is wrong with them."""
     rows = list_runs(home / "runs")
     if not rows:
@@ -43,7 +40,7 @@ def show_runs(home: Path) -> Shown:
     return pad_table(head, [_run_cells(row) for row in rows]), [row.to_dict() for row in rows]
 
 
-def show_diff(home: Path, before: str, after: str, policy: Policy) -> Shown:
+def show_diff(home: Path, before: str, after: str, policy: Policy) -> Output:
     """What changed between two runs, given by id, beginning of an id, or path. Raises EvalError."""
     diff = diff_runs(open_run(home / "runs", before), open_run(home / "runs", after), policy)
     return _diff_text(diff, policy), diff.to_dict()
@@ -57,7 +54,7 @@ def export_answers(
     format: ExportFormat,
     arms: Sequence[str] = (),
     is_forced: bool = False,
-) -> Shown:
+) -> Output:
     """Write a run's answers for another tool; gold documents come from the run's data folder as it is now.
 
     Raises EvalError for an unknown run, arm or format, and for files that are there already.
@@ -78,7 +75,7 @@ def import_folder(
     train_share: float = 0.0,
     seed: int = 0,
     is_forced: bool = False,
-) -> Shown:
+) -> Output:
     """Write another tool's data set as a data folder. Raises EvalError for faulty rows and files that are there."""
     imported = import_dataset(source, format)
     paths = [

@@ -5,32 +5,101 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from fastapi import APIRouter, Request
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from router.answering.answerer import Answerer, Prepared
 from router.answering.citations import filename_of
 from router.errors import EngineUnavailable
-from serving.chat.request import ChatRequest, read_chat_request
-from serving.http.body import read_json
+from serving.chat.request import ChatBody, ChatRequest
+from serving.http.body import ApiRoute
 from serving.http.entry import served_by
-from serving.http.errors import error_body
-
-if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletionChunk
+from serving.http.errors import error_body, refusals
 
 _log = logging.getLogger("arbiter.http")
 
 
+class FoundPassage(BaseModel):
+    """A passage that the model was shown."""
+
+    file_id: str
+    filename: str
+    title: str
+    source: str
+    page: int | None
+    headings: list[str]
+    rank: int
+    score: float
+    text: str
+
+
+class Retrieved(BaseModel):
+    """Which arm answered, and what it was shown."""
+
+    arm: str
+    kind: str
+    query: str
+    retrieval_ms: float
+    passages: list[FoundPassage]
+
+
+class CitedPassage(BaseModel):
+    """A passage that an answer rests on, at `index` of it; `quote` stands word for word in the passage."""
+
+    type: Literal["file_citation"]
+    file_id: str
+    filename: str
+    index: int
+    rank: int
+    page: int | None = None
+    quote: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+class Reply(ChatCompletionMessage):
+    """OpenAI's message, with citations."""
+
+    annotations: list[CitedPassage]  # type: ignore[assignment]
+
+
+class ReplyChoice(Choice):
+    """OpenAI's choice."""
+
+    message: Reply
+
+
+class Completion(ChatCompletion):
+    """OpenAI's chat completion, and what it was made from."""
+
+    choices: list[ReplyChoice]  # type: ignore[assignment]
+    arbiter: Retrieved
+
+
+_RESPONSES = {
+    200: {
+        "model": Completion,
+        "description": "The answer, or with `stream` its chunks as server-sent events that end with `data: [DONE]`. "
+        "The headers `x-arbiter-arm`, `x-arbiter-decision` and `x-arbiter-confidence` say who answered and why.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    **refusals(400, 404, 413),
+}
+
+
 def chat_routes() -> APIRouter:
     """The route, answering through whatever is current when a request comes in."""
-    router = APIRouter()
+    router = APIRouter(route_class=ApiRoute, tags=["chat"])
 
-    @router.post("/chat/completions")
-    async def chat_completions(request: Request) -> Response:
-        asked = read_chat_request(await read_json(request))
+    @router.post("/chat/completions", responses=_RESPONSES)
+    async def chat_completions(request: Request, body: ChatBody) -> Response:
+        """Answer a conversation with the decided arm, or with one that `model` names."""
+        asked = body.request()
         served = served_by(request)
         arm = served.arm(asked.model)
         request.scope["arm"] = arm.name
@@ -39,13 +108,13 @@ def chat_routes() -> APIRouter:
         if asked.is_stream:
             return await _streamed(served.answerer, prepared, asked, headers)
         answer = await served.answerer.answer(prepared)
-        body = answer.completion.model_dump(mode="json", exclude_none=True)
-        body["model"] = arm.name
-        for choice in body["choices"]:
+        reply = answer.completion.model_dump(mode="json", exclude_none=True)
+        reply["model"] = arm.name
+        for choice in reply["choices"]:
             text = choice["message"].setdefault("content", "")
             choice["message"]["annotations"] = [c.annotation() for c in prepared.cite(text)]
-        body["arbiter"] = _retrieved(prepared)
-        return JSONResponse(body, headers=headers)
+        reply["arbiter"] = _retrieved(prepared)
+        return JSONResponse(reply, headers=headers)
 
     return router
 

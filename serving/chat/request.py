@@ -1,32 +1,40 @@
-"""What a chat request asks for: a JSON body in, a `ChatRequest` or an `Invalid` that names the field out."""
+"""What a chat request asks for: the fields of its body in, a `ChatRequest` or an `Invalid` that names the field out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from serving.errors import Invalid
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from serving.http.body import Fields, read_model
 
 # Passed on as they are; the engine validates their values and its refusal is passed back.
-_FORWARDED = frozenset(
-    [
-        "temperature",
-        "top_p",
-        "max_tokens",
-        "stop",
-        "seed",
-        "n",
-        "logprobs",
-        "top_logprobs",
-        "response_format",
-        "frequency_penalty",
-        "presence_penalty",
-        "logit_bias",
-    ]
+_FORWARDED = (
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "stop",
+    "seed",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "response_format",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
 )
-# Labels for the caller's own books; they change nothing about an answer.
-_LABELS = frozenset({"user", "metadata"})
-_ROLES = frozenset({"system", "developer", "user", "assistant"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,92 +48,124 @@ class ChatRequest:
     has_usage_chunk: bool
 
 
-def read_chat_request(body: object) -> ChatRequest:
-    """Validate a decoded JSON body. A field that cannot be honoured is refused by name, never ignored."""
-    if not isinstance(body, dict):
-        raise Invalid("the body must be a JSON object")
-    given = {key: value for key, value in body.items() if value is not None}
-    model = given.pop("model", "auto")
-    if not isinstance(model, str):
-        raise Invalid(f"model must be a string, not {model!r}", param="model")
-    messages = _messages(given.pop("messages", None))
-    is_stream = _flag(given.pop("stream", False), "stream")
-    stream_options = given.pop("stream_options", {})
-    if not isinstance(stream_options, dict) or set(stream_options) - {"include_usage"}:
-        raise Invalid("stream_options can hold include_usage only", param="stream_options")
-    if stream_options and not is_stream:
-        raise Invalid("stream_options needs stream=true", param="stream_options")
-    options = _options(given)
-    return ChatRequest(
-        model=model,
-        messages=messages,
-        options=options,
-        is_stream=is_stream,
-        has_usage_chunk=_flag(stream_options.get("include_usage", False), "stream_options.include_usage"),
-    )
+class TextPart(BaseModel):
+    """A part of a message; only text can be answered."""
+
+    type: Literal["text"]
+    text: str
 
 
-def _options(given: dict[str, object]) -> dict[str, object]:
-    # The newer name of max_tokens.
-    if "max_completion_tokens" in given:
-        given["max_tokens"] = given.pop("max_completion_tokens")
-    options = {}
-    for name, value in given.items():
-        if name in _FORWARDED:
-            options[name] = value
-        elif name not in _LABELS and not _is_neutral(name, value):
-            raise Invalid(f"{name} is not supported; leave it out", param=name, code="unsupported_parameter")
-    return options
-
-
-def _is_neutral(name: str, value: object) -> bool:
-    """Values that ask for what happens anyway; some clients always send them."""
-    neutral: dict[str, tuple[object, ...]] = {
-        "tools": ([],),
-        "tool_choice": ("none", "auto"),
-        "store": (False,),
-        "modalities": (["text"],),
-        "service_tier": ("auto", "default"),
-    }
-    return value in neutral.get(name, ())
-
-
-def _messages(messages: object) -> tuple[Mapping[str, object], ...]:
-    if not isinstance(messages, list) or not messages:
-        raise Invalid("messages must be a list of at least one message", param="messages")
-    read = tuple(_message(message, f"messages[{i}]") for i, message in enumerate(messages))
-    if not any(message["role"] == "user" for message in read):
-        raise Invalid("messages hold no user message; add one with the question", param="messages")
-    return read
-
-
-def _message(message: object, where: str) -> dict[str, object]:
-    if not isinstance(message, dict):
-        raise Invalid(f"{where} must be an object with role and content", param=where)
-    role = message.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
-        raise Invalid(f"{where}.role {role!r} is not supported; use {', '.join(sorted(_ROLES))}", param=f"{where}.role")
-    text = _text(message.get("content"), f"{where}.content")
-    # Few chat templates know the newer name of the system role.
-    return {"role": "system" if role == "developer" else role, "content": text}
-
-
-def _text(content: object, where: str) -> str:
+def _joined(content: object) -> object:
     if isinstance(content, list):
         for part in content:
             if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-                raise Invalid(f"{where} holds a part that is not text; only text can be answered", param=where)
+                raise ValueError("holds a part that is not text; only text can be answered")
         content = "\n".join(part["text"] for part in content)
     if not isinstance(content, str):
-        raise Invalid(f"{where} must be text, not {type(content).__name__}", param=where)
+        raise ValueError(f"must be text, not {type(content).__name__}")
     try:
         content.encode()
     except UnicodeEncodeError as error:
-        raise Invalid(f"{where} holds half of a surrogate pair; send valid Unicode", param=where) from error
+        raise ValueError("holds half of a surrogate pair; send valid Unicode") from error
     return content
 
 
-def _flag(value: object, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise Invalid(f"{where} must be true or false, not {value!r}", param=where)
-    return value
+class ChatMessage(BaseModel):
+    """One message. Further fields, such as those of a reply that is sent back, change nothing."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[str, BeforeValidator(_joined, json_schema_input_type=str | list[TextPart])]
+
+
+class StreamOptions(Fields):
+    """What a stream brings besides the answer."""
+
+    include_usage: bool = False
+
+
+def _asks(messages: list[ChatMessage]) -> list[ChatMessage]:
+    if not any(message.role == "user" for message in messages):
+        raise ValueError("hold no user message; add one with the question")
+    return messages
+
+
+def _only(*values: object) -> AfterValidator:
+    """For a field of which some values ask for what happens anyway; some clients always send them."""
+
+    def check(value: object) -> object:
+        if value not in values:
+            raise PydanticCustomError("extra_forbidden", "not supported")
+        return value
+
+    return AfterValidator(check)
+
+
+class ChatBody(Fields):
+    """The body of `POST /v1/chat/completions`. A field that is null counts as left out."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"model": "auto", "messages": [{"role": "user", "content": "When does the desk open?"}]}]
+        }
+    )
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1), AfterValidator(_asks)]
+    model: Annotated[str, Field(description="`auto`, an arm, or `base:adapter`.")] = "auto"
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: Annotated[int | None, Field(description="The newer name of max_tokens.")] = None
+    stop: Any = None
+    seed: int | None = None
+    n: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    response_format: dict[str, Any] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, Any] | None = None
+    user: Annotated[Any, Field(description="A label for the caller's own books.")] = None
+    metadata: Annotated[Any, Field(description="Labels for the caller's own books.")] = None
+    tools: Annotated[Any, _only([])] = None
+    tool_choice: Annotated[Any, _only("none", "auto")] = None
+    store: Annotated[Any, _only(False)] = None
+    modalities: Annotated[Any, _only(["text"])] = None
+    service_tier: Annotated[Any, _only("auto", "default")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, given: Any) -> Any:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+    @field_validator("stream_options")
+    @classmethod
+    def _need_stream(cls, options: StreamOptions, known: ValidationInfo) -> StreamOptions:
+        if options.model_fields_set and not known.data.get("stream"):
+            raise ValueError("needs stream=true")
+        return options
+
+    def request(self) -> ChatRequest:
+        """The request in the engine's terms."""
+        options = {name: value for name, value in self if name in _FORWARDED and value is not None}
+        if self.max_completion_tokens is not None:
+            options["max_tokens"] = self.max_completion_tokens
+        return ChatRequest(
+            model=self.model,
+            # Few chat templates know the newer name of the system role.
+            messages=tuple(
+                {"role": "system" if message.role == "developer" else message.role, "content": message.content}
+                for message in self.messages
+            ),
+            options=options,
+            is_stream=self.stream,
+            has_usage_chunk=self.stream_options.include_usage,
+        )
+
+
+def read_chat_request(body: object) -> ChatRequest:
+    """Validate a decoded JSON body. A field that cannot be honoured is refused by name, never ignored."""
+    return read_model(ChatBody, body).request()

@@ -7,20 +7,84 @@ POST /v1/arbiter/decisions/{id}/promote   POST /v1/arbiter/decisions/{id}/rollba
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, Response
 
 from serving.decisions.ledger import Promotion, RecordedDecision
 from serving.decisions.promotion import Promoter
 from serving.errors import NotFound
-from serving.http.pages import list_body, read_page
+from serving.http.errors import refusals, shown_as
+from serving.http.pages import ListOf, PageQuery, list_body
+
+
+class RecordedCard(BaseModel):
+    """A decision in its JSON form, without what only a running server knows."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    object: Literal["decision"] = "decision"
+    created_at: Annotated[int, Field(validation_alias=AliasChoices("decided_at", "created_at"))]
+    run_id: str
+    run_directory: Path
+    data: Annotated[str, Field(validation_alias=AliasChoices("data_name", "data"))]
+    data_version: str
+    base_model: str
+    config_fingerprint: str
+    arm: str
+    verdict: str
+    confidence: float
+    margin: float
+    runner_up: str | None
+    reason: str
+    policy: dict[str, Any]
+
+
+class DecisionCard(RecordedCard):
+    """A decision as a list shows it."""
+
+    is_current: bool
+    report_url: str
+
+
+class PromotionCard(BaseModel):
+    """One change of what `auto` means."""
+
+    object: Literal["decision.promotion"]
+    sequence: int
+    action: Literal["promote", "rollback"]
+    decision_id: str
+    previous_id: str | None
+    promoted_at: int
+
+
+class CheckedDecision(DecisionCard):
+    """A decision, and whether what it was made from still holds."""
+
+    stale: bool
+    stale_reason: str | None
+
+
+class PromotedDecision(CheckedDecision):
+    """What `auto` means now, and the change."""
+
+    promotion: PromotionCard
+
+
+class WholeDecision(CheckedDecision):
+    """A decision with its evidence and its promotions."""
+
+    evidence: dict[str, Any]
+    promotions: list[PromotionCard]
 
 
 def decision_routes(promoter: Promoter) -> APIRouter:
     """The routes over the decisions that this server can serve: those of its scope."""
-    router = APIRouter()
+    router = APIRouter(prefix="/arbiter/decisions", tags=["decisions"])
     ledger, current, opener = promoter.ledger, promoter.current, promoter.opener
 
     def listed(request: Request, decision: RecordedDecision) -> dict[str, object]:
@@ -44,57 +108,49 @@ def decision_routes(promoter: Promoter) -> APIRouter:
     def changed(request: Request, promotion: Promotion) -> dict[str, object]:
         return {**shown(request, ledger.get(promotion.decision_id)), "promotion": promotion.to_dict()}
 
-    @router.get("/arbiter/decisions")
-    def decisions(request: Request) -> dict[str, object]:
-        page = read_page(request.query_params, default_order="desc")
-        return list_body(ledger.page(page, scope=promoter.scope), lambda decision: listed(request, decision))
+    @router.get("", response_model=ListOf[DecisionCard], responses=refusals(400))
+    def decisions(request: Request, query: Annotated[PageQuery, Query()]) -> dict[str, object]:
+        """The decisions that this server can serve, the newest first unless told."""
+        return list_body(ledger.page(query.page(), scope=promoter.scope), lambda decision: listed(request, decision))
 
-    @router.post("/arbiter/decisions/rollback")
+    @router.post("/rollback", response_model=PromotedDecision, responses=refusals(409))
     async def rollback(request: Request) -> dict[str, object]:
+        """Go back to what `auto` meant before the last promotion."""
         return await asyncio.to_thread(changed, request, await promoter.rollback())
 
-    @router.get("/arbiter/decisions/{decision_id}")
+    @router.get("/{decision_id}", response_model=WholeDecision, responses=refusals(404))
     def decision(request: Request, decision_id: str) -> dict[str, object]:
+        """One decision, and whether what it was made from still holds."""
         recorded = found(decision_id)
         history = [p.to_dict() for p in ledger.promotions(promoter.scope) if p.decision_id == decision_id]
         return {**shown(request, recorded), "evidence": dict(recorded.evidence), "promotions": history}
 
-    @router.get("/arbiter/decisions/{decision_id}/report")
+    @router.get(
+        "/{decision_id}/report",
+        response_class=Response,
+        responses=shown_as("text/html", "A page.") | refusals(404),
+    )
     def decision_report(decision_id: str) -> Response:
+        """Its report, as a page."""
         report = found(decision_id).report
         if not report.is_file():
             raise NotFound(f"decision {decision_id!r} has no report; make it with: arbiter decide CONFIG")
         return FileResponse(report, media_type="text/html")
 
-    @router.post("/arbiter/decisions/{decision_id}/promote")
+    @router.post("/{decision_id}/promote", response_model=PromotedDecision, responses=refusals(404, 409))
     async def promote(request: Request, decision_id: str) -> dict[str, object]:
+        """Make it what `auto` means, once its arm has answered a question."""
         return await asyncio.to_thread(changed, request, await promoter.promote(decision_id))
 
-    @router.post("/arbiter/decisions/{decision_id}/rollback")
+    @router.post("/{decision_id}/rollback", response_model=PromotedDecision, responses=refusals(404, 409))
     async def rollback_one(request: Request, decision_id: str) -> dict[str, object]:
+        """Go back from it, if it is what `auto` means."""
         await asyncio.to_thread(found, decision_id)
         return await asyncio.to_thread(changed, request, await promoter.rollback(decision_id=decision_id))
 
     return router
 
 
-def decision_card(decision: RecordedDecision) -> Mapping[str, object]:
+def decision_card(decision: RecordedDecision) -> dict[str, object]:
     """A decision in its JSON form, without what only a running server knows."""
-    return {
-        "id": decision.id,
-        "object": "decision",
-        "created_at": decision.decided_at,
-        "run_id": decision.run_id,
-        "run_directory": str(decision.run_directory),
-        "data": decision.data_name,
-        "data_version": decision.data_version,
-        "base_model": decision.base_model,
-        "config_fingerprint": decision.config_fingerprint,
-        "arm": decision.arm,
-        "verdict": decision.verdict,
-        "confidence": decision.confidence,
-        "margin": decision.margin,
-        "runner_up": decision.runner_up,
-        "reason": decision.reason,
-        "policy": dict(decision.policy),
-    }
+    return RecordedCard.model_validate(decision).model_dump(mode="json")

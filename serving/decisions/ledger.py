@@ -182,10 +182,10 @@ class Ledger:
             return _newest(rows, DECISIONS.c.config_fingerprint == config_fingerprint)
 
     def page(self, page: Page, *, scope: str | None = None) -> PageOfRows:
-        """A page of decisions, of one scope or of all; the rows are RecordedDecisions. Raises Invalid."""
+        """A page of RecordedDecisions, of one scope or of all, without their evidence. Raises Invalid."""
         where = [DECISIONS.c.scope == scope] if scope is not None else []
         with self._database.read() as rows:
-            found = select_page(rows, DECISIONS, page, *where)
+            found = select_page(rows, DECISIONS, page, *where, without=[DECISIONS.c.evidence])
         return PageOfRows(rows=[_decision(row) for row in found.rows], has_more=found.has_more)
 
     def promotions(self, scope: str | None = None) -> list[Promotion]:
@@ -352,6 +352,6 @@ def _decision(row: Any) -> RecordedDecision:
     values |= {
         "run_directory": Path(row.run_directory),
         "policy": json.loads(row.policy),
-        "evidence": json.loads(row.evidence),
+        "evidence": json.loads(row._mapping.get("evidence", "{}")),
     }
     return RecordedDecision(**values)

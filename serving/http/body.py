@@ -1,14 +1,18 @@
-"""What every route does with a body: read its JSON, check its fields.
+"""What every route does with a body: read it while it is of a fair size, check its fields, name the one at fault.
 
-body = read_model(CreateEval, await read_json(request))
+router = APIRouter(route_class=ApiRoute)     its routes take pydantic models
+read_model(CreateEval, value)                the same for a value that came another way
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from serving.errors import Invalid, TooLarge
@@ -23,6 +27,7 @@ Metadata = Annotated[
     ],
     "OpenAI's labels for the caller's own books",
 ]
+_NO_OBJECT = "the body must be a JSON object, sent with Content-Type: application/json"
 
 
 class Fields(BaseModel):
@@ -31,24 +36,50 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-async def read_json(request: Request) -> object:
-    """The decoded body, at most 8 MiB. Raises Invalid."""
+class ApiRoute(APIRoute):
+    """A route whose JSON body is read whole before FastAPI sees it: at most 8 MiB, and such as can be written again."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def handle_read(request: Request) -> Response:
+            raw = await _read(request)
+            is_json = "json" in request.headers.get("content-type", "")
+            return await handle(_ReadRequest(request, raw, _decode(raw) if raw and is_json else None))
+
+        return handle_read
+
+
+class _ReadRequest(Request):
+    def __init__(self, request: Request, raw: bytes, value: object) -> None:
+        super().__init__(request.scope, request.receive)
+        self._raw, self._value = raw, value
+
+    async def body(self) -> bytes:
+        return self._raw
+
+    async def json(self) -> Any:
+        return self._value
+
+
+async def _read(request: Request) -> bytes:
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY_BYTES:
             raise TooLarge(f"the body is over {MAX_BODY_BYTES} bytes; send less text")
+    return bytes(body)
+
+
+def _decode(raw: bytes) -> object:
     try:
-        return json.loads(bytes(body))
+        value = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise Invalid(f"the body is not valid JSON: {error}") from error
-
-
-async def read_storable(request: Request) -> object:
-    """A decoded body that can be written out again as it came in. Raises Invalid."""
-    body = await read_json(request)
-    check_storable(body)
-    return body
+    check_storable(value)
+    return value
 
 
 def check_storable(value: object, *, name: str = "the body", param: str | None = None) -> None:
@@ -61,30 +92,58 @@ def check_storable(value: object, *, name: str = "the body", param: str | None =
         raise Invalid(f"{name} is not valid JSON: {error}", param=param) from error
 
 
-def read_model(model: type[Model], value: object, *, at: str = "") -> Model:
-    """A decoded value as `model`; `at` is where the value stands in the body. Raises Invalid naming the field."""
-    if not isinstance(value, dict):
-        raise Invalid(f"{at or 'the body'} must be a JSON object", param=at or None)
+def read_model(model: type[Model], value: object) -> Model:
+    """A decoded value as `model`. Raises Invalid naming the field."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        param = field_path(at, fault["loc"])
-        raise Invalid(f"{param}: {_words(fault)}", param=param) from error
+        raise _refusal(error.errors(include_url=False), value) from error
 
 
-def field_path(at: str, location: tuple[int | str, ...]) -> str:
-    """`testing_criteria[0].operation` for ("testing_criteria", 0, "operation")."""
-    path = at
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f"{'.' if path else ''}{part}"
+def to_invalid(error: RequestValidationError) -> Invalid:
+    """FastAPI's fault in our words."""
+    faults = [{**fault, "loc": fault["loc"][1:]} for fault in error.errors()]
+    is_body = error.errors()[0]["loc"][0] == "body"
+    return _refusal(faults, error.body if is_body else {})
+
+
+def _refusal(faults: Sequence[Mapping[str, Any]], value: object) -> Invalid:
+    fault = faults[0]
+    kind, given, context = fault["type"], fault["input"], fault.get("ctx", {})
+    param = field_path(fault["loc"], value)
+    if not param:
+        message = str(fault["msg"]) if isinstance(value, dict) else _NO_OBJECT
+        return Invalid(message)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        param += f".{context['discriminator'].strip(chr(39))}"
+        kind, given = ("literal_error" if "tag" in context else "missing"), context.get("tag")
+    match kind:
+        case "extra_forbidden":
+            return Invalid(f"{param}: not supported; leave it out", param=param, code="unsupported_parameter")
+        case "missing":
+            return Invalid(f"{param}: missing", param=param)
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return Invalid(f"{param}: must be an object", param=param)
+        case "literal_error":
+            known = context.get("expected_tags") or context["expected"]
+            message = f"{param}: {given!r:.80} is not supported; use {known}"
+            return Invalid(message, param=param, code="unsupported_value")
+    words = str(fault["msg"]).removeprefix("Value error, ")
+    words = f"{words[0].lower()}{words[1:]}"
+    return Invalid(words if words.startswith(param) else f"{param}: {words}", param=param)
+
+
+def field_path(location: Sequence[int | str], value: object) -> str:
+    """`testing_criteria[0].operation` for ("testing_criteria", 0, "string_check", "operation").
+
+    What names no place in `value` names a branch of a union there, and is left out.
+    """
+    path, node = "", value
+    for number, part in enumerate(location, start=1):
+        if isinstance(part, int):
+            path += f"[{part}]"
+            node = node[part] if isinstance(node, list) and part < len(node) else None
+        elif isinstance(node, dict) and (part in node or (number == len(location) and part != "[key]")):
+            path += f"{'.' if path else ''}{part}"
+            node = node.get(part)
     return path
-
-
-def _words(fault: Any) -> str:
-    if fault["type"] == "extra_forbidden":
-        return "not supported; leave it out"
-    if fault["type"] == "missing":
-        return "missing"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return message[0].lower() + message[1:]

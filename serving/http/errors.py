@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -40,7 +43,43 @@ _STATUSES: tuple[tuple[type[Exception], int, str | None], ...] = (
     (ArbiterError, 503, "unavailable"),
     (Exception, 500, "internal_error"),
 )
+_MEANINGS: dict[int | str, str] = {
+    400: "a field that cannot be honoured; `param` names it",
+    401: "the API key is missing or wrong",
+    404: "nothing has this id",
+    409: "it cannot be done as things stand",
+    413: "more than is taken",
+    429: "too much waits; try again after `Retry-After`",
+    # Also keeps FastAPI from documenting a 422 that is never sent.
+    "default": "a mistake of the server; its log has the reason",
+    503: "the engine, an index or the disk is away; try again after `Retry-After`",
+}
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong: `param` names the field at fault, `code` is for programs."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """OpenAI's error object."""
+
+    error: ErrorDetail
+
+
+def refusals(*statuses: int | str) -> dict[int | str, dict[str, Any]]:
+    """The documentation of a route's refusals."""
+    return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
+
+
+def shown_as(kind: str, description: str) -> dict[int | str, dict[str, Any]]:
+    """The documentation of an answer that is no JSON; its route has `response_class=Response`."""
+    return {200: {"description": description, "content": {kind: {"schema": {"type": "string"}}}}}
 
 
 def status_of(error: Exception) -> int:
@@ -76,5 +115,7 @@ def error_body(error: Exception) -> dict[str, object]:
 def error_response(error: Exception) -> JSONResponse:
     """The response to a refused or failed request."""
     status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else None
+    headers = dict(getattr(error, "headers", None) or {})  # Starlette's 405 names the methods that are allowed.
+    if status in (429, 503):
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     return JSONResponse(error_body(error), status_code=status, headers=headers)

@@ -1,21 +1,24 @@
 """OpenAI's list pagination: `limit`, `after` and `order` in, one page with `has_more` out.
 
-page = read_page(request.query_params, default_order="desc")
-list_body(select_page(rows, table, page, what="decision"), shown)
+@router.get("/decisions", response_model=ListOf[DecisionCard])
+def decisions(query: Annotated[PageQuery, Query()]) -> dict[str, object]:
+    return list_body(ledger.page(query.page()), decision_card)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from serving.errors import Invalid
 
 Order = Literal["asc", "desc"]
 MAX_LIMIT = 100
+Card = TypeVar("Card")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +43,48 @@ class PageOfRows:
     has_more: bool
 
 
-def read_page(
-    query: Mapping[str, str],
-    *,
-    default_order: Order = "asc",
-    default_limit: int = 20,
-    max_limit: int = MAX_LIMIT,
-    has_before: bool = False,
-    filters: Mapping[str, Sequence[str]] | None = None,
-) -> Page:
-    """The page of a query string; `filters` maps further parameters to their possible values.
+class PageQuery(BaseModel):
+    """The query parameters of a list; a list that knows more adds fields, which become the page's filters."""
 
-    `has_before` says whether the list can be read backwards. Raises Invalid naming the parameter.
-    """
-    known = filters or {}
-    for name, value in query.items():
-        if name not in ("limit", "after", "order", *(("before",) if has_before else ()), *known):
-            raise Invalid(f"{name} is no parameter of this list; leave it out", param=name)
-        if name in known and value not in known[name]:
-            raise Invalid(f"{name} must be one of {', '.join(known[name])}, not {value!r}", param=name)
-    raw, order = query.get("limit", str(default_limit)), query.get("order", default_order)
-    if not (raw.isascii() and raw.isdecimal() and len(raw) <= 9 and 1 <= int(raw) <= max_limit):
-        raise Invalid(f"limit must be a whole number from 1 to {max_limit}, not {raw!r}", param="limit")
-    if order not in ("asc", "desc"):
-        raise Invalid(f"order must be asc or desc, not {order!r}", param="order")
-    if query.get("after") and query.get("before"):
-        raise Invalid("before cannot be given together with after", param="before")
-    return Page(
-        limit=int(raw),
-        after=query.get("after") or None,
-        before=query.get("before") or None,
-        order="asc" if order == "asc" else "desc",
-        filters={name: query[name] for name in known if name in query},
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="How many entries at most.")] = 20
+    after: Annotated[str | None, Field(description="The id behind which the page begins.")] = None
+    order: Annotated[Order, Field(description="By the time of creation.")] = "desc"
+
+    def page(self) -> Page:
+        """The page that is asked for."""
+        places = {"limit", "after", "before", "order"}
+        return Page(
+            limit=self.limit,
+            after=self.after or None,
+            before=getattr(self, "before", None) or None,
+            order=self.order,
+            filters={name: str(value) for name, value in self if name not in places and value is not None},
+        )
+
+
+class TwoWayQuery(PageQuery):
+    """The query parameters of a list that can be read backwards."""
+
+    before: Annotated[str | None, Field(description="The id before which the page ends.")] = None
+
+    @field_validator("before")
+    @classmethod
+    def _check(cls, before: str | None, known: ValidationInfo) -> str | None:
+        if before and known.data.get("after"):
+            raise ValueError("cannot be given together with after")
+        return before
+
+
+class ListOf(BaseModel, Generic[Card]):
+    """A page of a list."""
+
+    object: Literal["list"]
+    data: list[Card]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False
 
 
 def select_page(
@@ -81,14 +93,16 @@ def select_page(
     page: Page,
     *where: sa.ColumnElement[bool],
     by: sa.Column[Any] | None = None,
+    without: Collection[sa.Column[Any]] = (),
 ) -> PageOfRows:
     """One page of a table that has an `id`, in the order of `by` (its `sequence` unless told), a column without ties.
 
+    `without` names columns that a list does not show, such as long ones.
     With `before`, the rows are those next to it, and `has_more` says whether others come before them. Raises Invalid
     when `after` or `before` names no row.
     """
     column = table.c.sequence if by is None else by
-    query = sa.select(table).where(*where)
+    query = sa.select(*(one for one in table.c if one not in set(without))).where(*where)
     is_rising = (page.order == "asc") == (page.before is None)
     for param, cursor in (("after", page.after), ("before", page.before)):
         if cursor is not None:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from rag.search.settings import SearchSettings
 from router.answering.answerer import Answerer
@@ -18,6 +21,47 @@ from router.answering.arm import Arm
 from serving.errors import NotFound
 
 AUTO = "auto"
+
+
+class ModelCard(BaseModel):
+    """A model in OpenAI's shape, with vLLM's `root` and `parent`."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    root: str
+    parent: str | None
+
+
+class ModelList(BaseModel):
+    """All models; there is no second page."""
+
+    object: Literal["list"]
+    data: list[ModelCard]
+
+
+class ArmCard(BaseModel):
+    """An arm: its parts by name, how it samples, and what the scorecard says of it."""
+
+    id: str
+    object: Literal["arm"]
+    name: str
+    kind: str
+    adapter: str | None
+    index: str | None
+    prompt: str
+    top_k: int | None
+    sampling: dict[str, Any]
+    is_decided: bool
+    measured: dict[str, Any] | None
+
+
+class ArmList(BaseModel):
+    """All arms; there is no second page."""
+
+    object: Literal["list"]
+    data: list[ArmCard]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+
+from openai.types import VectorStore, VectorStoreSearchResponse
+from openai.types.vector_stores import VectorStoreFile, VectorStoreFileBatch
+from pydantic import BaseModel
 
 from rag.chunking.chunk import ChunkSettings, warn_long
 from rag.passage import Passage
@@ -12,10 +16,81 @@ from serving.vector_stores.listing import attributes_of, vector_bytes
 from serving.vector_stores.rows import StoredBatch, StoreFile
 from serving.vector_stores.schema import STATUSES
 from serving.vector_stores.search import Found
-from serving.vector_stores.stores import Shown
+from serving.vector_stores.stores import StoreState
 
 
-def store_card(shown: Shown, *, dimension: int, max_tokens: int | None) -> dict[str, object]:
+class IndexNotes(BaseModel):
+    """How a vector store's index is built."""
+
+    index: str
+    embedder: str | None
+    generation: int
+    num_chunks: int
+    chunking: dict[str, Any] | None
+    warnings: list[str]
+
+
+class Store(VectorStore):
+    """OpenAI's vector store."""
+
+    description: str | None
+    arbiter: IndexNotes
+
+
+class FileInStore(VectorStoreFile):
+    """OpenAI's file in a vector store."""
+
+    # Theirs would turn whole numbers into fractions.
+    attributes: dict[str, Any]
+
+
+class Batch(VectorStoreFileBatch):
+    """OpenAI's batch of files."""
+
+
+class ChunkNotes(BaseModel):
+    """Where a result stands."""
+
+    chunk_id: str
+    title: str
+    page: int | None
+    headings: list[str]
+
+
+class Result(VectorStoreSearchResponse):
+    """OpenAI's search result."""
+
+    attributes: dict[str, Any]
+    arbiter: ChunkNotes
+
+
+class ResultsPage(BaseModel):
+    """The results of a search, best first; there is no second page."""
+
+    object: Literal["vector_store.search_results.page"]
+    search_query: list[str]
+    data: list[Result]
+    has_more: Literal[False]
+    next_page: None
+
+
+class Text(BaseModel):
+    """A text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ContentPage(BaseModel):
+    """The text of a file."""
+
+    object: Literal["vector_store.file_content.page"]
+    data: list[Text]
+    has_more: Literal[False]
+    next_page: None
+
+
+def store_card(shown: StoreState, *, dimension: int, max_tokens: int | None) -> dict[str, object]:
     """A vector store; `usage_bytes` is what its vectors take. `arbiter` says how its index is built."""
     store, state = shown.store, shown.state
     settings = chunking_of(shown)
@@ -44,7 +119,7 @@ def store_card(shown: Shown, *, dimension: int, max_tokens: int | None) -> dict[
     }
 
 
-def chunking_of(shown: Shown) -> ChunkSettings | None:
+def chunking_of(shown: StoreState) -> ChunkSettings | None:
     """How the store's files are cut, None if that is not decided yet."""
     if shown.state is not None:
         return shown.state.settings

@@ -4,29 +4,72 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
+from openai.types import FileDeleted, FileObject
+from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
 from serving.errors import Invalid
-from serving.http.pages import list_body, read_page
-from serving.vector_stores.files import CONTENT, PURPOSES, StoredFile
+from serving.http.errors import refusals, shown_as
+from serving.http.pages import ListOf, PageQuery, list_body
+from serving.vector_stores.files import CONTENT, PURPOSES, Purpose, StoredFile
 from serving.vector_stores.stores import VectorStores
 from serving.vector_stores.uploads import receive_upload
 
-_MAX_LISTED = 10_000
 _PIECE_BYTES = 2**18
+
+
+class Checksum(BaseModel):
+    """What OpenAI does not tell of a file."""
+
+    sha256: str
+
+
+class File(FileObject):
+    """OpenAI's file."""
+
+    # Their answers leave out what their requests have.
+    purpose: Purpose  # type: ignore[assignment]
+    arbiter: Checksum
+
+
+class FileQuery(PageQuery):
+    """The query parameters of the list of files."""
+
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+    purpose: Purpose | None = None
+
+
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"type": "string", "enum": list(PURPOSES)},
+                    },
+                    "required": ["file", "purpose"],
+                }
+            }
+        },
+    }
+}
 
 
 def file_routes(stores: VectorStores) -> APIRouter:
     """The routes; a file that is deleted leaves every vector store it stands in."""
-    router = APIRouter()
+    router = APIRouter(prefix="/files", tags=["files"])
     files = stores.files
 
-    @router.post("/files")
+    @router.post("", response_model=File, responses=refusals(400, 413), openapi_extra=_FORM)
     async def create(request: Request) -> dict[str, object]:
+        """Upload a file, as a form; it is written to the disk as it comes in."""
         with files.draft() as draft:
             upload = await receive_upload(request, draft / CONTENT, max_bytes=files.max_bytes, fields=("purpose",))
             purpose = upload.fields.get("purpose")
@@ -36,23 +79,23 @@ def file_routes(stores: VectorStores) -> APIRouter:
                 raise Invalid(f"purpose: {given}; use {', '.join(PURPOSES)}", param="purpose")
             return file_card(await asyncio.to_thread(files.publish, draft, upload, known[0]))
 
-    @router.get("/files")
-    def listed(request: Request) -> dict[str, object]:
-        page = read_page(
-            request.query_params,
-            default_order="desc",
-            default_limit=_MAX_LISTED,
-            max_limit=_MAX_LISTED,
-            filters={"purpose": PURPOSES},
-        )
-        return list_body(files.page(page), file_card)
+    @router.get("", response_model=ListOf[File], responses=refusals(400))
+    def listed(query: Annotated[FileQuery, Query()]) -> dict[str, object]:
+        """The uploaded files, the newest first unless told."""
+        return list_body(files.page(query.page()), file_card)
 
-    @router.get("/files/{file_id}")
+    @router.get("/{file_id}", response_model=File, responses=refusals(404))
     def retrieve(file_id: str) -> dict[str, object]:
+        """What is known of a file."""
         return file_card(files.get(file_id))
 
-    @router.get("/files/{file_id}/content")
+    @router.get(
+        "/{file_id}/content",
+        response_class=Response,
+        responses=shown_as("application/octet-stream", "The bytes.") | refusals(404),
+    )
     def content(file_id: str) -> Response:
+        """Its bytes, as they were uploaded."""
         stored = files.get(file_id)
         headers = {
             "Content-Length": str(stored.num_bytes),
@@ -63,8 +106,9 @@ def file_routes(stores: VectorStores) -> APIRouter:
         pieces = _pieces(files.open(file_id))
         return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
 
-    @router.delete("/files/{file_id}")
+    @router.delete("/{file_id}", response_model=FileDeleted, responses=refusals(404))
     def delete(file_id: str) -> dict[str, object]:
+        """Delete it, and take it out of every vector store."""
         stores.delete_file(file_id)
         return {"id": file_id, "object": "file", "deleted": True}
 

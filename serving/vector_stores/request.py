@@ -1,6 +1,6 @@
-"""What requests to /v1/vector_stores ask for: JSON bodies in, values or an `Invalid` that names the field out.
+"""What requests to /v1/vector_stores ask for: the fields of their bodies, which pydantic checks, and what they mean.
 
-read_store(body)   read_attachment(body)   read_batch(body)   read_search(body)
+StoreFields(file_ids=["file-1"]).wanted()   SearchFields(query="desk").search()
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SkipValidation
 
 from rag.chunking.chunk import ChunkSettings, chunking_strategy
 from rag.documents.clean import clean
 from rag.errors import RagError
 from rag.search.filters import Filter, parse_filter
 from serving.errors import Invalid
-from serving.http.body import Fields, Metadata, read_model
+from serving.http.body import Fields, Metadata
 from serving.vector_stores.rows import Attributes, Wanted
 
 MAX_BATCH = 2_000
@@ -50,69 +50,53 @@ def _fits(value: int) -> bool:
     return abs(value) <= 2**53
 
 
+def _chunking(strategy: object) -> ChunkSettings | None:
+    try:
+        settings = chunking_strategy(strategy)
+    except RagError as error:
+        raise ValueError(str(error)) from error
+    is_auto = strategy is None or (isinstance(strategy, Mapping) and strategy.get("type") == "auto")
+    return None if is_auto else settings
+
+
+def _filters(given: object) -> Filter | None:
+    try:
+        return parse_filter(given) if given is not None else None
+    except RagError as error:
+        raise ValueError(str(error)) from error
+
+
+def _queries(given: object) -> list[str]:
+    """The queries; the words for a union's faults would name branches that nobody asked for."""
+    queries = [given] if isinstance(given, str) else given
+    if not isinstance(queries, list) or not all(isinstance(query, str) for query in queries):
+        raise ValueError(f"must be a text or a list of texts, not {given!r:.80}")
+    if not 1 <= len(queries) <= MAX_QUERIES:
+        raise ValueError(f"give 1 to {MAX_QUERIES} queries, not {len(queries)}")
+    for query in queries:
+        if not clean(query).strip() or len(query) > MAX_QUERY_CHARS:
+            raise ValueError(f"must have 1 to {MAX_QUERY_CHARS} characters, not {query!r:.80}")
+    return queries
+
+
+def _refuse_expiry(given: object) -> None:
+    if given is not None:
+        raise ValueError("not supported; delete the vector store when it is done")
+
+
 AttributeMap = Annotated[dict[str, Any], AfterValidator(_check_attributes)]
+Chunking = Annotated[
+    SkipValidation[ChunkSettings | None],
+    BeforeValidator(_chunking, json_schema_input_type=dict[str, Any] | None),
+    Field(
+        description='`{"type": "auto"}`, or `{"type": "static", "static": {"max_chunk_size_tokens": 100 to 4096, '
+        '"chunk_overlap_tokens": 0 to half of that}}`; a vector store cuts all its files alike.'
+    ),
+]
+Expiry = Annotated[Any, BeforeValidator(_refuse_expiry), Field(description="Not supported; leave it out.")]
 StoreName = Annotated[str, Field(min_length=1, max_length=256)]
 StoreMetadata = Annotated[Metadata, Field(max_length=16)]
 FileIds = Annotated[list[str], Field(max_length=MAX_BATCH)]
-
-
-class StoreFields(Fields):
-    """The body of `POST /v1/vector_stores`."""
-
-    name: StoreName | None = None
-    description: Annotated[str, Field(max_length=2_000)] | None = None
-    file_ids: FileIds = Field(default_factory=list)
-    metadata: StoreMetadata | None = None
-    chunking_strategy: Any = None
-    expires_after: Any = None
-
-
-class UpdateFields(Fields):
-    """The body of `POST /v1/vector_stores/{id}`."""
-
-    name: StoreName | None = None
-    metadata: StoreMetadata | None = None
-    expires_after: Any = None
-
-
-class AttachFields(Fields):
-    """The body of `POST /v1/vector_stores/{id}/files`."""
-
-    file_id: str
-    attributes: AttributeMap | None = None
-    chunking_strategy: Any = None
-
-
-class AttributeFields(Fields):
-    """The body of `POST /v1/vector_stores/{id}/files/{file_id}`."""
-
-    attributes: AttributeMap | None
-
-
-class BatchFields(Fields):
-    """The body of `POST /v1/vector_stores/{id}/file_batches`."""
-
-    file_ids: FileIds | None = None
-    files: Annotated[list[dict[str, Any]], Field(max_length=MAX_BATCH)] | None = None
-    attributes: AttributeMap | None = None
-    chunking_strategy: Any = None
-
-
-class RankingOptions(Fields):
-    """How results are ranked; `none` leaves a reranker out where there is one."""
-
-    ranker: Literal["none", "auto", "default-2024-11-15"] = "auto"
-    score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
-
-
-class SearchFields(Fields):
-    """The body of `POST /v1/vector_stores/{id}/search`."""
-
-    query: str | list[str]
-    filters: Any = None
-    max_num_results: Annotated[int, Field(ge=1, le=MAX_RESULTS)] = 10
-    ranking_options: RankingOptions | None = None
-    rewrite_query: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +105,6 @@ class Attachment:
 
     files: tuple[Wanted, ...]
     chunking: ChunkSettings | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewStore:
-    """A vector store to be made, and the files it begins with."""
-
-    name: str | None
-    description: str | None
-    metadata: Mapping[str, str] | None
-    attachment: Attachment
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,113 +119,134 @@ class Search:
     is_rewritten: bool
 
 
-def read_store(body: object) -> NewStore:
-    """Validate a new vector store."""
-    asked = read_model(StoreFields, body)
-    _refuse_expiry(asked.expires_after)
-    return NewStore(
-        name=asked.name,
-        description=asked.description,
-        metadata=asked.metadata,
-        attachment=_attachment([(file_id, {}) for file_id in asked.file_ids], asked.chunking_strategy),
+class StoreFields(Fields):
+    """The body of `POST /v1/vector_stores`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Opening hours", "file_ids": ["file-1a2b"]}]})
+
+    name: StoreName | None = None
+    description: Annotated[str, Field(max_length=2_000)] | None = None
+    file_ids: FileIds = Field(default_factory=list)
+    metadata: StoreMetadata | None = None
+    chunking_strategy: Chunking = None
+    expires_after: Expiry = None
+
+    def wanted(self) -> Attachment:
+        """The files that the store begins with."""
+        return Attachment(_once([(file_id, {}) for file_id in self.file_ids]), self.chunking_strategy)
+
+
+class UpdateFields(Fields):
+    """The body of `POST /v1/vector_stores/{id}`; null keeps the name and takes the metadata away."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Hours", "metadata": {"team": "desk"}}]})
+
+    name: StoreName | None = None
+    metadata: StoreMetadata | None = None
+    expires_after: Expiry = None
+
+    def changes(self) -> dict[str, object]:
+        """What changes, by the row's names."""
+        given = self.model_dump(exclude_unset=True, exclude={"expires_after"})
+        return {key: value for key, value in given.items() if key != "name" or value is not None}
+
+
+class AttachFields(Fields):
+    """The body of `POST /v1/vector_stores/{id}/files`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"file_id": "file-1a2b", "attributes": {"year": 2026}}]})
+
+    file_id: str
+    attributes: AttributeMap | None = None
+    chunking_strategy: Chunking = None
+
+    def wanted(self) -> Attachment:
+        """The file, as an attachment."""
+        return Attachment((Wanted(self.file_id, self.attributes or {}),), self.chunking_strategy)
+
+
+class AttributeFields(Fields):
+    """The body of `POST /v1/vector_stores/{id}/files/{file_id}`: what replaces the file's attributes; null is none."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"attributes": {"year": 2027}}]})
+
+    attributes: AttributeMap | None
+
+
+class BatchFields(Fields):
+    """The body of `POST /v1/vector_stores/{id}/file_batches`: `file_ids`, or `files` with their own attributes."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"file_ids": ["file-1a2b", "file-3c4d"]}]})
+
+    file_ids: FileIds | None = None
+    files: Annotated[list[AttachFields], Field(max_length=MAX_BATCH)] | None = None
+    attributes: AttributeMap | None = None
+    chunking_strategy: Chunking = None
+
+    def wanted(self) -> Attachment:
+        """The files, each once. Raises Invalid for fields that do not go together."""
+        if (self.file_ids is None) == (self.files is None):
+            raise Invalid("file_ids: give either file_ids or files", param="file_ids")
+        name = "files" if self.file_ids is None else "file_ids"
+        if not (self.file_ids or self.files):
+            raise Invalid(f"{name}: names no file", param=name)
+        if self.file_ids is not None:
+            return Attachment(_once([(one, self.attributes or {}) for one in self.file_ids]), self.chunking_strategy)
+        for name in ("attributes", "chunking_strategy"):
+            if getattr(self, name) is not None:
+                raise Invalid(f"{name}: give it with each of files", param=name)
+        files = self.files or []
+        chunkings = {file.chunking_strategy for file in files}
+        if len(chunkings) > 1:
+            raise Invalid(
+                "files: a vector store cuts all its files alike; give each the same chunking_strategy", param="files"
+            )
+        return Attachment(_once([(file.file_id, file.attributes or {}) for file in files]), chunkings.pop())
+
+
+class RankingOptions(Fields):
+    """How results are ranked; `none` leaves a reranker out where there is one."""
+
+    ranker: Literal["none", "auto", "default-2024-11-15"] = "auto"
+    score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class SearchFields(Fields):
+    """The body of `POST /v1/vector_stores/{id}/search`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "query": "When does the desk open?",
+                    "max_num_results": 3,
+                    "filters": {"type": "gte", "key": "year", "value": 2026},
+                }
+            ]
+        }
     )
 
+    query: Annotated[list[str], BeforeValidator(_queries, json_schema_input_type=str | list[str])]
+    filters: Annotated[
+        SkipValidation[Filter | None], BeforeValidator(_filters, json_schema_input_type=dict[str, Any] | None)
+    ] = None
+    max_num_results: Annotated[int, Field(ge=1, le=MAX_RESULTS)] = 10
+    ranking_options: RankingOptions | None = None
+    rewrite_query: bool = False
 
-def read_update(body: object) -> dict[str, object]:
-    """The changes to a vector store; null keeps the name and takes the metadata away."""
-    asked = read_model(UpdateFields, body)
-    _refuse_expiry(asked.expires_after)
-    changes = asked.model_dump(exclude_unset=True, exclude={"expires_after"})
-    return {key: value for key, value in changes.items() if key != "name" or value is not None}
-
-
-def read_attachment(body: object) -> Attachment:
-    """Validate a file to be attached."""
-    asked = read_model(AttachFields, body)
-    return _attachment([(asked.file_id, asked.attributes or {})], asked.chunking_strategy)
-
-
-def read_attributes(body: object) -> Attributes:
-    """The attributes that shall replace a file's; null is none."""
-    return read_model(AttributeFields, body).attributes or {}
-
-
-def read_batch(body: object) -> Attachment:
-    """Validate files to be attached together."""
-    asked = read_model(BatchFields, body)
-    if (asked.file_ids is None) == (asked.files is None):
-        raise Invalid("file_ids: give either file_ids or files", param="file_ids")
-    if asked.file_ids is not None:
-        if not asked.file_ids:
-            raise Invalid("file_ids: names no file", param="file_ids")
-        return _attachment([(one, asked.attributes or {}) for one in asked.file_ids], asked.chunking_strategy)
-    for name in ("attributes", "chunking_strategy"):
-        if getattr(asked, name) is not None:
-            raise Invalid(f"{name}: give it with each of files", param=name)
-    files = [read_model(AttachFields, one, at=f"files[{number}]") for number, one in enumerate(asked.files or [])]
-    if not files:
-        raise Invalid("files: names no file", param="files")
-    chunkings = {
-        _chunking(file.chunking_strategy, f"files[{number}].chunking_strategy") for number, file in enumerate(files)
-    }
-    if len(chunkings) > 1:
-        raise Invalid(
-            "files: a vector store cuts all its files alike; give each the same chunking_strategy", param="files"
+    def search(self) -> Search:
+        """The search that is asked for."""
+        options = self.ranking_options or RankingOptions()
+        return Search(
+            queries=tuple(self.query),
+            k=self.max_num_results,
+            filters=self.filters,
+            has_reranker=options.ranker != "none",
+            threshold=options.score_threshold,
+            is_rewritten=self.rewrite_query,
         )
-    return Attachment(_once([(file.file_id, file.attributes or {}) for file in files]), chunkings.pop())
-
-
-def read_search(body: object) -> Search:
-    """Validate a search."""
-    asked = read_model(SearchFields, _with_readable_query(body))
-    queries = (asked.query,) if isinstance(asked.query, str) else tuple(asked.query)
-    if not 1 <= len(queries) <= MAX_QUERIES:
-        raise Invalid(f"query: give 1 to {MAX_QUERIES} queries, not {len(queries)}", param="query")
-    for query in queries:
-        if not clean(query).strip() or len(query) > MAX_QUERY_CHARS:
-            raise Invalid(f"query: must have 1 to {MAX_QUERY_CHARS} characters, not {query!r:.80}", param="query")
-    options = asked.ranking_options or RankingOptions()
-    try:
-        filters = parse_filter(asked.filters) if asked.filters is not None else None
-    except RagError as error:
-        raise Invalid(f"filters: {error}", param="filters") from error
-    return Search(
-        queries=queries,
-        k=asked.max_num_results,
-        filters=filters,
-        has_reranker=options.ranker != "none",
-        threshold=options.score_threshold,
-        is_rewritten=asked.rewrite_query,
-    )
-
-
-def _with_readable_query(body: object) -> object:
-    """The body, its query checked here: the words for a union's faults name branches that nobody asked for."""
-    if isinstance(body, dict) and "query" in body:
-        query = body["query"]
-        if not isinstance(query, str) and not (isinstance(query, list) and all(isinstance(q, str) for q in query)):
-            raise Invalid(f"query: must be a text or a list of texts, not {query!r:.80}", param="query")
-    return body
-
-
-def _attachment(files: list[tuple[str, Attributes]], strategy: object) -> Attachment:
-    return Attachment(_once(files), _chunking(strategy, "chunking_strategy"))
 
 
 def _once(files: list[tuple[str, Attributes]]) -> tuple[Wanted, ...]:
     """Each file once, with the attributes it was given last."""
     return tuple(Wanted(file_id, attributes) for file_id, attributes in dict(files).items())
-
-
-def _chunking(strategy: object, param: str) -> ChunkSettings | None:
-    try:
-        settings = chunking_strategy(strategy)
-    except RagError as error:
-        raise Invalid(str(error), param=param) from error
-    is_auto = strategy is None or (isinstance(strategy, Mapping) and strategy.get("type") == "auto")
-    return None if is_auto else settings
-
-
-def _refuse_expiry(expires_after: object) -> None:
-    if expires_after is not None:
-        raise Invalid("expires_after: not supported; delete the vector store when it is done", param="expires_after")

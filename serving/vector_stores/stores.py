@@ -2,7 +2,7 @@
 
 stores = open_vector_stores(Collections(index_home(config, home), embedder))
 stores.start()
-store = stores.create(read_store(body))
+store = stores.create(StoreFields(name="hours"))
 stores.search(store.id, Search(("When does the desk open?",), k=3, ...))
 """
 
@@ -25,7 +25,7 @@ from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import MAX_UPLOAD_BYTES, FileStore
 from serving.vector_stores.indexer import Indexer, ReadFile, read_file
 from serving.vector_stores.listing import list_files, store_file_of
-from serving.vector_stores.request import Attachment, NewStore, Search
+from serving.vector_stores.request import Attachment, Search, StoreFields
 from serving.vector_stores.rows import Attributes, StoredBatch, StoredStore, StoreFile, StoreRows, no_store
 from serving.vector_stores.schema import FILES_DB, METADATA
 from serving.vector_stores.search import Found, search_index
@@ -39,7 +39,7 @@ _SEARCHABLE = ("assistants", "user_data")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class StoreState:
     """A vector store with what its index holds (None before its first file) and its files by status."""
 
     store: StoredStore
@@ -105,38 +105,39 @@ class VectorStores:
         self.collections.close()
         self._close()
 
-    def create(self, asked: NewStore) -> Shown:
+    def create(self, asked: StoreFields) -> StoreState:
         """A new vector store; its files are indexed in the background."""
-        self._check_files(asked.attachment)
+        attachment = asked.wanted()
+        self._check_files(attachment)
         # A database that is away is found out before a row is written.
         self.collections.states()
-        chunking = asked.attachment.chunking
+        chunking = attachment.chunking
         store = self.rows.add_store(
             name=asked.name,
             description=asked.description,
             metadata=asked.metadata,
             chunking=chunking.to_dict() if chunking is not None else None,
         )
-        if asked.attachment.files:
+        if attachment.files:
             try:
-                self._attach(store, None, asked.attachment)
+                self._attach(store, None, attachment)
             except Refused:
                 self.rows.remove_store(store.id)
                 raise
         return self.get(store.id)
 
-    def get(self, store_id: str) -> Shown:
+    def get(self, store_id: str) -> StoreState:
         """One vector store."""
         return self._shown([self._store(store_id)])[0]
 
-    def page(self, page: Page) -> tuple[PageOfRows, Mapping[str, Shown]]:
+    def page(self, page: Page) -> tuple[PageOfRows, Mapping[str, StoreState]]:
         """A page of vector stores, and each as it is shown, by id."""
         states = self.collections.states()
         self.rows.adopt(states)
         found = self.rows.stores(page, states)
         return found, {shown.store.id: shown for shown in self._shown(found.rows, states)}
 
-    def update(self, store_id: str, changes: Mapping[str, object]) -> Shown:
+    def update(self, store_id: str, changes: Mapping[str, object]) -> StoreState:
         """Change the name or the metadata, as far as `changes` has them."""
         self._store(store_id)
         self.rows.update_store(store_id, changes)
@@ -302,7 +303,7 @@ class VectorStores:
     def _state(self, store_id: str) -> IndexState | None:
         return self.collections.states().get(store_id)
 
-    def _shown(self, stores: Sequence[StoredStore], states: Mapping[str, IndexState] | None = None) -> list[Shown]:
+    def _shown(self, stores: Sequence[StoredStore], states: Mapping[str, IndexState] | None = None) -> list[StoreState]:
         if states is None:
             states = self.collections.states()
         counts = self.rows.counts([store.id for store in stores])
@@ -310,7 +311,7 @@ class VectorStores:
             # Of what is in the index the index knows best: not all of it was attached over HTTP.
             state = states.get(store.id)
             counts[store.id]["completed"] = state.num_documents if state is not None else 0
-        return [Shown(store, states.get(store.id), counts[store.id]) for store in stores]
+        return [StoreState(store, states.get(store.id), counts[store.id]) for store in stores]
 
     def _readable(self, store_id: str) -> Index | None:
         """The store's index, None before its first file. Raises Conflict if another embedder built it."""

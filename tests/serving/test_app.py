@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -260,7 +261,8 @@ def test_health_is_the_process_and_ready_is_the_engine(tmp_path: Path) -> None:
 def test_unknown_routes_and_methods_are_openai_errors() -> None:
     with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))))) as url:
         assert httpx.get(f"{url}/v1/nothing").json()["error"]["type"] == "not_found_error"
-        assert httpx.get(f"{url}/v1/chat/completions").status_code == 405
+        not_that_way = httpx.get(f"{url}/v1/chat/completions")
+        assert (not_that_way.status_code, not_that_way.headers["allow"]) == (405, "POST")
         # The engine's runtime LoRA endpoints must not be reachable from outside.
         assert httpx.post(f"{url}/v1/load_lora_adapter", json={"lora_name": "x"}).status_code == 404
 
@@ -290,6 +292,33 @@ def test_every_route_under_v1_asks_for_the_key() -> None:
         for path in ("/v1/models", "/v1/models/rag", "/v1/arbiter/arms", "/v1/arbiter/arms/rag"):
             assert httpx.get(url + path).status_code == 401
             assert httpx.get(url + path, headers={"Authorization": "Bearer secret"}).status_code == 200
+
+
+def test_the_documentation_is_served_without_another_server() -> None:
+    with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))))) as url:
+        page = httpx.get(f"{url}/docs").text
+        links = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+        assert len(links) == 3
+        for link in links:
+            assert httpx.get(url + link).status_code == 200
+        assert '"validatorUrl": null' in page
+        assert "//" not in page.replace("<!-- `SwaggerUIBundle` is now available on the page -->", "").replace("</", "")
+        schema = httpx.get(f"{url}/openapi.json").json()
+    chat = schema["paths"]["/v1/chat/completions"]["post"]
+    assert {"200", "400", "401", "404", "413", "503"} <= set(chat["responses"])
+    assert "422" not in json.dumps(schema)
+    assert schema["components"]["schemas"]["ChatBody"]["examples"][0]["model"] == "auto"
+    assert schema["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_a_body_that_another_sites_page_could_send_is_refused(kind: str | None) -> None:
+    with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))))) as url:
+        headers = {"Content-Type": kind} if kind else {}
+        body = json.dumps({"messages": ASKED})
+        reply = httpx.post(f"{url}/v1/chat/completions", content=body, headers=headers)
+    assert reply.status_code == 400
+    assert "Content-Type: application/json" in reply.json()["error"]["message"]
 
 
 def test_a_full_disk_is_503_and_says_so() -> None:

@@ -65,7 +65,7 @@ def test_values_that_ask_for_what_happens_anyway_are_taken() -> None:
         ({"messages": ASKED, "model": 3}, "model"),
         ({"messages": ASKED, "stream": "yes"}, "stream"),
         ({"messages": ASKED, "stream_options": {"include_usage": True}}, "stream_options"),
-        ({"messages": ASKED, "stream": True, "stream_options": {"x": 1}}, "stream_options"),
+        ({"messages": ASKED, "stream": True, "stream_options": {"x": 1}}, "stream_options.x"),
         ({"messages": ASKED, "stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
     ],
 )

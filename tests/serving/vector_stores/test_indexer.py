@@ -22,7 +22,7 @@ from rag.home import IndexHome
 from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.indexer import MAX_ATTEMPTS, Indexer
-from serving.vector_stores.request import Attachment, NewStore
+from serving.vector_stores.request import Attachment, StoreFields
 from serving.vector_stores.rows import Attributes, StoreRows, Wanted
 from serving.vector_stores.schema import FILES_DB, METADATA
 from serving.vector_stores.stores import VectorStores, open_vector_stores
@@ -56,7 +56,7 @@ def upload(stores: VectorStores, text: str = DESK) -> str:
 def made(stores: VectorStores, *texts: str) -> tuple[str, list[str]]:
     """A store with a file for each text, and the files."""
     ids = [upload(stores, text) for text in texts]
-    return stores.create(NewStore(None, None, None, Attachment(tuple(Wanted(i, {}) for i in ids)))).store.id, ids
+    return stores.create(StoreFields(file_ids=list(ids))).store.id, ids
 
 
 def is_done(stores: VectorStores, store_id: str) -> bool:
@@ -151,7 +151,7 @@ def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_pa
     # Two servers of one process; the second goes by the name of another one that lives.
     first, second = opened(tmp_path, embedder), opened(tmp_path, owner=process_name(os.getppid()))
     file_id = upload(first)
-    store_id = first.create(NewStore(None, None, None, Attachment(()))).store.id
+    store_id = first.create(StoreFields()).store.id
     batch = first.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
     first.start()
     assert embedder.started.wait(10)
@@ -225,7 +225,7 @@ def test_a_deletion_does_not_wait_for_a_server_that_was_killed(tmp_path: Path) -
 def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancelled(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     file_id = upload(stores)
-    store_id = stores.create(NewStore(None, None, None, Attachment(()))).store.id
+    store_id = stores.create(StoreFields()).store.id
     batch = stores.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
     assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim("1:0.00", lambda owner: False)
     index = stores.collections.make(store_id, CHUNKING)

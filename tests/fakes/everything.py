@@ -1,0 +1,55 @@
+"""An app with every surface over one home, its engine scripted and its embedder counting words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from fakes.decisions import FakeOpener, make_decision
+from fakes.embedders import WordEmbedder
+from fakes.engines import ScriptedEngine
+from fakes.retrieval_server import CHUNKING, read_text
+from fastapi import FastAPI
+
+from rag.collections import Collections
+from rag.home import IndexHome
+from rag.search.settings import SearchSettings
+from serving.app import create_app
+from serving.decisions.api import decision_routes
+from serving.decisions.ledger import Ledger
+from serving.decisions.promotion import Promoter
+from serving.evals.api import eval_routes
+from serving.evals.runner import EvalRunner
+from serving.evals.store import EvalStore
+from serving.http.served import CurrentDecision
+from serving.vector_stores.api import vector_store_routes
+from serving.vector_stores.files_api import file_routes
+from serving.vector_stores.stores import open_vector_stores
+
+
+@contextmanager
+def open_everything(home: Path, *, api_key: str | None = None) -> Iterator[FastAPI]:
+    """The app; two decisions are in its ledger, of which that for the arm `rag` is served."""
+    engine = ScriptedEngine(lambda _: "nine")
+    decision = make_decision("rag", run_directory=home / "run")
+    ledger, store = Ledger(home / "decisions.db"), EvalStore(home / "evals.db")
+    for recorded in (make_decision("base", run_directory=home / "run"), decision):
+        ledger.record(recorded)
+    opener = FakeOpener(engine)
+    current = CurrentDecision(replace(opener.open(decision), api_key=api_key))
+    home_of_indexes = IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense"))
+    stores = open_vector_stores(Collections(home_of_indexes, WordEmbedder()), read=read_text)
+    try:
+        yield create_app(
+            current,
+            decision_routes(Promoter(current, ledger, opener, scope=decision.scope)),
+            eval_routes(EvalRunner(store, current), files=stores.files),
+            file_routes(stores),
+            vector_store_routes(stores),
+        )
+    finally:
+        stores.close()
+        store.close()
+        ledger.close()
