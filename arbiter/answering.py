@@ -16,7 +16,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from arbiter.build import index_home
 from arbiter.engines import open_engine
 from arbiter.served_runs import RunOpener, ServedRuns, served_decision
-from rag.collections import Collections
+from rag.open_indexes import OpenIndexes
 from router.answering.engine import HttpEngine
 from serving.decisions.ledger import LEDGER, Ledger
 from serving.http.served import AUTO, Served
@@ -61,10 +61,10 @@ def open_answerer(pipeline: Pipeline) -> Iterator[OpenAnswerer]:
     config, home, console = pipeline.config, pipeline.home, pipeline.console
     with contextlib.closing(Ledger(home / LEDGER)) as ledger:
         decision = served_decision(ledger, config.fingerprint(), pipeline.last_run, console)
-    collections = Collections(index_home(config, home), pipeline.embedder)
-    with contextlib.closing(collections):
+    open_indexes = OpenIndexes(index_home(config, home), pipeline.embedder)
+    with contextlib.closing(open_indexes):
         runs = ServedRuns(
-            config, home=home, collections=collections, base=pipeline.models.base, data_version=lambda _: ""
+            config, home=home, open_indexes=open_indexes, base=pipeline.models.base, data_version=lambda _: ""
         )
         parts = runs.servable_parts(decision)
         with (

@@ -71,9 +71,9 @@ def open_index_commands(config: Path | None, *, home: Path, console: Console) ->
 class IndexCommands:
     """The indexes of one data directory or database."""
 
-    def __init__(self, keeping: IndexHome, console: Console, *, make_embedder: Callable[[], Embedder]) -> None:
+    def __init__(self, index_home: IndexHome, console: Console, *, make_embedder: Callable[[], Embedder]) -> None:
         """`make_embedder` is called when a command cannot do without."""
-        self.keeping = keeping
+        self.index_home = index_home
         self._console = console
         self._make_embedder = make_embedder
 
@@ -94,7 +94,7 @@ class IndexCommands:
         index = self._writable(name, chunking, may_rebuild=is_whole)
         rows: list[dict[str, object]] = []
         faults: list[str] = []
-        with contextlib.closing(index), contextlib.closing(self.keeping.conversions()) as cache:
+        with contextlib.closing(index), contextlib.closing(self.index_home.conversions()) as cache:
             for path in paths:
                 origin = str(path.expanduser().resolve())
                 try:
@@ -162,7 +162,7 @@ class IndexCommands:
             rows = [[e.id, e.title, str(e.num_chunks), str(e.num_chars), e.origin] for e in entries]
             text = pad_table(["document", "title", "chunks", "characters", "from"], rows)
             return text, {"index": name, "documents": [asdict(entry) for entry in entries]}
-        states = self.keeping.states().values()
+        states = self.index_home.states().values()
         if not states:
             return "no index; make one with: arbiter index add NAME FOLDER", {"indexes": []}
         lines = [[s.name, str(s.num_documents), str(s.num_chunks), _chunks_of(s.settings), s.embedder] for s in states]
@@ -184,7 +184,7 @@ class IndexCommands:
         self, name: str, query: str, k: int, settings: SearchSettings | None = None, filters: object = None
     ) -> Output:
         """The k best passages. `filters` is a filter in OpenAI's form as JSON gives it."""
-        chosen = settings or self.keeping.retrieval
+        chosen = settings or self.index_home.retrieval
         parsed = parse_filter(filters) if filters is not None else None
         if not query.strip():
             raise ArbiterError(f"the query is empty: {query!r}; give a question or words")
@@ -207,13 +207,13 @@ class IndexCommands:
 
     def verify(self, name: str | None, *, is_repaired: bool = False) -> tuple[str, object, bool]:
         """Checks one index or all, and mends what can be; the third value says whether all are sound now."""
-        names = [name] if name is not None else sorted(self.keeping.states())
+        names = [name] if name is not None else sorted(self.index_home.states())
         reports: list[VerifyReport] = []
         for one in names:
             with contextlib.closing(self._existing(one)) as index, self._console.step(f"verifying {one}") as step:
                 reports.append(index.verify(repair=is_repaired, progress=step.update))
         if name is None and is_repaired:
-            self.keeping.remove_leftovers()
+            self.index_home.remove_leftovers()
         lines = []
         for report in reports:
             state = "sound" if not report.problems else "repaired" if report.repaired else "NOT sound"
@@ -242,20 +242,20 @@ class IndexCommands:
         embedder built it.
         """
         self._state(name)  # Before a model is looked for.
-        return self.keeping.open(name, self.embedder)
+        return self.index_home.open(name, self.embedder)
 
     def _existing(self, name: str) -> Index:
         """For what needs no vectors: an index of any embedder will do."""
         built_with = NamedEmbedder(self._state(name).embedder, lambda: self.embedder)
-        return self.keeping.open(name, built_with)
+        return self.index_home.open(name, built_with)
 
     def _writable(self, name: str, chunking: Chunking, *, may_rebuild: bool) -> Index:
         """The index, new or as it is cut. An index of another embedder is embedded anew if that is what was asked."""
-        state = self.keeping.states().get(name)
+        state = self.index_home.states().get(name)
         if state is None and may_rebuild:
             self._state(name)  # An update of a name that was mistyped.
         if state is None:
-            settings = chunking.over(self.keeping.chunking)
+            settings = chunking.over(self.index_home.chunking)
         elif chunking.over(state.settings) != state.settings:
             raise ArbiterError(
                 f"index {name!r} is cut into {_chunks_of(state.settings)}; leave the chunk options out, "
@@ -264,8 +264,8 @@ class IndexCommands:
         elif may_rebuild:
             settings = state.settings
         else:
-            return self.keeping.open(name, self.embedder)
-        return self.keeping.create(name, self.embedder, settings)
+            return self.index_home.open(name, self.embedder)
+        return self.index_home.create(name, self.embedder, settings)
 
     def _store(self, index: Index, loaded: Loaded, origin: str, is_whole: bool) -> tuple[SyncReport, list[str]]:
         """Stores what was read of a path; gives the ids too of what stays since it cannot be read now."""
@@ -295,7 +295,7 @@ class IndexCommands:
         return report, [document.id for document in kept]
 
     def _state(self, name: str) -> IndexState:
-        states = self.keeping.states()
+        states = self.index_home.states()
         if name not in states:
             known = f"there is {', '.join(states)}" if states else "there is none yet"
             raise ArbiterError(f"no index {name!r} ({known}); create it with: arbiter index add {name} FOLDER")

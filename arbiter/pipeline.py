@@ -84,14 +84,14 @@ class Pipeline:
         self.console = self._console = console or Console()
         self._command = command
         self._needs_dev = needs_dev
-        self._keeping = index_home(config, self.home)
+        self._index_home = index_home(config, self.home)
 
     @cached_property
     def data(self) -> Data:
         """The data folder, read once."""
         config = self.config
         needs_examples = bool(build.used_adapters(config)) or any(a.index == "examples" for a in config.arms.values())
-        with closing(self._keeping.conversions()) as conversions:
+        with closing(self._index_home.conversions()) as conversions:
             data = load_data(
                 config.data,
                 train_rows=config.limits.train_rows,
@@ -135,7 +135,7 @@ class Pipeline:
         for role in build.index_roles(self.config):
             documents = self.data.documents if role == "documents" else examples_as_documents(self.data.examples)
             name = build.index_name(self.data, role)
-            index = self._keeping.create(name, self.embedder)
+            index = self._index_home.create(name, self.embedder)
             with self._console.step(f"indexing {len(documents)} {role}") as step:
                 report = index.sync(documents, progress=step.update)
             if report.embedded_chunks and (warning := warn_long(index.chunk_settings, self.embedder.max_tokens)):

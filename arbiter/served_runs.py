@@ -1,6 +1,6 @@
 """Runs on disk as parts that can be served: arms, open indexes, checked adapters, and whether they are still true.
 
-runs = ServedRuns(config, home=home, collections=collections, base=base, data_version=data_version)
+runs = ServedRuns(config, home=home, open_indexes=open_indexes, base=base, data_version=data_version)
 parts = runs.parts_of(decision)
 runs.stale_reason(decision)     # None, or why it should be measured again
 """
@@ -21,9 +21,9 @@ from arbiter.engines import OpenEngine
 from arbiter.models import ResolvedModel
 from eval.errors import EvalError
 from eval.runs.run import Run, find_run
-from rag.collections import Collections
 from rag.errors import RagError
 from rag.index import Index
+from rag.open_indexes import OpenIndexes
 from rag.search.settings import SearchSettings
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
@@ -52,14 +52,14 @@ class RunParts:
 
 
 class ServedRuns:
-    """The runs of one home for one base model. Their indexes are those of `collections`, which closes them."""
+    """The runs of one home for one base model. Their indexes are those of `open_indexes`, which closes them."""
 
     def __init__(
         self,
         config: Config,
         *,
         home: Path,
-        collections: Collections,
+        open_indexes: OpenIndexes,
         base: ResolvedModel,
         data_version: Callable[[Config], str],
     ) -> None:
@@ -67,7 +67,7 @@ class ServedRuns:
         self._config = config
         self._home = home
         self._data_version_of = data_version
-        self._collections = collections
+        self._open_indexes = open_indexes
         self._base = base
         self._warm: set[tuple[str, SearchSettings]] = set()
         self._versions: dict[str, tuple[object, str]] = {}
@@ -134,7 +134,7 @@ class ServedRuns:
         return run
 
     def _index(self, name: str, retrieval: SearchSettings) -> Index:
-        index = self._collections.open(name)
+        index = self._open_indexes.open(name)
         with self._lock:
             if (name, retrieval) not in self._warm:
                 # The first search loads embedder, views and reranker; that wait is not for the first request.

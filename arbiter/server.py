@@ -15,7 +15,7 @@ from arbiter.console import Console
 from arbiter.engines import open_engine
 from arbiter.pipeline import Pipeline
 from arbiter.served_runs import RunOpener, ServedRuns, served_decision
-from rag.collections import Collections
+from rag.open_indexes import OpenIndexes
 from router.answering.engine import HttpEngine
 from serving.app import create_app
 from serving.decisions.api import decision_routes
@@ -52,11 +52,11 @@ def _serve(
         # What is skipped in the data was said when the run was made.
         return Pipeline(of, home=home, console=Console(stderr=io.StringIO())).data.version
 
-    collections = Collections(index_home(config, home), pipeline.embedder)
-    runs = ServedRuns(config, home=home, collections=collections, base=base, data_version=read_version)
+    open_indexes = OpenIndexes(index_home(config, home), pipeline.embedder)
+    runs = ServedRuns(config, home=home, open_indexes=open_indexes, base=base, data_version=read_version)
     with (
         contextlib.closing(EvalStore(home / EVALS)) as store,
-        contextlib.closing(open_vector_stores(collections)) as stores,
+        contextlib.closing(open_vector_stores(open_indexes)) as stores,
     ):
         parts = runs.servable_parts(decision)
         if stale := runs.stale_reason(decision):

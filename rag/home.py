@@ -1,7 +1,7 @@
 """Where indexes are kept, and how they are cut and searched unless told otherwise.
 
-keeping = IndexHome(home=data_home())
-index = keeping.open("faq", embedder)
+index_home = IndexHome(home=data_home())
+index = index_home.open("faq", embedder)
 """
 
 from __future__ import annotations

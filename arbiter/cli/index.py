@@ -152,7 +152,7 @@ def search(
     filters = _read_filter(filter_)
     commands, console = _open(config, is_json)
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    console.result(*commands.search(name, query, k, replace(commands.keeping.retrieval, **chosen), filters))
+    console.result(*commands.search(name, query, k, replace(commands.index_home.retrieval, **chosen), filters))
 
 
 @index_app.command("verify")

@@ -36,7 +36,7 @@ def evaluate_index(
     judged = load_judged(questions)
     with contextlib.closing(commands.searchable(name)) as index:
         return _evaluate(
-            index, judged, commands.keeping.retrieval, console, reranker=reranker, measure=measure, seed=seed
+            index, judged, commands.index_home.retrieval, console, reranker=reranker, measure=measure, seed=seed
         )
 
 

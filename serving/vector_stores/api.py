@@ -73,7 +73,7 @@ def vector_store_routes(stores: VectorStores, *, in_use: Callable[[], Collection
 
 def _add_store_routes(router: APIRouter, stores: VectorStores, in_use: Callable[[], Collection[str]]) -> None:
     def shown(found: StoreState) -> dict[str, object]:
-        embedder = stores.collections.embedder
+        embedder = stores.open_indexes.embedder
         return store_card(found, dimension=embedder.dimension, max_tokens=getattr(embedder, "max_tokens", None))
 
     @router.post("", response_model=Store, responses=refusals(400, 404, 413, 429))

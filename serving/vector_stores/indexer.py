@@ -1,6 +1,6 @@
 """Indexing in the background: one thread converts what waits, and adds it to its index.
 
-indexer = Indexer(work, files, collections)
+indexer = Indexer(work, files, open_indexes)
 indexer.start()
 indexer.let_go("vs_1", ["file-1"])      after a cancel or delete: returns when the thread has left the file alone
 """
@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from rag.chunking.chunk import ChunkSettings
-from rag.collections import Collections
 from rag.documents.document import Document
 from rag.documents.load import read_upload
 from rag.documents.sources import KINDS
 from rag.errors import RagError
 from rag.index import Index
+from rag.open_indexes import OpenIndexes
 from serving.errors import ServingError
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.listing import vector_bytes
@@ -78,7 +78,7 @@ class Indexer:
         self,
         work: WorkRows,
         files: FileStore,
-        collections: Collections,
+        open_indexes: OpenIndexes,
         *,
         read: ReadFile = read_file,
         owner: str | None = None,
@@ -91,7 +91,7 @@ class Indexer:
         self.owner = owner or process_name(os.getpid())
         self._work = work
         self._files = files
-        self._collections = collections
+        self._open_indexes = open_indexes
         self._read = read
         self._poll_s = poll_s
         self._pause_s = pause_s
@@ -243,7 +243,7 @@ class Indexer:
             return True
         first = live[0].claim
         try:
-            index = self._collections.make(first.store_id, ChunkSettings.from_dict(dict(first.chunking)))
+            index = self._open_indexes.make(first.store_id, ChunkSettings.from_dict(dict(first.chunking)))
             index.add([ready.document for ready in live], origin=ORIGIN, progress=lambda *_: self._watch(live))
             for ready in live:
                 self._finish(ready, index)
@@ -251,7 +251,7 @@ class Indexer:
             return False
         except RagError as error:
             # Raises if the database is away, as it will for the next file.
-            self._collections.states()
+            self._open_indexes.states()
             if len(live) > 1:
                 # One by one, so that a fault stays with its file.
                 outcomes = [self._add_live([ready]) for ready in live]
@@ -271,7 +271,7 @@ class Indexer:
         claim = ready.claim
         attributes = ready.attributes
         num_chunks = len(index.chunks_of(claim.file_id))
-        usage_bytes = vector_bytes(num_chunks, self._collections.embedder.dimension)
+        usage_bytes = vector_bytes(num_chunks, self._open_indexes.embedder.dimension)
         while (outcome := self._work.finish(claim, attributes, usage_bytes=usage_bytes)) == "changed":
             newer = self._work.attributes(claim)
             if newer is not None:

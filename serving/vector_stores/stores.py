@@ -1,6 +1,6 @@
 """Vector stores: every index of a home, the files that were attached to it over HTTP, and searches in it.
 
-stores = open_vector_stores(Collections(index_home(config, home), embedder))
+stores = open_vector_stores(OpenIndexes(index_home(config, home), embedder))
 stores.start()
 store = stores.create(StoreFields(name="hours"))
 stores.search(store.id, Search(("When does the desk open?",), k=3, ...))
@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rag.chunking.chunk import ChunkSettings
-from rag.collections import Collections, OtherEmbedder
 from rag.documents.document import Document
 from rag.errors import RagError
 from rag.index import Index, IndexState
+from rag.open_indexes import OpenIndexes, OtherEmbedder
 from router.answering.condense import rewrite_query
 from serving.errors import Conflict, Invalid, NotFound, Refused
 from serving.http.pages import Page, PageOfRows
@@ -62,7 +62,7 @@ class VectorStores:
         rows: StoreRows,
         attributes: FileAttributes,
         files: FileStore,
-        collections: Collections,
+        open_indexes: OpenIndexes,
         indexer: Indexer,
         *,
         max_waiting: int = MAX_WAITING,
@@ -72,7 +72,7 @@ class VectorStores:
         self.files = files
         self.rows = rows
         self._attributes = attributes
-        self.collections = collections
+        self.open_indexes = open_indexes
         self._indexer = indexer
         self._max_waiting = max_waiting
         self._close = close
@@ -102,7 +102,7 @@ class VectorStores:
 
     def close(self) -> None:
         """Closes the indexes and the rows."""
-        self.collections.close()
+        self.open_indexes.close()
         self._close()
 
     def create(self, asked: StoreFields) -> StoreState:
@@ -110,7 +110,7 @@ class VectorStores:
         attachment = asked.wanted()
         self._check_files(attachment)
         # A database that is away is found out before a row is written.
-        self.collections.states()
+        self.open_indexes.states()
         chunking = attachment.chunking
         store = self.rows.add_store(
             name=asked.name,
@@ -132,7 +132,7 @@ class VectorStores:
 
     def page(self, page: Page) -> tuple[PageOfRows, Mapping[str, StoreState]]:
         """A page of vector stores, and each as it is shown, by id."""
-        states = self.collections.states()
+        states = self.open_indexes.states()
         self.rows.adopt(states)
         found = self.rows.stores(page, states)
         return found, {shown.store.id: shown for shown in self._shown(found.rows, states)}
@@ -169,7 +169,7 @@ class VectorStores:
     def list_files(self, store_id: str, page: Page) -> PageOfRows:
         """A page of StoreFiles: those attached over HTTP, and the documents that the index got elsewhere."""
         store = self._store(store_id)
-        return list_files(store, page, self.rows, self._readable(store_id), self.collections.embedder.dimension)
+        return list_files(store, page, self.rows, self._readable(store_id), self.open_indexes.embedder.dimension)
 
     def get_file(self, store_id: str, file_id: str) -> StoreFile:
         """One file, or one document that the index got elsewhere."""
@@ -183,7 +183,7 @@ class VectorStores:
             document.id,
             document.metadata,
             num_chunks=len(index.chunks_of(document.id)),
-            dimension=self.collections.embedder.dimension,
+            dimension=self.open_indexes.embedder.dimension,
         )
 
     def text_of(self, store_id: str, file_id: str) -> str:
@@ -209,7 +209,7 @@ class VectorStores:
         self._store(store_id)
         if self.rows.detach(file_id, store_id=store_id):
             self._take_out(store_id, file_id)
-        elif not self.collections.delete_documents(store_id, [file_id]):
+        elif not self.open_indexes.delete_documents(store_id, [file_id]):
             raise _no_file(store_id, file_id)
 
     def delete_file(self, file_id: str) -> None:
@@ -243,7 +243,7 @@ class VectorStores:
         if index is None:
             return Found(asked.queries, ())
         try:
-            return search_index(index, asked, self.collections.keeping.retrieval)
+            return search_index(index, asked, self.open_indexes.index_home.retrieval)
         except RagError:
             # It may have been deleted meanwhile, which is not the index's trouble.
             self._store(store_id)
@@ -267,9 +267,9 @@ class VectorStores:
         batch = self.rows.attach(
             store.id,
             asked.files,
-            chunking=(present or asked.chunking or self.collections.keeping.chunking).to_dict(),
+            chunking=(present or asked.chunking or self.open_indexes.index_home.chunking).to_dict(),
             max_waiting=self._max_waiting,
-            lost=known - self.collections.present(store.id, known),
+            lost=known - self.open_indexes.present(store.id, known),
             is_batch=is_batch,
         )
         self._indexer.wake()
@@ -291,7 +291,7 @@ class VectorStores:
         store = self.rows.find_store(store_id)
         if store is not None and store.is_own:
             return store
-        if not self.collections.has(store_id):
+        if not self.open_indexes.has(store_id):
             raise no_store(store_id)
         if store is None:
             self.rows.adopt([store_id])
@@ -301,11 +301,11 @@ class VectorStores:
         return store
 
     def _state(self, store_id: str) -> IndexState | None:
-        return self.collections.states().get(store_id)
+        return self.open_indexes.states().get(store_id)
 
     def _shown(self, stores: Sequence[StoredStore], states: Mapping[str, IndexState] | None = None) -> list[StoreState]:
         if states is None:
-            states = self.collections.states()
+            states = self.open_indexes.states()
         counts = self.rows.counts([store.id for store in stores])
         for store in stores:
             # Of what is in the index the index knows best: not all of it was attached over HTTP.
@@ -316,7 +316,7 @@ class VectorStores:
     def _readable(self, store_id: str) -> Index | None:
         """The store's index, None before its first file. Raises Conflict if another embedder built it."""
         try:
-            return self.collections.find(store_id)
+            return self.open_indexes.find(store_id)
         except OtherEmbedder as error:
             raise Conflict(str(error), code="vector_store_unusable") from error
 
@@ -333,7 +333,7 @@ class VectorStores:
         # Of two deletions at once the second must not reach what was attached again after the first.
         with self._taking_out:
             if self.rows.is_detached(store_id, file_id):
-                self.collections.delete_documents(store_id, [file_id])
+                self.open_indexes.delete_documents(store_id, [file_id])
                 self.rows.remove_file(store_id, file_id)
 
     def _clear_cancelled(self, store_id: str | None = None) -> None:
@@ -348,7 +348,7 @@ class VectorStores:
             if owner not in alive:
                 left.setdefault(one, []).append(file_id)
         for one, file_ids in left.items():
-            self.collections.delete_documents(one, file_ids)
+            self.open_indexes.delete_documents(one, file_ids)
             self.rows.let_go_cancelled(one, file_ids)
 
     def _remove_file(self, file_id: str) -> None:
@@ -358,12 +358,12 @@ class VectorStores:
 
     def _remove_store(self, store_id: str) -> None:
         self._indexer.let_go(store_id)
-        self.collections.drop(store_id)
+        self.open_indexes.drop(store_id)
         self.rows.remove_store(store_id)
 
 
 def open_vector_stores(
-    collections: Collections,
+    open_indexes: OpenIndexes,
     *,
     max_upload_bytes: int = MAX_UPLOAD_BYTES,
     max_waiting: int = MAX_WAITING,
@@ -375,15 +375,15 @@ def open_vector_stores(
     `read` turns a file into a document, `owner` names this process among those that share the home. Raises ServingError
     for a `files.db` that cannot be opened, and RagError for an index that cannot be written.
     """
-    home = collections.keeping.home
+    home = open_indexes.index_home.home
     database = Database(home / FILES_DB, METADATA)
     files = FileStore(database, home / "files", max_bytes=max_upload_bytes)
-    indexer = Indexer(WorkRows(database), files, collections, read=read, owner=owner)
+    indexer = Indexer(WorkRows(database), files, open_indexes, read=read, owner=owner)
     stores = VectorStores(
         StoreRows(database),
         FileAttributes(database, owner=indexer.owner),
         files,
-        collections,
+        open_indexes,
         indexer,
         max_waiting=max_waiting,
         close=database.close,

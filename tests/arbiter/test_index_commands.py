@@ -51,8 +51,8 @@ def commands(tmp_path: Path, said: io.StringIO) -> IndexCommands:
 
 
 def make_shop(tmp_path: Path, said: io.StringIO | None = None, name: str = "words@1", **settings: Any) -> IndexCommands:
-    keeping = IndexHome(tmp_path / "home", **settings)
-    return IndexCommands(keeping, Console(stderr=said or io.StringIO()), make_embedder=Counter(name))
+    index_home = IndexHome(tmp_path / "home", **settings)
+    return IndexCommands(index_home, Console(stderr=said or io.StringIO()), make_embedder=Counter(name))
 
 
 def names(row: Any) -> list[str]:
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_goes_on(
 def test_nothing_readable_at_all_is_an_error_and_makes_no_index(commands: IndexCommands, tmp_path: Path) -> None:
     with pytest.raises(ArbiterError, match=r"nothing was indexed: .*nowhere"):
         commands.add("faq", [tmp_path / "nowhere"])
-    assert not commands.keeping.states()
+    assert not commands.index_home.states()
 
 
 def test_adding_leaves_what_is_gone_and_updating_takes_it_away(
@@ -160,7 +160,7 @@ def test_an_update_of_a_folder_takes_away_what_was_added_from_it_by_another_path
 def test_an_update_of_a_name_that_is_none_makes_no_index(commands: IndexCommands, docs: Path) -> None:
     with pytest.raises(ArbiterError, match="no index 'fqa'"):
         commands.add("fqa", [docs], is_whole=True)
-    assert commands.keeping.states() == {}
+    assert commands.index_home.states() == {}
 
 
 def test_two_additions_at_once_of_files_with_one_name_keep_both(tmp_path: Path, docs: Path, said: io.StringIO) -> None:
@@ -217,10 +217,10 @@ def test_a_row_that_brings_the_id_of_another_paths_row_is_said_to_replace_it(
 def test_a_new_index_is_cut_as_asked_and_keeps_its_chunks(tmp_path: Path, docs: Path) -> None:
     commands = make_shop(tmp_path, chunking=ChunkSettings(50, 10))
     commands.add("faq", [docs], Chunking(chunk_tokens=4, overlap_tokens=0))
-    assert commands.keeping.states()["faq"].settings == ChunkSettings(4, 0)
+    assert commands.index_home.states()["faq"].settings == ChunkSettings(4, 0)
     commands.add("faq", [docs])
     commands.add("faq", [docs], Chunking(chunk_tokens=4))
-    assert commands.keeping.states()["faq"].settings == ChunkSettings(4, 0)
+    assert commands.index_home.states()["faq"].settings == ChunkSettings(4, 0)
     with pytest.raises(ArbiterError, match="cut into structure, 4 tokens, 0 overlap; leave the chunk options out"):
         commands.add("faq", [docs], Chunking(chunk_tokens=5))
     with pytest.raises(RagError):
@@ -235,7 +235,7 @@ def test_another_embedder_may_rebuild_an_index_by_an_update_but_not_add_to_it(tm
     with pytest.raises(RagError, match="built with embedder 'words@1'"):
         other.search("faq", "desk", 1)
     other.add("faq", [docs], is_whole=True)
-    assert other.keeping.states()["faq"].embedder == "words@2"
+    assert other.index_home.states()["faq"].embedder == "words@2"
 
 
 def test_listing_deleting_exporting_and_verifying_ask_for_no_embedder(tmp_path: Path, docs: Path) -> None:
@@ -249,7 +249,7 @@ def test_listing_deleting_exporting_and_verifying_ask_for_no_embedder(tmp_path: 
     commands.export("faq", tmp_path / "faq.jsonl")
     commands.drop("faq")
     assert count.num_made == 0
-    assert not commands.keeping.states()
+    assert not commands.index_home.states()
 
 
 def test_deleting_names_what_is_not_there(commands: IndexCommands, docs: Path, said: io.StringIO) -> None:
@@ -337,5 +337,5 @@ def test_all_ids_of_a_large_index_are_listed(commands: IndexCommands, tmp_path: 
 def test_a_config_says_how_indexes_are_made_and_searched(tmp_path: Path) -> None:
     config = tmp_path / "x.yaml"
     config.write_text("data: data\nindex: {chunk_tokens: 40, retrieval: {mode: bm25}}\n")
-    assert open_index_commands(config, home=tmp_path, console=Console()).keeping.retrieval.mode == "bm25"
-    assert open_index_commands(None, home=tmp_path, console=Console()).keeping.retrieval == SearchSettings()
+    assert open_index_commands(config, home=tmp_path, console=Console()).index_home.retrieval.mode == "bm25"
+    assert open_index_commands(None, home=tmp_path, console=Console()).index_home.retrieval == SearchSettings()

@@ -23,9 +23,9 @@ from arbiter.served_runs import RunOpener, ServedRuns
 from eval.questions import Question
 from eval.runs.run import publish_run
 from rag.chunking.chunk import ChunkSettings
-from rag.collections import Collections
 from rag.documents.document import Document
 from rag.index import Index
+from rag.open_indexes import OpenIndexes
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
 from router.errors import EngineUnavailable
@@ -133,11 +133,11 @@ class Home:
             )
         return make_decision(arm, run_directory=directory, data_version=self.version(self.config))
 
-    def collections(self, embedder: LetterEmbedder | None = None) -> Collections:
-        return Collections(index_home(self.config, self.path), embedder or self.embedder)
+    def open_indexes(self, embedder: LetterEmbedder | None = None) -> OpenIndexes:
+        return OpenIndexes(index_home(self.config, self.path), embedder or self.embedder)
 
     def runs(self, **changes: Any) -> ServedRuns:
-        parts: dict[str, Any] = {"home": self.path, "collections": self.collections(), "base": BASE}
+        parts: dict[str, Any] = {"home": self.path, "open_indexes": self.open_indexes(), "base": BASE}
         return ServedRuns(self.config, **{**parts, **changes}, data_version=self.version)
 
 
@@ -235,14 +235,14 @@ def test_another_config_of_the_same_data_is_read_as_it_was(home: Home) -> None:
         seen.append(config)
         return home.version(config)
 
-    runs = ServedRuns(home.config, home=home.path, collections=home.collections(), base=BASE, data_version=version)
+    runs = ServedRuns(home.config, home=home.path, open_indexes=home.open_indexes(), base=BASE, data_version=version)
     assert runs.stale_reason(decision) is None
     assert list(seen[0].arms) == ["base"]
 
 
 def test_another_config_is_read_with_the_places_of_this_one(home: Home) -> None:
     """A run does not write down the database: its address may hold a password."""
-    collections = home.collections()
+    open_indexes = home.open_indexes()
     mine = home.config.index.model_copy(update={"database": SecretStr("postgresql://desk:sesame@host/rows")})
     home.config = home.config.model_copy(update={"index": mine})
     decision = home.decided()
@@ -254,7 +254,7 @@ def test_another_config_is_read_with_the_places_of_this_one(home: Home) -> None:
         seen.append(config)
         return home.version(config)
 
-    runs = ServedRuns(other, home=home.path, collections=collections, base=BASE, data_version=version)
+    runs = ServedRuns(other, home=home.path, open_indexes=open_indexes, base=BASE, data_version=version)
     assert runs.stale_reason(decision) is None
     assert seen[0].seed == home.config.seed
     assert seen[0].index.database == other.index.database

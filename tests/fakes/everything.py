@@ -13,8 +13,8 @@ from fakes.engines import ScriptedEngine
 from fakes.retrieval_server import CHUNKING, read_text
 from fastapi import FastAPI
 
-from rag.collections import Collections
 from rag.home import IndexHome
+from rag.open_indexes import OpenIndexes
 from rag.search.settings import SearchSettings
 from serving.app import create_app
 from serving.decisions.api import decision_routes
@@ -40,7 +40,7 @@ def open_everything(home: Path, *, api_key: str | None = None) -> Iterator[FastA
     opener = FakeOpener(engine)
     current = CurrentDecision(replace(opener.open(decision), api_key=api_key))
     home_of_indexes = IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense"))
-    stores = open_vector_stores(Collections(home_of_indexes, WordEmbedder()), read=read_text)
+    stores = open_vector_stores(OpenIndexes(home_of_indexes, WordEmbedder()), read=read_text)
     try:
         yield create_app(
             current,

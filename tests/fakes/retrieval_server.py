@@ -16,11 +16,11 @@ from fakes.endpoints import listening, make_served
 from fakes.engines import ScriptedEngine
 
 from rag.chunking.chunk import ChunkSettings
-from rag.collections import Collections
 from rag.documents.document import Document
 from rag.errors import RagError
 from rag.home import IndexHome
 from rag.index import Index
+from rag.open_indexes import OpenIndexes
 from rag.search.settings import SearchSettings
 from router.answering.answerer import Answerer
 from serving.app import create_app
@@ -88,12 +88,12 @@ def serving(
     """Serve a home until the end of the block; the arm `rag` answers from the index `arm_index` if there is one."""
     embedder = embedder or WordEmbedder()
     engine = engine or ScriptedEngine(lambda _: "nine")
-    collections = Collections(IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense")), embedder)
-    stores = open_vector_stores(collections, read=read, **settings)
+    open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense")), embedder)
+    stores = open_vector_stores(open_indexes, read=read, **settings)
     with ExitStack() as stack:
         stack.callback(stores.close)
         served = make_served(engine, api_key=api_key)
-        if arm_index and collections.has(arm_index):
+        if arm_index and open_indexes.has(arm_index):
             # Opened apart, as a run's indexes may be.
             index = Index.open(home, arm_index, embedder)
             stack.callback(index.close)

@@ -33,13 +33,13 @@ def test_a_database_url_that_is_none_is_an_error_of_one_line(tmp_path: Path, sto
 
 
 def test_what_is_left_of_an_index_that_is_gone_is_removed(tmp_path: Path) -> None:
-    keeping = IndexHome(tmp_path, chunking=CHUNKING)
-    with contextlib.closing(keeping.create("faq", WordEmbedder())) as index:
+    index_home = IndexHome(tmp_path, chunking=CHUNKING)
+    with contextlib.closing(index_home.create("faq", WordEmbedder())) as index:
         index.add([Document("desk", "Desk", "The desk opens at nine.")])
     left = tmp_path / "indexes" / "gone" / "1.faiss"
     left.parent.mkdir()
     left.write_bytes(b"x")
 
-    keeping.remove_leftovers()
+    index_home.remove_leftovers()
 
     assert [folder.name for folder in (tmp_path / "indexes").iterdir()] == ["faq"]

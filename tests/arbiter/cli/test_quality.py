@@ -20,8 +20,8 @@ HYBRID = SearchSettings(mode="hybrid")
 
 @pytest.fixture
 def commands(tmp_path: Path) -> IndexCommands:
-    keeping = IndexHome(tmp_path / "home", retrieval=HYBRID)
-    commands = IndexCommands(keeping, Console(stderr=io.StringIO()), make_embedder=WordEmbedder)
+    index_home = IndexHome(tmp_path / "home", retrieval=HYBRID)
+    commands = IndexCommands(index_home, Console(stderr=io.StringIO()), make_embedder=WordEmbedder)
     rows = [{"id": f"d{i}", "text": f"The bell of tower{i} rings at hour{i}."} for i in range(12)]
     (tmp_path / "docs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     commands.add("towers", [tmp_path / "docs.jsonl"])

@@ -11,8 +11,8 @@ from fakes.embedders import WordEmbedder
 from fakes.endpoints import listening, make_served
 from fakes.engines import ScriptedEngine
 
-from rag.collections import Collections
 from rag.home import IndexHome
+from rag.open_indexes import OpenIndexes
 from serving.app import create_app
 from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
@@ -40,7 +40,7 @@ ROWS = [
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     home = tmp_path_factory.mktemp("evals")
     current = CurrentDecision(make_served(ScriptedEngine(lambda _: "nine")))
-    store, stores = EvalStore(home / "evals.db"), open_vector_stores(Collections(IndexHome(home), WordEmbedder()))
+    store, stores = EvalStore(home / "evals.db"), open_vector_stores(OpenIndexes(IndexHome(home), WordEmbedder()))
     runner = EvalRunner(store, current, concurrency=2)
     app = create_app(current, eval_routes(runner, files=stores.files), file_routes(stores))
     with listening(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:

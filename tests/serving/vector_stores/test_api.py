@@ -358,7 +358,7 @@ def test_a_delete_wins_over_the_indexing_of_the_file(tmp_path: Path, way: str) -
         if way == "store":
             with pytest.raises(openai.NotFoundError):
                 stores.retrieve(store.id)
-            assert server.stores.collections.states() == {}
+            assert server.stores.open_indexes.states() == {}
             return
         # From the moment the call returned, and ever after.
         for _ in range(3):

@@ -103,7 +103,7 @@ def test_a_file_that_the_index_has_lost_is_indexed_again_although_a_change_of_it
     server: Server, tmp_path: Path
 ) -> None:
     store_id, file_id = filled(server)
-    server.stores.collections.delete_documents(store_id, [file_id])
+    server.stores.open_indexes.delete_documents(store_id, [file_id])
     with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
         rows.execute("UPDATE store_files SET owner = ?", (process_name(os.getpid()),))
     server.client.vector_stores.files.create(store_id, file_id=file_id, attributes=NEW)
@@ -142,7 +142,7 @@ def test_a_deletion_does_not_wait_for_a_change_that_is_over(
             assert WorkRows(database).owners_of_unwanted(store) == {"1:0.00"}
             if fault:
                 raise fault
-            index = server.stores.collections.open(store)
+            index = server.stores.open_indexes.open(store)
             return index, index.document(file)
 
         with pytest.raises(RagError) if fault else contextlib.nullcontext():

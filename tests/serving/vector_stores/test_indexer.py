@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from fakes.embedders import WordEmbedder
 from fakes.retrieval_server import CHUNKING, read_text, serving
 
-from rag.collections import Collections
 from rag.documents.document import Document
 from rag.home import IndexHome
+from rag.open_indexes import OpenIndexes
 from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.indexer import MAX_ATTEMPTS, Indexer
@@ -43,8 +43,8 @@ def until(happened: Callable[[], object], *, limit_s: float = 15) -> None:
 
 
 def opened(home: Path, embedder: WordEmbedder | None = None, **rest: object) -> VectorStores:
-    collections = Collections(IndexHome(home, chunking=CHUNKING), embedder or WordEmbedder())
-    return open_vector_stores(collections, **{"read": read_text, **rest})  # type: ignore[arg-type]
+    open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), embedder or WordEmbedder())
+    return open_vector_stores(open_indexes, **{"read": read_text, **rest})  # type: ignore[arg-type]
 
 
 def upload(stores: VectorStores, text: str = DESK) -> str:
@@ -69,12 +69,12 @@ from pathlib import Path
 from fakes.embedders import WordEmbedder
 from fakes.retrieval_server import CHUNKING, read_text
 from rag.home import IndexHome
-from rag.collections import Collections
+from rag.open_indexes import OpenIndexes
 from serving.vector_stores.stores import open_vector_stores
 
 home = Path(sys.argv[1])
-collections = Collections(IndexHome(home, chunking=CHUNKING), WordEmbedder(seconds_per_text=0.05))
-stores = open_vector_stores(collections, read=read_text)
+open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), WordEmbedder(seconds_per_text=0.05))
+stores = open_vector_stores(open_indexes, read=read_text)
 stores.start()
 print("started", flush=True)
 time.sleep(60)
@@ -99,7 +99,7 @@ def test_files_of_a_killed_server_are_taken_up_again_and_none_is_lost(tmp_path: 
     until(lambda: is_done(second, store_id))
     counts = second.get(store_id).counts
     assert (counts["completed"], counts["failed"]) == (40, 0)
-    index = second.collections.open(store_id)
+    index = second.open_indexes.open(store_id)
     assert [entry.id for entry in index.documents()] == sorted(ids)
     second.stop()
     second.close()
@@ -138,7 +138,7 @@ def test_another_server_of_the_home_leaves_alone_what_this_one_works_on(tmp_path
     assert not is_done(second, store_id)
     embedder.gate.set()
     until(lambda: is_done(second, store_id))
-    assert second.collections.embedder.num_embedded == 0  # type: ignore[attr-defined]
+    assert second.open_indexes.embedder.num_embedded == 0  # type: ignore[attr-defined]
     for stores in (first, second):
         stores.stop()
         stores.close()
@@ -168,11 +168,11 @@ def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_pa
     embedder.gate.set()
     deleting.join(10)
     assert not deleting.is_alive()
-    index = second.collections.find(store_id)
+    index = second.open_indexes.find(store_id)
     assert index is None or index.documents() == []
     first.stop()
     assert (second.rows.find_store(store_id) is None) == (way == "store")
-    assert first.collections.find(store_id) is None or first.collections.open(store_id).documents() == []
+    assert first.open_indexes.find(store_id) is None or first.open_indexes.open(store_id).documents() == []
     for stores in (first, second):
         stores.close()
 
@@ -186,7 +186,7 @@ def test_another_server_stops_adding_what_was_deleted(tmp_path: Path) -> None:
     assert embedder.started.wait(10)
     second.detach(store_id, file_id)
     assert embedder.num_embedded < 200
-    assert second.collections.states() == {}
+    assert second.open_indexes.states() == {}
     for stores in (first, second):
         stores.stop()
         stores.close()
@@ -208,7 +208,7 @@ def test_of_two_deletions_at_once_the_second_spares_what_was_attached_again(tmp_
         with rows:
             rows.execute("UPDATE store_files SET status = 'completed', owner = NULL")
     second.join(10)
-    assert [entry.id for entry in stores.collections.open(store_id).documents()] == [file_id]
+    assert [entry.id for entry in stores.open_indexes.open(store_id).documents()] == [file_id]
     assert stores.get_file(store_id, file_id).status == "completed"
     stores.close()
 
@@ -228,7 +228,7 @@ def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancell
     store_id = stores.create(StoreFields()).store.id
     batch = stores.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
     assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim("1:0.00", lambda owner: False)
-    index = stores.collections.make(store_id, CHUNKING)
+    index = stores.open_indexes.make(store_id, CHUNKING)
     index.add([Document(file_id, "note", DESK)])
     stores.cancel_batch(store_id, batch.id)
     assert index.documents() == []
@@ -240,7 +240,7 @@ def test_what_was_cancelled_is_left_to_the_server_that_is_at_it(tmp_path: Path) 
     stores = opened(tmp_path)
     store_id, (file_id,) = made(stores, DESK)
     assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim(process_name(os.getppid()), lambda owner: True)
-    index = stores.collections.make(store_id, CHUNKING)
+    index = stores.open_indexes.make(store_id, CHUNKING)
     index.add([Document(file_id, "note", DESK)])
     with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
         rows.execute("UPDATE store_files SET status = 'cancelled'")
@@ -280,7 +280,7 @@ def test_a_deletion_that_was_only_begun_is_finished_before_anything_is_served(tm
     stores.close()
     with serving(tmp_path) as server:
         if begun == "store":
-            assert server.stores.collections.states() == {}
+            assert server.stores.open_indexes.states() == {}
             assert server.client.files.retrieve(file_id).id == file_id
         else:
             assert server.found(store_id, DESK) == []
@@ -302,10 +302,10 @@ def test_a_file_that_was_cancelled_just_before_the_server_was_killed_is_not_foun
 def assembled(home: Path, database: Database, work: WorkRows) -> VectorStores:
     """As `opened`, with an indexer that tries again at once."""
     files = FileStore(database, home / "files")
-    collections = Collections(IndexHome(home, chunking=CHUNKING), WordEmbedder())
-    indexer = Indexer(work, files, collections, read=read_text, pause_s=0.01)
+    open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), WordEmbedder())
+    indexer = Indexer(work, files, open_indexes, read=read_text, pause_s=0.01)
     attributes = FileAttributes(database, owner=indexer.owner)
-    return VectorStores(StoreRows(database), attributes, files, collections, indexer, close=database.close)
+    return VectorStores(StoreRows(database), attributes, files, open_indexes, indexer, close=database.close)
 
 
 class FullDisk(WorkRows):
@@ -346,7 +346,7 @@ def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) ->
     assert stores.rows.counts([store_id])[store_id] == {"in_progress": 2}
     database.unlink()
     until(lambda: stores.rows.counts([store_id])[store_id] == {"completed": 2})
-    assert [entry.id for entry in stores.collections.open(store_id).documents()] == sorted(ids)
+    assert [entry.id for entry in stores.open_indexes.open(store_id).documents()] == sorted(ids)
     stores.stop()
     stores.close()
 
@@ -356,7 +356,7 @@ def test_files_that_are_attached_again_are_looked_up_without_their_texts(tmp_pat
     store_id, ids = made(stores, DESK, f"{DESK} Again.")
     stores.start()
     until(lambda: is_done(stores, store_id))
-    stores.collections.delete_documents(store_id, ids[:1])
+    stores.open_indexes.delete_documents(store_id, ids[:1])
     told: list[str] = []
 
     def tell(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -384,7 +384,7 @@ def test_attributes_that_change_during_the_indexing_are_the_ones_that_count(tmp_
     stores.set_attributes(store_id, file_id, {"state": "new"})
     embedder.gate.set()
     until(lambda: is_done(stores, store_id))
-    document = stores.collections.open(store_id).document(file_id)
+    document = stores.open_indexes.open(store_id).document(file_id)
     assert document is not None
     assert document.metadata == {"state": "new"}
     stores.stop()
@@ -408,6 +408,6 @@ def test_a_conversion_that_hangs_does_not_hold_up_the_deletion_of_its_file(tmp_p
     assert time.monotonic() - started < 5
     let_go.set()
     time.sleep(0.1)
-    assert stores.collections.states() == {}
+    assert stores.open_indexes.states() == {}
     stores.stop()
     stores.close()

@@ -1,6 +1,6 @@
 """The indexes of a home, each opened once.
 
-Collections(index_home(config, home), embedder).open("lake").search("when?", 3)
+OpenIndexes(index_home(config, home), embedder).open("lake").search("when?", 3)
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class OtherEmbedder(RagError):
     """The index was built with another embedder than the one that is served with."""
 
 
-class Collections:
+class OpenIndexes:
     """What is opened stays open, over one database, and sees what other threads and processes change."""
 
-    def __init__(self, keeping: IndexHome, embedder: Embedder) -> None:
-        self.keeping = keeping
+    def __init__(self, index_home: IndexHome, embedder: Embedder) -> None:
+        self.index_home = index_home
         self.embedder = embedder
         self._open: dict[str, Index] = {}
         self._database: Store | None = None
@@ -54,7 +54,7 @@ class Collections:
                 if state is None:
                     return None
                 self._check_embedder(state)
-                index = self._open[name] = self.keeping.open(name, self.embedder, database=self._shared())
+                index = self._open[name] = self.index_home.open(name, self.embedder, database=self._shared())
         # What was opened may have been dropped since, by another process.
         return index if index.generation > 0 else None
 
@@ -118,13 +118,13 @@ class Collections:
                 self._database = None
 
     def _create(self, name: str, settings: ChunkSettings) -> Index:
-        return self.keeping.create(name, self.embedder, settings, database=self._shared())
+        return self.index_home.create(name, self.embedder, settings, database=self._shared())
 
     def _shared(self) -> Store | None:
         """The one open database of all indexes, so that connections do not grow with their number; None so far."""
         with self._lock:
             if self._database is None:
-                self._database = self.keeping.database()
+                self._database = self.index_home.database()
             return self._database
 
     def _check_embedder(self, state: IndexState) -> None:
