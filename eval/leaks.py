@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from eval.errors import EvalError
+from eval.errors import EvalError, listed
 from eval.questions import Question, plain_text
 from tuning.data.examples import Example
 
@@ -21,7 +21,6 @@ NEAR_PERCENT = 90.0
 
 # Rows compared with all questions at a time, so that the similarities take little memory.
 _BLOCK = 4096
-_SHOWN = 10
 # A note is no error: a few examples say what was meant.
 _SHOWN_NEAR = 2
 
@@ -40,23 +39,35 @@ class NearRepeat:
     percent: float
 
 
-def refuse_leaks(
-    rows: Sequence[Example] | Sequence[Question], questions: Sequence[Question], *, called: str = "training"
-) -> None:
+def refuse_leaks(rows: Sequence[Row], questions: Sequence[Question], *, called: str = "training") -> None:
     """Raise EvalError listing every row that repeats an evaluation question (case and punctuation aside).
 
     An adapter trained on such a row wins by memory, so the comparison would be worthless. `called` says which rows
     these are.
     """
-    asked = {plain_text(question.text): question.id for question in questions}
-    repeats = [(row.id, asked[plain_text(_text(row))]) for row in rows if plain_text(_text(row)) in asked]
+    _, repeats = leave_out_repeats(rows, questions)
     if repeats:
-        listed = ", ".join(f"{row!r} repeats {question!r}" for row, question in repeats[:_SHOWN])
-        more = f" and {len(repeats) - _SHOWN} more" if len(repeats) > _SHOWN else ""
+        pairs = (f"{row!r} repeats {question!r}" for row, question in repeats)
         raise EvalError(
-            f"{len(repeats)} {called} rows repeat an evaluation question: {listed}{more}; "
-            "remove them from one of the files"
+            f"{len(repeats)} {called} rows repeat an evaluation question: {listed(pairs, separator=', ')}; "
+            f"remove them from one of the files, or leave them out of the {called} rows with limits.repeats=drop"
         )
+
+
+def leave_out_repeats(
+    rows: Sequence[Row], questions: Sequence[Question]
+) -> tuple[tuple[Row, ...], tuple[tuple[str, str], ...]]:
+    """The rows that repeat no question, and the ids of those that do, each with the question's."""
+    asked = {plain_text(question.text): question.id for question in questions}
+    kept: list[Row] = []
+    repeats: list[tuple[str, str]] = []
+    for row in rows:
+        question = asked.get(plain_text(_text(row)))
+        if question is None:
+            kept.append(row)
+        else:
+            repeats.append((row.id, question))
+    return tuple(kept), tuple(repeats)
 
 
 def leave_out_near_repeats(
@@ -89,11 +100,10 @@ def leave_out_near_repeats(
 def describe(near: Sequence[NearRepeat], *, called: str = "training") -> str:
     """One line that counts near repeats and names the first of them."""
     plural, are = ("s", "are") if len(near) > 1 else ("", "is")
-    listed = ", ".join(f"{pair.row_id!r} ({pair.question_id!r}, {pair.percent:.0f}%)" for pair in near[:_SHOWN_NEAR])
-    more = f" and {len(near) - _SHOWN_NEAR} more" if len(near) > _SHOWN_NEAR else ""
+    pairs = (f"{pair.row_id!r} ({pair.question_id!r}, {pair.percent:.0f}%)" for pair in near)
     return (
         f"{len(near)} {called} row{plural} {are} left out, at least {NEAR_PERCENT:.0f}% the same as an evaluation "
-        f"question with the same answer: {listed}{more}"
+        f"question with the same answer: {listed(pairs, separator=', ', shown=_SHOWN_NEAR)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Evaluation questions: load and validate, refuse golds that contradict each other, merge what is asked twice.
+"""Evaluation questions: load and validate, refuse or drop golds that contradict each other, merge what is asked twice.
 
 questions = load_questions(Path("data/test.jsonl"))
 """
@@ -10,12 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from eval.errors import EvalError
-from storage.jsonl import read_jsonl
-from tuning.data.examples import Example
+from eval.errors import EvalError, listed
+from tuning.data.examples import Example, scan_examples
 
-_SHOWN = 10
 _NOT_WORD = re.compile(r"\W+")
+_CONTRADICTION = (
+    "asks {!r} as line {} does, with other golds; no answer can be right for both, so remove one, give both all "
+    "accepted answers, or leave all such rows out with limits.contradictions=drop"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,30 +55,24 @@ def clusters_of(questions: Sequence[Question], document_ids: Collection[str]) ->
 
 
 def load_questions(path: Path, *, refuse_contradictions: bool = True) -> tuple[Question, ...]:
-    """Questions from rows `{id?, question | user_input, answers[] | answer | reference, doc_ids?, metadata?}`.
+    """Questions from rows as `tuning.data.examples.scan_examples` reads them; every answer is an accepted gold.
 
-    A row with `metadata.unanswerable` true needs no gold; "unanswerable" is it then. Raises EvalError naming file and
-    line of every faulty row (the first ten), of every row that asks what another asks with no gold in common (unless
-    told not to), and when there is no question at all.
+    Raises EvalError naming file and line of every faulty row (the first ten), of every row that asks what another asks
+    with no gold in common (unless told not to), and when there is no question at all.
     """
     rows: list[tuple[int, Question]] = []
     faults: list[tuple[int, str]] = []
-    lines_of: dict[str, int] = {}
-    for line, row in read_jsonl(path):
-        question = _question(row, fallback_id=f"{path.stem}-{line}")
-        if isinstance(question, str):
-            faults.append((line, question))
-        elif question.id in lines_of:
-            faults.append((line, f"id {question.id!r} was already used on line {lines_of[question.id]}"))
+    for line, row in scan_examples(path, _no_gold):
+        if isinstance(row, str):
+            faults.append((line, row))
         else:
-            lines_of[question.id] = line
-            rows.append((line, question))
+            rows.append((line, as_question(row)))
     if refuse_contradictions:
-        faults = sorted(faults + _contradictions(rows))
+        for i, earlier in _contradictions([question for _, question in rows]):
+            faults.append((rows[i][0], _CONTRADICTION.format(rows[i][1].text[:40], rows[earlier][0])))
+        faults.sort()
     if faults:
-        listed = "; ".join(f"line {line}: {fault}" for line, fault in faults[:_SHOWN])
-        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise EvalError(f"{path}: {len(faults)} faulty questions: {listed}{more}")
+        raise EvalError(f"{path}: {len(faults)} faulty questions: {listed(f'line {n}: {why}' for n, why in faults)}")
     if not rows:
         raise EvalError(f'{path} holds no questions; add rows like {{"question": ..., "answers": [...]}}')
     return tuple(question for _, question in rows)
@@ -105,9 +101,28 @@ def merge_repeats(questions: Sequence[Question]) -> tuple[tuple[Question, ...], 
     return tuple(firsts.values()), tuple(gone)
 
 
+def drop_contradictions(questions: Sequence[Question]) -> tuple[tuple[Question, ...], tuple[str, ...]]:
+    """The questions without all that ask what another asks with no gold in common, whichever is right; and their ids.
+
+    Raises EvalError when none is left.
+    """
+    disputed = {_asked(questions[i].text) for i, _ in _contradictions(questions)}
+    kept = tuple(question for question in questions if _asked(question.text) not in disputed)
+    if questions and not kept:
+        raise EvalError(f"all {len(questions)} questions contradict another one; give other golds")
+    return kept, tuple(question.id for question in questions if _asked(question.text) in disputed)
+
+
 def as_example(question: Question) -> Example:
     """The question as a training row; the first gold is learned."""
-    return Example(question.id, question.text, question.answers[0], question.document_ids, question.metadata)
+    first, *others = question.answers
+    return Example(question.id, question.text, first, question.document_ids, question.metadata, tuple(others))
+
+
+def as_question(example: Example) -> Question:
+    """The training row as a question, with every answer that is not blank for a gold."""
+    answers = tuple(answer for answer in (example.answer, *example.other_answers) if answer.strip())
+    return Question(example.id, example.question, answers, example.document_ids, example.metadata)
 
 
 def plain_text(text: str) -> str:
@@ -115,58 +130,24 @@ def plain_text(text: str) -> str:
     return _NOT_WORD.sub(" ", text.lower()).strip() or text.strip()
 
 
+def _no_gold(row: Example) -> str | None:
+    return None if as_question(row).answers else f"question {row.question[:40]!r} has no gold answer"
+
+
 def _asked(text: str) -> str:
     # Punctuation counts within a question: "What is C?" is not "What is C++?".
     return " ".join(text.lower().split()).rstrip(" ?!.")
 
 
-def _contradictions(rows: Sequence[tuple[int, Question]]) -> list[tuple[int, str]]:
-    """Lines that ask what an earlier line asks and have no gold in common with it."""
+def _contradictions(questions: Sequence[Question]) -> list[tuple[int, int]]:
+    """Places of questions that ask what an earlier one asks with no gold in common, each with the earlier one's."""
     asked: dict[str, list[tuple[int, set[str]]]] = {}
-    faults: list[tuple[int, str]] = []
-    for line, question in rows:
+    found: list[tuple[int, int]] = []
+    for place, question in enumerate(questions):
         golds = {plain_text(answer) for answer in question.answers}
         earlier = asked.setdefault(_asked(question.text), [])
         other = next((known for known, others in earlier if not golds & others), None)
         if other is not None:
-            faults.append(
-                (
-                    line,
-                    f"asks {question.text[:40]!r} as line {other} does, with other golds; no answer can be right for "
-                    "both, so remove one or give both all accepted answers",
-                )
-            )
-        earlier.append((line, golds))
-    return faults
-
-
-def _question(row: Mapping[str, object], *, fallback_id: str) -> Question | str:
-    """The question of a row, or what is wrong with it."""
-    name = fallback_id if row.get("id") is None else row["id"]
-    text = row.get("question", row.get("user_input"))
-    answers = next((row[key] for key in ("answers", "answer", "reference") if row.get(key) is not None), None)
-    document_ids = row.get("doc_ids") if row.get("doc_ids") is not None else []
-    metadata = row.get("metadata") if row.get("metadata") is not None else {}
-    if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
-        return f"`id` must be a text or a number, not {name!r}"
-    if not isinstance(text, str) or not text.strip():
-        return "no `question` text"
-    if not isinstance(metadata, dict):
-        return "`metadata` must be an object"
-    if isinstance(answers, str):
-        answers = [answers]
-    if not answers and metadata.get("unanswerable") is True:
-        answers = ["unanswerable"]
-    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        return "`answers` must be a list of strings"
-    if not any(answer.strip() for answer in answers):
-        return f"question {text[:40]!r} has no gold answer"
-    if not isinstance(document_ids, list) or not all(isinstance(name, str) for name in document_ids):
-        return "`doc_ids` must be a list of strings"
-    return Question(
-        id=str(name),
-        text=text,
-        answers=tuple(answer for answer in answers if answer.strip()),
-        document_ids=tuple(document_ids),
-        metadata=metadata,
-    )
+            found.append((place, other))
+        earlier.append((place, golds))
+    return found

@@ -67,12 +67,10 @@ def test_training_rows_are_not_needed_when_nothing_is_trained(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("parts", "error", "message"),
     [
-        ({"docs": None}, ArbiterError, "has no docs.jsonl, docs/ or docs.zip"),
-        ({"train": None}, ArbiterError, "has no train.jsonl (training rows)"),
         ({"test": None}, ArbiterError, "has no test.jsonl (evaluation questions)"),
         ({"docs": '{"id": 1\n'}, RagError, "docs.jsonl:1"),
         ({"train": '{"question": "a", "answers": ["b"]}\n{oops\n'}, StorageError, "train.jsonl:2"),
-        ({"test": "{oops\n"}, StorageError, "test.jsonl:1"),
+        ({"test": "{oops\n"}, EvalError, "test.jsonl: 1 faulty questions: line 1: not valid JSON"),
         ({"test": ""}, EvalError, "holds no questions"),
         ({"test": [{**TEST[0], "answers": []}]}, EvalError, "has no gold answer"),
         ({"test": [{**TEST[0], "question": "train 3"}]}, EvalError, "'t3' repeats 'q0'"),
@@ -83,6 +81,61 @@ def test_what_is_wrong_is_named(tmp_path: Path, parts: dict[str, object], error:
         load_data(folder(tmp_path / "d", **parts))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_documents_and_training_rows_may_be_missing(tmp_path: Path) -> None:
+    labels = load_data(folder(tmp_path / "labels", docs=None))
+    assert (labels.documents, len(labels.examples), len(labels.questions)) == ((), 9, 9)
+    # Of documents that are not there nobody knows whether they all are asked about: questions cluster by them.
+    assert labels.clusters == {}
+    asked = load_data(folder(tmp_path / "asked", train=None))
+    assert (len(asked.documents), asked.examples, len(asked.questions)) == (1, (), 9)
+
+
+def test_a_spreadsheet_s_files_serve_as_well(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", train=None, test=None, docs=None)
+    (where / "docs.csv").write_text("id;title;text\ndesk;Desk;The desk opens at nine.\n")
+    (where / "train.csv").write_text("Question;Answer\nTrain one?;nine\n")
+    (where / "test.csv").write_text("Question;Answer;Doc IDs\nTest one?;9;desk\n")
+    data = load_data(where)
+    assert ([d.id for d in data.documents], len(data.examples)) == (["desk"], 1)
+    assert data.questions == (Question("test-2", "Test one?", ("9",), ("desk",)),)
+    (where / "test.jsonl").write_text(json.dumps(TEST[0]))
+    with pytest.raises(ArbiterError, match=r"has both test\.jsonl and test\.csv; keep one"):
+        load_data(where)
+
+
+def test_an_index_needs_no_questions(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", train=None, test=None)
+    with pytest.raises(ArbiterError, match=r"to have it split \(there is docs\.jsonl\)"):
+        load_data(where)
+    data = load_data(where, needs_questions=False)
+    assert (len(data.documents), data.examples, data.questions) == (1, (), ())
+
+
+def test_the_faults_of_all_parts_come_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ArbiterError) as caught:
+        load_data(folder(tmp_path / "d", docs='{"id": 1\n', train="{oops\n", test="{oops\n"))
+    message = str(caught.value)
+    assert message.startswith("3 faults: ")
+    assert all(part in message for part in ("docs.jsonl:1", "train.jsonl:1", "test.jsonl: 1 faulty"))
+
+
+def test_what_is_refused_can_be_dropped_and_is_listed(tmp_path: Path) -> None:
+    ten = {**TEST[0], "id": "ten", "answers": ["ten"]}
+    leak = {**TEST[1], "id": "leak", "answers": ["another"]}
+    where = folder(tmp_path / "d", test=[*TEST, ten], train=[*TRAIN, leak])
+    with pytest.raises(EvalError, match=r"limits\.contradictions=drop"):
+        load_data(where)
+    with pytest.raises(EvalError, match=r"limits\.repeats=drop"):
+        load_data(where, contradictions="drop")
+    data = load_data(where, contradictions="drop", repeats="drop")
+    assert [question.id for question in data.questions] == [f"q{i}" for i in range(1, 9)]
+    assert len(data.examples) == 9
+    assert data.notes == (
+        "2 evaluation questions that contradict another one are left out (limits.contradictions=drop): 'q0', 'ten'",
+        "1 training rows that repeat an evaluation question are left out (limits.repeats=drop): 'leak' ('q1')",
+    )
 
 
 def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
@@ -233,7 +286,7 @@ def test_a_file_that_is_not_read_is_said(tmp_path: Path) -> None:
         ({}, ArbiterError, "has no dev.jsonl, and of the training rows 9 rows cannot be split"),
         ({"dev": [TEST[0]]}, EvalError, "1 dev rows repeat an evaluation question: 'q0' repeats 'q0'"),
         ({"dev": [TRAIN[0]]}, EvalError, "1 training rows repeat an evaluation question: 't0' repeats 't0'"),
-        ({"dev": "{oops\n"}, StorageError, "dev.jsonl:1"),
+        ({"dev": "{oops\n"}, EvalError, "dev.jsonl: 1 faulty questions: line 1: not valid JSON"),
         ({"train": [NEAR], "test": [ASKED]}, ArbiterError, "cannot be split"),
         (
             {"train": [NEAR], "test": [ASKED], "dev": rows("dev", 1, 1)},

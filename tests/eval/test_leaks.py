@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from eval.errors import EvalError
-from eval.leaks import NEAR_PERCENT, describe, leave_out_near_repeats, refuse_leaks
+from eval.leaks import NEAR_PERCENT, describe, leave_out_near_repeats, leave_out_repeats, refuse_leaks
 from eval.questions import Question
 from tuning.data.examples import Example
 
@@ -21,6 +21,13 @@ def test_training_rows_that_repeat_a_question_are_listed() -> None:
 def test_rows_of_another_part_are_called_by_its_name() -> None:
     with pytest.raises(EvalError, match="1 dev rows repeat an evaluation question: 'd1' repeats 'q1'"):
         refuse_leaks([Question("d1", "When", ("ten",))], QUESTIONS, called="dev")
+
+
+def test_the_refusal_names_the_way_out_and_rows_can_be_left_out() -> None:
+    rows = [Example("t1", "WHEN", "x"), Example("t2", "Who?", "x")]
+    with pytest.raises(EvalError, match=r"leave them out of the training rows with limits\.repeats=drop"):
+        refuse_leaks(rows, QUESTIONS)
+    assert leave_out_repeats(rows, QUESTIONS) == ((rows[1],), (("t1", "q1"),))
 
 
 ASKED = Question("q", "How old was Newton during Super Bowl 50?", ("26", "twenty-six"))

@@ -4,7 +4,15 @@ from pathlib import Path
 import pytest
 
 from eval.errors import EvalError
-from eval.questions import Question, as_example, clusters_of, load_questions, merge_repeats
+from eval.questions import (
+    Question,
+    as_example,
+    as_question,
+    clusters_of,
+    drop_contradictions,
+    load_questions,
+    merge_repeats,
+)
 from tuning.data.examples import Example
 
 GOOD = {"id": "q1", "question": "When?", "answers": ["nine", "9"], "doc_ids": ["desk"], "metadata": {"kind": "fact"}}
@@ -27,6 +35,11 @@ def test_ragas_names_and_missing_ids_are_understood(tmp_path: Path) -> None:
     assert (question.id, question.text, question.answers) == ("test-1", "When?", ("nine",))
 
 
+def test_numbers_are_golds(tmp_path: Path) -> None:
+    rows = [{"question": "How many?", "answers": [3, "three"]}, {"question": "How much?", "reference": 2.5}]
+    assert [question.answers for question in load_questions(written(tmp_path, *rows))] == [("3", "three"), ("2.5",)]
+
+
 def test_a_question_without_a_document_is_its_own_cluster(tmp_path: Path) -> None:
     first, second = load_questions(written(tmp_path, {**GOOD, "doc_ids": []}, {**GOOD, "id": "q2", "doc_ids": []}))
     assert first.cluster != second.cluster
@@ -38,7 +51,7 @@ def test_a_question_without_a_document_is_its_own_cluster(tmp_path: Path) -> Non
         ({**GOOD, "answers": []}, "has no gold answer"),
         ({**GOOD, "answers": ["  "]}, "has no gold answer"),
         ({**GOOD, "answers": None}, "`answers` must be a list of strings"),
-        ({**GOOD, "answers": [9]}, "`answers` must be a list of strings"),
+        ({**GOOD, "answers": [[9]]}, "`answers` must be a list of strings"),
         ({**GOOD, "question": " "}, "no `question` text"),
         ({**GOOD, "doc_ids": "desk"}, "`doc_ids` must be a list of strings"),
         ({**GOOD, "metadata": 3}, "`metadata` must be an object"),
@@ -90,6 +103,17 @@ def test_golds_that_contradict_each_other_name_both_lines(tmp_path: Path) -> Non
     assert len(load_questions(path, refuse_contradictions=False)) == 3
 
 
+def test_the_refusal_names_the_way_out_and_dropping_leaves_out_both_sides(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD, {**GOOD, "id": "q2", "question": "Where?"}, AT_TEN, {**GOOD, "id": "q4"})
+    with pytest.raises(EvalError, match=r"leave all such rows out with limits\.contradictions=drop"):
+        load_questions(path)
+    kept, gone = drop_contradictions(load_questions(path, refuse_contradictions=False))
+    # Nobody knows whether nine or ten is right, however often nine stands there.
+    assert ([question.id for question in kept], gone) == (["q2"], ("q1", "q9", "q4"))
+    with pytest.raises(EvalError, match="all 2 questions contradict another one"):
+        drop_contradictions(load_questions(written(tmp_path, GOOD, AT_TEN), refuse_contradictions=False))
+
+
 def test_contradictions_come_with_the_other_faults_in_the_order_of_the_lines(tmp_path: Path) -> None:
     with pytest.raises(EvalError, match=r"2 faulty questions: line 2: asks .* line 3: no `question` text"):
         load_questions(written(tmp_path, GOOD, AT_TEN, {"question": ""}))
@@ -123,7 +147,9 @@ def test_questions_asked_twice_become_one_with_all_golds_and_documents() -> None
 
 def test_a_question_as_a_training_row_teaches_its_first_gold() -> None:
     question = Question("q1", "When?", ("nine", "9"), ("desk",), {"kind": "fact"})
-    assert as_example(question) == Example("q1", "When?", "nine", ("desk",), {"kind": "fact"})
+    example = as_example(question)
+    assert example == Example("q1", "When?", "nine", ("desk",), {"kind": "fact"})
+    assert as_question(example) == question
 
 
 def test_questions_of_a_collection_with_silent_documents_are_alike_by_document() -> None:

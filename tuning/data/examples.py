@@ -5,13 +5,16 @@ examples = load_examples(Path("data/train.jsonl"))
 
 from __future__ import annotations
 
+import json
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from storage.jsonl import faults_error, scan_jsonl
+from tuning.data.spreadsheet import scan_csv
 from tuning.errors import TuningError
 
 T = TypeVar("T")
@@ -19,38 +22,60 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One question and answer to learn from. `document_ids` name the documents that hold the answer, if any do."""
+    """One question and answer to learn from. `document_ids` name the documents that hold the answer, if any do.
+
+    `other_answers` are right, too, where the row is asked as a question; nothing is learned from them.
+    """
 
     id: str
     question: str
     answer: str
     document_ids: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
+    other_answers: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
 def load_examples(path: Path) -> tuple[Example, ...]:
-    """Examples from rows `{id?, question, answers[] or answer, doc_ids?, metadata?}`; the first answer is learned.
+    """Examples from the rows that `scan_examples` reads; the first answer is learned.
 
-    A row without an id is `<file stem>-<line>`. Raises TuningError with the line of every faulty row and repeated id
-    (the first ten are listed), and when there is no row at all.
+    Raises StorageError with the line of every faulty row and repeated id (the first ten are listed), and TuningError
+    when there is no row at all.
     """
     examples: list[Example] = []
     faults: list[tuple[int, str]] = []
-    lines_of: dict[str, int] = {}
-    for line, row in scan_jsonl(path):
-        example = row if isinstance(row, str) else _example(row, fallback_id=f"{path.stem}-{line}")
+    for line, example in scan_examples(path, _nothing_to_learn):
         if isinstance(example, str):
             faults.append((line, example))
-        elif example.id in lines_of:
-            faults.append((line, f"id {example.id!r} was already used on line {lines_of[example.id]}"))
         else:
-            lines_of[example.id] = line
             examples.append(example)
     if faults:
         raise faults_error(path, faults)
     if not examples:
         raise TuningError(f'{path} holds no examples; add rows like {{"question": "...", "answers": ["..."]}}')
     return tuple(examples)
+
+
+def scan_examples(
+    path: Path, fault_of: Callable[[Example], str | None] | None = None, *, needs_answers: bool = True
+) -> Iterator[tuple[int, Example | str]]:
+    """`(line, example)` for every row `{id?, question | user_input, answers[] | answer | reference, doc_ids?,
+    metadata?}`, and what is wrong in place of a faulty one. Evaluation files hold the same rows; both may be CSV.
+
+    A row without an id is `<file stem>-<line>`; an id that was there before is a fault. Numbers are taken as text. A
+    row with `metadata.unanswerable` true needs no answer; "unanswerable" is it then. `fault_of` finds what
+    the caller cannot use. Raises StorageError when the file cannot be opened.
+    """
+    lines_of: dict[str, int] = {}
+    for line, row in scan_csv(path) if path.suffix.lower() == ".csv" else scan_jsonl(path):
+        example = row if isinstance(row, str) else _example(row, f"{path.stem}-{line}", needs_answers)
+        if isinstance(example, Example):
+            example = (fault_of(example) if fault_of is not None else None) or example
+        if isinstance(example, Example):
+            first = lines_of.setdefault(example.id, line)
+            if first != line:
+                yield line, f"id {example.id!r} was already used on line {first}"
+                continue
+        yield line, example
 
 
 def sample(items: Sequence[T], limit: int | None, seed: int) -> tuple[T, ...]:
@@ -61,27 +86,43 @@ def sample(items: Sequence[T], limit: int | None, seed: int) -> tuple[T, ...]:
     return tuple(items[i] for i in chosen)
 
 
-def _example(row: Mapping[str, object], *, fallback_id: str) -> Example | str:
+def _nothing_to_learn(example: Example) -> str | None:
+    is_blank = not example.answer.strip()
+    return "no answer to learn: `answers` is empty or begins with a blank one" if is_blank else None
+
+
+def _example(row: Mapping[str, object], fallback_id: str, needs_answers: bool) -> Example | str:
     """The example, or what is wrong with the row."""
-    name, question = row.get("id"), row.get("question")
-    document_ids, metadata = row.get("doc_ids"), row.get("metadata")
-    if name is None:
-        name = fallback_id
+    name = fallback_id if row.get("id") is None else row["id"]
+    question = row.get("question", row.get("user_input"))
+    metadata = row.get("metadata") if row.get("metadata") is not None else {}
+    document_ids = texts_of(row.get("doc_ids") if row.get("doc_ids") is not None else [])
     if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
         return f"`id` must be a text or a number, not {name!r}"
     if not isinstance(question, str) or not question.strip():
         return "no `question` text"
-    answers = [row["answer"]] if row.get("answers") is None and "answer" in row else row.get("answers")
-    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        return "`answers` must be a list of strings (or `answer` one string)"
-    if not answers or not answers[0].strip():
-        return "no answer to learn: `answers` is empty or begins with a blank one"
-    if document_ids is None:
-        document_ids = []
-    if not isinstance(document_ids, list) or not all(isinstance(document, str) for document in document_ids):
-        return "`doc_ids` must be a list of strings"
-    if metadata is None:
-        metadata = {}
     if not isinstance(metadata, dict):
         return "`metadata` must be an object"
-    return Example(str(name), question, answers[0], tuple(document_ids), metadata)
+    given = next((row[key] for key in ("answers", "answer", "reference") if row.get(key) is not None), None)
+    if not given and metadata.get("unanswerable") is True:
+        given = "unanswerable"
+    answers = texts_of([] if given is None and not needs_answers else given if isinstance(given, list) else [given])
+    if answers is None:
+        return "`answers` must be a list of strings or numbers, or `answer` one of them"
+    if document_ids is None:
+        return "`doc_ids` must be a list of strings or numbers"
+    first, *others = answers or [""]
+    return Example(str(name), question, first, tuple(document_ids), metadata, tuple(others))
+
+
+def texts_of(values: object) -> list[str] | None:
+    """Texts as they are and numbers as JSON writes them; None where there is something else."""
+    if not isinstance(values, list):
+        return None
+    texts = []
+    for value in values:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number and not isinstance(value, str):
+            return None
+        texts.append(json.dumps(value) if is_number else str(value))
+    return texts

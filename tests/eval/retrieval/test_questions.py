@@ -30,7 +30,7 @@ def test_every_faulty_row_is_named_with_its_line(tmp_path: Path) -> None:
         {"question": " "},
         "{torn",
         {"question": "A?", "doc_ids": "a"},
-        {"question": "B?", "doc_ids": [1]},
+        {"question": "B?", "doc_ids": [[1]]},
         {"id": "x", "question": "C?"},
         {"id": "x", "question": "D?"},
         {"id": True, "question": "E?"},

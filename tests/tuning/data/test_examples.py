@@ -32,6 +32,31 @@ def test_a_number_is_an_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("answers", "learned"),
+    [
+        ({"answers": [3]}, "3"),
+        ({"answers": [3.5, "x"]}, "3.5"),
+        ({"answers": "nine"}, "nine"),
+        ({"answer": 1990}, "1990"),
+        ({"reference": "nine"}, "nine"),
+        ({"answers": None, "reference": 0}, "0"),
+        ({"answers": [], "metadata": {"unanswerable": True}}, "unanswerable"),
+    ],
+)
+def test_an_answer_may_be_a_number_and_have_any_of_its_names(
+    tmp_path: Path, answers: dict[str, object], learned: str
+) -> None:
+    (example,) = load_examples(written(tmp_path, {"user_input": "When?", **answers}))
+    assert (example.question, example.answer) == ("When?", learned)
+
+
+def test_numbers_are_document_ids_and_further_answers_are_kept(tmp_path: Path) -> None:
+    (example,) = load_examples(written(tmp_path, {**GOOD, "doc_ids": [1, "b"]}))
+    assert example.document_ids == ("1", "b")
+    assert example.other_answers == ("9",)
+
+
+@pytest.mark.parametrize(
     ("row", "fault"),
     [
         ({**GOOD, "question": "  "}, "no `question` text"),
@@ -40,13 +65,14 @@ def test_a_number_is_an_id(tmp_path: Path) -> None:
         ({**GOOD, "answers": []}, "no answer to learn"),
         ({**GOOD, "answers": [" ", "nine"]}, "no answer to learn"),
         ({"question": "When?"}, "`answers` must be a list of strings"),
-        ({**GOOD, "answers": "nine"}, "`answers` must be a list of strings"),
-        ({**GOOD, "answers": [9]}, "`answers` must be a list of strings"),
+        ({**GOOD, "answers": [["nine"]]}, "`answers` must be a list of strings"),
+        ({**GOOD, "answers": [True]}, "`answers` must be a list of strings"),
+        ({**GOOD, "answers": [float("nan")]}, "`answers` must be a list of strings"),
         ({"question": "When?", "answer": None}, "`answers` must be a list of strings"),
         ({**GOOD, "id": True}, "`id` must be a text or a number"),
         ({**GOOD, "id": ""}, "`id` must be a text or a number"),
         ({**GOOD, "doc_ids": "desk"}, "`doc_ids` must be a list of strings"),
-        ({**GOOD, "doc_ids": [1]}, "`doc_ids` must be a list of strings"),
+        ({**GOOD, "doc_ids": [None]}, "`doc_ids` must be a list of strings"),
         ({**GOOD, "metadata": []}, "`metadata` must be an object"),
         (GOOD, "id 'e1' was already used on line 1"),
         ([1], "a JSON array where an object is needed"),

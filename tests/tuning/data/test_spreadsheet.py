@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from storage.errors import StorageError
+from tuning.data.examples import load_examples
+from tuning.data.spreadsheet import scan_csv
+
+ROW = {"question": "When does it open?", "answer": "at nine, or so"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'question,answer\nWhen does it open?,"at nine, or so"\n',
+        b"Question;Answer\r\nWhen does it open?;at nine, or so\r\n",
+        b"sep=;\r\nquestion;answer\r\nWhen does it open?;at nine, or so\r\n",
+        b"\xef\xbb\xbfquestion\tanswer\nWhen does it open?\tat nine, or so\n",
+        "question;answer\nWhen does it open?;at nine, or so\n".encode("utf-16"),
+        b"question;answer;;\nWhen does it open?;at nine, or so;;\n;;;\n\n",
+    ],
+)
+def test_what_spreadsheets_export_is_read(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "train.csv"
+    path.write_bytes(content)
+    assert list(scan_csv(path)) == [(2, ROW)]
+
+
+def test_letters_of_windows_lists_ids_and_other_columns(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    text = 'question;answers;doc_ids;kind\nWo?;["Köln", 3];a; fact\nWer?;{"x": 1};"a; b|c";\n'
+    path.write_bytes(text.encode("cp1252"))
+    assert list(scan_csv(path)) == [
+        (2, {"question": "Wo?", "answers": ["Köln", 3], "doc_ids": ["a"], "metadata": {"kind": " fact"}}),
+        (3, {"question": "Wer?", "answers": '{"x": 1}', "doc_ids": ["a", "b", "c"]}),
+    ]
+
+
+def test_faults_name_the_row(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("question,answer\nWhen?,nine,or ten\n,nine\nWhere?,here\n")
+    with pytest.raises(StorageError, match=r"2 faulty lines: .*:2: 3 cells for 2 columns.*:3: no `question` text"):
+        load_examples(path)
+    path.write_text('question,answer\n"When?,nine\n')
+    with pytest.raises(StorageError, match="not valid CSV"):
+        list(scan_csv(path))
+    with pytest.raises(StorageError, match="cannot read"):
+        list(scan_csv(tmp_path / "none.csv"))
+
+
+def test_a_csv_file_holds_examples(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("id,question,answer\n7,When?,9\n,Where?,here\n")
+    found = [(example.id, example.question, example.answer) for example in load_examples(path)]
+    assert found == [("7", "When?", "9"), ("train-3", "Where?", "here")]
