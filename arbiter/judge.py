@@ -12,7 +12,7 @@ from pathlib import Path
 from arbiter.config import Config, JudgeConfig
 from arbiter.console import Console
 from eval.judge.asking import JudgeEndpoint
-from eval.judge.certificate import Certificate, judge_identity, store_certificate
+from eval.judge.certificate import Certificate, Thresholds, judge_identity, store_certificate
 from eval.judge.certification import REPEATS, certify
 from eval.judge.probes import load_labelled, load_pairs
 from router.deciding.policy import Prices
@@ -37,8 +37,9 @@ def certify_judge(
     """Certify the config's judge on labelled answers and pairs, and store the certificate, passed or not.
 
     `limit` caps the labelled answers and the pairs, drawn with the config's seed; `prices` are the judge's, per million
-    tokens. A stopped certification goes on where it stopped. Raises ArbiterError when the config has no judge or a
-    number is out of range, EvalError and TuningError for faulty files, EvalError when the judge cannot be reached.
+    tokens. A stopped certification goes on where it stopped. Raises ArbiterError when the config has no judge, a number
+    is out of range or the labels are too few for any judge; EvalError for faulty files, and when the judge cannot be
+    reached.
     """
     judge = config.eval.judge
     if judge is None:
@@ -46,6 +47,11 @@ def certify_judge(
     if repeats < 1 or (limit is not None and limit < 1):
         raise ArbiterError(f"repeats and limit are at least 1, not repeats {repeats!r} and limit {limit!r}")
     labelled = sample(load_labelled(labels), limit, config.seed)
+    num_correct = sum(row.is_correct for row in labelled)
+    # No judge could pass, however it rules: that costs no ask.
+    if too_few := Thresholds().too_few(num_correct, len(labelled) - num_correct):
+        way_out = "label more answers" if limit is None else f"raise --limit from {limit}"
+        raise ArbiterError(f"{labels}: {too_few}; {way_out}")
     paired = sample(load_pairs(pairs), limit, config.seed) if pairs is not None else ()
     with console.step(f"certifying the judge {judge.model!r}") as step:
         certificate = certify(

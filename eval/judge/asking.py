@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -58,6 +59,9 @@ _TIMEOUTS_PER_SCORE = 3
 # The judge works but not for this prompt, which may be too long for it.
 _PROMPT_REFUSED = (400, 413, 422)
 _REASON_CHARACTERS = 200
+_SAMPLE_CHARACTERS = 80
+# What stands last is the judge's own; what comes before may repeat its input.
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,25 @@ async def open_judge(endpoint: JudgeEndpoint, embeddings: object | None = None) 
     async with AsyncOpenAI(
         base_url=endpoint.url, api_key=endpoint.api_key, timeout=endpoint.timeout_s, max_retries=1
     ) as client:
+        _unfence(client)
         yield Judge(endpoint, client, embeddings)
+
+
+def _unfence(client: AsyncOpenAI) -> None:
+    """Have the client take JSON out of the Markdown fence that many judges put around it, with or without a word."""
+    completions = client.chat.completions
+    create = completions.create
+
+    async def unfenced(*args: Any, **kwargs: Any) -> Any:
+        reply = await create(*args, **kwargs)
+        for choice in reply.choices:
+            text = choice.message.content or ""
+            fenced = _FENCE.findall(text)
+            if fenced and not text.lstrip().startswith(("{", "[")):
+                choice.message.content = fenced[-1]
+        return reply
+
+    completions.create = unfenced  # type: ignore[method-assign]  # instructor calls the client that it is given
 
 
 def quiet_ragas() -> None:
@@ -263,14 +285,22 @@ def _failed(error: Exception) -> Outcome:
     if away is not None:
         failure = "time-out" if isinstance(away, openai.APITimeoutError) else "no connection"
         return Outcome(None, _one_line(away), failure, is_unreachable=True)
+    sample = next((text for cause in chain if (text := _reply_of(cause))), None)
     usages = [usage for cause in chain if (usage := getattr(cause, "total_usage", None)) is not None][:1]
     return Outcome(
         None,
-        f"no usable reply: {_one_line(error)}",
+        f"no usable reply: {_one_line(error)}" if sample is None else f"no usable reply; it begins {sample}",
         "no JSON" if "json_invalid" in str(error) or "Invalid JSON" in str(error) else "no valid verdict",
         prompt_tokens=_total(usages, "prompt"),
         generated_tokens=_total(usages, "completion"),
     )
+
+
+def _reply_of(error: BaseException) -> str | None:
+    """The beginning of the reply that instructor could not read."""
+    choices = getattr(getattr(error, "last_completion", None), "choices", None) or []
+    text = " ".join(str(choices[0].message.content or "").split()) if choices else ""
+    return repr(text if len(text) <= _SAMPLE_CHARACTERS else text[: _SAMPLE_CHARACTERS - 1] + "…") if text else None
 
 
 def _total(usages: list[Any], part: str) -> int | None:

@@ -50,6 +50,17 @@ class Thresholds:
     length: float = 0.25
     num_pairs: int = 20
 
+    def too_few(self, num_correct: int, num_wrong: int, called: str = "labelled answers") -> str | None:
+        """Why so many labelled answers cannot certify any judge, None where they can."""
+        if num_correct + num_wrong < self.num_labels:
+            return f"{num_correct + num_wrong} {called} are too few; {self.num_labels} are needed"
+        if min(num_correct, num_wrong) < self.num_each:
+            return (
+                f"of the labelled answers {num_correct} are right and {num_wrong} wrong; agreement needs "
+                f"{self.num_each} of each"
+            )
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -118,17 +129,9 @@ class Certificate:
         found, limits = self.agreement, self.thresholds
         if found is None:
             return ["the judge gave no usable verdict on any labelled answer"]
-        reasons = []
         num_wrong = found.num_rows - found.num_correct
-        if found.num_rows < limits.num_labels:
-            reasons.append(
-                f"{found.num_rows} labelled answers with a verdict are too few; {limits.num_labels} are needed"
-            )
-        elif min(found.num_correct, num_wrong) < limits.num_each:
-            reasons.append(
-                f"of the labelled answers {found.num_correct} are right and {num_wrong} wrong; agreement needs "
-                f"{limits.num_each} of each"
-            )
+        too_few = limits.too_few(found.num_correct, num_wrong, "labelled answers with a verdict")
+        reasons = [] if too_few is None else [too_few]
         if found.kappa is not None and found.kappa.low < limits.kappa:
             reasons.append(
                 f"agreement with the labels is too low: kappa {_shown(found.kappa)}, its lower bound must reach "

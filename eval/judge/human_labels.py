@@ -6,14 +6,12 @@ labels["rag"]["q7"]                                  # 1.0
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from eval.errors import EvalError
+from eval.errors import EvalError, listed
+from eval.judge.labels import LABELS, read_label
 from storage.jsonl import scan_jsonl
-
-_SHOWN = 10
 
 
 def load_human_labels(path: Path) -> dict[str, dict[str, float]]:
@@ -35,8 +33,7 @@ def load_human_labels(path: Path) -> dict[str, dict[str, float]]:
         else:
             labels[arm][question_id] = label
     if faults:
-        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise EvalError(f"{path}: {len(faults)} faulty labels: {'; '.join(faults[:_SHOWN])}{more}")
+        raise EvalError(f"{path}: {len(faults)} faulty labels: {listed(faults)}")
     if not labels:
         raise EvalError(f'{path} holds no labels; add rows like {{"arm": ..., "question_id": ..., "label": 1}}')
     return labels
@@ -44,11 +41,11 @@ def load_human_labels(path: Path) -> dict[str, dict[str, float]]:
 
 def _label(row: Mapping[str, object]) -> tuple[str, str, float] | str:
     """Arm, question id and label of a row, or what is wrong with it."""
-    arm, question_id, label = row.get("arm"), row.get("question_id"), row.get("label")
+    arm, question_id, label = row.get("arm"), row.get("question_id"), read_label(row.get("label"))
     if not isinstance(arm, str) or not arm:
         return "no `arm`"
     if not isinstance(question_id, str | int) or isinstance(question_id, bool) or question_id == "":
         return "no `question_id`"
-    if not isinstance(label, bool | int | float) or not math.isfinite(label) or not 0 <= label <= 1:
-        return f"`label` must be a number from 0 to 1, not {label!r}"
-    return arm, str(question_id), float(label)
+    if label is None:
+        return f"`label` must be {LABELS}, not {row.get('label')!r}"
+    return arm, str(question_id), label

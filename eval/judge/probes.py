@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from eval.errors import EvalError
+from eval.errors import EvalError, listed
+from eval.judge.labels import read_label
 from storage.hashes import content_hash
 from storage.jsonl import scan_jsonl
-from tuning.data.examples import sample
+from tuning.data.examples import sample, texts_of
 
-_SHOWN = 10
 _Row = TypeVar("_Row")
 
 
@@ -102,7 +102,7 @@ def plan_probes(
 
 
 def load_labelled(path: Path) -> tuple[LabelledAnswer, ...]:
-    """Rows `{question | user_input, response, reference | answers[], label}`, label 0, 1, true or false.
+    """Rows `{question | user_input, response, reference | answers[], label}`, label as `read_label` reads 0 and 1.
 
     Raises EvalError naming the line of every faulty row (the first ten), and when there is no row at all; TuningError
     when there is no such file.
@@ -125,8 +125,7 @@ def _load(path: Path, read: Callable[[Mapping[str, object]], _Row | str], wanted
         else:
             rows.append(row)
     if faults:
-        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise EvalError(f"{path}: {len(faults)} faulty rows: {'; '.join(faults[:_SHOWN])}{more}")
+        raise EvalError(f"{path}: {len(faults)} faulty rows: {listed(faults)}")
     if not rows:
         raise EvalError(f"{path} holds no rows; add {wanted}")
     return tuple(rows)
@@ -136,22 +135,22 @@ def _labelled(row: Mapping[str, object]) -> LabelledAnswer | str:
     """The labelled answer of a row, or what is wrong with it."""
     question, response = row.get("question", row.get("user_input")), row.get("response")
     references = row.get("reference", row.get("answers"))
-    label = row.get("label")
-    if isinstance(references, str):
+    label = read_label(row.get("label"))
+    if isinstance(references, str | int | float) and not isinstance(references, bool):
         references = [references]
     if not isinstance(question, str) or not question.strip():
         return "no `question` text"
     if not isinstance(response, str) or not response.strip():
         return "no `response` text; an empty one is wrong without asking a judge"
-    if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
-        return "`reference` must be a text or a list of texts"
-    golds = tuple(text for text in references if text.strip())
+    golds = texts_of(references)
+    if golds is None:
+        return "`reference` must be a text or a list of texts or numbers"
+    golds = [text for text in golds if text.strip()]
     if not golds:
         return f"question {question[:40]!r} has no `reference`"
-    # 1 == True == 1.0 in Python; "1" is a mistake that should be seen.
-    if not isinstance(label, bool | int | float) or label not in (0, 1):
-        return f"`label` must be 0 or 1, not {label!r}"
-    return LabelledAnswer(question, response, golds, bool(label))
+    if label not in (0, 1):
+        return f"`label` must be 0 or 1, or a word like yes, no, correct or incorrect, not {row.get('label')!r}"
+    return LabelledAnswer(question, response, tuple(golds), bool(label))
 
 
 def _pair(row: Mapping[str, object]) -> LabelledPair | str:

@@ -82,6 +82,18 @@ def test_an_honest_judge_gets_a_certificate_that_is_found_and_shown(tmp_path: Pa
     assert all(line == line.rstrip() for line in shown.splitlines())
 
 
+def test_labels_that_are_too_few_for_any_judge_cost_no_ask(tmp_path: Path, labels: Path) -> None:
+    with serve_judge() as judge:
+        config = config_of(judge.url)
+        with pytest.raises(ArbiterError, match="24 labelled answers are too few; 30 are needed; raise --limit from"):
+            certify_judge(config, labels, limit=24, home=tmp_path, console=quiet()[0])
+        row = {"question": "q", "response": "r", "reference": "g", "label": 1}
+        alike = write(tmp_path / "alike.jsonl", *({**row, "question": f"q{i}"} for i in range(40)))
+        with pytest.raises(ArbiterError, match=r"40 are right and 0 wrong; agreement needs 5 of each; label more"):
+            certify_judge(config, alike, home=tmp_path, console=quiet()[0])
+        assert judge.requests == []
+
+
 def test_a_biased_judge_keeps_its_certificate_that_says_why_it_fails(tmp_path: Path, labels: Path, pairs: Path) -> None:
     with serve_judge(reply=first_lover) as judge:
         found = certify_judge(config_of(judge.url), labels, pairs=pairs, repeats=1, home=tmp_path, console=quiet()[0])

@@ -20,7 +20,7 @@ from fakes.judges import (
 )
 
 from eval.errors import EvalError
-from eval.judge.asking import GIVE_UP_AFTER, JudgeEndpoint
+from eval.judge.asking import GIVE_UP_AFTER, JudgeEndpoint, open_judge
 from eval.judge.certificate import Certificate
 from eval.judge.certification import certify
 from eval.judge.probes import LabelledAnswer, LabelledPair, plan_probes
@@ -122,6 +122,25 @@ def test_replies_without_a_verdict_are_counted_by_kind_and_never_a_score(
     assert found.agreement.num_rows == 27
     assert found.agreement.accuracy.mean == 1.0
     assert any("10% of 30 asks gave no usable verdict" in line for line in found.reasons())
+
+
+@pytest.mark.parametrize("fence", ["```json\n{}\n```", "```\n{}```", "Here it is:\n\n```JSON\n{}\n```\nDone."])
+def test_a_verdict_in_a_markdown_fence_is_read(tmp_path: Path, fence: str) -> None:
+    def reply(schema: str, given: Mapping[str, Any]) -> str:
+        return fence.replace("{}", honest(schema, given))
+
+    with serve_judge(reply=reply) as judge:
+        found = certified(judge, tmp_path, pairs=(), repeats=1)
+    assert found.calls.failures == {}
+    assert found.agreement is not None
+    assert (found.agreement.num_rows, found.agreement.accuracy.mean) == (30, 1.0)
+
+
+async def test_a_reply_that_cannot_be_read_is_shown() -> None:
+    with serve_judge(reply=prose) as server:
+        async with open_judge(JudgeEndpoint(server.url, "judge")) as judge:
+            outcome = await judge.ask("judge_correctness", ("When?", "nine", ("nine",)))
+    assert (outcome.failure, outcome.reason) == ("no JSON", "no usable reply; it begins 'Well, I would say so.'")
 
 
 @pytest.mark.parametrize("status", [429, 500, 400])

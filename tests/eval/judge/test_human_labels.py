@@ -22,6 +22,14 @@ def test_labels_are_kept_by_arm_and_question(tmp_path: Path) -> None:
     assert load_human_labels(path) == {"rag": {"q1": 1.0, "2": 0.25}, "base": {"q1": 0.0}}
 
 
+@pytest.mark.parametrize(
+    ("label", "score"), [("yes", 1), (" Correct ", 1), ("1", 1), ("true", 1), ("incorrect", 0), ("No", 0), ("0.5", 0.5)]
+)
+def test_a_label_may_be_a_word(tmp_path: Path, label: str, score: float) -> None:
+    path = write(tmp_path / "l.jsonl", {"arm": "rag", "question_id": "q1", "label": label})
+    assert load_human_labels(path) == {"rag": {"q1": score}}
+
+
 def test_every_faulty_label_is_named_with_its_line(tmp_path: Path) -> None:
     good = {"arm": "rag", "question_id": "q1", "label": 1}
     path = write(
@@ -40,8 +48,9 @@ def test_every_faulty_label_is_named_with_its_line(tmp_path: Path) -> None:
         "line 2: arm 'rag' has a label for question 'q1' already",
         "line 3: no `arm`",
         "line 4: no `question_id`",
-        "line 5: `label` must be a number from 0 to 1, not 2",
-        "line 6: `label` must be a number from 0 to 1, not nan",
+        "line 5: `label` must be a number from 0 to 1, or a word like yes, no,",
+        "correct or incorrect, not 2",
+        "line 6: `label` must be a number from 0 to 1, or a word",
     ):
         assert fault in str(raised.value)
 

@@ -26,6 +26,14 @@ def test_labelled_rows_are_read_under_either_name_of_their_fields(tmp_path: Path
     )
 
 
+@pytest.mark.parametrize(
+    ("label", "is_correct"), [("yes", True), ("Correct", True), ("1", True), ("no", False), (0.0, False)]
+)
+def test_labels_may_be_words_and_references_numbers(tmp_path: Path, label: object, is_correct: bool) -> None:
+    path = write(tmp_path / "l.jsonl", {"question": "How many?", "response": "3", "reference": 3, "label": label})
+    assert load_labelled(path) == (LabelledAnswer("How many?", "3", ("3",), is_correct),)
+
+
 def test_pairs_are_read_and_further_fields_left_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", {"id": "x", "prompt": "Say hi.", "chosen": "hi", "rejected": "ho", "n": 1})
     assert load_pairs(path) == (LabelledPair("Say hi.", "hi", "ho"),)
@@ -36,10 +44,16 @@ def test_every_faulty_row_is_named_with_its_line(tmp_path: Path) -> None:
     faulty = [
         ({**good, "question": " "}, "line 2: no `question` text"),
         ({**good, "response": ""}, "line 3: no `response` text"),
-        ({**good, "reference": 7}, "line 4: `reference` must be a text"),
+        ({**good, "reference": {}}, "line 4: `reference` must be a text"),
         ({**good, "reference": []}, "line 5: question 'q' has no `reference`"),
-        ({**good, "label": 0.5}, "line 6: `label` must be 0 or 1, not 0.5"),
-        ({**good, "label": "1"}, "line 7: `label` must be 0 or 1, not '1'"),
+        (
+            {**good, "label": 0.5},
+            "line 6: `label` must be 0 or 1, or a word like yes, no, correct or incorrect, not 0.5",
+        ),
+        (
+            {**good, "label": "perhaps"},
+            "line 7: `label` must be 0 or 1, or a word like yes, no, correct or incorrect, not 'pe",
+        ),
         ({"question": "q"}, "line 8: no `response` text"),
         ([1], "line 9: a JSON array"),
     ]
