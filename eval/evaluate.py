@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eval.answers import AnswerCache, AnswerRecord, answer_key
-from eval.errors import EvalError
 from eval.metrics.primary import PRIMARY, Declared, check_declared, primary_column
 from eval.questions import Question
 from eval.scorer import Pair, Progress, Scorer
+from eval.tasks import run_all
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Score, Scorecard
@@ -111,13 +111,7 @@ async def ask(
 
     records: list[AnswerRecord] = []
     for arm in arms:
-        # A TaskGroup stops the other requests of the arm when one of them gives up.
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(arm, question)) for question in questions]
-        except* (EngineUnavailable, EvalError) as stopped:
-            raise stopped.exceptions[0] from None
-        records.extend(task.result() for task in tasks)
+        records.extend(await run_all(one(arm, question) for question in questions))
     return records
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from arbiter.cli.words import EXIT_MISSED, ConfigOption, JsonOption, Words, open_config, open_pipeline
+from arbiter.cli.endings import EXIT_MISSED
+from arbiter.cli.words import ConfigOption, JsonOption, Words, open_config, open_pipeline
 from arbiter.console import Console
 
 runs_app = typer.Typer(name="runs", help="Finished runs: list them, compare two, export answers.", no_args_is_help=True)

@@ -17,6 +17,7 @@ from eval.errors import EvalError
 from eval.judge.asking import GIVE_UP_AFTER, Judge, JudgeEndpoint, Outcome, open_judge
 from eval.judge.probes import Probe
 from eval.scorer import Progress
+from eval.tasks import run_all
 from storage.row_cache import RowCache
 
 
@@ -93,13 +94,7 @@ async def collect_verdicts(
             progress(len(outcomes) + len(unheard), len(probes))
 
     async with open_judge(endpoint) as judge:
-        # A TaskGroup stops the other requests when one of them gives up.
-        try:
-            async with asyncio.TaskGroup() as group:
-                for probe in open_probes:
-                    group.create_task(ask_one(judge, probe))
-        except* EvalError as stopped:
-            raise stopped.exceptions[0] from None
+        await run_all(ask_one(judge, probe) for probe in open_probes)
     if unheard and not outcomes:
         raise _away(endpoint, next(iter(unheard.values())))
     for probe, outcome in unheard.items():

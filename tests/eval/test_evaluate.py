@@ -18,6 +18,8 @@ from eval.evaluate import (
 )
 from eval.questions import Question
 from eval.scorer import Pair
+from rag.errors import RagError
+from rag.passage import Passage
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import EngineRequest
@@ -120,6 +122,23 @@ async def test_an_engine_that_stays_away_ends_the_run_with_answers_kept(tmp_path
     with AnswerCache(tmp_path / "a.db") as cache:
         with pytest.raises(EngineUnavailable, match="the engine is gone"):
             await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS, patience=Patience(limit_s=0.05, pause_s=0.01))
+        assert [record is not None for record in recall(ARMS, QUESTIONS, cache, VERSIONS)] == [True, True, False, False]
+
+
+class NoIndex:
+    """A retriever whose index is gone."""
+
+    name = "docs"
+
+    def search(self, query: str, k: int, **_: object) -> tuple[Passage, ...]:
+        raise RagError("index 'docs' is damaged")
+
+
+async def test_an_error_of_any_package_ends_the_asking_by_itself(tmp_path: Path) -> None:
+    answers = Answerer(ScriptedEngine(lambda _: "nine"), {"docs": NoIndex()}, "base")
+    with AnswerCache(tmp_path / "a.db") as cache:
+        with pytest.raises(RagError, match="index 'docs' is damaged"):
+            await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
         assert [record is not None for record in recall(ARMS, QUESTIONS, cache, VERSIONS)] == [True, True, False, False]
 
 

@@ -1,0 +1,31 @@
+"""Things done at once; the first that fails ends all: `results = await run_all(ask(row) for row in rows)`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+from storage.errors import ArbiterError
+
+T = TypeVar("T")
+
+
+async def run_all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Every result, in the order of the works. When one fails, the others are stopped and its exception is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as stopped:
+        raise first_error(stopped) from None
+    return [task.result() for task in tasks]
+
+
+def first_error(error: BaseException) -> BaseException:
+    """The exception of a group, however deep, that says most to a person: a stop, else one of ours, else the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    found = [first_error(inner) for inner in error.exceptions]
+    stops = [inner for inner in found if not isinstance(inner, Exception)]
+    ours = [inner for inner in found if isinstance(inner, ArbiterError)]
+    return (stops or ours or found)[0]
