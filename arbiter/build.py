@@ -65,12 +65,14 @@ def build_prompts(config: Config) -> dict[str, Prompt]:
     return {**BUILT_IN, **own}
 
 
-def resolve_embedder(config: Config, home: Path, progress: Callable[[str], None]) -> ResolvedModel:
-    """The embedder on this disk, or LangChain's under the name of its factory. Raises ArbiterError."""
+def resolve_embedder(
+    config: Config, home: Path, progress: Callable[[str], None], *, fetch: bool = True
+) -> ResolvedModel:
+    """The embedder on this disk, or LangChain's under the name of its factory; `fetch` as in `resolve_model`."""
     other = config.embedding.langchain
     if other is not None:
         return ResolvedModel(other.factory, identity(other.factory, other.options), path="")
-    return resolve_model(config.embedder, home=home, revision=config.embedder_revision, progress=progress)
+    return resolve_model(config.embedder, home=home, revision=config.embedder_revision, progress=progress, fetch=fetch)
 
 
 def build_embedder(model: ResolvedModel, config: EmbeddingConfig, home: Path) -> Embedder:

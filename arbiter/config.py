@@ -24,12 +24,21 @@ from rag.search.settings import MAX_TOP_K
 from router.answering.prompts import BUILT_IN, SHORT_ANSWER
 from storage.errors import ArbiterError
 
+# A file of a data folder, given in place of the folder or a config.
+DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".zip", ".md", ".txt", ".pdf")
+
 
 class LimitsConfig(Section):
-    """Caps on what is used of the data; None means all. Rows are sampled with `seed`."""
+    """What is used of the data. Caps are None for all; rows are sampled with `seed`.
+
+    `contradictions` are questions asked twice with no gold in common, `repeats` training rows that ask an evaluation
+    question: such rows stop the run, or are left out, counted and listed.
+    """
 
     train_rows: Positive | None = None
     questions: Positive | None = None
+    contradictions: Literal["refuse", "drop"] = "refuse"
+    repeats: Literal["refuse", "drop"] = "refuse"
 
 
 class AdapterConfig(Section):
@@ -58,11 +67,11 @@ class PromptConfig(Section):
 
 
 class SamplingConfig(Section):
-    """How tokens are drawn; greedy by default."""
+    """How tokens are drawn; greedy by default. Without `max_tokens` it follows the training rows' answers."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_tokens: Positive = 32
+    max_tokens: Positive | None = None
 
 
 class ArmConfig(Section):
@@ -194,6 +203,10 @@ class Config(Section):
         nor where rows are kept, nor how the engine is reached and waited for. In a race the policy says who is asked
         on, so it counts.
         """
+        return hashlib.sha256(json.dumps(self.shaping(), sort_keys=True).encode()).hexdigest()
+
+    def shaping(self) -> dict[str, Any]:
+        """The keys that the fingerprint is made of."""
         shaping = self.model_dump(
             mode="json",
             exclude={
@@ -207,7 +220,7 @@ class Config(Section):
         shaping["metric"] = self.policy.metric
         if self.race is not None:
             shaping["policy"] = self.policy.model_dump(mode="json", exclude={"require"})
-        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+        return shaping
 
 
 def load_config(
@@ -215,15 +228,14 @@ def load_config(
 ) -> Config:
     """The config of a YAML file, then `ARBITER_SECTION__KEY` variables, then `section.key=value` overrides.
 
-    Without a file it is the defaults, for what needs no data.
+    A data folder in place of the file means the defaults for that folder; without either it is the defaults, for what
+    needs no data.
 
     A relative `data` path in the file counts from the file's folder, one in an override from the working directory.
     Raises ArbiterError listing every fault at once.
     """
     path = Path(path) if path is not None else None
-    values = _read_yaml(path) if path is not None else {"data": "."}
-    if path is not None and isinstance(values.get("data"), str):
-        values["data"] = str(path.parent / Path(values["data"]).expanduser())
+    values = _read_values(path)
     faults: list[str] = []
     for source, assignments in (("environment", _from_environment(environment)), ("", _split(overrides, faults))):
         for key, raw in assignments:
@@ -254,11 +266,34 @@ def _over_standard(given: object, standard: Mapping[str, Section]) -> object:
     return {name: section for name, section in merged.items() if section is not None}
 
 
+def load_data_keys(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """The data folder and limits of a config whose other keys are faulty. Raises as `load_config`."""
+    values = _read_values(path)
+    kept = [override for override in overrides if override.split("=")[0].split(".")[0] == "data"]
+    faults: list[str] = []
+    for key, raw in _split(kept, faults):
+        _assign(values, key, raw, "", faults)
+    return Config.model_validate({"data": str(values.get("data", "."))})
+
+
+def _read_values(path: Path | None) -> dict[str, Any]:
+    if path is None or path.expanduser().is_dir():
+        return {"data": str(path or ".")}
+    values = _read_yaml(path)
+    if isinstance(values.get("data"), str):
+        values["data"] = str(path.parent / Path(values["data"]).expanduser())
+    return values
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
+    if path.suffix in DATA_SUFFIXES:
+        raise ArbiterError(f"{str(path)!r} is no config; give the folder that it lies in: {str(path.parent)!r}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ArbiterError(f"no config file {str(path)!r}; the project's own is configs/demo.yaml") from error
+        raise ArbiterError(
+            f"no config file {str(path)!r}; the project's own is configs/demo.yaml, and a data folder needs none"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ArbiterError(f"cannot read config file {str(path)!r}: {error}") from error
     except yaml.YAMLError as error:

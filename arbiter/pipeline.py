@@ -17,13 +17,16 @@ from pathlib import Path
 import yaml
 
 from arbiter import build
+from arbiter.answer_lengths import AnswerLengths, cut_notes, measure, token_counter, with_max_tokens
+from arbiter.askable import askable_arms, needs_examples
 from arbiter.asking import Asker
 from arbiter.build import index_home
 from arbiter.config import Config, data_home
 from arbiter.console import Console, Step
-from arbiter.data import Data, examples_as_documents, load_data
+from arbiter.data import Data, examples_as_documents, find_folder, load_data
 from arbiter.engines import engine_identity, refuse_unfit
-from arbiter.models import resolve_model
+from arbiter.models import ResolvedModel, resolve_model
+from arbiter.other_runs import describe_other_runs
 from arbiter.scoring import Asked, Scoring
 from arbiter.training_rows import training_rows
 from eval.answers import AnswerRecord
@@ -73,34 +76,40 @@ class Pipeline:
         home: Path | None = None,
         console: Console | None = None,
         command: str = "arbiter run",
+        needs_questions: bool = True,
         needs_dev: bool = False,
     ) -> None:
         """`home` is the data directory (`data_home()`), `console` shows progress.
 
-        `command` is what the report names as the way to get it again; `needs_dev` reads the dev questions, too.
+        `command` is what the report names as the way to get it again. `needs_dev` reads the dev questions, too; without
+        `needs_questions` there may be none to evaluate.
         """
         self.config = config
         self.home = home or data_home()
         self.console = self._console = console or Console()
         self._command = command
+        self._needs_questions = needs_questions
         self._needs_dev = needs_dev
         self._index_home = index_home(config, self.home)
 
     @cached_property
     def data(self) -> Data:
-        """The data folder, read once."""
+        """The data folder, read once; the arms that it cannot serve are among the notes."""
         config = self.config
-        needs_examples = bool(build.used_adapters(config)) or any(a.index == "examples" for a in config.arms.values())
         with closing(self._index_home.conversions()) as conversions:
             data = load_data(
                 config.data,
                 train_rows=config.limits.train_rows,
                 questions=config.limits.questions,
                 seed=config.seed,
-                trains=needs_examples,
+                contradictions=config.limits.contradictions,
+                repeats=config.limits.repeats,
+                trains=needs_examples(config),
+                needs_questions=self._needs_questions,
                 needs_dev=self._needs_dev,
                 conversions=conversions,
             )
+        data = replace(data, notes=(*askable_arms(config, data)[1], *data.notes))
         for note in data.notes:
             self._console.say(f"note: {note}")
         for skipped in data.skipped:
@@ -112,18 +121,40 @@ class Pipeline:
         return data
 
     @cached_property
+    def askable(self) -> Config:
+        """The config with the arms that can be asked of the data."""
+        return askable_arms(self.config, self.data)[0]
+
+    @cached_property
     def models(self) -> build.Models:
-        """Base model and embedder on this disk."""
-        config = self.config
+        """Base model and embedder on this disk; of somebody else's engine without adapters only the name is needed."""
         # The embedder first: where it is missing, the base model's conversion would be waited for in vain.
-        embedder = build.resolve_embedder(config, self.home, self._console.say)
-        base = resolve_model(config.model, home=self.home, revision=config.revision, progress=self._console.say)
-        return build.Models(base=base, embedder=embedder)
+        embedder = self._embedder_model
+        return build.Models(base=self.find_base(), embedder=embedder)
+
+    def find_base(self, *, fetch: bool = True) -> ResolvedModel:
+        """The base model; without `fetch` nothing is downloaded or converted. Raises ArbiterError."""
+        config, say = self.config, self._console.say
+        if self._needs_base():
+            return resolve_model(config.model, home=self.home, revision=config.revision, progress=say, fetch=fetch)
+        return ResolvedModel(config.engine.model or config.model, f"at {config.engine.url}", path="")
+
+    def _needs_base(self) -> bool:
+        if self.config.engine.url is None:
+            return True
+        try:
+            return bool(build.used_adapters(self.config)) and bool(build.used_adapters(self.askable))
+        except ArbiterError:  # a decision is served without its data, too
+            return True
+
+    @cached_property
+    def _embedder_model(self) -> ResolvedModel:
+        return build.resolve_embedder(self.config, self.home, self._console.say)
 
     @cached_property
     def embedder(self) -> Embedder:
         """The embedder; loads its weights when it first embeds."""
-        return build.build_embedder(self.models.embedder, self.config.embedding, self.home)
+        return build.build_embedder(self._embedder_model, self.config.embedding, self.home)
 
     def index(self) -> dict[str, SyncReport]:
         """Bring every index the config needs up to date; an unchanged folder costs nothing."""
@@ -132,7 +163,7 @@ class Pipeline:
     @cached_property
     def _synced(self) -> dict[str, tuple[Index, SyncReport]]:
         synced = {}
-        for role in build.index_roles(self.config):
+        for role in build.index_roles(self.askable):
             documents = self.data.documents if role == "documents" else examples_as_documents(self.data.examples)
             name = build.index_name(self.data, role)
             index = self._index_home.create(name, self.embedder)
@@ -161,7 +192,7 @@ class Pipeline:
         """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
         adapters_dir = build.home_of(self.home, "adapters")
         sweep_drafts(adapters_dir)
-        return {name: self._adapter(name, adapters_dir) for name in build.used_adapters(self.config)}
+        return {name: self._adapter(name, adapters_dir) for name in build.used_adapters(self.askable)}
 
     def _adapter(self, name: str, adapters_dir: Path) -> Adapter:
         spec, base = self.config.adapters[name], self.models.base
@@ -196,19 +227,32 @@ class Pipeline:
         """The metrics; whatever is wrong with them is raised here."""
         return Scoring(self.config, self.data, self.embedder, self.indexes.get("documents"), home=self.home)
 
+    @cached_property
+    def answer_lengths(self) -> AnswerLengths:
+        """How long the data's answers are, in tokens of the base model if it is on this disk."""
+        return measure(self.data.examples, self.data.questions, token_counter(self.models.base.path))
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens an answer may have where the config does not say."""
+        return self.config.sampling.max_tokens or self.answer_lengths.max_tokens(self.config.engine.max_model_len)
+
     def evaluate(self) -> Run:
         """Ask the arms and score the answers; a finished run of the same inputs is returned as is.
 
         Every arm is asked every question, or as many as a race needs when the config has one.
         """
         # The data and its faults come before any expensive work.
-        self._announce_power(len(self.data.questions))
-        plan = self._race_plan()
+        self._console.say(self.power()[0])
+        plan = self.race_plan()
         self.scoring  # noqa: B018  # a metric that does not exist is said before anything is trained
         indexes = {build.index_name(self.data, role): index for role, index in self.indexes.items()}
+        config = with_max_tokens(self.askable, self.max_tokens)
+        for note in (notes := (self.answer_lengths.told(self.max_tokens), *cut_notes(config, self.answer_lengths))):
+            self._console.say(f"note: {note}")
         adapters = self.adapters
         refuse_unfit(self.config, self.models.base, adapters)
-        arms = build.build_arms(self.config, self.data, adapters)
+        arms = build.build_arms(config, self.data, adapters)
         versions = self._versions(arms, indexes)
         fingerprint = content_hash(self.config.fingerprint(), self.data.version, json.dumps(versions, sort_keys=True))
         runs = build.home_of(self.home, "runs")
@@ -242,7 +286,7 @@ class Pipeline:
             config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
             questions=asked.questions,
             records=asked.records,
-            scorecard=replace(scorecard, evaluation_s=spent.total_s),
+            scorecard=replace(scorecard, evaluation_s=spent.total_s, diagnostics=(*scorecard.diagnostics, *notes)),
             manifest={
                 "config_fingerprint": self.config.fingerprint(),
                 "metric": self.config.policy.metric,
@@ -292,11 +336,19 @@ class Pipeline:
         return f"the data in {str(self.data.folder)!r} has changed since run {run.id!r}; run: arbiter run CONFIG"
 
     def last_run(self) -> Run:
-        """The newest finished run of this config, whatever its data was. Raises ArbiterError when there is none."""
+        """The newest finished run of this config, whatever its data was. Raises ArbiterError when there is none; what
+        is wrong with the data folder comes first.
+        """
         run = newest_run(build.home_of(self.home, "runs"), self.config.fingerprint())
         if run is None:
+            try:
+                find_folder(self.config.data)
+            except ArbiterError as error:
+                raise ArbiterError(f"{error}; and there is no finished run of this config") from error
+            others = describe_other_runs(self.config, build.home_of(self.home, "runs"))
+            there = f"; there is {others}: give the same keys, or" if others else ";"
             raise ArbiterError(
-                f"no finished run of this config in {str(self.home)!r}; make one with: arbiter run CONFIG"
+                f"no finished run of this config in {str(self.home)!r}{there} make one with: arbiter run CONFIG"
             )
         return run
 
@@ -309,20 +361,24 @@ class Pipeline:
             raise ArbiterError(f"adapters {', '.join(gone)} are gone from {str(self.home)!r}; run: arbiter run CONFIG")
         return {name: known[name] for name in wanted}
 
-    def _announce_power(self, num_questions: int) -> None:
-        num_arms, alpha = len(self.config.arms), self.config.policy.alpha
-        one, best = detectable_effects(num_questions, num_arms=num_arms, discordance=0.2, alpha=alpha)
+    def power(self) -> tuple[str, tuple[float, float]]:
+        """The smallest difference that the questions can show, in words, between two arms and of the best of all."""
+        num_questions, num_arms = len(self.data.questions), len(self.askable.arms)
+        one, best = detectable_effects(
+            num_questions, num_arms=num_arms, discordance=0.2, alpha=self.config.policy.alpha
+        )
         shown = "are too few to show a difference"
         if one < 1:
             shown = f"can show a difference of {one:.2f} between two arms"
             shown += f", of {best:.2f} between the best and all others" if num_arms > 2 and best < 1 else ""
-        self._console.say(f"{num_questions} questions {shown} (80% power, arms disagreeing on 20%); see: arbiter plan")
+        said = f"{num_questions} questions {shown} (80% power, arms disagreeing on 20%); see: arbiter plan"
+        return said, (one, best)
 
     def _versions(self, arms: list[Arm], indexes: Mapping[str, Index]) -> dict[str, dict[str, str]]:
         shared = {"model": self.models.base.revision, "engine": engine_identity(self.config)}
         return {arm.name: {**shared, "index": indexes[arm.index].version if arm.index else ""} for arm in arms}
 
-    def _race_plan(self) -> RacePlan | None:
+    def race_plan(self) -> RacePlan | None:
         """The order in which a race spends the questions; a budget below one batch is refused here."""
         if self.config.race is None:
             return None

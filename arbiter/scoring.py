@@ -17,7 +17,7 @@ from arbiter.data import Data
 from arbiter.judge import judge_endpoint
 from eval.answers import AnswerRecord
 from eval.evaluate import build_scorecard
-from eval.judge.certificate import find_certificate, judge_standing, refuse_uncertified
+from eval.judge.certificate import Certificate, find_certificate, judge_standing, refuse_uncertified
 from eval.judge.human_labels import load_human_labels
 from eval.judge.prediction_powered import prediction_powered_interval
 from eval.metrics.catalogue import all_metric_names, built_in_names, plain_scorers
@@ -61,6 +61,30 @@ def check_metric(config: Config) -> tuple[str, ...]:
     return names
 
 
+def load_labels(config: Config) -> dict[str, dict[str, float]]:
+    """Human labels by arm and question, empty without any. Raises ArbiterError for faulty ones, and without a judge."""
+    name = config.eval.labels
+    if name is None:
+        return {}
+    if config.eval.judge is None:
+        raise ArbiterError("eval.labels corrects a judge's scores, but there is no eval.judge; add one or take it out")
+    labels = load_human_labels(config.data.expanduser() / name)
+    if unknown := sorted(set(labels) - set(config.arms)):
+        raise ArbiterError(f"{name} labels answers of {unknown[0]!r}, which is no arm; use an arm's name")
+    return labels
+
+
+def find_judge(config: Config, home: Path) -> Certificate | None:
+    """The certificate of the config's judge. Raises EvalError when a metric of one without a certificate decides."""
+    judge = config.eval.judge
+    if judge is None:
+        return None
+    certificate = find_certificate(home, judge.url, judge.model)
+    for metric in metrics_of(config.policy.metric):
+        refuse_uncertified(metric, judge.model, certificate)
+    return certificate
+
+
 class Scoring:
     """The metrics of one config over one data folder. Making it raises what is wrong with them, before anything is
     asked.
@@ -81,13 +105,9 @@ class Scoring:
         self._embedder = embedder
         self._documents = documents
         self._user_metrics = load_user_metrics(built_in_names())
-        self._labels = self._load_labels()
-        judge = config.eval.judge
-        self._certificate = find_certificate(home, judge.url, judge.model) if judge is not None else None
+        self._labels = load_labels(config)
         check_metric(config)
-        if judge is not None:
-            for metric in metrics_of(config.policy.metric):
-                refuse_uncertified(metric, judge.model, self._certificate)
+        self._certificate = find_judge(config, home)
 
     @cached_property
     def scorers(self) -> list[Scorer]:
@@ -157,19 +177,6 @@ class Scoring:
             progress=progress,
             **rest,
         )
-
-    def _load_labels(self) -> dict[str, dict[str, float]]:
-        name = self._config.eval.labels
-        if name is None:
-            return {}
-        if self._config.eval.judge is None:
-            raise ArbiterError(
-                "eval.labels corrects a judge's scores, but there is no eval.judge; add one or take it out"
-            )
-        labels = load_human_labels(self._data.folder / name)
-        if unknown := sorted(set(labels) - set(self._config.arms)):
-            raise ArbiterError(f"{name} labels answers of {unknown[0]!r}, which is no arm; use an arm's name")
-        return labels
 
     def _corrected(self, scorecard: Scorecard) -> dict[str, Interval]:
         """Arm -> the judge's mean verdict, corrected by people's labels where there are enough of them."""

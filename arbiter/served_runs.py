@@ -163,7 +163,7 @@ class ServedRuns:
         if known is not None and known[0] == touched:
             return known[1]
         is_own = decision.config_fingerprint == self._config.fingerprint()
-        config = self._config if is_own else self._where_this_reads(_config_of(run))
+        config = self._config if is_own else self._where_this_reads(config_of(run))
         version = self._data_version_of(config)
         self._versions[run.id] = (touched, version)
         return version
@@ -269,7 +269,8 @@ def _measured(scorecard: Scorecard, decision: RecordedDecision) -> dict[str, dic
     return measured
 
 
-def _config_of(run: Run) -> Config:
+def config_of(run: Run) -> Config:
+    """The config that a run was made with, but for its policy. Raises ArbiterError when it is none any more."""
     try:
         values = yaml.safe_load((run.directory / "config.yaml").read_text(encoding="utf-8"))
         # The policy does not shape the data, and older runs have older policies.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from arbiter.cli.words import EXIT_FAILED, EXIT_MISSED, JsonOption, Words, open_pipeline
+from arbiter.cli.endings import EXIT_FAILED, EXIT_MISSED
 from arbiter.cli.words import ConfigOption as CommandConfigOption
+from arbiter.cli.words import JsonOption, Words, open_pipeline
 from arbiter.console import Console
 from storage.errors import ArbiterError
 
@@ -39,7 +40,7 @@ RerankOption = Annotated[str | None, typer.Option(help="A sentence-transformers 
 @index_app.command("build")
 def build(words: Words = None, config: CommandConfigOption = None, is_json: JsonOption = False) -> None:
     """Bring the indexes of a config up to date with its data folder."""
-    pipeline, console = open_pipeline("index build", words, config, is_json)
+    pipeline, console = open_pipeline("index build", words, config, is_json, needs_questions=False)
     reports = pipeline.index()
     lines = [
         f"{role}: {r.num_chunks} chunks, {r.embedded_chunks} embedded in {r.seconds:.1f} s"
@@ -186,7 +187,9 @@ def export(
 
 @index_app.command("evaluate")
 def evaluate(
-    target: Annotated[str, typer.Argument(metavar="NAME|CONFIG", help="An index, or a YAML config.")],
+    target: Annotated[
+        str, typer.Argument(metavar="NAME|CONFIG|FOLDER", help="An index, a YAML config or a data folder.")
+    ],
     words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of a config.")] = None,
     questions: Annotated[
         Path | None, typer.Option(help="JSONL rows {question, doc_ids}; a config's dev questions by default.")
@@ -202,7 +205,7 @@ def evaluate(
     """Measure vectors, words and both, reranked too, on questions with known documents; says what to search with."""
     from arbiter.cli.quality import evaluate_config, evaluate_index
 
-    if Path(target).suffix in (".yaml", ".yml"):
+    if _is_config(Path(target)):
         pipeline, console = open_pipeline(
             "index evaluate", [target, *(words or [])], None, is_json, needs_dev=questions is None
         )
@@ -215,6 +218,12 @@ def evaluate(
         commands, console = _open(config, is_json)
         shown = evaluate_index(commands, target, questions, console=console, reranker=rerank, measure=measure)
     console.result(*shown)
+
+
+def _is_config(path: Path) -> bool:
+    """Whether this is a config or a data folder; a folder of documents alone may be called as an index."""
+    names = ("test.jsonl", "dev.jsonl", "train.jsonl", "questions.jsonl")
+    return path.suffix in (".yaml", ".yml") or any((path / name).is_file() for name in names)
 
 
 def _open(config: Path | None, is_json: bool) -> tuple[IndexCommands, Console]:

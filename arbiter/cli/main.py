@@ -6,36 +6,34 @@ Every command takes a config and overrides: `arbiter run configs/demo.yaml data=
 
 from __future__ import annotations
 
-import errno
 import logging
+import os
 import signal
 import sys
+import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from arbiter.cli.evidence import add_commands
-from arbiter.cli.index import index_app
-from arbiter.cli.words import (
+from arbiter.cli.endings import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_MISSED,
     EXIT_TERMINATED,
-    ConfigOption,
-    JsonOption,
-    Words,
-    open_pipeline,
+    INTERRUPTED,
+    LOG,
+    ending,
 )
+from arbiter.cli.evidence import add_commands
+from arbiter.cli.index import index_app
+from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline, read_words, say_folder
 from arbiter.console import Console
-from storage.errors import ArbiterError
 
 if TYPE_CHECKING:
     from arbiter.pipeline import Pipeline
     from eval.runs.run import Run
     from router.deciding.decision import Decision
-
-ERRORS = ArbiterError
-INTERRUPTED = "interrupted; the same command goes on where it stopped"
 
 app = typer.Typer(
     name="arbiter",
@@ -67,23 +65,14 @@ def run(
 
 @app.command()
 def check(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
-    """Read the config and the data and list what is wrong with them; trains and asks nothing."""
-    from arbiter.scoring import check_metric
+    """Read the config and the data and list what is wrong with them; trains, converts and asks nothing."""
+    from arbiter.check import check_all
+    from arbiter.config import data_home
 
-    pipeline, console = open_pipeline("check", words, config, is_json)
-    metrics = check_metric(pipeline.config)
-    data = pipeline.data
-    row = {
-        "data": str(data.folder),
-        "documents": len(data.documents),
-        "skipped": [{"path": s.path, "reason": s.reason} for s in data.skipped],
-        "training_rows": len(data.examples),
-        "questions": len(data.questions),
-        "arms": list(pipeline.config.arms),
-        "metrics": list(metrics),
-    }
-    text = f"config and data are fine; arms: {', '.join(pipeline.config.arms)}; metrics: {', '.join(metrics)}"
-    console.result(text, row)
+    path, given = read_words("check", words, config)
+    console = Console(is_json=is_json)
+    say_folder(path, console)
+    console.result(*check_all(path, given, home=data_home(), console=console))
 
 
 @app.command()
@@ -180,27 +169,27 @@ def main() -> None:
     """The console script: errors become one line and an exit code, never a traceback."""
     # A service manager's stop must end the engine as Ctrl-C does, not leave it to its guard.
     signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(EXIT_TERMINATED))
+    run_to_the_end(app)
+
+
+def run_to_the_end(command: Callable[[], object]) -> NoReturn:
+    """Run a command and exit with its code; whatever it raises becomes one line on standard error."""
     try:
-        app()
-    except KeyboardInterrupt:
-        _end(INTERRUPTED, EXIT_INTERRUPTED)
+        command()
     except SystemExit as ended:
         # Typer turns Ctrl-C inside a command into this exit code without a word.
         if ended.code == EXIT_INTERRUPTED:
-            _end(INTERRUPTED, EXIT_INTERRUPTED)
+            sys.stderr.write(INTERRUPTED + "\n")
         raise
-    except ERRORS as error:
-        _end(f"error: {error}", EXIT_FAILED)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _end("error: the disk is full; free some space and run the same command again", EXIT_FAILED)
+    except BaseException as error:
+        from arbiter.config import data_home
 
-
-def _end(line: str, code: int) -> NoReturn:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-    sys.exit(code)
+        if os.environ.get("ARBITER_DEBUG"):
+            traceback.print_exception(error)
+        line, code = ending(error, data_home() / LOG)
+        sys.stderr.write(line + "\n")
+        sys.exit(code)
+    sys.exit(0)
 
 
 def _raced(words: list[str] | None, race: bool) -> list[str]:
@@ -222,6 +211,8 @@ def _decide_and_show(pipeline: Pipeline, console: Console, *, run_again: bool = 
     ]
     row: dict[str, Any] = to_json(str(finished.directory), card)
     console.result("\n".join(text), row)
+    if not run_again and (stale := pipeline.stale_reason(finished)) is not None:
+        console.say(f"warning: {stale}")
     return finished, decision
 
 

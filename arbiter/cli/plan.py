@@ -22,7 +22,7 @@ def show_plan(pipeline: Pipeline, discordance: float | None) -> tuple[str, dict[
         discordance, source = (
             (0.2, "assumed") if measured is None else (measured, f"measured in run {run.id}" if run else "")
         )
-    num_arms, alpha, num_questions = len(config.arms), config.policy.alpha, len(pipeline.data.questions)
+    num_arms, alpha, num_questions = len(pipeline.askable.arms), config.policy.alpha, len(pipeline.data.questions)
     rows = plan_questions(num_arms=num_arms, discordance=discordance, alpha=alpha)
     one, best = detectable_effects(num_questions, num_arms=num_arms, discordance=discordance, alpha=alpha)
     head = ("difference", "two arms", f"best of {num_arms} arms", "in a race")

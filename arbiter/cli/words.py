@@ -15,14 +15,9 @@ if TYPE_CHECKING:
     from arbiter.config import Config
     from arbiter.pipeline import Pipeline
 
-EXIT_MISSED = 1
-EXIT_FAILED = 2
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
-
 Words = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="A YAML config, then overrides of its keys."),
+    typer.Argument(metavar="[CONFIG|FOLDER] [KEY=VALUE]...", help="A YAML config or a data folder, then overrides."),
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The YAML config, instead of the first word.")
@@ -31,12 +26,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 
 def read_words(command: str, words: list[str] | None, config: Path | None) -> tuple[Path, list[str]]:
-    """The config file and the overrides of a command line. Raises ArbiterError when there is no config."""
+    """The config file or data folder and the overrides of a command line. Raises ArbiterError without a config."""
     given = list(words or [])
     if config is None and given and "=" not in given[0]:
         config = Path(given.pop(0))
     if config is None:
-        raise ArbiterError(f"no config given; for example: arbiter {command} configs/demo.yaml")
+        raise ArbiterError(
+            f"no config given; for example: arbiter {command} configs/demo.yaml, or a data folder: "
+            f"arbiter {command} my/folder"
+        )
     return config, given
 
 
@@ -48,7 +46,13 @@ def open_config(command: str, words: list[str] | None, config: Path | None) -> C
 
 
 def open_pipeline(
-    command: str, words: list[str] | None, config: Path | None, is_json: bool, *, needs_dev: bool = False
+    command: str,
+    words: list[str] | None,
+    config: Path | None,
+    is_json: bool,
+    *,
+    needs_questions: bool = True,
+    needs_dev: bool = False,
 ) -> tuple[Pipeline, Console]:
     """The pipeline of a command line; heavy imports wait until the config is known to be right."""
     from arbiter.config import data_home, load_config
@@ -56,7 +60,22 @@ def open_pipeline(
     path, given = read_words(command, words, config)
     loaded = load_config(path, given)
     console = Console(is_json=is_json)
+    say_folder(path, console)
     from arbiter.pipeline import Pipeline
 
     line = shlex.join(["arbiter", "run", str(path), *given])
-    return Pipeline(loaded, home=data_home(), console=console, command=line, needs_dev=needs_dev), console
+    pipeline = Pipeline(
+        loaded,
+        home=data_home(),
+        console=console,
+        command=line,
+        needs_questions=needs_questions,
+        needs_dev=needs_dev,
+    )
+    return pipeline, console
+
+
+def say_folder(path: Path, console: Console) -> None:
+    """Say what a folder in the place of a config means."""
+    if path.expanduser().is_dir():
+        console.say(f"{str(path)!r} is a folder: its data, with the standard settings and the overrides that follow")

@@ -16,6 +16,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from arbiter import build
+from arbiter.answer_lengths import with_max_tokens
 from arbiter.build import index_home
 from arbiter.config import Config
 from arbiter.console import Console, Step
@@ -56,7 +57,7 @@ def run_sweep(pipeline: Pipeline, sweep: SweepConfig, console: Console) -> Sweep
     Same config, space and data are the same sweep; a larger budget continues it. Raises ArbiterError listing every
     fault of the section, and EvalError when no trial could be measured.
     """
-    target = resolve_sweep(pipeline.config, sweep)
+    target = resolve_sweep(pipeline.askable, sweep)
     data = pipeline.data
     if not data.dev:
         raise ArbiterError(
@@ -143,7 +144,7 @@ class LiveTrials:
         alone = config.model_copy(update={"arms": {self._target.arm: config.arms[self._target.arm]}})
         indexes = self._index(alone)
         adapters = self._train(config, indexes)
-        (arm,) = build.build_arms(alone, self._data, adapters)
+        (arm,) = build.build_arms(with_max_tokens(alone, self._pipeline.max_tokens), self._data, adapters)
         role = alone.arms[arm.name].index
         if role is not None:
             arm = replace(arm, index=indexes[role].name)

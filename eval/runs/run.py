@@ -148,10 +148,14 @@ def find_run(directory: Path) -> Run | None:
     return Run(directory, read_manifest(directory)) if is_complete(directory) else None
 
 
+def finished_runs(runs: Path) -> list[Run]:
+    """Every finished run of a folder, by name."""
+    return [run for folder in sorted(runs.glob("*/")) if (run := find_run(folder)) is not None]
+
+
 def newest_run(runs: Path, config_fingerprint: str) -> Run | None:
     """The run that finished last among those of one config, whatever data they saw, or None."""
-    finished = [run for folder in sorted(runs.glob("*/")) if (run := find_run(folder)) is not None]
-    matching = [run for run in finished if run.manifest.get("config_fingerprint") == config_fingerprint]
+    matching = [run for run in finished_runs(runs) if run.manifest.get("config_fingerprint") == config_fingerprint]
     return max(matching, key=lambda run: float(run.manifest["finished_at"]), default=None)
 
 

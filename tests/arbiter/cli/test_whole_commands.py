@@ -1,0 +1,164 @@
+"""Whole commands over a data folder, without a model: what a team sees in its first hour, and how commands end."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.teams import TEST, answering, remote, write_folder
+
+from arbiter.cli.main import main
+from rag.errors import RagError
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with answering() as address:
+        yield address
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ARBITER_HOME", str(tmp_path / "home"))
+    return write_folder(tmp_path / "team")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["arbiter", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_a_folder_is_enough_to_check_run_and_decide(
+    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "check", folder, *remote(url)) == 0
+    streams = capsys.readouterr()
+    assert f"'{folder}' is a folder: its data, with the standard settings" in streams.err
+    assert "config and data are fine" in streams.out
+    assert run(monkeypatch, "run", folder, *remote(url), "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert [arm["name"] for arm in made["arms"]] == ["base", "fewshot", "rag"]
+    assert run(monkeypatch, "decide", "--config", folder, *remote(url), "--json") == 0
+    streams = capsys.readouterr()
+    assert json.loads(streams.out) == made
+    assert "warning" not in streams.err
+    # The same folder with another question: the decision stands, and the last line says that it is about other data.
+    write_folder(folder, test=[*TEST, {"question": "Who has the key?", "answers": ["Ada"]}])
+    assert run(monkeypatch, "decide", folder, *remote(url)) == 0
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("warning: the data in ")
+    assert "has changed since run" in last
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none", "no config file '{}/none'; the project's own is configs/demo.yaml, and a data folder needs none"),
+        ("test.jsonl", "'{}/test.jsonl' is no config; give the folder that it lies in: '{}'"),
+    ],
+)
+def test_what_is_neither_config_nor_folder_is_said(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    message: str,
+) -> None:
+    assert run(monkeypatch, "run", folder / name) == 2
+    assert message.replace("{}", str(folder)) in capsys.readouterr().err
+
+
+def test_check_lists_the_faults_of_config_models_and_data_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "train.jsonl").write_text("{torn\n")
+    (folder / "test.jsonl").write_text('{"question": "When?"}\n')
+    words = ["policy.metric=token_f2", "model=org/none", "embedder=/no/embedder"]
+    assert run(monkeypatch, "check", folder, *words) == 2
+    err = capsys.readouterr().err
+    for part in ("train.jsonl:1", "test.jsonl: 1 faulty", "token_f2", "model 'org/none' cannot", "'/no/embedder'"):
+        assert part in err
+    assert err.strip().splitlines()[-1] == "error: 4 faults in config and data; mend them and check again"
+    # A config that is faulty itself does not hide what is wrong with its data.
+    assert run(monkeypatch, "check", folder, "sede=2") == 2
+    err = capsys.readouterr().err
+    assert "sede: unknown key (did you mean 'seed'?)" in err
+    assert "train.jsonl:1" in err
+
+
+def test_check_says_what_a_run_would_decide_by(
+    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labelled = [{"question": f"Is it {i}?", "answers": ["yes" if i % 4 else "no"]} for i in range(64)]
+    write_folder(folder, test=labelled)
+    assert run(monkeypatch, "check", folder, *remote(url)) == 0
+    out = capsys.readouterr().out
+    assert "decides: token_f1, differences from 0.05 on" in out
+    assert "labels: 2 over 64 questions: yes 75%, no 25%" in out
+    assert "policy.metric=label_accuracy" in out
+    assert (
+        "answers may have 32 tokens (sampling.max_tokens): 95% of the training rows' answers have about 1 or fewer"
+        in out
+    )
+    assert "64 questions can show a difference of" in out
+    assert run(monkeypatch, "check", folder, *remote(url), "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["labels"] == {"": {"yes": 48, "no": 16}}
+    assert (row["max_tokens"], row["metric"], row["models"]["base"]["path"]) == (32, "token_f1", None)
+
+
+class Failing(io.StringIO):
+    """Standard error that raises once, at its n-th line."""
+
+    def __init__(self, at: int, error: BaseException) -> None:
+        super().__init__()
+        self._left, self._error = at, error
+
+    def write(self, text: str) -> int:
+        self._left -= 1
+        if self._left == 0:
+            raise self._error
+        return super().write(text)
+
+
+ERRORS = (
+    RagError("the index is damaged"),
+    OSError(errno.EIO, "Input/output error"),
+    OSError(errno.ENOSPC, "No space left on device"),
+    MemoryError(),
+    sqlite3.OperationalError("database is locked"),
+    ExceptionGroup("tasks", [ValueError("one"), RagError("the index is damaged")]),
+    KeyboardInterrupt(),
+    ValueError("several\nlines"),
+)
+
+
+def test_every_stage_of_a_run_ends_in_one_line_whatever_it_raises(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "team")
+    monkeypatch.setenv("ARBITER_DEBUG", "")
+    num_failed = 0
+    for at in range(1, 200):
+        monkeypatch.setenv("ARBITER_HOME", str(tmp_path / f"home{at}"))
+        error = ERRORS[at % len(ERRORS)]
+        stream = Failing(at, error)
+        monkeypatch.setattr(sys, "stderr", stream)
+        code = run(monkeypatch, "run", folder, *remote(url), "--json")
+        if code == 0:
+            break
+        num_failed += 1
+        last = stream.getvalue().strip().splitlines()[-1]
+        assert code == (130 if isinstance(error, KeyboardInterrupt) else 2), (at, last)
+        assert last.startswith(("error: ", "interrupted; ")), (at, last)
+        assert "Traceback" not in stream.getvalue(), at
+    # Each line that a run writes is a stage: reading, indexing twice, asking, scoring.
+    assert 10 < num_failed < 60

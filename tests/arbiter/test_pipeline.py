@@ -1,0 +1,120 @@
+"""The main job without a model: somebody else's engine, LangChain's embeddings."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.teams import TEST, answering, remote, write_folder
+
+from arbiter.config import load_config
+from arbiter.console import Console
+from arbiter.pipeline import Pipeline
+from storage.errors import ArbiterError
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with answering() as address:
+        yield address
+
+
+def pipeline_of(folder: Path, home: Path, *overrides: str) -> tuple[Pipeline, io.StringIO]:
+    err = io.StringIO()
+    console = Console(stderr=err, stdout=io.StringIO())
+    return Pipeline(load_config(folder, overrides, {}), home=home, console=console), err
+
+
+def test_a_remote_engine_without_adapters_needs_no_model_on_this_disk(tmp_path: Path, url: str) -> None:
+    folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
+    pipeline, _ = pipeline_of(folder, home, *remote(url))
+    run = pipeline.evaluate()
+    assert not (home / "models").exists()
+    assert pipeline.models.base.path == ""
+    assert run.manifest["base_revision"] == f"at {url}"
+    assert [scores.arm.name for scores in run.scorecard().arms] == ["base", "fewshot", "rag"]
+    pipeline.decide(run)
+    # What can be trained needs the model.
+    tuned, _ = pipeline_of(folder, home, *remote(url), "arms.mine.adapter=closed_book", "model=/no/model")
+    with pytest.raises(ArbiterError, match="no model folder '/no/model'"):
+        tuned.find_base()
+
+
+def test_arms_that_lack_a_part_are_left_out_in_output_and_card(tmp_path: Path, url: str) -> None:
+    folder = write_folder(tmp_path / "team", docs=None, train=None)
+    # Arms that would train, too: without rows there is nothing to train, and no model is needed.
+    overrides = [word for word in remote(url) if not word.startswith("arms.")]
+    pipeline, err = pipeline_of(folder, tmp_path / "home", *overrides)
+    run = pipeline.evaluate()
+    assert [scores.arm.name for scores in run.scorecard().arms] == ["base"]
+    notes = (
+        "no documents (docs.jsonl, docs/ or docs.zip), so these arms are left out: rag, tuned_rag, hybrid",
+        "no training rows (train.jsonl), so these arms are left out: fewshot, tuned, tuned_rag, hybrid",
+    )
+    pipeline.decide(run)
+    for note in notes:
+        assert f"note: {note}" in err.getvalue()
+        assert note in run.card()["diagnostics"]
+    nothing, _ = pipeline_of(folder, tmp_path / "home", *overrides, "arms.base=null")
+    with pytest.raises(ArbiterError, match="no arm can be asked: no documents"):
+        nothing.evaluate()
+
+
+def test_an_index_is_built_of_a_folder_of_documents_alone(tmp_path: Path, url: str) -> None:
+    folder = write_folder(tmp_path / "team", train=None, test=None)
+    config = load_config(folder, remote(url), {})
+    quiet = Console(stderr=io.StringIO(), stdout=io.StringIO())
+    pipeline = Pipeline(config, home=tmp_path / "home", console=quiet, needs_questions=False)
+    assert list(pipeline.index()) == ["documents"]
+
+
+LONG = " ".join(f"word{i}" for i in range(60))
+
+
+def test_answers_get_room_by_the_training_rows_and_it_goes_into_the_arms(tmp_path: Path, url: str) -> None:
+    train = [{"question": f"Which row is number {i} of {LONG[:i]}?", "answers": [LONG]} for i in range(40)]
+    folder = write_folder(tmp_path / "team", train=train)
+    pipeline, err = pipeline_of(folder, tmp_path / "home", *remote(url))
+    run = pipeline.evaluate()
+    # No tokenizer at hand: 409 bytes are 137 tokens of 3, a quarter more and the end are 172.25, in eights 176.
+    assert {scores.arm.sampling.max_tokens for scores in run.scorecard().arms} == {176}
+    assert "answers may have 176 tokens (sampling.max_tokens): 95% of the training rows' answers have about 137" in (
+        err.getvalue()
+    )
+
+
+def test_golds_that_are_cut_are_said_in_output_and_card(tmp_path: Path, url: str) -> None:
+    folder = write_folder(tmp_path / "team", test=[*TEST, {"question": "What are the rules?", "answers": [LONG]}])
+    pipeline, err = pipeline_of(folder, tmp_path / "home", *remote(url), "sampling.max_tokens=32")
+    run = pipeline.evaluate()
+    pipeline.decide(run)
+    note = (
+        "1 of 7 questions have no gold answer of fewer than 32 tokens (about 137 for the longest), so base, fewshot, "
+        "rag cannot give it in full: raise sampling.max_tokens"
+    )
+    assert note in err.getvalue()
+    assert note in run.card()["diagnostics"]
+
+
+def test_without_a_run_of_the_config_those_that_are_there_and_their_keys_are_named(tmp_path: Path, url: str) -> None:
+    folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
+    made, _ = pipeline_of(folder, home, *remote(url), "limits.questions=5", "seed=3")
+    run = made.evaluate()
+    with pytest.raises(ArbiterError) as caught:
+        pipeline_of(folder, home, *remote(url))[0].last_run()
+    assert f"; there is {run.id} with limits.questions=5 seed=3: give the same keys, or make one with" in str(
+        caught.value
+    )
+    gone, _ = pipeline_of(folder, home, *remote(url), f"data={tmp_path / 'none'}")
+    with pytest.raises(ArbiterError, match=r"no data folder '.*none'"):
+        gone.last_run()
+
+
+def test_a_damaged_run_is_not_named(tmp_path: Path, url: str) -> None:
+    folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
+    run = pipeline_of(folder, home, *remote(url), "seed=3")[0].evaluate()
+    (run.directory / "config.yaml").write_text("data: [torn")
+    with pytest.raises(ArbiterError, match=r"no finished run of this config in '.*'; make one with"):
+        pipeline_of(folder, home, *remote(url))[0].last_run()
