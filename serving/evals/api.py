@@ -27,7 +27,7 @@ from serving.evals.cards import (
 from serving.evals.files import read_file_rows
 from serving.evals.request import CreateEval, CreateRun, UpdateEval, check_eval, read_run
 from serving.evals.runner import EvalRunner
-from serving.evals.store import LIVE, EvalStore, ItemStatus, RunStatus, StoredRun
+from serving.evals.store import LIVE, EvalStore, ItemStatus, RunStatus, StoredEval, StoredRun
 from serving.http.body import ApiRoute
 from serving.http.errors import refusals
 from serving.http.pages import ListOf, Order, PageQuery, list_body
@@ -112,9 +112,9 @@ def _add_eval_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) ->
 def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, files: FileStore | None) -> None:
     read_file = partial(read_file_rows, files) if files is not None else None
 
-    def shown(request: Request, run: StoredRun) -> dict[str, object]:
+    def shown(request: Request, run: StoredRun, of: StoredEval | None = None) -> dict[str, object]:
         url = str(request.url_for("retrieve_run", eval_id=run.eval_id, run_id=run.id))
-        return run_card(run, store, store.get_eval(run.eval_id), url)
+        return run_card(run, store, of or store.get_eval(run.eval_id), url)
 
     def add_run(eval_id: str, asked: CreateRun) -> StoredRun:
         config = store.get_eval(eval_id).data_source_config
@@ -147,7 +147,8 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
     @router.get("/{eval_id}/runs", response_model=ListOf[RunCard], responses=refusals(400, 404))
     def runs(request: Request, eval_id: str, query: Annotated[RunQuery, Query()]) -> dict[str, object]:
         """An eval's runs, the oldest first unless told."""
-        return list_body(store.runs(eval_id, query.page()), lambda run: shown(request, run))
+        stored = store.get_eval(eval_id)
+        return list_body(store.runs(eval_id, query.page()), lambda run: shown(request, run, stored))
 
     @router.get("/{eval_id}/runs/{run_id}", response_model=RunCard, responses=refusals(404))
     def retrieve_run(request: Request, eval_id: str, run_id: str) -> dict[str, object]:

@@ -154,7 +154,7 @@ def eval_card(stored: StoredEval) -> dict[str, object]:
 
 
 def run_card(run: StoredRun, store: EvalStore, stored: StoredEval, url: str) -> dict[str, object]:
-    tally = store.tally(run.id)
+    tally = store.tally(run)
     passed, failed, errored = (tally.statuses.get(status, 0) for status in ITEM_STATUSES)
     return {
         "id": run.id,

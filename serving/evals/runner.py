@@ -211,7 +211,7 @@ class EvalRunner:
 
     def _complete(self, run: StoredRun) -> None:
         if self.store.set_status(run.id, "completed"):
-            _log.info("run=%s completed %s", run.id, dict(self.store.tally(run.id).statuses))
+            _log.info("run=%s completed %s", run.id, dict(self.store.tally(run).statuses))
 
     async def _fail(self, run: StoredRun, code: str, message: str) -> None:
         _log.warning("run=%s failed: %s", run.id, message)

@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,6 +143,7 @@ class EvalStore:
         """Opens or creates the file. Raises ServingError when it cannot be."""
         self._database = Database(file, METADATA)
         self._clock = clock
+        self._count_once = lru_cache(maxsize=1_000)(self._count)
 
     def add_eval(
         self,
@@ -298,8 +300,11 @@ class EvalStore:
         with self._database.read() as rows:
             return set(rows.execute(sa.select(ITEM_ROWS.c.position).where(ITEM_ROWS.c.run_id == run_id)).scalars())
 
-    def tally(self, run_id: str) -> Tally:
-        """A run's items so far, counted."""
+    def tally(self, run: StoredRun) -> Tally:
+        """A run's items so far, counted; those of one that has ended, which stay as they are, are read once."""
+        return self._count(run.id) if run.status in LIVE else self._count_once(run.id)
+
+    def _count(self, run_id: str) -> Tally:
         columns = sa.select(ITEM_ROWS.c.status, ITEM_ROWS.c.grades, ITEM_ROWS.c.usage)
         with self._database.read() as rows:
             found = rows.execute(columns.where(ITEM_ROWS.c.run_id == run_id)).all()

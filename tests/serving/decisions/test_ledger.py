@@ -14,7 +14,7 @@ from eval.runs.run import Run, publish_run
 from serving.decisions.ledger import Ledger, record_run
 from serving.errors import NotPromotable, UnknownDecision
 from serving.http.pages import Page
-from storage.errors import StorageError
+from storage.errors import ArbiterError, StorageError
 
 BASE, RAG, HYBRID = make_decision("base"), make_decision("rag"), make_decision("hybrid")
 SCOPE = HYBRID.scope
@@ -40,6 +40,11 @@ def test_a_decision_comes_back_as_it_was_recorded(ledger: Ledger) -> None:
     assert RAG.id.startswith("dec_")
     with pytest.raises(UnknownDecision, match="no decision 'dec_x'"):
         ledger.get("dec_x")
+
+
+def test_what_rows_refuse_is_one_line_on_the_command_line_too(ledger: Ledger) -> None:
+    with pytest.raises(ArbiterError, match="after names nothing in this list: 'dec_x'"):
+        ledger.page(Page(after="dec_x"))
 
 
 def test_the_same_decision_has_one_row_and_becomes_the_newest(ledger: Ledger) -> None:

@@ -77,7 +77,7 @@ def test_the_tally_counts_what_could_not_be_graded_as_neither(store: EvalStore) 
     add_item(store, run, 0, grades=[grade("a", passed=True, score=1.0)], usage=usage)
     add_item(store, run, 1, status="fail", grades=[grade("a", passed=False, score=0.0)], usage=usage)
     add_item(store, run, 2, status="error", grades=[grade("a", passed=False, score=None)])
-    tally = store.tally(run.id)
+    tally = store.tally(run)
     assert tally.statuses == {"pass": 1, "fail": 1, "error": 1}
     assert tally.criteria == {"a": (1, 1)}
     assert tally.usage == {
@@ -89,6 +89,18 @@ def test_the_tally_counts_what_could_not_be_graded_as_neither(store: EvalStore) 
             "cached_tokens": 4,
         }
     }
+
+
+def test_a_list_reads_the_items_of_an_ended_run_once(store: EvalStore) -> None:
+    run = add_run(store)
+    assert store.tally(run).statuses == {}
+    add_item(store, run, 0)
+    assert store.tally(run).statuses == {"pass": 1}
+    store.set_status(run.id, "completed")
+    ended = store.get_run(run.eval_id, run.id)
+    counted = store.tally(ended)
+    store.delete_run(run.eval_id, run.id)
+    assert store.tally(ended) is counted
 
 
 def test_only_runs_that_nobody_works_on_are_adopted(store: EvalStore) -> None:
