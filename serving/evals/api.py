@@ -12,18 +12,11 @@ from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
+from openai.types import EvalDeleteResponse
+from openai.types.evals import RunDeleteResponse
 
 from serving.errors import Conflict, NotFound
-from serving.evals.cards import (
-    EvalCard,
-    EvalDeleted,
-    ItemCard,
-    RunCard,
-    RunDeleted,
-    eval_card,
-    item_card,
-    run_card,
-)
+from serving.evals.cards import EvalCard, ItemCard, RunCard, eval_card, item_card, run_card
 from serving.evals.files import read_file_rows
 from serving.evals.request import CreateEval, CreateRun, UpdateEval, check_eval, read_run
 from serving.evals.runner import EvalRunner
@@ -101,7 +94,7 @@ def _add_eval_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) ->
         """Change its name or its metadata."""
         return eval_card(store.update_eval(eval_id, body.model_dump(exclude_unset=True)))
 
-    @router.delete("/{eval_id}", response_model=EvalDeleted, responses=refusals(404))
+    @router.delete("/{eval_id}", response_model=EvalDeleteResponse, responses=refusals(404))
     async def delete(eval_id: str) -> dict[str, object]:
         """Delete it with its runs."""
         for run_id in await asyncio.to_thread(store.delete_eval, eval_id):
@@ -167,7 +160,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
             raise Conflict(f"run {run_id!r} is {run.status}; there is nothing to cancel")
         return await asyncio.to_thread(shown, request, run)
 
-    @router.delete("/{eval_id}/runs/{run_id}", response_model=RunDeleted, responses=refusals(404))
+    @router.delete("/{eval_id}/runs/{run_id}", response_model=RunDeleteResponse, responses=refusals(404))
     async def delete_run(eval_id: str, run_id: str) -> dict[str, object]:
         """Delete it with its output items."""
         await asyncio.to_thread(store.delete_run, eval_id, run_id)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
+from openai.types import EvalCreateResponse
+from openai.types.evals import EvalAPIError, RunCreateResponse
+from openai.types.evals.runs import OutputItemListResponse
 from pydantic import BaseModel
 
 from serving.evals.request import shown_source
-from serving.evals.store import ITEM_STATUSES, EvalStore, RunStatus, StoredEval, StoredItem, StoredRun
+from serving.evals.store import ITEM_STATUSES, EvalStore, StoredEval, StoredItem, StoredRun
 
 # What graders can name of a generated answer; OpenAI shows it beside the item's own schema.
 _SAMPLE_SCHEMA: Mapping[str, Any] = {
@@ -24,44 +27,11 @@ _SAMPLE_SCHEMA: Mapping[str, Any] = {
 }
 
 
-class EvalCard(BaseModel):
-    """An eval."""
+class EvalCard(EvalCreateResponse):
+    """OpenAI's eval, with its schema and criteria as they were given."""
 
-    id: str
-    object: Literal["eval"]
-    created_at: int
-    name: str
-    data_source_config: dict[str, Any]
-    testing_criteria: list[dict[str, Any]]
-    metadata: dict[str, str] | None
-
-
-class ResultCounts(BaseModel):
-    """A run's rows by outcome."""
-
-    passed: int
-    failed: int
-    errored: int
-    total: int
-
-
-class ModelUsage(BaseModel):
-    """What a run's answers took."""
-
-    model_name: str
-    invocation_count: int
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cached_tokens: int
-
-
-class CriterionResult(BaseModel):
-    """A run's rows by one criterion; one that could not be graded is in neither number."""
-
-    testing_criteria: str
-    passed: int
-    failed: int
+    data_source_config: dict[str, Any]  # type: ignore[assignment]
+    testing_criteria: list[dict[str, Any]]  # type: ignore[assignment]
 
 
 class RunNotes(BaseModel):
@@ -72,23 +42,11 @@ class RunNotes(BaseModel):
     num_rows: int
 
 
-class RunCard(BaseModel):
-    """A run of an eval."""
+class RunCard(RunCreateResponse):
+    """OpenAI's run; `error` is null unless it failed."""
 
-    id: str
-    object: Literal["eval.run"]
-    eval_id: str
-    created_at: int
-    name: str
-    status: RunStatus
-    error: dict[str, str] | None
-    model: str
-    data_source: dict[str, Any]
-    metadata: dict[str, str] | None
-    report_url: str
-    result_counts: ResultCounts
-    per_model_usage: list[ModelUsage]
-    per_testing_criteria_results: list[CriterionResult]
+    error: EvalAPIError | None  # type: ignore[assignment]
+    data_source: dict[str, Any]  # type: ignore[assignment]
     arbiter: RunNotes
 
 
@@ -103,35 +61,11 @@ class ItemResult(BaseModel):
     sample: None
 
 
-class ItemCard(BaseModel):
-    """The outcome of one row of a run."""
+class ItemCard(OutputItemListResponse):
+    """OpenAI's output item; what an arm did not say of its sample is null."""
 
-    id: str
-    object: Literal["eval.run.output_item"]
-    eval_id: str
-    run_id: str
-    created_at: int
-    datasource_item_id: int
-    datasource_item: dict[str, Any]
-    status: Literal["pass", "fail", "error"]
-    results: list[ItemResult]
-    sample: dict[str, Any]
-
-
-class EvalDeleted(BaseModel):
-    """What was deleted."""
-
-    object: Literal["eval.deleted"]
-    deleted: bool
-    eval_id: str
-
-
-class RunDeleted(BaseModel):
-    """What was deleted."""
-
-    object: Literal["eval.run.deleted"]
-    deleted: bool
-    run_id: str
+    results: list[ItemResult]  # type: ignore[assignment]
+    sample: dict[str, Any]  # type: ignore[assignment]
 
 
 def eval_card(stored: StoredEval) -> dict[str, object]:
