@@ -10,9 +10,6 @@ from rag.errors import RagError
 
 Strategy = Literal["tokens", "structure", "parent_child"]
 
-# The limits of OpenAI's static chunking strategy.
-_STATIC_TOKENS = range(100, 4097)
-
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -88,43 +85,6 @@ class ChunkSettings:
         return cls(**row)  # type: ignore[arg-type]  # __post_init__ checks the types.
 
 
-def chunking_strategy(value: object, *, auto: ChunkSettings | None = None) -> ChunkSettings:
-    """The settings that OpenAI's `chunking_strategy` asks for; `auto` (default: ours) for None and `{"type": "auto"}`.
-
-    `{"type": "static", "static": {"max_chunk_size_tokens": 100 to 4096, "chunk_overlap_tokens": 0 to half of that}}`
-    gives strategy "tokens", counted in the embedder's tokens. Raises RagError naming the field that is wrong.
-    """
-    if value is None:
-        return auto or ChunkSettings()
-    if not isinstance(value, Mapping):
-        raise RagError(f"chunking_strategy must be an object with a type, not {value!r:.100}")
-    match value.get("type"):
-        case "auto":
-            _check_keys("chunking_strategy", value, {"type"})
-            return auto or ChunkSettings()
-        case "static":
-            _check_keys("chunking_strategy", value, {"type", "static"})
-        case other:
-            raise RagError(f"chunking_strategy.type must be 'auto' or 'static', not {other!r:.100}")
-    static = value.get("static")
-    if not isinstance(static, Mapping):
-        raise RagError(f"chunking_strategy.static must be an object, not {static!r:.100}")
-    names = ("max_chunk_size_tokens", "chunk_overlap_tokens")
-    _check_keys("chunking_strategy.static", static, set(names))
-    size, overlap = (_check_whole(f"chunking_strategy.static.{name}", static.get(name)) for name in names)
-    if size not in _STATIC_TOKENS:
-        raise RagError(
-            f"chunking_strategy.static.max_chunk_size_tokens must be from {_STATIC_TOKENS[0]} to {_STATIC_TOKENS[-1]}, "
-            f"not {size}"
-        )
-    if not 0 <= overlap <= size // 2:
-        raise RagError(
-            f"chunking_strategy.static.chunk_overlap_tokens must be from 0 to half of max_chunk_size_tokens "
-            f"({size // 2}), not {overlap}"
-        )
-    return ChunkSettings(chunk_tokens=size, overlap_tokens=overlap, strategy="tokens")
-
-
 def warn_long(settings: ChunkSettings, max_tokens: int | None) -> str | None:
     """A warning if chunks may be longer than what the embedder reads of a text (None: no limit), else None."""
     if max_tokens is None or settings.chunk_tokens <= max_tokens:
@@ -150,9 +110,3 @@ def _check_whole(name: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise RagError(f"{name} must be a whole number, not {value!r:.100}")
     return value
-
-
-def _check_keys(name: str, value: Mapping[object, object], known: set[str]) -> None:
-    unknown = sorted(repr(key) for key in value.keys() - known)
-    if unknown:
-        raise RagError(f"{name} has no {', '.join(unknown):.100}; it has {', '.join(sorted(known))}")

@@ -6,13 +6,12 @@ StoreFields(file_ids=["file-1"]).wanted()   SearchFields(query="desk").search()
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SkipValidation
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationInfo, field_validator
 
-from rag.chunking.chunk import ChunkSettings, chunking_strategy
+from rag.chunking.chunk import ChunkSettings
 from rag.documents.clean import clean
 from rag.errors import RagError
 from rag.search.filters import Filter, parse_filter
@@ -50,15 +49,6 @@ def _fits(value: int) -> bool:
     return abs(value) <= 2**53
 
 
-def _chunking(strategy: object) -> ChunkSettings | None:
-    try:
-        settings = chunking_strategy(strategy)
-    except RagError as error:
-        raise ValueError(str(error)) from error
-    is_auto = strategy is None or (isinstance(strategy, Mapping) and strategy.get("type") == "auto")
-    return None if is_auto else settings
-
-
 def _filters(given: object) -> Filter | None:
     try:
         return parse_filter(given) if given is not None else None
@@ -85,14 +75,6 @@ def _refuse_expiry(given: object) -> None:
 
 
 AttributeMap = Annotated[dict[str, Any], AfterValidator(_check_attributes)]
-Chunking = Annotated[
-    SkipValidation[ChunkSettings | None],
-    BeforeValidator(_chunking, json_schema_input_type=dict[str, Any] | None),
-    Field(
-        description='`{"type": "auto"}`, or `{"type": "static", "static": {"max_chunk_size_tokens": 100 to 4096, '
-        '"chunk_overlap_tokens": 0 to half of that}}`; a vector store cuts all its files alike.'
-    ),
-]
 Expiry = Annotated[Any, BeforeValidator(_refuse_expiry), Field(description="Not supported; leave it out.")]
 StoreName = Annotated[str, Field(min_length=1, max_length=256)]
 StoreMetadata = Annotated[Metadata, Field(max_length=16)]
@@ -119,6 +101,43 @@ class Search:
     is_rewritten: bool
 
 
+class AutoChunking(Fields):
+    """Files are cut as the store's are, or as this server cuts them."""
+
+    type: Literal["auto"]
+
+    def settings(self) -> None:
+        """The store's, or this server's."""
+
+
+class StaticSizes(Fields):
+    """Chunks in the embedder's tokens; the overlap is at most half of the size."""
+
+    max_chunk_size_tokens: Annotated[int, Field(ge=100, le=4096)]
+    chunk_overlap_tokens: Annotated[int, Field(ge=0)]
+
+    @field_validator("chunk_overlap_tokens")
+    @classmethod
+    def _check(cls, overlap: int, known: ValidationInfo) -> int:
+        if overlap > (half := known.data.get("max_chunk_size_tokens", 2 * overlap) // 2):
+            raise ValueError(f"must be from 0 to half of max_chunk_size_tokens ({half}), not {overlap}")
+        return overlap
+
+
+class StaticChunking(Fields):
+    """Chunks of one size. A vector store cuts all its files alike."""
+
+    type: Literal["static"]
+    static: StaticSizes
+
+    def settings(self) -> ChunkSettings:
+        """The same in our words."""
+        return ChunkSettings(self.static.max_chunk_size_tokens, self.static.chunk_overlap_tokens, "tokens")
+
+
+Chunking = Annotated[AutoChunking | StaticChunking, Field(discriminator="type")] | None
+
+
 class StoreFields(Fields):
     """The body of `POST /v1/vector_stores`."""
 
@@ -133,7 +152,7 @@ class StoreFields(Fields):
 
     def wanted(self) -> Attachment:
         """The files that the store begins with."""
-        return Attachment(_once([(file_id, {}) for file_id in self.file_ids]), self.chunking_strategy)
+        return Attachment(_once([(file_id, {}) for file_id in self.file_ids]), _settings(self.chunking_strategy))
 
 
 class UpdateFields(Fields):
@@ -162,7 +181,7 @@ class AttachFields(Fields):
 
     def wanted(self) -> Attachment:
         """The file, as an attachment."""
-        return Attachment((Wanted(self.file_id, self.attributes or {}),), self.chunking_strategy)
+        return Attachment((Wanted(self.file_id, self.attributes or {}),), _settings(self.chunking_strategy))
 
 
 class AttributeFields(Fields):
@@ -191,12 +210,13 @@ class BatchFields(Fields):
         if not (self.file_ids or self.files):
             raise Invalid(f"{name}: names no file", param=name)
         if self.file_ids is not None:
-            return Attachment(_once([(one, self.attributes or {}) for one in self.file_ids]), self.chunking_strategy)
+            wanted = _once([(one, self.attributes or {}) for one in self.file_ids])
+            return Attachment(wanted, _settings(self.chunking_strategy))
         for name in ("attributes", "chunking_strategy"):
             if getattr(self, name) is not None:
                 raise Invalid(f"{name}: give it with each of files", param=name)
         files = self.files or []
-        chunkings = {file.chunking_strategy for file in files}
+        chunkings = {_settings(file.chunking_strategy) for file in files}
         if len(chunkings) > 1:
             raise Invalid(
                 "files: a vector store cuts all its files alike; give each the same chunking_strategy", param="files"
@@ -250,3 +270,7 @@ class SearchFields(Fields):
 def _once(files: list[tuple[str, Attributes]]) -> tuple[Wanted, ...]:
     """Each file once, with the attributes it was given last."""
     return tuple(Wanted(file_id, attributes) for file_id, attributes in dict(files).items())
+
+
+def _settings(chunking: Chunking) -> ChunkSettings | None:
+    return chunking.settings() if chunking is not None else None

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rag.chunking.chunk import Chunk, ChunkSettings, chunking_strategy, embedding_text, warn_long
+from rag.chunking.chunk import Chunk, ChunkSettings, embedding_text, warn_long
 from rag.errors import RagError
 
 
@@ -59,55 +59,6 @@ def test_settings_survive_json() -> None:
 
 def test_long_chunks_need_no_parent_unless_they_have_one() -> None:
     assert ChunkSettings(800, 400).parent_tokens < 800
-
-
-def _static(size: object, overlap: object) -> dict[str, object]:
-    return {"type": "static", "static": {"max_chunk_size_tokens": size, "chunk_overlap_tokens": overlap}}
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (None, ChunkSettings()),
-        ({"type": "auto"}, ChunkSettings()),
-        (_static(800, 400), ChunkSettings(800, 400, "tokens")),
-        (_static(100, 0), ChunkSettings(100, 0, "tokens")),
-        (_static(4096, 2048), ChunkSettings(4096, 2048, "tokens")),
-    ],
-)
-def test_openais_strategies_become_settings(value: object, expected: ChunkSettings) -> None:
-    assert chunking_strategy(value) == expected
-
-
-def test_auto_means_what_the_caller_says() -> None:
-    ours = ChunkSettings(120, 0, "structure")
-
-    assert chunking_strategy({"type": "auto"}, auto=ours) == chunking_strategy(None, auto=ours) == ours
-    assert chunking_strategy(_static(200, 0), auto=ours) == ChunkSettings(200, 0, "tokens")
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("auto", "chunking_strategy must be an object with a type, not 'auto'"),
-        ([], "chunking_strategy must be an object"),
-        ({}, "chunking_strategy.type must be 'auto' or 'static', not None"),
-        ({"type": "semantic"}, "chunking_strategy.type must be 'auto' or 'static', not 'semantic'"),
-        ({"type": "auto", "static": {}}, "chunking_strategy has no 'static'; it has type"),
-        ({"type": "static"}, "chunking_strategy.static must be an object, not None"),
-        ({"type": "static", "static": {"size": 1}}, "chunking_strategy.static has no 'size'"),
-        ({"type": "static", "static": {"max_chunk_size_tokens": 800}}, "static.chunk_overlap_tokens must be a whole"),
-        (_static("800", 0), "static.max_chunk_size_tokens must be a whole number, not '800'"),
-        (_static(99, 0), "max_chunk_size_tokens must be from 100 to 4096, not 99"),
-        (_static(4097, 0), "max_chunk_size_tokens must be from 100 to 4096, not 4097"),
-        (_static(101, 51), r"chunk_overlap_tokens must be from 0 to half of max_chunk_size_tokens \(50\), not 51"),
-        (_static(100, -1), "chunk_overlap_tokens must be from 0"),
-        (_static(100, True), "chunk_overlap_tokens must be a whole number, not True"),
-    ],
-)
-def test_other_strategies_are_refused_by_the_name_of_the_field(value: object, message: str) -> None:
-    with pytest.raises(RagError, match=message):
-        chunking_strategy(value)
 
 
 @pytest.mark.parametrize(("max_tokens", "is_long"), [(None, False), (160, False), (256, False), (159, True)])
