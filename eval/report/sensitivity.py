@@ -44,11 +44,11 @@ class Sensitivity:
 def find_sensitivity(table: ArmTable, decision: Decision) -> Sensitivity | None:
     """Flips, stability and the map of winners; None with fewer than two arms that the policy could choose among.
 
-    An arm that shares no scored question with the decision's is not among those: its mean is of other questions.
+    An arm that shares too few scored questions with the decision's is not among those: its mean is of other questions.
     """
     policy = table.policy
     beaten = {comparison.other for comparison in decision.comparisons if comparison.standing == "beaten"}
-    compared = {row.name for row in table.rows if table.lead(decision.arm, row.name) is not None}
+    compared = {row.name for row in table.rows if table.can_compare(decision.arm, row.name)}
     left_out: list[str] = []
     try:
         preference = make_preference(table, compared)

@@ -199,13 +199,13 @@ def _warnings(
 def _barred(table: ArmTable, decision: Decision, metric: str) -> list[str]:
     """The best of the arms that would have been better, had a limit not excluded them."""
     own = table.row(decision.arm).score
-    better = [row for row in table.rows if row.excluded is not None and row.score > own]
-    best = max(better, key=lambda row: row.score, default=None)
-    if best is None:
+    higher = [row for row in table.rows if row.score > own and table.can_compare(row.name, decision.arm)]
+    better = sorted((row for row in higher if row.excluded is not None), key=lambda row: -row.score)
+    if not better:
         return []
-    line = f"{best.name} scores higher ({as_score(best.score)} {metric}) but may not be served"
-    rest = ", ".join(row.name for row in sorted(better, key=lambda row: -row.score) if row is not best)
-    return [f"{line}: {best.excluded}." + (f" Excluded too and higher: {rest}." if rest else "")]
+    line = f"{better[0].name} scores higher ({as_score(better[0].score)} {metric}) but may not be served"
+    rest = ", ".join(row.name for row in better[1:])
+    return [f"{line}: {better[0].excluded}." + (f" Excluded too and higher: {rest}." if rest else "")]
 
 
 def _unpriced(table: ArmTable) -> list[str]:

@@ -23,6 +23,7 @@ from router.errors import RouterError
 
 # The limit that depends on prices; the others are measured once and for all.
 COST_LIMIT = "cost_per_1k"
+_SHARED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,17 @@ class ArmTable:
         """How much better one arm did than another on the questions that both were scored on; None without any."""
         own, others, _ = self.decided.pairs(self.row(arm).decided, self.row(other).decided)
         return mean_of([x - y for x, y in zip(own, others, strict=True)]) if own else None
+
+    def can_compare(self, arm: str, other: str) -> bool:
+        """Whether both arms were scored on half or more of the questions, put to both, that either was scored on.
+
+        With less in common one may be shown to be better, but neither to be as good as the other.
+        """
+        a, b = self.row(arm).decided, self.row(other).decided
+        hidden, primary = {*a.not_asked, *b.not_asked}, self.decided.primary
+        rows = zip(self.decided.question_ids, a.scores[primary], b.scores[primary], strict=True)
+        num_known = [(x is not None) + (y is not None) for name, x, y in rows if name not in hidden]
+        return num_known.count(2) >= _SHARED * (num_known.count(1) + num_known.count(2)) > 0
 
 
 def make_table(scorecard: Scorecard, policy: Policy) -> ArmTable:

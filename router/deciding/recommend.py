@@ -36,8 +36,6 @@ from router.errors import RouterError
 
 # Without a known spread, that of two arms which differ by a full point on a fifth of the questions.
 _USUAL_SD = 0.2**0.5
-# Of the questions that either of two arms was scored on, both must have been on so many before "equally good" is said.
-_SHARED = 0.5
 
 
 def recommend(table: ArmTable) -> Decision:
@@ -66,7 +64,8 @@ def recommend(table: ArmTable) -> Decision:
     near = [
         row
         for row, c in zip(others, comparisons, strict=True)
-        if c.standing != "beaten" and _is_near(table, leader, row, c.difference)
+        if c.standing != "beaten" and c.difference is not None and c.difference.mean <= table.margin
+        if table.can_compare(leader.name, row.name)
     ]
     settled = _served_by_race(table, ranked)
     chosen = settled or min([leader, *near], key=lambda row: row.price)
@@ -141,7 +140,7 @@ def _compare(table: ArmTable, leader: ArmRow, others: Sequence[ArmRow]) -> list[
             p_corrected, beaten_by = row.dropped.p_value, row.dropped.beaten_by
         is_worse = beaten_by is not None or (difference is not None and difference.mean > 0)
         standing: Standing = "open"
-        if difference and difference.p_equivalent < equivalent_at and _shares_most(table, leader, row):
+        if difference and difference.p_equivalent < equivalent_at and table.can_compare(leader.name, row.name):
             standing = "equivalent"
         elif p_corrected <= alpha and is_worse:
             standing = "beaten"
@@ -160,21 +159,6 @@ def _difference(table: ArmTable, a: ArmRow, b: ArmRow) -> Difference | None:
         alpha=2 * claim_level(table.policy.alpha, len(card.arms)),
         largest=card.race.largest,
     )
-
-
-def _is_near(table: ArmTable, leader: ArmRow, other: ArmRow, difference: Difference | None) -> bool:
-    return difference is not None and difference.mean <= table.margin and _shares_most(table, leader, other)
-
-
-def _shares_most(table: ArmTable, a: ArmRow, b: ArmRow) -> bool:
-    """Whether both were scored on most of the questions, put to both, that either was scored on."""
-    hidden = {*a.decided.not_asked, *b.decided.not_asked}
-    pairs = [
-        pair
-        for question, *pair in zip(table.decided.question_ids, *_columns(table, a, b), strict=True)
-        if question not in hidden and pair != [None, None]
-    ]
-    return sum(None not in pair for pair in pairs) >= _SHARED * len(pairs) > 0
 
 
 def _paired(card: Scorecard, a: ArmScores, b: ArmScores, table: ArmTable) -> Difference | None:

@@ -185,8 +185,8 @@ def _part(scores: ArmScores, rows: Sequence[int], names: frozenset[str]) -> ArmS
     def pick(values: tuple[Value, ...]) -> tuple[Value, ...]:
         return tuple(values[i] for i in rows) if values else ()
 
-    return ArmScores(
-        arm=scores.arm,
+    return replace(
+        scores,
         scores={name: pick(values) for name, values in scores.scores.items()},
         latency_ms=pick(scores.latency_ms),
         prompt_tokens=pick(scores.prompt_tokens),

@@ -155,3 +155,18 @@ def test_a_choice_that_the_means_alone_would_not_make_is_said(comparison: Compar
     found = summary_of(comparison, tie)
     assert found["change"].startswith("The choice by the measured means alone (hybrid) would change if")
     assert any(line.startswith("By the measured means alone hybrid would be served") for line in found["warnings"])
+
+
+def test_arms_that_were_never_compared_leave_no_lead_and_no_tie(comparison: Comparison) -> None:
+    hybrid, base = (comparison.scorecard.by_name(name) for name in ("hybrid", "base"))
+    facts, notes = range(12), range(12, 20)
+    arms = [
+        replace(s, scores={"token_f1": tuple(v if i in own else None for i, v in enumerate(s.scores["token_f1"]))})
+        for s, own in ((base, notes), (hybrid, facts))
+    ]
+    found = summary_of(replace(comparison, scorecard=replace(comparison.scorecard, arms=tuple(arms))))
+    assert found["headline"] == (
+        "Serve hybrid for now, undecided: 0.77 token_f1 on 20 questions; there was no other arm to compare it with."
+    )
+    assert (found["lead"], found["break_even"], found["confidence"]) == (None, None, "<1%")
+    assert "hybrid was never compared with base: no question was scored for both." in found["warnings"]

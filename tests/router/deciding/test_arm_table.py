@@ -80,3 +80,24 @@ def test_every_broken_limit_is_named_and_nobody_left_is_an_error() -> None:
 def test_an_unknown_arm_lists_the_known_ones() -> None:
     with pytest.raises(RouterError, match="no arm 'other' in the scorecard; it has base, rag, tuned"):
         make_table(CARD, Policy()).row("other")
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "is_enough"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, None, None], True),
+        ([1.0, 1.0, 1.0, None], [0.0, None, None, 1.0], False),
+        ([1.0, 1.0, None, None], [None, None, 0.0, 0.0], False),
+        ([None] * 4, [None] * 4, False),
+    ],
+)
+def test_arms_compare_over_half_of_what_either_was_scored_on(
+    a: list[float | None], b: list[float | None], is_enough: bool
+) -> None:
+    table = make_table(make_card(make_scores(BASE, a), make_scores(RAG, b)), Policy())
+    assert table.can_compare("base", "rag") == table.can_compare("rag", "base") == is_enough
+
+
+def test_a_question_that_a_race_did_not_ask_does_not_count_against_a_comparison() -> None:
+    # base saw the first six of fifteen questions, tuned_rag all of them.
+    assert make_raced().table.can_compare("base", "tuned_rag")
