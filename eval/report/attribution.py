@@ -92,10 +92,6 @@ class Attribution:
         worst = max(FAULTS, key=lambda cause: counts[cause])
         return worst if counts[worst] else None
 
-    def questions_of(self, cause: Cause) -> tuple[str, ...]:
-        """Ids of the questions with this cause, in the scorecard's order."""
-        return tuple(question for question, found in self.causes.items() if found == cause)
-
 
 def attribute(
     scorecard: Scorecard, questions: Sequence[Question], records: Sequence[AnswerRecord], *, right_at: float = RIGHT_AT

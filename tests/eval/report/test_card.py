@@ -3,10 +3,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from fakes import priced
 from fakes.comparison import Comparison
 from fakes.decided import card_of, raced_card, usual_card, valued_card
 
-from eval.report.card import Card, as_plain
+from eval.report.card import Card, as_plain, make_card
+from eval.report.tables import to_markdown
 from router.deciding.arm_table import make_table
 from router.deciding.policy import Limits, Policy, Prices
 from router.deciding.recommend import recommend
@@ -135,3 +137,14 @@ def slices_of(card: Card) -> list[dict[str, Any]]:
     assert card["slices"] is not None
     found: list[dict[str, Any]] = card["slices"]["slices"]
     return found
+
+
+def test_one_mean_reads_the_same_in_the_headline_the_reason_and_the_table() -> None:
+    # Added up in order these are 3.8, added up in pairs a little more: 0.475 is on the edge between 0.47 and 0.48.
+    column = [0.3, 0.1, 0.3, 0.4, 0.9, 0.2, 0.9, 0.7]
+    table = make_table(priced.make_card(priced.make_scores(priced.BASE, column)), Policy())
+    decision = recommend(table)
+    card = make_card(table, decision, (), (), title="t", command="c")
+    assert "0.48 f1" in card["summary"]["headline"]
+    assert decision.reason.startswith("base scored 0.48 f1")
+    assert "| 0.48 | " in to_markdown(card)
