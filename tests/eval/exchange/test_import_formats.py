@@ -180,6 +180,13 @@ def test_ragchecker_keeps_what_was_answered(tmp_path: Path, key: str) -> None:
     assert "passages that got a hash to their id, for it has another text: 1" in found.notes
 
 
+def test_a_number_is_a_gold(tmp_path: Path) -> None:
+    path = tmp_path / "testset.jsonl"
+    path.write_text('{"user_input": "How many?", "reference": 9}\n')
+    (question,) = import_dataset(path, "ragas").questions
+    assert question.answers == ("9",)
+
+
 def test_ragas_contexts_become_documents_and_golds(tmp_path: Path) -> None:
     found = import_dataset(write_json(tmp_path, RAGAS, "set.json"))
     assert found.format == "ragas"
@@ -243,7 +250,7 @@ def test_a_table_saved_by_ragas_itself_is_read(tmp_path: Path) -> None:
     [
         ({"user_input": [{"content": "hi", "type": "human"}], "reference": "x"}, "a conversation of several turns"),
         ({"user_input": "When?"}, "has no gold answer"),
-        ({"user_input": "When?", "reference": 9}, "has no gold answer"),
+        ({"user_input": "When?", "reference": {"hour": 9}}, "has no gold answer"),
         ({"reference": "nine"}, "no question"),
         ({"user_input": "When?", "reference": "nine", "retrieved_contexts": "text"}, "must be a list of texts"),
     ],
