@@ -8,7 +8,7 @@ decision = pipeline.decide(run)
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -22,16 +22,15 @@ from arbiter.askable import askable_arms, needs_examples
 from arbiter.asking import Asker
 from arbiter.build import index_home
 from arbiter.config import Config, data_home
-from arbiter.console import Console, Step
+from arbiter.console import Console
 from arbiter.data import Data, examples_as_documents, find_folder, load_data
 from arbiter.engines import engine_identity, refuse_unfit
 from arbiter.models import ResolvedModel, resolve_model
 from arbiter.other_runs import describe_other_runs
 from arbiter.scoring import Asked, Scoring
+from arbiter.spending import Spending
 from arbiter.training_rows import training_rows
-from eval.answers import AnswerRecord
-from eval.questions import Question
-from eval.race import Look, RacePlan, plan_race, run_race
+from eval.race import RacePlan, plan_race
 from eval.report.card import make_card
 from eval.report.page import to_html
 from eval.report.tables import to_markdown
@@ -44,8 +43,7 @@ from router.answering.arm import Arm
 from router.deciding.arm_table import make_table
 from router.deciding.decision import Decision
 from router.deciding.planning import detectable_effects
-from router.deciding.race import Drop
-from router.deciding.recommend import look, recommend
+from router.deciding.recommend import recommend
 from serving.decisions.ledger import LEDGER, Ledger, record_run
 from storage.errors import ArbiterError
 from storage.folders import sweep_drafts
@@ -53,17 +51,6 @@ from storage.hashes import content_hash
 from tuning.adapters import Adapter, list_adapters
 from tuning.training.lora import train_lora
 from tuning.training.recipe import TrainProgress
-
-
-class _Counter:
-    """Shows how many answers are there."""
-
-    def __init__(self, step: Step, total: int) -> None:
-        self._step, self._total, self._done = step, total, 0
-
-    def __call__(self, record: AnswerRecord, _was_cached: bool) -> None:
-        self._done += 1
-        self._step.update(self._done, self._total, record.arm)
 
 
 class Pipeline:
@@ -272,7 +259,7 @@ class Pipeline:
                 indexes=indexes,
                 versions=versions,
             ) as asker:
-                asked = self._race(arms, plan, asker) if plan is not None else self._ask_all(arms, asker)
+                asked = self._spend(arms, plan, asker)
             with self._console.step("scoring") as step:
                 scorecard = self.scoring.score(
                     arms,
@@ -384,50 +371,12 @@ class Pipeline:
             return None
         return plan_race(self.data.questions, build.build_race(self.config.race, self.config.seed), self.data.clusters)
 
-    def _ask_all(self, arms: list[Arm], asker: Asker) -> Asked:
-        questions = self.data.questions
-        if asker.knows(arms, questions):
-            self._console.say(f"all {len(arms) * len(questions)} answers are known: nothing to generate")
-            return Asked(questions, tuple(asker.ask(arms, questions)), self._first_tokens(arms, questions, asker))
-        asker.start()
-        first_tokens_ms = self._first_tokens(arms, questions, asker)
-        with self._console.step(f"asking {len(arms)} arms {len(questions)} questions") as step:
-            counted = _Counter(step, len(arms) * len(questions))
-            records = asker.ask(arms, questions, counted)
-        return Asked(questions, tuple(records), first_tokens_ms)
-
-    def _race(self, arms: list[Arm], plan: RacePlan, asker: Asker) -> Asked:
+    def _spend(self, arms: list[Arm], plan: RacePlan | None, asker: Asker) -> Asked:
+        spending = Spending(asker, self._console, first_token_probes=self.config.eval.first_token_probes)
+        if plan is None:
+            return spending.ask_all(arms, self.data.questions)
         policy = build.build_policy(self.config.policy)
-        if not asker.knows(arms, plan.batches[0]):
-            asker.start()
-        first_tokens_ms = self._first_tokens(arms, plan.batches[0], asker)
-        with self._console.step(f"racing {len(arms)} arms over {plan.num_questions} questions") as step:
-            counted = _Counter(step, len(arms) * plan.num_questions)
-
-            def ask(some: Sequence[Arm], questions: Sequence[Question]) -> list[AnswerRecord]:
-                return asker.ask(some, questions, counted)
-
-            def look_at(questions: Sequence[Question], records: Sequence[AnswerRecord], active: Sequence[str]) -> Look:
-                card = self.scoring.score_deciding(arms, Asked(tuple(questions), tuple(records)), **self._times)
-                table = make_table(card, policy)
-                ruling, ranking = look(table, active, largest=plan.largest)
-                costs = [(row.scores.num_asked, row.costs.per_1k) for row in table.rows]
-                if plan.settings.budget.cost is not None and any(num and cost is None for num, cost in costs):
-                    raise ArbiterError("race.max_cost needs every cost; set the prices of what is not measured to 0")
-                return Look(ruling, ranking, sum(num * (cost or 0.0) / 1000 for num, cost in costs))
-
-            def tell(num_spent: int, _active: Sequence[str], drops: Sequence[Drop]) -> None:
-                for drop in drops:
-                    self._console.say(f"  after {num_spent} questions {drop.arm} is out: {drop.beaten_by} is better")
-
-            raced = run_race(arms, plan, ask, look_at, on_look=tell)
-        self._console.say(f"  {raced.record.summary}")
-        return Asked(raced.questions, raced.records, first_tokens_ms, raced.record)
-
-    def _first_tokens(
-        self, arms: list[Arm], questions: Sequence[Question], asker: Asker
-    ) -> dict[tuple[str, str], float]:
-        return asker.time_first_tokens(arms, questions[: self.config.eval.first_token_probes])
+        return spending.race(arms, plan, policy, lambda asked: self.scoring.score_deciding(arms, asked, **self._times))
 
     @cached_property
     def _times(self) -> dict[str, dict[str, float]]:

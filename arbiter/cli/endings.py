@@ -24,6 +24,9 @@ EXIT_TERMINATED = 143
 
 LOG = "arbiter.log"
 INTERRUPTED = "interrupted; the same command goes on where it stopped"
+TERMINATED = "terminated; the same command goes on where it stopped"
+# What a stopped command says; Typer and signal handlers end it with the exit code alone.
+STOPPED: dict[object, str] = {EXIT_INTERRUPTED: INTERRUPTED, EXIT_TERMINATED: TERMINATED}
 DISK_FULL = "the disk is full; free some space and run the same command again"
 OUT_OF_MEMORY = (
     "out of memory; end other programs or lower engine.kv_cache_gib, eval.concurrency or adapters.NAME.batch_size, and "

@@ -16,15 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from arbiter.cli.endings import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_MISSED,
-    EXIT_TERMINATED,
-    INTERRUPTED,
-    LOG,
-    ending,
-)
+from arbiter.cli.endings import EXIT_FAILED, EXIT_MISSED, EXIT_TERMINATED, LOG, STOPPED, ending
 from arbiter.cli.evidence import add_commands
 from arbiter.cli.index import index_app
 from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline, read_words, say_folder
@@ -177,9 +169,8 @@ def run_to_the_end(command: Callable[[], object]) -> NoReturn:
     try:
         command()
     except SystemExit as ended:
-        # Typer turns Ctrl-C inside a command into this exit code without a word.
-        if ended.code == EXIT_INTERRUPTED:
-            sys.stderr.write(INTERRUPTED + "\n")
+        if ended.code in STOPPED:
+            sys.stderr.write(STOPPED[ended.code] + "\n")
         raise
     except BaseException as error:
         from arbiter.config import data_home

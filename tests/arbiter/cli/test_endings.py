@@ -104,3 +104,13 @@ def test_a_command_exits_with_the_code_and_prints_the_line_alone(
     shown = capsys.readouterr().err
     assert "Traceback (most recent call last)" in shown
     assert shown.endswith("\nerror: no questions\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "line"), [(130, "interrupted; the same "), (143, "terminated; the same "), (1, ""), (0, "")]
+)
+def test_a_stop_says_that_the_command_can_go_on(code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_to_the_end(raising(SystemExit(code)))
+    assert ended.value.code == code
+    assert capsys.readouterr().err.startswith(line)
