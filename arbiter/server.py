@@ -29,6 +29,7 @@ from serving.http.served import AUTO, CurrentDecision
 from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import open_vector_stores
+from storage.jobs.jobs import open_jobs
 
 
 def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int) -> None:
@@ -55,8 +56,9 @@ def _serve(
     open_indexes = OpenIndexes(index_home(config, home), pipeline.embedder)
     runs = ServedRuns(config, home=home, open_indexes=open_indexes, base=base, data_version=read_version)
     with (
+        contextlib.closing(open_jobs(home)) as jobs,
         contextlib.closing(EvalStore(home / EVALS)) as store,
-        contextlib.closing(open_vector_stores(open_indexes)) as stores,
+        contextlib.closing(open_vector_stores(open_indexes, jobs)) as stores,
     ):
         parts = runs.servable_parts(decision)
         if stale := runs.stale_reason(decision):
@@ -69,6 +71,7 @@ def _serve(
             evals = EvalRunner(
                 store,
                 current,
+                jobs,
                 # Chat requests come first: an eval may use a quarter of what an evaluation would.
                 concurrency=max(1, config.eval.concurrency // 4),
                 patience_s=config.eval.patience_s,

@@ -5,7 +5,6 @@ app.include_router(eval_routes(runner), prefix="/v1")
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -54,7 +53,7 @@ def eval_routes(runner: EvalRunner, *, files: FileStore | None = None) -> APIRou
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
-        await runner.resume()
+        await runner.open()
         yield
         await runner.close()
 
@@ -95,9 +94,9 @@ def _add_eval_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) ->
         return eval_card(store.update_eval(eval_id, body.model_dump(exclude_unset=True)))
 
     @router.delete("/{eval_id}", response_model=EvalDeleteResponse, responses=refusals(404))
-    async def delete(eval_id: str) -> dict[str, object]:
+    def delete(eval_id: str) -> dict[str, object]:
         """Delete it with its runs."""
-        for run_id in await asyncio.to_thread(store.delete_eval, eval_id):
+        for run_id in store.delete_eval(eval_id):
             runner.stop(run_id)
         return {"object": "eval.deleted", "deleted": True, "eval_id": eval_id}
 
@@ -126,15 +125,14 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
             arm=arm.to_dict() if arm is not None else None,
             decision_id=served.decision_id if arm is not None else None,
             metadata=asked.metadata,
-            owner=runner.owner,
         )
 
     @router.post("/{eval_id}/runs", status_code=201, response_model=RunCard, responses=refusals(400, 404, 413))
-    async def create_run(request: Request, eval_id: str, body: CreateRun) -> dict[str, object]:
+    def create_run(request: Request, eval_id: str, body: CreateRun) -> dict[str, object]:
         """Ask or grade rows, in the background."""
-        run = await asyncio.to_thread(add_run, eval_id, body)
-        card = await asyncio.to_thread(shown, request, run)
-        runner.start(run)
+        run = add_run(eval_id, body)
+        card = shown(request, run)
+        runner.start(run.id)
         return card
 
     @router.get("/{eval_id}/runs", response_model=ListOf[RunCard], responses=refusals(400, 404))
@@ -149,21 +147,21 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
         return shown(request, store.get_run(eval_id, run_id))
 
     @router.post("/{eval_id}/runs/{run_id}", response_model=RunCard, responses=refusals(404, 409))
-    async def cancel_run(request: Request, eval_id: str, run_id: str) -> dict[str, object]:
+    def cancel_run(request: Request, eval_id: str, run_id: str) -> dict[str, object]:
         """Cancel it; what it has stays."""
-        run = await asyncio.to_thread(store.get_run, eval_id, run_id)
+        run = store.get_run(eval_id, run_id)
         # The status first: an answer that comes in after it is dropped.
-        if run.status in LIVE and await asyncio.to_thread(store.set_status, run_id, "canceled"):
+        if run.status in LIVE and store.set_status(run_id, "canceled"):
             runner.stop(run_id)
-        run = await asyncio.to_thread(store.get_run, eval_id, run_id)
+        run = store.get_run(eval_id, run_id)
         if run.status != "canceled":
             raise Conflict(f"run {run_id!r} is {run.status}; there is nothing to cancel")
-        return await asyncio.to_thread(shown, request, run)
+        return shown(request, run)
 
     @router.delete("/{eval_id}/runs/{run_id}", response_model=RunDeleteResponse, responses=refusals(404))
-    async def delete_run(eval_id: str, run_id: str) -> dict[str, object]:
+    def delete_run(eval_id: str, run_id: str) -> dict[str, object]:
         """Delete it with its output items."""
-        await asyncio.to_thread(store.delete_run, eval_id, run_id)
+        store.delete_run(eval_id, run_id)
         runner.stop(run_id)
         return {"object": "eval.run.deleted", "deleted": True, "run_id": run_id}
 

@@ -1,8 +1,8 @@
 """Runs of evals in the background: each row is asked through the one answering path, graded, and kept at once.
 
-runner = EvalRunner(store, current, concurrency=4)
-runner.start(run)            returns at once; the rows and the run's status are in the store
-await runner.resume()        when a server starts: what a killed one left is asked, what it had is kept
+runner = EvalRunner(store, current, jobs, concurrency=4)
+await runner.open()          when a server starts: what a killed one left is asked, what it had is kept
+runner.start(run.id)         returns at once; the rows and the run's status are in the store
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,7 +28,12 @@ from serving.evals.request import Row, RunPlan, read_plan
 from serving.evals.store import EvalStore, ItemStatus, StoredRun
 from serving.http.served import CurrentDecision, Served
 from storage.errors import ArbiterError
-from storage.processes import is_running, process_name
+from storage.jobs.jobs import LOOK_S, Jobs, JobStopped, RunningJob
+from storage.jobs.rows import job_id
+
+KIND = "eval_run"
+# Runs that are under way at once share what may be in flight; more of them wait.
+_MAX_RUNS = 8
 
 _log = logging.getLogger("arbiter.evals")
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cached_tokens": 0}
@@ -58,71 +62,92 @@ class EvalRunner:
         self,
         store: EvalStore,
         current: CurrentDecision,
+        jobs: Jobs,
         *,
         concurrency: int = 4,
         patience_s: float = 300.0,
         pause_s: float = 0.5,
         embed: Embed | None = None,
-        owner: str | None = None,
     ) -> None:
         """`patience_s` is how long a silent engine is waited for, from `pause_s` on with doubling pauses.
 
-        `embed` makes the metric `cosine` available. `owner` names this process among those that share the store.
+        `embed` makes the metric `cosine` available.
         """
         self.store = store
         self.current = current
         self.embed = embed
-        self.owner = owner or process_name(os.getpid())
+        self._jobs = jobs
         self._concurrency = concurrency
         self._patience_s = patience_s
         self._pause_s = pause_s
         self._gate = asyncio.Semaphore(concurrency)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def start(self, run: StoredRun) -> None:
+    async def open(self) -> None:
+        """Begin, with what an earlier server left first."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._open)
+
+    def start(self, run_id: str) -> None:
         """Work on a live run in the background."""
-        task = asyncio.get_running_loop().create_task(self._run(run), name=run.id)
-        self._tasks[run.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(run.id, None))
+        self._jobs.submit(KIND, run_id)
 
     def stop(self, run_id: str) -> None:
         """Stop working on a run; its status is the caller's to set, and its items stay."""
-        if task := self._tasks.get(run_id):
-            task.cancel()
-
-    async def resume(self) -> None:
-        """Go on with the live runs whose process is gone."""
-        for run in await asyncio.to_thread(self.store.adopt, self.owner, is_running):
-            _log.info("run=%s goes on", run.id)
-            self.start(run)
+        self._jobs.cancel(job_id(KIND, run_id))
 
     async def close(self) -> None:
         """Stop working; live runs go on when a server starts again."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.to_thread(self.store.release, self.owner)
+        await asyncio.to_thread(self._jobs.stop, KIND)
 
-    async def _run(self, run: StoredRun) -> None:
+    def _open(self) -> None:
+        # A run and its job are two transactions.
+        for run_id in self.store.live_runs():
+            self._jobs.rows.submit(KIND, run_id)
+        # Another server that lives may serve other arms: what one leaves is for its own next start.
+        self._jobs.begin(KIND, self._work, limit=_MAX_RUNS, takes_over=False)
+
+    def _work(self, running: RunningJob) -> None:
+        run = self.store.find_live_run(running.job.key)
+        if run is None:
+            return
+        assert self._loop is not None, "jobs are worked on after `open`"
+        if failure := asyncio.run_coroutine_threadsafe(self._run(run, running), self._loop).result():
+            raise EvalError(failure)
+
+    async def _run(self, run: StoredRun, running: RunningJob) -> str | None:
+        """Why the run failed, if it did. Raises JobStopped."""
+        is_stopped, failure = False, None
         try:
             # Held, so that the arm keeps its adapter whatever is promoted meanwhile.
             with self.current.hold() as served:
-                work = await asyncio.to_thread(self._prepare, run, served)
-                async with self._gate:
-                    if not await asyncio.to_thread(self.store.set_status, run.id, "in_progress"):
-                        return
-                done = await asyncio.to_thread(self.store.done_positions, run.id)
-                rows = iter([(i, row) for i, row in enumerate(work.plan.rows) if i not in done])
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(self._concurrency):
-                        group.create_task(self._work_off(work, rows))
-            await asyncio.to_thread(self._complete, run)
+                    watch = group.create_task(_watch(running))
+                    await self._ask_all(run, served, group)
+                    watch.cancel()
+        except* JobStopped:
+            is_stopped = True
         except* ArbiterError as failed:
-            await self._fail(run, "run_failed", str(failed.exceptions[0]))
+            failure = str(failed.exceptions[0])
+            await self._fail(run, "run_failed", failure)
         except* Exception:
             _log.exception("run=%s failed", run.id)
-            await self._fail(run, "internal_error", "the server failed on this run; its log has the reason")
+            failure = "the server failed on this run; its log has the reason"
+            await self._fail(run, "internal_error", failure)
+        if is_stopped:
+            raise JobStopped(running.job.id)
+        return failure
+
+    async def _ask_all(self, run: StoredRun, served: Served, group: asyncio.TaskGroup) -> None:
+        work = await asyncio.to_thread(self._prepare, run, served)
+        async with self._gate:
+            if not await asyncio.to_thread(self.store.set_status, run.id, "in_progress"):
+                return
+        done = await asyncio.to_thread(self.store.done_positions, run.id)
+        rows = iter([(i, row) for i, row in enumerate(work.plan.rows) if i not in done])
+        # A fault in one of them ends the whole group.
+        await asyncio.wait([group.create_task(self._work_off(work, rows)) for _ in range(self._concurrency)])
+        await asyncio.to_thread(self._complete, run)
 
     def _prepare(self, run: StoredRun, served: Served) -> _Work:
         plan, arm = read_plan(run.data_source), None
@@ -220,6 +245,14 @@ class EvalRunner:
         except ArbiterError as error:
             # The store itself is the trouble; the next server finds the run live and goes on with it.
             _log.warning("run=%s: %s", run.id, error)
+
+
+async def _watch(running: RunningJob) -> None:
+    """Raises JobStopped when the work is to end."""
+    while True:
+        with contextlib.suppress(ArbiterError):
+            await asyncio.to_thread(running.check)
+        await asyncio.sleep(LOOK_S)
 
 
 def _usage(answer: Answer) -> dict[str, int]:

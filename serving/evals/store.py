@@ -58,8 +58,6 @@ RUN_ROWS = sa.Table(
     sa.Column("arm", sa.JSON),
     sa.Column("decision_id", sa.Text),
     sa.Column("metadata", sa.JSON),
-    # The process that works on it; another server of the same home must leave it alone.
-    sa.Column("owner", sa.Text),
 )
 ITEM_ROWS = sa.Table(
     "items",
@@ -195,7 +193,6 @@ class EvalStore:
         arm: Mapping[str, Any] | None = None,
         decision_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        owner: str | None = None,
     ) -> StoredRun:
         """A queued run."""
         run_id = _new_id("evalrun")
@@ -214,7 +211,7 @@ class EvalStore:
         )
         with self._database.write() as rows:
             _one(rows, EVAL_ROWS, eval_id, "eval")
-            rows.execute(RUN_ROWS.insert().values(**_values(stored), owner=owner))
+            rows.execute(RUN_ROWS.insert().values(**_values(stored)))
         return stored
 
     def get_run(self, eval_id: str, run_id: str) -> StoredRun:
@@ -244,20 +241,18 @@ class EvalStore:
             _one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id)
             rows.execute(RUN_ROWS.delete().where(RUN_ROWS.c.id == run_id))
 
-    def adopt(self, owner: str, is_alive: Callable[[str], bool]) -> list[StoredRun]:
-        """The live runs that no living process works on; they are `owner`'s from now on."""
-        with self._database.write() as rows:
-            live = rows.execute(sa.select(RUN_ROWS).where(RUN_ROWS.c.status.in_(LIVE)).order_by(RUN_ROWS.c.sequence))
-            orphans = [row for row in live.all() if row.owner is None or not is_alive(row.owner)]
-            for row in orphans:
-                rows.execute(RUN_ROWS.update().where(RUN_ROWS.c.id == row.id).values(owner=owner))
-        return [_run(row) for row in orphans]
+    def live_runs(self) -> list[str]:
+        """The ids of the runs that have not ended, oldest first."""
+        with self._database.read() as rows:
+            live = sa.select(RUN_ROWS.c.id).where(RUN_ROWS.c.status.in_(LIVE)).order_by(RUN_ROWS.c.sequence)
+            return list(rows.execute(live).scalars())
 
-    def release(self, owner: str) -> None:
-        """Gives an owner's live runs up for the next server."""
-        with self._database.write() as rows:
-            mine = sa.and_(RUN_ROWS.c.owner == owner, RUN_ROWS.c.status.in_(LIVE))
-            rows.execute(RUN_ROWS.update().where(mine).values(owner=None))
+    def find_live_run(self, run_id: str) -> StoredRun | None:
+        """The run, None if it has ended or is gone."""
+        live = sa.select(RUN_ROWS).where(RUN_ROWS.c.id == run_id, RUN_ROWS.c.status.in_(LIVE))
+        with self._database.read() as rows:
+            row = rows.execute(live).one_or_none()
+        return _run(row) if row is not None else None
 
     def add_item(
         self,

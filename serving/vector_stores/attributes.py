@@ -1,6 +1,6 @@
 """Files' attributes, which are kept twice: in a file's row, to be shown, and in the index, where filters look.
 
-attributes = FileAttributes(database, owner=process_name(os.getpid()))
+attributes = FileAttributes(database)
 attributes.change("vs_1", "file-1", {"team": "desk"}, find)
 """
 
@@ -17,7 +17,7 @@ from rag.errors import RagError
 from rag.index import Index
 from serving.errors import Refused
 from serving.vector_stores.rows import Attributes, StoreFile, are_equal, stands_in, to_store_file
-from serving.vector_stores.schema import DELETING, STORE_FILES
+from serving.vector_stores.schema import STORE_FILES
 from storage.database import Database
 
 # (store, file) -> where it is indexed, and what is there; raises Refused for what is not, or cannot be opened.
@@ -25,12 +25,10 @@ FindDocument = Callable[[str, str], tuple[Index, Document]]
 
 
 class FileAttributes:
-    """A change is in both places or in neither. While it is under way the row has an owner, also after a crash."""
+    """A change is in both places or in neither. While it is under way the row says so, also after a crash."""
 
-    def __init__(self, database: Database, *, owner: str) -> None:
-        """`owner` names this process."""
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._owner = owner
         # One change at a time: what is put back after a fault is what the index has.
         self._lock = threading.Lock()
 
@@ -53,7 +51,7 @@ class FileAttributes:
 
     def finish_begun(self, find: FindDocument) -> None:
         """Brings into the indexes what killed servers had begun to change. Raises RagError."""
-        query = sa.select(STORE_FILES).where(STORE_FILES.c.status == "completed", STORE_FILES.c.owner.is_not(None))
+        query = sa.select(STORE_FILES).where(STORE_FILES.c.status == "completed", STORE_FILES.c.is_changing)
         with self._database.read() as rows:
             begun = [to_store_file(row) for row in rows.execute(query)]
         for file in begun:
@@ -68,8 +66,8 @@ class FileAttributes:
             row = rows.execute(sa.select(STORE_FILES).where(*where)).one_or_none()
             if row is None:
                 return None
-            owner = self._owner if row.status == "completed" else row.owner
-            rows.execute(STORE_FILES.update().where(*where).values(attributes=dict(attributes), owner=owner))
+            begun = {"attributes": dict(attributes), "is_changing": row.status == "completed"}
+            rows.execute(STORE_FILES.update().where(*where).values(begun))
         return to_store_file(row)
 
     def _settle(self, store_id: str, file_id: str, attributes: Attributes, find: FindDocument) -> None:
@@ -87,11 +85,9 @@ class FileAttributes:
         where = (*stands_in(store_id, file_id), STORE_FILES.c.status == "completed")
         with self._database.write() as rows:
             present: Attributes | None = rows.execute(sa.select(STORE_FILES.c.attributes).where(*where)).scalar()
-            if present is None:
-                self._let_go(rows, store_id, file_id)
             if present is None or not are_equal(present, attributes):
                 return present
-            rows.execute(STORE_FILES.update().where(*where).values(owner=None))
+            rows.execute(STORE_FILES.update().where(*where).values(is_changing=False))
         return None
 
     def _undo(self, before: StoreFile, attributes: Attributes) -> None:
@@ -99,12 +95,6 @@ class FileAttributes:
         where = (*stands_in(before.store_id, before.id), STORE_FILES.c.status == "completed")
         with self._database.write() as rows:
             present: Attributes | None = rows.execute(sa.select(STORE_FILES.c.attributes).where(*where)).scalar()
-            if present is None:
-                self._let_go(rows, before.store_id, before.id)
-            elif are_equal(present, attributes):
-                rows.execute(STORE_FILES.update().where(*where).values(attributes=dict(before.attributes), owner=None))
-
-    def _let_go(self, rows: sa.Connection, store_id: str, file_id: str) -> None:
-        """Notes that this process is done with a file that another one waits to delete."""
-        where = (STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file_id, STORE_FILES.c.status == DELETING)
-        rows.execute(STORE_FILES.update().where(*where, STORE_FILES.c.owner == self._owner).values(owner=None))
+            if present is not None and are_equal(present, attributes):
+                undone = {"attributes": dict(before.attributes), "is_changing": False}
+                rows.execute(STORE_FILES.update().where(*where).values(undone))

@@ -246,25 +246,6 @@ class StoreRows:
         with self._database.read() as rows:
             return rows.execute(query).scalar_one_or_none() == DELETING
 
-    def cancelled(self, store_id: str | None = None) -> list[tuple[str, str, str]]:
-        """(store, file, owner) of the files, of one store or all, that were cancelled while an owner indexed them.
-
-        They may have come into the index since.
-        """
-        query = sa.select(STORE_FILES.c.store_id, STORE_FILES.c.id, STORE_FILES.c.owner).where(
-            STORE_FILES.c.status == "cancelled", STORE_FILES.c.owner.is_not(None)
-        )
-        if store_id is not None:
-            query = query.where(STORE_FILES.c.store_id == store_id)
-        with self._database.read() as rows:
-            return [(row.store_id, row.id, row.owner) for row in rows.execute(query)]
-
-    def let_go_cancelled(self, store_id: str, file_ids: Collection[str]) -> None:
-        """Note that none of these files is in the index, as far as they are cancelled still."""
-        where = (STORE_FILES.c.store_id == store_id, STORE_FILES.c.id.in_(file_ids))
-        with self._database.write() as rows:
-            rows.execute(STORE_FILES.update().where(*where, STORE_FILES.c.status == "cancelled").values(owner=None))
-
     def remove_file(self, store_id: str, file_id: str) -> None:
         """Last step of a deletion: the row. One that was attached again meanwhile stays."""
         where = (STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file_id, STORE_FILES.c.status == DELETING)
@@ -331,8 +312,7 @@ def _attach(rows: sa.Connection, store_id: str, file: Wanted, now: int, *, is_lo
         "attributes": attributes,
         "usage_bytes": 0,
         "attempts": 0,
-        # Who was at it when it was cancelled looks again before letting go, and finds it wanted.
-        "owner": STORE_FILES.c.owner if present == "cancelled" else None,
+        "is_changing": False,
     }
     if present is None:
         rows.execute(STORE_FILES.insert().values(store_id=store_id, id=file.file_id, **waiting))

@@ -55,8 +55,9 @@ STORE_FILES = sa.Table(
     sa.Column("last_error", sa.JSON),
     sa.Column("attributes", sa.JSON, nullable=False),
     sa.Column("usage_bytes", sa.Integer, nullable=False, default=0),
-    # The process that works on it in the index. Other servers of the home leave it alone, and wait before they delete.
-    sa.Column("owner", sa.Text),
+    # Its attributes are being changed in the index, or were when a server was killed.
+    sa.Column("is_changing", sa.Boolean, nullable=False, default=False),
+    # How often its indexing broke off.
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("store_id", "id"),
 )

@@ -1,6 +1,6 @@
 """Vector stores: every index of a home, the files that were attached to it over HTTP, and searches in it.
 
-stores = open_vector_stores(OpenIndexes(index_home(config, home), embedder))
+stores = open_vector_stores(OpenIndexes(index_home(config, home), embedder), jobs)
 stores.start()
 store = stores.create(StoreFields(name="hours"))
 stores.search(store.id, Search(("When does the desk open?",), k=3, ...))
@@ -31,7 +31,7 @@ from serving.vector_stores.schema import FILES_DB, METADATA
 from serving.vector_stores.search import Found, search_index
 from serving.vector_stores.work_rows import WorkRows
 from storage.database import Database
-from storage.processes import is_running
+from storage.jobs.jobs import Jobs
 
 MAX_WAITING = 10_000
 # What a file was uploaded for says whether passages of it may be shown: gold answers never.
@@ -88,7 +88,7 @@ class VectorStores:
             self._remove_store(store_id)
         for store_id, file_id in self.rows.detached():
             self._take_out(store_id, file_id)
-        self._clear_cancelled()
+        self._indexer.finish_begun()
         self._attributes.finish_begun(self._document)
         self.files.sweep()
 
@@ -227,7 +227,6 @@ class VectorStores:
         self._store(store_id)
         cancelled = self.rows.cancel_batch(store_id, batch_id)
         self._indexer.let_go(store_id, cancelled)
-        self._clear_cancelled(store_id)
 
     def batch_files(self, store_id: str, batch_id: str, page: Page) -> PageOfRows:
         """A page of a batch's StoreFiles."""
@@ -272,7 +271,7 @@ class VectorStores:
             lost=known - self.open_indexes.present(store.id, known),
             is_batch=is_batch,
         )
-        self._indexer.wake()
+        self._indexer.submit(store.id)
         for file in self.rows.differing(store.id, asked.files):
             self.set_attributes(store.id, file.file_id, file.attributes)
         return batch
@@ -336,21 +335,6 @@ class VectorStores:
                 self.open_indexes.delete_documents(store_id, [file_id])
                 self.rows.remove_file(store_id, file_id)
 
-    def _clear_cancelled(self, store_id: str | None = None) -> None:
-        """Takes out what a server had indexed that was killed before it saw that this was cancelled.
-
-        One that lives takes it out itself, or leaves it there if it was attached again.
-        """
-        cancelled = self.rows.cancelled(store_id)
-        alive = {owner for owner in {owner for *_, owner in cancelled} if is_running(owner)}
-        left: dict[str, list[str]] = {}
-        for one, file_id, owner in cancelled:
-            if owner not in alive:
-                left.setdefault(one, []).append(file_id)
-        for one, file_ids in left.items():
-            self.open_indexes.delete_documents(one, file_ids)
-            self.rows.let_go_cancelled(one, file_ids)
-
     def _remove_file(self, file_id: str) -> None:
         for store_id in self.rows.detach(file_id):
             self._take_out(store_id, file_id)
@@ -364,24 +348,24 @@ class VectorStores:
 
 def open_vector_stores(
     open_indexes: OpenIndexes,
+    jobs: Jobs,
     *,
     max_upload_bytes: int = MAX_UPLOAD_BYTES,
     max_waiting: int = MAX_WAITING,
     read: ReadFile = read_file,
-    owner: str | None = None,
 ) -> VectorStores:
     """The vector stores of a home, not started yet; what a killed server had begun is finished.
 
-    `read` turns a file into a document, `owner` names this process among those that share the home. Raises ServingError
+    `read` turns a file into a document; `jobs` are the home's, and index in the background. Raises ServingError
     for a `files.db` that cannot be opened, and RagError for an index that cannot be written.
     """
     home = open_indexes.index_home.home
     database = Database(home / FILES_DB, METADATA)
     files = FileStore(database, home / "files", max_bytes=max_upload_bytes)
-    indexer = Indexer(WorkRows(database), files, open_indexes, read=read, owner=owner)
+    indexer = Indexer(WorkRows(database), files, open_indexes, jobs, read=read)
     stores = VectorStores(
         StoreRows(database),
-        FileAttributes(database, owner=indexer.owner),
+        FileAttributes(database),
         files,
         open_indexes,
         indexer,

@@ -28,6 +28,7 @@ from serving.http.served import CurrentDecision
 from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import VectorStores, open_vector_stores
+from storage.jobs.jobs import open_jobs
 
 CHUNKING = ChunkSettings(20, 0)
 
@@ -89,8 +90,10 @@ def serving(
     embedder = embedder or WordEmbedder()
     engine = engine or ScriptedEngine(lambda _: "nine")
     open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense")), embedder)
-    stores = open_vector_stores(open_indexes, read=read, **settings)
+    jobs = open_jobs(home)
+    stores = open_vector_stores(open_indexes, jobs, read=read, **settings)
     with ExitStack() as stack:
+        stack.callback(jobs.close)
         stack.callback(stores.close)
         served = make_served(engine, api_key=api_key)
         if arm_index and open_indexes.has(arm_index):

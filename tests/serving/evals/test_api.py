@@ -27,6 +27,7 @@ from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
 from serving.http.served import CurrentDecision
+from storage.jobs.jobs import open_jobs
 
 SCHEMA = {
     "type": "object",
@@ -101,13 +102,11 @@ class Evals:
 
 
 @contextmanager
-def serving(
-    home: Path, engine: ScriptedEngine | None = None, *, owner: str | None = None, patience_s: float = 5.0
-) -> Iterator[Evals]:
+def serving(home: Path, engine: ScriptedEngine | None = None, *, patience_s: float = 5.0) -> Iterator[Evals]:
     engine = engine or ScriptedEngine(answering)
     current = CurrentDecision(make_served(engine))
-    store = EvalStore(home / "evals.db")
-    runner = EvalRunner(store, current, concurrency=2, patience_s=patience_s, pause_s=0.01, owner=owner)
+    store, jobs = EvalStore(home / "evals.db"), open_jobs(home)
+    runner = EvalRunner(store, current, jobs, concurrency=2, patience_s=patience_s, pause_s=0.01)
     with (
         listening(create_app(current, eval_routes(runner))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
@@ -116,6 +115,7 @@ def serving(
         with running.http:
             yield running
     store.close()
+    jobs.close()
 
 
 @pytest.fixture
@@ -422,13 +422,16 @@ from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
 from serving.evals.api import eval_routes
 from serving.http.served import CurrentDecision
+from storage.jobs.jobs import open_jobs
 
 def slowly(request):
     time.sleep(0.1)
     return "nine"
 
 current = CurrentDecision(make_served(ScriptedEngine(slowly)))
-app = create_app(current, eval_routes(EvalRunner(EvalStore(Path(sys.argv[1])), current, concurrency=1)))
+home = Path(sys.argv[1])
+runner = EvalRunner(EvalStore(home / "evals.db"), current, open_jobs(home), concurrency=1)
+app = create_app(current, eval_routes(runner))
 uvicorn.run(app, port=int(sys.argv[2]), log_level="critical")
 """
 
@@ -440,7 +443,7 @@ def test_a_server_that_was_killed_loses_no_outcome(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     tests = Path(__file__).parents[2]
     first = subprocess.Popen(
-        [sys.executable, "-c", SLOW_SERVER, str(tmp_path / "evals.db"), str(port)],
+        [sys.executable, "-c", SLOW_SERVER, str(tmp_path), str(port)],
         env={**os.environ, "PYTHONPATH": f"{tests}:{tests.parent}"},
     )
     try:
@@ -468,7 +471,7 @@ def test_a_changed_arm_fails_an_interrupted_run_with_the_reason(tmp_path: Path) 
     current = CurrentDecision(make_served(ScriptedEngine(answering)))
     other = current.served.arms | {"rag": current.served.arms["base"]}  # type: ignore[operator]
     current.show(replace(current.served, arms=other))
-    runner = EvalRunner(EvalStore(tmp_path / "evals.db"), current)
+    runner = EvalRunner(EvalStore(tmp_path / "evals.db"), current, open_jobs(tmp_path))
     with (
         listening(create_app(current, eval_routes(runner))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,

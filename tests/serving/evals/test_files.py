@@ -20,6 +20,7 @@ from serving.evals.store import EvalStore
 from serving.http.served import CurrentDecision
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import open_vector_stores
+from storage.jobs.jobs import open_jobs
 
 SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
 CONFIG: Any = {"type": "custom", "item_schema": SCHEMA, "include_sample_schema": True}
@@ -40,13 +41,14 @@ ROWS = [
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     home = tmp_path_factory.mktemp("evals")
     current = CurrentDecision(make_served(ScriptedEngine(lambda _: "nine")))
-    store, stores = EvalStore(home / "evals.db"), open_vector_stores(OpenIndexes(IndexHome(home), WordEmbedder()))
-    runner = EvalRunner(store, current, concurrency=2)
+    jobs, store = open_jobs(home), EvalStore(home / "evals.db")
+    stores = open_vector_stores(OpenIndexes(IndexHome(home), WordEmbedder()), jobs)
+    runner = EvalRunner(store, current, jobs, concurrency=2)
     app = create_app(current, eval_routes(runner, files=stores.files), file_routes(stores))
     with listening(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         yield client
-    store.close()
-    stores.close()
+    for opened in (jobs, store, stores):
+        opened.close()
 
 
 def uploaded(client: openai.OpenAI, content: bytes, *, purpose: Any = "evals") -> str:

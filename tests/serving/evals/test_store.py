@@ -18,9 +18,9 @@ def store(tmp_path: Path) -> Iterator[EvalStore]:
     store.close()
 
 
-def add_run(store: EvalStore, *, owner: str | None = None) -> StoredRun:
+def add_run(store: EvalStore) -> StoredRun:
     stored = store.add_eval(name=None, data_source_config={"item_schema": {}}, testing_criteria=[], metadata=None)
-    return store.add_run(stored.id, name=None, data_source=SOURCE, owner=owner)
+    return store.add_run(stored.id, name=None, data_source=SOURCE)
 
 
 def add_item(store: EvalStore, run: StoredRun, position: int, **changes: Any) -> None:
@@ -103,12 +103,15 @@ def test_a_list_reads_the_items_of_an_ended_run_once(store: EvalStore) -> None:
     assert store.tally(ended) is counted
 
 
-def test_only_runs_that_nobody_works_on_are_adopted(store: EvalStore) -> None:
-    free, mine, dead = add_run(store), add_run(store, owner="alive"), add_run(store, owner="dead")
-    ended = add_run(store, owner="dead")
+def test_a_run_is_live_until_it_ends_or_goes(store: EvalStore) -> None:
+    queued, begun, ended, gone = (add_run(store) for _ in range(4))
+    store.set_status(begun.id, "in_progress")
     store.set_status(ended.id, "completed")
-    adopted = store.adopt("me", lambda owner: owner == "alive")
-    assert [run.id for run in adopted] == [free.id, dead.id]
-    assert store.adopt("you", lambda owner: owner in ("alive", "me")) == []
-    store.release("alive")
-    assert [run.id for run in store.adopt("you", lambda owner: owner == "me")] == [mine.id]
+    store.delete_run(gone.eval_id, gone.id)
+    assert store.live_runs() == [queued.id, begun.id]
+    assert [store.find_live_run(run.id) is not None for run in (queued, begun, ended, gone)] == [
+        True,
+        True,
+        False,
+        False,
+    ]

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -15,11 +14,8 @@ from fakes.retrieval_server import Server, serving
 
 from rag.errors import RagError
 from serving.vector_stores.attributes import FileAttributes
-from serving.vector_stores.rows import StoreRows
 from serving.vector_stores.schema import FILES_DB, METADATA
-from serving.vector_stores.work_rows import WorkRows
 from storage.database import Database
-from storage.processes import process_name
 
 DESK = "The desk opens at nine."
 OLD, NEW = {"state": "old"}, {"state": "new"}
@@ -80,7 +76,7 @@ def test_a_change_that_a_killed_server_had_begun_is_finished(tmp_path: Path) -> 
         store_id, file_id = filled(server)
     # As a server leaves it that is killed after the row was written and before the index was.
     with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
-        rows.execute("UPDATE store_files SET attributes = ?, owner = '1:0.00'", (json.dumps(NEW),))
+        rows.execute("UPDATE store_files SET attributes = ?, is_changing = 1", (json.dumps(NEW),))
     with serving(tmp_path) as server:
         assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])
 
@@ -105,7 +101,7 @@ def test_a_file_that_the_index_has_lost_is_indexed_again_although_a_change_of_it
     store_id, file_id = filled(server)
     server.stores.open_indexes.delete_documents(store_id, [file_id])
     with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
-        rows.execute("UPDATE store_files SET owner = ?", (process_name(os.getpid()),))
+        rows.execute("UPDATE store_files SET is_changing = 1")
     server.client.vector_stores.files.create(store_id, file_id=file_id, attributes=NEW)
     server.until_indexed(store_id)
     assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])
@@ -130,22 +126,22 @@ def test_of_many_changes_at_once_one_counts_in_both_places(server: Server) -> No
 
 
 @pytest.mark.parametrize("fault", [None, RagError("away")])
-def test_a_deletion_does_not_wait_for_a_change_that_is_over(
+def test_a_deletion_does_not_wait_for_a_change_and_is_not_undone_by_it(
     server: Server, tmp_path: Path, fault: RagError | None
 ) -> None:
     store_id, file_id = filled(server)
     with contextlib.closing(Database(tmp_path / FILES_DB, METADATA)) as database:
 
         def find(store: str, file: str) -> Any:
-            # Another server begins to delete the file, and waits for this one.
-            StoreRows(database).detach(file, store_id=store)
-            assert WorkRows(database).owners_of_unwanted(store) == {"1:0.00"}
+            index = server.stores.open_indexes.open(store)
+            document = index.document(file)
+            # Deleted while another server changes it.
+            server.stores.detach(store, file)
             if fault:
                 raise fault
-            index = server.stores.open_indexes.open(store)
-            return index, index.document(file)
+            return index, document
 
-        with pytest.raises(RagError) if fault else contextlib.nullcontext():
-            FileAttributes(database, owner="1:0.00").change(store_id, file_id, NEW, find)
-
-        assert WorkRows(database).owners_of_unwanted(store_id) == set()
+        with pytest.raises(RagError):
+            FileAttributes(database).change(store_id, file_id, NEW, find)
+    assert server.stores.open_indexes.open(store_id).documents() == []
+    assert server.client.vector_stores.retrieve(store_id).file_counts.total == 0

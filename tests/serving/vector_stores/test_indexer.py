@@ -21,17 +21,23 @@ from rag.home import IndexHome
 from rag.open_indexes import OpenIndexes
 from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import FileStore
-from serving.vector_stores.indexer import MAX_ATTEMPTS, Indexer
+from serving.vector_stores.indexer import KIND, MAX_ATTEMPTS, Indexer
 from serving.vector_stores.request import Attachment, StoreFields
 from serving.vector_stores.rows import Attributes, StoreRows, Wanted
 from serving.vector_stores.schema import FILES_DB, METADATA
 from serving.vector_stores.stores import VectorStores, open_vector_stores
 from serving.vector_stores.uploads import Upload
-from serving.vector_stores.work_rows import Claim, WorkRows
+from serving.vector_stores.work_rows import Waiting, WorkRows
 from storage.database import Database
 from storage.errors import StorageError
+from storage.jobs.jobs import open_jobs
+from storage.jobs.rows import JOBS_DB, JobRows, job_id
+from storage.jobs.rows import METADATA as JOB_ROWS
 from storage.processes import process_name
 
+# A process that lives, and one of this machine that does not.
+OTHER = process_name(os.getppid())
+GONE = OTHER.rsplit(":", 1)[0] + ":0.00"
 DESK = "The desk opens at nine."
 
 
@@ -42,9 +48,22 @@ def until(happened: Callable[[], object], *, limit_s: float = 15) -> None:
         time.sleep(0.01)
 
 
-def opened(home: Path, embedder: WordEmbedder | None = None, **rest: object) -> VectorStores:
+def opened(
+    home: Path, embedder: WordEmbedder | None = None, *, owner: str | None = None, **rest: object
+) -> VectorStores:
     open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), embedder or WordEmbedder())
-    return open_vector_stores(open_indexes, **{"read": read_text, **rest})  # type: ignore[arg-type]
+    jobs = open_jobs(home, owner=owner)
+    return open_vector_stores(open_indexes, jobs, **{"read": read_text, **rest})  # type: ignore[arg-type]
+
+
+def taken_up(home: Path, store_id: str, *file_ids: str, owner: str) -> JobRows:
+    """As another server leaves the store's job while it adds files, or when it is killed then."""
+    rows = JobRows(Database(home / JOBS_DB, JOB_ROWS), owner=owner, is_alive=lambda owner: False)
+    rows.submit(KIND, store_id)
+    job = rows.claim(KIND)
+    assert job is not None
+    assert rows.progress(job.id, {"files": file_ids, "is_adding": True})
+    return rows
 
 
 def upload(stores: VectorStores, text: str = DESK) -> str:
@@ -71,10 +90,11 @@ from fakes.retrieval_server import CHUNKING, read_text
 from rag.home import IndexHome
 from rag.open_indexes import OpenIndexes
 from serving.vector_stores.stores import open_vector_stores
+from storage.jobs.jobs import open_jobs
 
 home = Path(sys.argv[1])
 open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), WordEmbedder(seconds_per_text=0.05))
-stores = open_vector_stores(open_indexes, read=read_text)
+stores = open_vector_stores(open_indexes, open_jobs(home), read=read_text)
 stores.start()
 print("started", flush=True)
 time.sleep(60)
@@ -108,12 +128,10 @@ def test_files_of_a_killed_server_are_taken_up_again_and_none_is_lost(tmp_path: 
 def test_a_file_that_ends_the_server_each_time_fails_at_last(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     store_id, (file_id,) = made(stores, DESK)
-    work = WorkRows(Database(tmp_path / FILES_DB, METADATA))
     for number in range(MAX_ATTEMPTS):
-        # A process that is gone took it up.
-        claim = work.claim(f"dead-{number}", lambda owner: False)
-        assert claim is not None
-        assert claim.attempts == number + 1
+        assert not is_done(stores, store_id), number
+        taken_up(tmp_path, store_id, file_id, owner=GONE)
+        stores.finish_begun()
     stores.start()
     until(lambda: is_done(stores, store_id))
     file = stores.get_file(store_id, file_id)
@@ -129,7 +147,7 @@ def test_a_file_that_ends_the_server_each_time_fails_at_last(tmp_path: Path) -> 
 def test_another_server_of_the_home_leaves_alone_what_this_one_works_on(tmp_path: Path) -> None:
     embedder = WordEmbedder()
     embedder.gate.clear()
-    first, second = opened(tmp_path, embedder), opened(tmp_path, owner="1:0.00")
+    first, second = opened(tmp_path, embedder), opened(tmp_path, owner=OTHER)
     store_id, _ = made(first, DESK)
     first.start()
     assert embedder.started.wait(10)
@@ -149,7 +167,7 @@ def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_pa
     embedder = WordEmbedder()
     embedder.gate.clear()
     # Two servers of one process; the second goes by the name of another one that lives.
-    first, second = opened(tmp_path, embedder), opened(tmp_path, owner=process_name(os.getppid()))
+    first, second = opened(tmp_path, embedder), opened(tmp_path, owner=OTHER)
     file_id = upload(first)
     store_id = first.create(StoreFields()).store.id
     batch = first.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
@@ -179,7 +197,7 @@ def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_pa
 
 def test_another_server_stops_adding_what_was_deleted(tmp_path: Path) -> None:
     embedder = WordEmbedder(seconds_per_text=0.05)
-    first, second = opened(tmp_path, embedder), opened(tmp_path, owner=process_name(os.getppid()))
+    first, second = opened(tmp_path, embedder), opened(tmp_path, owner=OTHER)
     # 400 chunks of 20 words: 20 s.
     store_id, (file_id,) = made(first, " ".join(f"word{i}" for i in range(8_000)))
     first.start()
@@ -198,15 +216,15 @@ def test_of_two_deletions_at_once_the_second_spares_what_was_attached_again(tmp_
     stores.start()
     until(lambda: is_done(stores, store_id))
     stores.stop()
+    other = taken_up(tmp_path, store_id, file_id, owner=OTHER)
     with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows:
-        with rows:
-            rows.execute("UPDATE store_files SET owner = ?", (process_name(os.getppid()),))
         second = threading.Thread(target=stores.detach, args=(store_id, file_id))
         second.start()
         # It waits for another server, and by then the first deletion is done and the file indexed again.
         until(stores.rows.detached)
         with rows:
-            rows.execute("UPDATE store_files SET status = 'completed', owner = NULL")
+            rows.execute("UPDATE store_files SET status = 'completed'")
+    other.end(job_id(KIND, store_id), "succeeded")
     second.join(10)
     assert [entry.id for entry in stores.open_indexes.open(store_id).documents()] == [file_id]
     assert stores.get_file(store_id, file_id).status == "completed"
@@ -216,7 +234,7 @@ def test_of_two_deletions_at_once_the_second_spares_what_was_attached_again(tmp_
 def test_a_deletion_does_not_wait_for_a_server_that_was_killed(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     store_id, (file_id,) = made(stores, DESK)
-    assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim("1:0.00", lambda owner: False)
+    taken_up(tmp_path, store_id, file_id, owner=GONE)
     stores.detach(store_id, file_id)
     assert stores.get(store_id).counts.total() == 0
     stores.close()
@@ -227,7 +245,7 @@ def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancell
     file_id = upload(stores)
     store_id = stores.create(StoreFields()).store.id
     batch = stores.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
-    assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim("1:0.00", lambda owner: False)
+    taken_up(tmp_path, store_id, file_id, owner=GONE)
     index = stores.open_indexes.make(store_id, CHUNKING)
     index.add([Document(file_id, "note", DESK)])
     stores.cancel_batch(store_id, batch.id)
@@ -239,7 +257,7 @@ def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancell
 def test_what_was_cancelled_is_left_to_the_server_that_is_at_it(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     store_id, (file_id,) = made(stores, DESK)
-    assert WorkRows(Database(tmp_path / FILES_DB, METADATA)).claim(process_name(os.getppid()), lambda owner: True)
+    taken_up(tmp_path, store_id, file_id, owner=OTHER)
     index = stores.open_indexes.make(store_id, CHUNKING)
     index.add([Document(file_id, "note", DESK)])
     with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
@@ -257,9 +275,9 @@ def test_a_file_that_another_server_has_finished_is_not_taken_out(tmp_path: Path
     stores = opened(tmp_path)
     store_id, _ = made(stores, DESK)
     work = WorkRows(Database(tmp_path / FILES_DB, METADATA))
-    claims = [work.claim(owner, lambda owner: False) for owner in ("1:0.00", "1:1.00")]
-    assert None not in claims
-    assert [work.finish(claim, {}, usage_bytes=1) for claim in claims if claim] == ["completed", "completed"]
+    waiting = work.next(store_id, after=0, last=work.last(store_id))
+    assert waiting is not None
+    assert [work.finish(waiting, {}, usage_bytes=1) for _ in range(2)] == ["completed", "completed"]
     assert stores.rows.counts([store_id])[store_id] == {"completed": 1}
     stores.close()
 
@@ -294,7 +312,8 @@ def test_a_file_that_was_cancelled_just_before_the_server_was_killed_is_not_foun
         (file_id,) = server.found(store_id, DESK)
     # As a server leaves it that is killed between indexing the file and looking whether it is still wanted.
     with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
-        rows.execute("UPDATE store_files SET status = 'cancelled', owner = '1:0.00' WHERE id = ?", (file_id,))
+        rows.execute("UPDATE store_files SET status = 'cancelled' WHERE id = ?", (file_id,))
+    taken_up(tmp_path, store_id, file_id, owner=GONE)
     with serving(tmp_path) as server:
         assert server.found(store_id, DESK) == []
 
@@ -303,8 +322,8 @@ def assembled(home: Path, database: Database, work: WorkRows) -> VectorStores:
     """As `opened`, with an indexer that tries again at once."""
     files = FileStore(database, home / "files")
     open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), WordEmbedder())
-    indexer = Indexer(work, files, open_indexes, read=read_text, pause_s=0.01)
-    attributes = FileAttributes(database, owner=indexer.owner)
+    indexer = Indexer(work, files, open_indexes, open_jobs(home), read=read_text, pause_s=0.01)
+    attributes = FileAttributes(database)
     return VectorStores(StoreRows(database), attributes, files, open_indexes, indexer, close=database.close)
 
 
@@ -313,11 +332,11 @@ class FullDisk(WorkRows):
 
     num_finished = 0
 
-    def finish(self, claim: Claim, attributes: Attributes, *, usage_bytes: int) -> Any:
+    def finish(self, waiting: Waiting, attributes: Attributes, *, usage_bytes: int) -> Any:
         self.num_finished += 1
         if self.num_finished == 1:
             raise StorageError("the disk is full")
-        return super().finish(claim, attributes, usage_bytes=usage_bytes)
+        return super().finish(waiting, attributes, usage_bytes=usage_bytes)
 
 
 def test_rows_that_cannot_be_written_lose_nothing(tmp_path: Path) -> None:

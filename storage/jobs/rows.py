@@ -1,0 +1,308 @@
+"""The rows of jobs: what takes longer than a request, in which state it is, and which process works on it.
+
+rows = JobRows(database)
+rows.submit("index", "vs_1")
+job = rows.claim("index")       it runs now, and is this process's until `end` or `release`
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from storage.database import Database
+from storage.processes import is_here, is_running, process_name
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+JOBS_DB = "jobs.db"
+LIVE: tuple[JobState, ...] = ("queued", "running")
+
+# A process on another machine counts as alive for this long after it was last heard of.
+LEASE_S = 60.0
+# Ended jobs are kept for this long, for whoever asks how they ended.
+KEPT_S = 30 * 24 * 3600.0
+
+METADATA = sa.MetaData()
+JOBS = sa.Table(
+    "jobs",
+    METADATA,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    # The process that works on it, or will; none after its server has stopped.
+    sa.Column("owner", sa.Text),
+    sa.Column("seen_at", sa.Float, nullable=False),
+    # It was submitted again while it ran, and runs again when it ends.
+    sa.Column("is_again", sa.Boolean, nullable=False, default=False),
+    sa.Column("is_cancelling", sa.Boolean, nullable=False, default=False),
+    sa.Column("progress", sa.JSON, nullable=False, default=dict),
+    sa.Column("error", sa.Text),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("started_at", sa.Float),
+    sa.Column("ended_at", sa.Float),
+)
+EVENTS = sa.Table(
+    "job_events",
+    METADATA,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("job_id", sa.ForeignKey(JOBS.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as its row says. `progress` is what its work last said of itself; it outlives the process that said it."""
+
+    id: str
+    kind: str
+    key: str
+    payload: Mapping[str, Any]
+    state: JobState
+    owner: str | None
+    seen_at: float
+    is_cancelling: bool
+    progress: Mapping[str, Any]
+    error: str | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """Something that happened to a job."""
+
+    sequence: int
+    created_at: float
+    message: str
+    data: Mapping[str, Any]
+
+
+def job_id(kind: str, key: str) -> str:
+    """The id of the one job of this kind for this key."""
+    return f"{kind}/{key}"
+
+
+class JobRows:
+    """Every method is one transaction. A live job has one owner, and only that one moves it on.
+
+    A job stays with the process that took it in for as long as that one lives; then `adopt` may have it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        owner: str | None = None,
+        is_alive: Callable[[str], bool] = is_running,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`owner` names this process; `is_alive` says of a process of this machine whether it lives."""
+        self.owner = owner or process_name(os.getpid())
+        self._database = database
+        self._is_alive = is_alive
+        self._clock = clock
+
+    def submit(
+        self, kind: str, key: str, payload: Mapping[str, Any] | None = None, *, rows: sa.Connection | None = None
+    ) -> str:
+        """The job of this kind for this key waits, as a part of the transaction `rows` if one is given.
+
+        One that waits already stays as it is, one that runs will run once more, and one whose owner is gone becomes
+        this process's.
+        """
+        with self._write(rows) as rows:
+            name, now = job_id(kind, key), self._clock()
+            present = self._locked(rows, name)
+            waiting = {
+                "payload": dict(payload or {}),
+                "state": "queued",
+                "owner": self.owner,
+                "seen_at": now,
+                "is_again": False,
+                "is_cancelling": False,
+                "error": None,
+                "created_at": now,
+                "started_at": None,
+                "ended_at": None,
+            }
+            if present is None:
+                rows.execute(JOBS.insert().values(id=name, kind=kind, key=key, progress={}, **waiting))
+            elif present.state not in LIVE:
+                rows.execute(EVENTS.delete().where(EVENTS.c.job_id == name))
+                rows.execute(JOBS.update().where(JOBS.c.id == name).values(progress={}, **waiting))
+            elif not self.has_owner(present):
+                self._take(rows, present)
+            elif present.state == "running":
+                rows.execute(JOBS.update().where(JOBS.c.id == name).values(is_again=True))
+            if present is None or present.state not in LIVE:
+                self._note(rows, name, "queued")
+        return name
+
+    def get(self, name: str) -> Job | None:
+        """The job with this id, None if there is none."""
+        with self._database.read() as rows:
+            return self._find(rows, name)
+
+    def live(self, kind: str) -> list[Job]:
+        """The jobs of a kind that wait or run, oldest first."""
+        with self._database.read() as rows:
+            return self._live(rows, kind)
+
+    def events(self, name: str) -> list[JobEvent]:
+        """What happened to a job, in order."""
+        query = sa.select(EVENTS).where(EVENTS.c.job_id == name).order_by(EVENTS.c.sequence)
+        with self._database.read() as rows:
+            return [JobEvent(row.sequence, row.created_at, row.message, row.data) for row in rows.execute(query)]
+
+    def has_owner(self, job: Job) -> bool:
+        """Whether a process that lives works on it, or will."""
+        if job.owner is None or job.owner == self.owner:
+            return job.owner is not None
+        if is_here(job.owner):
+            return self._is_alive(job.owner)
+        return self._clock() - job.seen_at < LEASE_S
+
+    def claim(self, kind: str) -> Job | None:
+        """The job of a kind that has waited longest of this process's own; it runs from now on."""
+        where = (JOBS.c.kind == kind, JOBS.c.state == "queued", JOBS.c.owner == self.owner)
+        query = sa.select(JOBS.c.id).where(*where).order_by(JOBS.c.created_at, JOBS.c.sequence).limit(1)
+        with self._database.read() as rows:
+            # Most looks find nothing, and those need not wait for a writer.
+            if rows.execute(query).first() is None:
+                return None
+        with self._database.write() as rows:
+            name = rows.execute(query).scalar_one_or_none()
+            if name is None:
+                return None
+            now = self._clock()
+            rows.execute(JOBS.update().where(JOBS.c.id == name).values(state="running", started_at=now, seen_at=now))
+            self._note(rows, name, "started", process=self.owner)
+            return self._find(rows, name)
+
+    def adopt(self, kind: str) -> list[Job]:
+        """The live jobs of a kind that have no owner become this process's; they wait, with the progress they had."""
+        with self._database.read() as rows:
+            free = [job for job in self._live(rows, kind) if not self.has_owner(job)]
+        if not free:
+            return []
+        with self._database.write() as rows:
+            taken = [job.id for job in free if self._take(rows, job)]
+            return [job for name in taken if (job := self._find(rows, name)) is not None]
+
+    def progress(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Note what the work says of itself; False if the job is not live, or not this process's."""
+        mine = (JOBS.c.id == name, JOBS.c.owner == self.owner, JOBS.c.state.in_(LIVE))
+        with self._database.write() as rows:
+            return rows.execute(JOBS.update().where(*mine).values(progress=dict(values))).rowcount == 1
+
+    def say(self, name: str, message: str, data: Mapping[str, Any]) -> None:
+        """Add an event."""
+        with self._database.write() as rows:
+            self._note(rows, name, message, **data)
+
+    def cancel(self, name: str) -> bool:
+        """End a job that waits, or ask the owner of one that runs to; False if it has ended or there is none."""
+        with self._database.write() as rows:
+            job = self._locked(rows, name)
+            if job is None or job.state not in LIVE:
+                return False
+            if job.state == "running" and self.has_owner(job):
+                rows.execute(JOBS.update().where(JOBS.c.id == name).values(is_cancelling=True, is_again=False))
+            else:
+                self._end(rows, name, "cancelled", None)
+        return True
+
+    def end(self, name: str, state: JobState, error: str | None = None) -> None:
+        """Note how this process's run of the job ended; one that was submitted again meanwhile waits again."""
+        with self._database.write() as rows:
+            row = rows.execute(sa.select(JOBS.c.is_again).where(*self._mine(name)).with_for_update()).one_or_none()
+            if row is not None and row.is_again:
+                rows.execute(EVENTS.delete().where(EVENTS.c.job_id == name))
+                again = {"state": "queued", "is_again": False, "progress": {}, "created_at": self._clock()}
+                rows.execute(JOBS.update().where(JOBS.c.id == name).values(again))
+                self._note(rows, name, "queued")
+            elif row is not None:
+                self._end(rows, name, state, error)
+
+    def release(self, kind: str, *, but: Collection[str] = ()) -> None:
+        """Gives this process's live jobs of a kind up for the next one, but for some that it cannot let go of."""
+        mine = (JOBS.c.kind == kind, JOBS.c.owner == self.owner, JOBS.c.state.in_(LIVE), JOBS.c.id.not_in(but))
+        with self._database.write() as rows:
+            rows.execute(JOBS.update().where(*mine).values(owner=None, state="queued"))
+
+    def beat(self) -> None:
+        """Say to other machines that this process lives, and forget what ended long ago."""
+        now = self._clock()
+        mine = (JOBS.c.owner == self.owner, JOBS.c.state.in_(LIVE))
+        old = JOBS.c.ended_at < now - KEPT_S
+        with self._database.read() as rows:
+            if rows.execute(sa.select(JOBS.c.id).where(sa.or_(sa.and_(*mine), old)).limit(1)).first() is None:
+                return
+        with self._database.write() as rows:
+            rows.execute(JOBS.update().where(*mine).values(seen_at=now))
+            rows.execute(JOBS.delete().where(old))
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._database.close()
+
+    @contextmanager
+    def _write(self, rows: sa.Connection | None) -> Iterator[sa.Connection]:
+        if rows is not None:
+            yield rows
+            return
+        with self._database.write() as own:
+            yield own
+
+    def _find(self, rows: sa.Connection, name: str) -> Job | None:
+        row = rows.execute(sa.select(JOBS).where(JOBS.c.id == name)).one_or_none()
+        return _job(row) if row is not None else None
+
+    def _locked(self, rows: sa.Connection, name: str) -> Job | None:
+        """The job, which no other transaction changes before this one ends; SQLite has one writer anyway."""
+        row = rows.execute(sa.select(JOBS).where(JOBS.c.id == name).with_for_update()).one_or_none()
+        return _job(row) if row is not None else None
+
+    def _live(self, rows: sa.Connection, kind: str) -> list[Job]:
+        query = sa.select(JOBS).where(JOBS.c.kind == kind, JOBS.c.state.in_(LIVE)).order_by(JOBS.c.created_at)
+        return [_job(row) for row in rows.execute(query)]
+
+    def _take(self, rows: sa.Connection, job: Job) -> bool:
+        """Makes a job this process's, unless another one was quicker."""
+        where = (JOBS.c.id == job.id, JOBS.c.state.in_(LIVE), JOBS.c.owner.is_not_distinct_from(job.owner))
+        taken = rows.execute(
+            JOBS.update().where(*where).values(owner=self.owner, state="queued", seen_at=self._clock())
+        )
+        if taken.rowcount == 1 and job.is_cancelling:
+            self._end(rows, job.id, "cancelled", None)
+        elif taken.rowcount == 1 and job.state == "running":
+            self._note(rows, job.id, "taken over", process=self.owner, before=job.owner)
+        return taken.rowcount == 1 and not job.is_cancelling
+
+    def _end(self, rows: sa.Connection, name: str, state: JobState, error: str | None) -> None:
+        ended = {"state": state, "error": error, "ended_at": self._clock(), "is_cancelling": False, "owner": None}
+        rows.execute(JOBS.update().where(JOBS.c.id == name).values(ended))
+        self._note(rows, name, state, **({"error": error} if error else {}))
+
+    def _mine(self, name: str) -> tuple[sa.ColumnElement[bool], ...]:
+        return JOBS.c.id == name, JOBS.c.owner == self.owner, JOBS.c.state == "running"
+
+    def _note(self, rows: sa.Connection, name: str, message: str, **data: Any) -> None:
+        rows.execute(EVENTS.insert().values(job_id=name, created_at=self._clock(), message=message, data=data))
+
+
+def _job(row: Any) -> Job:
+    return Job(**{name: row._mapping[name] for name in Job.__slots__})
