@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arbiter.config import Config
 from eval.questions import Question
+from router.answering.arm import Sampling
 from tuning.data.examples import Example
 
 # Short answers keep this room: a model that says more than it was asked for is wrong, not cut.
@@ -97,15 +98,15 @@ def token_counter(model_path: str) -> Callable[[str], int] | None:
 
 def with_max_tokens(config: Config, max_tokens: int) -> Config:
     """The config with this number of tokens where it does not say."""
-    room = {"max_tokens": max_tokens}
+
+    def roomy(sampling: Sampling) -> Sampling:
+        return replace(sampling, max_tokens=sampling.max_tokens or max_tokens)
+
     arms = {
-        name: arm.model_copy(update={"sampling": arm.sampling.model_copy(update=room)})
-        if arm.sampling is not None and arm.sampling.max_tokens is None
-        else arm
+        name: replace(arm, sampling=roomy(arm.sampling)) if arm.sampling is not None else arm
         for name, arm in config.arms.items()
     }
-    sampling = config.sampling if config.sampling.max_tokens else config.sampling.model_copy(update=room)
-    return config.model_copy(update={"sampling": sampling, "arms": arms})
+    return config.model_copy(update={"sampling": roomy(config.sampling), "arms": arms})
 
 
 def cut_notes(config: Config, lengths: AnswerLengths) -> tuple[str, ...]:

@@ -9,22 +9,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from arbiter.config import AdapterConfig, ArmConfig, Config
+from arbiter.config import AdapterConfig, ArmConfig, Config, EmbeddingConfig
 from arbiter.data import Data
 from arbiter.models import ResolvedModel, resolve_model
-from arbiter.policy_config import PolicyConfig, RaceConfig
-from arbiter.retrieval_config import EmbeddingConfig
-from eval.race import Budget, RaceSettings
+from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.home import IndexHome
 from rag.langchain.factory import identity
 from rag.search.settings import SearchSettings
-from router.answering.arm import Arm, Sampling
+from router.answering.arm import Arm
 from router.answering.prompts import BUILT_IN, Prompt
-from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
 from storage.hashes import content_hash
+from storage.settings import part
 from tuning.adapters import Adapter
-from tuning.training.recipe import LoraRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +32,9 @@ class Models:
     embedder: ResolvedModel
 
 
-def build_policy(config: PolicyConfig) -> Policy:
-    """The policy of a config; the metric's name is the scorecard's business."""
-    return Policy(
-        margin=config.margin,
-        alpha=config.alpha,
-        prices=Prices(**config.prices.model_dump()),
-        traffic=Traffic(**config.traffic.model_dump()),
-        limits=Limits(**config.limits.model_dump()),
-        utility=Utility(**config.utility.model_dump()) if config.utility is not None else None,
-    )
-
-
-def build_race(config: RaceConfig, seed: int) -> RaceSettings:
-    """The race of a config."""
-    return RaceSettings(
-        batch=config.batch,
-        held_out=config.held_out,
-        seed=seed,
-        budget=Budget(
-            questions=config.max_questions, tokens=config.max_tokens, minutes=config.max_minutes, cost=config.max_cost
-        ),
-    )
-
-
-def build_prompts(config: Config) -> dict[str, Prompt]:
+def prompts_of(config: Config) -> dict[str, Prompt]:
     """Built-in prompts and the config's own, by name."""
-    own = {name: Prompt(name=name, system=p.system, passages=p.passages) for name, p in config.prompts.items()}
-    return {**BUILT_IN, **own}
+    return {**BUILT_IN, **config.prompts}
 
 
 def resolve_embedder(
@@ -82,8 +54,7 @@ def build_embedder(model: ResolvedModel, config: EmbeddingConfig, home: Path) ->
         from rag.langchain.embeddings import open_embedder
 
         return open_embedder(config.langchain.factory, config.langchain.options, name=name)
-    settings = config.model_dump(exclude={"langchain"})
-    return SentenceTransformerEmbedder(model.path, name=name, cache=home / "models", **settings)
+    return SentenceTransformerEmbedder(model.path, config, name=name, cache=home / "models")
 
 
 def index_name(data: Data, role: str) -> str:
@@ -107,19 +78,14 @@ def used_adapters(config: Config) -> dict[str, AdapterConfig]:
     return {name: adapter for name, adapter in config.adapters.items() if name in used}
 
 
-def build_recipe(adapter: AdapterConfig, seed: int) -> LoraRecipe:
-    """The LoRA recipe of one adapter."""
-    return LoraRecipe(**adapter.model_dump(exclude={"passages", "golden_fraction"}), seed=seed)
-
-
 def retrieval_of_arm(arm: ArmConfig, config: Config) -> SearchSettings:
     """How passages are ranked for the arm: its own way, or the index's."""
-    return (arm.retrieval or config.index.retrieval).settings()
+    return arm.retrieval or config.index.retrieval
 
 
 def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter]) -> list[Arm]:
     """The config's arms with the names of what was trained and indexed."""
-    prompts = build_prompts(config)
+    prompts = prompts_of(config)
     return [_arm(name, arm, config, data, adapters, prompts[arm.prompt]) for name, arm in config.arms.items()]
 
 
@@ -145,8 +111,8 @@ def index_home(config: Config, home: Path) -> IndexHome:
     return IndexHome(
         home=home,
         url=index.database.get_secret_value() if index.database is not None else None,
-        chunking=index.chunk_settings(),
-        retrieval=index.retrieval.settings(),
+        chunking=part(index, ChunkSettings),
+        retrieval=index.retrieval,
         store=index.store.factory if index.store is not None else "",
         store_options=index.store.options if index.store is not None else {},
     )
@@ -160,7 +126,6 @@ def home_of(home: Path, part: str) -> Path:
 
 
 def _arm(name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mapping[str, Adapter], prompt: Prompt) -> Arm:
-    sampling = arm.sampling or config.sampling
     default_k = config.index.example_top_k if arm.index == "examples" else config.index.top_k
     return Arm(
         name=name,
@@ -168,7 +133,7 @@ def _arm(name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mappin
         index=index_name(data, arm.index) if arm.index else None,
         prompt=prompt,
         top_k=(arm.top_k or default_k) if arm.index else 0,
-        sampling=Sampling(**sampling.model_dump(), seed=config.seed),
+        sampling=arm.sampling or config.sampling,
         retrieval=retrieval_of_arm(arm, config) if arm.index else SearchSettings(),
         condense=arm.condense if arm.index else "last",
     )

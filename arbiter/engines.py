@@ -72,13 +72,8 @@ def open_engine(
             model_path=base.path,
             served_name=base.name,
             log_path=home / "logs" / f"engine-{os.getpid()}.log",
-            dtype=config.engine.dtype,
-            max_model_len=config.engine.max_model_len,
-            max_loras=config.engine.max_loras,
-            max_lora_rank=config.engine.max_lora_rank,
+            engine=config.engine,
             max_num_seqs=max(config.eval.concurrency, 16),
-            kv_cache_gib=config.engine.kv_cache_gib,
-            ready_timeout_s=config.engine.ready_timeout_s,
         )
     )
 

@@ -6,12 +6,10 @@ print(certificate_text(certificate))
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from arbiter.config import Config, JudgeConfig
+from arbiter.config import Config
 from arbiter.console import Console
-from eval.judge.asking import JudgeEndpoint
 from eval.judge.certificate import Certificate, Thresholds, judge_identity, store_certificate
 from eval.judge.certification import REPEATS, certify
 from eval.judge.probes import load_labelled, load_pairs
@@ -55,7 +53,7 @@ def certify_judge(
     paired = sample(load_pairs(pairs), limit, config.seed) if pairs is not None else ()
     with console.step(f"certifying the judge {judge.model!r}") as step:
         certificate = certify(
-            judge_endpoint(judge),
+            judge,
             labelled,
             paired,
             cache=home / "judges" / f"{judge_identity(judge.url, judge.model)}.db",
@@ -65,17 +63,6 @@ def certify_judge(
         )
     store_certificate(home, certificate)
     return certificate
-
-
-def judge_endpoint(judge: JudgeConfig) -> JudgeEndpoint:
-    """The config's judge, with the key from the environment."""
-    return JudgeEndpoint(
-        url=judge.url,
-        model=judge.model,
-        api_key=os.environ.get(judge.api_key_env) or "none",
-        concurrency=judge.concurrency,
-        timeout_s=judge.timeout_s,
-    )
 
 
 def certificate_text(certificate: Certificate) -> str:

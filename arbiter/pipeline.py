@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -43,14 +43,16 @@ from router.answering.arm import Arm
 from router.deciding.arm_table import make_table
 from router.deciding.decision import Decision
 from router.deciding.planning import detectable_effects
+from router.deciding.policy import Policy
 from router.deciding.recommend import recommend
 from serving.decisions.ledger import LEDGER, Ledger, record_run
 from storage.errors import ArbiterError
 from storage.folders import sweep_drafts
 from storage.hashes import content_hash
+from storage.settings import part
 from tuning.adapters import Adapter, list_adapters
 from tuning.training.lora import train_lora
-from tuning.training.recipe import TrainProgress
+from tuning.training.recipe import LoraRecipe, TrainProgress
 
 
 class Pipeline:
@@ -199,7 +201,7 @@ class Pipeline:
                 base_name=base.name,
                 base_revision=base.revision,
                 rows=rows,
-                recipe=build.build_recipe(spec, self.config.seed),
+                recipe=part(spec, LoraRecipe),
                 name=name.replace("_", "-"),
                 adapters_dir=adapters_dir,
                 work_dir=build.home_of(self.home, "training"),
@@ -288,7 +290,7 @@ class Pipeline:
 
     def decide(self, run: Run) -> Decision:
         """Apply the policy to a finished run and write the decision and its reports beside it; asks nothing."""
-        policy, scorecard = build.build_policy(self.config.policy), run.scorecard()
+        policy, scorecard = part(self.config.policy, Policy), run.scorecard()
         made_for = run.manifest.get("metric", scorecard.primary)
         if made_for != self.config.policy.metric:
             raise ArbiterError(
@@ -307,7 +309,7 @@ class Pipeline:
             command=run.manifest["command"],
             notes=() if stale is None else (stale,),
         )
-        run.write_views(decision, self.config.policy.model_dump(mode="json"), card, to_html(card), to_markdown(card))
+        run.write_views(decision, asdict(self.config.policy), card, to_html(card), to_markdown(card))
         with closing(Ledger(self.home / LEDGER)) as ledger:
             record_run(ledger, run)
         return decision
@@ -369,13 +371,13 @@ class Pipeline:
         """The order in which a race spends the questions; a budget below one batch is refused here."""
         if self.config.race is None:
             return None
-        return plan_race(self.data.questions, build.build_race(self.config.race, self.config.seed), self.data.clusters)
+        return plan_race(self.data.questions, self.config.race, self.data.clusters)
 
     def _spend(self, arms: list[Arm], plan: RacePlan | None, asker: Asker) -> Asked:
         spending = Spending(asker, self._console, first_token_probes=self.config.eval.first_token_probes)
         if plan is None:
             return spending.ask_all(arms, self.data.questions)
-        policy = build.build_policy(self.config.policy)
+        policy = part(self.config.policy, Policy)
         return spending.race(arms, plan, policy, lambda asked: self.scoring.score_deciding(arms, asked, **self._times))
 
     @cached_property

@@ -5,7 +5,7 @@ missed = missed_requirements(config.policy.require, decision, table, stale_reaso
 
 from __future__ import annotations
 
-from arbiter.policy_config import RequireConfig
+from arbiter.config import RequireConfig
 from router.deciding.arm_table import ArmTable
 from router.deciding.decision import Decision
 from storage.errors import ArbiterError

@@ -14,7 +14,6 @@ from typing import Any
 
 from arbiter.config import Config
 from arbiter.data import Data
-from arbiter.judge import judge_endpoint
 from eval.answers import AnswerRecord
 from eval.evaluate import build_scorecard
 from eval.judge.certificate import Certificate, find_certificate, judge_standing, refuse_uncertified
@@ -119,16 +118,7 @@ class Scoring:
         ]
         judge = self._config.eval.judge
         if judge is not None:
-            end = judge_endpoint(judge)
-            judged = JudgeScorer(
-                end.url,
-                end.model,
-                embed=self._embedder.embed,
-                api_key=end.api_key,
-                concurrency=end.concurrency,
-                timeout_s=end.timeout_s,
-            )
-            scorers.append(Remembered(judged))
+            scorers.append(Remembered(JudgeScorer(judge, embed=self._embedder.embed)))
         return scorers
 
     @cached_property

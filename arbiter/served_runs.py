@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
-from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, Config
+from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, Config, config_faults
 from arbiter.console import Console
 from arbiter.engines import OpenEngine
 from arbiter.models import ResolvedModel
@@ -170,8 +170,9 @@ class ServedRuns:
 
     def _where_this_reads(self, config: Config) -> Config:
         """A run's config with this one's places: a run does not write down the database, which may hold a password."""
-        places = {"database": self._config.index.database, "store": self._config.index.store}
-        return config.model_copy(update={"data": self._config.data, "index": config.index.model_copy(update=places)})
+        here = self._config.index
+        index = replace(config.index, database=here.database, store=here.store)
+        return config.model_copy(update={"data": self._config.data, "index": index})
 
 
 def served_decision(
@@ -280,5 +281,6 @@ def config_of(run: Run) -> Config:
             values[section] = {**dict.fromkeys(standard), **values.get(section, {})}
         return Config.model_validate(values)
     except (OSError, ValueError, AttributeError, yaml.YAMLError, ValidationError) as error:
-        reason = str(error).split("\n", 1)[0]
+        faults = config_faults(error) if isinstance(error, ValidationError) else str(error).splitlines()[:1]
+        reason = "; ".join(faults)
         raise ArbiterError(f"the config of run {run.id!r} is none any more: {reason}; {_RUN_AGAIN}") from error

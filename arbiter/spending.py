@@ -59,7 +59,7 @@ class Spending:
                 table = make_table(score(Asked(tuple(questions), tuple(records))), policy)
                 ruling, ranking = look(table, active, largest=plan.largest)
                 costs = [(row.scores.num_asked, row.costs.per_1k) for row in table.rows]
-                if plan.settings.budget.cost is not None and any(num and cost is None for num, cost in costs):
+                if plan.settings.max_cost is not None and any(num and cost is None for num, cost in costs):
                     raise ArbiterError("race.max_cost needs every cost; set the prices of what is not measured to 0")
                 return Look(ruling, ranking, sum(num * (cost or 0.0) / 1000 for num, cost in costs))
 

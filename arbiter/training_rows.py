@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from arbiter.build import build_prompts, retrieval_of_arm
+from arbiter.build import prompts_of, retrieval_of_arm
 from arbiter.config import Config
 from rag.index import Index
 from rag.passage import Passage
@@ -28,12 +28,12 @@ def training_rows(
     """
     spec = config.adapters[adapter]
     arms = [arm for arm in config.arms.values() if arm.adapter == adapter]
-    prompt = build_prompts(config)[arms[0].prompt]
+    prompt = prompts_of(config)[arms[0].prompt]
     if not spec.passages:
         return closed_book_rows(examples, prompt.ask)
     assert documents is not None, "RAFT adapters bring the documents role with them"
     with_documents = (retrieval_of_arm(arm, config) for arm in arms if arm.index == "documents")
-    retrieval = next(with_documents, None) or config.index.retrieval.settings()
+    retrieval = next(with_documents, None) or config.index.retrieval
     depth = spec.passages + _CONTEXT_DEPTH
     contexts = [_context(example, documents, depth, retrieval) for example in examples]
     return raft_rows(

@@ -28,7 +28,7 @@ from rag.chunking.chunk import ChunkSettings, embedding_text
 from rag.chunking.split import split_documents
 from rag.documents.load import load_documents
 from rag.embedding.embedder import SentenceTransformerEmbedder
-from rag.embedding.loading import PRECISIONS
+from rag.embedding.settings import PRECISIONS, EmbedderSettings
 
 ALL = [f"{backend}-{precision}" for backend, precisions in PRECISIONS.items() for precision in precisions]
 
@@ -106,11 +106,9 @@ def open_backend(
     backend, precision = run.split("-")
     embedder = SentenceTransformerEmbedder(
         folder,
+        EmbedderSettings(backend=backend, precision=precision, threads=threads or None),  # type: ignore[arg-type]
         name=f"{Path(folder).name}-benchmark",
-        backend=backend,  # type: ignore[arg-type]
-        precision=precision,  # type: ignore[arg-type]
         cache=home / "models" if home.is_dir() else Path(tempfile.mkdtemp()),
-        threads=threads or None,
     )
     return embedder.embed, embedder.embed_query, lambda: f"{embedder.num_workers or 'not measured'} x 1"
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from eval.answers import AnswerRecord
 from eval.questions import Question
-from eval.race import Look, RaceSettings, plan_race, run_race
+from eval.race import Look, plan_race, run_race
+from eval.race_settings import RaceSettings
 from eval.runs.run import find_run
 from router.answering.arm import Arm
 from router.deciding.arm_table import make_table

@@ -25,6 +25,7 @@ from rag.chunking.split import split_documents
 from rag.documents.document import Document
 from rag.documents.load import load_documents
 from rag.embedding.embedder import SentenceTransformerEmbedder
+from rag.embedding.settings import EmbedderSettings
 from rag.index import Index
 from rag.search.settings import SearchSettings
 
@@ -50,9 +51,8 @@ def main() -> None:
     model = resolve_model(options.model, home=options.home)
     ours = SentenceTransformerEmbedder(
         model.path,
+        EmbedderSettings(backend=options.backend, precision=options.precision),
         name=f"{model.name}@{model.revision}",
-        backend=options.backend,
-        precision=options.precision,
         cache=options.home / "models",
     )
     theirs = langchain_embeddings(model.path)

@@ -6,7 +6,6 @@ twice, so the prefix cache helps nobody. Figures and conclusions are kept in doc
 
 import argparse
 import asyncio
-import dataclasses
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from typing import Any
 import httpx
 
 from arbiter.models import GENERATOR, resolve_model
+from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmServer, VllmSettings
 
 VOCABULARY = (1000, 40000)  # ordinary tokens of SmolLM2
@@ -56,13 +56,12 @@ def main() -> None:
         adapters = {name: write_adapter(model.path, Path(folder) / name, seed) for seed, name in enumerate("ab")}
         for plugin in ("on", "off") if options.plugin == "both" else (options.plugin,):
             # No slot to spare: vLLM's own operators read the last one for "no adapter", and an empty one would hide it.
-            settings = VllmSettings(
-                model_path=model.path, served_name="base", log_path=Path(folder) / f"vllm-{plugin}.log", max_loras=2
-            )
-            settings = dataclasses.replace(settings, **options.setting)
+            engine = EngineSettings(**{"max_loras": 2, **options.engine})
+            settings = VllmSettings(model.path, "base", Path(folder) / f"vllm-{plugin}.log", engine, **options.setting)
             environment = {**os.environ, **options.env, "ARBITER_CPU_LORA": "1" if plugin == "on" else "0"}
             runs[plugin] = measure(settings, environment, adapters, options)
-    report = {"settings": options.setting, "env": options.env, "repeat": options.repeat, "plugin": runs}
+    given = {**options.engine, **options.setting}
+    report = {"settings": given, "env": options.env, "repeat": options.repeat, "plugin": runs}
     print(json.dumps(report) if options.json else as_table(report))
 
 
@@ -74,10 +73,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--workload", choices=[*WORKLOADS, "all"], default="all")
     parser.add_argument("--repeat", type=int, default=1, help="the median counts")
     parser.add_argument("--setting", nargs="*", default=[], metavar="KEY=VALUE", help="fields of VllmSettings")
+    parser.add_argument("--engine", nargs="*", default=[], metavar="KEY=VALUE", help="fields of EngineSettings")
     parser.add_argument("--env", nargs="*", default=[], metavar="KEY=VALUE", help="environment of the engine")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     options.setting = {key: number_or_text(value) for key, value in pairs(options.setting)}
+    options.engine = {key: number_or_text(value) for key, value in pairs(options.engine)}
     options.env = dict(pairs(options.env))
     return options
 

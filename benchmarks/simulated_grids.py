@@ -12,7 +12,8 @@ from scipy.stats import binomtest, norm
 
 from eval.answers import AnswerRecord
 from eval.questions import Question
-from eval.race import Look, RaceSettings, plan_race, run_race
+from eval.race import Look, plan_race, run_race
+from eval.race_settings import RaceSettings
 from router.answering.arm import Arm
 from router.deciding.evidence import rule
 from router.deciding.statistics import holm

@@ -14,12 +14,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
 from eval.questions import Question
+from eval.race_settings import RaceSettings
 from router.answering.arm import Arm
 from router.deciding.evidence import Ruling
 from router.deciding.race import Drop, RaceRecord, Stop
@@ -35,31 +36,6 @@ class Look:
     ruling: Ruling
     ranking: tuple[str, ...]
     cost: float
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Caps on a race, None for none: `questions` in all, `tokens` and `cost` of all arms' answers, `minutes` of this
-    start.
-
-    `cost` is in the currency of the policy's prices. A batch is asked only if it is expected to fit, the held-out
-    questions included.
-    """
-
-    questions: int | None = None
-    tokens: int | None = None
-    minutes: float | None = None
-    cost: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RaceSettings:
-    """`batch` questions are asked between looks; `held_out` is the share of questions kept for the finalists."""
-
-    batch: int = 20
-    held_out: float = 0.25
-    seed: int = 0
-    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +76,7 @@ def plan_race(
         documents.setdefault((clusters or {}).get(question.id, question.cluster), []).append(question)
     groups = list(documents.values())
     random.Random(settings.seed).shuffle(groups)
-    cap = settings.budget.questions
+    cap = settings.max_questions
     if cap is not None and cap < settings.batch:
         raise EvalError(
             f"a budget of {cap} questions is smaller than one batch of {settings.batch}; "
@@ -142,7 +118,7 @@ def run_race(
     `look(questions, records, active)` scores what is known so far; `on_look(num_spent, active, drops)` reports.
     Raises what `ask` raises, with every answer so far in the cache.
     """
-    started, budget = clock(), plan.settings.budget
+    started = clock()
     spent: list[Question] = []
     records: list[AnswerRecord] = []
     active = [arm.name for arm in arms]
@@ -152,7 +128,7 @@ def run_race(
     cap: str | None = None
     seen = Look(Ruling((), None), ranking, 0.0)
     for batch in plan.batches:
-        if spent and (cap := _cap_reached(budget, plan, batch, active, records, seen.cost, clock() - started)):
+        if spent and (cap := _cap_reached(plan, batch, active, records, seen.cost, clock() - started)):
             stopped = "budget spent"
             break
         records += ask([arm for arm in arms if arm.name in active], batch)
@@ -198,7 +174,6 @@ def _first(groups: Sequence[list[Question]], limit: int) -> list[list[Question]]
 
 
 def _cap_reached(
-    budget: Budget,
     plan: RacePlan,
     batch: Sequence[Question],
     active: Sequence[str],
@@ -209,12 +184,13 @@ def _cap_reached(
     """The first cap that the next batch would break, taking its answers to be like those so far."""
     expected = len(active) * len(batch) + min(len(active), 2) * len(plan.held_out)
     share = 1 + expected / len(records)
-    if budget.minutes is not None and share * seconds > 60 * budget.minutes:
+    caps = plan.settings
+    if caps.max_minutes is not None and share * seconds > 60 * caps.max_minutes:
         return "minutes"
-    if budget.tokens is not None:
+    if caps.max_tokens is not None:
         tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in records)
-        if share * tokens > budget.tokens:
+        if share * tokens > caps.max_tokens:
             return "tokens"
-    if budget.cost is not None and share * cost > budget.cost:
+    if caps.max_cost is not None and share * cost > caps.max_cost:
         return "cost"
     return None

@@ -15,6 +15,7 @@ os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = os.devnull
 
 from arbiter.models import EMBEDDER, GENERATOR, resolve_model
+from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmServer, VllmSettings
 
 REPOSITORY = Path(__file__).parents[1]
@@ -62,7 +63,5 @@ def vllm_server(smollm2_path: str, tmp_path_factory: pytest.TempPathFactory) -> 
     Two slots, not more: vLLM's own operators confuse "no adapter" with the last slot, and an empty one would hide it.
     """
     log_path = tmp_path_factory.mktemp("vllm") / "vllm.log"
-    with VllmServer(
-        VllmSettings(model_path=smollm2_path, served_name="base", log_path=log_path, max_loras=2)
-    ) as server:
+    with VllmServer(VllmSettings(smollm2_path, "base", log_path, EngineSettings(max_loras=2))) as server:
         yield server

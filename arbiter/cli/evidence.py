@@ -76,7 +76,6 @@ def certify(
     is_json: JsonOption = False,
 ) -> None:
     """Measure the judge against people's labels; exits 1 when it is not certified."""
-    from arbiter.build import build_policy
     from arbiter.config import data_home
     from arbiter.judge import certificate_text, certify_judge
 
@@ -88,7 +87,7 @@ def certify(
         pairs=pairs,
         repeats=repeats,
         limit=limit,
-        prices=build_policy(loaded.policy).prices,
+        prices=loaded.policy.prices,
         home=data_home(),
         console=console,
     )

@@ -208,7 +208,6 @@ def _decide_and_show(pipeline: Pipeline, console: Console, *, run_again: bool = 
 
 
 def _check(pipeline: Pipeline, console: Console, finished: Run, decision: Decision) -> None:
-    from arbiter.build import build_policy
     from arbiter.requirements import missed_requirements
     from router.deciding.arm_table import make_table
 
@@ -216,7 +215,7 @@ def _check(pipeline: Pipeline, console: Console, finished: Run, decision: Decisi
     missed = missed_requirements(
         policy.require,
         decision,
-        make_table(finished.scorecard(), build_policy(policy)),
+        make_table(finished.scorecard(), policy),
         stale_reason=pipeline.stale_reason(finished),
     )
     for line in missed:

@@ -57,7 +57,7 @@ def evaluate_config(
     index = pipeline.indexes.get("documents")
     if index is None:
         raise ArbiterError("no arm of this config retrieves from documents, so there is no index to evaluate")
-    retrieval = pipeline.config.index.retrieval.settings()
+    retrieval = pipeline.config.index.retrieval
     seed = pipeline.config.seed
     return _evaluate(index, judged, retrieval, console, reranker=reranker, measure=measure, seed=seed)
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig, Config
-from arbiter.sweep_config import RangeConfig, SweepConfig
+from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig, Config, SweepConfig, config_faults
 from eval.sweep.space import Choices, Range, Settings, Space, Value
 from storage.errors import ArbiterError
 
@@ -31,7 +30,7 @@ _OF_RETRIEVAL = ("top_k", "retrieval", "condense")
 _TOP_K, _EXAMPLE_TOP_K = [1, 2, 4], [2, 4, 8]
 _CHUNK_TOKENS = [60, 90, 120, 180, 240]
 _RANKS, _EPOCHS = [8, 16, 32], [1, 2, 3]
-_LEARNING_RATE = RangeConfig(low=1e-4, high=3e-3, log=True)
+_LEARNING_RATE = Range(1e-4, 3e-3, log=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,7 @@ def apply_settings(config: Config, settings: Settings) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        messages = [fault["msg"].removeprefix("Value error, ") for fault in error.errors()]
-        raise ArbiterError("; ".join(line for message in messages for line in message.splitlines())) from error
+        raise ArbiterError("; ".join(config_faults(error))) from error
 
 
 class _Known:
@@ -176,9 +174,9 @@ class _Known:
         return any(name in self._adapters and adapter.passages for name, adapter in self._config.adapters.items())
 
 
-def _usual_space(name: str, arm: ArmConfig, config: Config) -> dict[str, RangeConfig | list[Any]]:
+def _usual_space(name: str, arm: ArmConfig, config: Config) -> dict[str, Range | list[Any]]:
     """What usually matters: how much is retrieved, how it is cut, and how the adapter is trained."""
-    space: dict[str, RangeConfig | list[Any]] = {}
+    space: dict[str, Range | list[Any]] = {}
     if arm.index is not None:
         space[f"arms.{name}.top_k"] = list(_TOP_K if arm.index == "documents" else _EXAMPLE_TOP_K)
     if arm.index == "documents":
@@ -203,10 +201,8 @@ def _refused(faults: list[str]) -> ArbiterError:
     return ArbiterError(f"the sweep has {len(faults)} fault{'s' if len(faults) > 1 else ''}: " + "; ".join(faults))
 
 
-def _part(given: RangeConfig | list[Any]) -> Choices | Range:
-    if isinstance(given, list):
-        return Choices(tuple(given))
-    return Range(low=given.low, high=given.high, step=given.step, is_log=given.log)
+def _part(given: Range | list[Any]) -> Choices | Range:
+    return Choices(tuple(given)) if isinstance(given, list) else given
 
 
 def _with_room_for_ranks(config: Config, space: Mapping[str, Choices | Range]) -> Config:

@@ -18,20 +18,20 @@ from types import TracebackType
 from arbiter import build
 from arbiter.answer_lengths import with_max_tokens
 from arbiter.build import index_home
-from arbiter.config import Config
+from arbiter.config import Config, SweepConfig
 from arbiter.console import Console, Step
 from arbiter.data import Data, examples_as_documents
 from arbiter.engines import OpenEngine, engine_identity, open_engine, refuse_unfit
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import Asked, Scoring
 from arbiter.sweep.space import SweepTarget, apply_settings, resolve_sweep
-from arbiter.sweep_config import SweepConfig
 from eval.answers import AnswerCache, AnswerRecord
 from eval.evaluate import Patience, Versions, ask, recall
 from eval.questions import Question
 from eval.sweep.report import SweepReport, TrialResult, describe
 from eval.sweep.space import Settings
 from eval.sweep.study import Ask, SweepPlan, TrialFailed, run_trials
+from rag.chunking.chunk import ChunkSettings
 from rag.index import Index
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
@@ -40,6 +40,7 @@ from router.deciding.scorecard import Score
 from serving.errors import EngineFailed
 from storage.errors import ArbiterError
 from storage.hashes import content_hash
+from storage.settings import part
 from tuning.adapters import Adapter
 
 _READY_POLL_S = 0.5
@@ -176,7 +177,7 @@ class LiveTrials:
 
     def _index(self, alone: Config) -> dict[str, Index]:
         """The indexes of one arm, cut as this trial wants it, under names that no run and no server uses."""
-        indexes, settings = {}, alone.index.chunk_settings()
+        indexes, settings = {}, part(alone.index, ChunkSettings)
         for role in build.index_roles(alone):
             documents = self._data.documents if role == "documents" else examples_as_documents(self._data.examples)
             name = f"{build.index_name(self._data, role)}-sweep-{content_hash(repr(settings))[:6]}"
@@ -255,5 +256,5 @@ def _of_arm(config: Config, name: str) -> Config:
     """The config with this arm and those that share its adapter, whose first one says how the adapter is prompted."""
     adapter = config.arms[name].adapter
     arms = {n: arm for n, arm in config.arms.items() if n == name or (adapter is not None and arm.adapter == adapter)}
-    evaluation = config.eval.model_copy(update={"labels": None})
+    evaluation = replace(config.eval, labels=None)
     return config.model_copy(update={"arms": arms, "race": None, "eval": evaluation})

@@ -17,9 +17,10 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from eval.judge.endpoint import JudgeEndpoint
 from eval.judge.replies import fault_of
 from eval.scorer import to_score
 from storage.hashes import content_hash
@@ -62,21 +63,6 @@ _REASON_CHARACTERS = 200
 _SAMPLE_CHARACTERS = 80
 # What stands last is the judge's own; what comes before may repeat its input.
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeEndpoint:
-    """Where a judge is and how it is asked.
-
-    `url` ends in /v1; `timeout_s` bounds one request, retried once; `concurrency` counts scores in flight.
-    """
-
-    url: str
-    model: str
-    api_key: str = field(default="none", repr=False)
-    concurrency: int = 4
-    timeout_s: float = 60.0
-    max_tokens: int = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from eval.errors import EvalError
-from eval.judge.asking import PROMPT_VERSION, JudgeEndpoint
+from eval.judge.asking import PROMPT_VERSION
 from eval.judge.certificate import Certificate, Thresholds
+from eval.judge.endpoint import JudgeEndpoint
 from eval.judge.measures import (
     measure_agreement,
     measure_calls,

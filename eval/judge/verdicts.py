@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 
 from eval.errors import EvalError
-from eval.judge.asking import GIVE_UP_AFTER, Judge, JudgeEndpoint, Outcome, open_judge
+from eval.judge.asking import GIVE_UP_AFTER, Judge, Outcome, open_judge
+from eval.judge.endpoint import JudgeEndpoint
 from eval.judge.probes import Probe
 from eval.scorer import Progress
 from eval.tasks import run_all

@@ -1,7 +1,7 @@
 """ragas's metrics behind the `Scorer` shape: those that need no judge, and those that ask one.
 
     ReferenceScorer(embed, reference_contexts).score(pairs)
-    JudgeScorer("http://127.0.0.1:9000/v1", "my-judge", embed=embed).score(pairs)
+    JudgeScorer(JudgeEndpoint("http://127.0.0.1:9000/v1", "my-judge"), embed=embed).score(pairs)
 
 This module and eval/judge/asking.py are the only ones that import ragas (0.4.3), and only when something is scored.
 Both scorers run an event loop of their own: inside async code call them through `asyncio.to_thread`.
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.answers import AnswerRecord
-from eval.judge.asking import GIVE_UP_AFTER, Judge, JudgeEndpoint, Outcome, open_judge, quiet_ragas
+from eval.judge.asking import GIVE_UP_AFTER, Judge, Outcome, open_judge, quiet_ragas
+from eval.judge.endpoint import JudgeEndpoint
 from eval.questions import Question
 from eval.scorer import Pair, Progress, to_score
 
@@ -95,19 +96,8 @@ class JudgeScorer:
 
     names: tuple[str, ...] = JUDGE_METRICS
 
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        *,
-        embed: Embed,
-        api_key: str = "none",
-        concurrency: int = 4,
-        timeout_s: float = 60.0,
-        max_tokens: int = 1024,
-    ) -> None:
-        """`url` ends in /v1; `timeout_s` bounds one request, retried once; `concurrency` counts scores in flight."""
-        self._endpoint = JudgeEndpoint(url, model, api_key, concurrency, timeout_s, max_tokens)
+    def __init__(self, endpoint: JudgeEndpoint, *, embed: Embed) -> None:
+        self._endpoint = endpoint
         self._embed = embed
         self.failures: dict[str, int] = {}
         self.reasons: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """What a sweep may set: each setting's choices or range, how many combinations there are, and how optuna draws one.
 
-space = {"arms.rag.top_k": Choices((1, 2, 4)), "adapters.raft.learning_rate": Range(1e-4, 3e-3, is_log=True)}
+space = {"arms.rag.top_k": Choices((1, 2, 4)), "adapters.raft.learning_rate": Range(1e-4, 3e-3, log=True)}
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from storage.settings import settings
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -61,17 +63,18 @@ class Choices:
         return drawn
 
 
-@dataclass(frozen=True, slots=True)
+@settings()
 class Range:
-    """Numbers from `low` to `high`, both included; whole ones when both ends and the step are.
+    """Numbers from `low` to `high`, both included; whole ones when both ends and the step are."""
 
-    With a `step` only low, low + step, ...; `is_log` draws evenly over orders of magnitude.
-    """
-
-    low: float
-    high: float
-    step: float | None = None
-    is_log: bool = False
+    low: int | float
+    """The lowest."""
+    high: int | float
+    """The highest."""
+    step: int | float | None = None
+    """Draws only low, low + step, ..."""
+    log: bool = False
+    """Draws evenly over orders of magnitude."""
 
     @property
     def is_whole(self) -> bool:
@@ -84,8 +87,8 @@ class Range:
             "low and high must be finite numbers": math.isfinite(self.low) and math.isfinite(self.high),
             f"low {self.low!r} must be below high {self.high!r}": self.low < self.high,
             f"step {self.step!r} must be above 0": self.step is None or self.step > 0,
-            f"log needs low above 0, not {self.low!r}": not self.is_log or self.low > 0,
-            "log and step exclude each other; leave one out": not self.is_log or self.step is None,
+            f"log needs low above 0, not {self.low!r}": not self.log or self.low > 0,
+            "log and step exclude each other; leave one out": not self.log or self.step is None,
         }
         return tuple(fault for fault, is_right in checks.items() if not is_right)
 
@@ -104,7 +107,7 @@ class Range:
             raise ValueError(f"the config has {default!r} there, which is in no range; list the values instead")
         if self.step is None and (not self.is_whole or default == int(default)):
             default = int(default) if self.is_whole else default
-            return Range(min(self.low, default), max(self.high, default), None, self.is_log)
+            return Range(min(self.low, default), max(self.high, default), None, self.log)
         steps = Choices(tuple(self.at(i) for i in range(self.num_values() or 0)))
         return self if _is_among(default, steps.values) else steps.including(default)
 
@@ -122,8 +125,8 @@ class Range:
     def draw(self, trial: Trial, name: str) -> Value:
         """The sampler's number for this trial, rounded to three digits unless steps say more."""
         if self.is_whole:
-            return trial.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.is_log)
-        number = trial.suggest_float(name, self.low, self.high, step=self.step, log=self.is_log)
+            return trial.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
+        number = trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
         return self._rounded(number)
 
     def _rounded(self, number: float) -> float:

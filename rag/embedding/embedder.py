@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.embedding.loading import Backend, Loaded, Precision, check_precision, load_model
+from rag.embedding.loading import Loaded, load_model
 from rag.embedding.prefixes import Prefixes, find_prefixes
+from rag.embedding.settings import EmbedderSettings
 from rag.embedding.workers import Workers
 from rag.errors import RagError
 
@@ -59,40 +60,30 @@ class SentenceTransformerEmbedder:
     def __init__(
         self,
         model: str | Path,
+        settings: EmbedderSettings = EmbedderSettings(),
         *,
         name: str | None = None,
-        backend: Backend = "torch",
-        precision: Precision = "float32",
         cache: Path | None = None,
-        query_prefix: str | None = None,
-        passage_prefix: str | None = None,
-        threads: int | None = None,
     ) -> None:
         """`name` is the identity if the caller knows one (model@revision), else the folder's name and content hash.
 
-        The prefixes are those of the model or its family where none are given; '' is none. `cache` is the folder for
-        models in the format of the backend `openvino`. `threads` is how many batches run at once (default:
-        measured with the first ones). Raises RagError if `model` is no folder of a sentence-transformers model or the
-        backend has no such precision.
+        `cache` is the folder for models in the format of the backend `openvino`. Raises RagError if `model` is no
+        folder of a sentence-transformers model.
         """
         self._folder = Path(model)
-        if threads is not None and threads < 1:
-            raise RagError(f"threads must be at least 1, not {threads!r}")
         if not (self._folder / "modules.json").is_file():
             raise RagError(
                 f"no embedding model in {str(model)!r}; give a folder of sentence-transformers (with its modules.json)"
             )
-        check_precision(backend, precision)
         known = find_prefixes(self._folder, name or self._folder.resolve().name)
         self.prefixes = Prefixes(
-            query=known.query if query_prefix is None else query_prefix,
-            passage=known.passage if passage_prefix is None else passage_prefix,
+            query=known.query if settings.query_prefix is None else settings.query_prefix,
+            passage=known.passage if settings.passage_prefix is None else settings.passage_prefix,
         )
         self._given_name = name
-        self._backend: Backend = backend
-        self._precision: Precision = precision
+        self._settings = settings
         self._cache = cache
-        self._workers = Workers(threads)
+        self._workers = Workers(settings.threads)
         self._load_lock = threading.Lock()
         self._loaded: Loaded | None = None
 
@@ -100,8 +91,8 @@ class SentenceTransformerEmbedder:
     def name(self) -> str:
         """The model's name, with everything after it that makes its vectors others."""
         parts = [self._model_name]
-        if self._precision != "float32":
-            parts.append(f"{self._backend}-{self._precision}")
+        if self._settings.precision != "float32":
+            parts.append(f"{self._settings.backend}-{self._settings.precision}")
         parts += [f"{kind}={text}" for kind, text in self._prefix_parts() if text]
         return "|".join(parts)
 
@@ -167,8 +158,8 @@ class SentenceTransformerEmbedder:
             if self._loaded is None:
                 self._loaded = load_model(
                     self._folder,
-                    backend=self._backend,
-                    precision=self._precision,
+                    backend=self._settings.backend,
+                    precision=self._settings.precision,
                     key=self._model_name,
                     cache=self._cache,
                     workers=self._workers,

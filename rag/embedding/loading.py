@@ -19,17 +19,10 @@ from rag.embedding.batches import BATCH_TOKENS, Batch, Tokenizer
 from rag.embedding.exported import export_model
 from rag.embedding.forward import Forward, open_openvino, torch_forward
 from rag.embedding.packed_linear import pack_linears
+from rag.embedding.settings import Backend, Precision
 from rag.embedding.workers import Workers
 from rag.errors import RagError
 from rag.torch_threads import silent_loading, torch_threads
-
-Backend = Literal["torch", "openvino"]
-Precision = Literal["float32", "bfloat16", "int8"]
-
-PRECISIONS: dict[Backend, tuple[Precision, ...]] = {
-    "torch": ("float32", "bfloat16"),
-    "openvino": ("float32", "bfloat16", "int8"),
-}
 
 # Of unlike length, so that one of them is padded.
 _PROBES = (
@@ -56,17 +49,6 @@ class Loaded:
     batches: Callable[[Sequence[str]], list[Batch]]
     forward: Callable[[Batch], NDArray[np.float32]]
     token_spans: Callable[[Sequence[str]], list[list[tuple[int, int]]]]
-
-
-def check_precision(backend: Backend, precision: Precision) -> None:
-    """Raises RagError for a backend that is not known or a precision that it does not have."""
-    if backend not in PRECISIONS:
-        raise RagError(f"backend must be one of {', '.join(PRECISIONS)}, not {backend!r}")
-    if precision not in PRECISIONS[backend]:
-        raise RagError(
-            f"the embedding backend {backend!r} has no precision {precision!r}; "
-            f"choose {' or '.join(PRECISIONS[backend])}"
-        )
 
 
 def load_model(

@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from rag.errors import RagError
+from storage.settings import NUMBER, ModelName, Share, settings
 
 Mode = Literal["dense", "bm25", "hybrid"]
 Fusion = Literal["minmax", "rrf"]
 
 MAX_TOP_K = 1_000
 
+TopK = Annotated[int, Field(ge=1, le=MAX_TOP_K), NUMBER]
 
-@dataclass(frozen=True, slots=True)
+
+@settings(RagError)
 class SearchSettings:
-    """The steps of a search, in their order; None, 0 or False leaves a step out.
-
-    `mode` says which rankings are made: by vectors, by words (BM25), or both, fused by `fusion` with the share
-    `dense_weight`, 0 to 1, for the vectors. `candidates` is how many passages the later steps see. `reranker` is a
-    model id or folder of a sentence-transformers CrossEncoder, which ranks them again. `threshold` drops passages with
-    a lower score (of a fusion: a lower cosine, since a fused score only orders one query's passages), `distinct` those
-    whose text nearly repeats that of a better one. `mmr`, 0 to 1, weighs likeness to the query (1) against unlikeness
-    to what was chosen already (0). `neighbours` widens each passage by so many chunks on either side.
-    """
+    """The steps of a search, in their order; null, 0 or false leaves a step out."""
 
     mode: Mode = "hybrid"
+    """Which rankings are made: by vectors, by words (BM25), or both, fused."""
     fusion: Fusion = "minmax"
-    dense_weight: float = 0.4
-    candidates: int = 100
-    reranker: str | None = None
+    """How two rankings become one."""
+    dense_weight: Share = 0.4
+    """The vectors' share of a fusion."""
+    candidates: TopK = 100
+    """How many passages the later steps see."""
+    reranker: ModelName | None = None
+    """A sentence-transformers CrossEncoder, by model id or folder, which ranks the candidates again."""
     threshold: float | None = None
+    """Passages with a lower score are dropped; of a fusion, with a lower cosine, since a fused score only orders one
+    query's passages."""
     distinct: bool = False
-    mmr: float | None = None
-    neighbours: int = 0
-
-    def __post_init__(self) -> None:
-        for name, choices in (("mode", ("dense", "bm25", "hybrid")), ("fusion", ("minmax", "rrf"))):
-            if getattr(self, name) not in choices:
-                raise RagError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        for name in ("dense_weight", "mmr"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise RagError(f"{name} must be from 0 to 1, not {value!r}")
-        if self.threshold is not None and not math.isfinite(self.threshold):
-            raise RagError(f"threshold must be a finite number, not {self.threshold!r}")
-        if not 1 <= self.candidates <= MAX_TOP_K:
-            raise RagError(f"candidates must be from 1 to {MAX_TOP_K}, not {self.candidates!r}")
-        if not 0 <= self.neighbours <= 20:
-            raise RagError(f"neighbours must be from 0 to 20, not {self.neighbours!r}")
+    """Whether passages are dropped whose text nearly repeats that of a better one."""
+    mmr: Share | None = None
+    """Weighs likeness to the query (1) against unlikeness to what was chosen already (0)."""
+    neighbours: Annotated[int, Field(ge=0, le=20), NUMBER] = 0
+    """Widens each passage by so many chunks on either side."""

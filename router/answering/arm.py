@@ -8,30 +8,38 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from rag.search.settings import SearchSettings
 from router.answering.condense import Condense
 from router.answering.prompts import ANSWER, Prompt
+from router.errors import RouterError
+from storage.settings import NUMBER, Count, Whole, settings
 
 Kind = Literal["base", "rag", "tuned", "hybrid"]
 
+# The tokens of an answer of an arm that is made without a sampling, and so without training rows to follow.
+_ROOM = 32
 
-@dataclass(frozen=True, slots=True)
+
+@settings(RouterError)
 class Sampling:
-    """How tokens are drawn; the defaults are greedy, so that a measured answer can be served again.
+    """How tokens are drawn; the defaults are greedy, so that a measured answer can be served again."""
 
-    `temperature` >= 0, `top_p` in (0, 1], `max_tokens` counts generated tokens.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_tokens: int = 32
-    seed: int = 0
+    temperature: Annotated[float, Field(ge=0, le=2), NUMBER] = 0.0
+    """0 takes the likeliest token, more draws more freely."""
+    top_p: Annotated[float, Field(gt=0, le=1), NUMBER] = 1.0
+    """Tokens are drawn from the likeliest ones that make up this share."""
+    max_tokens: Count | None = None
+    """The most that is generated for an answer; null follows the training rows' answers."""
+    seed: Whole = 0
+    """Of the draws."""
 
     def options(self) -> dict[str, object]:
-        """The same values under their OpenAI field names."""
-        return asdict(self)
+        """The values that are said, under their OpenAI field names."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +56,9 @@ class Arm:
     index: str | None = None
     prompt: Prompt = ANSWER
     top_k: int = 2
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=_ROOM))
     retrieval: SearchSettings = field(default_factory=SearchSettings)
-    condense: Condense = "last"
+    condense: Condense = "recent"
 
     @property
     def kind(self) -> Kind:
@@ -68,8 +76,8 @@ class Arm:
     @classmethod
     def from_dict(cls, row: dict[str, object]) -> Arm:
         """The arm that `to_dict` wrote."""
-        parts = {key: value for key, value in row.items() if key != "kind"}
-        # Arms written before there was a choice searched by vectors alone.
+        # Arms written before there was a choice searched by vectors alone, and for the last message as it is.
+        parts = {"condense": "last", **{key: value for key, value in row.items() if key != "kind"}}
         retrieval = parts.pop("retrieval", {"mode": "dense"})
         prompt, sampling = parts.pop("prompt"), parts.pop("sampling")
         assert isinstance(prompt, dict)

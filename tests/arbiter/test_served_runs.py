@@ -243,7 +243,7 @@ def test_another_config_of_the_same_data_is_read_as_it_was(home: Home) -> None:
 def test_another_config_is_read_with_the_places_of_this_one(home: Home) -> None:
     """A run does not write down the database: its address may hold a password."""
     open_indexes = home.open_indexes()
-    mine = home.config.index.model_copy(update={"database": SecretStr("postgresql://desk:sesame@host/rows")})
+    mine = replace(home.config.index, database=SecretStr("postgresql://desk:sesame@host/rows"))
     home.config = home.config.model_copy(update={"index": mine})
     decision = home.decided()
     assert "sesame" not in (decision.run_directory / "config.yaml").read_text()

@@ -57,7 +57,7 @@ def test_an_adapter_is_trained_on_what_its_arm_retrieves(arms: dict[str, Any], m
 def test_a_closed_book_adapter_sees_the_question_in_its_arms_prompt() -> None:
     prompts = {"curt": {"system": "One word."}}
     config = Config.model_validate({"data": "x", "prompts": prompts, "arms": {"tuned": {"prompt": "curt"}}})
-    config = config.model_copy(update={"arms": {"tuned": config.arms["tuned"].model_copy(update={"adapter": "curt"})}})
+    config = config.model_copy(update={"arms": {"tuned": replace(config.arms["tuned"], adapter="curt")}})
     config = config.model_copy(update={"adapters": {"curt": config.adapters["closed_book"]}})
     (row,) = training_rows(config, "curt", [Example("1", "When?", "nine")], None)
     assert [message["content"] for message in row.prompt] == ["One word.", "When?"]
@@ -84,7 +84,7 @@ def test_a_golden_passage_that_retrieval_missed_is_trained_as_it_is_served(
     chunking = ChunkSettings(10, 0, strategy, 20)
     with contextlib.closing(Index.create(tmp_path, "faq", WordEmbedder(), chunking)) as index:
         index.sync([BOOK, *NOISE])
-        settings = config.index.retrieval.settings()
+        settings = config.index.retrieval
         example = Example("1", "When may we come late, curfew question?", "seventeen", ("book",))
         assert all(passage.document_id != "book" for passage in index.search(example.question, 5, settings=settings))
         served = index.search("Sundays the doors are unlocked at seventeen hundred", 1, settings=settings)

@@ -1,11 +1,13 @@
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
 from eval.questions import Question
-from eval.race import Budget, Look, Raced, RacePlan, RaceSettings, plan_race, run_race
+from eval.race import Look, Raced, RacePlan, plan_race, run_race
+from eval.race_settings import RaceSettings
 from router.answering.arm import Arm
 from router.deciding.evidence import rule
 
@@ -99,24 +101,24 @@ def test_a_handful_of_questions_is_one_batch_with_nothing_held_out(n: int) -> No
 
 def test_a_budget_below_one_batch_is_refused() -> None:
     with pytest.raises(EvalError, match="a budget of 15 questions is smaller than one batch of 20; raise"):
-        plan_race(make_questions(100), RaceSettings(batch=20, budget=Budget(questions=15)))
+        plan_race(make_questions(100), RaceSettings(batch=20, max_questions=15))
 
 
 def test_a_document_larger_than_the_budget_is_refused() -> None:
     with pytest.raises(EvalError, match="no document's questions fit"):
-        plan_race(make_questions(100, a_document=100), RaceSettings(batch=20, budget=Budget(questions=30)))
+        plan_race(make_questions(100, a_document=100), RaceSettings(batch=20, max_questions=30))
 
 
 def test_a_budget_of_questions_counts_the_held_out_ones() -> None:
-    plan = plan_race(make_questions(200), RaceSettings(batch=10, budget=Budget(questions=40)))
+    plan = plan_race(make_questions(200), RaceSettings(batch=10, max_questions=40))
     assert plan.num_questions == 40
     assert len({q.id for q in Arms(a=5, b=5).race(plan).questions}) <= 40
 
 
-@pytest.mark.parametrize(("budget", "name"), [(Budget(tokens=1200), "tokens"), (Budget(cost=1.2), "cost")])
-def test_a_budget_is_never_exceeded_and_is_named(budget: Budget, name: str) -> None:
+@pytest.mark.parametrize(("caps", "name"), [({"max_tokens": 1200}, "tokens"), ({"max_cost": 1.2}, "cost")])
+def test_a_budget_is_never_exceeded_and_is_named(caps: dict[str, Any], name: str) -> None:
     # An answer is 10 tokens and 0.01: 120 answers fit, held-out ones included.
-    raced = Arms(a=5, b=5).race(plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.1, budget=budget)))
+    raced = Arms(a=5, b=5).race(plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.1, **caps)))
     assert (raced.record.stopped, raced.record.budget) == ("budget spent", name)
     assert 80 <= raced.record.num_answers <= 120
 
@@ -124,7 +126,7 @@ def test_a_budget_is_never_exceeded_and_is_named(budget: Budget, name: str) -> N
 def test_minutes_run_out() -> None:
     ticks = iter(range(0, 10_000, 30))
     arms = Arms(a=5, b=5)
-    plan = plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.1, budget=Budget(minutes=4)))
+    plan = plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.1, max_minutes=4))
     raced = run_race(arms.arms, plan, arms.ask, arms.look, clock=lambda: float(next(ticks)))
     assert raced.record.budget == "minutes"
     assert raced.record.num_raced < 100

@@ -2,57 +2,46 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from storage.settings import NUMBER, Above0, Count, Whole, settings
 from tuning.errors import TuningError
 
 # An adapter on these would change the head's logits, which neither TRL's loss nor vLLM's LoRA support.
 _NO_TARGETS = ("lm_head", "embed_tokens")
 
 
-@dataclass(frozen=True, slots=True)
+@settings(TuningError)
 class LoraRecipe:
-    """The numbers of one LoRA training (Hu et al. 2021, arXiv 2106.09685); raises TuningError naming every bad one.
+    """The numbers of one LoRA training (Hu et al. 2021, arXiv 2106.09685)."""
 
-    The update of a weight is alpha / rank x B A. `epochs` may be a fraction; the learning rate rises over
-    `warmup_fraction` of the steps and falls linearly to 0. Rows over `max_length` tokens are left out and counted.
-    """
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    learning_rate: float = 1e-3
-    epochs: float = 1
-    batch_size: int = 8
-    max_length: int = 1024
-    warmup_fraction: float = 0.1
-    seed: int = 0
-    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    rank: Count = 16
+    """The rank of a weight's update, which is alpha / rank x B A."""
+    alpha: Count = 32
+    """Scales the update."""
+    dropout: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
+    """The share of an update's inputs that is left out at each step."""
+    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-3
+    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    epochs: Above0 = 2.0
+    """Passes over the rows; may be a fraction."""
+    batch_size: Count = 4
+    """Rows a step."""
+    max_length: Annotated[int, Field(ge=8), NUMBER] = 1024
+    """Rows of more tokens are left out and counted."""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.1
+    """The share of the steps over which the learning rate rises."""
+    seed: Whole = 0
+    """Of the first weights and the order of the rows."""
+    target_modules: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
+    """The layers that are updated, by name such as q_proj."""
 
     def __post_init__(self) -> None:
-        checks = {
-            f"rank {self.rank!r} must be at least 1": self.rank >= 1,
-            f"alpha {self.alpha!r} must be at least 1": self.alpha >= 1,
-            f"dropout {self.dropout!r} must be at least 0 and below 1": 0 <= self.dropout < 1,
-            f"learning_rate {self.learning_rate!r} must be above 0 and at most 1": 0 < self.learning_rate <= 1,
-            f"epochs {self.epochs!r} must be above 0": 0 < self.epochs < math.inf,
-            f"batch_size {self.batch_size!r} must be at least 1": self.batch_size >= 1,
-            f"max_length {self.max_length!r} must be at least 8 tokens": self.max_length >= 8,
-            f"warmup_fraction {self.warmup_fraction!r} must be at least 0 and below 1": 0 <= self.warmup_fraction < 1,
-            f"seed {self.seed!r} must be at least 0": self.seed >= 0,
-            f"target_modules {self.target_modules!r} must be 'all-linear' or names such as ('q_proj', 'v_proj'), "
-            f"without {' and '.join(_NO_TARGETS)}": self.target_modules == "all-linear"
-            or (
-                isinstance(self.target_modules, tuple)
-                and bool(self.target_modules)
-                and not set(_NO_TARGETS) & set(self.target_modules)
-            ),
-        }
-        faults = [fault for fault, is_right in checks.items() if not is_right]
-        if faults:
-            raise TuningError(f"recipe: {'; '.join(faults)}")
+        if set(_NO_TARGETS) & set(self.target_modules):
+            raise ValueError(f"target_modules must be without {' and '.join(_NO_TARGETS)}, not {self.target_modules!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def test_verify_exits_1_when_something_is_wrong_and_0_when_it_is_mended(
         (["add", "faq", ""], "the path '' is empty"),
         (["update", "faq", ""], "the path '' is empty"),
         (["search", "faq", "desk", "--filter", "{torn"], "--filter is no JSON"),
-        (["search", "faq", "desk", "--dense-weight", "2"], "dense_weight must be from 0 to 1, not 2.0"),
+        (["search", "faq", "desk", "--dense-weight", "2"], "dense_weight must be a number from 0 to 1, not 2.0"),
         (["export", "lake", "-"], "no index 'lake'"),
         (["evaluate", "faq"], "no questions given; add --questions FILE"),
         (["evaluate", "faq", "seed=1", "--questions", "q.jsonl"], "'seed=1' overrides a config"),

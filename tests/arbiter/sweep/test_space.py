@@ -1,12 +1,11 @@
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from arbiter.config import Config
+from arbiter.config import Config, SweepConfig
 from arbiter.sweep.space import apply_settings, resolve_sweep
-from arbiter.sweep_config import SweepConfig
 from eval.sweep.space import Choices, Range
 from storage.errors import ArbiterError
 
@@ -16,7 +15,7 @@ def config(**values: Any) -> Config:
 
 
 def search(arm: str | None, **space: Any) -> SweepConfig:
-    return SweepConfig.model_validate({"arm": arm, "space": {key.replace("__", "."): v for key, v in space.items()}})
+    return SweepConfig(arm=arm, space={key.replace("__", "."): v for key, v in space.items()})
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_lists_and_ranges_are_read_as_the_config_reads_values() -> None:
     )
     target = resolve_sweep(config(), given)
     assert target.space == {
-        "adapters.raft.learning_rate": Range(1e-4, 3e-3, is_log=True),
+        "adapters.raft.learning_rate": Range(1e-4, 3e-3, log=True),
         "adapters.raft.epochs": Choices((1.0, 2.0)),
         "index.chunk_tokens": Range(60, 240, step=20),
         "arms.hybrid.prompt": Choices(("answer", "fewshot")),
@@ -94,7 +93,7 @@ def test_every_fault_is_listed_at_once() -> None:
     for fault in (
         "the sweep has 9 faults",
         "sweep.space.index.chunk_token: unknown key (did you mean 'index.chunk_tokens'?)",
-        "index.chunk_tokens: 10 is not possible: overlap_tokens must be from 0 to chunk_tokens - 1, not 20 of 10",
+        "index.chunk_tokens: 10 is not possible: index.overlap_tokens must be from 0 to chunk_tokens - 1, not 20 of 10",
         "adapters.raft.learning_rate: low 0.01 must be below high 0.001",
         "adapters.raft.dropout: the list of choices is empty; give at least one",
         "adapters.closed_book.rank: arm 'hybrid' does not depend on adapters.closed_book",
@@ -132,8 +131,8 @@ def test_a_search_that_cannot_be_is_refused(given: SweepConfig, fault: str) -> N
 
 
 def test_an_unknown_key_of_the_section_is_refused() -> None:
-    with pytest.raises(ValidationError, match="trails"):
-        SweepConfig.model_validate({"arm": "rag", "trails": 3})
+    with pytest.raises(ArbiterError, match=r"trails: unknown key \(did you mean 'trials'\?\)"):
+        SweepConfig(arm="rag", trails=3)  # type: ignore[call-arg]
 
 
 def test_a_value_that_only_fits_with_others_of_the_space_is_possible() -> None:
@@ -145,7 +144,7 @@ def test_a_value_that_only_fits_with_others_of_the_space_is_possible() -> None:
 
 def test_how_documents_are_cut_and_ranked_may_be_searched() -> None:
     space = {"index.strategy": ["tokens", "parent_child"], "index.retrieval.mode": ["dense", "hybrid"]}
-    target = resolve_sweep(config(), SweepConfig.model_validate({"arm": "rag", "space": space}))
+    target = resolve_sweep(config(), SweepConfig(arm="rag", space=space))
     assert target.defaults == {"index.strategy": "structure", "index.retrieval.mode": "hybrid"}
     changed = apply_settings(target.config, {"index.strategy": "parent_child", "index.retrieval.mode": "dense"})
     assert (changed.index.strategy, changed.index.retrieval.mode) == ("parent_child", "dense")
@@ -154,7 +153,7 @@ def test_how_documents_are_cut_and_ranked_may_be_searched() -> None:
 def test_an_arms_own_ranking_begins_with_that_of_the_index() -> None:
     mine = config(index={"retrieval": {"fusion": "rrf", "candidates": 30}})
     space = {"arms.rag.retrieval.mode": ["dense", "hybrid"], "index.retrieval.candidates": [30, 40]}
-    target = resolve_sweep(mine, SweepConfig.model_validate({"arm": "rag", "space": space}))
+    target = resolve_sweep(mine, SweepConfig(arm="rag", space=space))
     assert target.defaults == {"arms.rag.retrieval.mode": "hybrid", "index.retrieval.candidates": 30}
     changed = apply_settings(target.config, {"arms.rag.retrieval.mode": "dense", "index.retrieval.candidates": 40})
     own = changed.arms["rag"].retrieval
@@ -165,7 +164,7 @@ def test_an_arms_own_ranking_begins_with_that_of_the_index() -> None:
 
 def test_the_indexs_ranking_is_no_matter_of_an_arm_with_its_own() -> None:
     mine = config(arms={"rag": {"retrieval": {"mode": "bm25"}}})
-    given = SweepConfig.model_validate({"arm": "rag", "space": {"index.retrieval.mode": ["dense"]}})
+    given = SweepConfig(arm="rag", space={"index.retrieval.mode": ["dense"]})
     with pytest.raises(ArbiterError, match=r"arm 'rag' has a retrieval of its own; sweep arms\.rag\.retrieval\.mode"):
         resolve_sweep(mine, given)
 
@@ -192,6 +191,6 @@ def test_applied_settings_leave_the_rest_alone_and_removed_arms_away() -> None:
     assert changed.arms["hybrid"] == mine.arms["hybrid"]
     assert changed.adapters == mine.adapters
     assert changed.arms["mine"].top_k == 1
-    assert changed.arms["mine"].sampling == mine.sampling.model_copy(update={"max_tokens": 5})
+    assert changed.arms["mine"].sampling == replace(mine.sampling, max_tokens=5)
     assert changed.index.chunk_tokens == 99
     assert apply_settings(mine, {}) == mine

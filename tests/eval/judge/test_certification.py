@@ -20,9 +20,10 @@ from fakes.judges import (
 )
 
 from eval.errors import EvalError
-from eval.judge.asking import GIVE_UP_AFTER, JudgeEndpoint, open_judge
+from eval.judge.asking import GIVE_UP_AFTER, open_judge
 from eval.judge.certificate import Certificate
 from eval.judge.certification import certify
+from eval.judge.endpoint import JudgeEndpoint
 from eval.judge.probes import LabelledAnswer, LabelledPair, plan_probes
 from router.deciding.policy import Prices
 from storage.errors import StorageError

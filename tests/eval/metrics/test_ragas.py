@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from eval.answers import AnswerRecord
 from eval.judge.asking import GIVE_UP_AFTER
+from eval.judge.endpoint import JudgeEndpoint
 from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS, JudgeScorer, ReferenceScorer
 from eval.questions import Question
 
@@ -113,8 +114,8 @@ def judge() -> Iterator[ScriptedJudge]:
         yield scripted
 
 
-def scorer_of(judge: ScriptedJudge, **options: object) -> JudgeScorer:
-    return JudgeScorer(judge.url, "judge", embed=Embedder(), **{"timeout_s": 5.0, **options})  # type: ignore[arg-type]
+def scorer_of(judge: ScriptedJudge, **options: Any) -> JudgeScorer:
+    return JudgeScorer(JudgeEndpoint(judge.url, "judge", **{"timeout_s": 5.0, **options}), embed=Embedder())
 
 
 def test_an_honest_judge_scores_every_metric(judge: ScriptedJudge) -> None:
@@ -304,7 +305,7 @@ def test_a_hanging_judge_is_not_waited_for_for_ever(judge: ScriptedJudge) -> Non
 
 
 def test_an_unreachable_judge_is_unscored_with_the_reason() -> None:
-    scorer = JudgeScorer("http://127.0.0.1:9/v1", "judge", embed=Embedder(), timeout_s=2.0)
+    scorer = JudgeScorer(JudgeEndpoint("http://127.0.0.1:9/v1", "judge", timeout_s=2.0), embed=Embedder())
     scores = scorer.score([(QUESTION, RIGHT)])
     assert set(scores) == set(JUDGE_METRICS)
     assert all(values == [None] for values in scores.values())

@@ -12,9 +12,9 @@ from eval.sweep.space import Choices, Range, Settings, num_combinations, same
         (Choices((1, 2, 1)), ["1 is listed twice"]),
         (Range(1, 4), []),
         (Range(4, 4), ["low 4 must be below high 4"]),
-        (Range(0, 1.0, is_log=True), ["log needs low above 0, not 0"]),
+        (Range(0, 1.0, log=True), ["log needs low above 0, not 0"]),
         (Range(1.0, 2.0, step=0), ["step 0 must be above 0"]),
-        (Range(1, 9, step=2, is_log=True), ["log and step exclude each other; leave one out"]),
+        (Range(1, 9, step=2, log=True), ["log and step exclude each other; leave one out"]),
         (Range(0, float("inf")), ["low and high must be finite numbers"]),
     ],
 )
@@ -29,7 +29,7 @@ def test_faults_of_choices_and_ranges(part: Choices | Range, faults: list[str]) 
         (Choices((1, 4)), 4, Choices((1, 4))),
         (Choices(("b",)), "a", Choices(("b", "a"))),
         (Choices(("raft",)), None, Choices(("raft", None))),
-        (Range(1e-4, 1e-3, is_log=True), 3e-3, Range(1e-4, 3e-3, is_log=True)),
+        (Range(1e-4, 1e-3, log=True), 3e-3, Range(1e-4, 3e-3, log=True)),
         (Range(8, 16), 32, Range(8, 32)),
         (Range(60, 240, step=20), 120, Range(60, 240, step=20)),
         (Range(60, 120, step=30), 100, Choices((60, 90, 100, 120))),
@@ -86,4 +86,4 @@ def test_a_drawn_number_has_three_digits_and_stays_in_its_range() -> None:
         assert 1.23456e-4 <= value <= 1.3e-4
         assert value == 1.23456e-4 or len(f"{value:e}".split("e")[0].rstrip("0")) <= 4
         assert Range(0.1, 0.5, step=0.1).draw(study.ask(), "share") in (0.1, 0.2, 0.3, 0.4, 0.5)
-        assert isinstance(Range(8, 64, is_log=True).draw(study.ask(), "rank"), int)
+        assert isinstance(Range(8, 64, log=True).draw(study.ask(), "rank"), int)

@@ -32,17 +32,20 @@ def test_a_chunk_ends_behind_its_text() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"chunk_tokens": 0}, "chunk_tokens must be at least 1, not 0"),
+        ({"chunk_tokens": 0}, "chunk_tokens must be a whole number of at least 1, not 0"),
         ({"chunk_tokens": -1}, "chunk_tokens must be"),
         ({"chunk_tokens": 10, "overlap_tokens": -1}, "overlap_tokens must be"),
         ({"chunk_tokens": 10, "overlap_tokens": 10}, "overlap_tokens must be"),
-        ({"chunk_tokens": True}, "chunk_tokens must be a whole number, not True"),
+        ({"chunk_tokens": True}, "chunk_tokens must be a whole number of at least 1, not True"),
         ({"overlap_tokens": 2.5}, "overlap_tokens must be a whole number"),
-        ({"parent_tokens": "many"}, "parent_tokens must be a whole number, not 'many'"),
+        ({"parent_tokens": "many"}, "parent_tokens must be a whole number of at least 1, not 'many'"),
         ({"strategy": "sentences"}, "strategy must be one of tokens, structure, parent_child, not 'sentences'"),
         ({"strategy": ["tokens"]}, "strategy must be one of"),
         ({"strategy": "parent_child", "chunk_tokens": 500}, r"parent_tokens must be at least chunk_tokens \(500\)"),
-        ({"max_tokens": 3, "zeal": 1}, "unknown chunk settings max_tokens, zeal; known are chunk_tokens"),
+        (
+            {"max_tokens": 3, "zeal": 1},
+            r"max_tokens: unknown key \(did you mean 'parent_tokens'\?\); zeal: unknown key \(there is chunk_tokens, ",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:

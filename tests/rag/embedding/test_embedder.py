@@ -10,6 +10,7 @@ import pytest
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.embedding.embedder import SentenceTransformerEmbedder
+from rag.embedding.settings import EmbedderSettings
 from rag.errors import RagError
 from rag.index import Index
 from rag.search.settings import SearchSettings
@@ -42,23 +43,23 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_threads_at_all_are_refused(empty_model: Path) -> None:
-    with pytest.raises(RagError, match="threads must be at least 1, not 0"):
-        SentenceTransformerEmbedder(empty_model, threads=0)
+    with pytest.raises(RagError, match="threads must be a whole number of at least 1 or null, not 0"):
+        EmbedderSettings(threads=0)
 
 
 @pytest.mark.parametrize(
     ("backend", "precision", "message"),
     [
         ("tensorrt", "float32", "backend must be one of torch, openvino, not 'tensorrt'"),
-        ("torch", "int8", "'torch' has no precision 'int8'; choose float32 or bfloat16"),
-        ("openvino", "int4", "'openvino' has no precision 'int4'; choose float32 or bfloat16 or int8"),
+        ("torch", "int8", "precision must be float32 or bfloat16 with the backend 'torch', not 'int8'"),
+        ("openvino", "int4", "precision must be one of float32, bfloat16, int8, not 'int4'"),
     ],
 )
 def test_a_precision_that_a_backend_has_not_is_refused_before_anything_is_loaded(
     empty_model: Path, backend: Any, precision: Any, message: str
 ) -> None:
     with pytest.raises(RagError, match=message):
-        SentenceTransformerEmbedder(empty_model, backend=backend, precision=precision)
+        EmbedderSettings(backend=backend, precision=precision)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +76,13 @@ def test_a_precision_that_a_backend_has_not_is_refused_before_anything_is_loaded
 def test_the_name_carries_what_changes_vectors_and_nothing_else(
     empty_model: Path, arguments: dict[str, Any], expected: str
 ) -> None:
-    assert SentenceTransformerEmbedder(empty_model, name="org/model@1", **arguments).name == expected
+    assert SentenceTransformerEmbedder(empty_model, EmbedderSettings(**arguments), name="org/model@1").name == expected
 
 
 def test_the_prefixes_of_a_known_family_are_taken_unless_others_are_given(empty_model: Path) -> None:
     e5 = SentenceTransformerEmbedder(empty_model, name="intfloat/e5-small-v2@1")
-    none = SentenceTransformerEmbedder(empty_model, name="intfloat/e5-small-v2@1", query_prefix="", passage_prefix="")
+    bare = EmbedderSettings(query_prefix="", passage_prefix="")
+    none = SentenceTransformerEmbedder(empty_model, bare, name="intfloat/e5-small-v2@1")
 
     assert e5.name == "intfloat/e5-small-v2@1|query=query: |passage=passage: "
     assert none.name == "intfloat/e5-small-v2@1"
@@ -89,7 +91,7 @@ def test_the_prefixes_of_a_known_family_are_taken_unless_others_are_given(empty_
 @pytest.mark.model
 def test_an_export_without_a_folder_for_it_is_refused(folder: Path) -> None:
     with pytest.raises(RagError, match="'openvino' needs a folder for its form of the model"):
-        _ = SentenceTransformerEmbedder(folder, backend="openvino").dimension
+        _ = SentenceTransformerEmbedder(folder, EmbedderSettings(backend="openvino")).dimension
 
 
 def test_the_name_follows_the_content_of_the_model(empty_model: Path) -> None:
@@ -192,7 +194,7 @@ def test_a_model_that_is_no_transformer_is_run_by_its_library(tmp_path: Path) ->
 
 @pytest.mark.model
 def test_a_prefix_is_what_the_text_begins_with(minilm: SentenceTransformerEmbedder, folder: Path) -> None:
-    prefixed = SentenceTransformerEmbedder(folder, query_prefix="query: ", passage_prefix="passage: ")
+    prefixed = SentenceTransformerEmbedder(folder, EmbedderSettings(query_prefix="query: ", passage_prefix="passage: "))
 
     expected = minilm.embed(["query: desk", "passage: desk"])
     np.testing.assert_allclose(prefixed.embed_query("desk"), expected[0], atol=1e-6)
@@ -203,7 +205,7 @@ def test_a_prefix_is_what_the_text_begins_with(minilm: SentenceTransformerEmbedd
 def test_the_window_leaves_room_for_special_tokens_and_the_prefix(
     minilm: SentenceTransformerEmbedder, folder: Path
 ) -> None:
-    prefixed = SentenceTransformerEmbedder(folder, passage_prefix="passage: ")
+    prefixed = SentenceTransformerEmbedder(folder, EmbedderSettings(passage_prefix="passage: "))
 
     assert minilm.max_tokens == 256 - 2
     assert prefixed.max_tokens == 256 - 2 - 2

@@ -11,7 +11,7 @@ import pytest
 
 from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.embedding.exported import export_model
-from rag.embedding.loading import Backend, Precision
+from rag.embedding.settings import Backend, EmbedderSettings, Precision
 from rag.errors import RagError
 from storage.manifest import MANIFEST
 
@@ -23,6 +23,7 @@ TEXTS = [
     "words " * 180,
 ] * 3
 
+OPENVINO = EmbedderSettings(backend="openvino")
 INPUTS = {"input_ids": np.ones((2, 3), dtype=np.int64)}
 
 
@@ -80,8 +81,9 @@ def test_vectors_of_every_backend_are_near_those_of_torch(
 ) -> None:
     if backend != "torch":
         pytest.importorskip("nncf")
-    expected = SentenceTransformerEmbedder(folder, name="minilm@1", threads=1).embed(TEXTS)
-    embedder = SentenceTransformerEmbedder(folder, name="minilm@1", backend=backend, precision=precision, cache=cache)
+    expected = SentenceTransformerEmbedder(folder, EmbedderSettings(threads=1), name="minilm@1").embed(TEXTS)
+    settings = EmbedderSettings(backend=backend, precision=precision)
+    embedder = SentenceTransformerEmbedder(folder, settings, name="minilm@1", cache=cache)
 
     vectors = embedder.embed(TEXTS)
 
@@ -96,7 +98,7 @@ def test_an_export_is_made_once_and_made_again_if_it_is_incomplete(folder: Path,
     pytest.importorskip("openvino")
 
     def embed() -> None:
-        SentenceTransformerEmbedder(folder, name="minilm@1", backend="openvino", cache=cache).embed(["a"])
+        SentenceTransformerEmbedder(folder, OPENVINO, name="minilm@1", cache=cache).embed(["a"])
 
     embed()
     (target,) = cache.glob("embedding-openvino@*")
@@ -117,12 +119,10 @@ def test_an_export_is_made_once_and_made_again_if_it_is_incomplete(folder: Path,
 @pytest.mark.model
 def test_an_export_that_was_damaged_is_named(folder: Path, cache: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    SentenceTransformerEmbedder(folder, name="minilm@1", backend="openvino", cache=cache).embed(["a"])
+    SentenceTransformerEmbedder(folder, OPENVINO, name="minilm@1", cache=cache).embed(["a"])
     shutil.copytree(cache, tmp_path / "models")
     (file,) = (tmp_path / "models").glob("embedding-openvino@*/model.xml")
     file.write_bytes(file.read_bytes()[:1000])
 
     with pytest.raises(RagError, match=r"openvino cannot run .*model\.xml.*; delete its folder"):
-        _ = SentenceTransformerEmbedder(
-            folder, name="minilm@1", backend="openvino", cache=tmp_path / "models"
-        ).dimension
+        _ = SentenceTransformerEmbedder(folder, OPENVINO, name="minilm@1", cache=tmp_path / "models").dimension

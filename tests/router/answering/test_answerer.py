@@ -40,7 +40,7 @@ async def test_an_arm_is_its_parts(arm: Arm, model: str, num_passages: int) -> N
 async def test_the_last_user_message_is_searched_with_the_arms_k() -> None:
     answers, _, retriever = answerer()
     turns = [*QUESTION, {"role": "assistant", "content": "nine"}, {"role": "user", "content": "And the boat?"}]
-    await answers.prepare(Arm("rag", index="docs", top_k=2), turns)
+    await answers.prepare(Arm("rag", index="docs", top_k=2, condense="last"), turns)
     assert retriever.queries == [("And the boat?", 2)]
 
 

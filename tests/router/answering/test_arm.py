@@ -36,7 +36,7 @@ def test_fingerprint_ignores_the_label_only() -> None:
         Arm("one", adapter="a@1", index="docs", top_k=3),
         Arm("one", adapter="a@1", index="docs", sampling=Sampling(max_tokens=9)),
         Arm("one", adapter="a@1", index="docs", prompt=FEWSHOT),
-        Arm("one", adapter="a@1", index="docs", condense="recent"),
+        Arm("one", adapter="a@1", index="docs", condense="last"),
     ):
         assert other.fingerprint() != arm.fingerprint()
     assert arm.prompt is ANSWER

@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
 from serving.engine.host import EngineHost
+from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmServer, VllmSettings, build_command, build_environment
 from serving.errors import EngineFailed, PortTaken, ServingError
 
@@ -30,7 +33,10 @@ GPU = EngineHost(is_cpu=False, is_installed=True, has_lora_plugin=True, thread_b
 
 def settings_in(folder: Path, **changes: object) -> VllmSettings:
     fixed = {"model_path": str(folder), "served_name": "base", "log_path": folder / "vllm.log"}
-    return VllmSettings(**{**fixed, **changes})  # type: ignore[arg-type]
+    names = {field.name for field in fields(EngineSettings)}
+    engine: Any = {key: value for key, value in changes.items() if key in names}
+    rest: Any = {key: value for key, value in changes.items() if key not in names}
+    return VllmSettings(**{**fixed, **rest}, engine=EngineSettings(**engine))
 
 
 def fake_command(notes: Path, *options: str) -> Callable[[int], list[str]]:

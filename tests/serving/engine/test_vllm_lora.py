@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmServer, VllmSettings
 from serving.errors import EngineFailed
 
@@ -182,9 +183,7 @@ def test_a_killed_engine_core_comes_back_with_its_adapters_and_answers(
 
 
 def test_an_engine_without_room_for_its_cache_says_so(smollm2_path: str, tmp_path: Path) -> None:
-    settings = VllmSettings(
-        model_path=smollm2_path, served_name="base", log_path=tmp_path / "vllm.log", kv_cache_gib=9999
-    )
+    settings = VllmSettings(smollm2_path, "base", tmp_path / "vllm.log", EngineSettings(kv_cache_gib=9999))
 
     with pytest.raises(EngineFailed) as caught:
         VllmServer(settings).start()

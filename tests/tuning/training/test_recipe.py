@@ -10,19 +10,19 @@ from tuning.training.recipe import LoraRecipe
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
-        ({"rank": 0}, "rank 0 must be"),
-        ({"alpha": 0}, "alpha 0 must be"),
-        ({"dropout": 1.0}, "dropout 1.0 must be"),
-        ({"learning_rate": 0.0}, "learning_rate 0.0 must be"),
-        ({"learning_rate": math.nan}, "learning_rate nan must be"),
-        ({"epochs": 0}, "epochs 0 must be"),
-        ({"epochs": math.inf}, "epochs inf must be"),
-        ({"batch_size": 0}, "batch_size 0 must be"),
-        ({"max_length": 7}, "max_length 7 must be"),
-        ({"warmup_fraction": 1.0}, "warmup_fraction 1.0 must be"),
-        ({"seed": -1}, "seed -1 must be"),
-        ({"target_modules": ()}, r"target_modules \(\) must be"),
-        ({"target_modules": "all"}, "target_modules 'all' must be"),
+        ({"rank": 0}, "rank must be a whole number of at least 1, not 0"),
+        ({"alpha": 0}, "alpha must be a whole number of at least 1, not 0"),
+        ({"dropout": 1.0}, "dropout must be a number of at least 0 and below 1, not 1.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a number above 0 and at most 1, not 0.0"),
+        ({"learning_rate": math.nan}, "learning_rate must be .* not nan"),
+        ({"epochs": 0}, "epochs must be a number above 0, not 0"),
+        ({"epochs": math.inf}, "epochs must be .* not inf"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
+        ({"max_length": 7}, "max_length must be a whole number of at least 8, not 7"),
+        ({"warmup_fraction": 1.0}, "warmup_fraction must be .* below 1, not 1.0"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        ({"target_modules": ()}, r"target_modules must be all-linear or a list of text, not \(\)"),
+        ({"target_modules": "all"}, "target_modules must be .* not 'all'"),
         ({"target_modules": ("q_proj", "lm_head")}, "without lm_head and embed_tokens"),
     ],
 )
@@ -32,7 +32,7 @@ def test_a_value_out_of_range_is_refused(values: dict[str, Any], fault: str) -> 
 
 
 def test_all_faults_of_a_recipe_come_at_once() -> None:
-    with pytest.raises(TuningError, match=r"rank 0 must.*; epochs -1 must.*; batch_size 0 must"):
+    with pytest.raises(TuningError, match=r"^rank must.* 0; epochs must.* -1; batch_size must.* 0$"):
         LoraRecipe(rank=0, epochs=-1, batch_size=0)
 
 

@@ -1,0 +1,31 @@
+"""What a command can be told: the YAML schema with every default, and how files, environment and overrides make it.
+
+config = load_config(Path("configs/demo.yaml"), ["data=my/folder", "limits.questions=60"])
+
+docs/configuration.md lists every key; arbiter/config/reference.py writes it.
+"""
+
+from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS, AdapterConfig, ArmConfig
+from arbiter.config.loading import data_home, load_config, load_data_keys
+from arbiter.config.policy import PolicyConfig, RequireConfig
+from arbiter.config.retrieval import EmbeddingConfig, FactoryConfig, IndexConfig
+from arbiter.config.schema import Config, config_faults
+from arbiter.config.sweep import SweepConfig
+
+__all__ = [
+    "STANDARD_ADAPTERS",
+    "STANDARD_ARMS",
+    "AdapterConfig",
+    "ArmConfig",
+    "Config",
+    "EmbeddingConfig",
+    "FactoryConfig",
+    "IndexConfig",
+    "PolicyConfig",
+    "RequireConfig",
+    "SweepConfig",
+    "config_faults",
+    "data_home",
+    "load_config",
+    "load_data_keys",
+]

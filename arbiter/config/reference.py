@@ -1,0 +1,121 @@
+"""docs/configuration.md, written from the schema: `python -m arbiter.config.reference > docs/configuration.md`."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, get_args, get_origin, get_type_hints
+
+import yaml
+from pydantic_core import PydanticUndefined
+
+from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS
+from arbiter.config.schema import Config, config_schema
+from storage.settings import find, words
+
+_HEAD = """\
+# Configuration
+
+Every key with its bounds, its default and its meaning. `python -m arbiter.config.reference` writes this page out of the
+code; change the words where the setting stands.
+
+A config is a YAML file of what differs from the defaults. The environment comes over the file, and `key=value` after a
+command over both:
+
+```sh
+ARBITER_INDEX__TOP_K=4 arbiter run configs/demo.yaml data=my/folder limits.questions=60 arms.wide.index=documents
+```
+
+In the environment a key is `ARBITER_` and its parts in capitals, joined by two underscores. Values are read as YAML. An
+unknown key is refused, and `arbiter check` lists every fault at once. Arms and adapters that a config names are added
+to these; `null` takes one away:
+
+```yaml
+"""
+
+
+def reference() -> str:
+    """The page as Markdown: how a config is given, and a table a section."""
+    standard = {"arms": STANDARD_ARMS, "adapters": STANDARD_ADAPTERS}
+    shown = [f"{key}:\n" + "".join(_flow(name, row) for name, row in rows.items()) for key, rows in standard.items()]
+    sections = {kind: ".".join(path) for path, kind in _sections((), Config, set())}
+    schema = config_schema()
+    return _HEAD + "".join(shown) + "```\n" + "".join(_table(kind, sections, schema) for kind in sections)
+
+
+def _flow(name: str, row: object) -> str:
+    return f"  {name}: {yaml.safe_dump(row, default_flow_style=True, sort_keys=False)}"
+
+
+def _sections(path: tuple[str, ...], kind: type, seen: set[type]) -> Iterator[tuple[tuple[str, ...], type]]:
+    """Every section with its keys, once and the outer one first."""
+    seen.add(kind)
+    yield path, kind
+    for name, annotation in get_type_hints(kind).items():
+        section, is_named = _section(annotation)
+        if section is not None and section not in seen:
+            yield from _sections((*path, name, *(["NAME"] if is_named else [])), section, seen)
+
+
+def _section(annotation: Any) -> tuple[type | None, bool]:
+    """The class of a section, and whether there is one for each name; no class where the key takes a plain value."""
+    if dataclasses.is_dataclass(annotation):
+        return annotation, False  # type: ignore[return-value]
+    found = [_section(argument)[0] for argument in get_args(annotation)]
+    return next((kind for kind in found if kind is not None), None), get_origin(annotation) is dict
+
+
+def _table(kind: type, sections: Mapping[type, str], schema: dict[str, Any]) -> str:
+    path, meanings = sections[kind], _meanings(kind)
+    lines = ["", f"## {path or 'Top level'}", "", *_text(kind.__doc__), ""]
+    if path:
+        lines += [f"In the environment: `ARBITER_{path.replace('.', '__').upper()}__KEY`.", ""]
+    lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
+    for name, annotation in get_type_hints(kind).items():
+        node = find(schema, (*path.split("."), name) if path else (name,))
+        assert node is not None, name
+        section, is_named = _section(annotation)
+        value, default, meaning = words(node, schema), _default(kind, name), meanings.get(name, "")
+        if section is not None and section in sections:
+            where = sections[section]
+            value = f"[{where}](#{where.replace('.', '').lower()})"
+            default = "" if is_named or default != "`null`" else default
+            meaning = meaning or _text(section.__doc__)[0]
+        lines.append(f"| `{name}` | {value} | {default} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def _default(kind: type, name: str) -> str:
+    fields: Mapping[str, Any] = getattr(kind, "model_fields", None) or kind.__dataclass_fields__  # type: ignore[attr-defined]
+    default = fields[name].default
+    if default is dataclasses.MISSING or default is PydanticUndefined:
+        return "" if getattr(fields[name], "default_factory", None) not in (None, dataclasses.MISSING) else "required"
+    return f"`{json.dumps(default)}`" if isinstance(default, str | int | float | None) else ""
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """The text below each field, in the class and in those it adds to."""
+    found = {}
+    for base in reversed(kind.__mro__):
+        if not dataclasses.is_dataclass(base) and base is not Config:
+            continue
+        (body,) = ast.parse(inspect.getsource(base)).body
+        assert isinstance(body, ast.ClassDef)
+        for field, text in pairwise(body.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+    return found
+
+
+def _text(doc: str | None) -> list[str]:
+    """A docstring's paragraphs, a line each."""
+    return [" ".join(paragraph.split()) for paragraph in inspect.cleandoc(doc or "").split("\n\n")]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,0 +1,34 @@
+"""The engine as a user sets it: vLLM as a child process, or somebody else's server."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from serving.errors import ServingError
+from storage.settings import Above0, Count, settings
+
+
+@settings(ServingError)
+class EngineSettings:
+    """What generates text: vLLM as a child process, or with `url` any OpenAI-compatible server."""
+
+    url: str | None = None
+    """An OpenAI-compatible server, ending in /v1, in place of the child."""
+    model: str | None = None
+    """The base model's name at `url`."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key of `url`."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The numbers the model computes with; `auto` is decided by the CPU or GPU."""
+    max_model_len: Count = 2048
+    """Tokens of a prompt and its answer together."""
+    max_loras: Count = 4
+    """How many adapters one batch may mix; more can be loaded."""
+    max_lora_rank: Count = 16
+    """The largest rank of an adapter."""
+    kv_cache_gib: Count = 2
+    """Memory for the KV cache; counts on CPUs only."""
+    ready_timeout_s: Above0 = 300.0
+    """How long a start may take."""
+    request_timeout_s: Above0 = 120.0
+    """How long an answer may take."""

@@ -1,0 +1,69 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbiter.config import Config, load_config
+
+
+def config(**values: Any) -> Config:
+    return Config.model_validate({"data": "corpus", **values})
+
+
+def test_the_policy_does_not_change_what_was_asked() -> None:
+    same = config()
+    assert config(policy={"margin": 0.1}, engine={"ready_timeout_s": 9}).fingerprint() == same.fingerprint()
+    assert config(index={"top_k": 3}).fingerprint() != same.fingerprint()
+    assert config(policy={"metric": "exact_match"}).fingerprint() != same.fingerprint()
+
+
+def test_one_folder_is_one_fingerprint_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "team" / "corpus").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "team")
+    (tmp_path / "team" / "x.yaml").write_text("data: corpus\nembedder: ./corpus\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    link, file = tmp_path / "link", tmp_path / "team" / "x.yaml"
+    found = set()
+    for folder in (tmp_path, tmp_path / "team", tmp_path / "elsewhere"):
+        monkeypatch.chdir(folder)
+        near = os.path.relpath(tmp_path / "team", folder)
+        for path in (Path(near) / "x.yaml", file, link / "x.yaml"):
+            found.add(load_config(path, [], {}).fingerprint())
+        for data in (f"{near}/corpus", f"./{near}/corpus/", f"{link}/corpus", "~/team/corpus"):
+            found.add(load_config(file, [f"data={data}"], {}).fingerprint())
+    assert len(found) == 1
+    (tmp_path / "elsewhere" / "corpus").mkdir()
+    assert load_config(file, ["data=corpus"], {}).fingerprint() not in found
+
+
+def test_a_models_folder_has_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    paths = ("./tiny", str(tmp_path / "tiny"))
+    near, far = (config(model=path, embedder=path, index={"retrieval": {"reranker": path}}) for path in paths)
+    assert near.fingerprint() == far.fingerprint()
+    assert (near.model, near.embedder, near.index.retrieval.reranker) == (str(tmp_path / "tiny"),) * 3
+    assert config(model="org/tiny").model == "org/tiny"
+
+
+def test_every_part_has_the_runs_seed_unless_it_has_its_own() -> None:
+    made = config(
+        seed=5,
+        race={},
+        adapters={"raft": {"seed": 1}, "wide": {"rank": 8}},
+        arms={"rag": {"sampling": {"seed": 2}}, "base": {"sampling": {}}},
+    )
+    assert {name: adapter.seed for name, adapter in made.adapters.items()} == {"closed_book": 5, "raft": 1, "wide": 5}
+    assert (made.sampling.seed, made.race and made.race.seed) == (5, 5)
+    assert [arm.sampling and arm.sampling.seed for arm in made.arms.values()][:3] == [5, None, 2]
+
+
+def test_a_prompt_is_called_by_its_key() -> None:
+    assert config(prompts={"formal": {"system": "Be formal."}}).prompts["formal"].name == "formal"
+
+
+def test_a_config_reads_itself() -> None:
+    made = config(seed=3, race={"max_cost": 2}, prompts={"p": {}}, policy={"utility": {"wrong": -2}})
+    assert Config.model_validate(made.model_dump()) == made
