@@ -146,6 +146,8 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
         """One run, and how far it is."""
         return shown(request, store.get_run(eval_id, run_id))
 
+    # Older clients post to the run itself, newer ones to /cancel.
+    @router.post("/{eval_id}/runs/{run_id}/cancel", response_model=RunCard, responses=refusals(404, 409))
     @router.post("/{eval_id}/runs/{run_id}", response_model=RunCard, responses=refusals(404, 409))
     def cancel_run(request: Request, eval_id: str, run_id: str) -> dict[str, object]:
         """Cancel it; what it has stays."""
