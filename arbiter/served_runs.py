@@ -197,12 +197,11 @@ def served_decision(
 class RunOpener:
     """Puts runs in front of one engine. `_loaded` are the adapters that it has brought there."""
 
-    def __init__(self, runs: ServedRuns, engine: OpenEngine, generator: Engine, *, api_key: str | None) -> None:
-        """`generator` asks the engine; `api_key` is what this server's own callers must send, None for nothing."""
+    def __init__(self, runs: ServedRuns, engine: OpenEngine, generator: Engine) -> None:
+        """`generator` asks the engine."""
         self._runs = runs
         self._engine = engine
         self._generator = generator
-        self._api_key = api_key
         self._loaded: dict[str, Adapter] = {}
 
     def stale_reason(self, decision: RecordedDecision) -> str | None:
@@ -245,7 +244,6 @@ class RunOpener:
             is_ready=self._engine.is_ready,
             created=decision.decided_at,
             report=decision.report,
-            api_key=self._api_key,
             measured=_measured(parts.scorecard, decision),
         )
 

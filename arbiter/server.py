@@ -66,7 +66,7 @@ def _serve(
         address = "http://{}:{}".format(*listener.getsockname()[:2])
         with open_engine(config, base, parts.adapters, home=home, console=console) as engine:
             http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=config.engine.request_timeout_s)
-            opener = RunOpener(runs, engine, http, api_key=os.environ.get("ARBITER_API_KEY") or None)
+            opener = RunOpener(runs, engine, http)
             current = CurrentDecision(opener.serve(decision, parts))
             evals = EvalRunner(
                 store,
@@ -84,6 +84,7 @@ def _serve(
                 eval_routes(evals, files=stores.files),
                 file_routes(stores),
                 vector_store_routes(stores, in_use=lambda: {arm.index or "" for arm in current.served.arms.values()}),
+                api_key=os.environ.get("ARBITER_API_KEY") or None,
             )
             names = ", ".join(parts.arms)
             console.say(f"{address}/v1 serves {AUTO} = {decision.arm} ({decision.verdict}), and {names}")

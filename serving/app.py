@@ -16,6 +16,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
+from starlette.routing import Match, Route
 
 from router.errors import EngineUnavailable
 from serving.chat.api import chat_routes
@@ -34,8 +35,10 @@ class State(BaseModel):
     status: str
 
 
-def create_app(current: CurrentDecision, *surfaces: APIRouter) -> FastAPI:
+def create_app(current: CurrentDecision, *surfaces: APIRouter, api_key: str | None = None) -> FastAPI:
     """The application; everything it needs is in `current` and in the surfaces, whose routes go under /v1.
+
+    `api_key` is what callers must send; None asks for no key.
 
     /docs is served from this machine alone: the page and its scripts are files of a package.
     """
@@ -46,7 +49,7 @@ def create_app(current: CurrentDecision, *surfaces: APIRouter) -> FastAPI:
         # Swagger would ask a server of its makers whether the schema is a good one.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    app.add_middleware(Entry, current=current)
+    app.add_middleware(Entry, current=current, api_key=api_key)
     app.add_middleware(Accounting)
     key = Depends(HTTPBearer(auto_error=False, description="`ARBITER_API_KEY`, where the server was started with one."))
     for routes in (_model_routes(), chat_routes(), *surfaces, _moved_routes()):
@@ -58,8 +61,14 @@ def create_app(current: CurrentDecision, *surfaces: APIRouter) -> FastAPI:
         return error_response(to_invalid(error))
 
     @app.exception_handler(Exception)
-    async def any_error(_request: Request, error: Exception) -> Response:
-        return error_response(error)
+    async def any_error(request: Request, error: Exception) -> Response:
+        response = error_response(error)
+        if response.status_code == 405:
+            # Starlette names the methods of the first route alone that has the path.
+            routes = [route for route in app.routes if isinstance(route, Route)]
+            here = [route.methods or set() for route in routes if route.matches(request.scope)[0] != Match.NONE]
+            response.headers["Allow"] = ", ".join(sorted(set().union(*here)))
+        return response
 
     # Registered one by one: the handler of Exception alone would also log a traceback for each of them.
     for expected in (HTTPException, ArbiterError):

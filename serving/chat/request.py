@@ -114,7 +114,7 @@ class ChatBody(Fields):
     messages: Annotated[list[ChatMessage], Field(min_length=1), AfterValidator(_asks)]
     model: Annotated[str, Field(description="`auto`, an arm, or `base:adapter`.")] = "auto"
     stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
+    stream_options: StreamOptions | None = None
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
@@ -143,8 +143,8 @@ class ChatBody(Fields):
 
     @field_validator("stream_options")
     @classmethod
-    def _need_stream(cls, options: StreamOptions, known: ValidationInfo) -> StreamOptions:
-        if options.model_fields_set and not known.data.get("stream"):
+    def _need_stream(cls, options: StreamOptions | None, known: ValidationInfo) -> StreamOptions | None:
+        if options is not None and options.model_fields_set and not known.data.get("stream"):
             raise ValueError("needs stream=true")
         return options
 
@@ -162,7 +162,7 @@ class ChatBody(Fields):
             ),
             options=options,
             is_stream=self.stream,
-            has_usage_chunk=self.stream_options.include_usage,
+            has_usage_chunk=self.stream_options is not None and self.stream_options.include_usage,
         )
 
 

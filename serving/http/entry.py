@@ -1,6 +1,6 @@
 """What every request passes first: its key is checked, and what it is served by stays whole until its response ends.
 
-app.add_middleware(Entry, current=current)
+app.add_middleware(Entry, current=current, api_key=None)
 served_by(request).arm("auto")
 """
 
@@ -26,19 +26,20 @@ _READING = frozenset({"GET", "HEAD"})
 class Entry:
     """ASGI middleware over all routes, also those that there are not."""
 
-    def __init__(self, app: ASGIApp, *, current: CurrentDecision) -> None:
+    def __init__(self, app: ASGIApp, *, current: CurrentDecision, api_key: str | None) -> None:
         self._app = app
+        self._api_key = api_key
         self._current = current
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with self._current.hold() as served:
-            if scope["path"] in _OPEN or _has_key(scope, served.api_key):
+        if scope["path"] in _OPEN or _has_key(scope, self._api_key):
+            with self._current.hold() as served:
                 scope["served"] = served
                 await self._app(scope, receive, send)
-                return
+            return
         error = Unauthorized("wrong or missing API key; send Authorization: Bearer KEY")
         response = error_response(error)
         # Makes a browser ask for it.

@@ -115,7 +115,5 @@ def error_body(error: Exception) -> dict[str, object]:
 def error_response(error: Exception) -> JSONResponse:
     """The response to a refused or failed request."""
     status = status_of(error)
-    headers = dict(getattr(error, "headers", None) or {})  # Starlette's 405 names the methods that are allowed.
-    if status in (429, 503):
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else None
     return JSONResponse(error_body(error), status_code=status, headers=headers)

@@ -66,7 +66,7 @@ class ArmList(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The arms of one run, and the decision among them. `api_key` None asks for no key.
+    """The arms of one run, and the decision among them.
 
     `measured` holds what the scorecard says of an arm, by the arm's name: JSON values, nothing for an unscored arm.
     """
@@ -80,7 +80,6 @@ class Served:
     is_ready: Callable[[], bool]
     created: int
     report: Path | None = None
-    api_key: str | None = None
     measured: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def arm(self, model: str) -> Arm:

@@ -170,7 +170,7 @@ class Loading:
             load=self.load,
             unload=lambda adapter: self.loaded.remove(adapter.name),
         )
-        return RunOpener(runs, engine, ScriptedEngine(lambda _: "nine"), api_key="secret")
+        return RunOpener(runs, engine, ScriptedEngine(lambda _: "nine"))
 
 
 def test_a_run_is_opened_with_its_arms_indexes_and_adapters(home: Home) -> None:
@@ -179,7 +179,7 @@ def test_a_run_is_opened_with_its_arms_indexes_and_adapters(home: Home) -> None:
     opener = engine.opener(runs)
     served = opener.open(decision)
     assert list(served.arms) == ["base", "hybrid"]
-    assert (served.arm("auto").name, served.decision_id, served.api_key) == ("hybrid", decision.id, "secret")
+    assert (served.arm("auto").name, served.decision_id) == ("hybrid", decision.id)
     assert engine.loaded == [home.adapter]
     assert opener.question(decision) == "When does the desk open?"
     measured = served.measured["hybrid"]

@@ -33,7 +33,6 @@ def make_served(
     arm: str = "hybrid",
     decision_id: str = "dec_1",
     ready: bool = True,
-    api_key: str | None = None,
     report: Path | None = None,
 ) -> Served:
     return Served(
@@ -46,7 +45,6 @@ def make_served(
         is_ready=lambda: ready,
         created=1_700_000_000,
         report=report,
-        api_key=api_key,
         measured={"rag": {"metric": "token_f1", "score": 0.5}},
     )
 
@@ -77,9 +75,11 @@ def listening(app: FastAPI) -> Iterator[str]:
 
 
 @contextmanager
-def client_of(served: Served, *surfaces: APIRouter, key: str = "none") -> Iterator[openai.OpenAI]:
+def client_of(
+    served: Served, *surfaces: APIRouter, key: str = "none", api_key: str | None = None
+) -> Iterator[openai.OpenAI]:
     with (
-        listening(create_app(CurrentDecision(served), *surfaces)) as url,
+        listening(create_app(CurrentDecision(served), *surfaces, api_key=api_key)) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client,
     ):
         yield client

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from fakes.decisions import FakeOpener, make_decision
@@ -38,7 +37,7 @@ def open_everything(home: Path, *, api_key: str | None = None) -> Iterator[FastA
     for recorded in (make_decision("base", run_directory=home / "run"), decision):
         ledger.record(recorded)
     opener = FakeOpener(engine)
-    current = CurrentDecision(replace(opener.open(decision), api_key=api_key))
+    current = CurrentDecision(opener.open(decision))
     home_of_indexes = IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense"))
     stores = open_vector_stores(OpenIndexes(home_of_indexes, WordEmbedder()), read=read_text)
     try:
@@ -48,6 +47,7 @@ def open_everything(home: Path, *, api_key: str | None = None) -> Iterator[FastA
             eval_routes(EvalRunner(store, current), files=stores.files),
             file_routes(stores),
             vector_store_routes(stores),
+            api_key=api_key,
         )
     finally:
         stores.close()

@@ -95,14 +95,16 @@ def serving(
     with ExitStack() as stack:
         stack.callback(jobs.close)
         stack.callback(stores.close)
-        served = make_served(engine, api_key=api_key)
+        served = make_served(engine)
         if arm_index and open_indexes.has(arm_index):
             # Opened apart, as a run's indexes may be.
             index = Index.open(home, arm_index, embedder)
             stack.callback(index.close)
             answerer = Answerer(engine, {"docs": index}, "org/base")
             served = replace(served, answerer=answerer)
-        app = create_app(CurrentDecision(served), file_routes(stores), vector_store_routes(stores, in_use=in_use))
+        app = create_app(
+            CurrentDecision(served), file_routes(stores), vector_store_routes(stores, in_use=in_use), api_key=api_key
+        )
         url = stack.enter_context(listening(app))
         client = stack.enter_context(openai.OpenAI(base_url=f"{url}/v1", api_key=api_key or "none", max_retries=0))
         headers = {"Authorization": f"Bearer {api_key}"}

@@ -197,10 +197,10 @@ def test_a_bad_body_is_an_openai_error_and_not_a_500(body: bytes, status: int) -
 
 
 def test_a_key_is_asked_for_when_one_is_set() -> None:
-    what = make_served(ScriptedEngine(lambda _: "nine"), api_key="secret")
-    with client_of(what, key="wrong") as client, pytest.raises(openai.AuthenticationError):
+    what = make_served(ScriptedEngine(lambda _: "nine"))
+    with client_of(what, key="wrong", api_key="secret") as client, pytest.raises(openai.AuthenticationError):
         client.chat.completions.create(model="auto", messages=ASKED)
-    with client_of(what, key="secret") as client:
+    with client_of(what, key="secret", api_key="secret") as client:
         assert client.chat.completions.create(model="auto", messages=ASKED).choices[0].message.content == "nine"
 
 
@@ -224,7 +224,7 @@ def test_an_adapter_by_its_name_is_asked_as_the_arm_that_answers_with_it() -> No
 def test_pages_ask_for_the_key_as_the_api_does_and_a_browser_can_send_it(tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_text("<title>questions and gold answers</title>")
-    app = create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""), api_key="secret", report=report)))
+    app = create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""), report=report)), api_key="secret")
     with listening(app) as url:
         for path in ("/health", "/ready"):
             assert httpx.get(url + path).status_code == 200
@@ -263,6 +263,7 @@ def test_unknown_routes_and_methods_are_openai_errors() -> None:
         assert httpx.get(f"{url}/v1/nothing").json()["error"]["type"] == "not_found_error"
         not_that_way = httpx.get(f"{url}/v1/chat/completions")
         assert (not_that_way.status_code, not_that_way.headers["allow"]) == (405, "POST")
+        assert httpx.put(f"{url}/v1/decisions").headers["allow"] == "GET, POST"
         # The engine's runtime LoRA endpoints must not be reachable from outside.
         assert httpx.post(f"{url}/v1/load_lora_adapter", json={"lora_name": "x"}).status_code == 404
 
@@ -287,7 +288,7 @@ def test_arms_are_listed_with_their_parts_and_what_was_measured() -> None:
 
 
 def test_every_route_under_v1_asks_for_the_key() -> None:
-    app = create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""), api_key="secret")))
+    app = create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))), api_key="secret")
     with listening(app) as url:
         for path in ("/v1/models", "/v1/models/rag", "/v1/arbiter/arms", "/v1/arbiter/arms/rag"):
             assert httpx.get(url + path).status_code == 401

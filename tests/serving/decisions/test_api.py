@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ ASKED: Any = [{"role": "user", "content": "When?"}]
 class Desk:
     """A server that starts with the hybrid arm, over one ledger."""
 
-    def __init__(self, home: Path, engine: ScriptedEngine, *, api_key: str | None = None) -> None:
+    def __init__(self, home: Path, engine: ScriptedEngine) -> None:
         self.home = home
         self.engine = engine
         self.ledger = Ledger(home / "decisions.db")
@@ -293,11 +292,14 @@ def test_each_decision_has_its_report_and_the_front_page_follows(tmp_path: Path)
 
 
 def test_the_key_guards_every_route_of_the_decisions(desk: Desk) -> None:
-    current = CurrentDecision(replace(desk.opener.open(HYBRID), api_key="secret"))
-    app = create_app(current, decision_routes(Promoter(current, desk.ledger, desk.opener, scope=HYBRID.scope)))
-    with listening(app) as url:
+    current = CurrentDecision(desk.opener.open(HYBRID))
+    routes = decision_routes(Promoter(current, desk.ledger, desk.opener, scope=HYBRID.scope))
+    with listening(create_app(current, routes, api_key="secret")) as url:
+        decisions = f"{url}/v1/arbiter/decisions"
         for path in ("", f"/{RAG.id}", f"/{RAG.id}/report"):
-            assert httpx.get(f"{url}/v1/arbiter/decisions{path}").status_code == 401
+            assert httpx.get(decisions + path).status_code == 401
         for path in (f"/{RAG.id}/promote", "/rollback"):
-            assert httpx.post(f"{url}/v1/arbiter/decisions{path}").status_code == 401
-    assert desk.ledger.promotions() == []
+            assert httpx.post(decisions + path).status_code == 401
+        assert desk.ledger.promotions() == []
+        assert httpx.post(f"{decisions}/{RAG.id}/promote", headers={"Authorization": "Bearer secret"}).is_success
+        assert httpx.get(decisions).status_code == 401
