@@ -26,6 +26,7 @@ from serving.http.served import CurrentDecision
 from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import open_vector_stores
+from storage.jobs.jobs import open_jobs
 
 
 @contextmanager
@@ -39,17 +40,19 @@ def open_everything(home: Path, *, api_key: str | None = None) -> Iterator[FastA
     opener = FakeOpener(engine)
     current = CurrentDecision(opener.open(decision))
     home_of_indexes = IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense"))
-    stores = open_vector_stores(OpenIndexes(home_of_indexes, WordEmbedder()), read=read_text)
+    jobs = open_jobs(home)
+    stores = open_vector_stores(OpenIndexes(home_of_indexes, WordEmbedder()), jobs, read=read_text)
     try:
         yield create_app(
             current,
             decision_routes(Promoter(current, ledger, opener, scope=decision.scope)),
-            eval_routes(EvalRunner(store, current), files=stores.files),
+            eval_routes(EvalRunner(store, current, jobs), files=stores.files),
             file_routes(stores),
             vector_store_routes(stores),
             api_key=api_key,
         )
     finally:
         stores.close()
+        jobs.close()
         store.close()
         ledger.close()
