@@ -73,6 +73,6 @@ def open_answerer(pipeline: Pipeline) -> Iterator[OpenAnswerer]:
         ):
             http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=config.engine.request_timeout_s)
             try:
-                yield OpenAnswerer(RunOpener(runs, engine, http, api_key=None).serve(decision, parts), portal)
+                yield OpenAnswerer(RunOpener(runs, engine, http).serve(decision, parts), portal)
             finally:
                 portal.call(http.close)

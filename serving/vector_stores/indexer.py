@@ -3,7 +3,7 @@
 indexer = Indexer(work, files, open_indexes, jobs)
 indexer.start()
 indexer.submit("vs_1")
-indexer.let_go("vs_1", ["file-1"])      after a cancel or delete: returns when nobody adds the file any more
+indexer.wait_until_left("vs_1", ["file-1"])      after a cancel or delete: returns when nobody adds the file any more
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Indexer:
     """A store's job is worked on by one process at a time, and says in its progress which files that has in hand.
 
     An index is changed only for files that are in progress when the change begins. Whoever has cancelled or deleted a
-    file in the rows calls `let_go`; after that nothing puts the file back, neither this server nor another one of the
-    same home, also if one of them is killed.
+    file in the rows calls `wait_until_left`; after that nothing puts the file back, neither this server nor another one
+    of the same home, also if one of them is killed.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Indexer:
         for store_id in self._work.stores():
             self._jobs.rows.submit(KIND, store_id)
 
-    def let_go(self, store_id: str, file_ids: Collection[str] | None = None) -> None:
+    def wait_until_left(self, store_id: str, file_ids: Collection[str] | None = None) -> None:
         """Returns when nobody adds any of these files, or of the store's; what was begun ends with its batch.
 
         Raises ServingError when that takes too long; the file stays hidden, and that server or the next start takes it

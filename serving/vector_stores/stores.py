@@ -226,7 +226,7 @@ class VectorStores:
         """Cancels the files of a batch that are not indexed yet."""
         self._store(store_id)
         cancelled = self.rows.cancel_batch(store_id, batch_id)
-        self._indexer.let_go(store_id, cancelled)
+        self._indexer.wait_until_left(store_id, cancelled)
 
     def batch_files(self, store_id: str, batch_id: str, page: Page) -> PageOfRows:
         """A page of a batch's StoreFiles."""
@@ -328,7 +328,7 @@ class VectorStores:
 
     def _take_out(self, store_id: str, file_id: str) -> None:
         """Second and last step of taking a file out of a store."""
-        self._indexer.let_go(store_id, [file_id])
+        self._indexer.wait_until_left(store_id, [file_id])
         # Of two deletions at once the second must not reach what was attached again after the first.
         with self._taking_out:
             if self.rows.is_detached(store_id, file_id):
@@ -341,7 +341,7 @@ class VectorStores:
         self.files.remove(file_id)
 
     def _remove_store(self, store_id: str) -> None:
-        self._indexer.let_go(store_id)
+        self._indexer.wait_until_left(store_id)
         self.open_indexes.drop(store_id)
         self.rows.remove_store(store_id)
 
