@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from arbiter.build import index_home
-from arbiter.engines import open_engine
+from arbiter.build import index_home, open_engine
 from arbiter.served_runs import RunOpener, ServedRuns, served_decision
 from rag.open_indexes import OpenIndexes
 from router.answering.engine import HttpEngine

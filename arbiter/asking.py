@@ -15,10 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from arbiter.build import Models
+from arbiter.build import Models, open_engine
 from arbiter.config import Config
 from arbiter.console import Console
-from arbiter.engines import OpenEngine, open_engine
 from eval.answers import AnswerCache, AnswerRecord
 from eval.evaluate import Patience, Versions, ask, recall, recall_first_tokens, time_first_tokens
 from eval.questions import Question
@@ -26,6 +25,7 @@ from rag.index import Index
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
+from serving.engine.engine import OpenEngine
 from tuning.adapters import Adapter
 
 T = TypeVar("T")

@@ -6,10 +6,12 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from arbiter.config import AdapterConfig, ArmConfig, Config, EmbeddingConfig
+from arbiter.console import Console
 from arbiter.data import Data
 from arbiter.models import ResolvedModel, resolve_model
 from rag.chunking.chunk import ChunkSettings
@@ -19,6 +21,8 @@ from rag.langchain.factory import identity
 from rag.search.settings import SearchSettings
 from router.answering.arm import Arm
 from router.answering.prompts import BUILT_IN, Prompt
+from serving.engine import opening
+from serving.engine.engine import OpenEngine
 from storage.hashes import content_hash
 from storage.settings import part
 from tuning.adapters import Adapter
@@ -115,6 +119,20 @@ def index_home(config: Config, home: Path) -> IndexHome:
         retrieval=index.retrieval,
         store=index.store.factory if index.store is not None else "",
         store_options=index.store.options if index.store is not None else {},
+    )
+
+
+def open_engine(
+    config: Config, base: ResolvedModel, adapters: Mapping[str, Adapter], *, home: Path, console: Console
+) -> AbstractContextManager[OpenEngine]:
+    """The config's engine while the block lasts; see serving/engine/opening.py."""
+    return opening.open_engine(
+        config.engine,
+        base,
+        adapters,
+        log_path=home / "logs" / f"engine-{os.getpid()}.log",
+        max_num_seqs=max(config.eval.concurrency, 16),
+        step=console.step,
     )
 
 

@@ -24,7 +24,6 @@ from arbiter.build import index_home
 from arbiter.config import Config, data_home
 from arbiter.console import Console
 from arbiter.data import Data, examples_as_documents, find_folder, load_data
-from arbiter.engines import engine_identity, refuse_unfit
 from arbiter.models import ResolvedModel, resolve_model
 from arbiter.other_runs import describe_other_runs
 from arbiter.scoring import Asked, Scoring
@@ -46,6 +45,7 @@ from router.deciding.planning import detectable_effects
 from router.deciding.policy import Policy
 from router.deciding.recommend import recommend
 from serving.decisions.ledger import LEDGER, Ledger, record_run
+from serving.engine.engine import engine_identity, refuse_unfit
 from storage.errors import ArbiterError
 from storage.folders import sweep_drafts
 from storage.hashes import content_hash
@@ -240,7 +240,7 @@ class Pipeline:
         for note in (notes := (self.answer_lengths.told(self.max_tokens), *cut_notes(config, self.answer_lengths))):
             self._console.say(f"note: {note}")
         adapters = self.adapters
-        refuse_unfit(self.config, self.models.base, adapters)
+        refuse_unfit(self.models.base, adapters, max_rank=self.config.engine.max_lora_rank)
         arms = build.build_arms(config, self.data, adapters)
         versions = self._versions(arms, indexes)
         fingerprint = content_hash(self.config.fingerprint(), self.data.version, json.dumps(versions, sort_keys=True))
@@ -267,7 +267,9 @@ class Pipeline:
                     arms,
                     asked,
                     progress=step.update,
-                    provenance=build.provenance(self.config, self.data, self.models, engine_identity(self.config)),
+                    provenance=build.provenance(
+                        self.config, self.data, self.models, engine_identity(self.config.engine)
+                    ),
                     **self._times,
                 )
         return publish_run(
@@ -364,7 +366,7 @@ class Pipeline:
         return said, (one, best)
 
     def _versions(self, arms: list[Arm], indexes: Mapping[str, Index]) -> dict[str, dict[str, str]]:
-        shared = {"model": self.models.base.revision, "engine": engine_identity(self.config)}
+        shared = {"model": self.models.base.revision, "engine": engine_identity(self.config.engine)}
         return {arm.name: {**shared, "index": indexes[arm.index].version if arm.index else ""} for arm in arms}
 
     def race_plan(self) -> RacePlan | None:

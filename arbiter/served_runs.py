@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, Config, config_faults
 from arbiter.console import Console
-from arbiter.engines import OpenEngine
 from arbiter.models import ResolvedModel
 from eval.errors import EvalError
 from eval.runs.run import Run, find_run
@@ -31,6 +30,7 @@ from router.answering.engine import Engine
 from router.deciding.scorecard import Scorecard
 from router.errors import EngineUnavailable
 from serving.decisions.ledger import Ledger, RecordedDecision, record_run
+from serving.engine.engine import OpenEngine
 from serving.errors import NotPromotable
 from serving.http.served import Served
 from storage.errors import ArbiterError

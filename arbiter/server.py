@@ -9,10 +9,9 @@ import socket
 
 import uvicorn
 
-from arbiter.build import index_home
+from arbiter.build import index_home, open_engine
 from arbiter.config import Config
 from arbiter.console import Console
-from arbiter.engines import open_engine
 from arbiter.pipeline import Pipeline
 from arbiter.served_runs import RunOpener, ServedRuns, served_decision
 from rag.open_indexes import OpenIndexes

@@ -17,11 +17,10 @@ from types import TracebackType
 
 from arbiter import build
 from arbiter.answer_lengths import with_max_tokens
-from arbiter.build import index_home
+from arbiter.build import index_home, open_engine
 from arbiter.config import Config, SweepConfig
 from arbiter.console import Console, Step
 from arbiter.data import Data, examples_as_documents
-from arbiter.engines import OpenEngine, engine_identity, open_engine, refuse_unfit
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import Asked, Scoring
 from arbiter.sweep.space import SweepTarget, apply_settings, resolve_sweep
@@ -37,6 +36,7 @@ from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
 from router.deciding.scorecard import Score
+from serving.engine.engine import OpenEngine, engine_identity, refuse_unfit
 from serving.errors import EngineFailed
 from storage.errors import ArbiterError
 from storage.hashes import content_hash
@@ -193,7 +193,7 @@ class LiveTrials:
         trial.indexes = indexes
         try:
             adapters = trial.adapters
-            refuse_unfit(config, trial.models.base, adapters)
+            refuse_unfit(trial.models.base, adapters, max_rank=config.engine.max_lora_rank)
         except ArbiterError as error:
             raise TrialFailed(str(error)) from error
         return adapters
@@ -249,7 +249,7 @@ class LiveTrials:
         return Scoring(config, data, self._pipeline.embedder, documents, home=self._pipeline.home)
 
     def _shared_versions(self) -> dict[str, str]:
-        return {"model": self._pipeline.models.base.revision, "engine": engine_identity(self._target.config)}
+        return {"model": self._pipeline.models.base.revision, "engine": engine_identity(self._target.config.engine)}
 
 
 def _of_arm(config: Config, name: str) -> Config:

@@ -17,7 +17,6 @@ from pydantic import SecretStr
 from arbiter.build import index_home
 from arbiter.config import Config, load_config
 from arbiter.data import load_data
-from arbiter.engines import OpenEngine
 from arbiter.models import ResolvedModel
 from arbiter.served_runs import RunOpener, ServedRuns
 from eval.questions import Question
@@ -30,6 +29,7 @@ from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
 from router.errors import EngineUnavailable
 from serving.decisions.ledger import RecordedDecision
+from serving.engine.engine import OpenEngine
 from serving.errors import NotPromotable
 from storage.errors import ArbiterError
 from storage.hashes import hash_files

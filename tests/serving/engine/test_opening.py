@@ -1,0 +1,181 @@
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from serving.engine.engine import OpenEngine, engine_identity, refuse_unfit
+from serving.engine.opening import open_engine
+from serving.engine.settings import EngineSettings
+from serving.errors import EngineFailed, ServingError
+from tuning.adapters import Adapter, chat_template_hash
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    revision: str
+    path: str
+
+
+class SomebodyElses:
+    """An OpenAI-compatible server with a model list; `loads` says whether it takes adapters."""
+
+    def __init__(self, *models: str, loads: bool = False) -> None:
+        self.models = list(models)
+        self.loads = loads
+
+    @contextmanager
+    def listening(self) -> Iterator[str]:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.reply(200, {"data": [{"id": name} for name in fake.models]})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if fake.loads and self.path == "/v1/unload_lora_adapter":
+                    fake.models.remove(body["lora_name"])
+                elif fake.loads:
+                    fake.models.append(body["lora_name"])
+                self.reply(200 if fake.loads else 404, {})
+
+            def reply(self, status: int, body: object) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Model:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    return Model("org/base", "r1", str(folder))
+
+
+def adapter(base: Model, *, rank: int = 8, name: str = "raft@1", base_name: str = "org/base") -> Adapter:
+    return Adapter(
+        name=name,
+        path=Path("/nowhere") / name,
+        base_name=base_name,
+        base_revision="r1",
+        chat_template_hash=chat_template_hash(base.path),
+        recipe_hash="h",
+        rank=rank,
+        is_dora=False,
+        modules_to_save=(),
+        has_bias=False,
+        num_rows=1,
+        num_dropped=0,
+        num_tokens=1,
+        training_s=1.0,
+        final_loss=1.0,
+    )
+
+
+def engine_of(
+    base: Model, url: str, *adapters: Adapter, model: str | None = None
+) -> AbstractContextManager[OpenEngine]:
+    return open_engine(
+        EngineSettings(url=url, model=model),
+        base,
+        {a.name: a for a in adapters},
+        log_path=Path("/nowhere/engine.log"),
+        max_num_seqs=16,
+        step=lambda title: nullcontext(),  # type: ignore[arg-type]
+    )
+
+
+def opened(base: Model, url: str, *adapters: Adapter, model: str | None = None) -> str:
+    with engine_of(base, url, *adapters, model=model) as engine:
+        assert engine.url == url
+        assert engine.is_ready()
+        return engine.base_model
+
+
+def test_somebody_elses_engine_serves_what_it_lists(base: Model) -> None:
+    with SomebodyElses("org/base", "raft@1").listening() as url:
+        assert opened(base, url, adapter(base)) == "org/base"
+    with SomebodyElses("llama").listening() as url:
+        assert opened(base, url) == "llama"
+
+
+def test_an_adapter_it_lacks_is_offered_once(base: Model) -> None:
+    fleet = SomebodyElses("org/base", loads=True)
+    with fleet.listening() as url:
+        opened(base, url, adapter(base))
+    assert fleet.models == ["org/base", "raft@1"]
+
+
+def test_an_open_engine_takes_further_adapters_in_and_lets_go_of_them(base: Model) -> None:
+    fleet, theirs, ours = SomebodyElses("org/base", "raft@1", loads=True), adapter(base), adapter(base, name="raft@2")
+    with fleet.listening() as url, engine_of(base, url) as engine:
+        for _ in range(2):
+            engine.load(theirs)
+            engine.load(ours)
+        assert fleet.models == ["org/base", "raft@1", "raft@2"]
+        # What it served before is not ours to take away.
+        engine.unload(theirs)
+        engine.unload(ours)
+        assert fleet.models == ["org/base", "raft@1"]
+
+
+def test_an_open_engine_refuses_an_unfit_adapter_before_it_is_offered(base: Model) -> None:
+    fleet = SomebodyElses("org/base", loads=True)
+    with fleet.listening() as url, engine_of(base, url) as engine:
+        with pytest.raises(ServingError, match="wide@1: rank 64 is over max_lora_rank 16"):
+            engine.load(adapter(base, rank=64, name="wide@1"))
+        fleet.loads = False
+        with pytest.raises(EngineFailed, match=r"does not serve raft@1"):
+            engine.load(adapter(base))
+    assert fleet.models == ["org/base"]
+
+
+def test_an_adapter_it_refuses_is_named(base: Model) -> None:
+    with SomebodyElses("org/base").listening() as url, pytest.raises(EngineFailed, match=r"does not serve raft@1"):
+        opened(base, url, adapter(base))
+
+
+def test_a_wrong_model_name_lists_the_right_ones(base: Model) -> None:
+    with SomebodyElses("org/base").listening() as url, pytest.raises(EngineFailed, match="it serves org/base"):
+        opened(base, url, model="other")
+
+
+def test_a_silent_url_is_an_engine_failure(base: Model) -> None:
+    with pytest.raises(EngineFailed, match=r"does not answer as an OpenAI-compatible server"):
+        opened(base, "http://127.0.0.1:9/v1")
+
+
+def test_every_unfit_adapter_is_listed_before_an_engine_starts(base: Model) -> None:
+    unfit = [adapter(base, rank=64, name="wide@1"), adapter(base, base_name="org/other", name="foreign@1")]
+    with pytest.raises(ServingError) as caught:
+        refuse_unfit(base, {a.name: a for a in unfit}, max_rank=16)
+    message = str(caught.value)
+    assert "wide@1: rank 64 is over max_lora_rank 16" in message
+    assert "foreign@1: trained on base model 'org/other', not 'org/base'" in message
+
+
+def test_the_engines_identity_tells_precision_and_place_apart() -> None:
+    own = engine_identity(EngineSettings(dtype="float32"))
+    assert "float32" in own
+    assert own != engine_identity(EngineSettings(dtype="bfloat16"))
+    assert engine_identity(EngineSettings(url="http://fleet/v1")) == "http://fleet/v1"
