@@ -46,17 +46,19 @@ def test_a_submitted_job_is_worked_on_and_ends(jobs: Jobs) -> None:
 
 def test_no_more_jobs_of_a_kind_run_at_once_than_may(jobs: Jobs) -> None:
     now, most, lock = Counter[str](), Counter[str](), threading.Lock()
+    # Three by three: work that waits for two others never ends alone.
+    met = {"one": threading.Barrier(1), "three": threading.Barrier(3)}
 
     def work(running: RunningJob) -> None:
         kind = running.job.kind
         with lock:
             now[kind] += 1
             most[kind] = max(most[kind], now[kind])
-        time.sleep(0.02)
+        met[kind].wait(10)
         with lock:
             now[kind] -= 1
 
-    names = [jobs.submit(kind, str(i)) for i in range(8) for kind in ("one", "three")]
+    names = [jobs.submit(kind, str(i)) for i in range(9) for kind in ("one", "three")]
     jobs.begin("one", work)
     jobs.begin("three", work, limit=3)
     until(lambda: all(state(jobs, name) == "succeeded" for name in names))
