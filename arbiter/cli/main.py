@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from arbiter.cli.endings import EXIT_FAILED, EXIT_MISSED, EXIT_TERMINATED, LOG, STOPPED, ending
+from arbiter.cli.endings import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_TERMINATED, LOG, STOPPED, ending
 from arbiter.cli.evidence import add_commands
 from arbiter.cli.index import index_app
 from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline, read_words, say_folder
@@ -160,27 +160,49 @@ def chat(
 def main() -> None:
     """The console script: errors become one line and an exit code, never a traceback."""
     # A service manager's stop must end the engine as Ctrl-C does, not leave it to its guard.
-    signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(EXIT_TERMINATED))
-    run_to_the_end(app)
+    termination = Termination()
+    signal.signal(signal.SIGTERM, termination)
+    run_to_the_end(app, termination)
 
 
-def run_to_the_end(command: Callable[[], object]) -> NoReturn:
+class Termination:
+    """SIGTERM as Ctrl-C, on which event loops know how to end; `is_asked` tells the two apart."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+
+    def __call__(self, _signum: int, _frame: object) -> None:
+        """The signal's handler."""
+        self.is_asked = True
+        if not callable(signal.getsignal(signal.SIGINT)):  # ignored, as in a shell's background
+            sys.exit(EXIT_TERMINATED)
+        signal.raise_signal(signal.SIGINT)
+
+    def code(self, code: int | str | None) -> int | str | None:
+        """The exit code: a command that ended for the signal says so."""
+        return EXIT_TERMINATED if self.is_asked and code in (None, 0, EXIT_INTERRUPTED) else code
+
+
+def run_to_the_end(command: Callable[[], object], termination: Termination | None = None) -> NoReturn:
     """Run a command and exit with its code; whatever it raises becomes one line on standard error."""
+    termination = termination or Termination()
     try:
         command()
+        line, code = "", termination.code(0)
     except SystemExit as ended:
-        if ended.code in STOPPED:
-            sys.stderr.write(STOPPED[ended.code] + "\n")
-        raise
+        line, code = "", termination.code(ended.code)
     except BaseException as error:
         from arbiter.config import data_home
 
         if os.environ.get("ARBITER_DEBUG"):
             traceback.print_exception(error)
-        line, code = ending(error, data_home() / LOG)
+        line, failed = ending(error, data_home() / LOG)
+        code = termination.code(failed)
+    # Typer turns Ctrl-C inside a command into the exit code without a word.
+    line = STOPPED.get(code, line)
+    if line:
         sys.stderr.write(line + "\n")
-        sys.exit(code)
-    sys.exit(0)
+    sys.exit(code)
 
 
 def _raced(words: list[str] | None, race: bool) -> list[str]:

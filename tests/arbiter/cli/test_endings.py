@@ -1,4 +1,6 @@
+import asyncio
 import errno
+import signal
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +9,7 @@ import pytest
 import sqlalchemy
 
 from arbiter.cli.endings import ending
-from arbiter.cli.main import run_to_the_end
+from arbiter.cli.main import Termination, run_to_the_end
 from eval.errors import EvalError
 from rag.errors import RagError
 
@@ -114,3 +116,32 @@ def test_a_stop_says_that_the_command_can_go_on(code: int, line: str, capsys: py
         run_to_the_end(raising(SystemExit(code)))
     assert ended.value.code == code
     assert capsys.readouterr().err.startswith(line)
+
+
+async def wait() -> None:
+    async def other() -> None:
+        await asyncio.sleep(20)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(other())
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("is_ignored", [False, True])
+def test_a_termination_ends_an_event_loop_without_a_traceback(
+    is_ignored: bool, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    termination = Termination()
+    signal.signal(signal.SIGTERM, termination)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if is_ignored else signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            run_to_the_end(lambda: asyncio.run(wait()), termination)
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert ended.value.code == 143
+    assert capfd.readouterr().err == "terminated; the same command goes on where it stopped\n"
+    assert is_ignored or not caplog.records
