@@ -62,7 +62,7 @@ def _has_key(scope: Scope, key: str | None) -> bool:
     if key is None:
         return True
     scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-    given = token.encode()
+    given = token.encode("latin-1")  # The bytes as they were sent.
     if scheme.lower() == "basic" and scope["method"] in _READING:
         try:
             given = base64.b64decode(token, validate=True).partition(b":")[2]

@@ -244,6 +244,13 @@ def test_pages_ask_for_the_key_as_the_api_does_and_a_browser_can_send_it(tmp_pat
         assert httpx.post(f"{url}/v1/chat/completions", json=body, auth=("anyone", "secret")).status_code == 401
 
 
+def test_a_key_may_have_any_letters() -> None:
+    app = create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: ""))), api_key="schlüssel")
+    with listening(app) as url:
+        assert httpx.get(f"{url}/v1/models", headers={"Authorization": "Bearer schlüssel".encode()}).is_success
+        assert httpx.get(f"{url}/v1/models", auth=("anyone", "schlüssel")).is_success
+
+
 def test_health_is_the_process_and_ready_is_the_engine(tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_text("<title>decided</title>")
