@@ -15,6 +15,7 @@ from types import TracebackType
 
 from router.answering.answerer import Answer
 from router.answering.arm import Arm
+from storage.records import from_json
 from storage.row_cache import RowCache
 
 
@@ -56,11 +57,6 @@ class AnswerRecord:
             engine_s=engine_s,
         )
 
-    @classmethod
-    def from_dict(cls, row: Mapping[str, object]) -> AnswerRecord:
-        """The record that `dataclasses.asdict` and JSON made a row of."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})  # type: ignore[arg-type]
-
 
 def answer_key(arm: Arm, question: str, versions: Mapping[str, str]) -> str:
     """A hash of what shapes an answer: the arm's parts (not its label), the question, model and index versions."""
@@ -87,7 +83,7 @@ class AnswerCache:
         found = self._rows.find("SELECT record FROM answers WHERE key = ?", key)
         if found is None:
             return None
-        return replace(AnswerRecord.from_dict(json.loads(found)), arm=arm, question_id=question_id)
+        return replace(from_json(AnswerRecord, found), arm=arm, question_id=question_id)
 
     def put(self, key: str, record: AnswerRecord) -> None:
         """Keep an answer. Raises EvalError when the disk is full."""

@@ -35,11 +35,6 @@ class Question:
         """The source document the statistics resample by; a question without one stands alone."""
         return self.document_ids[0] if self.document_ids else f"question:{self.id}"
 
-    @classmethod
-    def from_dict(cls, row: Mapping[str, object]) -> Question:
-        """The question that `dataclasses.asdict` and JSON made a row of."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})  # type: ignore[arg-type]
-
 
 def clusters_of(questions: Sequence[Question], document_ids: Collection[str]) -> dict[str, str]:
     """Question id -> what the statistics resample by: the source document, or the question itself.

@@ -7,16 +7,15 @@ is_certified, line = judge_standing("my-judge", certificate)
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from eval.errors import EvalError
 from eval.judge.asking import PROMPT_VERSION
 from eval.judge.measures import Agreement, Calls, LengthBias, PositionBias, Repeatability
 from router.deciding.statistics import Interval
 from storage.hashes import content_hash
+from storage.records import from_json
 from storage.text_files import replace_text
 
 _IDENTITY_DIGITS = 16
@@ -102,7 +101,7 @@ class Certificate:
         return tuple(name for name, measure in measures.items() if measure is None)
 
     def to_dict(self) -> dict[str, object]:
-        """JSON form; `Certificate.from_dict` reads it back."""
+        """JSON form; `find_certificate` reads it back."""
         return {
             **asdict(self),
             "is_certified": self.is_certified,
@@ -110,20 +109,6 @@ class Certificate:
             "not_measured": list(self.not_measured()),
             "nan_rate": self.calls.nan_rate,
         }
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, Any]) -> Certificate:
-        """The certificate that `to_dict` wrote."""
-        plain = {name: row[name] for name in ("url", "model", "prompt_version", "labels", "issued_at")}
-        return cls(
-            **plain,
-            agreement=_measure(Agreement, row["agreement"]),
-            repeats=_measure(Repeatability, row["repeats"]),
-            position=_measure(PositionBias, row["position"]),
-            length=_measure(LengthBias, row["length"]),
-            calls=Calls(**row["calls"]),
-            thresholds=Thresholds(**row["thresholds"]),
-        )
 
     def _agreement_reasons(self) -> list[str]:
         found, limits = self.agreement, self.thresholds
@@ -196,10 +181,10 @@ def find_certificate(home: Path, url: str, model: str) -> Certificate | None:
     """
     path = _path(home, url, model)
     try:
-        return Certificate.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return from_json(Certificate, path.read_text(encoding="utf-8"), extra="ignore")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise EvalError(
             f"cannot read the judge's certificate {str(path)!r}: {error}; delete it and certify the judge again"
         ) from error
@@ -235,13 +220,6 @@ def refuse_uncertified(primary: str, model: str, certificate: Certificate | None
 
 def _path(home: Path, url: str, model: str) -> Path:
     return home / "judges" / f"{judge_identity(url, model)}.json"
-
-
-def _measure(kind: Any, row: Mapping[str, Any] | None) -> Any:
-    """A measure of its JSON form: what is an object in it is an interval."""
-    if row is None:
-        return None
-    return kind(**{name: Interval(**value) if isinstance(value, Mapping) else value for name, value in row.items()})
 
 
 def _is_over(gap: Interval, limit: float) -> bool:

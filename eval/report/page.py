@@ -18,8 +18,9 @@ from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_
 from router.deciding.costs.arm_costs import ArmCosts
 from router.deciding.costs.break_even import BreakEven
 from router.deciding.costs.winning_map import WinningMap
-from router.deciding.policy import Policy, Prices, Traffic
+from router.deciding.policy import Policy
 from router.deciding.wording import as_lead, as_level, as_score
+from storage.records import from_row
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -127,9 +128,9 @@ def _drawn(card: Card) -> dict[str, Callable[[], str] | None]:
         if row["p50_ms"] is not None:
             latencies.append(Point(row["arm"], row["p50_ms"], y, is_chosen=is_chosen))
     costs, chosen, found = card["costs"], card["decision"]["arm"], card["sensitivity"]
-    parts = [ArmCosts(**{**part, "missing": tuple(part["missing"])}) for part in costs["parts"]]
-    lines = [BreakEven(**{key: value for key, value in row.items() if key != "text"}) for row in costs["break_even"]]
-    policy = _policy(card["policy"])
+    parts = [from_row(ArmCosts, part) for part in costs["parts"]]
+    lines = [from_row(BreakEven, row, extra="ignore") for row in costs["break_even"]]
+    policy = from_row(Policy, card["policy"])
     has_costs = len(arms) > 1 and any(part.total(1.0, months=1.0) for part in parts)
     return {
         "primary": lambda: interval_plot(marks, primary, level),
@@ -146,16 +147,5 @@ def _drawn(card: Card) -> dict[str, Callable[[], str] | None]:
 
 
 def _map(row: Mapping[str, Any]) -> WinningMap:
-    return WinningMap(
-        volumes=tuple(row["volumes"]),
-        churns=tuple(row["churns"]),
-        winners=tuple(tuple(name for name, count in runs for _ in range(count)) for runs in row["winners"]),
-        volume=row["volume"],
-        churn=row["churn"],
-        winner=row["winner"],
-    )
-
-
-def _policy(row: Mapping[str, Any]) -> Policy:
-    """What the plot of costs needs of the policy."""
-    return Policy(prices=Prices(**row["prices"]), traffic=Traffic(**row["traffic"]))
+    winners = [[name for name, count in runs for _ in range(count)] for runs in row["winners"]]
+    return from_row(WinningMap, {**row, "winners": winners}, extra="ignore")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
@@ -21,6 +21,7 @@ from router.deciding.decision import Decision
 from router.deciding.scorecard import Scorecard
 from storage.folders import publish
 from storage.manifest import is_complete, read_manifest, write_manifest
+from storage.records import WrongShape, from_json
 from storage.text_files import replace_text
 
 Value = TypeVar("Value")
@@ -56,28 +57,28 @@ class Run:
 
     def scorecard(self) -> Scorecard:
         """The stored scorecard. Raises EvalError when it is torn or was written by another version."""
-        return self._made(Scorecard.from_dict, self._read_json("scorecard.json"))
+        return self._read("scorecard.json", lambda file: from_json(Scorecard, file.read()))
 
     def questions(self) -> list[Question]:
         """The questions that were asked."""
-        return [self._made(Question.from_dict, row) for row in self._read_lines("questions.jsonl")]
+        return self._read("questions.jsonl", lambda file: [from_json(Question, line) for line in file])
 
     def records(self) -> list[AnswerRecord]:
         """Every arm's answer to every question, arm by arm."""
-        return [self._made(AnswerRecord.from_dict, row) for row in self._read_lines("answers.jsonl")]
+        return self._read("answers.jsonl", lambda file: [from_json(AnswerRecord, line) for line in file])
 
     def decision(self) -> dict[str, Any]:
         """The decision in its JSON form. Raises EvalError when none was made yet."""
         if not (self.directory / "decision.json").is_file():
             raise EvalError(f"run {self.id!r} has no decision yet; make it with: arbiter decide")
-        found: dict[str, Any] = self._read_json("decision.json")
+        found: dict[str, Any] = self._read("decision.json", json.load)
         return found
 
     def card(self) -> Any:
         """The decision card as `eval.report.card.make_card` gave it. Raises EvalError when no decision was made yet."""
         if not (self.directory / "card.json").is_file():
             raise EvalError(f"run {self.id!r} has no decision card yet; make it with: arbiter decide")
-        return self._read_json("card.json")
+        return self._read("card.json", json.load)
 
     def write_views(
         self,
@@ -94,21 +95,12 @@ class Run:
         row = {**decision.to_dict(), "policy": dict(policy), "decided_at": int(time.time())}
         replace_text(self.directory / "decision.json", json.dumps(row, indent=1, allow_nan=False))
 
-    def _made(self, make: Callable[[Any], Value], row: object) -> Value:
+    def _read(self, name: str, read: Callable[[TextIO], Value]) -> Value:
         try:
-            return make(row)
-        except (KeyError, TypeError, AttributeError, AssertionError) as error:
+            with (self.directory / name).open(encoding="utf-8") as file:
+                return read(file)
+        except WrongShape as error:
             raise EvalError(_STALE.format(self.id)) from error
-
-    def _read_json(self, name: str) -> Any:
-        try:
-            return json.loads((self.directory / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise EvalError(f"cannot read {name} of run {self.id!r}: {error}; delete the run and run again") from error
-
-    def _read_lines(self, name: str) -> list[dict[str, Any]]:
-        try:
-            return [json.loads(line) for line in (self.directory / name).read_text(encoding="utf-8").splitlines()]
         except (OSError, ValueError) as error:
             raise EvalError(f"cannot read {name} of run {self.id!r}: {error}; delete the run and run again") from error
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rag.search.settings import SearchSettings
 from router.answering.condense import Condense
@@ -70,25 +70,16 @@ class Arm:
         return "rag" if self.index else "base"
 
     def to_dict(self) -> dict[str, object]:
-        """JSON form, `kind` included; `Arm.from_dict` reads it back."""
+        """JSON form, `kind` included; `storage.records` reads it back."""
         return {**asdict(self), "kind": self.kind}
 
+    @model_validator(mode="before")
     @classmethod
-    def from_dict(cls, row: dict[str, object]) -> Arm:
-        """The arm that `to_dict` wrote."""
+    def _complete(cls, row: Any) -> Any:
         # Arms written before there was a choice searched by vectors alone, and for the last message as it is.
-        parts = {"condense": "last", **{key: value for key, value in row.items() if key != "kind"}}
-        retrieval = parts.pop("retrieval", {"mode": "dense"})
-        prompt, sampling = parts.pop("prompt"), parts.pop("sampling")
-        assert isinstance(prompt, dict)
-        assert isinstance(sampling, dict)
-        assert isinstance(retrieval, dict)
-        return cls(
-            **parts,  # type: ignore[arg-type]  # asdict's own keys
-            prompt=Prompt(**prompt),
-            sampling=Sampling(**sampling),
-            retrieval=SearchSettings(**retrieval),
-        )
+        if not isinstance(row, dict):
+            return row
+        return {"condense": "last", "retrieval": {"mode": "dense"}, **{k: v for k, v in row.items() if k != "kind"}}
 
     def fingerprint(self) -> str:
         """sha256 over everything that shapes an answer; the name is a label and is left out."""

@@ -4,9 +4,8 @@ router/deciding/evidence.py, the race itself in eval/race.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 # Why a race ended: one arm is left; every arm left is within the margin of the one that is served; all questions are
 # spent; or a cap of the budget was reached.
@@ -57,9 +56,3 @@ class RaceRecord:
         }[self.stopped]
         share = self.num_answers / self.num_possible if self.num_possible else 1.0
         return f"{self.num_answers:,} of {self.num_possible:,} answers were needed ({share:.0%}); {ended}"
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, Any]) -> RaceRecord:
-        """The record that `dataclasses.asdict` and JSON made a row of."""
-        parts = {**row, "held_out": tuple(row["held_out"]), "drops": tuple(Drop(**drop) for drop in row["drops"])}
-        return cls(**parts)

@@ -157,28 +157,11 @@ class Scorecard:
         return Pairs(*map(tuple, zip(*both, strict=True))) if both else Pairs((), (), ())
 
     def to_dict(self) -> dict[str, object]:
-        """JSON form; `Scorecard.from_dict` reads it back."""
+        """JSON form; `storage.records` reads it back."""
         row = asdict(self)
         for entry, scores in zip(row["arms"], self.arms, strict=True):
             entry["arm"] = scores.arm.to_dict()
         return row
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, object]) -> Scorecard:
-        """The scorecard that `to_dict` wrote."""
-        parts = dict(row)
-        arms, race, floors = parts.pop("arms"), parts.pop("race", None), parts.pop("floors", {})
-        corrected = parts.pop("corrected", {})
-        assert isinstance(corrected, Mapping)
-        assert isinstance(arms, Sequence)
-        assert isinstance(floors, Mapping)
-        return cls(
-            arms=tuple(_arm_scores(entry) for entry in arms),
-            race=RaceRecord.from_dict(race) if isinstance(race, Mapping) else None,
-            corrected={name: Interval(**bounds) for name, bounds in corrected.items()},
-            floors={name: tuple(values) for name, values in floors.items()},
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in parts.items()},  # type: ignore[arg-type]
-        )
 
 
 def _part(scores: ArmScores, rows: Sequence[int], names: frozenset[str]) -> ArmScores:
@@ -195,18 +178,6 @@ def _part(scores: ArmScores, rows: Sequence[int], names: frozenset[str]) -> ArmS
         ttft_ms=pick(scores.ttft_ms),
         engine_s=pick(scores.engine_s),
         not_asked=tuple(name for name in scores.not_asked if name in names),
-    )
-
-
-def _arm_scores(row: Mapping[str, object]) -> ArmScores:
-    parts = dict(row)
-    arm, scores = parts.pop("arm"), parts.pop("scores")
-    assert isinstance(arm, dict)
-    assert isinstance(scores, dict)
-    return ArmScores(
-        arm=Arm.from_dict(arm),
-        scores={name: tuple(values) for name, values in scores.items()},
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in parts.items()},  # type: ignore[arg-type]
     )
 
 

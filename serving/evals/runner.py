@@ -30,6 +30,7 @@ from serving.http.served import CurrentDecision, Served
 from storage.errors import ArbiterError
 from storage.jobs.jobs import LOOK_S, Jobs, JobStopped, RunningJob
 from storage.jobs.rows import job_id
+from storage.records import from_row
 
 KIND = "eval_run"
 # Runs that are under way at once share what may be in flight; more of them wait.
@@ -153,7 +154,7 @@ class EvalRunner:
         plan, arm = read_plan(run.data_source), None
         criteria = self.store.get_eval(run.eval_id).testing_criteria
         if run.arm is not None:
-            measured = Arm.from_dict(dict(run.arm))
+            measured = from_row(Arm, run.arm)
             try:
                 arm = served.arm(measured.name)
             except NotFound:

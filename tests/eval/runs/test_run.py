@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,21 @@ def test_a_torn_run_is_no_run(comparison: Comparison, tmp_path: Path) -> None:
     (tmp_path / "r1" / "manifest.json").unlink()
     assert find_run(tmp_path / "r1") is None
     assert newest_run(tmp_path, "c1") is None
+
+
+def test_line_separators_in_an_answer_are_no_ends_of_rows(comparison: Comparison, tmp_path: Path) -> None:
+    first, *others = comparison.records
+    odd = replace(comparison, records=(replace(first, text="nine\u2028o'clock\x85"), *others))
+    assert publish(odd, tmp_path / "r1").records()[0].text == "nine\u2028o'clock\x85"
+
+
+def test_what_cannot_be_read_says_whether_it_is_torn_or_another_versions(
+    comparison: Comparison, tmp_path: Path
+) -> None:
+    run = publish(comparison, tmp_path / "r1")
+    (run.directory / "answers.jsonl").write_text('{"arm": "rag", "question": "q1"}\n')
+    with pytest.raises(EvalError, match="'r1' was written by another version; delete it and run again"):
+        run.records()
+    (run.directory / "scorecard.json").write_text('{"arms": [')
+    with pytest.raises(EvalError, match=r"cannot read scorecard\.json of run 'r1': .*; delete the run and run again"):
+        run.scorecard()

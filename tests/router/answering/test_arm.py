@@ -4,6 +4,7 @@ import pytest
 
 from router.answering.arm import Arm, Sampling
 from router.answering.prompts import ANSWER, FEWSHOT
+from storage.records import from_json, from_row
 
 
 @pytest.mark.parametrize(
@@ -16,15 +17,15 @@ def test_kind_follows_from_the_parts(adapter: str | None, index: str | None, kin
 
 def test_an_arm_survives_json() -> None:
     arm = Arm("few", index="examples", prompt=FEWSHOT, top_k=4, sampling=Sampling(temperature=0.5, max_tokens=9))
-    assert Arm.from_dict(json.loads(json.dumps(arm.to_dict()))) == arm
+    assert from_json(Arm, json.dumps(arm.to_dict())) == arm
 
 
 def test_an_arm_written_before_there_was_condensing_searches_the_last_message() -> None:
     row = Arm("old", index="docs").to_dict()
     del row["condense"]
-    assert Arm.from_dict(row).condense == "last"
+    assert from_row(Arm, row).condense == "last"
     arm = Arm("new", index="docs", condense="recent")
-    assert Arm.from_dict(json.loads(json.dumps(arm.to_dict()))) == arm
+    assert from_json(Arm, json.dumps(arm.to_dict())) == arm
 
 
 def test_fingerprint_ignores_the_label_only() -> None:

@@ -9,6 +9,7 @@ from router.deciding.race import Drop, RaceRecord
 from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import Interval
 from router.errors import RouterError
+from storage.records import from_json
 
 
 def arm_scores(name: str, scores: tuple[float | None, ...], metric: str = "token_f1") -> ArmScores:
@@ -49,7 +50,7 @@ def test_an_arm_without_scores_has_no_interval() -> None:
 
 def test_a_scorecard_survives_json() -> None:
     scorecard = card(arm_scores("base", (1.0, 0.5, None)), arm_scores("rag", (0.0, None, 1.0)))
-    assert Scorecard.from_dict(json.loads(json.dumps(scorecard.to_dict()))) == scorecard
+    assert from_json(Scorecard, json.dumps(scorecard.to_dict())) == scorecard
 
 
 def test_arms_on_different_questions_are_refused() -> None:
@@ -90,7 +91,7 @@ def raced_card() -> Scorecard:
 
 def test_a_raced_scorecard_survives_json() -> None:
     card = raced_card()
-    assert Scorecard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+    assert from_json(Scorecard, json.dumps(card.to_dict())) == card
 
 
 def test_what_decided_and_what_was_held_out_are_parts() -> None:
