@@ -390,10 +390,10 @@ def test_one_line_of_5_mb_is_read_and_one_over_the_text_limit_is_not(tmp_path: P
 
 
 def test_text_is_cleaned_before_it_is_a_document(tmp_path: Path) -> None:
-    rows = _row(id="r", title="p\u200bay", text="раypal")
+    rows = _row(id="r", title="p\u200bay", text="ﬁnd it")
     _write(tmp_path, {"a.md": "# T\u00adop\r\n\r\nwi\u200bde", "b.jsonl": rows})
 
     assert [(document.title, document.text) for document in load_documents(tmp_path).documents] == [
         ("Top", "wide"),
-        ("pay", "paypal"),
+        ("pay", "find it"),
     ]
