@@ -17,7 +17,7 @@ import numpy as np
 
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.langchain.factory import identity, told
+from rag.langchain.factory import describe_error, identity
 from rag.search.dense import Vectors
 from rag.search.numbers import Numbers
 
@@ -138,8 +138,8 @@ class Connection:
             ) from error
         except Exception as error:
             raise RagError(
-                f"vector store {self._factory!r} failed ({told(error, self._options)}); see that it is running and "
-                "that its options are right"
+                f"vector store {self._factory!r} failed ({describe_error(error, self._options)}); see that it is "
+                "running and that its options are right"
             ) from error
 
     def _there(self, numbers: Iterable[int]) -> set[tuple[object, object]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.langchain.factory import construct, identity, told
+from rag.langchain.factory import construct, describe_error, identity
 
 TokenSpans = Callable[[Sequence[str]], list[list[tuple[int, int]]]]
 
@@ -101,7 +101,7 @@ class LangChainEmbedder:
         try:
             rows = np.array(embed(), dtype=np.float64)
         except Exception as error:
-            reason = told(error, {})
+            reason = describe_error(error, {})
             raise RagError(f"embeddings {self.name!r} failed ({reason}); see that they can be reached") from error
         if rows.ndim != 2 or len(rows) != count:
             raise RagError(f"embeddings {self.name!r} gave numbers of shape {rows.shape}, not one vector a text")

@@ -34,7 +34,7 @@ def call(
     except ModuleNotFoundError as error:
         raise _missing(name, error) from error
     except Exception as error:
-        raise RagError(f"{name!r} cannot be opened: {told(error, options)}") from error
+        raise RagError(f"{name!r} cannot be opened: {describe_error(error, options)}") from error
 
 
 def resolve(path: str) -> Any:
@@ -59,7 +59,7 @@ def identity(path: str, options: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([path, shown], sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def told(error: Exception, options: Mapping[str, Any]) -> str:
+def describe_error(error: Exception, options: Mapping[str, Any]) -> str:
     """The first line of an error, its kind before it, without any secret option's value."""
     words = (str(error).strip() or "no reason given").split("\n", 1)[0]
     for key, value in options.items():

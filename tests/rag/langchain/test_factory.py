@@ -1,7 +1,7 @@
 import pytest
 
 from rag.errors import RagError
-from rag.langchain.factory import construct, identity, resolve, told
+from rag.langchain.factory import construct, describe_error, identity, resolve
 
 
 @pytest.mark.parametrize(
@@ -40,5 +40,7 @@ def test_an_identity_follows_the_options_but_not_the_secrets() -> None:
 
 def test_an_error_is_told_without_secrets_and_in_one_line() -> None:
     error = ValueError("no access with s3cret to http://x\nmore")
-    assert told(error, {"password": "s3cret", "url": "http://x"}) == "ValueError: no access with *** to http://x"
-    assert told(ValueError(), {}) == "ValueError: no reason given"
+    assert (
+        describe_error(error, {"password": "s3cret", "url": "http://x"}) == "ValueError: no access with *** to http://x"
+    )
+    assert describe_error(ValueError(), {}) == "ValueError: no reason given"
