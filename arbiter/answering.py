@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from arbiter.build import index_home, open_engine
+from arbiter.database import home_database
 from arbiter.served_runs import RunOpener, ServedRuns, served_decision
 from rag.open_indexes import OpenIndexes
 from router.answering.engine import HttpEngine
-from serving.decisions.ledger import LEDGER, Ledger
+from serving.decisions.ledger import Ledger
 from serving.http.served import AUTO, Served
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ def open_answerer(pipeline: Pipeline) -> Iterator[OpenAnswerer]:
     Raises ArbiterError when the config has no decision, or its run cannot be served any more.
     """
     config, home, console = pipeline.config, pipeline.home, pipeline.console
-    with contextlib.closing(Ledger(home / LEDGER)) as ledger:
-        decision = served_decision(ledger, config.fingerprint(), pipeline.last_run, console)
+    with home_database(home) as database:
+        decision = served_decision(Ledger(database), config.fingerprint(), pipeline.last_run, console)
     open_indexes = OpenIndexes(index_home(config, home), pipeline.embedder)
     with contextlib.closing(open_indexes):
         runs = ServedRuns(

@@ -13,6 +13,7 @@ from pathlib import Path
 from arbiter.config import AdapterConfig, ArmConfig, Config, EmbeddingConfig
 from arbiter.console import Console
 from arbiter.data import Data
+from arbiter.database import database_setting
 from arbiter.models import ResolvedModel, resolve_model
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
@@ -114,7 +115,7 @@ def index_home(config: Config, home: Path) -> IndexHome:
     index = config.index
     return IndexHome(
         home=home,
-        url=index.database.get_secret_value() if index.database is not None else None,
+        url=index.database.get_secret_value() if index.database is not None else database_setting(),
         chunking=part(index, ChunkSettings),
         retrieval=index.retrieval,
         store=index.store.factory if index.store is not None else "",

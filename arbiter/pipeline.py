@@ -24,6 +24,7 @@ from arbiter.build import index_home
 from arbiter.config import Config, data_home
 from arbiter.console import Console
 from arbiter.data import Data, examples_as_documents, find_folder, load_data
+from arbiter.database import home_database
 from arbiter.models import ResolvedModel, resolve_model
 from arbiter.other_runs import describe_other_runs
 from arbiter.scoring import Asked, Scoring
@@ -44,7 +45,7 @@ from router.deciding.decision import Decision
 from router.deciding.planning import detectable_effects
 from router.deciding.policy import Policy
 from router.deciding.recommend import recommend
-from serving.decisions.ledger import LEDGER, Ledger, record_run
+from serving.decisions.ledger import Ledger, record_run
 from serving.engine.engine import engine_identity, refuse_unfit
 from storage.errors import ArbiterError
 from storage.folders import sweep_drafts
@@ -312,8 +313,8 @@ class Pipeline:
             notes=() if stale is None else (stale,),
         )
         run.write_views(decision, asdict(self.config.policy), card, to_html(card), to_markdown(card))
-        with closing(Ledger(self.home / LEDGER)) as ledger:
-            record_run(ledger, run)
+        with home_database(self.home) as database:
+            record_run(Ledger(database), run)
         return decision
 
     def stale_reason(self, run: Run) -> str | None:

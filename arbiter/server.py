@@ -12,22 +12,24 @@ import uvicorn
 from arbiter.build import index_home, open_engine
 from arbiter.config import Config
 from arbiter.console import Console
+from arbiter.database import home_database
 from arbiter.pipeline import Pipeline
 from arbiter.served_runs import RunOpener, ServedRuns, served_decision
 from rag.open_indexes import OpenIndexes
 from router.answering.engine import HttpEngine
 from serving.app import create_app
 from serving.decisions.api import decision_routes
-from serving.decisions.ledger import LEDGER, Ledger, RecordedDecision
+from serving.decisions.ledger import Ledger, RecordedDecision
 from serving.decisions.promotion import Promoter
 from serving.errors import PortTaken
 from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
-from serving.evals.store import EVALS, EvalStore
+from serving.evals.store import EvalStore
 from serving.http.served import AUTO, CurrentDecision
 from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import open_vector_stores
+from storage.database import Database
 from storage.jobs.jobs import open_jobs
 
 
@@ -37,14 +39,14 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
 
     Raises ArbiterError, and EngineFailed when vLLM does not start.
     """
-    with _listen(host, port) as listener, contextlib.closing(Ledger(pipeline.home / LEDGER)) as ledger:
-        decision = served_decision(ledger, pipeline.config.fingerprint(), pipeline.last_run, console)
+    with _listen(host, port) as listener, home_database(pipeline.home) as database:
+        decision = served_decision(Ledger(database), pipeline.config.fingerprint(), pipeline.last_run, console)
         # From here on models are looked for, and converted where that was not done yet.
-        _serve(pipeline, console, listener, ledger, decision)
+        _serve(pipeline, console, listener, database, decision)
 
 
 def _serve(
-    pipeline: Pipeline, console: Console, listener: socket.socket, ledger: Ledger, decision: RecordedDecision
+    pipeline: Pipeline, console: Console, listener: socket.socket, database: Database, decision: RecordedDecision
 ) -> None:
     config, home, base = pipeline.config, pipeline.home, pipeline.models.base
 
@@ -55,9 +57,8 @@ def _serve(
     open_indexes = OpenIndexes(index_home(config, home), pipeline.embedder)
     runs = ServedRuns(config, home=home, open_indexes=open_indexes, base=base, data_version=read_version)
     with (
-        contextlib.closing(open_jobs(home)) as jobs,
-        contextlib.closing(EvalStore(home / EVALS)) as store,
-        contextlib.closing(open_vector_stores(open_indexes, jobs)) as stores,
+        contextlib.closing(open_jobs(database)) as jobs,
+        contextlib.closing(open_vector_stores(open_indexes, database, jobs)) as stores,
     ):
         parts = runs.servable_parts(decision)
         if stale := runs.stale_reason(decision):
@@ -68,7 +69,7 @@ def _serve(
             opener = RunOpener(runs, engine, http)
             current = CurrentDecision(opener.serve(decision, parts))
             evals = EvalRunner(
-                store,
+                EvalStore(database),
                 current,
                 jobs,
                 # Chat requests come first: an eval may use a quarter of what an evaluation would.
@@ -76,7 +77,7 @@ def _serve(
                 patience_s=config.eval.patience_s,
                 embed=pipeline.embedder.embed,
             )
-            promoter = Promoter(current, ledger, opener, scope=decision.scope)
+            promoter = Promoter(current, Ledger(database), opener, scope=decision.scope)
             app = create_app(
                 current,
                 decision_routes(promoter),

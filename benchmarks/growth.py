@@ -138,7 +138,7 @@ def fill(folder: Path, data: Sequence[Path], size: int, questions: Sequence[str]
         "num_chunks": report.num_chunks,
         "chunks/s besides the model": report.num_chunks / fill_s,
         "fill: peak private MB": peak - before,
-        "database MB": sum(file.stat().st_size for file in folder.glob("home/rag.sqlite*")) / 1e6,
+        "database MB": sum(file.stat().st_size for file in folder.glob("home/arbiter.db*")) / 1e6,
         "FAISS file MB": sum(file.stat().st_size for file in folder.rglob("*.faiss")) / 1e6,
         "BM25 file MB": sum(file.stat().st_size for file in folder.rglob("*.bm25")) / 1e6,
     }

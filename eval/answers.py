@@ -80,10 +80,9 @@ class AnswerCache:
 
     def get(self, key: str, *, arm: str, question_id: str) -> AnswerRecord | None:
         """The stored answer under this arm's and question's names, or None."""
-        found = self._rows.find("SELECT record FROM answers WHERE key = ?", key)
-        if found is None:
-            return None
-        return replace(from_json(AnswerRecord, found), arm=arm, question_id=question_id)
+        statement = "SELECT record FROM answers WHERE key = ?"
+        found = self._rows.find(statement, key, lambda row: from_json(AnswerRecord, row))
+        return None if found is None else replace(found, arm=arm, question_id=question_id)
 
     def put(self, key: str, record: AnswerRecord) -> None:
         """Keep an answer. Raises EvalError when the disk is full."""
@@ -92,8 +91,7 @@ class AnswerCache:
 
     def get_first_token_ms(self, key: str) -> float | None:
         """The measured time to the first token of this answer, or None."""
-        found = self._rows.find("SELECT ms FROM first_tokens WHERE key = ?", key)
-        return None if found is None else float(found)
+        return self._rows.find("SELECT ms FROM first_tokens WHERE key = ?", key, float)
 
     def put_first_token_ms(self, key: str, ms: float) -> None:
         """Keep a measured time to the first token. Raises EvalError when the disk is full."""

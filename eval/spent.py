@@ -7,7 +7,6 @@ scorecard = replace(scorecard, evaluation_s=spent.total_s)
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -35,7 +34,7 @@ class SpentTime:
         self._path, self._run, self._every_s, self._clock = path, run, every_s, clock
         self._is_over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="spent-time", daemon=True)
-        self._error: StorageError | sqlite3.Error | None = None
+        self._error: StorageError | None = None
         self._started = 0.0
         self.total_s = 0.0
 
@@ -67,6 +66,6 @@ class SpentTime:
                     now = self._clock()
                     rows.write(_ADD, (self._run, now - written))
                     written = now
-                self.total_s = float(rows.find("SELECT seconds FROM spent WHERE run = ?", self._run))
-        except (StorageError, sqlite3.Error) as error:
+                self.total_s = rows.find("SELECT seconds FROM spent WHERE run = ?", self._run, float) or 0.0
+        except StorageError as error:
             self._error = error

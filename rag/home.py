@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from rag.chunking.chunk import ChunkSettings
+from rag.documents.conversions import Conversions
 from rag.embedding.embedder import Embedder
-from rag.errors import RagError
 from rag.index import Index, IndexState
 from rag.search.settings import SearchSettings
-from rag.store.conversions import Conversions
 from rag.store.indexes import list_indexes
-from rag.store.store import Store, advice, database_url, open_store
+from storage.database import Database, database_url, find_database
 
 if TYPE_CHECKING:
     from rag.search.vector_view import MakeViews
@@ -46,11 +45,11 @@ class IndexHome:
         """Every index there is, by name."""
         return {state.name: state for state in list_indexes(self.home, url=self.url)}
 
-    def database(self) -> Store | None:
-        """The rows of every index, to be closed by the caller; None before the first index. Raises RagError."""
-        return open_store(self.home, self.url)
+    def database(self) -> Database | None:
+        """The rows of every index, to be closed by the caller; None before the first index. Raises StorageError."""
+        return find_database(self.home, self.url)
 
-    def open(self, name: str, embedder: Embedder, *, database: Store | None = None) -> Index:
+    def open(self, name: str, embedder: Embedder, *, database: Database | None = None) -> Index:
         """The existing index, over an open `database` if one is given. Raises RagError; see `Index.open`."""
         return Index.open(
             self.home,
@@ -68,7 +67,7 @@ class IndexHome:
         embedder: Embedder,
         chunking: ChunkSettings | None = None,
         *,
-        database: Store | None = None,
+        database: Database | None = None,
     ) -> Index:
         """The index, new or existing, over an open `database` if one is given; see `Index.create`."""
         return Index.create(
@@ -90,12 +89,8 @@ class IndexHome:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def conversions(self) -> Conversions:
-        """Texts of files that were converted before; to be closed by the caller. Raises RagError."""
-        try:
-            self.home.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RagError(f"data directory {str(self.home)!r} cannot be made: {advice(error)}") from error
-        return Conversions(Store(database_url(self.home, self.url)))
+        """Texts of files that were converted before; to be closed by the caller. Raises StorageError."""
+        return Conversions(self.home / "conversions.db")
 
     def _views(self, name: str, embedder: Embedder) -> MakeViews | None:
         if not self.store:

@@ -34,10 +34,11 @@ from rag.store import chunks, documents, indexes
 from rag.store.documents import DocumentEntry
 from rag.store.indexes import IndexState
 from rag.store.schema import ATTRIBUTES, DOCUMENTS
-from rag.store.store import Store, advice, database_url, open_store
 from rag.verification import VerifyReport, verify
 from rag.views import LiveView, Outdated, dense_kind, lexical_kind
 from rag.widening import passages_of
+from storage.database import Database, find_database, open_database
+from storage.errors import ArbiterError
 
 __all__ = ["DocumentEntry", "Index", "IndexState", "SyncReport", "VerifyReport"]
 
@@ -58,7 +59,7 @@ class Index:
         name: str,
         embedder: Embedder,
         chunk_settings: ChunkSettings,
-        store: Store,
+        store: Database,
         settings: SearchSettings,
         views: MakeViews | None,
         *,
@@ -87,7 +88,7 @@ class Index:
         embedder: Embedder,
         *,
         url: str | sa.URL | None = None,
-        store: Store | None = None,
+        store: Database | None = None,
         settings: SearchSettings = SearchSettings(),
         views: MakeViews | None = None,
     ) -> Index:
@@ -98,7 +99,7 @@ class Index:
         built it.
         """
         indexes.check_name(name)
-        opened = store or open_store(home, url)
+        opened = store or find_database(home, url)
         if opened is None:
             raise missing(name)
         try:
@@ -107,7 +108,7 @@ class Index:
             if state is None:
                 raise missing(name)
             _check_embedder(state, embedder)
-        except RagError:
+        except ArbiterError:
             if store is None:
                 opened.close()
             raise
@@ -122,7 +123,7 @@ class Index:
         chunk_settings: ChunkSettings,
         *,
         url: str | sa.URL | None = None,
-        store: Store | None = None,
+        store: Database | None = None,
         settings: SearchSettings = SearchSettings(),
         views: MakeViews | None = None,
     ) -> Index:
@@ -132,11 +133,7 @@ class Index:
         then.
         """
         indexes.check_name(name)
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RagError(f"data directory {str(home)!r} cannot be made: {advice(error)}") from error
-        opened = store or Store(database_url(home, url))
+        opened = store or open_database(home, url)
         return cls(home, name, embedder, chunk_settings, opened, settings, views, is_shared=store is not None)
 
     @property
@@ -380,7 +377,7 @@ class Index:
                     self._dense.keep_up(rows, state)
                 if self._settings.mode != "dense" or self._lexical.is_used:
                     self._lexical.keep_up(rows, state)
-        except RagError as error:
+        except ArbiterError as error:
             log.warning("index=%s the views are not up to date yet: %s", self._name, error)
 
     def _oldest_file(self) -> int | None:

@@ -19,9 +19,9 @@ from rag.embedding.embeddings import embed_chunks, text_hash
 from rag.errors import RagError
 from rag.store import chunks, documents, indexes, pending
 from rag.store.documents import Prepared, Present
-from rag.store.indexes import IndexState, Tally
+from rag.store.indexes import Conflict, IndexState, Tally
 from rag.store.pending import Embedding
-from rag.store.store import Conflict, Store
+from storage.database import Database
 
 Progress = Callable[[int, int], None]
 
@@ -84,7 +84,7 @@ class _Plan:
 class Indexing:
     """Changes to one index, safe to make from several threads and processes at once."""
 
-    def __init__(self, store: Store, name: str, embedder: Embedder, settings: ChunkSettings) -> None:
+    def __init__(self, store: Database, name: str, embedder: Embedder, settings: ChunkSettings) -> None:
         self._store = store
         self._name = name
         self._embedder = embedder
@@ -134,9 +134,9 @@ class Indexing:
                 break
             embedded += self._prepare(state, plan, wanted, prepared, embeddings, progress)
             num_chunks = sum(len(entry.chunks) for entry in prepared.values())
-            numbers = self._store.take_numbers(num_chunks) if num_chunks else range(0)
+            numbers = chunks.take_numbers(self._store, num_chunks) if num_chunks else range(0)
             try:
-                with self._store.write() as rows:
+                with self._store.write_beside() as rows:
                     state = indexes.lock(rows, self._name)
                     # What others have committed in the meantime may call for more, or for less.
                     plan = self._plan(rows, state, wanted)
@@ -162,7 +162,7 @@ class Indexing:
 
     def delete(self, document_ids: Iterable[str], *, oldest_file: int | None) -> int:
         """Removes the documents; gives how many of them there were. Raises RagError if there is no such index."""
-        with self._store.write() as rows:
+        with self._store.write_beside() as rows:
             state = self._locked(rows)
             present = documents.present(rows, state.id, document_ids)
             if present:
@@ -175,7 +175,7 @@ class Indexing:
 
     def set_metadata(self, document_id: str, metadata: Mapping[str, object]) -> None:
         """Replaces a document's metadata. Raises RagError if there is no such document or the metadata is no JSON."""
-        with self._store.write() as rows:
+        with self._store.write_beside() as rows:
             state = self._locked(rows)
             document = next(documents.load(rows, state.id, [document_id]), None)
             if document is None:
@@ -187,7 +187,7 @@ class Indexing:
 
     def drop(self) -> chunks.Numbers:
         """Removes the index with everything in it, and what killed runs have kept for it; gives its chunks' numbers."""
-        with self._store.write() as rows:
+        with self._store.write_beside() as rows:
             state = indexes.lock(rows, self._name)
             numbers = chunks.as_numbers(()) if state is None else chunks.numbers(rows, state.id)
             if state is not None:

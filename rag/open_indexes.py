@@ -14,7 +14,7 @@ from rag.errors import RagError
 from rag.home import IndexHome
 from rag.index import Index, IndexState
 from rag.store import documents, indexes
-from rag.store.store import Store
+from storage.database import Database
 
 
 class OtherEmbedder(RagError):
@@ -28,7 +28,7 @@ class OpenIndexes:
         self.index_home = index_home
         self.embedder = embedder
         self._open: dict[str, Index] = {}
-        self._database: Store | None = None
+        self._database: Database | None = None
         self._lock = threading.RLock()
 
     def states(self) -> dict[str, IndexState]:
@@ -120,7 +120,7 @@ class OpenIndexes:
     def _create(self, name: str, settings: ChunkSettings) -> Index:
         return self.index_home.create(name, self.embedder, settings, database=self._shared())
 
-    def _shared(self) -> Store | None:
+    def _shared(self) -> Database | None:
         """The one open database of all indexes, so that connections do not grow with their number; None so far."""
         with self._lock:
             if self._database is None:

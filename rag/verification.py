@@ -13,8 +13,8 @@ from rag.chunking.duplicates import near_duplicates
 from rag.indexing import Progress, missing
 from rag.store import chunks, faults, indexes
 from rag.store.indexes import IndexState, Tally
-from rag.store.store import Store
 from rag.views import LiveView
+from storage.database import Database
 
 _SHOWN = 3
 _SAMPLE = 200
@@ -64,7 +64,7 @@ class VerifyReport:
 
 
 def verify(
-    store: Store,
+    store: Database,
     name: str,
     dense: LiveView[Any],
     lexical: LiveView[Any],
@@ -164,8 +164,8 @@ def _near_duplicates(rows: sa.Connection, state: IndexState) -> tuple[NearDuplic
     )
 
 
-def _repair(store: Store, name: str, damaged: list[str], dense: LiveView[Any], lexical: LiveView[Any]) -> None:
-    with store.write() as rows:
+def _repair(store: Database, name: str, damaged: list[str], dense: LiveView[Any], lexical: LiveView[Any]) -> None:
+    with store.write_beside() as rows:
         state = indexes.lock(rows, name)
         if state is None:
             raise missing(name)

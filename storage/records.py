@@ -15,7 +15,7 @@ class WrongShape(ValueError):
     """JSON of something else: another version's, perhaps."""
 
 
-def from_json(kind: type[T], text: str, *, extra: Extra = "forbid") -> T:
+def from_json(kind: type[T], text: str | bytes, *, extra: Extra = "forbid") -> T:
     """The value whose `dataclasses.asdict` was written; `extra` says what is done about keys besides.
 
     Raises WrongShape, and ValueError for what is no JSON.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.databases import database, database_url, postgres_server, postgres_url
 
 # Before any library reads it: no test may reach a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,6 +18,9 @@ os.environ["SSL_CERT_DIR"] = os.devnull
 from arbiter.models import EMBEDDER, GENERATOR, resolve_model
 from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmServer, VllmSettings
+
+# Fixtures.
+__all__ = ["database", "database_url", "postgres_server", "postgres_url"]
 
 REPOSITORY = Path(__file__).parents[1]
 MEMORY = Path("/dev/shm")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from pathlib import Path
 
 from arbiter.console import Output, pad_table
+from arbiter.database import home_database
 from serving.decisions.api import decision_card
-from serving.decisions.ledger import LEDGER, Ledger, Promotion, RecordedDecision
+from serving.decisions.ledger import Ledger, Promotion, RecordedDecision
 from serving.http.pages import Page
 from storage.errors import ArbiterError
 
@@ -17,7 +17,8 @@ _MOST = 100
 
 def show_decisions(home: Path) -> Output:
     """The newest decisions of a data directory, and for each whether `auto` means it."""
-    with closing(Ledger(home / LEDGER)) as ledger:
+    with home_database(home) as database:
+        ledger = Ledger(database)
         found: list[RecordedDecision] = list(ledger.page(Page(limit=_MOST)).rows)
         is_auto = [_is_auto(ledger, decision) for decision in found]
     if not found:
@@ -47,7 +48,8 @@ def _is_auto(ledger: Ledger, decision: RecordedDecision) -> bool:
 
 def promote_decision(home: Path, decision_id: str) -> Output:
     """Make a decision what `auto` means. Raises ArbiterError for an unknown one."""
-    with closing(Ledger(home / LEDGER)) as ledger:
+    with home_database(home) as database:
+        ledger = Ledger(database)
         return _told(ledger, ledger.promote(decision_id))
 
 
@@ -56,7 +58,8 @@ def roll_back(home: Path, decision_id: str | None) -> Output:
 
     Raises ArbiterError when there is nothing to go back to.
     """
-    with closing(Ledger(home / LEDGER)) as ledger:
+    with home_database(home) as database:
+        ledger = Ledger(database)
         log = ledger.promotions()
         if decision_id is None and not log:
             raise ArbiterError(

@@ -19,6 +19,7 @@ from eval.judge.endpoint import JudgeEndpoint
 from eval.judge.probes import Probe
 from eval.scorer import Progress
 from eval.tasks import run_all
+from storage.records import from_json
 from storage.row_cache import RowCache
 
 
@@ -35,12 +36,12 @@ class VerdictCache:
             "CREATE TABLE IF NOT EXISTS verdicts "
             "(key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT NOT NULL)"
         )
-        self._rows = RowCache(path, (table,), called="judge's verdicts", row="a verdict")
+        self._rows = RowCache(path, (table,), called="cache of verdicts", row="a verdict")
 
     def get(self, probe: Probe) -> Outcome | None:
         """What this ask came to, or None when it was not made yet."""
-        found = self._rows.find("SELECT outcome FROM verdicts WHERE key = ?", probe.key)
-        return None if found is None else Outcome(**json.loads(found))
+        statement = "SELECT outcome FROM verdicts WHERE key = ?"
+        return self._rows.find(statement, probe.key, lambda row: from_json(Outcome, row))
 
     def put(self, probe: Probe, outcome: Outcome) -> None:
         """Keep what an ask came to. Raises EvalError when the disk is full."""

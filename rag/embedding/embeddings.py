@@ -13,7 +13,7 @@ from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.store import pending
 from rag.store.pending import Embedding
-from rag.store.store import Store
+from storage.database import Database
 
 # What is embedded is committed about so often: what a stopped run loses at most.
 _COMMIT_EVERY_S = 3.0
@@ -29,7 +29,7 @@ def text_hash(chunk: Chunk) -> str:
 def embed_chunks(
     chunks: Iterable[Chunk],
     embedder: Embedder,
-    store: Store,
+    store: Database,
     *,
     index_name: str,
     origin: str,

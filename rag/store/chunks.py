@@ -15,13 +15,22 @@ from rag.chunking.chunk import Chunk
 from rag.errors import RagError
 from rag.store.documents import BATCH, VARIABLES, parts
 from rag.store.pending import Embedding
-from rag.store.schema import CHUNKS, DOCUMENTS, TOMBSTONES, VECTORS
+from rag.store.schema import CHUNKS, DOCUMENTS, NUMBERS, TOMBSTONES, VECTORS
+from storage.database import Database
 
 Numbers = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
 _DAMAGED = "vectors are missing or damaged; mend the index with: arbiter index verify NAME --repair"
 _LOST = "documents of some chunks are missing; mend the index with: arbiter index verify NAME --repair"
+
+
+def take_numbers(store: Database, count: int) -> range:
+    """So many chunk numbers that nobody had and nobody else will get; gaps between them mean nothing."""
+    taken = NUMBERS.update().values(next=NUMBERS.c.next + count).returning(NUMBERS.c.next)
+    with store.write_beside() as rows:
+        end = int(rows.execute(taken).scalar_one())
+    return range(end - count, end)
 
 
 def insert(

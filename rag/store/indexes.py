@@ -14,12 +14,16 @@ import sqlalchemy as sa
 from rag.chunking.chunk import ChunkSettings
 from rag.errors import RagError
 from rag.store.schema import GENERATIONS, INDEXES, TOMBSTONES
-from rag.store.store import Conflict, open_store
+from storage.database import find_database
 
 _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _MODULUS = 2**256
 # Views this many generations old are brought up to date rather than loaded again, whatever files there are.
 _KEPT_GENERATIONS = 64
+
+
+class Conflict(Exception):
+    """Another process changed the index since its state was read; read again and start over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def check_name(name: str) -> None:
 
 def list_indexes(home: Path, *, url: str | sa.URL | None = None) -> list[IndexState]:
     """All indexes of a home, or of the database at `url`, by name; none if there is no database yet."""
-    store = open_store(home, url)
+    store = find_database(home, url)
     if store is None:
         return []
     try:

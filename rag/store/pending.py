@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from rag.store.schema import CHUNKS, INDEXES, PENDING, VECTORS
-from rag.store.store import Store, insert_missing
+from storage.database import Database, insert_missing
 
 _VARIABLES = 5_000
 _KEPT_S = 30 * 86_400.0
@@ -49,7 +49,7 @@ def known(rows: sa.Connection, embedder: str, text_hashes: Iterable[str]) -> dic
 
 
 def keep(
-    store: Store, index_name: str, origin: str, embedder: str, embeddings: Mapping[str, Embedding], *, now: float
+    store: Database, index_name: str, origin: str, embedder: str, embeddings: Mapping[str, Embedding], *, now: float
 ) -> None:
     """Commits embeddings, by hash of the text, of a run that is not finished; `now` is in seconds since 1970.
 
@@ -60,7 +60,7 @@ def keep(
         {**run, "text_hash": text_hash, "embed_s": embedding.embed_s, "vector": embedding.to_bytes()}
         for text_hash, embedding in embeddings.items()
     ]
-    with store.write() as rows:
+    with store.write_beside() as rows:
         rows.execute(PENDING.delete().where(PENDING.c.kept_at < now - _KEPT_S))
         # Two runs on the same index may embed the same text; either vector will do.
         insert_missing(rows, PENDING, values)

@@ -1,23 +1,10 @@
-"""The tables of an index database, as the newest migration leaves them (`rag/store/migrations/versions/`).
-
-A change here comes with a migration, and SCHEMA_VERSION counts them: a test holds both equal.
-"""
+"""The tables of indexes: documents, chunks, vectors, and what is needed to keep views of them up to date."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
-SCHEMA_VERSION = 3
-
-METADATA = sa.MetaData(
-    naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s", "uq": "uq_%(table_name)s"}
-)
-
-# On SQLite only a plain INTEGER key is the row's own address.
-_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-# Ordered by code point, on PostgreSQL too.
-_PLAIN = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+from storage.tables import NUMBER, PLAIN, TABLES
 
 
 def _index_id() -> sa.Column[int]:
@@ -30,15 +17,13 @@ def _document() -> sa.ForeignKeyConstraint:
     )
 
 
-# Read before anything else, and by programs of any age: what wrote this database.
-SCHEMA = sa.Table("rag_schema", METADATA, sa.Column("version", sa.Integer, nullable=False))
 # The next chunk number. Numbers are never given twice, whatever is deleted.
-NUMBERS = sa.Table("numbers", METADATA, sa.Column("next", sa.BigInteger, nullable=False))
+NUMBERS = sa.Table("chunk_numbers", TABLES, sa.Column("next", sa.BigInteger, nullable=False))
 INDEXES = sa.Table(
     "indexes",
-    METADATA,
+    TABLES,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", _PLAIN, nullable=False, unique=True),
+    sa.Column("name", PLAIN, nullable=False, unique=True),
     sa.Column("embedder", sa.Text, nullable=False),
     sa.Column("settings", sa.Text, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
@@ -52,7 +37,7 @@ INDEXES = sa.Table(
 # do: a restored or dropped index counts through the same numbers again, with other rows.
 GENERATIONS = sa.Table(
     "generations",
-    METADATA,
+    TABLES,
     _index_id(),
     sa.Column("generation", sa.BigInteger, primary_key=True),
     sa.Column("token", sa.Text, nullable=False),
@@ -60,9 +45,9 @@ GENERATIONS = sa.Table(
 # The long text stands last: SQLite reads a row's columns in their order.
 DOCUMENTS = sa.Table(
     "documents",
-    METADATA,
+    TABLES,
     _index_id(),
-    sa.Column("id", _PLAIN, primary_key=True),
+    sa.Column("id", PLAIN, primary_key=True),
     sa.Column("origin", sa.Text, nullable=False),
     sa.Column("content_hash", sa.Text, nullable=False),
     sa.Column("digest", sa.Text, nullable=False),
@@ -77,10 +62,10 @@ DOCUMENTS = sa.Table(
 )
 CHUNKS = sa.Table(
     "chunks",
-    METADATA,
-    sa.Column("number", _NUMBER, primary_key=True, autoincrement=False),
+    TABLES,
+    sa.Column("number", NUMBER, primary_key=True, autoincrement=False),
     sa.Column("index_id", sa.Integer, nullable=False),
-    sa.Column("document_id", _PLAIN, nullable=False),
+    sa.Column("document_id", PLAIN, nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("id", sa.Text, nullable=False),
@@ -99,7 +84,7 @@ CHUNKS = sa.Table(
 # Apart from the chunks, so that texts are read without vectors and vectors without texts.
 VECTORS = sa.Table(
     "vectors",
-    METADATA,
+    TABLES,
     sa.Column("number", sa.ForeignKey("chunks.number", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     sa.Column("index_id", sa.Integer, nullable=False),
     sa.Column("embed_s", sa.Double, nullable=False),
@@ -109,7 +94,7 @@ VECTORS = sa.Table(
 # Numbers that were deleted, and by which generation, for views that are older.
 TOMBSTONES = sa.Table(
     "tombstones",
-    METADATA,
+    TABLES,
     _index_id(),
     sa.Column("generation", sa.BigInteger, primary_key=True),
     sa.Column("number", sa.BigInteger, primary_key=True),
@@ -117,12 +102,12 @@ TOMBSTONES = sa.Table(
 # What filters compare: the plain values at the top of a document's metadata. A number or boolean is in `number`.
 ATTRIBUTES = sa.Table(
     "attributes",
-    METADATA,
+    TABLES,
     sa.Column("index_id", sa.Integer, primary_key=True),
-    sa.Column("document_id", _PLAIN, primary_key=True),
+    sa.Column("document_id", PLAIN, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("text", _PLAIN),
+    sa.Column("text", PLAIN),
     sa.Column("number", sa.Double),
     _document(),
     sa.Index("attributes_by_text", "index_id", "key", "kind", "text", "document_id"),
@@ -132,7 +117,7 @@ ATTRIBUTES = sa.Table(
 # embedded is not embedded again.
 PENDING = sa.Table(
     "pending_embeddings",
-    METADATA,
+    TABLES,
     sa.Column("index_name", sa.Text, primary_key=True),
     sa.Column("origin", sa.Text, primary_key=True),
     sa.Column("embedder", sa.Text, primary_key=True),
@@ -142,13 +127,4 @@ PENDING = sa.Table(
     sa.Column("vector", sa.LargeBinary, nullable=False),
     sa.Index("pending_by_text_hash", "text_hash"),
     sa.Index("pending_by_age", "kept_at"),
-)
-CONVERSIONS = sa.Table(
-    "conversions",
-    METADATA,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("title", sa.Text, nullable=False),
-    sa.Column("used_at", sa.Double, nullable=False),
-    sa.Column("pages", sa.Text, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
 )

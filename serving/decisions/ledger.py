@@ -1,6 +1,6 @@
-"""The ledger: every decision that was made and every promotion, as rows in `<home>/decisions.db`.
+"""The ledger: every decision that was made and every promotion, as rows.
 
-ledger = Ledger(home / LEDGER)
+ledger = Ledger(open_database(home))
 decision = record_run(ledger, run)           after a decision was written beside its run
 ledger.promote(decision.id)                  from now on `auto` is this decision's arm
 ledger.current(decision.scope)               what `auto` means
@@ -26,16 +26,15 @@ from eval.runs.run import Run
 from serving.errors import NotPromotable, UnknownDecision
 from serving.http.pages import Page, PageOfRows, select_page
 from storage.database import Database
+from storage.rows import read_row, values_of
+from storage.tables import NUMBER, TABLES
 from storage.text_files import replace_text
 
-LEDGER = "decisions.db"
-
-METADATA = sa.MetaData()
 DECISIONS = sa.Table(
     "decisions",
-    METADATA,
+    TABLES,
     # Not the order of first appearance: deciding again as before makes an old decision the newest.
-    sa.Column("sequence", sa.Integer, nullable=False, unique=True),
+    sa.Column("sequence", NUMBER, nullable=False, unique=True),
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("scope", sa.Text, nullable=False, index=True),
     sa.Column("run_id", sa.Text, nullable=False),
@@ -46,23 +45,23 @@ DECISIONS = sa.Table(
     sa.Column("config_fingerprint", sa.Text, nullable=False, index=True),
     sa.Column("arm", sa.Text, nullable=False),
     sa.Column("verdict", sa.Text, nullable=False),
-    sa.Column("confidence", sa.Float, nullable=False),
-    sa.Column("margin", sa.Float, nullable=False),
+    sa.Column("confidence", sa.Double, nullable=False),
+    sa.Column("margin", sa.Double, nullable=False),
     sa.Column("runner_up", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("policy", sa.Text, nullable=False),
     sa.Column("evidence", sa.Text, nullable=False),
-    sa.Column("decided_at", sa.Integer, nullable=False),
+    sa.Column("decided_at", sa.BigInteger, nullable=False),
 )
 PROMOTIONS = sa.Table(
     "promotions",
-    METADATA,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    TABLES,
+    sa.Column("sequence", NUMBER, primary_key=True),
     sa.Column("scope", sa.Text, nullable=False, index=True),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("decision_id", sa.ForeignKey(DECISIONS.c.id), nullable=False),
     sa.Column("previous_id", sa.ForeignKey(DECISIONS.c.id)),
-    sa.Column("promoted_at", sa.Integer, nullable=False),
+    sa.Column("promoted_at", sa.BigInteger, nullable=False),
 )
 
 
@@ -139,30 +138,17 @@ class Promotion:
 class Ledger:
     """Rows are added and never taken away; what `auto` means in a scope is what its last promotion row says."""
 
-    def __init__(self, file: Path, *, clock: Callable[[], float] = time.time) -> None:
-        """Opens or creates the file. Raises ServingError when it is no ledger."""
-        self._database = Database(file, METADATA)
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
         self._clock = clock
 
     def record(self, decision: RecordedDecision) -> str:
         """Keep a decision as the newest and return its id; the same decision again only moves up."""
-        values = {
+        values = values_of(decision) | {
             "scope": decision.scope,
-            "run_id": decision.run_id,
             "run_directory": str(decision.run_directory),
-            "data_name": decision.data_name,
-            "base_model": decision.base_model,
-            "data_version": decision.data_version,
-            "config_fingerprint": decision.config_fingerprint,
-            "arm": decision.arm,
-            "verdict": decision.verdict,
-            "confidence": decision.confidence,
-            "margin": decision.margin,
-            "runner_up": decision.runner_up,
-            "reason": decision.reason,
             "policy": json.dumps(decision.policy),
             "evidence": json.dumps(decision.evidence),
-            "decided_at": decision.decided_at,
         }
         with self._database.write() as rows:
             last = rows.execute(sa.select(sa.func.coalesce(sa.func.max(DECISIONS.c.sequence), 0))).scalar_one()
@@ -236,10 +222,6 @@ class Ledger:
         """The id of the decision that `rollback` would go back to. Raises NotPromotable when there is none."""
         with self._database.read() as rows:
             return _before(_promotions(rows, scope))
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._database.close()
 
     def _append(
         self,
@@ -331,7 +313,7 @@ def _promotions(rows: sa.Connection, scope: str | None) -> list[Promotion]:
     query = sa.select(PROMOTIONS).order_by(PROMOTIONS.c.sequence)
     if scope is not None:
         query = query.where(PROMOTIONS.c.scope == scope)
-    return [Promotion(**row._mapping) for row in rows.execute(query)]
+    return [read_row(Promotion, row) for row in rows.execute(query)]
 
 
 def _before(log: Sequence[Promotion]) -> str:

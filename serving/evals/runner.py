@@ -18,12 +18,11 @@ from typing import Any
 from eval.errors import EvalError
 from eval.evaluate import Patience
 from eval.graders import Embed, Grader, read_grader
-from rag.errors import RagError
 from router.answering.answerer import Answer, Answerer, Prepared
 from router.answering.arm import Arm
-from router.errors import EngineUnavailable, RouterError
+from router.errors import EngineUnavailable
 from serving.chat.request import ChatRequest
-from serving.errors import NotFound, Refused
+from serving.errors import NotFound
 from serving.evals.request import Row, RunPlan, read_plan
 from serving.evals.store import EvalStore, ItemStatus, StoredRun
 from serving.http.served import CurrentDecision, Served
@@ -176,7 +175,7 @@ class EvalRunner:
         for position, row in rows:
             try:
                 sample, given, usage = await self._sample(work, row)
-            except (EvalError, Refused, RouterError, RagError) as error:
+            except ArbiterError as error:
                 sample, given, usage = _failed_sample(work.arm, error), None, None
             async with self._gate:
                 await asyncio.to_thread(self._keep, work, position, row, sample, given, usage)

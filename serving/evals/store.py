@@ -1,6 +1,6 @@
-"""The rows behind /v1/evals, in `<home>/evals.db`: evals, their runs, and an output item for every row that is done.
+"""The rows behind /v1/evals: evals, their runs, and an output item for every row that is done.
 
-store = EvalStore(home / EVALS)
+store = EvalStore(open_database(home))
 run = store.add_run(eval_id, name="first", data_source=source, model="auto", arm=arm, decision_id="dec_1")
 store.done_positions(run.id)     what a restart need not ask again
 """
@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -21,35 +20,35 @@ import sqlalchemy as sa
 from serving.errors import NotFound
 from serving.http.pages import Page, PageOfRows, select_page
 from storage.database import Database
+from storage.rows import read_row, values_of
+from storage.tables import NUMBER, TABLES
 
-EVALS = "evals.db"
 RunStatus = Literal["queued", "in_progress", "completed", "failed", "canceled"]
 ItemStatus = Literal["pass", "fail", "error"]
 RUN_STATUSES: tuple[RunStatus, ...] = ("queued", "in_progress", "completed", "failed", "canceled")
 ITEM_STATUSES: tuple[ItemStatus, ...] = ("pass", "fail", "error")
 LIVE: tuple[RunStatus, ...] = ("queued", "in_progress")
 
-METADATA = sa.MetaData()
 EVAL_ROWS = sa.Table(
     "evals",
-    METADATA,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    TABLES,
+    sa.Column("sequence", NUMBER, primary_key=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
-    sa.Column("created_at", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
     # Rises with every update, and has no ties as seconds would.
-    sa.Column("updates", sa.Integer, nullable=False, unique=True),
+    sa.Column("updates", sa.BigInteger, nullable=False, unique=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("data_source_config", sa.JSON, nullable=False),
     sa.Column("testing_criteria", sa.JSON, nullable=False),
     sa.Column("metadata", sa.JSON),
 )
 RUN_ROWS = sa.Table(
-    "runs",
-    METADATA,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    "eval_runs",
+    TABLES,
+    sa.Column("sequence", NUMBER, primary_key=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("eval_id", sa.ForeignKey(EVAL_ROWS.c.id, ondelete="CASCADE"), nullable=False, index=True),
-    sa.Column("created_at", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False, index=True),
     sa.Column("error", sa.JSON),
@@ -60,12 +59,12 @@ RUN_ROWS = sa.Table(
     sa.Column("metadata", sa.JSON),
 )
 ITEM_ROWS = sa.Table(
-    "items",
-    METADATA,
+    "eval_items",
+    TABLES,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("run_id", sa.ForeignKey(RUN_ROWS.c.id, ondelete="CASCADE"), nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("item", sa.JSON, nullable=False),
     sa.Column("grades", sa.JSON, nullable=False),
@@ -137,9 +136,8 @@ class EvalStore:
     Items are kept only while their run is live: what comes late from a run that was cancelled or deleted is dropped.
     """
 
-    def __init__(self, file: Path, *, clock: Callable[[], float] = time.time) -> None:
-        """Opens or creates the file. Raises ServingError when it cannot be."""
-        self._database = Database(file, METADATA)
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
         self._clock = clock
         self._count_once = lru_cache(maxsize=1_000)(self._count)
 
@@ -155,25 +153,25 @@ class EvalStore:
         eval_id = _new_id("eval")
         stored = StoredEval(eval_id, self._now(), name or eval_id, data_source_config, list(testing_criteria), metadata)
         with self._database.write() as rows:
-            rows.execute(EVAL_ROWS.insert().values(**_values(stored), updates=_next_update(rows)))
+            rows.execute(EVAL_ROWS.insert().values(**values_of(stored), updates=_next_update(rows)))
         return stored
 
     def get_eval(self, eval_id: str) -> StoredEval:
         with self._database.read() as rows:
-            return _eval(_one(rows, EVAL_ROWS, eval_id, "eval"))
+            return read_row(StoredEval, _one(rows, EVAL_ROWS, eval_id, "eval"))
 
     def update_eval(self, eval_id: str, changes: Mapping[str, object]) -> StoredEval:
         """Change the name or the metadata, as far as `changes` has them."""
         with self._database.write() as rows:
             values = {**changes, "updates": _next_update(rows)}
             rows.execute(EVAL_ROWS.update().where(EVAL_ROWS.c.id == eval_id).values(values))
-            return _eval(_one(rows, EVAL_ROWS, eval_id, "eval"))
+            return read_row(StoredEval, _one(rows, EVAL_ROWS, eval_id, "eval"))
 
     def evals(self, page: Page, *, by_update: bool = False) -> PageOfRows:
         """A page of StoredEvals, in the order they were created or last updated."""
         with self._database.read() as rows:
             found = select_page(rows, EVAL_ROWS, page, by=EVAL_ROWS.c.updates if by_update else None)
-        return replace(found, rows=[_eval(row) for row in found.rows])
+        return replace(found, rows=[read_row(StoredEval, row) for row in found.rows])
 
     def delete_eval(self, eval_id: str) -> list[str]:
         """Takes an eval away with its runs and their items; returns the ids of the runs."""
@@ -211,12 +209,12 @@ class EvalStore:
         )
         with self._database.write() as rows:
             _one(rows, EVAL_ROWS, eval_id, "eval")
-            rows.execute(RUN_ROWS.insert().values(**_values(stored)))
+            rows.execute(RUN_ROWS.insert().values(**values_of(stored)))
         return stored
 
     def get_run(self, eval_id: str, run_id: str) -> StoredRun:
         with self._database.read() as rows:
-            return _run(_one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id))
+            return read_row(StoredRun, _one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id))
 
     def runs(self, eval_id: str, page: Page) -> PageOfRows:
         """A page of an eval's StoredRuns; the filter `status` is heeded."""
@@ -226,7 +224,7 @@ class EvalStore:
         with self._database.read() as rows:
             _one(rows, EVAL_ROWS, eval_id, "eval")
             found = select_page(rows, RUN_ROWS, page, *where)
-        return replace(found, rows=[_run(row) for row in found.rows])
+        return replace(found, rows=[read_row(StoredRun, row) for row in found.rows])
 
     def set_status(self, run_id: str, status: RunStatus, *, error: Mapping[str, str] | None = None) -> bool:
         """Move a live run on; False, and nothing changed, when it has ended already or is gone."""
@@ -252,7 +250,7 @@ class EvalStore:
         live = sa.select(RUN_ROWS).where(RUN_ROWS.c.id == run_id, RUN_ROWS.c.status.in_(LIVE))
         with self._database.read() as rows:
             row = rows.execute(live).one_or_none()
-        return _run(row) if row is not None else None
+        return read_row(StoredRun, row) if row is not None else None
 
     def add_item(
         self,
@@ -273,12 +271,12 @@ class EvalStore:
             state = rows.execute(sa.select(RUN_ROWS.c.status).where(RUN_ROWS.c.id == run_id)).scalar_one_or_none()
             place = sa.and_(ITEM_ROWS.c.run_id == run_id, ITEM_ROWS.c.position == position)
             if state in LIVE and rows.execute(sa.select(ITEM_ROWS.c.id).where(place)).first() is None:
-                rows.execute(ITEM_ROWS.insert().values(**_values(stored)))
+                rows.execute(ITEM_ROWS.insert().values(**values_of(stored)))
 
     def get_item(self, eval_id: str, run_id: str, item_id: str) -> StoredItem:
         with self._database.read() as rows:
             _one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id)
-            return _item(_one(rows, ITEM_ROWS, item_id, "output item", ITEM_ROWS.c.run_id == run_id))
+            return read_row(StoredItem, _one(rows, ITEM_ROWS, item_id, "output item", ITEM_ROWS.c.run_id == run_id))
 
     def items(self, eval_id: str, run_id: str, page: Page) -> PageOfRows:
         """A page of a run's StoredItems in the order of its data; the filter `status` is heeded."""
@@ -288,7 +286,7 @@ class EvalStore:
         with self._database.read() as rows:
             _one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id)
             found = select_page(rows, ITEM_ROWS, page, *where, by=ITEM_ROWS.c.position)
-        return replace(found, rows=[_item(row) for row in found.rows])
+        return replace(found, rows=[read_row(StoredItem, row) for row in found.rows])
 
     def done_positions(self, run_id: str) -> set[int]:
         """The positions of the rows that have their outcome."""
@@ -316,10 +314,6 @@ class EvalStore:
                 usage.setdefault(row.usage["model"], Counter()).update(invocation_count=1, **tokens)
         return Tally(statuses=Counter(row.status for row in found), criteria=criteria, usage=usage)
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._database.close()
-
     def _now(self) -> int:
         return int(self._clock())
 
@@ -338,23 +332,3 @@ def _next_update(rows: sa.Connection) -> int:
 
 def _new_id(kind: str) -> str:
     return f"{kind}_{uuid.uuid4().hex}"
-
-
-def _values(stored: StoredEval | StoredRun | StoredItem) -> dict[str, Any]:
-    return {name: getattr(stored, name) for name in stored.__slots__}
-
-
-def _eval(row: Any) -> StoredEval:
-    return StoredEval(**_known(row, StoredEval))
-
-
-def _run(row: Any) -> StoredRun:
-    return StoredRun(**_known(row, StoredRun))
-
-
-def _item(row: Any) -> StoredItem:
-    return StoredItem(**_known(row, StoredItem))
-
-
-def _known(row: Any, of: type) -> dict[str, Any]:
-    return {name: row._mapping[name] for name in of.__slots__}  # type: ignore[attr-defined]

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 import sqlalchemy as sa
 
 from rag.documents.document import Document
-from rag.errors import RagError
 from rag.index import Index
 from serving.errors import Refused
 from serving.vector_stores.rows import Attributes, StoreFile, are_equal, stands_in, to_store_file
 from serving.vector_stores.schema import STORE_FILES
 from storage.database import Database
+from storage.errors import ArbiterError
 
 # (store, file) -> where it is indexed, and what is there; raises Refused for what is not, or cannot be opened.
 FindDocument = Callable[[str, str], tuple[Index, Document]]
@@ -44,7 +44,7 @@ class FileAttributes:
                 return
             try:
                 self._settle(store_id, file_id, attributes, find)
-            except (Refused, RagError):
+            except ArbiterError:
                 if before is not None:
                     self._undo(before, attributes)
                 raise

@@ -1,4 +1,4 @@
-"""Uploaded files: a row each in `<home>/files.db`, the bytes in `<home>/files/<id>/content`.
+"""Uploaded files: a row each, the bytes in `<home>/files/<id>/content`.
 
 files = FileStore(database, home / "files")
 with files.draft() as folder:
@@ -8,7 +8,6 @@ with files.draft() as folder:
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import time
 import uuid
@@ -24,6 +23,8 @@ from serving.http.pages import Page, PageOfRows, select_page
 from serving.vector_stores.schema import FILES
 from serving.vector_stores.uploads import Upload
 from storage.database import Database
+from storage.disk import sync_path
+from storage.rows import read_row, values_of
 
 Purpose = Literal["assistants", "user_data", "evals", "fine-tune"]
 PURPOSES: tuple[Purpose, ...] = ("assistants", "user_data", "evals", "fine-tune")
@@ -82,16 +83,16 @@ class FileStore:
         stored = StoredFile(file_id, int(self._clock()), upload.filename, purpose, upload.num_bytes, upload.sha256)
         try:
             draft.rename(self._folder / file_id)
-            _sync_folder(self._folder)
+            sync_path(self._folder)
         except OSError as error:
             raise ServingError(f"the upload cannot be kept: {(error.strerror or str(error)).lower()}") from error
         with self._database.write() as rows:
-            rows.execute(FILES.insert().values(**{name: getattr(stored, name) for name in stored.__slots__}))
+            rows.execute(FILES.insert().values(values_of(stored)))
         return stored
 
     def get(self, file_id: str, *, param: str | None = None) -> StoredFile:
         with self._database.read() as rows:
-            return _file(self._one(rows, file_id, param))
+            return read_row(StoredFile, self._one(rows, file_id, param))
 
     def page(self, page: Page) -> PageOfRows:
         """A page of StoredFiles; the filter `purpose` is heeded."""
@@ -100,7 +101,7 @@ class FileStore:
             where.append(FILES.c.purpose == page.filters["purpose"])
         with self._database.read() as rows:
             found = select_page(rows, FILES, page, *where)
-        return replace(found, rows=[_file(row) for row in found.rows])
+        return replace(found, rows=[read_row(StoredFile, row) for row in found.rows])
 
     def path(self, file_id: str) -> Path:
         """Where the bytes of a file are, if there is such a file."""
@@ -149,15 +150,3 @@ class FileStore:
 
 def _missing(file_id: str, param: str | None = None) -> Refused:
     return NotFound(f"no file {file_id!r}; upload it with POST /v1/files", param=param, code="file_not_found")
-
-
-def _file(row: Any) -> StoredFile:
-    return StoredFile(**{name: row._mapping[name] for name in StoredFile.__slots__})
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from serving.errors import Conflict, NotFound, Overloaded, Refused
 from serving.http.pages import Page, PageOfRows, select_page
 from serving.vector_stores.schema import BATCH_FILES, BATCHES, DELETING, FILES, STORE_FILES, STORES, Status
-from storage.database import Database
+from storage.database import Database, insert_missing
+from storage.rows import read_row, values_of
 
 Attributes = Mapping[str, str | float | bool]
 
@@ -90,7 +91,7 @@ class StoreRows:
         store_id, now = f"vs_{uuid.uuid4().hex}", self._now()
         stored = StoredStore(store_id, now, now, name or store_id, description, metadata, chunking, is_own=True)
         with self._database.write() as rows:
-            rows.execute(STORES.insert().values(_values(stored)))
+            rows.execute(STORES.insert().values(values_of(stored)))
         return stored
 
     def adopt(self, names: Collection[str]) -> None:
@@ -102,27 +103,27 @@ class StoreRows:
         now = self._now()
         found = [StoredStore(name, now, now, name, None, None, None, is_own=False) for name in new]
         with self._database.write() as rows:
-            rows.execute(STORES.insert().prefix_with("OR IGNORE"), [_values(stored) for stored in found])
+            insert_missing(rows, STORES, [values_of(stored) for stored in found])
 
     def find_store(self, store_id: str) -> StoredStore | None:
         """The store, None if there is none."""
         with self._database.read() as rows:
             row = _store_row(rows, store_id)
-        return _store(row) if row is not None else None
+        return read_row(StoredStore, row) if row is not None else None
 
     def stores(self, page: Page, indexes: Collection[str]) -> PageOfRows:
         """A page of StoredStores: those made over HTTP, and those of `indexes`."""
         where = sa.and_(~STORES.c.is_deleting, sa.or_(STORES.c.is_own, STORES.c.id.in_(indexes)))
         with self._database.read() as rows:
             found = select_page(rows, STORES, page, where)
-        return replace(found, rows=[_store(row) for row in found.rows])
+        return replace(found, rows=[read_row(StoredStore, row) for row in found.rows])
 
     def update_store(self, store_id: str, changes: Mapping[str, object]) -> StoredStore:
         """Change the name or the metadata, as far as `changes` has them."""
         with self._database.write() as rows:
             values = {**changes, "last_active_at": self._now()}
             rows.execute(STORES.update().where(STORES.c.id == store_id).values(values))
-            return _store(_needed_store(rows, store_id))
+            return read_row(StoredStore, _needed_store(rows, store_id))
 
     def hide_store(self, store_id: str) -> None:
         """First step of a deletion: from now on neither the store nor its files are to be had."""
@@ -170,7 +171,7 @@ class StoreRows:
             if not is_batch:
                 return None
             batch = StoredBatch(f"vsfb_{uuid.uuid4().hex}", store_id, now, is_cancelled=False)
-            rows.execute(BATCHES.insert().values(_values(batch)))
+            rows.execute(BATCHES.insert().values(values_of(batch)))
             members = [{"batch_id": batch.id, "file_id": file.file_id} for file in wanted]
             rows.execute(BATCH_FILES.insert(), members)
         return batch
@@ -360,17 +361,9 @@ def _batch(rows: sa.Connection, store_id: str, batch_id: str) -> StoredBatch:
     row = rows.execute(query).one_or_none()
     if row is None:
         raise NotFound(f"no file batch {batch_id!r} in {store_id!r}", code="file_batch_not_found")
-    return StoredBatch(row.id, row.store_id, row.created_at, row.is_cancelled)
-
-
-def _values(stored: StoredStore | StoredBatch) -> dict[str, Any]:
-    return {name: getattr(stored, name) for name in stored.__slots__}
-
-
-def _store(row: Any) -> StoredStore:
-    return StoredStore(**{name: row._mapping[name] for name in StoredStore.__slots__})
+    return read_row(StoredBatch, row)
 
 
 def to_store_file(row: Any) -> StoreFile:
     """What a row of a store's files says."""
-    return StoreFile(**{name: row._mapping[name] for name in StoreFile.__slots__})
+    return read_row(StoreFile, row)

@@ -1,4 +1,4 @@
-"""The tables of `<home>/files.db`: uploaded files, vector stores, which files stand in which, and batches of them."""
+"""The tables of uploaded files, of vector stores, of which files stand in which, and of batches of them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,33 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-FILES_DB = "files.db"
+from storage.tables import NUMBER, TABLES
 
 Status = Literal["in_progress", "completed", "failed", "cancelled"]
 STATUSES: tuple[Status, ...] = ("in_progress", "completed", "failed", "cancelled")
 # What is being deleted is hidden at once, and its row stays until the index and the disk have followed.
 DELETING = "deleting"
 
-METADATA = sa.MetaData()
 FILES = sa.Table(
     "files",
-    METADATA,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    TABLES,
+    sa.Column("sequence", NUMBER, primary_key=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
-    sa.Column("created_at", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("filename", sa.Text, nullable=False),
     sa.Column("purpose", sa.Text, nullable=False),
-    sa.Column("num_bytes", sa.Integer, nullable=False),
+    sa.Column("num_bytes", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("is_deleting", sa.Boolean, nullable=False, default=False),
 )
 STORES = sa.Table(
     "vector_stores",
-    METADATA,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    TABLES,
+    sa.Column("sequence", NUMBER, primary_key=True),
     # The name of its index.
     sa.Column("id", sa.Text, nullable=False, unique=True),
-    sa.Column("created_at", sa.Integer, nullable=False),
-    sa.Column("last_active_at", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("last_active_at", sa.BigInteger, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text),
     sa.Column("metadata", sa.JSON),
@@ -44,17 +43,17 @@ STORES = sa.Table(
     sa.Column("is_deleting", sa.Boolean, nullable=False, default=False),
 )
 STORE_FILES = sa.Table(
-    "store_files",
-    METADATA,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    "vector_store_files",
+    TABLES,
+    sa.Column("sequence", NUMBER, primary_key=True),
     sa.Column("store_id", sa.ForeignKey(STORES.c.id, ondelete="CASCADE"), nullable=False),
     # The file's id; it is the document's id in the index, too.
     sa.Column("id", sa.ForeignKey(FILES.c.id), nullable=False, index=True),
-    sa.Column("created_at", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("status", sa.Text, nullable=False, index=True),
     sa.Column("last_error", sa.JSON),
     sa.Column("attributes", sa.JSON, nullable=False),
-    sa.Column("usage_bytes", sa.Integer, nullable=False, default=0),
+    sa.Column("usage_bytes", sa.BigInteger, nullable=False, default=0),
     # Its attributes are being changed in the index, or were when a server was killed.
     sa.Column("is_changing", sa.Boolean, nullable=False, default=False),
     # How often its indexing broke off.
@@ -62,17 +61,17 @@ STORE_FILES = sa.Table(
     sa.UniqueConstraint("store_id", "id"),
 )
 BATCHES = sa.Table(
-    "batches",
-    METADATA,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    "file_batches",
+    TABLES,
+    sa.Column("sequence", NUMBER, primary_key=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("store_id", sa.ForeignKey(STORES.c.id, ondelete="CASCADE"), nullable=False),
-    sa.Column("created_at", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("is_cancelled", sa.Boolean, nullable=False, default=False),
 )
 BATCH_FILES = sa.Table(
-    "batch_files",
-    METADATA,
+    "file_batch_files",
+    TABLES,
     sa.Column("batch_id", sa.ForeignKey(BATCHES.c.id, ondelete="CASCADE"), primary_key=True),
     sa.Column("file_id", sa.Text, primary_key=True),
 )

@@ -1,6 +1,6 @@
 """Vector stores: every index of a home, the files that were attached to it over HTTP, and searches in it.
 
-stores = open_vector_stores(OpenIndexes(index_home(config, home), embedder), jobs)
+stores = open_vector_stores(OpenIndexes(index_home(config, home), embedder), database, jobs)
 stores.start()
 store = stores.create(StoreFields(name="hours"))
 stores.search(store.id, Search(("When does the desk open?",), k=3, ...))
@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
-from rag.errors import RagError
 from rag.index import Index, IndexState
 from rag.open_indexes import OpenIndexes, OtherEmbedder
 from router.answering.condense import rewrite_query
@@ -27,10 +26,10 @@ from serving.vector_stores.indexer import Indexer, ReadFile, read_file
 from serving.vector_stores.listing import list_files, store_file_of
 from serving.vector_stores.request import Attachment, Search, StoreFields
 from serving.vector_stores.rows import Attributes, StoredBatch, StoredStore, StoreFile, StoreRows, no_store
-from serving.vector_stores.schema import FILES_DB, METADATA
 from serving.vector_stores.search import Found, search_index
 from serving.vector_stores.work_rows import WorkRows
 from storage.database import Database
+from storage.errors import ArbiterError
 from storage.jobs.jobs import Jobs
 
 MAX_WAITING = 10_000
@@ -66,16 +65,14 @@ class VectorStores:
         indexer: Indexer,
         *,
         max_waiting: int = MAX_WAITING,
-        close: Callable[[], None] = lambda: None,
     ) -> None:
-        """At most `max_waiting` files wait to be indexed; `close` closes what the rows are kept in."""
+        """At most `max_waiting` files wait to be indexed."""
         self.files = files
         self.rows = rows
         self._attributes = attributes
         self.open_indexes = open_indexes
         self._indexer = indexer
         self._max_waiting = max_waiting
-        self._close = close
         self._taking_out = threading.Lock()
 
     def finish_begun(self) -> None:
@@ -103,7 +100,6 @@ class VectorStores:
     def close(self) -> None:
         """Closes the indexes and the rows."""
         self.open_indexes.close()
-        self._close()
 
     def create(self, asked: StoreFields) -> StoreState:
         """A new vector store; its files are indexed in the background."""
@@ -198,7 +194,7 @@ class VectorStores:
         self._store(store_id)
         try:
             self._attributes.change(store_id, file_id, attributes, self._document)
-        except RagError:
+        except ArbiterError:
             # It may have been deleted meanwhile, which is not the index's trouble.
             self.get_file(store_id, file_id)
             raise
@@ -243,7 +239,7 @@ class VectorStores:
             return Found(asked.queries, ())
         try:
             return search_index(index, asked, self.open_indexes.index_home.retrieval)
-        except RagError:
+        except ArbiterError:
             # It may have been deleted meanwhile, which is not the index's trouble.
             self._store(store_id)
             raise
@@ -348,6 +344,7 @@ class VectorStores:
 
 def open_vector_stores(
     open_indexes: OpenIndexes,
+    database: Database,
     jobs: Jobs,
     *,
     max_upload_bytes: int = MAX_UPLOAD_BYTES,
@@ -356,12 +353,10 @@ def open_vector_stores(
 ) -> VectorStores:
     """The vector stores of a home, not started yet; what a killed server had begun is finished.
 
-    `read` turns a file into a document; `jobs` are the home's, and index in the background. Raises ServingError
-    for a `files.db` that cannot be opened, and RagError for an index that cannot be written.
+    `read` turns a file into a document; `jobs` are the home's, and index in the background. Raises RagError for an
+    index that cannot be written, and StorageError.
     """
-    home = open_indexes.index_home.home
-    database = Database(home / FILES_DB, METADATA)
-    files = FileStore(database, home / "files", max_bytes=max_upload_bytes)
+    files = FileStore(database, open_indexes.index_home.home / "files", max_bytes=max_upload_bytes)
     indexer = Indexer(WorkRows(database), files, open_indexes, jobs, read=read)
     stores = VectorStores(
         StoreRows(database),
@@ -370,7 +365,6 @@ def open_vector_stores(
         open_indexes,
         indexer,
         max_waiting=max_waiting,
-        close=database.close,
     )
     stores.finish_begun()
     return stores

@@ -1,6 +1,6 @@
 """The one queue of everything that takes longer than a request: durable, resumed after a crash, one owner at a time.
 
-jobs = open_jobs(home)
+jobs = open_jobs(database)
 jobs.begin("index", index_store, limit=1)      from now on this process works on these jobs, a thread each
 jobs.submit("index", "vs_1")                  its state, events and progress are rows
 jobs.stop("index")                           what is unfinished is the next server's
@@ -13,12 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from storage.database import Database
 from storage.errors import ArbiterError
-from storage.jobs.rows import JOBS_DB, METADATA, Job, JobRows, JobState
+from storage.jobs.rows import Job, JobRows, JobState
 
 # How often work that runs asks the rows whether it was cancelled by another process.
 LOOK_S = 0.2
@@ -160,10 +159,9 @@ class Jobs:
         self._wake.set()
 
     def close(self) -> None:
-        """Stops all work, and closes the rows."""
+        """Stops all work."""
         for kind in list(self._kinds):
             self.stop(kind)
-        self.rows.close()
 
     def _run(self) -> None:
         looked_at = time.monotonic()
@@ -237,6 +235,6 @@ class Jobs:
                 return
 
 
-def open_jobs(home: Path, **rest: Any) -> Jobs:
-    """The jobs of a home; `rest` as in JobRows. Raises StorageError for a `jobs.db` that cannot be opened."""
-    return Jobs(JobRows(Database(home / JOBS_DB, METADATA), **rest))
+def open_jobs(database: Database, **rest: Any) -> Jobs:
+    """The jobs of a database; `rest` as in JobRows."""
+    return Jobs(JobRows(database, **rest))

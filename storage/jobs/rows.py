@@ -18,9 +18,10 @@ import sqlalchemy as sa
 
 from storage.database import Database
 from storage.processes import is_here, is_running, process_name
+from storage.rows import read_row
+from storage.tables import NUMBER, TABLES
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-JOBS_DB = "jobs.db"
 LIVE: tuple[JobState, ...] = ("queued", "running")
 
 # A process on another machine counts as alive for this long after it was last heard of.
@@ -28,11 +29,10 @@ LEASE_S = 60.0
 # Ended jobs are kept for this long, for whoever asks how they ended.
 KEPT_S = 30 * 24 * 3600.0
 
-METADATA = sa.MetaData()
 JOBS = sa.Table(
     "jobs",
-    METADATA,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    TABLES,
+    sa.Column("sequence", NUMBER, primary_key=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False),
@@ -40,22 +40,22 @@ JOBS = sa.Table(
     sa.Column("state", sa.Text, nullable=False, index=True),
     # The process that works on it, or will; none after its server has stopped.
     sa.Column("owner", sa.Text),
-    sa.Column("seen_at", sa.Float, nullable=False),
+    sa.Column("seen_at", sa.Double, nullable=False),
     # It was submitted again while it ran, and runs again when it ends.
     sa.Column("is_again", sa.Boolean, nullable=False, default=False),
     sa.Column("is_cancelling", sa.Boolean, nullable=False, default=False),
     sa.Column("progress", sa.JSON, nullable=False, default=dict),
     sa.Column("error", sa.Text),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("started_at", sa.Float),
-    sa.Column("ended_at", sa.Float),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("started_at", sa.Double),
+    sa.Column("ended_at", sa.Double),
 )
 EVENTS = sa.Table(
     "job_events",
-    METADATA,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    TABLES,
+    sa.Column("sequence", NUMBER, primary_key=True),
     sa.Column("job_id", sa.ForeignKey(JOBS.c.id, ondelete="CASCADE"), nullable=False, index=True),
-    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
 )
@@ -255,10 +255,6 @@ class JobRows:
             rows.execute(JOBS.update().where(*mine).values(seen_at=now))
             rows.execute(JOBS.delete().where(old))
 
-    def close(self) -> None:
-        """Closes the database."""
-        self._database.close()
-
     @contextmanager
     def _write(self, rows: sa.Connection | None) -> Iterator[sa.Connection]:
         if rows is not None:
@@ -305,4 +301,4 @@ class JobRows:
 
 
 def _job(row: Any) -> Job:
-    return Job(**{name: row._mapping[name] for name in Job.__slots__})
+    return read_row(Job, row)

@@ -13,7 +13,8 @@ from arbiter.pipeline import Pipeline
 from arbiter.served_runs import served_decision
 from eval.errors import EvalError
 from eval.runs.run import Run, publish_run
-from serving.decisions.ledger import LEDGER, Ledger, record_run
+from serving.decisions.ledger import Ledger, record_run
+from storage.database import open_database
 from storage.errors import ArbiterError
 
 
@@ -27,7 +28,7 @@ class Home:
         self.said = io.StringIO()
         self.console = Console(stderr=self.said)
         self.pipeline = Pipeline(load_config(config, [], {}), home=self.path, console=self.console)
-        self.ledger = Ledger(self.path / LEDGER)
+        self.ledger = Ledger(open_database(self.path))
 
     def run(self, number: int, *, is_decided: bool = True) -> Run:
         comparison = make_comparison()

@@ -272,7 +272,7 @@ def without_run(home: Home, decision: RecordedDecision) -> RecordedDecision:
 
 def without_index(home: Home, decision: RecordedDecision) -> RecordedDecision:
     home.index.close()
-    for file in home.path.glob("rag.sqlite*"):
+    for file in home.path.glob("arbiter.db*"):
         file.unlink()
     return decision
 

@@ -35,10 +35,12 @@ def test_a_key_depends_on_arm_question_and_versions_but_not_on_the_label() -> No
     )
 
 
-def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_cache_is_set_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a.db").write_text("not a database, but long enough to be taken for one " * 30)
-    with pytest.raises(StorageError, match="cannot open the answer cache"):
-        AnswerCache(tmp_path / "a.db")
+    with AnswerCache(tmp_path / "a.db") as cache:
+        assert cache.get("k", arm="a", question_id="q") is None
+    assert "the answer cache 'a.db' was damaged" in caplog.text
+    assert (tmp_path / "a.db.damaged").read_text().startswith("not a database")
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_was_there(tmp_path: Path) -> None:

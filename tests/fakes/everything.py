@@ -26,6 +26,7 @@ from serving.http.served import CurrentDecision
 from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import open_vector_stores
+from storage.database import open_database
 from storage.jobs.jobs import open_jobs
 
 
@@ -34,19 +35,20 @@ def open_everything(home: Path, *, api_key: str | None = None) -> Iterator[FastA
     """The app; two decisions are in its ledger, of which that for the arm `rag` is served."""
     engine = ScriptedEngine(lambda _: "nine")
     decision = make_decision("rag", run_directory=home / "run")
-    ledger, store = Ledger(home / "decisions.db"), EvalStore(home / "evals.db")
+    database = open_database(home)
+    ledger = Ledger(database)
     for recorded in (make_decision("base", run_directory=home / "run"), decision):
         ledger.record(recorded)
     opener = FakeOpener(engine)
     current = CurrentDecision(opener.open(decision))
     home_of_indexes = IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense"))
-    jobs = open_jobs(home)
-    stores = open_vector_stores(OpenIndexes(home_of_indexes, WordEmbedder()), jobs, read=read_text)
+    jobs = open_jobs(database)
+    stores = open_vector_stores(OpenIndexes(home_of_indexes, WordEmbedder()), database, jobs, read=read_text)
     try:
         yield create_app(
             current,
             decision_routes(Promoter(current, ledger, opener, scope=decision.scope)),
-            eval_routes(EvalRunner(store, current, jobs), files=stores.files),
+            eval_routes(EvalRunner(EvalStore(database), current, jobs), files=stores.files),
             file_routes(stores),
             vector_store_routes(stores),
             api_key=api_key,
@@ -54,5 +56,4 @@ def open_everything(home: Path, *, api_key: str | None = None) -> Iterator[FastA
     finally:
         stores.close()
         jobs.close()
-        store.close()
-        ledger.close()
+        database.close()

@@ -28,6 +28,7 @@ from serving.http.served import CurrentDecision
 from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import VectorStores, open_vector_stores
+from storage.database import open_database
 from storage.jobs.jobs import open_jobs
 
 CHUNKING = ChunkSettings(20, 0)
@@ -83,16 +84,23 @@ def serving(
     read: Any = read_text,
     api_key: str | None = None,
     arm_index: str | None = "docs",
+    url: str | None = None,
     in_use: Callable[[], Collection[str]] = tuple,
     **settings: Any,
 ) -> Iterator[Server]:
-    """Serve a home until the end of the block; the arm `rag` answers from the index `arm_index` if there is one."""
+    """Serve a home until the end of the block; the arm `rag` answers from the index `arm_index` if there is one.
+
+    `url` is where the indexes are, if not in the home's database.
+    """
     embedder = embedder or WordEmbedder()
     engine = engine or ScriptedEngine(lambda _: "nine")
-    open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense")), embedder)
-    jobs = open_jobs(home)
-    stores = open_vector_stores(open_indexes, jobs, read=read, **settings)
+    index_home = IndexHome(home, url, chunking=CHUNKING, retrieval=SearchSettings(mode="dense"))
+    open_indexes = OpenIndexes(index_home, embedder)
+    database = open_database(home)
+    jobs = open_jobs(database)
+    stores = open_vector_stores(open_indexes, database, jobs, read=read, **settings)
     with ExitStack() as stack:
+        stack.callback(database.close)
         stack.callback(jobs.close)
         stack.callback(stores.close)
         served = make_served(engine)

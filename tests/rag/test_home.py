@@ -7,8 +7,8 @@ from fakes.embedders import WordEmbedder
 from fakes.retrieval_server import CHUNKING
 
 from rag.documents.document import Document
-from rag.errors import RagError
 from rag.home import IndexHome
+from storage.errors import StorageError
 
 IN_MEMORY = "langchain_core.vectorstores:InMemoryVectorStore"
 
@@ -27,7 +27,7 @@ def test_data_directories_do_not_share_a_collection_and_a_new_password_opens_the
 
 @pytest.mark.parametrize("store", ["", IN_MEMORY])
 def test_a_database_url_that_is_none_is_an_error_of_one_line(tmp_path: Path, store: str) -> None:
-    with pytest.raises(RagError, match="the database URL cannot be used") as caught:
+    with pytest.raises(StorageError, match="the database URL cannot be used") as caught:
         IndexHome(tmp_path, url="nonsense", store=store).create("faq", WordEmbedder())
     assert "\n" not in str(caught.value)
 

@@ -12,6 +12,7 @@ from rag.errors import RagError
 from rag.index import Index, SyncReport
 from rag.search.settings import SearchSettings
 from rag.store.indexes import list_indexes
+from storage.errors import StorageError
 from tests.rag.conftest import SETTINGS, Library
 
 DENSE = SearchSettings(mode="dense")
@@ -389,5 +390,5 @@ def test_names_may_hold_letters_digits_dots_dashes_and_underscores(
 def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path, embedder: Any, url: str | None) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(RagError, match="data directory"):
+    with pytest.raises(StorageError, match="data directory"):
         Index.create(tmp_path / "file" / "home", "faq", embedder, SETTINGS, url=url)

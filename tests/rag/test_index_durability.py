@@ -100,8 +100,8 @@ _FILLS_THE_DISK = """
 import resource, sys
 from pathlib import Path
 from rag.documents.document import Document
-from rag.errors import RagError
 from rag.index import Index
+from storage.errors import ArbiterError
 from tests.rag.conftest import SETTINGS, FakeEmbedder
 documents = [Document(f"{n}", "", f"new {n} " * 15) for n in range(600)]
 for limit in map(int, sys.argv[2:]):
@@ -110,7 +110,7 @@ for limit in map(int, sys.argv[2:]):
         index = Index.create(Path(sys.argv[1]), "faq", FakeEmbedder(), SETTINGS)
         index.sync(documents)
         print("done")
-    except RagError as error:
+    except ArbiterError as error:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         state = (index.version, index.verify().problems, [p.document_id for p in index.search("desk", 3)])
         print(f"{error} {state}")

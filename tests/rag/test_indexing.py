@@ -15,7 +15,7 @@ from rag.index import Index
 from rag.indexing import Indexing
 from rag.search.settings import SearchSettings
 from rag.store import faults, indexes
-from rag.store.store import Store, database_url
+from storage.database import Database, database_url
 from tests.rag.conftest import SETTINGS, Library
 
 
@@ -25,9 +25,9 @@ def url(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def store(home: Path, index: Index, url: str | None) -> Iterator[Store]:
+def store(home: Path, index: Index, url: str | None) -> Iterator[Database]:
     """The rows of the library, of which `hours` has no chunks any more."""
-    store = Store(database_url(home, url))
+    store = Database(database_url(home, url))
     with store.write() as rows:
         state = indexes.lock(rows, "faq")
         assert state is not None
@@ -37,7 +37,7 @@ def store(home: Path, index: Index, url: str | None) -> Iterator[Store]:
     store.close()
 
 
-def test_a_renewed_document_is_cut_again_from_its_stored_text(store: Store, index: Index, embedder: Any) -> None:
+def test_a_renewed_document_is_cut_again_from_its_stored_text(store: Database, index: Index, embedder: Any) -> None:
     assert (index.num_chunks, index.chunks_of("hours")) == (2, ())
 
     Indexing(store, "faq", embedder, SETTINGS).renew(["hours", "fines", "unknown"], progress=None, oldest_file=None)
@@ -49,7 +49,7 @@ def test_a_renewed_document_is_cut_again_from_its_stored_text(store: Store, inde
 
 
 def test_a_document_that_was_stored_anew_meanwhile_is_not_made_the_old_one(
-    store: Store, index: Index, embedder: Any
+    store: Database, index: Index, embedder: Any
 ) -> None:
     class Late:
         """The embedder, which takes so long to cut that another writer is faster."""
@@ -70,7 +70,7 @@ def test_a_document_that_was_stored_anew_meanwhile_is_not_made_the_old_one(
 
 
 def test_a_repair_that_was_not_ended_is_ended_by_other_settings(
-    store: Store, index: Index, home: Path, embedder: Any, url: str | None, library: Library
+    store: Database, index: Index, home: Path, embedder: Any, url: str | None, library: Library
 ) -> None:
     renewed = Index.create(home, "faq", embedder, ChunkSettings(3, 0), url=url)
 
@@ -80,14 +80,14 @@ def test_a_repair_that_was_not_ended_is_ended_by_other_settings(
     assert renewed.sync(library).updated == 0
 
 
-def test_an_index_that_is_gone_is_not_begun_anew_by_a_repair(store: Store, index: Index, embedder: Any) -> None:
+def test_an_index_that_is_gone_is_not_begun_anew_by_a_repair(store: Database, index: Index, embedder: Any) -> None:
     index.drop()
 
     with pytest.raises(RagError, match="no index 'faq'"):
         Indexing(store, "faq", embedder, SETTINGS).renew(["hours"], progress=None, oldest_file=None)
 
 
-def test_metadata_that_is_set_during_a_repair_does_not_end_it(store: Store, index: Index, embedder: Any) -> None:
+def test_metadata_that_is_set_during_a_repair_does_not_end_it(store: Database, index: Index, embedder: Any) -> None:
     with pytest.raises(RagError, match="cannot be stored"):
         index.set_metadata("hours", {"a": {1}})
     index.set_metadata("hours", {"year": 2026})

@@ -16,15 +16,16 @@ from rag.indexing import Progress
 from rag.search.settings import SearchSettings
 from rag.search.vector_view import FaissViews
 from rag.store.indexes import state as state_of
-from rag.store.store import Store, sqlite_url
 from rag.verification import NearDuplicate, VerifyReport, verify
 from rag.views import LiveView, dense_kind, lexical_kind
+from storage.database import Database, sqlite_url
+from storage.errors import StorageError
 from tests.rag.conftest import SETTINGS, Library
 
 
 @pytest.fixture
 def database(home: Path, index: Index) -> sqlite3.Connection:
-    connection = sqlite3.connect(home / "rag.sqlite", isolation_level=None)
+    connection = sqlite3.connect(home / "arbiter.db", isolation_level=None)
     connection.execute("PRAGMA foreign_keys=OFF")
     return connection
 
@@ -43,7 +44,7 @@ class _Interrupted:
 
 
 def _verify(home: Path, progress: Progress) -> VerifyReport:
-    store = Store(sqlite_url(home / "rag.sqlite"))
+    store = Database(sqlite_url(home / "arbiter.db"))
     folder = home / "indexes" / "faq"
     dense: LiveView[Any] = LiveView(folder, dense_kind(FaissViews()))
     try:
@@ -111,7 +112,7 @@ def test_words_are_not_taken_for_those_of_another_document_where_one_is_missing(
     bm25 = SearchSettings(mode="bm25")
     index = Index.create(home, "faq", embedder, SETTINGS, settings=SearchSettings(mode="dense"))
     index.sync(library)
-    with sqlite3.connect(home / "rag.sqlite") as connection:
+    with sqlite3.connect(home / "arbiter.db") as connection:
         connection.execute("DELETE FROM documents WHERE id = 'fines'")
 
     with pytest.raises(RagError, match="documents of some chunks are missing; mend the index"):
@@ -151,7 +152,7 @@ def test_a_damaged_view_file_is_found_and_repaired(index: Index, home: Path, emb
 
 def test_a_view_that_another_process_writes_meanwhile_is_no_fault(index: Index, home: Path, embedder: Any) -> None:
     index.search("desk", 1)
-    store = Store(sqlite_url(home / "rag.sqlite"))
+    store = Database(sqlite_url(home / "arbiter.db"))
     live: LiveView[Any] = LiveView(home / "indexes" / "faq", dense_kind(FaissViews()))
     with store.read() as rows:
         before = state_of(rows, "faq")
@@ -168,7 +169,7 @@ def test_a_view_that_comes_while_the_files_are_looked_at_is_no_fault(index: Inde
     index.set_metadata("fines", {"year": 2026})
     folder, kind = home / "indexes" / "faq", dense_kind(FaissViews())
     assert [file.name for file in folder.glob("*.faiss")] == ["1.faiss"]
-    store = Store(sqlite_url(home / "rag.sqlite"))
+    store = Database(sqlite_url(home / "arbiter.db"))
     with store.read() as rows:
         state = state_of(rows, "faq")
         assert state is not None
@@ -207,10 +208,10 @@ def test_metadata_that_cannot_be_read_is_mended_from_what_filters_compare(home: 
     index = Index.create(home, "faq", embedder, SETTINGS)
     compared = {"team": "front", "year": 2026, "share": 0.5, "draft": True}
     index.sync([Document("a", "A", "A boat.", {**compared, "tags": ["x"]}, "a.md", (0,))])
-    with sqlite3.connect(home / "rag.sqlite") as connection:
+    with sqlite3.connect(home / "arbiter.db") as connection:
         connection.execute("UPDATE documents SET metadata = '{torn', pages = '7'")
 
-    with pytest.raises(RagError, match=r"damaged rows .* mend it with: arbiter index verify --repair"):
+    with pytest.raises(StorageError, match=r"damaged rows .* mend it with: arbiter index verify --repair"):
         index.search("boat", 1)
     assert index.verify(repair=True).problems == (
         "document 'a': its metadata is damaged; a repair keeps of it what filters compare",
@@ -235,7 +236,7 @@ def test_documents_of_several_parts_are_all_checked(home: Path, embedder: Any) -
     told: list[tuple[int, int]] = []
 
     assert index.verify().problems == ()
-    with sqlite3.connect(home / "rag.sqlite") as connection:
+    with sqlite3.connect(home / "arbiter.db") as connection:
         connection.execute("UPDATE chunks SET text = 'Made up.' WHERE document_id >= '117' AND position = 1")
     report = _verify(home, lambda done, total: told.append((done, total)))
 

@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 
 from arbiter.cli.decision_list import promote_decision, roll_back, show_decisions
-from serving.decisions.ledger import LEDGER, Ledger, RecordedDecision
+from serving.decisions.ledger import Ledger, RecordedDecision
+from storage.database import open_database
 from storage.errors import ArbiterError
 
 
 def record(home: Path, arm: str, run: str = "demo-1", *, config: str = "c1") -> str:
-    with closing(Ledger(home / LEDGER)) as ledger:
-        return ledger.record(
+    with closing(open_database(home)) as database:
+        return Ledger(database).record(
             RecordedDecision(
                 run_id=run,
                 run_directory=home / "runs" / run,

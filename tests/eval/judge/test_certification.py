@@ -26,7 +26,6 @@ from eval.judge.certification import certify
 from eval.judge.endpoint import JudgeEndpoint
 from eval.judge.probes import LabelledAnswer, LabelledPair, plan_probes
 from router.deciding.policy import Prices
-from storage.errors import StorageError
 
 # 15 right and 15 wrong answers; 20 pairs, the chosen one longer in half of them.
 LABELLED = [
@@ -251,11 +250,15 @@ def test_without_labelled_rows_nothing_is_asked(tmp_path: Path) -> None:
         certify(JudgeEndpoint("http://127.0.0.1:9/v1", "judge"), [], PAIRS, cache=tmp_path / "v.db")
 
 
-def test_a_file_that_is_no_cache_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_cache_is_set_aside_and_the_judge_is_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "v.db"
     path.write_text("not a database, and long enough to be seen as something else" * 20)
-    with pytest.raises(StorageError, match="move the file away"):
+    with pytest.raises(EvalError, match="cannot be reached"):
         certify(JudgeEndpoint("http://127.0.0.1:9/v1", "judge"), LABELLED, cache=path)
+    assert "the cache of verdicts 'v.db' was damaged" in caplog.text
+    assert (tmp_path / "v.db.damaged").is_file()
 
 
 def test_the_plan_of_these_tests_is_what_they_count() -> None:

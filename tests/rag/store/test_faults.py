@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from rag.store import faults
-from rag.store.store import Store
+from storage.database import Database
 
 _FILL = (
     "INSERT INTO indexes VALUES (1, 'faq', 'fake@1', '{}', 1, 'token', '0', 1, 20000, 0)",
@@ -38,7 +38,7 @@ def plans() -> Iterator[list[str]]:
 
 
 def test_stray_rows_of_a_large_index_are_not_looked_for_one_by_one(postgres_url: str, plans: list[str]) -> None:
-    store = Store(postgres_url)
+    store = Database(postgres_url)
     with store.write() as rows:
         for statement in _FILL:
             rows.exec_driver_sql(statement)

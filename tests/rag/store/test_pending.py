@@ -1,37 +1,33 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from rag.store import pending
 from rag.store.pending import Embedding
-from rag.store.store import Store, sqlite_url
+from storage.database import Database
 
 DAY_S = 86_400.0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    is_sqlite = request.param == "sqlite"
-    store = Store(sqlite_url(tmp_path / "rag.sqlite") if is_sqlite else request.getfixturevalue("postgres_url"))
-    yield store
-    store.close()
+@pytest.fixture
+def store(database: Database) -> Database:
+    return database
 
 
-def _keep(store: Store, index_name: str, origin: str, hashes: Sequence[str], *, now: float = 0.0) -> None:
+def _keep(store: Database, index_name: str, origin: str, hashes: Sequence[str], *, now: float = 0.0) -> None:
     made = {text_hash: Embedding(np.eye(4, dtype=np.float32)[0], 0.25) for text_hash in hashes}
     pending.keep(store, index_name, origin, "fake@1", made, now=now)
 
 
-def _known(store: Store) -> set[str]:
+def _known(store: Database) -> set[str]:
     with store.read() as rows:
         return set(pending.known(rows, "fake@1", list("abcdef")))
 
 
-def test_what_nobody_came_back_for_is_forgotten_after_thirty_days(store: Store) -> None:
+def test_what_nobody_came_back_for_is_forgotten_after_thirty_days(store: Database) -> None:
     _keep(store, "abandoned", "", ["a"], now=DAY_S)
     _keep(store, "faq", "", ["b"], now=2 * DAY_S)
 
@@ -42,7 +38,7 @@ def test_what_nobody_came_back_for_is_forgotten_after_thirty_days(store: Store) 
     assert _known(store) == {"b", "c", "d"}
 
 
-def test_texts_that_are_stored_are_dropped_for_their_own_index_and_origin_alone(store: Store) -> None:
+def test_texts_that_are_stored_are_dropped_for_their_own_index_and_origin_alone(store: Database) -> None:
     _keep(store, "faq", "x", ["a", "b"])
     _keep(store, "faq", "y", ["c"])
     _keep(store, "other", "x", ["d"])

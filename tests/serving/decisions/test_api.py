@@ -22,6 +22,7 @@ from serving.decisions.ledger import Ledger
 from serving.decisions.promotion import Promoter
 from serving.errors import ServingError
 from serving.http.served import CurrentDecision
+from storage.database import open_database
 
 BASE, RAG, HYBRID = make_decision("base"), make_decision("rag"), make_decision("hybrid")
 ELSEWHERE = make_decision("base", data_name="other-ffffff", run_id="other-ffffff-00000001")
@@ -34,7 +35,8 @@ class Desk:
     def __init__(self, home: Path, engine: ScriptedEngine) -> None:
         self.home = home
         self.engine = engine
-        self.ledger = Ledger(home / "decisions.db")
+        self.database = open_database(home)
+        self.ledger = Ledger(self.database)
         if self.ledger.current(HYBRID.scope) is None:
             for decision in (BASE, RAG, ELSEWHERE, HYBRID):
                 self.ledger.record(decision)
@@ -54,7 +56,7 @@ class Desk:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        self.ledger.close()
+        self.database.close()
 
     def promote(self, decision_id: str) -> httpx.Response:
         return self.http.post(f"/arbiter/decisions/{decision_id}/promote")

@@ -27,6 +27,7 @@ from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
 from serving.http.served import CurrentDecision
+from storage.database import open_database
 from storage.jobs.jobs import open_jobs
 
 SCHEMA = {
@@ -105,8 +106,9 @@ class Evals:
 def serving(home: Path, engine: ScriptedEngine | None = None, *, patience_s: float = 5.0) -> Iterator[Evals]:
     engine = engine or ScriptedEngine(answering)
     current = CurrentDecision(make_served(engine))
-    store, jobs = EvalStore(home / "evals.db"), open_jobs(home)
-    runner = EvalRunner(store, current, jobs, concurrency=2, patience_s=patience_s, pause_s=0.01)
+    database = open_database(home)
+    jobs = open_jobs(database)
+    runner = EvalRunner(EvalStore(database), current, jobs, concurrency=2, patience_s=patience_s, pause_s=0.01)
     with (
         listening(create_app(current, eval_routes(runner))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
@@ -114,8 +116,8 @@ def serving(home: Path, engine: ScriptedEngine | None = None, *, patience_s: flo
         running = Evals(url, client, engine)
         with running.http:
             yield running
-    store.close()
     jobs.close()
+    database.close()
 
 
 @pytest.fixture
@@ -424,6 +426,7 @@ from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
 from serving.evals.api import eval_routes
 from serving.http.served import CurrentDecision
+from storage.database import open_database
 from storage.jobs.jobs import open_jobs
 
 def slowly(request):
@@ -431,8 +434,8 @@ def slowly(request):
     return "nine"
 
 current = CurrentDecision(make_served(ScriptedEngine(slowly)))
-home = Path(sys.argv[1])
-runner = EvalRunner(EvalStore(home / "evals.db"), current, open_jobs(home), concurrency=1)
+database = open_database(Path(sys.argv[1]))
+runner = EvalRunner(EvalStore(database), current, open_jobs(database), concurrency=1)
 app = create_app(current, eval_routes(runner))
 uvicorn.run(app, port=int(sys.argv[2]), log_level="critical")
 """
@@ -473,7 +476,8 @@ def test_a_changed_arm_fails_an_interrupted_run_with_the_reason(tmp_path: Path) 
     current = CurrentDecision(make_served(ScriptedEngine(answering)))
     other = current.served.arms | {"rag": current.served.arms["base"]}  # type: ignore[operator]
     current.show(replace(current.served, arms=other))
-    runner = EvalRunner(EvalStore(tmp_path / "evals.db"), current, open_jobs(tmp_path))
+    database = open_database(tmp_path)
+    runner = EvalRunner(EvalStore(database), current, open_jobs(database))
     with (
         listening(create_app(current, eval_routes(runner))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,

@@ -20,6 +20,7 @@ from serving.evals.store import EvalStore
 from serving.http.served import CurrentDecision
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import open_vector_stores
+from storage.database import open_database
 from storage.jobs.jobs import open_jobs
 
 SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
@@ -41,13 +42,14 @@ ROWS = [
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     home = tmp_path_factory.mktemp("evals")
     current = CurrentDecision(make_served(ScriptedEngine(lambda _: "nine")))
-    jobs, store = open_jobs(home), EvalStore(home / "evals.db")
-    stores = open_vector_stores(OpenIndexes(IndexHome(home), WordEmbedder()), jobs)
-    runner = EvalRunner(store, current, jobs, concurrency=2)
+    database = open_database(home)
+    jobs = open_jobs(database)
+    stores = open_vector_stores(OpenIndexes(IndexHome(home), WordEmbedder()), database, jobs)
+    runner = EvalRunner(EvalStore(database), current, jobs, concurrency=2)
     app = create_app(current, eval_routes(runner, files=stores.files), file_routes(stores))
     with listening(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         yield client
-    for opened in (jobs, store, stores):
+    for opened in (jobs, stores, database):
         opened.close()
 
 

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,15 +5,14 @@ import pytest
 from serving.errors import NotFound
 from serving.evals.store import EvalStore, StoredRun
 from serving.http.pages import Page
+from storage.database import Database
 
 SOURCE: Any = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}, {"item": {}}]}}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[EvalStore]:
-    store = EvalStore(tmp_path / "evals.db", clock=lambda: 1_700_000_000.5)
-    yield store
-    store.close()
+def store(database: Database) -> EvalStore:
+    return EvalStore(database, clock=lambda: 1_700_000_000.5)
 
 
 def add_run(store: EvalStore) -> StoredRun:

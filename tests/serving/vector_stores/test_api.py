@@ -13,6 +13,7 @@ from fakes.retrieval_server import CHUNKING, Server, serving
 
 from rag.documents.document import Document
 from rag.index import Index
+from storage.database import sqlite_url
 
 DESK, FINES, ROOMS = "The desk opens at nine.", "A late book costs ten cents.", "Study rooms are booked upstairs."
 
@@ -408,10 +409,12 @@ def test_an_index_of_another_embedder_can_be_seen_and_deleted_from_but_not_searc
 
 
 def test_a_damaged_index_database_is_503_with_the_reason(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
+    database = tmp_path / "indexes.db"
+    url = str(sqlite_url(database))
+    with serving(tmp_path, url=url) as server:
         store_id = server.filled(DESK)
-    (tmp_path / "rag.sqlite").write_bytes(b"no database" * 100)
-    with serving(tmp_path, arm_index=None) as server:
+    database.write_bytes(b"no database" * 100)
+    with serving(tmp_path, arm_index=None, url=url) as server:
         for call in (
             lambda: server.found(store_id, DESK),
             lambda: server.client.vector_stores.list(),

@@ -14,8 +14,7 @@ from fakes.retrieval_server import Server, serving
 
 from rag.errors import RagError
 from serving.vector_stores.attributes import FileAttributes
-from serving.vector_stores.schema import FILES_DB, METADATA
-from storage.database import Database
+from storage.database import open_database
 
 DESK = "The desk opens at nine."
 OLD, NEW = {"state": "old"}, {"state": "new"}
@@ -47,7 +46,7 @@ def shown_and_filtered(server: Server, store_id: str, file_id: str) -> tuple[obj
 @contextlib.contextmanager
 def refusing(home: Path) -> Iterator[None]:
     """The index's database lets no document be changed until the end of the block."""
-    with contextlib.closing(sqlite3.connect(home / "rag.sqlite")) as rows:
+    with contextlib.closing(sqlite3.connect(home / "arbiter.db")) as rows:
         rows.execute("CREATE TRIGGER refuse BEFORE UPDATE ON documents BEGIN SELECT RAISE(ABORT, 'refused'); END")
         yield
         rows.execute("DROP TRIGGER refuse")
@@ -75,8 +74,8 @@ def test_a_change_that_a_killed_server_had_begun_is_finished(tmp_path: Path) -> 
     with serving(tmp_path) as server:
         store_id, file_id = filled(server)
     # As a server leaves it that is killed after the row was written and before the index was.
-    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
-        rows.execute("UPDATE store_files SET attributes = ?, is_changing = 1", (json.dumps(NEW),))
+    with contextlib.closing(sqlite3.connect(tmp_path / "arbiter.db")) as rows, rows:
+        rows.execute("UPDATE vector_store_files SET attributes = ?, is_changing = 1", (json.dumps(NEW),))
     with serving(tmp_path) as server:
         assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])
 
@@ -100,8 +99,8 @@ def test_a_file_that_the_index_has_lost_is_indexed_again_although_a_change_of_it
 ) -> None:
     store_id, file_id = filled(server)
     server.stores.open_indexes.delete_documents(store_id, [file_id])
-    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
-        rows.execute("UPDATE store_files SET is_changing = 1")
+    with contextlib.closing(sqlite3.connect(tmp_path / "arbiter.db")) as rows, rows:
+        rows.execute("UPDATE vector_store_files SET is_changing = 1")
     server.client.vector_stores.files.create(store_id, file_id=file_id, attributes=NEW)
     server.until_indexed(store_id)
     assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])
@@ -130,7 +129,7 @@ def test_a_deletion_does_not_wait_for_a_change_and_is_not_undone_by_it(
     server: Server, tmp_path: Path, fault: RagError | None
 ) -> None:
     store_id, file_id = filled(server)
-    with contextlib.closing(Database(tmp_path / FILES_DB, METADATA)) as database:
+    with contextlib.closing(open_database(tmp_path)) as database:
 
         def find(store: str, file: str) -> Any:
             index = server.stores.open_indexes.open(store)

@@ -68,7 +68,7 @@ def test_a_name_is_shown_and_never_a_path(server: Server, tmp_path: Path) -> Non
     assert kept(server, tmp_path) == [made["id"], f"{made['id']}/content"]
     content = server.http.get(f"/files/{made['id']}/content")
     assert content.headers["content-type"] == "application/octet-stream"
-    assert server.http.get("/files/..%2Ffiles.db/content").status_code == 404
+    assert server.http.get("/files/..%2Farbiter.db/content").status_code == 404
 
 
 def part(name: str, value: bytes, filename: str | None = None) -> bytes:

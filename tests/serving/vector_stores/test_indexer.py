@@ -24,15 +24,13 @@ from serving.vector_stores.files import FileStore
 from serving.vector_stores.indexer import KIND, MAX_ATTEMPTS, Indexer
 from serving.vector_stores.request import Attachment, StoreFields
 from serving.vector_stores.rows import Attributes, StoreRows, Wanted
-from serving.vector_stores.schema import FILES_DB, METADATA
 from serving.vector_stores.stores import VectorStores, open_vector_stores
 from serving.vector_stores.uploads import Upload
 from serving.vector_stores.work_rows import Waiting, WorkRows
-from storage.database import Database
+from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.jobs.jobs import open_jobs
-from storage.jobs.rows import JOBS_DB, JobRows, job_id
-from storage.jobs.rows import METADATA as JOB_ROWS
+from storage.jobs.rows import JobRows, job_id
 from storage.processes import process_name
 
 # A process that lives, and one of this machine that does not.
@@ -52,13 +50,14 @@ def opened(
     home: Path, embedder: WordEmbedder | None = None, *, owner: str | None = None, **rest: object
 ) -> VectorStores:
     open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), embedder or WordEmbedder())
-    jobs = open_jobs(home, owner=owner)
-    return open_vector_stores(open_indexes, jobs, **{"read": read_text, **rest})  # type: ignore[arg-type]
+    database = open_database(home)
+    jobs = open_jobs(database, owner=owner)
+    return open_vector_stores(open_indexes, database, jobs, **{"read": read_text, **rest})  # type: ignore[arg-type]
 
 
 def taken_up(home: Path, store_id: str, *file_ids: str, owner: str) -> JobRows:
     """As another server leaves the store's job while it adds files, or when it is killed then."""
-    rows = JobRows(Database(home / JOBS_DB, JOB_ROWS), owner=owner, is_alive=lambda owner: False)
+    rows = JobRows(open_database(home), owner=owner, is_alive=lambda owner: False)
     rows.submit(KIND, store_id)
     job = rows.claim(KIND)
     assert job is not None
@@ -90,11 +89,13 @@ from fakes.retrieval_server import CHUNKING, read_text
 from rag.home import IndexHome
 from rag.open_indexes import OpenIndexes
 from serving.vector_stores.stores import open_vector_stores
+from storage.database import open_database
 from storage.jobs.jobs import open_jobs
 
 home = Path(sys.argv[1])
 open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), WordEmbedder(seconds_per_text=0.05))
-stores = open_vector_stores(open_indexes, open_jobs(home), read=read_text)
+database = open_database(home)
+stores = open_vector_stores(open_indexes, database, open_jobs(database), read=read_text)
 stores.start()
 print("started", flush=True)
 time.sleep(60)
@@ -217,13 +218,13 @@ def test_of_two_deletions_at_once_the_second_spares_what_was_attached_again(tmp_
     until(lambda: is_done(stores, store_id))
     stores.stop()
     other = taken_up(tmp_path, store_id, file_id, owner=OTHER)
-    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows:
+    with contextlib.closing(sqlite3.connect(tmp_path / "arbiter.db")) as rows:
         second = threading.Thread(target=stores.detach, args=(store_id, file_id))
         second.start()
         # It waits for another server, and by then the first deletion is done and the file indexed again.
         until(stores.rows.detached)
         with rows:
-            rows.execute("UPDATE store_files SET status = 'completed'")
+            rows.execute("UPDATE vector_store_files SET status = 'completed'")
     other.end(job_id(KIND, store_id), "succeeded")
     second.join(10)
     assert [entry.id for entry in stores.open_indexes.open(store_id).documents()] == [file_id]
@@ -260,8 +261,8 @@ def test_what_was_cancelled_is_left_to_the_server_that_is_at_it(tmp_path: Path) 
     taken_up(tmp_path, store_id, file_id, owner=OTHER)
     index = stores.open_indexes.make(store_id, CHUNKING)
     index.add([Document(file_id, "note", DESK)])
-    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
-        rows.execute("UPDATE store_files SET status = 'cancelled'")
+    with contextlib.closing(sqlite3.connect(tmp_path / "arbiter.db")) as rows, rows:
+        rows.execute("UPDATE vector_store_files SET status = 'cancelled'")
     starting = threading.Thread(target=stores.finish_begun, daemon=True)
     starting.start()
     starting.join(5)
@@ -274,7 +275,7 @@ def test_what_was_cancelled_is_left_to_the_server_that_is_at_it(tmp_path: Path) 
 def test_a_file_that_another_server_has_finished_is_not_taken_out(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     store_id, _ = made(stores, DESK)
-    work = WorkRows(Database(tmp_path / FILES_DB, METADATA))
+    work = WorkRows(open_database(tmp_path))
     waiting = work.next(store_id, after=0, last=work.last(store_id))
     assert waiting is not None
     assert [work.finish(waiting, {}, usage_bytes=1) for _ in range(2)] == ["completed", "completed"]
@@ -311,20 +312,20 @@ def test_a_file_that_was_cancelled_just_before_the_server_was_killed_is_not_foun
         store_id = server.filled(DESK)
         (file_id,) = server.found(store_id, DESK)
     # As a server leaves it that is killed between indexing the file and looking whether it is still wanted.
-    with contextlib.closing(sqlite3.connect(tmp_path / "files.db")) as rows, rows:
-        rows.execute("UPDATE store_files SET status = 'cancelled' WHERE id = ?", (file_id,))
+    with contextlib.closing(sqlite3.connect(tmp_path / "arbiter.db")) as rows, rows:
+        rows.execute("UPDATE vector_store_files SET status = 'cancelled' WHERE id = ?", (file_id,))
     taken_up(tmp_path, store_id, file_id, owner=GONE)
     with serving(tmp_path) as server:
         assert server.found(store_id, DESK) == []
 
 
 def assembled(home: Path, database: Database, work: WorkRows) -> VectorStores:
-    """As `opened`, with an indexer that tries again at once."""
+    """As `opened`, with an indexer that tries again at once, and a database of its own for the indexes."""
     files = FileStore(database, home / "files")
-    open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), WordEmbedder())
-    indexer = Indexer(work, files, open_indexes, open_jobs(home), read=read_text, pause_s=0.01)
+    open_indexes = OpenIndexes(IndexHome(home / "apart", chunking=CHUNKING), WordEmbedder())
+    indexer = Indexer(work, files, open_indexes, open_jobs(database), read=read_text, pause_s=0.01)
     attributes = FileAttributes(database)
-    return VectorStores(StoreRows(database), attributes, files, open_indexes, indexer, close=database.close)
+    return VectorStores(StoreRows(database), attributes, files, open_indexes, indexer)
 
 
 class FullDisk(WorkRows):
@@ -343,7 +344,7 @@ def test_rows_that_cannot_be_written_lose_nothing(tmp_path: Path) -> None:
     first = opened(tmp_path)
     store_id, _ = made(first, DESK)
     first.close()
-    database = Database(tmp_path / FILES_DB, METADATA)
+    database = open_database(tmp_path)
     work = FullDisk(database)
     second = assembled(tmp_path, database, work)
     second.start()
@@ -354,10 +355,11 @@ def test_rows_that_cannot_be_written_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) -> None:
-    rows = Database(tmp_path / FILES_DB, METADATA)
+    rows = open_database(tmp_path)
     stores = assembled(tmp_path, rows, WorkRows(rows))
     store_id, ids = made(stores, DESK, f"{DESK} Again.")
-    database = tmp_path / "rag.sqlite"
+    database = tmp_path / "apart" / "arbiter.db"
+    database.parent.mkdir()
     database.write_bytes(b"no database" * 100)
     stores.start()
     # Time for more tries than any file has.

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import Database
+from storage.database import open_database
 from storage.errors import StorageError
 from storage.jobs.jobs import Jobs, JobStopped, RunningJob
-from storage.jobs.rows import METADATA, JobRows, JobState
+from storage.jobs.rows import JobRows, JobState
 
 
 def until(happened: Callable[[], object], *, limit_s: float = 15) -> None:
@@ -26,7 +26,7 @@ def until(happened: Callable[[], object], *, limit_s: float = 15) -> None:
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Jobs:
-    return Jobs(JobRows(Database(tmp_path / "jobs.db", METADATA)), poll_s=0.1, pause_s=0.01)
+    return Jobs(JobRows(open_database(tmp_path)), poll_s=0.1, pause_s=0.01)
 
 
 def state(jobs: Jobs, name: str) -> JobState:
@@ -99,7 +99,7 @@ def test_work_that_runs_is_cancelled_from_here_and_from_elsewhere(jobs: Jobs, tm
     name = jobs.submit("copy", "a")
     until(lambda: state(jobs, name) == "running")
     if where == "another":
-        assert JobRows(Database(tmp_path / "jobs.db", METADATA)).cancel(name)
+        assert JobRows(open_database(tmp_path)).cancel(name)
     else:
         assert jobs.cancel(name)
     until(lambda: state(jobs, name) == "cancelled")
@@ -143,7 +143,7 @@ def test_work_whose_job_another_process_took_for_dead_is_stopped(jobs: Jobs, tmp
     jobs.begin("copy", work)
     name = jobs.submit("copy", "a")
     until(lambda: state(jobs, name) == "running")
-    other = JobRows(Database(tmp_path / "jobs.db", METADATA), owner="m:1:1.00", is_alive=lambda owner: False)
+    other = JobRows(open_database(tmp_path), owner="m:1:1.00", is_alive=lambda owner: False)
     assert [job.id for job in other.adopt("copy")] == [name]
     assert stopped.wait(5)
     jobs.stop("copy")
@@ -155,7 +155,7 @@ def test_what_a_process_left_that_ended_is_found_by_one_that_runs(jobs: Jobs, tm
     jobs.begin("polls", lambda running: done.append(running.job.kind))
     jobs.begin("starts", lambda running: done.append(running.job.kind), takes_over=False)
     gone = jobs.rows.owner.rsplit(":", 1)[0] + ":0.00"
-    left = JobRows(Database(tmp_path / "jobs.db", METADATA), owner=gone)
+    left = JobRows(open_database(tmp_path), owner=gone)
     left.submit("starts", "a")
     left.submit("polls", "a")
     until(lambda: done == ["polls"])
@@ -181,7 +181,7 @@ class FullDisk(JobRows):
 
 
 def test_an_end_that_cannot_be_noted_is_noted_later(tmp_path: Path) -> None:
-    rows = FullDisk(Database(tmp_path / "jobs.db", METADATA))
+    rows = FullDisk(open_database(tmp_path))
     jobs = Jobs(rows, pause_s=0.01)
     jobs.begin("copy", lambda running: None)
     name = jobs.submit("copy", "a")
@@ -208,9 +208,9 @@ def test_the_queue_imports_nothing_that_costs_a_server_start() -> None:
 WORKER = """
 import os, random, sys, time
 from pathlib import Path
-from storage.database import Database
+from storage.database import open_database
 from storage.jobs.jobs import Jobs
-from storage.jobs.rows import METADATA, JobRows
+from storage.jobs.rows import JobRows
 
 home = Path(sys.argv[1])
 log = os.open(home / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -223,7 +223,7 @@ def work(running):
         running.progress(done=step + 1)
     say("finish", running.job.key)
 
-jobs = Jobs(JobRows(Database(home / "jobs.db", METADATA)), poll_s=0.1)
+jobs = Jobs(JobRows(open_database(home)), poll_s=0.1)
 jobs.begin("work", work, limit=3)
 print("ready", flush=True)
 while sys.argv[2] == "kill" or jobs.rows.live("work"):
@@ -233,7 +233,7 @@ while sys.argv[2] == "kill" or jobs.rows.live("work"):
 
 @pytest.mark.slow
 def test_fifty_kills_lose_no_job_and_repeat_no_finished_step(tmp_path: Path) -> None:
-    rows = JobRows(Database(tmp_path / "jobs.db", METADATA))
+    rows = JobRows(open_database(tmp_path))
     for number in range(400):
         rows.submit("work", str(number))
     rows.release("work")

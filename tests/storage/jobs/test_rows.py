@@ -1,12 +1,11 @@
 """What the rows of jobs promise: one owner at a time, and nothing lost when that one is gone."""
 
 import os
-from pathlib import Path
 
 import pytest
 
 from storage.database import Database
-from storage.jobs.rows import KEPT_S, LEASE_S, METADATA, JobRows, job_id
+from storage.jobs.rows import KEPT_S, LEASE_S, JobRows, job_id
 from storage.processes import process_name
 
 ME = process_name(os.getpid())
@@ -27,11 +26,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return Database(tmp_path / "jobs.db", METADATA)
 
 
 def rows_of(database: Database, clock: Clock, owner: str = ME) -> JobRows:

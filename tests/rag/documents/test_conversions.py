@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from rag.documents.conversions import Conversions
 from rag.documents.converted import Converted
-from rag.store.conversions import Conversions
-from rag.store.store import Store, sqlite_url
 
 DAY_S = 86_400
 
@@ -25,7 +24,7 @@ def clock() -> _Clock:
 
 @pytest.fixture
 def conversions(tmp_path: Path, clock: _Clock) -> Conversions:
-    return Conversions(Store(sqlite_url(tmp_path / "rag.sqlite")), clock=clock)
+    return Conversions(tmp_path / "conversions.db", clock=clock)
 
 
 def test_a_conversion_comes_back_as_it_was_put(conversions: Conversions) -> None:
