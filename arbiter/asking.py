@@ -26,7 +26,7 @@ from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
 from serving.engine.engine import OpenEngine
-from tuning.adapters import Adapter
+from tuning.export.adapters import Adapter
 
 T = TypeVar("T")
 OnAnswer = Callable[[AnswerRecord, bool], None]

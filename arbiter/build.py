@@ -26,7 +26,7 @@ from serving.engine import opening
 from serving.engine.engine import OpenEngine
 from storage.hashes import content_hash
 from storage.settings import part
-from tuning.adapters import Adapter
+from tuning.export.adapters import Adapter
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,10 @@ from storage.errors import ArbiterError
 from storage.folders import sweep_drafts
 from storage.hashes import content_hash
 from storage.settings import part
-from tuning.adapters import Adapter, list_adapters
-from tuning.training.lora import train_lora
-from tuning.training.recipe import LoraRecipe, TrainProgress
+from tuning.export.adapters import Adapter, list_adapters
+from tuning.methods.lora import LoraRecipe
+from tuning.training.progress import TrainProgress
+from tuning.training.run import train_adapter
 
 
 class Pipeline:
@@ -197,7 +198,7 @@ class Pipeline:
                 left = f"{now.seconds_left:.0f} s left" if now.seconds_left is not None else ""
                 step.update(now.step, now.num_steps, f"loss {now.loss:.3f}, {now.tokens_per_s:.0f} tokens/s, {left}")
 
-            adapter = train_lora(
+            adapter = train_adapter(
                 base_path=base.path,
                 base_name=base.name,
                 base_revision=base.revision,

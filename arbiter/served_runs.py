@@ -35,7 +35,7 @@ from serving.errors import NotPromotable
 from serving.http.served import Served
 from storage.errors import ArbiterError
 from storage.manifest import is_complete
-from tuning.adapters import Adapter, load_adapter
+from tuning.export.adapters import Adapter, load_adapter
 
 _RUN_AGAIN = "measure again with: arbiter run CONFIG"
 

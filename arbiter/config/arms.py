@@ -10,7 +10,7 @@ from router.answering.arm import Sampling
 from router.answering.condense import Condense
 from storage.errors import ArbiterError
 from storage.settings import Share, Whole, settings
-from tuning.training.recipe import LoraRecipe
+from tuning.methods.lora import LoraRecipe
 
 
 @settings(ArbiterError)

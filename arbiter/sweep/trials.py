@@ -41,7 +41,7 @@ from serving.errors import EngineFailed
 from storage.errors import ArbiterError
 from storage.hashes import content_hash
 from storage.settings import part
-from tuning.adapters import Adapter
+from tuning.export.adapters import Adapter
 
 _READY_POLL_S = 0.5
 

@@ -14,7 +14,8 @@ from typing import Protocol
 from serving.engine.host import detect_host
 from serving.engine.settings import EngineSettings
 from serving.errors import ServingError
-from tuning.adapters import Adapter, chat_template_hash, check_admission
+from tuning.export.adapters import Adapter
+from tuning.export.admission import chat_template_hash, check_admission
 
 
 class BaseModel(Protocol):

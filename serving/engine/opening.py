@@ -17,7 +17,7 @@ from serving.engine.engine import BaseModel, OpenEngine, refuse_unfit
 from serving.engine.remote import RemoteEngine
 from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmServer, VllmSettings
-from tuning.adapters import Adapter
+from tuning.export.adapters import Adapter
 
 
 class Progress(Protocol):

@@ -14,7 +14,7 @@ import httpx
 from serving.engine.engine import BaseModel, OpenEngine, refuse_unfit
 from serving.engine.settings import EngineSettings
 from serving.errors import EngineFailed
-from tuning.adapters import Adapter
+from tuning.export.adapters import Adapter
 
 
 class RemoteEngine:

@@ -34,7 +34,7 @@ from serving.errors import NotPromotable
 from storage.errors import ArbiterError
 from storage.hashes import hash_files
 from storage.manifest import write_manifest
-from tuning.adapters import Adapter, adapter_hash
+from tuning.export.adapters import Adapter, adapter_hash
 
 BASE = ResolvedModel("org/base", "r1", "/models/base")
 

@@ -1,6 +1,6 @@
-"""Rows as token ids with the prompt masked out of the loss, and the order in which they are trained on.
+"""Rows as token ids, and the order in which they are trained on.
 
-encoded, num_dropped = encode_rows(tokenizer, rows, max_length=1024)
+encoded, num_dropped = encode_rows(tokenizer, rows, SUPERVISED, max_length=1024)
 order = training_order([row.num_tokens for row in encoded], epochs=2, batch_size=8, seed=0)
 """
 
@@ -9,40 +9,26 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-
-IGNORED = -100
-"""Label of a token without loss: the `ignore_index` of torch's cross entropy."""
+from tuning.objectives.objective import EncodedRow, Objective
 
 # Rows are sorted by length within windows of this many batches. In batches of 8, padding falls from 18% to 3% of the
 # tokens on the demo corpus, from 25% to 6% on banking20, and the head runs on 20 to 30% of the positions, not on 40%.
 _WINDOW_BATCHES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """`labels` equals `input_ids` on the completion and is IGNORED on the prompt; both have the same length."""
-
-    input_ids: tuple[int, ...]
-    labels: tuple[int, ...]
-
-    @property
-    def num_tokens(self) -> int:
-        """Prompt and completion."""
-        return len(self.input_ids)
-
-
-def encode_rows(tokenizer: Any, rows: Sequence[TrainingRow], *, max_length: int) -> tuple[list[EncodedRow], int]:
+def encode_rows(
+    tokenizer: Any, rows: Sequence[TrainingRow], objective: Objective, *, max_length: int
+) -> tuple[list[EncodedRow], int]:
     """The rows of at most `max_length` tokens, and how many were longer and left out.
 
     Cutting a row would take the question or the golden passage from it, which teaches to guess. Raises TuningError when
     no row is left, and when the chat template refuses one.
     """
-    encoded = [_encode(tokenizer, row) for row in rows]
+    encoded = [objective.encode(tokenizer, row) for row in rows]
     kept = [row for row in encoded if row.num_tokens <= max_length]
     if not kept:
         shortest = min((row.num_tokens for row in encoded), default=0)
@@ -73,23 +59,3 @@ def training_order(lengths: Sequence[int], *, epochs: float, batch_size: int, se
         rng.shuffle(batches)
         order += [i for batch in batches + tail for i in batch]
     return order
-
-
-def _encode(tokenizer: Any, row: TrainingRow) -> EncodedRow:
-    from jinja2 import TemplateError
-
-    prompt = [dict(message) for message in row.prompt]
-    answer = {"role": "assistant", "content": row.completion}
-    try:
-        prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
-        ids = tokenizer.apply_chat_template([*prompt, answer], return_dict=True)["input_ids"]
-    except TemplateError as error:
-        roles = ", ".join(str(message["role"]) for message in prompt)
-        raise TuningError(
-            f"the base model's chat template refuses a conversation of {roles}, assistant: {error}; change the prompt"
-        ) from error
-    # Some templates render a prompt differently when an answer follows; the completion starts where the two part.
-    start = next(
-        (i for i, (a, b) in enumerate(zip(prompt_ids, ids, strict=False)) if a != b), min(len(prompt_ids), len(ids))
-    )
-    return EncodedRow(tuple(ids), (IGNORED,) * start + tuple(ids[start:]))

@@ -31,10 +31,11 @@ from storage.errors import ArbiterError
 from storage.hashes import hash_files
 from storage.manifest import write_manifest
 from storage.settings import part
-from tuning.adapters import adapter_hash, chat_template_hash
 from tuning.data.rows import closed_book_rows
-from tuning.training.lora import recipe_hash
-from tuning.training.recipe import LoraRecipe
+from tuning.export.adapters import adapter_hash
+from tuning.export.admission import chat_template_hash
+from tuning.methods.lora import LoraRecipe
+from tuning.training.run import recipe_hash
 
 REPOSITORY = Path(__file__).parents[3]
 # Each subject has a decoy nearer to the question than its fact, which is found second.

@@ -12,7 +12,8 @@ from serving.engine.engine import OpenEngine, engine_identity, refuse_unfit
 from serving.engine.opening import open_engine
 from serving.engine.settings import EngineSettings
 from serving.errors import EngineFailed, ServingError
-from tuning.adapters import Adapter, chat_template_hash
+from tuning.export.adapters import Adapter
+from tuning.export.admission import chat_template_hash
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,26 @@
-"""Real trainings of the tiny base model: what `train_lora` publishes, measures, resumes and refuses."""
+"""Real trainings of the tiny base model: what `train_adapter` publishes, measures, resumes and refuses."""
 
 import fcntl
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from storage.manifest import read_manifest
-from tuning.adapters import Adapter, chat_template_hash, check_admission, load_adapter
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-from tuning.training.batches import IGNORED
-from tuning.training.lora import recipe_hash, train_lora
-from tuning.training.recipe import LoraRecipe, TrainProgress
+from tuning.export.adapters import Adapter, load_adapter
+from tuning.export.admission import chat_template_hash, check_admission
+from tuning.methods.lora import LoraRecipe
+from tuning.training.progress import TrainProgress
+from tuning.training.run import recipe_hash, train_adapter
 
 COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
 ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
@@ -39,7 +39,7 @@ def train(base: Path, home: Path, **changes: Any) -> Adapter:
         "work_dir": home / "training",
         "provenance": {"data": "colours"},
     }
-    return train_lora(**{**arguments, **changes})
+    return train_adapter(**{**arguments, **changes})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,45 +66,6 @@ def steps() -> list[TrainProgress]:
 @pytest.fixture(scope="module")
 def adapter(tiny_base: Path, home: Path, steps: list[TrainProgress]) -> Adapter:
     return train(tiny_base, home, progress=steps.append)
-
-
-def test_the_loss_counts_completion_tokens_alone() -> None:
-    import torch
-
-    from tuning.training.trainer import completion_loss
-
-    asked: dict[str, Any] = {}
-
-    def model(**inputs: Any) -> Any:
-        asked.update(inputs)
-        # Vocabulary of two words; at every position the second has e^x/(1+e^x) with x = the position.
-        places = torch.arange(4.0)[inputs["logits_to_keep"]]
-        return SimpleNamespace(logits=torch.stack([torch.zeros_like(places), places], -1).expand(2, -1, -1))
-
-    inputs = {
-        "input_ids": torch.tensor([[0, 1, 1, 0], [1, 0, 1, 1]]),
-        "attention_mask": torch.ones(2, 4, dtype=torch.long),
-        "labels": torch.tensor([[IGNORED, IGNORED, 1, 0], [IGNORED, IGNORED, IGNORED, 1]]),
-    }
-    # Scored: row 0 token 2 (word 1, predicted at 1) and token 3 (word 0, at 2); row 1 token 3 (word 1, at 2).
-    expected = -(math.log(1 / (1 + math.exp(-1))) + math.log(1 / (1 + math.exp(2))) + math.log(1 / (1 + math.exp(-2))))
-    assert completion_loss(model, inputs).item() == pytest.approx(expected / 3)
-    assert completion_loss(model, inputs, num_tokens=6).item() == pytest.approx(expected / 6)
-    assert asked["logits_to_keep"].tolist() == [1, 2], "the head runs where a next token is scored, and nowhere else"
-
-
-def test_the_loss_equals_the_models_own(tiny_base: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from tuning.training.trainer import completion_loss
-
-    model = AutoModelForCausalLM.from_pretrained(tiny_base)
-    ids = torch.randint(6, 19, (3, 9), generator=torch.Generator().manual_seed(0))
-    labels = ids.clone()
-    labels[0, :5], labels[1, :7], labels[2, :2] = IGNORED, IGNORED, IGNORED
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
-    assert completion_loss(model, inputs).item() == pytest.approx(model(**inputs).loss.item(), rel=1e-6)
 
 
 def test_the_loss_falls_and_every_step_is_reported(adapter: Adapter, steps: list[TrainProgress]) -> None:
@@ -285,6 +246,13 @@ def test_two_processes_never_train_in_one_directory(tiny_base: Path, tmp_path: P
             train(tiny_base, tmp_path)
 
 
+def test_dropout_draws_the_same_numbers_again(tiny_base: Path, tmp_path: Path) -> None:
+    recipe = LoraRecipe(dropout=0.5, epochs=2, batch_size=4)
+    names = {train(tiny_base, tmp_path / place, recipe=recipe).name for place in ("one", "two")}
+    assert len(names) == 1
+    assert names != {train(tiny_base, tmp_path, recipe=replace(recipe, dropout=0.0)).name}
+
+
 def test_a_training_prints_nothing(tiny_base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     train(tiny_base, tmp_path, recipe=LoraRecipe(epochs=1))
     assert capfd.readouterr() == ("", "")
@@ -293,8 +261,8 @@ def test_a_training_prints_nothing(tiny_base: Path, tmp_path: Path, capfd: pytes
 CHILD = """
 import sys, time
 from pathlib import Path
-from tuning.training.lora import train_lora
-from tuning.training.recipe import LoraRecipe
+from tuning.training.run import train_adapter
+from tuning.methods.lora import LoraRecipe
 from tuning.data.rows import TrainingRow
 
 def report(progress):
@@ -303,7 +271,7 @@ def report(progress):
 
 home = Path(sys.argv[2])
 rows = [TrainingRow(({"role": "user", "content": f"what is {a}"},), b) for a, b in zip(sys.argv[3::2], sys.argv[4::2])]
-print(train_lora(
+print(train_adapter(
     base_path=sys.argv[1], base_name="org/tiny", base_revision="r1", rows=rows, name="closed-book",
     recipe=LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3),
     adapters_dir=home / "adapters", work_dir=home / "training", provenance={}, progress=report, checkpoint_every_s=0.5,

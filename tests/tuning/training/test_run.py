@@ -1,8 +1,8 @@
 from typing import Any
 
 from tuning.data.rows import TrainingRow
-from tuning.training.lora import recipe_hash, rows_hash
-from tuning.training.recipe import LoraRecipe
+from tuning.methods.lora import LoraRecipe
+from tuning.training.run import recipe_hash, rows_hash
 
 ROWS = [
     TrainingRow(({"role": "user", "content": "q1"},), "a1"),

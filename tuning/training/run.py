@@ -1,6 +1,6 @@
-"""From rows to a published adapter: `train_lora`, which finds the adapter if the same was asked before.
+"""From rows to a published adapter: `train_adapter`, which finds the adapter if the same was asked before.
 
-adapter = train_lora(base_path=..., base_name=..., base_revision=..., rows=rows, recipe=LoraRecipe(epochs=2),
+adapter = train_adapter(base_path=..., base_name=..., base_revision=..., rows=rows, recipe=LoraRecipe(epochs=2),
                      name="raft", adapters_dir=home / "adapters", work_dir=home / "training", provenance={})
 """
 
@@ -19,24 +19,35 @@ from storage.folders import publish, sweep_drafts
 from storage.hashes import content_hash, hash_files
 from storage.locks import hold_lock
 from storage.manifest import write_manifest
-from tuning.adapters import Adapter, adapter_hash, chat_template_hash, find_adapter, load_adapter
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-from tuning.training.recipe import LoraRecipe, TrainProgress
+from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter
+from tuning.export.admission import chat_template_hash
+from tuning.methods.registry import METHODS
+from tuning.objectives.objective import Objective
+from tuning.objectives.supervised import SUPERVISED
+from tuning.recipe import Recipe
+from tuning.training.progress import TrainProgress
 
 # Counted up when the same recipe and rows would give other weights than before: old adapters are then not found again.
-METHOD = "lora-sft/1"
+VERSION = 2
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def recipe_hash(
-    *, base_name: str, base_revision: str, chat_template: str, rows: Sequence[TrainingRow], recipe: LoraRecipe
+    *,
+    base_name: str,
+    base_revision: str,
+    chat_template: str,
+    rows: Sequence[TrainingRow],
+    recipe: Recipe,
+    objective: Objective = SUPERVISED,
 ) -> str:
     """64 hex digits over all that decides the weights but the machine; `chat_template` is the template's hash."""
-    return content_hash(
-        METHOD, base_name, base_revision, chat_template, rows_hash(rows), json.dumps(asdict(recipe), sort_keys=True)
-    )
+    numbers = json.dumps(asdict(recipe), sort_keys=True)
+    names = (base_name, base_revision, chat_template, objective.name)
+    return content_hash(f"{VERSION}", *names, rows_hash(rows), numbers)
 
 
 def rows_hash(rows: Sequence[TrainingRow]) -> str:
@@ -44,14 +55,15 @@ def rows_hash(rows: Sequence[TrainingRow]) -> str:
     return content_hash(*(json.dumps([[dict(m) for m in row.prompt], row.completion], sort_keys=True) for row in rows))
 
 
-def train_lora(
+def train_adapter(
     *,
     base_path: str,
     base_name: str,
     base_revision: str,
     rows: Sequence[TrainingRow],
-    recipe: LoraRecipe,
+    recipe: Recipe,
     name: str,
+    objective: Objective = SUPERVISED,
     adapters_dir: Path,
     work_dir: Path,
     provenance: Mapping[str, object],
@@ -72,7 +84,12 @@ def train_lora(
     started = time.monotonic()
     template = chat_template_hash(base_path)
     digest = recipe_hash(
-        base_name=base_name, base_revision=base_revision, chat_template=template, rows=rows, recipe=recipe
+        base_name=base_name,
+        base_revision=base_revision,
+        chat_template=template,
+        rows=rows,
+        recipe=recipe,
+        objective=objective,
     )
     workplace = work_dir / digest[:16]
     busy = TuningError(
@@ -82,7 +99,8 @@ def train_lora(
         sweep_drafts(adapters_dir)
         found = find_adapter(adapters_dir, digest, name=name)
         if found is None:
-            from tuning.training.trainer import package_versions, train
+            from tuning.training.checkpoints import package_versions
+            from tuning.training.trainer import train
 
             trained = train(
                 base_path=base_path,
@@ -90,6 +108,8 @@ def train_lora(
                 base_revision=base_revision,
                 rows=rows,
                 recipe=recipe,
+                method=METHODS[recipe.method],
+                objective=objective,
                 folder=workplace,
                 progress=progress,
                 checkpoint_every_s=checkpoint_every_s,
@@ -102,7 +122,9 @@ def train_lora(
                     "name": final.name,
                     "base": {"name": base_name, "revision": base_revision},
                     "chat_template_hash": template,
-                    "method": METHOD,
+                    "method": recipe.method,
+                    "objective": objective.name,
+                    "version": VERSION,
                     "recipe": asdict(recipe),
                     "recipe_hash": digest,
                     "rows_hash": rows_hash(rows),

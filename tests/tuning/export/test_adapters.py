@@ -1,6 +1,5 @@
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,14 @@ import pytest
 from storage.errors import StorageError
 from storage.hashes import hash_files
 from storage.manifest import write_manifest
-from tuning.adapters import (
+from tuning.errors import TuningError
+from tuning.export.adapters import (
     Adapter,
     adapter_hash,
-    chat_template_hash,
-    check_admission,
     find_adapter,
     list_adapters,
     load_adapter,
 )
-from tuning.errors import TuningError
 
 CONFIG: dict[str, Any] = {"r": 8, "rank_pattern": {}, "use_dora": False, "modules_to_save": None, "bias": "none"}
 
@@ -156,64 +153,3 @@ def test_a_damaged_adapter_is_not_silently_trained_again(tmp_path: Path) -> None
     cut_weights(written(tmp_path))
     with pytest.raises(TuningError, match="damaged"):
         find_adapter(tmp_path, "recipe")
-
-
-FIT = Adapter(
-    name="raft@3f9c1a2b",
-    path=Path("raft@3f9c1a2b"),
-    base_name="org/base",
-    base_revision="r1",
-    chat_template_hash="t1",
-    recipe_hash="recipe",
-    rank=16,
-    is_dora=False,
-    modules_to_save=(),
-    has_bias=False,
-    num_rows=9,
-    num_dropped=0,
-    num_tokens=400,
-    training_s=2.5,
-    final_loss=0.5,
-)
-
-
-@pytest.mark.parametrize(
-    ("adapter", "reasons"),
-    [
-        (FIT, []),
-        (replace(FIT, base_name="org/other"), ["base model 'org/other', not 'org/base'"]),
-        (replace(FIT, base_name="org/other", base_revision="r2"), ["base model 'org/other'"]),
-        (replace(FIT, base_revision="r2"), ["revision 'r2', not 'r1'"]),
-        (replace(FIT, rank=17), ["rank 17 is over max_lora_rank 16"]),
-        (replace(FIT, is_dora=True), ["DoRA"]),
-        (replace(FIT, modules_to_save=("lm_head", "norm")), ["whole modules (lm_head, norm)"]),
-        (replace(FIT, has_bias=True), ["biases"]),
-        (replace(FIT, chat_template_hash="t2"), ["chat template t2, not t1"]),
-        (replace(FIT, base_revision="r2", chat_template_hash="t2", rank=64), ["revision", "chat template", "rank 64"]),
-    ],
-)
-def test_admission_names_every_reason(adapter: Adapter, reasons: list[str]) -> None:
-    found = check_admission(adapter, base_name="org/base", base_revision="r1", max_rank=16, chat_template_hash="t1")
-    assert len(found) == len(reasons)
-    assert all(part in reason for part, reason in zip(reasons, found, strict=True))
-
-
-def test_a_template_hashes_alike_wherever_the_folder_keeps_it(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("file", "inside", "named")]
-    for folder in folders:
-        folder.mkdir()
-    (folders[0] / "chat_template.jinja").write_text("{{ é }}", encoding="utf-8")
-    (folders[1] / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ é }}"}))
-    named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ é }}"}]
-    (folders[2] / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
-    assert len({chat_template_hash(folder) for folder in folders}) == 1
-    (folders[0] / "chat_template.jinja").write_text("{{ e }}")
-    assert chat_template_hash(folders[0]) != chat_template_hash(str(folders[1]))
-
-
-@pytest.mark.parametrize("config", [None, "{", "[]", "{}", '{"chat_template": 3}', '{"chat_template": ["x"]}'])
-def test_a_folder_without_a_template_is_refused(tmp_path: Path, config: str | None) -> None:
-    if config is not None:
-        (tmp_path / "tokenizer_config.json").write_text(config)
-    with pytest.raises(TuningError, match="chat template"):
-        chat_template_hash(tmp_path)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tuning.errors import TuningError
-from tuning.training.recipe import LoraRecipe
+from tuning.methods.lora import LoraRecipe
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_value_out_of_range_is_refused(values: dict[str, Any], fault: str) -> 
 
 
 def test_all_faults_of_a_recipe_come_at_once() -> None:
-    with pytest.raises(TuningError, match=r"^rank must.* 0; epochs must.* -1; batch_size must.* 0$"):
+    with pytest.raises(TuningError, match=r"^epochs must.* -1; batch_size must.* 0; rank must.* 0$"):
         LoraRecipe(rank=0, epochs=-1, batch_size=0)
 
 

@@ -1,0 +1,84 @@
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tuning.data.rows import TrainingRow
+from tuning.errors import TuningError
+from tuning.objectives.objective import IGNORED
+from tuning.objectives.supervised import completion_loss, encode_completion
+
+
+def row(question: str, answer: str, role: str = "user") -> TrainingRow:
+    return TrainingRow(({"role": role, "content": question},), answer)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_base: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_base)
+
+
+def test_the_loss_begins_with_the_first_token_of_the_answer_and_ends_with_its_end(tokenizer: Any) -> None:
+    encoded = encode_completion(tokenizer, row("what colour is sea", "blue"))
+    tokens = ["[user]", "what", "colour", "is", "sea", "[end]", "[assistant]", "blue", "[end]"]
+    assert tokenizer.convert_ids_to_tokens(encoded.input_ids) == tokens
+    assert encoded.labels == (IGNORED,) * 7 + encoded.input_ids[7:]
+    assert encoded.num_tokens == 9
+
+
+def test_trl_tokenizes_a_row_in_the_same_way(tokenizer: Any, tiny_base: Path, tmp_path: Path) -> None:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [row("what colour is sea", "blue"), row("two", "three one")]
+    dataset = Dataset.from_list(
+        [{"prompt": list(r.prompt), "completion": [{"role": "assistant", "content": r.completion}]} for r in rows]
+    )
+    config = SFTConfig(str(tmp_path), report_to="none", use_cpu=True, bf16=False)
+    theirs = SFTTrainer(str(tiny_base), args=config, train_dataset=dataset, processing_class=tokenizer).train_dataset
+    ours = [encode_completion(tokenizer, r) for r in rows]
+    assert [(tuple(r["input_ids"]), tuple(r["labels"])) for r in theirs] == [(r.input_ids, r.labels) for r in ours]
+
+
+def test_a_role_that_the_template_refuses_is_a_plain_error(tokenizer: Any) -> None:
+    with pytest.raises(TuningError, match="refuses a conversation of tool, assistant: no role tool"):
+        encode_completion(tokenizer, row("one", "two", role="tool"))
+
+
+def test_the_loss_counts_completion_tokens_alone() -> None:
+    import torch
+
+    asked: dict[str, Any] = {}
+
+    def model(**inputs: Any) -> Any:
+        asked.update(inputs)
+        # Vocabulary of two words; at every position the second has e^x/(1+e^x) with x = the position.
+        places = torch.arange(4.0)[inputs["logits_to_keep"]]
+        return SimpleNamespace(logits=torch.stack([torch.zeros_like(places), places], -1).expand(2, -1, -1))
+
+    inputs = {
+        "input_ids": torch.tensor([[0, 1, 1, 0], [1, 0, 1, 1]]),
+        "attention_mask": torch.ones(2, 4, dtype=torch.long),
+        "labels": torch.tensor([[IGNORED, IGNORED, 1, 0], [IGNORED, IGNORED, IGNORED, 1]]),
+    }
+    # Scored: row 0 token 2 (word 1, predicted at 1) and token 3 (word 0, at 2); row 1 token 3 (word 1, at 2).
+    expected = -(math.log(1 / (1 + math.exp(-1))) + math.log(1 / (1 + math.exp(2))) + math.log(1 / (1 + math.exp(-2))))
+    assert completion_loss(model, inputs).item() == pytest.approx(expected / 3)
+    assert completion_loss(model, inputs, num_tokens=6).item() == pytest.approx(expected / 6)
+    assert asked["logits_to_keep"].tolist() == [1, 2], "the head runs where a next token is scored, and nowhere else"
+
+
+def test_the_loss_equals_the_models_own(tiny_base: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_base)
+    ids = torch.randint(6, 19, (3, 9), generator=torch.Generator().manual_seed(0))
+    labels = ids.clone()
+    labels[0, :5], labels[1, :7], labels[2, :2] = IGNORED, IGNORED, IGNORED
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+    assert completion_loss(model, inputs).item() == pytest.approx(model(**inputs).loss.item(), rel=1e-6)

@@ -1,0 +1,60 @@
+"""Supervised fine-tuning: the completion is learned, the prompt is only read. `SUPERVISED.encode(tokenizer, row)`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tuning.data.rows import TrainingRow
+from tuning.errors import TuningError
+from tuning.objectives.objective import IGNORED, EncodedRow, Objective
+
+if TYPE_CHECKING:
+    import torch
+
+
+def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
+    """The row in the words of the chat template; `labels` are IGNORED on the prompt.
+
+    Raises TuningError when the template refuses the row.
+    """
+    from jinja2 import TemplateError
+
+    prompt = [dict(message) for message in row.prompt]
+    answer = {"role": "assistant", "content": row.completion}
+    try:
+        prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+        ids = tokenizer.apply_chat_template([*prompt, answer], return_dict=True)["input_ids"]
+    except TemplateError as error:
+        roles = ", ".join(str(message["role"]) for message in prompt)
+        raise TuningError(
+            f"the base model's chat template refuses a conversation of {roles}, assistant: {error}; change the prompt"
+        ) from error
+    # Some templates render a prompt differently when an answer follows; the completion starts where the two part.
+    start = next(
+        (i for i, (a, b) in enumerate(zip(prompt_ids, ids, strict=False)) if a != b), min(len(prompt_ids), len(ids))
+    )
+    return EncodedRow(tuple(ids), (IGNORED,) * start + tuple(ids[start:]))
+
+
+def completion_loss(model: Any, inputs: dict[str, torch.Tensor], num_tokens: Any = None) -> torch.Tensor:
+    """Cross entropy summed over the tokens whose label is not IGNORED, divided by their number (or by `num_tokens`).
+
+    `inputs` holds input_ids, attention_mask and labels, each (rows, length) of integers. The model's head runs only on
+    the positions that precede such a token in any of the rows: TRL does so where Triton runs, and elsewhere scores
+    every position against the whole vocabulary, forward and backward.
+    """
+    from torch.nn.functional import cross_entropy
+
+    targets = inputs["labels"][:, 1:]
+    is_scored = targets != IGNORED
+    kept = is_scored.any(dim=0).nonzero().squeeze(-1)
+    logits = model(
+        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=kept, use_cache=False
+    ).logits
+    is_scored = is_scored[:, kept]
+    total = cross_entropy(logits[is_scored].float(), targets[:, kept][is_scored], reduction="sum")
+    mean: torch.Tensor = total / (is_scored.sum() if num_tokens is None else num_tokens)
+    return mean
+
+
+SUPERVISED = Objective(name="supervised", encode=encode_completion, loss=completion_loss)
