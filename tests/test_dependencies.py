@@ -18,6 +18,7 @@ WITHOUT_IMPORT = {
     "accelerate": "the trainer of transformers runs on it",
     "gguf": "transformers reads the embedded generator with it",
     "intel-openmp": "the engine is started with its library",
+    "langchain": "its init_embeddings is a factory that `embedding.langchain` may name",
     "langchain-community": "ragas imports a module that later versions no longer have",
     "lxml": "the parser of Beautiful Soup",
     "psycopg": "the driver for a database URL of PostgreSQL",
