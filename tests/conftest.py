@@ -32,6 +32,15 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on PostgreSQL are slow: those of SQLite once more, and a server for each process."""
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        if "postgres_url" in item.fixturenames or (parameters and "postgresql" in parameters.params.values()):  # type: ignore[attr-defined]
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def imports_stay() -> None:
     """No garbage collection walks through what was imported before (statsmodels asks for a whole one a correction)."""
