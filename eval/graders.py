@@ -7,14 +7,12 @@ grader.grade({"item": {"answer": "nine"}, "sample": {"output_text": "nine"}})  #
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from eval.errors import EvalError
-from eval.metrics.text import contains, exact_match, token_f1
+from eval.metrics.text import contains, exact_match, rouge_scorer, token_f1, words
 from eval.scorer import to_score
 from eval.templates import references, render
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Operation = Literal["eq", "ne", "like", "ilike"]
 Embed = Callable[[Sequence[str]], "NDArray[np.float32]"]
 Measure = Callable[[str, str], float]
 
@@ -32,9 +29,6 @@ _CHECKS: Mapping[str, Callable[[str, str], bool]] = {
     "like": lambda text, reference: reference in text,
     "ilike": lambda text, reference: reference.casefold() in text.casefold(),
 }
-OPERATIONS = tuple(_CHECKS)
-# Letters and digits of any script; rouge-score's own tokenizer knows a to z only.
-_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +116,7 @@ def _fuzzy(text: str, reference: str) -> float:
 def _bleu(text: str, reference: str) -> float:
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-    said, wanted = _words(text), _words(reference)
+    said, wanted = words(text), words(reference)
     # NLTK warns and gives nonsense for texts without a word.
     if not said or not wanted:
         return float(said == wanted)
@@ -132,35 +126,17 @@ def _bleu(text: str, reference: str) -> float:
 def _gleu(text: str, reference: str) -> float:
     from nltk.translate.gleu_score import sentence_gleu
 
-    said, wanted = _words(text), _words(reference)
+    said, wanted = words(text), words(reference)
     return float(sentence_gleu([wanted], said)) if said and wanted else float(said == wanted)
 
 
 def _rouge(name: str, text: str, reference: str) -> float:
-    return float(_rouge_scorer(name).score(reference, text)[name].fmeasure)
-
-
-@lru_cache
-def _rouge_scorer(name: str) -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer([name], tokenizer=_Words())
-
-
-class _Words:
-    """The tokenizer that rouge-score asks for."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return _words(text)
+    return float(rouge_scorer(name).score(reference, text)[name].fmeasure)
 
 
 def _cosine(embed: Embed, text: str, reference: str) -> float:
     vectors = embed([text, reference])
     return float(vectors[0] @ vectors[1])
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
 
 
 _ROUGE: Mapping[str, str] = {**{f"rouge_{n}": f"rouge{n}" for n in range(1, 6)}, "rouge_l": "rougeL"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from eval.answers import AnswerRecord
@@ -35,6 +36,29 @@ class Scorer(Protocol):
     def diagnostics(self) -> tuple[str, ...]:
         """What a reader should know about the last `score`, a line each: scores that were lost, and why."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerScorer:
+    """A scorer that looks at one answer at a time. `score_one` gives a value for each of `names`; none can be lost."""
+
+    names: tuple[str, ...]
+    score_one: Callable[[Question, AnswerRecord], Sequence[float | None]]
+
+    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
+        """Scores of every answer; a failed answer is None."""
+        scores: dict[str, list[float | None]] = {name: [] for name in self.names}
+        for done, (question, record) in enumerate(pairs, start=1):
+            values = self.score_one(question, record) if record.error is None else [None] * len(self.names)
+            for name, value in zip(self.names, values, strict=True):
+                scores[name].append(value)
+            if progress is not None:
+                progress(done, len(pairs))
+        return scores
+
+    def diagnostics(self) -> tuple[str, ...]:
+        """Nothing is lost: what is unscored here is undefined."""
+        return ()
 
 
 def to_score(value: object) -> float | None:

@@ -1,17 +1,17 @@
 """Abstaining: which answers say that they have no answer, which questions have none, and whether the two go together.
 
 is_abstention("I don't know.")  # True
-AbstentionScorer().score(pairs)  # {"abstention": [1.0, ...], "abstained": [0.0, ...]}
+ABSTENTION_SCORER.score(pairs)  # {"abstention": [1.0, ...], "abstained": [0.0, ...]}
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
+from eval.answers import AnswerRecord
 from eval.metrics.text import best_over, exact_match, normalise
 from eval.questions import Question
-from eval.scorer import Pair, Progress
+from eval.scorer import AnswerScorer
 
 # Golds that say that a question has no answer. "unknown" or "none" may well be a label or the true answer.
 _NO_ANSWER = frozenset({"unanswerable", "not answerable", "no answer", "noanswer", "no answer possible"})
@@ -64,31 +64,12 @@ def abstains(text: str, question: Question) -> bool:
     return is_abstention(text)
 
 
-class AbstentionScorer:
-    """`abstention`: 1.0 when the answer abstains and the question has no answer, or neither, else 0.0; on questions
-    without an answer this is SQuAD 2.0's score of them (Rajpurkar et al. 2018).
+def _score(question: Question, record: AnswerRecord) -> tuple[float, float]:
+    has_abstained = abstains(record.text, question)
+    return float(has_abstained == is_unanswerable(question)), float(has_abstained)
 
-    `abstained`: 1.0 when the answer abstains; a description, neither good nor bad. Both are defined on every question.
-    """
 
-    names: tuple[str, ...] = ("abstention", "abstained")
-
-    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
-        """Scores of every answer; a failed answer is None."""
-        right: list[float | None] = []
-        abstained: list[float | None] = []
-        for done, (question, record) in enumerate(pairs, start=1):
-            if record.error is None:
-                has_abstained = abstains(record.text, question)
-                right.append(float(has_abstained == is_unanswerable(question)))
-                abstained.append(float(has_abstained))
-            else:
-                right.append(None)
-                abstained.append(None)
-            if progress is not None:
-                progress(done, len(pairs))
-        return {"abstention": right, "abstained": abstained}
-
-    def diagnostics(self) -> tuple[str, ...]:
-        """Nothing can be lost here."""
-        return ()
+# `abstention`: 1.0 when the answer abstains and the question has no answer, or neither, else 0.0; on questions without
+# an answer this is SQuAD 2.0's score of them (Rajpurkar et al. 2018). `abstained`: 1.0 when the answer abstains; a
+# description, neither good nor bad. Both are defined on every question.
+ABSTENTION_SCORER = AnswerScorer(("abstention", "abstained"), _score)

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from eval.metrics.abstention import AbstentionScorer
-from eval.metrics.json import JsonScorer
-from eval.metrics.labels import LabelScorer, label_sets
+from eval.metrics.abstention import ABSTENTION_SCORER
+from eval.metrics.json import JSON_SCORER
+from eval.metrics.labels import label_scorer, label_sets
 from eval.metrics.primary import PRIMARY
 from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS
-from eval.metrics.sources import SourceScorer
-from eval.metrics.text import DeterministicScorer
+from eval.metrics.sources import source_scorer
+from eval.metrics.text import TEXT_SCORER
 from eval.questions import Question
 from eval.scorer import Scorer
 from tuning.data.examples import Example
 
-_PLAIN = (DeterministicScorer, LabelScorer, JsonScorer, AbstentionScorer, SourceScorer)
-
 
 def plain_metric_names() -> tuple[str, ...]:
     """Metrics that are pure functions of the question, the answer and its sources, in the order of the scorers."""
-    return tuple(name for scorer in _PLAIN for name in scorer.names)
+    return tuple(name for scorer in plain_scorers([]) for name in scorer.names)
 
 
 def built_in_names() -> tuple[str, ...]:
@@ -49,10 +47,5 @@ def plain_scorers(
     `questions` are all questions of the run, whichever part of them is scored at a time: with the training rows they
     say what the labels are. `is_document(id)` tells documents from worked examples.
     """
-    return [
-        DeterministicScorer(),
-        LabelScorer(label_sets(questions, examples)),
-        JsonScorer(),
-        AbstentionScorer(),
-        SourceScorer(is_document),
-    ]
+    labels, sources = label_scorer(label_sets(questions, examples)), source_scorer(is_document)
+    return [TEXT_SCORER, labels, JSON_SCORER, ABSTENTION_SCORER, sources]

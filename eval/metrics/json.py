@@ -1,6 +1,6 @@
 """Scores of structured answers: is the answer JSON, is it the right object, and how many of its values are right.
 
-JsonScorer().score([(question, record)])  # {"json_valid": [1.0], "json_f1": [0.8], "json_exact": [0.0]}
+JSON_SCORER.score([(question, record)])  # {"json_valid": [1.0], "json_f1": [0.8], "json_exact": [0.0]}
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
-from eval.scorer import Pair, Progress
+from eval.answers import AnswerRecord
+from eval.questions import Question
+from eval.scorer import AnswerScorer
 
 # Chat models like to put code into a fence; what stands inside is the answer.
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
@@ -58,27 +60,14 @@ JSON_METRICS: Mapping[str, Callable[[Parsed, Parsed], float]] = {
 }
 
 
-class JsonScorer:
-    """The metrics of `JSON_METRICS`, the best over the golds that are JSON; unscored where no gold is."""
+def _score(question: Question, record: AnswerRecord) -> list[float | None]:
+    golds = [gold for gold in map(parse_json, question.answers) if gold is not None]
+    answer = parse_json(record.text) if golds else None
+    return [max((metric(answer, gold) for gold in golds), default=None) for metric in JSON_METRICS.values()]
 
-    names: tuple[str, ...] = tuple(JSON_METRICS)
 
-    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
-        """Scores of every answer; a failed answer is None."""
-        scores: dict[str, list[float | None]] = {name: [] for name in self.names}
-        for done, (question, record) in enumerate(pairs, start=1):
-            golds = [gold for gold in map(parse_json, question.answers) if gold is not None]
-            is_defined = bool(golds) and record.error is None
-            answer = parse_json(record.text) if is_defined else None
-            for name, metric in JSON_METRICS.items():
-                scores[name].append(max(metric(answer, gold) for gold in golds) if is_defined else None)
-            if progress is not None:
-                progress(done, len(pairs))
-        return scores
-
-    def diagnostics(self) -> tuple[str, ...]:
-        """Nothing can be lost here."""
-        return ()
+# The metrics of `JSON_METRICS`, the best over the golds that are JSON; unscored where no gold is.
+JSON_SCORER = AnswerScorer(tuple(JSON_METRICS), _score)
 
 
 def _refuse(constant: str) -> object:

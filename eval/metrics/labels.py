@@ -1,6 +1,6 @@
 """Label questions: which questions have one of a few labels for an answer, and which label a free answer names.
 
-LabelScorer(label_sets(questions)).score(pairs)  # {"label_accuracy": [1.0, 0.0, None, ...]}
+label_scorer(label_sets(questions)).score(pairs)  # {"label_accuracy": [1.0, 0.0, None, ...]}
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from eval.answers import AnswerRecord
 from eval.questions import Question
-from eval.scorer import Pair, Progress
+from eval.scorer import AnswerScorer
 from tuning.data.examples import Example
 
 # More labels than this, or labels that are used less than twice on average, are taken for free answers.
@@ -77,34 +78,20 @@ def kind_of(row: Question | Example) -> str | None:
     return None if kind is None else str(kind)
 
 
-class LabelScorer:
+def label_scorer(sets: Mapping[str | None, Labels]) -> AnswerScorer:
     """`label_accuracy`: 1.0 when the one label that the answer names is an accepted one, else 0.0.
 
-    Unscored where the question is no label question. This is accuracy as classification papers report it; an answer
-    that names no label, or several, is wrong.
+    `sets` maps kinds of questions to their labels: `label_sets(questions)`, or the user's own. Unscored where the
+    question is no label question. This is accuracy as classification papers report it; an answer that names no label,
+    or several, is wrong.
     """
 
-    names: tuple[str, ...] = ("label_accuracy",)
+    def score(question: Question, record: AnswerRecord) -> tuple[float | None]:
+        labels = sets.get(kind_of(question))
+        golds = {labels.find(gold) for gold in question.answers} - {None} if labels is not None else set()
+        return (float(labels.find(record.text) in golds) if labels is not None and golds else None,)
 
-    def __init__(self, sets: Mapping[str | None, Labels]) -> None:
-        """`sets` maps kinds of questions to their labels: `label_sets(questions)`, or the user's own."""
-        self._sets = sets
-
-    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
-        """Scores of every answer; a failed answer is None."""
-        scores: list[float | None] = []
-        for done, (question, record) in enumerate(pairs, start=1):
-            labels = self._sets.get(kind_of(question))
-            golds = {labels.find(gold) for gold in question.answers} - {None} if labels is not None else set()
-            is_defined = labels is not None and golds and record.error is None
-            scores.append(float(labels.find(record.text) in golds) if labels is not None and is_defined else None)
-            if progress is not None:
-                progress(done, len(pairs))
-        return {"label_accuracy": scores}
-
-    def diagnostics(self) -> tuple[str, ...]:
-        """Nothing can be lost here."""
-        return ()
+    return AnswerScorer(("label_accuracy",), score)
 
 
 def _labels(golds: Sequence[Sequence[str]]) -> set[str]:

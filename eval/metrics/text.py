@@ -1,6 +1,6 @@
 """Deterministic scores of an answer against its gold answers.
 
-DeterministicScorer().score([(question, record)])  # {"exact_match": [1.0], "token_f1": [1.0], ...}
+TEXT_SCORER.score([(question, record)])  # {"exact_match": [1.0], "token_f1": [1.0], ...}
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
-from eval.scorer import Pair, Progress
+from eval.answers import AnswerRecord
+from eval.questions import Question
+from eval.scorer import AnswerScorer
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WORD = re.compile(r"[^\W_]+")
@@ -39,9 +42,9 @@ def contains(answer: str, gold: str) -> float:
 def rouge_l(answer: str, gold: str) -> float:
     """ROUGE-L's F-measure: the longest common subsequence of words over both lengths (Lin 2004, section 3.1, beta 1).
 
-    Computed by the rouge-score package without stemming, over words of any script; its own tokenizer knows only a to z.
+    Computed by the rouge-score package without stemming, over `words`.
     """
-    return float(_rouge_scorer().score(gold, answer)["rougeL"].fmeasure)
+    return float(rouge_scorer("rougeL").score(gold, answer)["rougeL"].fmeasure)
 
 
 METRICS: Mapping[str, Callable[[str, str], float]] = {
@@ -52,25 +55,12 @@ METRICS: Mapping[str, Callable[[str, str], float]] = {
 }
 
 
-class DeterministicScorer:
-    """The metrics of `METRICS`: pure functions of the answer's text and the gold answers, the best over the golds."""
+def _score(question: Question, record: AnswerRecord) -> list[float]:
+    return [best_over(metric, record.text, question.answers) for metric in METRICS.values()]
 
-    names: tuple[str, ...] = tuple(METRICS)
 
-    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
-        """Scores of every answer; a failed answer is None."""
-        scores: dict[str, list[float | None]] = {name: [] for name in self.names}
-        for done, (question, record) in enumerate(pairs, start=1):
-            for name, metric in METRICS.items():
-                failed = record.error is not None
-                scores[name].append(None if failed else best_over(metric, record.text, question.answers))
-            if progress is not None:
-                progress(done, len(pairs))
-        return scores
-
-    def diagnostics(self) -> tuple[str, ...]:
-        """Nothing can be lost here."""
-        return ()
+# The metrics of `METRICS`: pure functions of the answer's text and the gold answers, the best over the golds.
+TEXT_SCORER = AnswerScorer(tuple(METRICS), _score)
 
 
 def best_over(metric: Callable[[str, str], float], answer: str, golds: Sequence[str]) -> float:
@@ -93,16 +83,15 @@ def normalise(text: str) -> str:
     return ""
 
 
+def words(text: str) -> list[str]:
+    """Words of any script in lower case; a text without words in pieces between spaces."""
+    lowered = text.lower()
+    return _WORD.findall(lowered) or lowered.split()
+
+
 @cache
-def _rouge_scorer() -> Any:
+def rouge_scorer(name: str) -> Any:
+    """rouge-score's scorer of one measure, over `words`: its own tokenizer knows only a to z."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rougeL"], tokenizer=_Words())
-
-
-class _Words:
-    """The tokenizer that rouge-score asks for."""
-
-    def tokenize(self, text: str) -> list[str]:
-        lowered = text.lower()
-        return _WORD.findall(lowered) or lowered.split()
+    return RougeScorer([name], tokenizer=SimpleNamespace(tokenize=words))

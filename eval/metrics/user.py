@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
 from eval.questions import Question
-from eval.scorer import Pair, Progress, to_score
+from eval.scorer import AnswerScorer, Pair, Progress, to_score
 
 GROUP = "arbiter.metrics"
 
@@ -69,13 +69,7 @@ class UserScorer:
     def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
         """Scores of every answer; a failed answer is None."""
         self.failures, self.reasons = {}, {}
-        scores: dict[str, list[float | None]] = {name: [] for name in self.names}
-        for done, (question, record) in enumerate(pairs, start=1):
-            for name, metric in self._metrics.items():
-                scores[name].append(None if record.error is not None else self._score(name, metric, question, record))
-            if progress is not None:
-                progress(done, len(pairs))
-        return scores
+        return AnswerScorer(self.names, self._score_all).score(pairs, progress)
 
     def diagnostics(self) -> tuple[str, ...]:
         """One line per metric that lost scores in the last `score`."""
@@ -83,6 +77,9 @@ class UserScorer:
             f"{name}: the metric failed to score {count} answers; the first: {self.reasons[name]}"
             for name, count in self.failures.items()
         )
+
+    def _score_all(self, question: Question, record: AnswerRecord) -> list[float | None]:
+        return [self._score(name, metric, question, record) for name, metric in self._metrics.items()]
 
     def _score(self, name: str, metric: UserMetric, question: Question, record: AnswerRecord) -> float | None:
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from eval.answers import AnswerRecord
-from eval.metrics.text import DeterministicScorer, normalise
+from eval.metrics.text import TEXT_SCORER, normalise
 from eval.questions import Question
 from router.answering.arm import Arm
 from router.answering.prompts import FEWSHOT
@@ -134,7 +134,7 @@ def make_comparison() -> Comparison:
     arms = []
     for number, arm in enumerate(ARMS):
         own = records[number * len(questions) : (number + 1) * len(questions)]
-        scores = DeterministicScorer().score(list(zip(questions, own, strict=True)))
+        scores = TEXT_SCORER.score(list(zip(questions, own, strict=True)))
         recall = [
             float(question.document_ids[0] in record.passage_documents)
             if arm.index == "documents" and question.document_ids and record.error is None

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from eval.answers import AnswerRecord
-from eval.metrics.abstention import AbstentionScorer, abstains, is_abstention, is_unanswerable
+from eval.metrics.abstention import ABSTENTION_SCORER, abstains, is_abstention, is_unanswerable
 from eval.questions import Question
 
 
@@ -94,7 +94,7 @@ def test_scores_say_whether_answer_and_question_agree() -> None:
         (SOME, AnswerRecord("base", "q2", "", error="the engine answered 500")),
     ]
     seen: list[tuple[int, int]] = []
-    assert AbstentionScorer().score(pairs, lambda done, total: seen.append((done, total))) == {
+    assert ABSTENTION_SCORER.score(pairs, lambda done, total: seen.append((done, total))) == {
         "abstention": [1.0, 0.0, 0.0, 1.0, 0.0, None],
         "abstained": [1.0, 0.0, 1.0, 0.0, 1.0, None],
     }

@@ -16,7 +16,7 @@ from eval.metrics.floors import (
     nearest_training_answers,
     score_floor,
 )
-from eval.metrics.text import DeterministicScorer
+from eval.metrics.text import TEXT_SCORER
 from eval.questions import Question
 from eval.scorer import Pair, Progress
 from tuning.data.examples import Example
@@ -60,11 +60,9 @@ def test_the_majority_is_that_of_the_questions_kind_or_of_all() -> None:
 
 def test_a_floor_is_scored_by_the_metric_of_the_arms() -> None:
     # exact match forgives the article; token F1 of "pier" against "pier tower" is 2/3
-    found = measure_floors(EXAMPLES, QUESTIONS, embed, [DeterministicScorer()], "exact_match")
+    found = measure_floors(EXAMPLES, QUESTIONS, embed, [TEXT_SCORER], "exact_match")
     assert found == {NEAREST: (1.0, 0.0, 0.0), MAJORITY: (0.0, 0.0, 0.0)}
-    found = measure_floors(
-        EXAMPLES, QUESTIONS, embed, [DeterministicScorer()], {"default": "exact_match", "other": "token_f1"}
-    )
+    found = measure_floors(EXAMPLES, QUESTIONS, embed, [TEXT_SCORER], {"default": "exact_match", "other": "token_f1"})
     assert found[NEAREST] == (1.0, 0.0, pytest.approx(2 / 3))
 
 
@@ -82,16 +80,16 @@ class Judge:
 
 def test_scorers_of_other_metrics_are_not_asked() -> None:
     records = [AnswerRecord(MAJORITY, question.id, "harbour") for question in QUESTIONS]
-    assert score_floor(QUESTIONS, records, [Judge(), DeterministicScorer()], "exact_match") == (1.0, 1.0, 0.0)
+    assert score_floor(QUESTIONS, records, [Judge(), TEXT_SCORER], "exact_match") == (1.0, 1.0, 0.0)
 
 
 def test_a_metric_that_nobody_gives_is_named() -> None:
     with pytest.raises(EvalError, match="no metric 'json_f1'"):
-        measure_floors(EXAMPLES, QUESTIONS, embed, [DeterministicScorer()], "json_f1")
+        measure_floors(EXAMPLES, QUESTIONS, embed, [TEXT_SCORER], "json_f1")
 
 
 def test_without_training_rows_there_is_no_floor() -> None:
-    assert measure_floors((), QUESTIONS, embed, [DeterministicScorer()], "exact_match") == {}
+    assert measure_floors((), QUESTIONS, embed, [TEXT_SCORER], "exact_match") == {}
     assert nearest_training_answers((), QUESTIONS, embed) == majority_answers((), QUESTIONS) == ()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.answers import AnswerRecord
-from eval.metrics.json import JsonScorer, json_exact, json_f1, parse_json
+from eval.metrics.json import JSON_SCORER, json_exact, json_f1, parse_json
 from eval.questions import Question
 
 BOOKING = '{"date": "tomorrow", "people": 4, "name": {"first": "Ada"}}'
@@ -83,7 +83,7 @@ def test_metrics_are_defined_where_a_gold_is_json_and_take_the_best_gold() -> No
         (structured, AnswerRecord("base", "q1", "", error="the engine answered 500")),
         (free, AnswerRecord("base", "q2", '{"a": 1}')),
     ]
-    assert JsonScorer().score(pairs) == {
+    assert JSON_SCORER.score(pairs) == {
         "json_valid": [1.0, 0.0, None, None],
         "json_f1": [1.0, 0.0, None, None],
         "json_exact": [1.0, 0.0, None, None],

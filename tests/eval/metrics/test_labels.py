@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from eval.answers import AnswerRecord
-from eval.metrics.labels import Labels, LabelScorer, label_sets
+from eval.metrics.labels import Labels, label_scorer, label_sets
 from eval.questions import Question
 from tuning.data.examples import Example
 
@@ -87,11 +87,11 @@ def test_accuracy_is_scored_on_label_questions_only() -> None:
         (fact, AnswerRecord("base", "q3", "cedar")),
     ]
     seen: list[int] = []
-    scorer = LabelScorer({"intent": CARDS})
+    scorer = label_scorer({"intent": CARDS})
     assert scorer.score(pairs, lambda done, _: seen.append(done)) == {"label_accuracy": [1.0, 0.0, None, 0.0, None]}
     assert seen == [1, 2, 3, 4, 5]
 
 
 def test_a_gold_that_is_no_label_of_the_given_set_is_unscored() -> None:
     pair = (Question("q", "?", ("another intent",)), AnswerRecord("base", "q", "another intent"))
-    assert LabelScorer({None: CARDS}).score([pair]) == {"label_accuracy": [None]}
+    assert label_scorer({None: CARDS}).score([pair]) == {"label_accuracy": [None]}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from eval.answers import AnswerRecord
-from eval.metrics.sources import SourceScorer
+from eval.metrics.sources import source_scorer
 from eval.questions import Question
 
 DOCUMENTS = {"desk", "hours", "boats", "rules"}
@@ -14,7 +14,7 @@ def scores_of(
 ) -> list[float | None]:
     """Citation precision, citation recall, retrieval recall."""
     record = AnswerRecord("rag", "q", "x", passage_documents=retrieved, cited_documents=cited, error=error)
-    scores = SourceScorer(DOCUMENTS.__contains__).score([(Question("q", "?", ("x",), gold), record)])
+    scores = source_scorer(DOCUMENTS.__contains__).score([(Question("q", "?", ("x",), gold), record)])
     return [scores[name][0] for name in ("citation_precision", "citation_recall", "retrieval_recall")]
 
 
@@ -46,4 +46,4 @@ def test_a_failed_answer_is_unscored() -> None:
 def test_without_a_predicate_every_retrieved_id_is_a_document() -> None:
     question = Question("q", "?", ("x",), ("new",))
     record = AnswerRecord("rag", "q", "x", passage_documents=("new",))
-    assert SourceScorer().score([(question, record)])["retrieval_recall"] == [1.0]
+    assert source_scorer().score([(question, record)])["retrieval_recall"] == [1.0]

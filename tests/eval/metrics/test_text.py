@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eval.answers import AnswerRecord
 from eval.metrics.text import (
     METRICS,
-    DeterministicScorer,
+    TEXT_SCORER,
     contains,
     exact_match,
     normalise,
@@ -69,7 +69,7 @@ def test_scores_worked_by_hand(metric: Callable[[str, str], float], answer: str,
 
 def test_the_best_gold_answer_counts() -> None:
     question = Question("q", "Which seasons?", answers=("3, 4, & 5", "seasons 3, 4, & 5"))
-    scores = DeterministicScorer().score([(question, AnswerRecord("base", "q", "seasons 3 4 5"))])
+    scores = TEXT_SCORER.score([(question, AnswerRecord("base", "q", "seasons 3 4 5"))])
     assert scores == {"exact_match": [1.0], "token_f1": [1.0], "contains": [1.0], "rouge_l": [1.0]}
 
 
@@ -77,7 +77,7 @@ def test_a_failed_answer_is_unscored_and_an_empty_one_is_wrong() -> None:
     question = Question("q", "When?", answers=("2009",))
     failed = AnswerRecord("base", "q", "", error="the engine answered 500")
     empty = AnswerRecord("base", "q", "")
-    scores = DeterministicScorer().score([(question, failed), (question, empty)])
+    scores = TEXT_SCORER.score([(question, failed), (question, empty)])
     assert scores == {name: [None, 0.0] for name in METRICS}
 
 
@@ -85,7 +85,7 @@ def test_progress_counts_answers() -> None:
     question = Question("q", "When?", answers=("2009",))
     seen: list[tuple[int, int]] = []
     pairs = [(question, AnswerRecord("base", "q", "2009"))] * 3
-    DeterministicScorer().score(pairs, lambda done, total: seen.append((done, total)))
+    TEXT_SCORER.score(pairs, lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
