@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 from router.answering.answerer import Answer
 from router.answering.arm import Arm
@@ -64,7 +63,7 @@ def answer_key(arm: Arm, question: str, versions: Mapping[str, str]) -> str:
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
 
-class AnswerCache:
+class AnswerCache(RowCache):
     """A table of answers in SQLite; every `put` is committed at once, so a killed run loses only answers in flight.
 
     Failed answers are never stored: the next run asks again.
@@ -76,35 +75,23 @@ class AnswerCache:
             "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL)",
             "CREATE TABLE IF NOT EXISTS first_tokens (key TEXT PRIMARY KEY, ms REAL NOT NULL)",
         )
-        self._rows = RowCache(path, tables, called="answer cache", row="an answer")
+        super().__init__(path, tables, called="answer cache", row="an answer")
 
     def get(self, key: str, *, arm: str, question_id: str) -> AnswerRecord | None:
         """The stored answer under this arm's and question's names, or None."""
         statement = "SELECT record FROM answers WHERE key = ?"
-        found = self._rows.find(statement, key, lambda row: from_json(AnswerRecord, row))
+        found = self.find(statement, key, lambda row: from_json(AnswerRecord, row))
         return None if found is None else replace(found, arm=arm, question_id=question_id)
 
     def put(self, key: str, record: AnswerRecord) -> None:
         """Keep an answer. Raises EvalError when the disk is full."""
         if record.error is None:
-            self._rows.write("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(record))))
+            self.write("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(record))))
 
     def get_first_token_ms(self, key: str) -> float | None:
         """The measured time to the first token of this answer, or None."""
-        return self._rows.find("SELECT ms FROM first_tokens WHERE key = ?", key, float)
+        return self.find("SELECT ms FROM first_tokens WHERE key = ?", key, float)
 
     def put_first_token_ms(self, key: str, ms: float) -> None:
         """Keep a measured time to the first token. Raises EvalError when the disk is full."""
-        self._rows.write("INSERT OR REPLACE INTO first_tokens VALUES (?, ?)", (key, ms))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._rows.close()
-
-    def __enter__(self) -> AnswerCache:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self.write("INSERT OR REPLACE INTO first_tokens VALUES (?, ?)", (key, ms))

@@ -1,4 +1,4 @@
-"""The evaluation's exceptions, and how a message lists what it is about."""
+"""The evaluation's exceptions, and how a message says what may be long."""
 
 from __future__ import annotations
 
@@ -18,3 +18,9 @@ def listed(items: Iterable[str], *, separator: str = "; ", shown: int = _SHOWN) 
     found = list(items)
     more = f" and {len(found) - shown} more" if len(found) > shown else ""
     return separator.join(found[:shown]) + more
+
+
+def one_line(text: str, length: int) -> str:
+    """At most `length` characters on one line, cut at the end."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"

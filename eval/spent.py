@@ -10,9 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from types import TracebackType
 
 from storage.errors import StorageError
 from storage.row_cache import RowCache
@@ -45,9 +43,7 @@ class SpentTime:
         self._keeper.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, value: BaseException | None, trace: object) -> None:
         """Raises what writing raised, a full disk for example, unless something else was raised before."""
         self._is_over.set()
         self._keeper.join()
@@ -60,7 +56,7 @@ class SpentTime:
     def _keep(self) -> None:
         written, is_over = self._started, False
         try:
-            with closing(self._open()) as rows:
+            with self._open() as rows:
                 while not is_over:
                     is_over = self._is_over.wait(self._every_s)
                     now = self._clock()

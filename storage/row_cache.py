@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from storage.disk import is_full_disk
 from storage.errors import StorageError
@@ -77,6 +77,12 @@ class RowCache:
             if self._db is not None:
                 self._db.close()
                 self._db = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _do(self, action: str, ask: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:

@@ -105,7 +105,7 @@ def ragas_rows(arm: Arm, answered: Answered, documents: Mapping[str, str]) -> Ro
         }
         if len(question.answers) > 1:
             row["references"] = list(question.answers)
-        if _sees_documents(arm):
+        if arm.reads_documents:
             row["retrieved_contexts"] = list(record.passages)
             row["retrieved_context_ids"] = list(record.passage_documents)
         if question.document_ids and all(name in documents for name in question.document_ids):
@@ -122,7 +122,7 @@ def ragchecker_rows(arm: Arm, answered: Answered) -> Rows:
     """Rows of RAGChecker's `RAGResult`; `gt_answers` (where there are several golds) comes on top."""
     rows = []
     for question, record in answered:
-        passages = zip(record.passage_documents, record.passages, strict=False) if _sees_documents(arm) else ()
+        passages = zip(record.passage_documents, record.passages, strict=False) if arm.reads_documents else ()
         row: dict[str, object] = {
             "query_id": question.id,
             "query": question.text,
@@ -239,10 +239,6 @@ def _results(run: Run, scorecard: Scorecard, scores: ArmScores, *, task: str, sa
         "total_evaluation_time_seconds": str(scorecard.evaluation_s),
         "provenance": dict(scorecard.provenance),
     }
-
-
-def _sees_documents(arm: Arm) -> bool:
-    return arm.index is not None and arm.prompt.passages == "context"
 
 
 def _hash(text: str) -> str:

@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from eval.errors import one_line
 from eval.judge.endpoint import JudgeEndpoint
 from eval.judge.replies import fault_of
 from eval.scorer import to_score
@@ -267,15 +268,15 @@ def _failed(error: Exception) -> Outcome:
     away = next((cause for cause in chain if isinstance(cause, openai.APIError)), None)
     if isinstance(away, openai.APIStatusError):
         is_unreachable = away.status_code not in _PROMPT_REFUSED
-        return Outcome(None, _one_line(away), f"HTTP {away.status_code}", is_unreachable)
+        return Outcome(None, _reason(away), f"HTTP {away.status_code}", is_unreachable)
     if away is not None:
         failure = "time-out" if isinstance(away, openai.APITimeoutError) else "no connection"
-        return Outcome(None, _one_line(away), failure, is_unreachable=True)
+        return Outcome(None, _reason(away), failure, is_unreachable=True)
     sample = next((text for cause in chain if (text := _reply_of(cause))), None)
     usages = [usage for cause in chain if (usage := getattr(cause, "total_usage", None)) is not None][:1]
     return Outcome(
         None,
-        f"no usable reply: {_one_line(error)}" if sample is None else f"no usable reply; it begins {sample}",
+        f"no usable reply: {_reason(error)}" if sample is None else f"no usable reply; it begins {sample}",
         "no JSON" if "json_invalid" in str(error) or "Invalid JSON" in str(error) else "no valid verdict",
         prompt_tokens=_total(usages, "prompt"),
         generated_tokens=_total(usages, "completion"),
@@ -285,8 +286,8 @@ def _failed(error: Exception) -> Outcome:
 def _reply_of(error: BaseException) -> str | None:
     """The beginning of the reply that instructor could not read."""
     choices = getattr(getattr(error, "last_completion", None), "choices", None) or []
-    text = " ".join(str(choices[0].message.content or "").split()) if choices else ""
-    return repr(text if len(text) <= _SAMPLE_CHARACTERS else text[: _SAMPLE_CHARACTERS - 1] + "…") if text else None
+    text = one_line(str(choices[0].message.content or ""), _SAMPLE_CHARACTERS) if choices else ""
+    return repr(text) if text else None
 
 
 def _total(usages: list[Any], part: str) -> int | None:
@@ -294,6 +295,5 @@ def _total(usages: list[Any], part: str) -> int | None:
     return sum(counts) if counts else None
 
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _REASON_CHARACTERS else text[: _REASON_CHARACTERS - 1] + "…"
+def _reason(error: BaseException) -> str:
+    return one_line(str(error), _REASON_CHARACTERS) or type(error).__name__

@@ -18,7 +18,7 @@ import numpy as np
 from eval.judge.asking import Outcome
 from eval.judge.probes import LabelledPair
 from router.deciding.policy import Prices
-from router.deciding.statistics import Interval, mean_interval
+from router.deciding.statistics import Interval, mean_interval, mean_known
 
 Verdict = float | None
 
@@ -170,8 +170,8 @@ def measure_length(pairs: Sequence[LabelledPair], orders: Sequence[tuple[Verdict
 
 def measure_calls(outcomes: Sequence[Outcome], prices: Prices) -> Calls:
     """Costs count every ask that reported them, failed ones too."""
-    prompt = _mean([outcome.prompt_tokens for outcome in outcomes])
-    generated = _mean([outcome.generated_tokens for outcome in outcomes])
+    prompt = mean_known(outcome.prompt_tokens for outcome in outcomes)
+    generated = mean_known(outcome.generated_tokens for outcome in outcomes)
     is_known = prompt is not None and generated is not None
     return Calls(
         num_calls=len(outcomes),
@@ -200,8 +200,3 @@ def _kappa(known: Sequence[tuple[bool, bool]]) -> Interval | None:
 def _share(values: Sequence[float]) -> Interval:
     """The mean of values in [0, 1], one a row, with its interval."""
     return mean_interval(values, [str(row) for row in range(len(values))])
-
-
-def _mean(counts: Sequence[int | None]) -> float | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) / len(known) if known else None

@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 
 from eval.errors import EvalError
 from eval.judge.asking import GIVE_UP_AFTER, Judge, Outcome, open_judge
@@ -23,7 +22,7 @@ from storage.records import from_json
 from storage.row_cache import RowCache
 
 
-class VerdictCache:
+class VerdictCache(RowCache):
     """A table of outcomes in SQLite, one file a judge; every `put` is committed at once.
 
     Failures are kept too, because a resumed certification must count them; those that were the connection's rather than
@@ -36,33 +35,21 @@ class VerdictCache:
             "CREATE TABLE IF NOT EXISTS verdicts "
             "(key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT NOT NULL)"
         )
-        self._rows = RowCache(path, (table,), called="cache of verdicts", row="a verdict")
+        super().__init__(path, (table,), called="cache of verdicts", row="a verdict")
 
     def get(self, probe: Probe) -> Outcome | None:
         """What this ask came to, or None when it was not made yet."""
         statement = "SELECT outcome FROM verdicts WHERE key = ?"
-        return self._rows.find(statement, probe.key, lambda row: from_json(Outcome, row))
+        return self.find(statement, probe.key, lambda row: from_json(Outcome, row))
 
     def put(self, probe: Probe, outcome: Outcome) -> None:
         """Keep what an ask came to. Raises EvalError when the disk is full."""
         row = (probe.key, int(outcome.is_unreachable), json.dumps(asdict(outcome)))
-        self._rows.write("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", row)
+        self.write("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", row)
 
     def forget_unreachable(self) -> None:
         """Drop the outcomes of asks that did not reach the judge."""
-        self._rows.write("DELETE FROM verdicts WHERE is_unreachable")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._rows.close()
-
-    def __enter__(self) -> VerdictCache:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self.write("DELETE FROM verdicts WHERE is_unreachable")
 
 
 async def collect_verdicts(

@@ -15,7 +15,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from eval.answers import AnswerRecord
-from eval.errors import EvalError
+from eval.errors import EvalError, one_line
 from eval.questions import Question
 from eval.scorer import AnswerScorer, Pair, Progress, to_score
 
@@ -99,9 +99,7 @@ class UserScorer:
 
     def _lose(self, name: str, question: Question, reason: str) -> None:
         self.failures[name] = self.failures.get(name, 0) + 1
-        line = " ".join(f"question {question.id!r}: {reason}".split())
-        short = line if len(line) <= _REASON_CHARACTERS else line[: _REASON_CHARACTERS - 1] + "…"
-        self.reasons.setdefault(name, short)
+        self.reasons.setdefault(name, one_line(f"question {question.id!r}: {reason}", _REASON_CHARACTERS))
 
 
 def _loaded(entry: importlib.metadata.EntryPoint, where: str) -> UserMetric:

@@ -185,7 +185,7 @@ def _attribution(
             record,
             is_right=score >= right_at,
             is_known=known is not None and known >= right_at,
-            sees_documents=arm.index is not None and arm.prompt.passages == "context",
+            sees_documents=arm.reads_documents,
             labels=labels.get(kind_of(questions[question_id])),
         )
     return Attribution(

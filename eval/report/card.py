@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Any, TypedDict
 
 from eval.answers import AnswerRecord
+from eval.errors import one_line
 from eval.questions import Question
 from eval.report.attribution import NEXT_ACTION, Attribution, attribute
 from eval.report.disagreements import Disagreement, pick_disagreements
@@ -20,7 +21,7 @@ from eval.report.sensitivity import Sensitivity, find_sensitivity
 from eval.report.side_by_side import FloorRow, Row, Unit, floor_rows, side_by_side, unit_of
 from eval.report.slices import find_slices
 from eval.report.summary import Summary, leader_of, summarise, uncertified_lines
-from eval.report.wording import as_line, flip_words, shorten
+from eval.report.wording import as_line, flip_words
 from router.deciding.arm_table import ArmTable
 from router.deciding.costs.arm_costs import evaluation_cost
 from router.deciding.costs.break_even import BreakEven, break_even_table
@@ -127,7 +128,7 @@ def make_card(
         costs=_costs(table, break_even),
         scored=_scored(scorecard),
         diagnostics=list(scorecard.diagnostics),
-        failures={s.arm.name: {k: shorten(v, _TEXT_CHARACTERS) for k, v in s.errors.items()} for s in scorecard.arms},
+        failures={s.arm.name: {k: one_line(v, _TEXT_CHARACTERS) for k, v in s.errors.items()} for s in scorecard.arms},
         provenance={str(key): as_line(value) for key, value in scorecard.provenance.items()},
         parts=_parts(scorecard),
     )
@@ -258,16 +259,16 @@ def _example(found: Disagreement) -> Plain:
     question = found.question
     return {
         "question": question.id,
-        "text": shorten(question.text, _TEXT_CHARACTERS),
-        "golds": [shorten(gold, _TEXT_CHARACTERS) for gold in question.answers],
+        "text": one_line(question.text, _TEXT_CHARACTERS),
+        "golds": [one_line(gold, _TEXT_CHARACTERS) for gold in question.answers],
         "kind": str(question.metadata["kind"]) if question.metadata.get("kind") else None,
         "lead": found.lead,
         "answers": [
             {
                 **asdict(answer),
-                "text": shorten(answer.text, _TEXT_CHARACTERS),
-                "error": shorten(answer.error, _TEXT_CHARACTERS) if answer.error else None,
-                "documents": [{**asdict(d), "id": shorten(d.id, _NAME_CHARACTERS)} for d in answer.documents],
+                "text": one_line(answer.text, _TEXT_CHARACTERS),
+                "error": one_line(answer.error, _TEXT_CHARACTERS) if answer.error else None,
+                "documents": [{**asdict(d), "id": one_line(d.id, _NAME_CHARACTERS)} for d in answer.documents],
             }
             for answer in found.answers
         ],

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from eval.errors import one_line
 from eval.report.attribution import CAUSES, MEANING, NEXT_ACTION
 from eval.report.card import Card
 from eval.report.tables import standing_of
-from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_signed_amount, shorten
+from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_signed_amount
 from router.deciding.costs.arm_costs import ArmCosts
 from router.deciding.costs.break_even import BreakEven
 from router.deciding.costs.winning_map import WinningMap
@@ -46,7 +47,7 @@ def to_html(card: Card) -> str:
         "lead": as_signed_amount if is_currency else as_lead,
         "percent": as_percent,
         "score": as_score,
-        "shorten": shorten,
+        "shorten": one_line,
         "standing": standing_of,
     }
     return environment.get_template("page.html.j2").render(

@@ -60,12 +60,6 @@ def as_duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def shorten(text: str, length: int) -> str:
-    """At most `length` characters on one line, cut at the end."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
-
-
 def as_line(value: object) -> str:
     """A provenance value in one line."""
     if isinstance(value, Mapping):

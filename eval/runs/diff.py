@@ -17,8 +17,8 @@ from eval.errors import EvalError
 from eval.runs.run import Run
 from router.deciding.costs.arm_costs import cost_per_1k
 from router.deciding.policy import Policy
-from router.deciding.scorecard import ArmScores, Scorecard
-from router.deciding.statistics import Difference, holm, mean_of, paired_difference
+from router.deciding.scorecard import Scorecard
+from router.deciding.statistics import Difference, holm, mean_known, paired_difference
 from router.deciding.utility import RIGHT_AT
 
 Part = Literal["config", "data", "versions", "arms"]
@@ -182,18 +182,13 @@ def _arm_change(
         arm=arm,
         difference=difference,
         p_holm=p_holm,
-        mean_before=_mean(old, metric),
-        mean_after=_mean(new, metric),
+        mean_before=mean_known(old.scores[metric]),
+        mean_after=mean_known(new.scores[metric]),
         gained=tuple(name for name, is_right in turned.items() if is_right),
         lost=tuple(name for name, is_right in turned.items() if not is_right),
         cost_per_1k=(cost_per_1k(old, policy), cost_per_1k(new, policy)),
         latency_ms=(old.median_latency_ms(), new.median_latency_ms()),
     )
-
-
-def _mean(scores: ArmScores, metric: str) -> float | None:
-    known = [value for value in scores.scores[metric] if value is not None]
-    return mean_of(known) if known else None
 
 
 def _changes(a: Run, b: Run, before: Scorecard, after: Scorecard) -> tuple[Change, ...]:

@@ -69,6 +69,11 @@ class Arm:
             return "tuned"
         return "rag" if self.index else "base"
 
+    @property
+    def reads_documents(self) -> bool:
+        """Whether the index holds documents; one of training examples, shown as turns, holds none."""
+        return self.index is not None and self.prompt.passages == "context"
+
     def to_dict(self) -> dict[str, object]:
         """JSON form, `kind` included; `storage.records` reads it back."""
         return {**asdict(self), "kind": self.kind}

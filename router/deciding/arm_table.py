@@ -16,7 +16,7 @@ from router.deciding.costs.arm_costs import ArmCosts, Measures, measure, price
 from router.deciding.policy import Policy
 from router.deciding.race import Drop
 from router.deciding.scorecard import ArmScores, Scorecard
-from router.deciding.statistics import mean_of
+from router.deciding.statistics import mean_known
 from router.deciding.utility import UTILITY, Outcomes, Scale, count_outcomes, mean_worth, with_utility
 from router.deciding.wording import as_score
 from router.errors import RouterError
@@ -118,7 +118,7 @@ class ArmTable:
     def lead(self, arm: str, other: str) -> float | None:
         """How much better one arm did than another on the questions that both were scored on; None without any."""
         own, others, _ = self.decided.pairs(self.row(arm).decided, self.row(other).decided)
-        return mean_of([x - y for x, y in zip(own, others, strict=True)]) if own else None
+        return mean_known(x - y for x, y in zip(own, others, strict=True))
 
     def can_compare(self, arm: str, other: str) -> bool:
         """Whether both arms were scored on half or more of the questions, put to both, that either was scored on.
@@ -153,7 +153,7 @@ def _row(
     measures, whole = measure(card, decided), measure(card, scores)
     costs = price(whole, policy)
     amortised = price(measures, policy).amortised_per_1k(traffic.questions, months=traffic.months)
-    mean = _mean(decided, primary)
+    mean = mean_known(decided.scores[primary]) or 0.0
     p50_ms, p95_ms, ttft_ms = scores.median_latency_ms(), scores.latency_quantile_ms(0.95), scores.median_ttft_ms()
     limits = policy.limits
     broken: dict[str, str] = {}
@@ -166,7 +166,7 @@ def _row(
         if limit is not None and (value is None or value > limit):
             measured = "was not measured, which does not keep" if value is None else f"{value:.4g}{unit} is over"
             broken[name] = f"{called} {measured} the limit of {limit:.4g}{unit}"
-    least = _mean(scores, card.primary)
+    least = mean_known(scores.scores[card.primary]) or 0.0
     if limits.score is not None and least < limits.score:
         broken["score"] = f"mean {card.primary} {as_score(least)} is under the limit of {as_score(limits.score)}"
     if scores.num_unscored(card.primary) == scores.num_asked:
@@ -174,7 +174,7 @@ def _row(
     return ArmRow(
         scores=scores,
         decided=decided,
-        score=_mean(decided, card.primary),
+        score=mean_known(decided.scores[card.primary]) or 0.0,
         mean=mean,
         outcomes=count_outcomes(decided, card.primary),
         measures=measures,
@@ -188,8 +188,3 @@ def _row(
         broken=broken,
         dropped=dropped,
     )
-
-
-def _mean(scores: ArmScores, metric: str) -> float:
-    known = [value for value in scores.scores[metric] if value is not None]
-    return mean_of(known) if known else 0.0

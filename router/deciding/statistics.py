@@ -52,6 +52,12 @@ def mean_of(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
+def mean_known(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are not None; None without any."""
+    known = [value for value in values if value is not None]
+    return mean_of(known) if known else None
+
+
 def mean_interval(values: Sequence[float], clusters: Sequence[str], *, alpha: float = 0.05, seed: int = 0) -> Interval:
     """The mean of one arm's scores with a (1 - alpha) interval: Wilson for independent binary scores, else BCa
     bootstrap.

@@ -48,8 +48,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(tmp_path: Path) -> Non
     with AnswerCache(path) as cache:
         cache.put("k", RECORD)
         # SQLite's own limit gives the same error as a full disk: "database or disk is full".
-        pages = cache._rows._db.execute("PRAGMA page_count").fetchone()[0]
-        cache._rows._db.execute(f"PRAGMA max_page_count = {pages}")
+        pages = cache._db.execute("PRAGMA page_count").fetchone()[0]
+        cache._db.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StorageError, match="disk is full; free some space"):
             cache.put("big", AnswerRecord(arm="rag", question_id="q2", text="x" * 100_000))
         assert cache.get("k", arm="rag", question_id="q1") == RECORD

@@ -22,12 +22,12 @@ What it assumes:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from router.answering.arm import Arm
 from router.deciding.policy import Policy
 from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.statistics import mean_known
 
 _TOKENS = 1e6  # token prices are per million
 _HOUR_S = 3600.0
@@ -99,7 +99,7 @@ class ArmCosts:
 
 def mean_usage(scores: ArmScores) -> Usage:
     """Means over the questions for which each number is known."""
-    return Usage(_mean(scores.prompt_tokens), _mean(scores.generated_tokens), _mean(scores.engine_s))
+    return Usage(*map(mean_known, (scores.prompt_tokens, scores.generated_tokens, scores.engine_s)))
 
 
 def measure(scorecard: Scorecard, scores: ArmScores) -> Measures:
@@ -123,7 +123,7 @@ def price(measures: Measures, policy: Policy) -> ArmCosts:
         f"training time of {measures.arm.adapter}": (measures.training_s, prices.training_hour),
         f"indexing time of {measures.arm.index}": (measures.indexing_s, prices.indexing_hour),
     }
-    reads_documents = has_documents(measures.arm)
+    reads_documents = measures.arm.reads_documents
     is_from_weights = measures.arm.adapter is not None and not reads_documents
     return ArmCosts(
         arm=measures.arm.name,
@@ -134,11 +134,6 @@ def price(measures: Measures, policy: Policy) -> ArmCosts:
         reindexed=traffic.churn if reads_documents else 0.0,
         missing=tuple(name for name, (measured, paid) in needed.items() if measured is None and paid),
     )
-
-
-def has_documents(arm: Arm) -> bool:
-    """Whether the arm reads an index of documents; one of training examples, shown as turns, holds none."""
-    return arm.index is not None and arm.prompt.passages == "context"
 
 
 def usage_cost(usage: Usage, policy: Policy) -> float | None:
@@ -182,11 +177,6 @@ def evaluation_cost(scorecard: Scorecard, policy: Policy) -> float | None:
             for scores in scorecard.arms
         )
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _times(factor: float, amount: float | None) -> float | None:

@@ -8,7 +8,6 @@ from eval.report.wording import (
     as_signed_amount,
     break_even_words,
     flip_words,
-    shorten,
 )
 from router.deciding.costs.break_even import BreakEven
 from router.deciding.flips import WEIGHTS, Flip
@@ -48,11 +47,6 @@ def test_a_signed_amount_has_its_sign() -> None:
 )
 def test_durations_are_said_in_the_largest_units(seconds: float, words: str) -> None:
     assert as_duration(seconds) == words
-
-
-def test_texts_are_cut_to_one_line() -> None:
-    assert shorten("one\ntwo   three", 9) == "one two…"
-    assert shorten("short", 9) == "short"
 
 
 def test_nested_provenance_is_one_line() -> None:

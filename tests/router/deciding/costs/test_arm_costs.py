@@ -9,7 +9,6 @@ from router.answering.arm import Arm
 from router.deciding.costs.arm_costs import (
     cost_per_1k,
     evaluation_cost,
-    has_documents,
     measure,
     price,
     question_costs,
@@ -109,7 +108,7 @@ def test_an_adapter_that_is_shown_examples_still_answers_from_its_weights() -> N
     card = make_card(make_scores(both, [1.0]))
     costs = price(measure(card, card.arms[0]), Policy(prices=MACHINES, traffic=Traffic(churn=0.1)))
     assert costs.retrainings == pytest.approx(1.0)
-    assert not has_documents(both)
+    assert not both.reads_documents
 
 
 def test_the_evaluation_costs_what_all_arms_answered() -> None:
