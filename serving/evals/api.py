@@ -125,6 +125,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
             arm=arm.to_dict() if arm is not None else None,
             decision_id=served.decision_id if arm is not None else None,
             metadata=asked.metadata,
+            submit=runner.submit,
         )
 
     @router.post("/{eval_id}/runs", status_code=201, response_model=RunCard, responses=refusals(400, 404, 413))
@@ -132,7 +133,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
         """Ask or grade rows, in the background."""
         run = add_run(eval_id, body)
         card = shown(request, run)
-        runner.start(run.id)
+        runner.wake()
         return card
 
     @router.get("/{eval_id}/runs", response_model=ListOf[RunCard], responses=refusals(400, 404))

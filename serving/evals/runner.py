@@ -2,7 +2,7 @@
 
 runner = EvalRunner(store, current, jobs, concurrency=4)
 await runner.open()          when a server starts: what a killed one left is asked, what it had is kept
-runner.start(run.id)         returns at once; the rows and the run's status are in the store
+runner.submit(run.id, rows)  in the transaction that adds it; the rows and the run's status are in the store
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
+
+import sqlalchemy as sa
 
 from eval.errors import EvalError
 from eval.evaluate import Patience
@@ -86,11 +89,17 @@ class EvalRunner:
     async def open(self) -> None:
         """Begin, with what an earlier server left first."""
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._open)
+        # Another server that lives may serve other arms: what one leaves is for its own next start.
+        begin = partial(self._jobs.begin, KIND, self._work, limit=_MAX_RUNS, takes_over=False)
+        await asyncio.to_thread(begin)
 
-    def start(self, run_id: str) -> None:
-        """Work on a live run in the background."""
-        self._jobs.submit(KIND, run_id)
+    def submit(self, run_id: str, rows: sa.Connection) -> None:
+        """Work on a run in the background, if the transaction is committed; `wake` then."""
+        self._jobs.rows.submit(KIND, run_id, rows=rows)
+
+    def wake(self) -> None:
+        """Look for jobs now."""
+        self._jobs.wake()
 
     def stop(self, run_id: str) -> None:
         """Stop working on a run; its status is the caller's to set, and its items stay."""
@@ -100,24 +109,25 @@ class EvalRunner:
         """Stop working; live runs go on when a server starts again."""
         await asyncio.to_thread(self._jobs.stop, KIND)
 
-    def _open(self) -> None:
-        # A run and its job are two transactions.
-        for run_id in self.store.live_runs():
-            self._jobs.rows.submit(KIND, run_id)
-        # Another server that lives may serve other arms: what one leaves is for its own next start.
-        self._jobs.begin(KIND, self._work, limit=_MAX_RUNS, takes_over=False)
-
     def _work(self, running: RunningJob) -> None:
         run = self.store.find_live_run(running.job.key)
         if run is None:
             return
         assert self._loop is not None, "jobs are worked on after `open`"
-        if failure := asyncio.run_coroutine_threadsafe(self._run(run, running), self._loop).result():
-            raise EvalError(failure)
+        error = asyncio.run_coroutine_threadsafe(self._run(run, running), self._loop).result()
+        while error is not None:
+            try:
+                self.store.set_status(run.id, "failed", error=error)
+            except ArbiterError as trouble:
+                # The database itself is the trouble.
+                _log.warning("run=%s: %s", run.id, trouble)
+                running.wait(self._pause_s)
+            else:
+                raise EvalError(error["message"])
 
-    async def _run(self, run: StoredRun, running: RunningJob) -> str | None:
+    async def _run(self, run: StoredRun, running: RunningJob) -> Mapping[str, str] | None:
         """Why the run failed, if it did. Raises JobStopped."""
-        is_stopped, failure = False, None
+        is_stopped, code, failure = False, "", ""
         try:
             # Held, so that the arm keeps its adapter whatever is promoted meanwhile.
             with self.current.hold() as served:
@@ -128,15 +138,13 @@ class EvalRunner:
         except* JobStopped:
             is_stopped = True
         except* ArbiterError as failed:
-            failure = str(failed.exceptions[0])
-            await self._fail(run, "run_failed", failure)
+            code, failure = "run_failed", str(failed.exceptions[0])
         except* Exception:
             _log.exception("run=%s failed", run.id)
-            failure = "the server failed on this run; its log has the reason"
-            await self._fail(run, "internal_error", failure)
+            code, failure = "internal_error", "the server failed on this run; its log has the reason"
         if is_stopped:
             raise JobStopped(running.job.id)
-        return failure
+        return {"code": code, "message": failure} if code else None
 
     async def _ask_all(self, run: StoredRun, served: Served, group: asyncio.TaskGroup) -> None:
         work = await asyncio.to_thread(self._prepare, run, served)
@@ -237,14 +245,6 @@ class EvalRunner:
     def _complete(self, run: StoredRun) -> None:
         if self.store.set_status(run.id, "completed"):
             _log.info("run=%s completed %s", run.id, dict(self.store.tally(run).statuses))
-
-    async def _fail(self, run: StoredRun, code: str, message: str) -> None:
-        _log.warning("run=%s failed: %s", run.id, message)
-        try:
-            await asyncio.to_thread(self.store.set_status, run.id, "failed", error={"code": code, "message": message})
-        except ArbiterError as error:
-            # The store itself is the trouble; the next server finds the run live and goes on with it.
-            _log.warning("run=%s: %s", run.id, error)
 
 
 async def _watch(running: RunningJob) -> None:

@@ -191,8 +191,9 @@ class EvalStore:
         arm: Mapping[str, Any] | None = None,
         decision_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        submit: Callable[[str, sa.Connection], object] | None = None,
     ) -> StoredRun:
-        """A queued run."""
+        """A queued run; `submit` adds its job to the same transaction."""
         run_id = _new_id("evalrun")
         stored = StoredRun(
             id=run_id,
@@ -210,6 +211,8 @@ class EvalStore:
         with self._database.write() as rows:
             _one(rows, EVAL_ROWS, eval_id, "eval")
             rows.execute(RUN_ROWS.insert().values(**values_of(stored)))
+            if submit is not None:
+                submit(run_id, rows)
         return stored
 
     def get_run(self, eval_id: str, run_id: str) -> StoredRun:
@@ -238,12 +241,6 @@ class EvalStore:
         with self._database.write() as rows:
             _one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id)
             rows.execute(RUN_ROWS.delete().where(RUN_ROWS.c.id == run_id))
-
-    def live_runs(self) -> list[str]:
-        """The ids of the runs that have not ended, oldest first."""
-        with self._database.read() as rows:
-            live = sa.select(RUN_ROWS.c.id).where(RUN_ROWS.c.status.in_(LIVE)).order_by(RUN_ROWS.c.sequence)
-            return list(rows.execute(live).scalars())
 
     def find_live_run(self, run_id: str) -> StoredRun | None:
         """The run, None if it has ended or is gone."""

@@ -2,7 +2,7 @@
 
 indexer = Indexer(work, files, open_indexes, jobs)
 indexer.start()
-indexer.submit("vs_1")
+indexer.submit("vs_1", rows)
 indexer.wait_until_left("vs_1", ["file-1"])      after a cancel or delete: returns when nobody adds the file any more
 """
 
@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+
+import sqlalchemy as sa
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
@@ -103,17 +105,18 @@ class Indexer:
         """Begin, with what an earlier server left first."""
         self._jobs.begin(KIND, self._index)
 
-    def submit(self, store_id: str) -> None:
-        """Index what waits in a store."""
-        self._jobs.submit(KIND, store_id)
+    def submit(self, store_id: str, rows: sa.Connection) -> None:
+        """Index what waits in a store, if the transaction is committed; `wake` then."""
+        self._jobs.rows.submit(KIND, store_id, rows=rows)
+
+    def wake(self) -> None:
+        """Look for jobs now."""
+        self._jobs.wake()
 
     def finish_begun(self) -> None:
         """Take out what was cancelled while a server that was killed had it in hand. Raises RagError."""
         for job in self._jobs.rows.adopt(KIND):
             self._clear(job)
-        # A file and its job are two transactions.
-        for store_id in self._work.stores():
-            self._jobs.rows.submit(KIND, store_id)
 
     def wait_until_left(self, store_id: str, file_ids: Collection[str] | None = None) -> None:
         """Returns when nobody adds any of these files, or of the store's; what was begun ends with its batch.

@@ -1,7 +1,7 @@
 """The rows of vector stores: which files stand in which, how far their indexing is, and batches of them.
 
 rows = StoreRows(database)
-rows.attach("vs_1", [Wanted("file-1", {"team": "desk"})], chunking=ChunkSettings().to_dict(), max_waiting=10_000)
+rows.attach("vs_1", [Wanted("file-1", {"team": "desk"})], chunking={...}, max_waiting=10_000, submit=indexer.submit)
 
 What the indexer works on next is asked of the same rows by serving/vector_stores/work_rows.py.
 """
@@ -149,12 +149,14 @@ class StoreRows:
         *,
         chunking: Mapping[str, Any],
         max_waiting: int,
+        submit: Callable[[str, sa.Connection], object],
         lost: Collection[str] = (),
         is_batch: bool = False,
     ) -> StoredBatch | None:
         """The files wait to be indexed, unless they are already and not `lost`; those keep the attributes they have.
 
-        `chunking` becomes the store's if it has none. Raises Overloaded when more than `max_waiting` files wait.
+        `submit` adds the store's job to the same transaction. `chunking` becomes the store's if it has none. Raises
+        Overloaded when more than `max_waiting` files wait.
         """
         now = self._now()
         with self._database.write() as rows:
@@ -168,6 +170,7 @@ class StoreRows:
             _leave_room(rows, len(wanted), max_waiting)
             for file in wanted:
                 _attach(rows, store_id, file, now, is_lost=file.file_id in lost)
+            submit(store_id, rows)
             if not is_batch:
                 return None
             batch = StoredBatch(f"vsfb_{uuid.uuid4().hex}", store_id, now, is_cancelled=False)

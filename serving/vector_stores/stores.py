@@ -264,10 +264,11 @@ class VectorStores:
             asked.files,
             chunking=(present or asked.chunking or self.open_indexes.index_home.chunking).to_dict(),
             max_waiting=self._max_waiting,
+            submit=self._indexer.submit,
             lost=known - self.open_indexes.present(store.id, known),
             is_batch=is_batch,
         )
-        self._indexer.submit(store.id)
+        self._indexer.wake()
         for file in self.rows.differing(store.id, asked.files):
             self.set_attributes(store.id, file.file_id, file.attributes)
         return batch

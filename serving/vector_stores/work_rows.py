@@ -36,12 +36,6 @@ class WorkRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def stores(self) -> list[str]:
-        """The stores that have files in progress."""
-        query = sa.select(STORE_FILES.c.store_id).where(STORE_FILES.c.status == "in_progress").distinct()
-        with self._database.read() as rows:
-            return sorted(rows.execute(query).scalars())
-
     def last(self, store_id: str) -> int:
         """The place of a store's last file that is in progress now, 0 if none is."""
         query = sa.select(sa.func.max(STORE_FILES.c.sequence)).where(

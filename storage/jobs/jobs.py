@@ -211,6 +211,7 @@ class Jobs:
         except JobStopped:
             state = "cancelled" if running.is_cancelled else "queued"
         except ArbiterError as failed:
+            _log.warning("job=%s failed: %s", running.job.id, failed)
             state, error = "failed", str(failed)
         except Exception:
             _log.exception("job=%s failed", running.job.id)

@@ -125,7 +125,7 @@ class JobRows:
         """
         with self._write(rows) as rows:
             name, now = job_id(kind, key), self._clock()
-            present = self._locked(rows, name)
+            present = self._find(rows, name)
             waiting = {
                 "payload": dict(payload or {}),
                 "state": "queued",
@@ -216,7 +216,7 @@ class JobRows:
     def cancel(self, name: str) -> bool:
         """End a job that waits, or ask the owner of one that runs to; False if it has ended or there is none."""
         with self._database.write() as rows:
-            job = self._locked(rows, name)
+            job = self._find(rows, name)
             if job is None or job.state not in LIVE:
                 return False
             if job.state == "running" and self.has_owner(job):
@@ -228,7 +228,7 @@ class JobRows:
     def end(self, name: str, state: JobState, error: str | None = None) -> None:
         """Note how this process's run of the job ended; one that was submitted again meanwhile waits again."""
         with self._database.write() as rows:
-            row = rows.execute(sa.select(JOBS.c.is_again).where(*self._mine(name)).with_for_update()).one_or_none()
+            row = rows.execute(sa.select(JOBS.c.is_again).where(*self._mine(name))).one_or_none()
             if row is not None and row.is_again:
                 rows.execute(EVENTS.delete().where(EVENTS.c.job_id == name))
                 again = {"state": "queued", "is_again": False, "progress": {}, "created_at": self._clock()}
@@ -265,11 +265,6 @@ class JobRows:
 
     def _find(self, rows: sa.Connection, name: str) -> Job | None:
         row = rows.execute(sa.select(JOBS).where(JOBS.c.id == name)).one_or_none()
-        return _job(row) if row is not None else None
-
-    def _locked(self, rows: sa.Connection, name: str) -> Job | None:
-        """The job, which no other transaction changes before this one ends; SQLite has one writer anyway."""
-        row = rows.execute(sa.select(JOBS).where(JOBS.c.id == name).with_for_update()).one_or_none()
         return _job(row) if row is not None else None
 
     def _live(self, rows: sa.Connection, kind: str) -> list[Job]:

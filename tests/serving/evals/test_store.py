@@ -1,11 +1,13 @@
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from serving.errors import NotFound
 from serving.evals.store import EvalStore, StoredRun
 from serving.http.pages import Page
 from storage.database import Database
+from storage.errors import StorageError
 
 SOURCE: Any = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}, {"item": {}}]}}
 
@@ -105,6 +107,16 @@ def test_a_run_is_live_until_it_ends_or_goes(store: EvalStore) -> None:
     store.set_status(begun.id, "in_progress")
     store.set_status(ended.id, "completed")
     store.delete_run(gone.eval_id, gone.id)
-    assert store.live_runs() == [queued.id, begun.id]
     found = [store.find_live_run(run.id) for run in (queued, begun, ended, gone)]
     assert [run.status if run else None for run in found] == ["queued", "in_progress", None, None]
+
+
+def test_a_run_and_its_job_are_kept_together_or_not_at_all(store: EvalStore) -> None:
+    run = add_run(store)
+
+    def refuse(run_id: str, rows: sa.Connection) -> None:
+        raise StorageError("the disk is full")
+
+    with pytest.raises(StorageError):
+        store.add_run(run.eval_id, name=None, data_source=SOURCE, submit=refuse)
+    assert [one.id for one in store.runs(run.eval_id, Page()).rows] == [run.id]
