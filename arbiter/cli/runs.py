@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
@@ -37,7 +38,7 @@ def show_runs(home: Path) -> Output:
     if not rows:
         return f"no runs in {str(home)!r}; make one with: arbiter run CONFIG", []
     head = ("run", "finished", "data", "questions", "metric", "arms", "decision", "fault")
-    return pad_table(head, [_run_cells(row) for row in rows]), [row.to_dict() for row in rows]
+    return pad_table(head, [_run_cells(row) for row in rows]), [asdict(row) for row in rows]
 
 
 def show_diff(home: Path, before: str, after: str, policy: Policy) -> Output:

@@ -23,6 +23,7 @@ from eval.runs.run import Run
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
 from storage.file_sets import write_files
+from storage.records import json_lines
 
 ExportFormat = Literal["ragas", "ragchecker", "lm-eval"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
@@ -79,7 +80,7 @@ def export_run(
             notes.append(f"failed answers of {arm.name}, left out: {len(kept) - len(answered)}")
         stem = _UNSAFE.sub("_", arm.name)
         if format == "ragas":
-            files[f"{stem}.jsonl"] = _lines(ragas_rows(arm, answered, documents or {}))
+            files[f"{stem}.jsonl"] = json_lines(ragas_rows(arm, answered, documents or {}))
         elif format == "ragchecker":
             files[f"{stem}.json"] = json.dumps(
                 {"results": ragchecker_rows(arm, answered)}, ensure_ascii=False, indent=2
@@ -150,7 +151,7 @@ def lm_eval_files(run: Run, scorecard: Scorecard, scores: ArmScores, answered: A
     samples = _samples(scorecard, scores, answered)
     results = _results(run, scorecard, scores, task=task, samples=samples)
     return {
-        f"{model}/samples_{task}_{date}.jsonl": _lines(samples),
+        f"{model}/samples_{task}_{date}.jsonl": json_lines(samples),
         f"{model}/results_{date}.json": json.dumps(results, ensure_ascii=False, indent=2),
     }
 
@@ -243,7 +244,3 @@ def _results(run: Run, scorecard: Scorecard, scores: ArmScores, *, task: str, sa
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def _lines(rows: Rows) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)

@@ -15,7 +15,6 @@ from eval.exchange.imported import FORMATS, Collected, Format, Imported
 from eval.exchange.table_files import (
     Placed,
     Row,
-    as_json,
     parquet_columns,
     read_json,
     read_parquet,
@@ -23,6 +22,7 @@ from eval.exchange.table_files import (
     rows_of_json,
 )
 from rag.documents.document import Document
+from storage.records import as_json
 
 _QA_FILES = ("qa.parquet", "qa_test.parquet", "qa_validation.parquet")
 # Columns of RAGChecker's results and of ragas's samples that say something about one system's answer. They are kept,

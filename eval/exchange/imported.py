@@ -6,19 +6,18 @@ write_data_folder(imported, Path("data/mine"), train_share=0.7)
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from eval.errors import EvalError
-from eval.exchange.table_files import as_json
 from eval.questions import Question, load_questions
 from eval.splits import split_by_document
 from rag.documents.document import Document
 from rag.documents.load import load_documents
 from storage.file_sets import write_files
+from storage.records import as_json, json_lines
 from tuning.data.examples import load_examples, texts_of
 
 Format = Literal["autorag", "ragchecker", "ragas"]
@@ -50,17 +49,18 @@ class Collected:
     faults: list[str] = field(default_factory=list)
     num_renamed: int = 0
 
-    def add_passage(self, name: object, text: str, metadata: Mapping[str, object] | None = None) -> str:
+    def add_passage(self, name: object, text: str) -> str:
         """The id of a passage's document: its own where it is free, else one with a hash of the text in it."""
         mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         own = "" if name is None or not str(name).strip() else str(name)
         chosen = own or f"passage-{mark}"
         known = self.documents.get(chosen)
+        metadata = {}
         if known is not None and known.text != text:
             chosen = f"{chosen}@{mark}"
             self.num_renamed += chosen not in self.documents
-            metadata = {**(metadata or {}), "doc_id": own}
-        self.documents.setdefault(chosen, Document(chosen, "", text, dict(metadata or {})))
+            metadata = {"doc_id": own}
+        self.documents.setdefault(chosen, Document(chosen, "", text, metadata))
         return chosen
 
     def add_question(
@@ -115,17 +115,15 @@ def write_data_folder(
         if not 0 < train_share < 1:
             raise EvalError(f"the share of training rows must be in [0, 1), not {train_share!r}")
         train, test = split_by_document(imported.questions, (train_share, 1 - train_share), seed=seed)
-    parts: dict[str, Iterable[Mapping[str, object]]] = {
+    parts: dict[str, list[dict[str, object]]] = {
         "docs.jsonl": [
             {"id": d.id, "title": d.title, "text": d.text, "metadata": d.metadata} for d in imported.documents
         ],
         "train.jsonl": [_question_row(question) for question in train],
         "test.jsonl": [_question_row(question) for question in test],
     }
-    texts = {name: "".join(_line(row) for row in rows) for name, rows in parts.items()}
-    return write_files(
-        folder, {name: text for name, text in texts.items() if text}, is_forced=is_forced, check=_read_back
-    )
+    files = {name: json_lines(rows) for name, rows in parts.items() if rows}
+    return write_files(folder, files, is_forced=is_forced, check=_read_back)
 
 
 def _golds(answers: object) -> tuple[str, ...]:
@@ -150,7 +148,3 @@ def _question_row(question: Question) -> dict[str, object]:
         "doc_ids": list(question.document_ids),
         "metadata": dict(question.metadata),
     }
-
-
-def _line(row: Mapping[str, object]) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import ast
 import csv
-import datetime
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eval.errors import EvalError
 from storage.jsonl import scan_jsonl
 from tuning.errors import TuningError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
 
 Row = Mapping[str, Any]
 Placed = tuple[str, Row]
@@ -70,19 +72,6 @@ def rows_of_json(value: Any) -> list[Any] | None:
     if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
         return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
     return None
-
-
-def as_json(value: object) -> Any:
-    """A value with nothing in it that JSON lacks: times become text, NaN and infinities null, the unknown its text."""
-    if isinstance(value, Mapping):
-        return {str(key): as_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [as_json(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    return value if isinstance(value, str | int | bool) or value is None else str(value)
 
 
 def _numbered(rows: Sequence[Row]) -> list[Placed]:
@@ -156,23 +145,25 @@ def _read_parquet(path: Path) -> tuple[list[Placed], list[str]]:
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
     """The rows of a Parquet file. Raises EvalError when it is none."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowException as error:
-        raise EvalError(f"{str(path)!r} is no Parquet file that can be read ({error})") from error
+    with _parquet(path) as file:
+        rows: list[dict[str, Any]] = file.read().to_pylist()
     return rows
 
 
 def parquet_columns(path: Path) -> set[str]:
     """The names of a Parquet file's columns. Raises EvalError when it is none."""
+    with _parquet(path) as file:
+        return set(file.schema_arrow.names)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        return set(pyarrow.parquet.read_schema(path).names)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield file
     except pyarrow.ArrowException as error:
         raise EvalError(f"{str(path)!r} is no Parquet file that can be read ({error})") from error
 

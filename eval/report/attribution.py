@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from eval.answers import AnswerRecord
+from eval.metrics.json import parse_json
 from eval.metrics.labels import Labels, kind_of, label_sets
 from eval.metrics.text import best_over, contains
 from eval.questions import Question
@@ -94,11 +95,11 @@ class Attribution:
 
 
 def attribute(
-    scorecard: Scorecard, questions: Sequence[Question], records: Sequence[AnswerRecord], *, right_at: float = RIGHT_AT
+    scorecard: Scorecard, questions: Sequence[Question], records: Sequence[AnswerRecord]
 ) -> tuple[Attribution, ...]:
     """Every arm's questions by cause, in the scorecard's order.
 
-    Right means a primary score of at least `right_at`. The control of an arm with an index is the index-less arm with
+    Right means a primary score of at least `RIGHT_AT`. The control of an arm with an index is the index-less arm with
     the same adapter, else the base arm; an arm without an index has none. Arms that retrieve worked examples see no
     gold document: none can be among those.
     """
@@ -106,7 +107,7 @@ def attribute(
     asked = {question.id: question for question in questions}
     labels = label_sets(questions)
     return tuple(
-        _attribution(scorecard, scores, _control(scorecard, scores.arm), asked, found, labels, right_at)
+        _attribution(scorecard, scores, _control(scorecard, scores.arm), asked, found, labels)
         for scores in scorecard.arms
     )
 
@@ -146,7 +147,7 @@ def is_format_wrong(answer: str, golds: Sequence[str], labels: Labels | None = N
     Where a gold is a JSON object or array: the answer is not JSON. Where the golds are labels: the answer names the
     gold among other words, or no single label of the set. Else: a gold stands in the answer as whole words.
     """
-    if any(_is_json_value(gold) for gold in golds):
+    if any(parse_json(gold) is not None for gold in golds):
         return not _is_json(answer)
     if labels is not None:
         named = labels.find(answer)
@@ -170,7 +171,6 @@ def _attribution(
     questions: Mapping[str, Question],
     records: Mapping[tuple[str, str], AnswerRecord],
     labels: Mapping[str | None, Labels],
-    right_at: float,
 ) -> Attribution:
     arm = scores.arm
     causes: dict[str, Cause] = {}
@@ -183,8 +183,8 @@ def _attribution(
         causes[question_id] = attribute_question(
             questions[question_id],
             record,
-            is_right=score >= right_at,
-            is_known=known is not None and known >= right_at,
+            is_right=score >= RIGHT_AT,
+            is_known=known is not None and known >= RIGHT_AT,
             sees_documents=arm.reads_documents,
             labels=labels.get(kind_of(questions[question_id])),
         )
@@ -194,10 +194,6 @@ def _attribution(
         causes=causes,
         num_unknown=len(scorecard.question_ids) - len(scores.not_asked) - len(causes),
     )
-
-
-def _is_json_value(gold: str) -> bool:
-    return gold.lstrip()[:1] in ("{", "[") and _is_json(gold)
 
 
 def _is_json(text: str) -> bool:

@@ -6,9 +6,8 @@ to_html(card), to_markdown(card), json.dumps(card)   # eval/report/page.py, eval
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any, TypedDict
 
@@ -30,6 +29,7 @@ from router.deciding.pareto import pareto_front
 from router.deciding.scorecard import Scorecard
 from router.deciding.statistics import detectable_difference
 from router.deciding.utility import RIGHT_AT
+from storage.records import as_json
 
 # Answers, questions and error messages of the shown examples are cut to so many characters.
 _TEXT_CHARACTERS = 280
@@ -81,20 +81,15 @@ def make_card(
     title: str,
     command: str,
     notes: Sequence[str] = (),
-    collections: Mapping[str, str] | None = None,
 ) -> Card:
     """Work everything out, some seconds for hundreds of questions: most numbers have a bootstrap interval.
 
     Without `questions` the card says nothing of causes, slices and examples. `notes` are warnings for the top that only
-    the caller can know: that the data has changed since, for example. `collections` names the collection of a document
-    by its id, for the slices.
+    the caller can know: that the data has changed since, for example.
     """
     scorecard, policy, unit = table.scorecard, table.policy, unit_of(table)
-    rows, floors, sensitivity = (
-        side_by_side(table, decision, unit),
-        floor_rows(table),
-        find_sensitivity(table, decision),
-    )
+    rows, floors = side_by_side(table, decision, unit), floor_rows(table)
+    sensitivity = find_sensitivity(table, decision)
     break_even = break_even_table(scorecard, policy, decision.arm)
     summary = summarise(
         table,
@@ -111,7 +106,7 @@ def make_card(
         title=title,
         command=command,
         summary=summary,
-        decision=decision.to_dict(),
+        decision=asdict(decision),
         policy=asdict(policy),
         metric=_metric(scorecard, unit),
         questions=_questions(table),
@@ -123,7 +118,7 @@ def make_card(
         utility=_outcomes(table, rows) if unit.is_currency else [],
         sensitivity=_sensitivity(sensitivity) if sensitivity is not None else None,
         attributions=[_attribution(found) for found in attributions],
-        slices=_slices(table, decision, questions, collections) if questions else None,
+        slices=_slices(table, decision, questions) if questions else None,
         examples=_examples(scorecard, decision, questions, records, attributions) if questions else [],
         costs=_costs(table, break_even),
         scored=_scored(scorecard),
@@ -132,21 +127,8 @@ def make_card(
         provenance={str(key): as_line(value) for key, value in scorecard.provenance.items()},
         parts=_parts(scorecard),
     )
-    plain: Card = as_plain(card)
+    plain: Card = as_json(card)
     return plain
-
-
-def as_plain(value: Any) -> Any:
-    """The value as JSON gives it back: no tuples, and None for numbers that JSON cannot say."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return as_plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): as_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value
 
 
 def _metric(scorecard: Scorecard, unit: Unit) -> Plain:
@@ -216,29 +198,17 @@ def _sensitivity(found: Sensitivity) -> Plain:
 def _attribution(found: Attribution) -> Plain:
     fault = found.main_fault
     return {
-        "arm": found.arm,
-        "control": found.control,
+        **asdict(found),
         "counts": found.counts,
-        "causes": found.causes,
         "num_known": found.num_known,
         "num_wrong": found.num_wrong,
-        "num_unknown": found.num_unknown,
         "main_fault": fault,
         "next_action": NEXT_ACTION[fault] if fault is not None else None,
     }
 
 
-def _slices(
-    table: ArmTable, decision: Decision, questions: Sequence[Question], collections: Mapping[str, str] | None
-) -> Plain:
-    found = find_slices(
-        table.scorecard,
-        questions,
-        chosen=decision.arm,
-        policy=table.policy,
-        collections=collections,
-        excluded=table.excluded,
-    )
+def _slices(table: ArmTable, decision: Decision, questions: Sequence[Question]) -> Plain:
+    found = find_slices(table.scorecard, questions, chosen=decision.arm, policy=table.policy, excluded=table.excluded)
     # Those that another arm would serve better are what the table is for.
     rows = sorted(found.slices, key=lambda one: one.prefers is None)
     return {**asdict(found), "slices": [asdict(one) for one in rows]}

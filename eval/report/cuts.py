@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -30,9 +30,7 @@ class Cut:
     members: tuple[int, ...]
 
 
-def cut_questions(
-    questions: Sequence[Question], collections: Mapping[str, str] | None = None, min_questions: int = 1
-) -> tuple[Cut, ...]:
+def cut_questions(questions: Sequence[Question], min_questions: int = 1) -> tuple[Cut, ...]:
     """The cuts with at least `min_questions` questions: by kind, collection and length, then by every metadata key.
 
     A number with more than 12 different values is cut at its quartiles, anything else with 2 to 12 values by value.
@@ -42,7 +40,7 @@ def cut_questions(
     kinds = [_as_value(question.metadata.get("kind")) for question in questions]
     found = [
         *_by_value("kind", kinds),
-        *_by_value("collection", [collection_of(question, collections or {}) for question in questions]),
+        *_by_value("collection", [collection_of(question) for question in questions]),
         *_by_quantile("length in words", [len(question.text.split()) for question in questions], _TERCILES),
     ]
     keys = dict.fromkeys(key for question in questions for key in question.metadata)
@@ -57,18 +55,16 @@ def cut_questions(
     return tuple(kept)
 
 
-def collection_of(question: Question, collections: Mapping[str, str]) -> str | None:
+def collection_of(question: Question) -> str | None:
     """Where the question's answer lies: its own metadata `collection`, else the collection of its first gold document.
 
-    That is what `collections` says, else the folder in the document's id (`loans/fees` -> `loans`), else the id
-    without the number at its end (`guide-012` -> `guide`). None when nothing is known.
+    That is the folder in the document's id (`loans/fees` -> `loans`), else the id without the number at its end
+    (`guide-012` -> `guide`). None when nothing is known.
     """
     named = _as_value(question.metadata.get("collection"))
     if named is not None or not question.document_ids:
         return named
     document = question.document_ids[0]
-    if document in collections:
-        return collections[document]
     folder, slash, _ = document.rpartition("/")
     return folder if slash else _NUMBERED.sub("", document) or None
 

@@ -66,22 +66,20 @@ def find_slices(
     *,
     chosen: str,
     policy: Policy,
-    collections: Mapping[str, str] | None = None,
     excluded: Collection[str] = (),
     min_questions: int = MIN_QUESTIONS,
     max_slices: int = MAX_SLICES,
 ) -> SliceTable:
     """The slices with at least `min_questions` questions, and in each the best other arm against the chosen one.
 
-    `collections` names the collection of a document by its id, where the caller knows it; `excluded` arms may not be
-    preferred. In a slice the rival's p-value is multiplied by the number of arms that it was picked from (Bonferroni),
-    and Holm's correction goes over all slices. After a race the p-values and bounds are anytime-valid, since the race
-    decided by these scores when to stop asking. Raises EvalError for an unknown arm.
+    `excluded` arms may not be preferred. In a slice the rival's p-value is multiplied by the number of arms that it was
+    picked from (Bonferroni), and Holm's correction goes over all slices. After a race the p-values and bounds are
+    anytime-valid, since the race decided by these scores when to stop asking. Raises EvalError for an unknown arm.
     """
     if chosen not in {scores.arm.name for scores in scorecard.arms}:
         raise EvalError(f"no arm {chosen!r} to compare slices with; choose one of the scorecard's")
     asked = {question.id: question for question in questions}
-    cuts = cut_questions([asked[name] for name in scorecard.question_ids], collections or {}, min_questions)
+    cuts = cut_questions([asked[name] for name in scorecard.question_ids], min_questions)
     shown = cuts[:max_slices]
     parts = [scorecard.part(cut.members) for cut in shown]
     others = [s.arm.name for s in scorecard.arms if s.arm.name != chosen and s.arm.name not in excluded]

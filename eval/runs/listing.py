@@ -8,7 +8,7 @@ run = open_run(home / "runs", "demo-3f")
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from eval.errors import EvalError
@@ -32,10 +32,6 @@ class RunRow:
     confidence: float | None = None
     finished_at: float | None = None
     fault: str | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """JSON form."""
-        return asdict(self)
 
 
 def list_runs(runs_dir: Path) -> tuple[RunRow, ...]:

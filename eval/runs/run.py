@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -21,7 +21,7 @@ from router.deciding.decision import Decision
 from router.deciding.scorecard import Scorecard
 from storage.folders import publish
 from storage.manifest import is_complete, read_manifest, write_manifest
-from storage.records import WrongShape, from_json
+from storage.records import WrongShape, from_json, json_lines
 from storage.text_files import replace_text
 
 Value = TypeVar("Value")
@@ -92,7 +92,7 @@ class Run:
         replace_text(self.directory / "card.json", json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False))
         replace_text(self.directory / "report.html", html)
         replace_text(self.directory / "report.md", markdown)
-        row = {**decision.to_dict(), "policy": dict(policy), "decided_at": int(time.time())}
+        row = {**asdict(decision), "policy": dict(policy), "decided_at": int(time.time())}
         replace_text(self.directory / "decision.json", json.dumps(row, indent=1, allow_nan=False))
 
     def _read(self, name: str, read: Callable[[TextIO], Value]) -> Value:
@@ -120,8 +120,8 @@ def publish_run(
 
     with publish(directory) as folder:
         (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
-        (folder / "questions.jsonl").write_text(_lines(asdict(q) for q in questions), encoding="utf-8")
-        (folder / "answers.jsonl").write_text(_lines(asdict(r) for r in records), encoding="utf-8")
+        (folder / "questions.jsonl").write_text(json_lines(asdict(q) for q in questions), encoding="utf-8")
+        (folder / "answers.jsonl").write_text(json_lines(asdict(r) for r in records), encoding="utf-8")
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_score_rows(scorecard)), folder / "scores.parquet")
         card = folder / "scorecard.json"
         card.write_text(json.dumps(scorecard.to_dict(), allow_nan=False), encoding="utf-8")
@@ -149,10 +149,6 @@ def newest_run(runs: Path, config_fingerprint: str) -> Run | None:
     """The run that finished last among those of one config, whatever data they saw, or None."""
     matching = [run for run in finished_runs(runs) if run.manifest.get("config_fingerprint") == config_fingerprint]
     return max(matching, key=lambda run: float(run.manifest["finished_at"]), default=None)
-
-
-def _lines(rows: Iterable[Mapping[str, object]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def _score_rows(scorecard: Scorecard) -> list[dict[str, object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 from router.deciding.statistics import Difference, Interval
@@ -54,7 +54,3 @@ class Decision:
     excluded: Mapping[str, str] = field(default_factory=dict)
     held_out: Interval | None = None
     held_out_lead: Interval | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """JSON form."""
-        return asdict(self)

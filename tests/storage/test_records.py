@@ -1,8 +1,10 @@
+import datetime
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from storage.records import WrongShape, from_json, from_row
+from storage.records import WrongShape, as_json, from_json, from_row, json_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,25 @@ def test_a_torn_text_is_told_from_another_shape() -> None:
     with pytest.raises(ValueError, match="Invalid JSON") as caught:
         from_json(Line, '{"ends": [')
     assert not isinstance(caught.value, WrongShape)
+
+
+def test_values_become_what_json_gives_back() -> None:
+    row = {
+        1: datetime.datetime(2024, 5, 1, 12, 30),
+        "numbers": (float("inf"), -float("inf"), float("nan"), 1.5),
+        "list": (1, None, True, {"x": Path("a")}, 1j),
+        "bytes": b"\xff",
+        "line": Line((Point(1.0),)),
+    }
+    assert as_json(row) == {
+        "1": "2024-05-01T12:30:00",
+        "numbers": [None, None, None, 1.5],
+        "list": [1, None, True, {"x": "a"}, "1j"],
+        "bytes": "_w==",
+        "line": {"ends": [{"x": 1.0, "tags": []}], "called": None},
+    }
+
+
+def test_rows_are_written_one_a_line() -> None:
+    assert json_lines([{"a": "é"}, {"b": 1}]) == '{"a": "é"}\n{"b": 1}\n'
+    assert json_lines([]) == ""

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from eval.errors import EvalError
-from eval.exchange.table_files import as_json, read_rows
+from eval.exchange.table_files import read_rows
 
 ROWS = [{"question": "When?", "contexts": ["at nine", "it's late"]}, {"question": "Who?", "contexts": []}]
 CSV = 'question,contexts\nWhen?,"[\'at nine\', ""it\'s late""]"\nWho?,[]\n'
@@ -96,12 +95,3 @@ def test_a_missing_file_and_a_folder_without_a_data_set_are_named(tmp_path: Path
         read_rows(tmp_path / "x.json")
     with pytest.raises(EvalError, match="holds no data set"):
         read_rows(tmp_path)
-
-
-def test_values_become_json() -> None:
-    row = {
-        1: datetime.datetime(2024, 5, 1, 12, 30),
-        "nan": float("nan"),
-        "list": (1, None, True, {"x": Path("a")}),
-    }
-    assert as_json(row) == {"1": "2024-05-01T12:30:00", "nan": None, "list": [1, None, True, {"x": "a"}]}

@@ -265,12 +265,11 @@ def test_worked_examples_are_no_gold_documents() -> None:
     assert found.causes == {"q0": "not known"}
 
 
-def test_the_bar_for_right_can_be_set() -> None:
+def test_an_answer_that_was_not_kept_has_no_cause() -> None:
     questions = [Question("q0", "?", ("x",), ("a",))]
     nothing = (None,)
     card = Scorecard(("q0",), ("a",), "f1", (ArmScores(RAG, {"f1": (0.6,)}, nothing, nothing, nothing),))
     records = [AnswerRecord("rag", "q0", "", passage_documents=("a",))]
     assert attribute(card, questions, records)[0].counts["read correctly"] == 1
-    assert attribute(card, questions, records, right_at=0.7)[0].counts["reader missed"] == 1
     unkept = [replace(records[0], arm="another")]
     assert attribute(card, questions, unkept)[0].num_unknown == 1

@@ -7,7 +7,7 @@ from fakes import priced
 from fakes.comparison import Comparison
 from fakes.decided import card_of, raced_card, usual_card, valued_card
 
-from eval.report.card import Card, as_plain, make_card
+from eval.report.card import Card, make_card
 from eval.report.tables import to_markdown
 from router.deciding.arm_table import make_table
 from router.deciding.policy import Limits, Policy, Prices
@@ -17,10 +17,6 @@ from router.deciding.recommend import recommend
 def test_a_card_is_what_json_gives_back() -> None:
     for card in (usual_card(), raced_card(), valued_card()):
         assert json.loads(json.dumps(card, allow_nan=False)) == card
-
-
-def test_numbers_that_json_cannot_say_are_null() -> None:
-    assert as_plain({"a": (float("inf"), -float("inf"), float("nan"), 1.5)}) == {"a": [None, None, None, 1.5]}
 
 
 def test_a_card_is_the_same_every_time(comparison: Comparison) -> None:

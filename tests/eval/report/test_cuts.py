@@ -27,23 +27,20 @@ def test_cuts_that_are_too_small_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "collections", "collection"),
+    ("question", "collection"),
     [
-        (Question("q", "?", ("x",), ("loans/fees",)), {}, "loans"),
-        (Question("q", "?", ("x",), ("a/b/c", "d/e")), {}, "a/b"),
-        (Question("q", "?", ("x",), ("squad-Doctor_Who-008",)), {}, "squad-Doctor_Who"),
-        (Question("q", "?", ("x",), ("wiki#12",)), {}, "wiki"),
-        (Question("q", "?", ("x",), ("kinds-of-member",)), {}, "kinds-of-member"),
-        (Question("q", "?", ("x",), ("17",)), {}, None),
-        (Question("q", "?", ("x",), ("17",)), {"17": "handbook"}, "handbook"),
-        (Question("q", "?", ("x",), ("a/b",), {"collection": "faq"}), {"a/b": "handbook"}, "faq"),
-        (Question("q", "?", ("x",)), {"17": "handbook"}, None),
+        (Question("q", "?", ("x",), ("loans/fees",)), "loans"),
+        (Question("q", "?", ("x",), ("a/b/c", "d/e")), "a/b"),
+        (Question("q", "?", ("x",), ("squad-Doctor_Who-008",)), "squad-Doctor_Who"),
+        (Question("q", "?", ("x",), ("wiki#12",)), "wiki"),
+        (Question("q", "?", ("x",), ("kinds-of-member",)), "kinds-of-member"),
+        (Question("q", "?", ("x",), ("17",)), None),
+        (Question("q", "?", ("x",), ("a/b",), {"collection": "faq"}), "faq"),
+        (Question("q", "?", ("x",)), None),
     ],
 )
-def test_a_collection_is_named_or_read_from_the_gold_document(
-    question: Question, collections: dict[str, str], collection: str | None
-) -> None:
-    assert collection_of(question, collections) == collection
+def test_a_collection_is_named_or_read_from_the_gold_document(question: Question, collection: str | None) -> None:
+    assert collection_of(question) == collection
 
 
 def test_lengths_are_cut_in_terciles() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_runs_are_listed_with_what_they_decided_the_newest_first(comparison: Com
     assert (newest.arm, newest.verdict) == ("hybrid", comparison.decision.verdict)
     assert newest.confidence == pytest.approx(comparison.decision.confidence)
     assert (oldest.arm, oldest.verdict, oldest.confidence, oldest.fault) == (None, None, None, None)
-    assert json.loads(json.dumps(newest.to_dict()))["id"] == "demo-0"
+    assert json.loads(json.dumps(asdict(newest)))["id"] == "demo-0"
 
 
 def test_a_list_reads_no_scorecard(comparison: Comparison, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -126,7 +126,7 @@ def test_arms_that_share_no_scored_question_are_not_equal() -> None:
     assert (decision.comparisons[0].difference, decision.comparisons[0].standing) == (None, "open")
     assert "rag was never compared with base, for no question was scored for both: about" in decision.reason
     assert "retrieval alone" not in decision.reason
-    assert json.loads(json.dumps(decision.to_dict()))["comparisons"][0]["difference"] is None
+    assert json.loads(json.dumps(asdict(decision)))["comparisons"][0]["difference"] is None
 
 
 @pytest.mark.parametrize("num_shared", [1, 2, 3])
@@ -217,7 +217,7 @@ def test_questions_about_one_document_settle_nothing_and_survive_json() -> None:
     grid = Scorecard(("q1", "q2"), ("d", "d"), "token_f1", (scores(BASE, [0.2, 0.3]), scores(RAG, [0.9, 0.8])))
     decision = recommend(grid, Policy())
     assert decision.verdict == "undecided"
-    assert "NaN" not in json.dumps(decision.to_dict(), allow_nan=False)
+    assert "NaN" not in json.dumps(asdict(decision), allow_nan=False)
 
 
 def test_the_lead_is_measured_on_shared_questions() -> None:
