@@ -46,14 +46,17 @@ class Asker:
         indexes: Mapping[str, Index],
         versions: Versions,
     ) -> None:
-        """`adapters` and `indexes` by the names that arms hold; `versions` as in `eval.evaluate.ask`."""
+        """`adapters` and `indexes` by the names that arms hold; `versions` as in `eval.evaluate.ask`.
+
+        `indexes` and `versions` may be set anew between two asks.
+        """
         self._config = config
         self._models = models
         self._home = home
         self._console = console
         self._adapters = adapters
-        self._indexes = indexes
-        self._versions = versions
+        self.indexes = indexes
+        self.versions = versions
         self._open = ExitStack()
         self._cache = self._open.enter_context(AnswerCache(home / "answers.db"))
         self._engine: OpenEngine | None = None
@@ -61,13 +64,13 @@ class Asker:
 
     def knows(self, arms: Sequence[Arm], questions: Sequence[Question]) -> bool:
         """Whether every answer is in the cache."""
-        return all(record is not None for record in recall(arms, questions, self._cache, self._versions))
+        return all(record is not None for record in recall(arms, questions, self._cache, self.versions))
 
     def ask(
         self, arms: Sequence[Arm], questions: Sequence[Question], on_answer: OnAnswer | None = None
     ) -> list[AnswerRecord]:
         """Every arm's answer to every question, arm by arm. Raises EngineFailed and EngineUnavailable."""
-        known = [r for r in recall(arms, questions, self._cache, self._versions) if r is not None]
+        known = [r for r in recall(arms, questions, self._cache, self.versions) if r is not None]
         if len(known) == len(arms) * len(questions):
             for record in known:
                 if on_answer is not None:
@@ -82,7 +85,7 @@ class Asker:
                 questions,
                 answerer,
                 self._cache,
-                versions=self._versions,
+                versions=self.versions,
                 concurrency=self._config.eval.concurrency,
                 patience=Patience(limit_s=self._config.eval.patience_s),
                 on_answer=on_answer,
@@ -98,28 +101,28 @@ class Asker:
         if self._engine is not None:
 
             async def measure(answerer: Answerer) -> None:
-                await time_first_tokens(arms, questions, answerer, self._cache, versions=self._versions)
+                await time_first_tokens(arms, questions, answerer, self._cache, versions=self.versions)
 
             with self._console.step(f"timing the first token of {len(questions)} answers an arm"):
                 self._with_answerer(measure)
-        return recall_first_tokens(arms, questions, self._cache, self._versions)
+        return recall_first_tokens(arms, questions, self._cache, self.versions)
 
-    def start(self) -> None:
-        """Bring the engine up, if it is not."""
+    def start(self) -> OpenEngine:
+        """The engine, brought up if it is not."""
         if self._engine is None:
             engine = open_engine(
                 self._config, self._models.base, self._adapters, home=self._home, console=self._console
             )
             self._engine = self._open.enter_context(engine)
+        return self._engine
 
     def _with_answerer(self, work: Callable[[Answerer], Awaitable[T]]) -> T:
-        engine = self._engine
-        assert engine is not None, "start() comes first"
+        engine = self.start()
 
         async def run() -> T:
             http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=self._config.engine.request_timeout_s)
             try:
-                return await work(Answerer(http, self._indexes, engine.base_model))
+                return await work(Answerer(http, self.indexes, engine.base_model))
             finally:
                 await http.close()
 

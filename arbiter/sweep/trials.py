@@ -6,37 +6,32 @@ report = run_sweep(pipeline, SweepConfig(arm="rag", trials=12), console)
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from types import TracebackType
 
 from arbiter import build
 from arbiter.answer_lengths import with_max_tokens
-from arbiter.build import index_home, open_engine
+from arbiter.asking import Asker
+from arbiter.build import index_home
 from arbiter.config import Config, SweepConfig
 from arbiter.console import Console, Step
 from arbiter.data import Data, examples_as_documents
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import Asked, Scoring
 from arbiter.sweep.space import SweepTarget, apply_settings, resolve_sweep
-from eval.answers import AnswerCache, AnswerRecord
-from eval.evaluate import Patience, Versions, ask, recall
-from eval.questions import Question
+from eval.evaluate import Patience
 from eval.sweep.report import SweepReport, TrialResult, describe
 from eval.sweep.space import Settings
 from eval.sweep.study import Ask, SweepPlan, TrialFailed, run_trials
 from rag.chunking.chunk import ChunkSettings
 from rag.index import Index
-from router.answering.answerer import Answerer
-from router.answering.arm import Arm
-from router.answering.engine import HttpEngine
 from router.deciding.scorecard import Score
-from serving.engine.engine import OpenEngine, engine_identity, refuse_unfit
+from serving.engine.engine import engine_identity, refuse_unfit
 from serving.errors import EngineFailed
 from storage.errors import ArbiterError
 from storage.hashes import content_hash
@@ -105,11 +100,17 @@ class LiveTrials:
         self._data = data
         self._pipeline = pipeline
         self._console = console
-        self._open = ExitStack()
-        self._engine: OpenEngine | None = None
         # Before anything is indexed or trained: a metric that nothing gives.
         self._scoring(_of_arm(target.config, target.arm), None)
-        self._cache = self._open.enter_context(AnswerCache(pipeline.home / "answers.db"))
+        self._asker = Asker(
+            target.config,
+            pipeline.models,
+            home=pipeline.home,
+            console=console,
+            adapters={},
+            indexes={},
+            versions={},
+        )
 
     def fingerprint(self) -> str:
         """What shapes the scores of this sweep, the budget aside."""
@@ -133,8 +134,7 @@ class LiveTrials:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._engine = None
-        self._open.close()
+        self._asker.__exit__(kind, value, trace)
 
     @contextlib.contextmanager
     def _trial(self, settings: Settings) -> Iterator[Ask]:
@@ -149,7 +149,8 @@ class LiveTrials:
         role = alone.arms[arm.name].index
         if role is not None:
             arm = replace(arm, index=indexes[role].name)
-        versions = {arm.name: {**self._shared_versions(), "index": indexes[role].version if role else ""}}
+        self._asker.indexes = {index.name: index for index in indexes.values()}
+        self._asker.versions = {arm.name: {**self._shared_versions(), "index": indexes[role].version if role else ""}}
         scoring = self._scoring(config, indexes.get("documents"))
         with ExitStack() as during:
             for index in indexes.values():
@@ -160,14 +161,12 @@ class LiveTrials:
             def ask_numbers(numbers: Sequence[int]) -> Sequence[Score]:
                 nonlocal step, num_asked
                 questions = [self._data.dev[number] for number in numbers]
-                known = recall([arm], questions, self._cache, versions)
-                records = [record for record in known if record is not None]
-                if len(records) < len(questions):
-                    if step is None:
-                        self._load(adapters.values(), during)
-                        title = f"asking up to {len(self._data.dev)} questions of {describe(settings)}"
-                        step = during.enter_context(self._console.step(title))
-                    records = self._ask(arm, questions, {index.name: index for index in indexes.values()}, versions)
+                if step is None and not self._asker.knows([arm], questions):
+                    self._load(adapters.values(), during)
+                    title = f"asking up to {len(self._data.dev)} questions of {describe(settings)}"
+                    step = during.enter_context(self._console.step(title))
+                records = self._asker.ask([arm], questions)
+                if step is not None:
                     step.update(num_asked + len(questions), len(self._data.dev))
                 num_asked += len(questions)
                 card = scoring.score_deciding([arm], Asked(tuple(questions), tuple(records)))
@@ -200,19 +199,14 @@ class LiveTrials:
 
     def _load(self, adapters: Iterable[Adapter], during: ExitStack) -> None:
         """Have the engine up with the trial's adapters; they are unloaded when `during` ends."""
-        config = self._target.config
-        if self._engine is None:
-            self._engine = self._open.enter_context(
-                open_engine(config, self._pipeline.models.base, {}, home=self._pipeline.home, console=self._console)
-            )
-        engine = self._engine
+        engine = self._asker.start()
 
         def unload(adapter: Adapter) -> None:
             # An engine that is restarting just then keeps it, which harms nobody.
             with contextlib.suppress(ArbiterError):
                 engine.unload(adapter)
 
-        patience = Patience(limit_s=config.eval.patience_s)
+        patience = Patience(limit_s=self._target.config.eval.patience_s)
         for adapter in adapters:
             while not engine.is_ready():
                 if patience.is_exhausted():
@@ -220,29 +214,6 @@ class LiveTrials:
                 time.sleep(_READY_POLL_S)
             engine.load(adapter)
             during.callback(unload, adapter)
-
-    def _ask(
-        self, arm: Arm, questions: Sequence[Question], indexes: Mapping[str, Index], versions: Versions
-    ) -> list[AnswerRecord]:
-        engine, config = self._engine, self._target.config
-        assert engine is not None, "_load() comes first"
-
-        async def run() -> list[AnswerRecord]:
-            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=config.engine.request_timeout_s)
-            try:
-                return await ask(
-                    [arm],
-                    questions,
-                    Answerer(http, indexes, engine.base_model),
-                    self._cache,
-                    versions=versions,
-                    concurrency=config.eval.concurrency,
-                    patience=Patience(limit_s=config.eval.patience_s),
-                )
-            finally:
-                await http.close()
-
-        return asyncio.run(run())
 
     def _scoring(self, config: Config, documents: Index | None) -> Scoring:
         data = replace(self._data, questions=self._data.dev)
