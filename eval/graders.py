@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eval.errors import EvalError
-from eval.metrics.text import contains, exact_match, rouge_scorer, token_f1, words
+from eval.metrics.text import contains, exact_match, rouge, rouge_l, token_f1, words
 from eval.scorer import to_score
 from eval.templates import references, render
 
@@ -94,8 +95,6 @@ def similarity(metric: str, embed: Embed | None = None) -> Measure:
     """
     if metric == "cosine" and embed is not None:
         return lambda text, reference: _cosine(embed, text, reference)
-    if metric in _ROUGE:
-        return lambda text, reference: _rouge(_ROUGE[metric], text, reference)
     if metric in _MEASURES:
         return _MEASURES[metric]
     names = ", ".join(similarities(has_embedder=embed is not None))
@@ -104,7 +103,7 @@ def similarity(metric: str, embed: Embed | None = None) -> Measure:
 
 def similarities(*, has_embedder: bool) -> tuple[str, ...]:
     """The names that `similarity` knows."""
-    return (*_MEASURES, *_ROUGE, *(("cosine",) if has_embedder else ()))
+    return (*_MEASURES, *(("cosine",) if has_embedder else ()))
 
 
 def _fuzzy(text: str, reference: str) -> float:
@@ -130,16 +129,11 @@ def _gleu(text: str, reference: str) -> float:
     return float(sentence_gleu([wanted], said)) if said and wanted else float(said == wanted)
 
 
-def _rouge(name: str, text: str, reference: str) -> float:
-    return float(rouge_scorer(name).score(reference, text)[name].fmeasure)
-
-
 def _cosine(embed: Embed, text: str, reference: str) -> float:
     vectors = embed([text, reference])
     return float(vectors[0] @ vectors[1])
 
 
-_ROUGE: Mapping[str, str] = {**{f"rouge_{n}": f"rouge{n}" for n in range(1, 6)}, "rouge_l": "rougeL"}
 _MEASURES: Mapping[str, Measure] = {
     "fuzzy_match": _fuzzy,
     "bleu": _bleu,
@@ -147,4 +141,6 @@ _MEASURES: Mapping[str, Measure] = {
     "exact_match": exact_match,
     "token_f1": token_f1,
     "contains": contains,
+    **{f"rouge_{n}": partial(rouge, f"rouge{n}") for n in range(1, 6)},
+    "rouge_l": rouge_l,
 }

@@ -86,20 +86,23 @@ def divide(
     return divider.divide(tuple(examples), document_ids, trains=trains, needs_dev=needs_dev)
 
 
+@dataclass(slots=True)
 class _Divider:
     """Collects the notes on the way."""
 
-    def __init__(self, files: QuestionFiles, contradictions: OnFault, repeats: OnFault) -> None:
-        self._files = files
-        self._has_no = f"data folder {str(files.folder)!r} has no"
-        self._contradictions: OnFault = contradictions
-        self._repeats: OnFault = repeats
-        self._notes: list[str] = []
+    files: QuestionFiles
+    contradictions: OnFault
+    repeats: OnFault
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def has_no(self) -> str:
+        return f"data folder {str(self.files.folder)!r} has no"
 
     def divide(
         self, examples: tuple[Example, ...], document_ids: Collection[str], *, trains: bool, needs_dev: bool
     ) -> QuestionSets:
-        files = self._files
+        files = self.files
         if files.test is not None:
             asked = self._load(files.test, "evaluation")
         elif files.pool is not None:
@@ -128,15 +131,15 @@ class _Divider:
         # All questions say whether every document is asked about; a sample of them may miss some. Of a collection that
         # is not there nobody knows.
         clusters = clusters_of(asked, document_ids) if document_ids else {}
-        return QuestionSets(asked, dev, kept, clusters, tuple(self._notes))
+        return QuestionSets(asked, dev, kept, clusters, tuple(self.notes))
 
     def _load(self, path: Path, called: str) -> tuple[Question, ...]:
-        questions = load_questions(path, refuse_contradictions=self._contradictions == "refuse")
-        if self._contradictions == "refuse":
+        questions = load_questions(path, refuse_contradictions=self.contradictions == "refuse")
+        if self.contradictions == "refuse":
             return questions
         questions, gone = drop_contradictions(questions)
         if gone:
-            self._notes.append(
+            self.notes.append(
                 f"{len(gone)} {called} questions that contradict another one are left out "
                 f"(limits.contradictions=drop): {listed(map(repr, gone), separator=', ')}"
             )
@@ -149,9 +152,9 @@ class _Divider:
             train, asked = split_by_document(rows, (1 - TEST_SHARE, TEST_SHARE), seed=_SPLIT_SEED)
         except EvalError as error:
             raise EvalError(
-                f"{self._has_no} test.jsonl (evaluation questions), and {path.name}: {error}; add test.jsonl"
+                f"{self.has_no} test.jsonl (evaluation questions), and {path.name}: {error}; add test.jsonl"
             ) from error
-        self._notes.append(
+        self.notes.append(
             f"{path.name} is split by source document into {len(train)} training rows and {len(asked)} evaluation "
             "questions; add test.jsonl to choose them yourself"
         )
@@ -165,21 +168,21 @@ class _Divider:
         labelled = [row for row in asked if kind_of(row) in kinds]
         unseen = [row for row in labelled if not any((kind_of(row), answer) in known for answer in row.answers)]
         if unseen:
-            self._notes.append(
+            self.notes.append(
                 f"{len(unseen)} of {len(labelled)} evaluation questions have a label that no training row has, because "
                 "source documents are kept whole; add test.jsonl where the labels are to be learned"
             )
 
     def _take_dev(self, examples: Sequence[Example]) -> tuple[Question, ...]:
         if not examples:
-            raise EvalError(f"{self._has_no} dev.jsonl and no train.jsonl to take dev questions from; add one")
+            raise EvalError(f"{self.has_no} dev.jsonl and no train.jsonl to take dev questions from; add one")
         # Training rows may well contradict each other; only golds that are scored against must not.
         pool = [as_question(example) for example in examples]
         try:
             _, dev = split_by_document(pool, (1 - DEV_SHARE, DEV_SHARE), seed=_SPLIT_SEED)
         except EvalError as error:
-            raise EvalError(f"{self._has_no} dev.jsonl, and of the training rows {error}; add dev.jsonl") from error
-        self._notes.append(
+            raise EvalError(f"{self.has_no} dev.jsonl, and of the training rows {error}; add dev.jsonl") from error
+        self.notes.append(
             f"{len(dev)} of {len(pool)} training rows, of source documents of their own, are dev questions"
         )
         return dev
@@ -189,23 +192,23 @@ class _Divider:
         if gone:
             plural, are = ("s", "are") if len(gone) > 1 else ("", "is")
             pairs = (f"{row!r} into {first!r}" for row, first in gone)
-            self._notes.append(
+            self.notes.append(
                 f"{len(gone)} {called} question{plural} asked before {are} merged: {listed(pairs, separator=', ')}"
             )
         return merged
 
     def _keep_apart(self, rows: tuple[Row, ...], asked: Sequence[Question], called: str) -> tuple[Row, ...]:
         """The rows that give no question away."""
-        if self._repeats == "refuse":
+        if self.repeats == "refuse":
             refuse_leaks(rows, asked, called=called)
         rows, repeats = leave_out_repeats(rows, asked)
         if repeats:
             pairs = (f"{row!r} ({question!r})" for row, question in repeats)
-            self._notes.append(
+            self.notes.append(
                 f"{len(repeats)} {called} rows that repeat an evaluation question are left out (limits.repeats=drop): "
                 f"{listed(pairs, separator=', ')}"
             )
         kept, near = leave_out_near_repeats(rows, asked)
         if near:
-            self._notes.append(describe(near, called=called))
+            self.notes.append(describe(near, called=called))
         return kept

@@ -44,7 +44,7 @@ def rouge_l(answer: str, gold: str) -> float:
 
     Computed by the rouge-score package without stemming, over `words`.
     """
-    return float(rouge_scorer("rougeL").score(gold, answer)["rougeL"].fmeasure)
+    return rouge("rougeL", answer, gold)
 
 
 METRICS: Mapping[str, Callable[[str, str], float]] = {
@@ -89,9 +89,14 @@ def words(text: str) -> list[str]:
     return _WORD.findall(lowered) or lowered.split()
 
 
+def rouge(measure: str, answer: str, gold: str) -> float:
+    """The F-measure of one of the rouge-score package's measures."""
+    return float(_rouge_scorer(measure).score(gold, answer)[measure].fmeasure)
+
+
 @cache
-def rouge_scorer(name: str) -> Any:
-    """rouge-score's scorer of one measure, over `words`: its own tokenizer knows only a to z."""
+def _rouge_scorer(measure: str) -> Any:
+    # Over `words`: its own tokenizer knows only a to z.
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer([name], tokenizer=SimpleNamespace(tokenize=words))
+    return RougeScorer([measure], tokenizer=SimpleNamespace(tokenize=words))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from eval.report.svg import ACCENT, BAND, CHARACTER_EM, FONT_PT, INK, LINE, MUTED, PANEL, draw_svg, shorten_name
+from eval.report.svg import ACCENT, BAND, CHARACTER_EM, FONT_PT, INK, LINE, MUTED, PANEL, draw_svg, shorten_name, write
 from router.deciding.costs.arm_costs import ArmCosts
 from router.deciding.costs.break_even import BreakEven
 from router.deciding.costs.winning_map import WinningMap
@@ -134,17 +134,9 @@ def _mark_traffic(axes: Axes, found: WinningMap) -> tuple[float, float, float, f
     axes.plot(
         found.volume, found.churn, "o", color=ACCENT, markeredgecolor=PANEL, markersize=10, clip_on=False, zorder=6
     )
-    axes.annotate(
-        text,
-        (found.volume, found.churn),
-        xytext=(-_MARK_PT if is_left else _MARK_PT, 6 if is_low else 0),
-        textcoords="offset points",
-        ha="right" if is_left else "left",
-        va="bottom" if is_low else "center",
-        color=INK,
-        zorder=6,
-        bbox={"facecolor": BAND, "edgecolor": "none", "pad": 1.5},
-    ).set_in_layout(False)
+    offset = (-_MARK_PT if is_left else _MARK_PT, 6 if is_low else 0)
+    align = ("right" if is_left else "left", "bottom" if is_low else "center")
+    write(axes, text, (found.volume, found.churn), offset=offset, align=align, ground=BAND, pad=1.5, zorder=6)
     left, right = (x - width, x + gap) if is_left else (x - gap, x + width)
     return left, y - height, right, y + 2 * height
 
@@ -184,16 +176,9 @@ def _label_region(axes: Axes, found: WinningMap, name: str | None, taken: tuple[
         x = min(max(x, axes.bbox.x0 + half), axes.bbox.x1 - half)
     else:
         y = min(max(y, axes.bbox.y0 + half), axes.bbox.y1 - half)
-    axes.annotate(
-        shown,
-        tuple(axes.transData.inverted().transform((x, y))),
-        ha="center",
-        va="center",
-        rotation=0 if is_wide else 90,
-        color=INK,
-        zorder=5,
-        bbox={"facecolor": BAND if name == found.winner else PANEL, "edgecolor": "none", "pad": 2},
-    ).set_in_layout(False)
+    at = tuple(axes.transData.inverted().transform((x, y)))
+    ground = BAND if name == found.winner else PANEL
+    write(axes, shown, at, ground=ground, rotation=0 if is_wide else 90, zorder=5)
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[str, float]], chosen: str) -> None:
@@ -211,15 +196,8 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, float]], chosen: str) -> N
     for i in reversed(range(len(places))):
         places[i] = min(places[i], axes.bbox.y1 - height / 2 if i == len(places) - 1 else places[i + 1] - height)
     for (name, end), place, line in zip(ranked, places, wanted, strict=True):
-        axes.annotate(
-            shorten_name(name),
-            (high, end),
-            xytext=(5, (place - line) * 72 / axes.figure.dpi),
-            textcoords="offset points",
-            ha="left",
-            va="center",
-            color=ACCENT if name == chosen else INK,
-        ).set_in_layout(False)
+        offset, color = (5, (place - line) * 72 / axes.figure.dpi), ACCENT if name == chosen else INK
+        write(axes, shorten_name(name), (high, end), offset=offset, align=("left", "center"), color=color)
 
 
 def _mark_crossings(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
@@ -230,16 +208,7 @@ def _mark_crossings(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
         text = _short_number(x)
         left = float(axes.transData.transform((x, y))[0])
         if left > last:
-            axes.annotate(
-                text,
-                (x, y),
-                xytext=(3, -8),
-                textcoords="offset points",
-                ha="left",
-                va="top",
-                color=INK,
-                bbox={"facecolor": PANEL, "edgecolor": "none", "pad": 1},
-            ).set_in_layout(False)
+            write(axes, text, (x, y), offset=(3, -8), align=("left", "top"), ground=PANEL, pad=1)
             last = left + _width_px(axes, text) + 6
 
 

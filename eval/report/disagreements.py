@@ -16,7 +16,7 @@ from router.deciding.scorecard import ArmScores, Scorecard
 
 
 @dataclass(frozen=True, slots=True)
-class ShownDocument:
+class RetrievedDocument:
     """A retrieved document; `is_gold` says that it holds the answer, `is_cited` that the answer rests on it."""
 
     id: str
@@ -25,7 +25,7 @@ class ShownDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownAnswer:
+class ArmAnswer:
     """One arm's answer to a question; `error` says why there is none, `cause` why it is right or wrong, if known."""
 
     arm: str
@@ -33,7 +33,7 @@ class ShownAnswer:
     text: str
     score: float | None
     error: str | None
-    documents: tuple[ShownDocument, ...]
+    documents: tuple[RetrievedDocument, ...]
     cause: Cause | None = None
 
 
@@ -45,7 +45,7 @@ class Disagreement:
 
     question: Question
     lead: float
-    answers: tuple[ShownAnswer, ...]
+    answers: tuple[ArmAnswer, ...]
 
 
 def pick_disagreements(
@@ -98,18 +98,18 @@ def _shown(
     found: Mapping[tuple[str, str], AnswerRecord],
     causes: Mapping[tuple[str, str], Cause],
     chosen: str,
-) -> ShownAnswer:
+) -> ArmAnswer:
     record = found.get((scores.arm.name, question.id)) or AnswerRecord(
         scores.arm.name, question.id, "", error="the answer was not kept"
     )
-    return ShownAnswer(
+    return ArmAnswer(
         arm=scores.arm.name,
         is_chosen=scores.arm.name == chosen,
         text=record.text,
         score=scores.scores[scorecard.primary][i],
         error=record.error,
         documents=tuple(
-            ShownDocument(name, name in question.document_ids, name in record.cited_documents)
+            RetrievedDocument(name, name in question.document_ids, name in record.cited_documents)
             for name in dict.fromkeys(record.passage_documents)
         ),
         cause=causes.get((scores.arm.name, question.id)),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eval.report.svg import ACCENT, BAND, CHARACTER_EM, FONT_PT, INK, LINE, MUTED, draw_svg, shorten_name
+from eval.report.svg import ACCENT, BAND, CHARACTER_EM, FONT_PT, INK, LINE, MUTED, draw_svg, shorten_name, write
 from router.deciding.wording import as_lead, as_score
 
 if TYPE_CHECKING:
@@ -151,16 +151,7 @@ def _label_points(axes: Axes, points: Sequence[Point]) -> None:
         chosen = free[0] if free else 0
         dx, dy, align, _ = candidates[chosen]
         taken.append(boxes[chosen])
-        label = axes.annotate(
-            shorten_name(point.name),
-            (point.x, point.y),
-            xytext=(dx, dy),
-            textcoords="offset points",
-            ha=align,
-            va="center",
-            color=INK,
-        )
-        label.set_in_layout(False)  # the layout is settled, and a name may not shrink the drawing
+        write(axes, shorten_name(point.name), (point.x, point.y), offset=(dx, dy), align=(align, "center"))
 
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:

@@ -36,6 +36,25 @@ def shorten_name(name: str) -> str:
     return name if len(name) <= _NAME_CHARACTERS else f"{name[: half - 1]}…{name[-half:]}"
 
 
+def write(
+    axes: Axes,
+    text: str,
+    at: tuple[float, float],
+    *,
+    offset: tuple[float, float] = (0, 0),
+    align: tuple[str, str] = ("center", "center"),
+    color: str = INK,
+    ground: str | None = None,
+    **style: Any,
+) -> None:
+    """Text so many points away from a place, on a `ground` or none; the drawing is not shrunk to make room for it."""
+    box = {"facecolor": ground, "edgecolor": "none", "pad": style.pop("pad", 2)} if ground is not None else None
+    across, up = align
+    axes.annotate(
+        text, at, xytext=offset, textcoords="offset points", ha=across, va=up, color=color, bbox=box, **style
+    ).set_in_layout(False)
+
+
 def draw_svg(draw: Callable[[Axes], None], title: str, description: str, height_in: float) -> str:
     """The element with what `draw` puts on the axes. `title` must differ among the drawings of one page."""
     import matplotlib

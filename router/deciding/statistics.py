@@ -143,13 +143,9 @@ def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margi
     lone_win[arm] = 1.0
     scores = np.hstack([scores, lone_win, 1.0 - lone_win])
     clusters = [*clusters, "prior: won", "prior: lost"]
-    names = sorted(set(clusters))
-    column = {name: i for i, name in enumerate(names)}
-    sums = np.zeros((scores.shape[0], len(names)))
-    counts = np.zeros(len(names))
-    for question, cluster in enumerate(clusters):
-        sums[:, column[cluster]] += scores[:, question]
-        counts[column[cluster]] += 1
+    names, places = np.unique(clusters, return_inverse=True)
+    sums = np.stack([np.bincount(places, row) for row in scores])
+    counts = np.bincount(places)
     draws = np.random.default_rng(seed).multinomial(len(names), [1 / len(names)] * len(names), size=RESAMPLES)
     means = (draws @ sums.T) / (draws @ counts)[:, None]
     return float((means.max(axis=1) - means[:, arm] <= margin + 1e-12).mean())

@@ -5,7 +5,7 @@ from dataclasses import replace
 from eval.answers import AnswerRecord
 from eval.questions import Question
 from eval.report.attribution import Attribution
-from eval.report.disagreements import ShownDocument, pick_disagreements
+from eval.report.disagreements import RetrievedDocument, pick_disagreements
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
 
@@ -52,10 +52,10 @@ def test_answers_are_shown_best_first_with_their_documents() -> None:
         ("a", 0.0, True, None),
         ("c", None, False, "the engine answered 500"),
     ]
-    assert shown.answers[0].documents == (ShownDocument("doc", is_gold=True, is_cited=True),)
+    assert shown.answers[0].documents == (RetrievedDocument("doc", is_gold=True, is_cited=True),)
     assert shown.answers[1].documents == (
-        ShownDocument("other", is_gold=False, is_cited=False),
-        ShownDocument("doc", is_gold=True, is_cited=False),
+        RetrievedDocument("other", is_gold=False, is_cited=False),
+        RetrievedDocument("doc", is_gold=True, is_cited=False),
     )
 
 
