@@ -65,9 +65,9 @@ class PositionBias:
 class LengthBias:
     """Pairs of different length in characters, judged in both orders.
 
-    `judge_longer` and `label_longer` are the shares for which judge and people prefer the longer response. `gap` is how
-    much oftener the judge agrees with people where they prefer the longer one than where they prefer the shorter one,
-    in [-1, 1]: 1 for a judge that goes by length alone, 0 for one that errs either way alike.
+    `judge_longer` and `label_longer` are the shares for which judge and people prefer the longer response. `gap` is the
+    judge's agreement with people where they prefer the longer one, minus that where they prefer the shorter one: 1 for
+    a judge that goes by length alone, 0 for one that errs either way alike.
     """
 
     num_pairs: int

@@ -11,7 +11,7 @@ from eval.scorer import Pair, Progress, Scorer
 
 
 class Remembered:
-    """Passes on the answers it has not seen, known by arm, question and text; unscored ones are remembered, too."""
+    """Has every answer scored once, knowing it by arm, question and text; unscored ones are not asked about again."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer

@@ -21,12 +21,11 @@ from router.errors import RouterError
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """How the choice by the measured means hangs on the policy; the statistics are left out of it.
+    """What the policy changes about the choice by the measured means alone; no test is part of it.
 
-    `served` is the arm that the means favour. It is the decision's, except where a tie or an open comparison made that
-    serve a cheaper arm. `left_out` names the arms that the means would favour though the decision's tests show them to
-    be worse. `flips` are sorted, the nearest first. Flips and `stability` are None where the questions are too few to
-    carry them.
+    `served` is the arm that the means favour: the decision's, unless that serves a cheaper arm in a tie or while a
+    comparison is open. `left_out` names arms that the means would favour though the tests show them to be worse.
+    `flips` come nearest first. With too few questions flips and `stability` are None.
     """
 
     served: str | None

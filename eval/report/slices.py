@@ -29,10 +29,9 @@ MAX_SLICES = 24
 class Slice:
     """Some of the questions: those with `value` for `name`, for example the kind "fact".
 
-    `means` is the primary metric of every arm here, None where nothing is scored. `rival` is the best other arm on the
-    questions that it and the chosen arm were both scored on (`num_pairs` of them), and `difference` its mean minus the
-    chosen arm's, with bounds that hold for all arms of all slices at once. `p_holm` is corrected likewise. `prefers`
-    names the rival where it is significantly better, else None.
+    `means` is the primary metric of every arm here, None where nothing is scored. `rival` is the best other arm, on the
+    `num_pairs` questions scored for it and the chosen arm; `difference` is its mean minus the chosen arm's. Bounds and
+    `p_holm` hold for all arms of all slices at once. `prefers` names the rival where it is significantly better.
     """
 
     name: str
@@ -90,42 +89,30 @@ def find_slices(
     num_comparisons = sum(len(some) for some in rivals)
     alpha = policy.alpha / max(num_comparisons, 1)
     duels = [_duel(scorecard, some, margin=policy.margin, alpha=alpha) for some in rivals]
-    corrected = iter(holm([duel.p_value for duel in duels if duel is not None]))
+    corrected = iter(holm([duel[1] for duel in duels if duel is not None]))
     slices = []
     for cut, part, duel in zip(shown, parts, duels, strict=True):
         means = {s.arm.name: part.interval(s, part.primary, alpha=policy.alpha) for s in part.arms}
         found = Slice(cut.name, cut.value, len(cut.members), means)
         if duel is not None:
-            p_holm = next(corrected)
-            is_better = p_holm < policy.alpha and duel.difference.mean > 0
-            found = replace(
-                found,
-                rival=duel.rival,
-                num_pairs=duel.num_pairs,
-                difference=duel.difference,
-                p_holm=p_holm,
-                prefers=duel.rival if is_better else None,
-            )
+            (rival, num_pairs, bounds), p_holm = duel[0], next(corrected)
+            prefers = rival if p_holm < policy.alpha and bounds.mean > 0 else None
+            found = replace(found, rival=rival, num_pairs=num_pairs, difference=bounds, p_holm=p_holm, prefers=prefers)
         slices.append(found)
     return SliceTable(chosen, policy.alpha, tuple(slices), num_comparisons, len(cuts) - len(shown))
-
-
-@dataclass(frozen=True, slots=True)
-class _Duel:
-    """The best other arm of a slice against the chosen one; `p_value` is corrected for having been picked."""
-
-    rival: str
-    num_pairs: int
-    difference: Interval
-    p_value: float
 
 
 def _pairs(part: Scorecard, a: str, b: str) -> Pairs:
     return part.pairs(part.by_name(a), part.by_name(b))
 
 
-def _duel(scorecard: Scorecard, rivals: Mapping[str, Pairs], *, margin: float, alpha: float) -> _Duel | None:
-    """The duel of the best rival, with bounds of level 1 - alpha; None without a rival."""
+def _duel(
+    scorecard: Scorecard, rivals: Mapping[str, Pairs], *, margin: float, alpha: float
+) -> tuple[tuple[str, int, Interval], float] | None:
+    """The best rival, its questions, and its lead over the chosen arm with bounds of level 1 - alpha; None without any.
+
+    Beside them stands the p-value, corrected for having been picked.
+    """
     if not rivals:
         return None
     best = max(rivals, key=lambda name: (sum(rivals[name][0]) - sum(rivals[name][1])) / len(rivals[name][0]))
@@ -140,7 +127,7 @@ def _duel(scorecard: Scorecard, rivals: Mapping[str, Pairs], *, margin: float, a
         anytime = anytime_difference(a, b, clusters, margin=margin, alpha=alpha)
         assert anytime is not None  # there are pairs
         bounds, p_value = Interval(anytime.mean, anytime.low, anytime.high), anytime.p_value
-    return _Duel(best, len(a), bounds, min(1.0, p_value * len(rivals)))
+    return (best, len(a), bounds), min(1.0, p_value * len(rivals))
 
 
 def _sign_flip_bound(sums: Floats) -> float:

@@ -57,9 +57,9 @@ class TrialResult:
 class SweepReport:
     """The trials in their order, the best finished one, and the user's own settings (`defaults`), which came first.
 
-    `difference` is best minus defaults on the questions both were scored on; None when they are the same trial, or when
-    the defaults could not be measured. `num_combinations` is the full grid, None when a range is continuous. `also`
-    holds settings that the best ones need besides what was tried.
+    `difference` is best minus defaults, on the questions scored for both; None where they are the same trial or the
+    defaults could not be measured. `num_combinations` is the full grid, None when a range is continuous. `also` holds
+    settings that the best ones need, besides those that were tried.
     """
 
     trials: tuple[TrialResult, ...]

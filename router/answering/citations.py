@@ -152,8 +152,10 @@ def _tells(quote: str) -> bool:
 
 
 def _support_span(text: str, wanted: frozenset[str], asked: frozenset[str]) -> tuple[int, int]:
-    """The run of sentences that holds most of the wanted words, then most of the asked, then the shortest; (0, 0) for
-    none. A further sentence must bring more than a short word.
+    """The sentences, one to three in a row, that hold most of the wanted words; (0, 0) where none holds any.
+
+    Of equals it takes those with most of the asked words, then the shortest. A further sentence must bring more than a
+    short word.
     """
     spans = list(_sentences(text))
     held = [terms(text[start:end]) for start, end in spans]

@@ -28,15 +28,15 @@ _SHARED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ArmRow:
-    """One arm. `scores` are its results on all questions it was asked, `decided` those on the questions that decide.
+    """One arm: its results on all questions it was asked (`scores`), and on those that decide (`decided`).
 
-    Over the latter, `score` is the mean of the primary metric, `mean` that of what decides (both 0 where nothing is
-    scored, which excludes the arm), `outcomes` the shares of right, wrong and abstained, `measures` what prices apply
-    to, and `price` what settles a tie: 1,000 questions with everything included, an unknown price being the highest.
-    Where utility decides, costs are in it already, and `price` is the mean turned round.
+    The questions that decide give `score`, the mean of the primary metric; `mean`, that of what decides; `outcomes`,
+    the shares of right, wrong and abstained; and `measures`, what prices apply to. Both means are 0 where nothing is
+    scored, and the arm is excluded. `price` settles a tie: 1,000 questions with everything included, an unknown price
+    being the highest. Where utility decides, costs are in it already, and `price` is minus the mean.
 
-    What is shown of costs and latencies (`whole` and all below it) is over all questions. `broken` says in words which
-    limits of the policy are not kept, by their names.
+    All questions give the costs and latencies that are shown: `whole` and all below it. `broken` maps the policy's
+    limits that the arm does not keep to the reason in words.
     """
 
     scores: ArmScores
@@ -121,9 +121,9 @@ class ArmTable:
         return mean_known(x - y for x, y in zip(own, others, strict=True))
 
     def can_compare(self, arm: str, other: str) -> bool:
-        """Whether both arms were scored on half or more of the questions, put to both, that either was scored on.
+        """Whether two arms have enough scores in common to be called equally good.
 
-        With less in common one may be shown to be better, but neither to be as good as the other.
+        Of the questions that were put to both and scored for either, at least half must be scored for both.
         """
         a, b = self.row(arm).decided, self.row(other).decided
         hidden, primary = {*a.not_asked, *b.not_asked}, self.decided.primary

@@ -14,11 +14,11 @@ Standing = Literal["beaten", "equivalent", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The leading arm against one other: `difference` is leader minus other on jointly scored questions, None without
-    any: then the two were never compared, and the standing is open.
+    """The leading arm against one other: `difference` is leader minus other on the questions scored for both.
 
-    `p_corrected` is Holm's over all comparisons, or for a race the anytime-valid p over K - 1 of them. `beaten_by`
-    names the arm that beat the other in a race, which need not be the leader.
+    Without such a question it is None, the two were never compared, and the standing is open. `p_corrected` is Holm's
+    over all comparisons, or for a race the anytime-valid p over K - 1 of them. `beaten_by` names the arm that beat the
+    other in a race, which need not be the leader.
     """
 
     other: str
@@ -30,15 +30,13 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which arm to serve and why. `confidence` is the bootstrap probability that no arm is better by more than the
-    margin.
+    """Which arm to serve and why. `confidence` is the bootstrap probability that no arm is better by over the margin.
 
     `metric` is what decided: the primary metric, or `utility` when the policy puts values on answers. `runner_up` is
-    the best other arm that was scored on some of the same questions, None without any, and `margin` the measured lead
-    over it (negative when a cheaper arm is served in a tie). `more_questions` says about how many further questions
-    would settle an `undecided` verdict. `cost_per_1k` is None for an arm with a price that was not measured. After a
-    race, `held_out` is the recommended arm's mean and `held_out_lead` its lead over the runner-up on questions that
-    decided nothing.
+    the best other arm with scores for some of the same questions, if there is one. `margin` is the measured lead over
+    it, negative when a cheaper arm is served in a tie. About `more_questions` would settle an `undecided` verdict.
+    `cost_per_1k` is None for an arm with a price that was not measured. After a race, `held_out` is the chosen arm's
+    mean, and `held_out_lead` its lead over the runner-up, on questions that decided nothing.
     """
 
     arm: str

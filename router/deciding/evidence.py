@@ -35,7 +35,7 @@ Column = Sequence[float | None]
 
 @dataclass(frozen=True, slots=True)
 class Bets:
-    """Paired differences as what can be bet on: questions about one source document are one bet.
+    """Paired differences to bet on: all questions about one source document are one bet.
 
     `sums` (c,) holds each document's sum of differences, `sizes` (c,) its jointly scored questions; `largest` is the
     most questions any document can bring, known before the first answer.
@@ -75,9 +75,7 @@ class Bets:
 
 
 def log_mixture(gains: Floats, counts: Floats) -> float:
-    """Log of the capital after betting on each of (n,) `gains` in [-1, inf) so often, averaged over all stakes in [0,
-    1].
-    """
+    """Log capital after betting `counts` times on each of (n,) `gains` in [-1, inf), averaged over stakes in [0, 1]."""
     logs = _LOG_WEIGHTS + counts @ np.log1p(np.outer(gains, _STAKES))
     top = float(logs.max())
     return top + math.log(float(np.exp(logs - top).sum()))
@@ -158,15 +156,15 @@ def rule(
 ) -> Ruling:
     """Look at the questions spent so far: drop the arms that an active one beats, then see whether the rest is settled.
 
-    `columns` maps every arm that entered the race to its scores; their number K sets the level of each claim, alpha /
-    (2 (K - 1)). That bounds by alpha the chance to end with a false winner: one is declared only after each of the
-    truly best arms, or all but one of several equals, was dropped, and K - 1 arms could have dropped either of two. By
-    the same count the arm served is behind the best by the margin or more with a chance of alpha at most: the capital
-    against "better by the margin" is never below that against "better at all", so the two claims cost one correction.
+    `columns` maps every arm that entered the race to its scores. Their number K sets the level of each claim: alpha /
+    (2 (K - 1)). The chance of a false winner is then alpha at most: for one to be declared, each truly best arm (all
+    but one of several equals) must have been dropped, and K - 1 arms could have dropped either of two. By the same
+    count the arm served lies behind the best by the margin or more with a chance of alpha at most: the capital against
+    "better by the margin" is never below that against "better at all", so the two claims share one correction.
 
-    The race is settled when the cheapest arm left is near every other one: none is better by as much as the margin, if
-    at all, and that is shown. (One that lies more than the margin behind so far is raced on: it will be beaten soon.)
-    Dearer arms are never served before the cheaper ones are beaten.
+    The race is settled when it is shown that no arm left is better than the cheapest by the margin. An arm that is
+    behind by more than the margin so far is raced on: it will be beaten soon. So a dearer arm is never served before
+    the cheaper ones are beaten.
     """
     level = claim_level(alpha, len(columns))
     wanted = -math.log(level)

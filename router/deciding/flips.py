@@ -24,9 +24,9 @@ from router.deciding.preference import Preference
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A number of the policy, by its path, and what it may be: from `low` to `high`.
+    """A number of the policy, by its path; it lies between `low` and `high`.
 
-    `has_low` and `has_high` say whether it may be just that. `is_linear` says whether net utility is linear in it.
+    `has_low` and `has_high` say whether it may be the bound itself, `is_linear` whether net utility is linear in it.
     """
 
     path: str
@@ -57,15 +57,16 @@ WEIGHTS = (
 # A search goes this far up and down, in this many steps of equal ratio; a weight of 0 is raised from the last number.
 _FACTOR, _STEPS, _FIRST = 1000.0, 60, 1e-3
 _BISECTIONS = 50
-_DRAWS = 500
+# What every weight is multiplied by at the most to see whether the choice stands.
+_NEAR = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """The nearest value `at` which `arm` is chosen instead of `served`; None when no value changes the choice.
+    """`at` is the nearest value of a weight at which `arm` is chosen instead of `served`, None where there is none.
 
-    `weight` is the path of the number in the policy, `value` what it is now. `arm` is None with an `at`, too, where
-    beyond it no arm keeps the limits. `low` and `high` are how far was looked, None for all the way.
+    `weight` is the path of the number in the policy, `value` what it is now. Where no arm keeps the limits beyond `at`,
+    `arm` is None. The search went from `low` to `high`; None is all the way.
     """
 
     weight: str
@@ -147,29 +148,29 @@ def search_flip(choose: Choice, policy: Policy, weight: Weight) -> Flip:
     return Flip(weight.path, value, served, None, None, *ends)
 
 
-def stability(choose: Choice, policy: Policy, *, factor: float = 2.0, draws: int = _DRAWS, seed: int = 0) -> float:
+def stability(choose: Choice, policy: Policy, *, draws: int = 500) -> float:
     """The share of policies near this one under which the same arm is chosen, in [0, 1].
 
-    Near means that every weight is multiplied by its own factor, log-uniform between 1 / `factor` and `factor`, within
-    its bounds, and drawn again where right is not worth more than wrong. A weight of 0 stays 0.
+    Near means that every weight is multiplied by its own factor, log-uniform between 1/2 and 2, within its bounds, and
+    drawn again where right is not worth more than wrong. A weight of 0 stays 0.
     """
     import numpy as np
 
-    rng, served, num_same = np.random.default_rng(seed), choose(policy), 0
+    rng, served, num_same = np.random.default_rng(0), choose(policy), 0
     for _ in range(draws):
-        moved = _jolt(policy, rng.uniform(-1, 1, len(WEIGHTS)).tolist(), factor)
+        moved = _jolt(policy, rng.uniform(-1, 1, len(WEIGHTS)).tolist())
         while moved.utility is not None and moved.utility.right <= moved.utility.wrong:
-            moved = _jolt(policy, rng.uniform(-1, 1, len(WEIGHTS)).tolist(), factor)
+            moved = _jolt(policy, rng.uniform(-1, 1, len(WEIGHTS)).tolist())
         num_same += choose(moved) == served
     return num_same / draws
 
 
-def _jolt(policy: Policy, exponents: Sequence[float], factor: float) -> Policy:
+def _jolt(policy: Policy, exponents: Sequence[float]) -> Policy:
     moved = policy
     for weight, exponent in zip(WEIGHTS, exponents, strict=True):
         if policy.utility is None and weight.path.startswith("utility."):
             continue
-        value = _value(policy, weight.path) * factor**exponent
+        value = _value(policy, weight.path) * _NEAR**exponent
         most = weight.high if weight.has_high else weight.high * (1 - 1e-9)
         moved = _with(moved, weight.path, min(value, most))
     return moved

@@ -40,12 +40,12 @@ class FrontMember:
     share: float | None
 
 
-def pareto_front(table: ArmTable, *, seed: int = 0) -> tuple[FrontMember, ...]:
-    """A member for every arm that keeps the policy's hard limits, those on the front first, then by cost.
+def pareto_front(table: ArmTable) -> tuple[FrontMember, ...]:
+    """A member for every arm that keeps the policy's hard limits: those on the front first, then by cost.
 
-    Whole source documents are resampled, the same ones for all arms, and each arm's mean score, mean tokens and seconds
-    and median latency are taken again over those of its own questions that are known. Only questions that a race spent
-    count. Raises RouterError when the limits leave no arm.
+    Whole source documents are resampled, the same ones for all arms. Each time, an arm's means and median are taken
+    again over what is known of its own questions. After a race only the questions it spent count. Raises RouterError
+    when the limits leave no arm.
     """
     arms, policy, primary = table.eligible(), table.policy, table.scorecard.primary
     clusters, rows = np.unique(np.asarray(table.decided.clusters), return_inverse=True)
@@ -53,7 +53,7 @@ def pareto_front(table: ArmTable, *, seed: int = 0) -> tuple[FrontMember, ...]:
     measured = on_front(_axes(arms, primary, policy, rows, once))[0]
     shares: list[float | None] = [None] * len(arms)
     if len(clusters) > 1:
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         draws = rng.multinomial(len(clusters), [1 / len(clusters)] * len(clusters), size=RESAMPLES)
         axes = _axes(arms, primary, policy, rows, draws)
         # An arm of few questions is missing from the resamples that drew none of them.

@@ -21,11 +21,11 @@ _MOST = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """Questions that it takes to show that one arm is better by `effect`, with 80% power.
+    """How many questions show, with 80% power, that one arm is better by `effect`.
 
-    `one_comparison` for two arms; `all_comparisons` for the best of all arms against each other one, by Bonferroni's
-    bound on Holm's; `race` is where the evidence of a race arrives if the answers are as expected, which half of all
-    races are faster than. None is more than ten million.
+    `one_comparison` is for two arms, `all_comparisons` for the best arm against all others (Bonferroni's bound on
+    Holm's). A race is decided after `race` questions if the answers come as expected: half of all races need fewer.
+    None is more than ten million.
     """
 
     effect: float
@@ -37,7 +37,7 @@ class PlanRow:
 def plan_questions(
     *, num_arms: int, discordance: float, alpha: float = 0.05, effects: Sequence[float] = EFFECTS
 ) -> list[PlanRow]:
-    """A row per effect that arms which disagree on `discordance` of the questions can have at all."""
+    """A row per effect. No effect can be larger than `discordance`, the share of questions on which arms disagree."""
     rivals, sd = max(num_arms - 1, 1), math.sqrt(discordance)
     return [
         PlanRow(
@@ -63,11 +63,10 @@ def detectable_effects(
 
 
 def carries_flips(num_questions: int, *, lead: float, alpha: float = 0.05) -> bool:
-    """Whether so many questions say enough of a lead to say where it would be outweighed.
+    """Whether there are questions enough to say where a choice flips: with too few of them, noise puts the flip there.
 
-    They do from where they could show that lead between two arms that disagree only by it, or on a fifth of the
-    questions if it is less: 37 questions for a lead of up to 0.2, fewer for a larger one. Below, where a choice flips
-    is where the noise of a few questions puts it.
+    There are if they could show the lead between two arms that disagree on a fifth of the questions, or on as many as
+    the lead needs: 37 questions for a lead of up to 0.2, fewer for a larger one.
     """
     discordance = min(max(abs(lead), 0.2), 1.0)
     return detectable_difference(num_questions, discordance=discordance, alpha=alpha) < 1

@@ -27,11 +27,11 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class RaceRecord:
-    """The first `num_raced` questions of the scorecard were spent in batches, in this order; the ids in `held_out` were
-    asked of the finalists afterwards and decided nothing, so what they say about an arm is unbiased.
+    """The first `num_raced` questions of the scorecard were spent in batches, in this order. Those in `held_out` were
+    put to the finalists afterwards and decided nothing, so what they say about an arm is unbiased.
 
-    `num_answers` counts the answers that the race and the held-out questions took, `num_possible` those of a full grid.
-    `budget` names the cap that ended the race, if one did; `largest` is the most questions one source document brought.
+    `num_answers` were asked for in all, a full grid would have been `num_possible`. `budget` names the cap that ended
+    the race, if one did. No source document brought more than `largest` questions.
     """
 
     seed: int

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 4000
+_POWER = 0.8
 Floats = NDArray[np.float64]
 
 
@@ -131,13 +132,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return found
 
 
-def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margin: float, seed: int = 0) -> float:
+def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margin: float) -> float:
     """Share of bootstrap resamples in which no arm beats row `arm` by more than `margin`.
 
-    `scores` is (arms, questions) in [0, 1] without gaps; whole clusters are resampled. This is the confidence of a
-    decision: the probability, as far as these questions tell, that serving this arm costs at most the margin. Two
-    made-up questions, one that only this arm gets right and one that all others do, act as a Beta(1, 1) prior on the
-    wins (one win in one question is 0.75 there): a handful of questions must not look like certainty.
+    `scores` is (arms, questions) in [0, 1] without gaps; whole clusters are resampled. This is a decision's confidence:
+    the probability, as far as these questions tell, that serving this arm costs at most the margin. A handful of
+    questions must not look like certainty, so two are made up: one that only this arm gets right, and one that all
+    others do. They act as a Beta(1, 1) prior on the wins: one win in one question is 0.75 there.
     """
     lone_win = np.zeros((scores.shape[0], 1))
     lone_win[arm] = 1.0
@@ -146,22 +147,20 @@ def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margi
     names, places = np.unique(clusters, return_inverse=True)
     sums = np.stack([np.bincount(places, row) for row in scores])
     counts = np.bincount(places)
-    draws = np.random.default_rng(seed).multinomial(len(names), [1 / len(names)] * len(names), size=RESAMPLES)
+    draws = np.random.default_rng(0).multinomial(len(names), [1 / len(names)] * len(names), size=RESAMPLES)
     means = (draws @ sums.T) / (draws @ counts)[:, None]
     return float((means.max(axis=1) - means[:, arm] <= margin + 1e-12).mean())
 
 
-def questions_needed(effect: float, sd: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Paired questions that show a mean difference of `effect` with the given power (normal approximation)."""
+def questions_needed(effect: float, sd: float, *, alpha: float = 0.05) -> int:
+    """Paired questions that show a mean difference of `effect` with 80% power (normal approximation)."""
     if sd == 0:
         return 1
-    return math.ceil((_z(1 - alpha / 2) + _z(power)) ** 2 * sd**2 / effect**2)
+    return math.ceil((_z(1 - alpha / 2) + _z(_POWER)) ** 2 * sd**2 / effect**2)
 
 
-def detectable_difference(
-    num_questions: int, *, discordance: float = 0.2, alpha: float = 0.05, power: float = 0.8
-) -> float:
-    """Smallest difference in accuracy that `num_questions` paired questions can show (Connor 1987, McNemar power).
+def detectable_difference(num_questions: int, *, discordance: float = 0.2, alpha: float = 0.05) -> float:
+    """Smallest difference in accuracy that so many paired questions show with 80% power (Connor 1987, McNemar).
 
     `discordance` is the share of questions on which exactly one of two arms is right. 100 questions at 0.2 see 0.12;
     0.05 needs 626.
@@ -170,7 +169,7 @@ def detectable_difference(
 
     def shortfall(difference: float) -> float:
         spread = max(discordance - difference**2, 0.0)
-        needed = _z(1 - alpha / 2) * math.sqrt(discordance) + _z(power) * math.sqrt(spread)
+        needed = _z(1 - alpha / 2) * math.sqrt(discordance) + _z(_POWER) * math.sqrt(spread)
         return difference * math.sqrt(num_questions) - needed
 
     if shortfall(discordance) < 0:

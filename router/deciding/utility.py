@@ -101,8 +101,7 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
     """The scorecard with `utility` as its primary metric, the policy's margin on that scale, and the scale.
 
     A mean of the column is the mean worth of an answer minus the mean cost of a question; what is paid once or by the
-    month is left out. The margin stays the share of questions that matters: so many answers right instead of wrong.
-    Floors cost nothing.
+    month is left out. The margin stays a share of questions that are right instead of wrong. Floors cost nothing.
     Raises RouterError for a policy without values, one that rewards wrong answers, and an arm whose cost is unknown.
     """
     values, scale = _values(policy), utility_scale(scorecard, policy)

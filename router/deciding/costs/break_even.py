@@ -26,12 +26,11 @@ _PLAIN = {"equal": "never: both cost the same", "unknown": "unknown: a cost was 
 
 @dataclass(frozen=True, slots=True)
 class BreakEven:
-    """Where `arm` is cheaper than `other`: between `starts` and `ends` questions in total.
+    """`arm` is cheaper than `other` between `starts` and `ends` questions in total, over a horizon of `months`.
 
-    `starts` is 0 for "at once" and None for "never"; `ends` is None for "from there on". Both are None, too, where a
-    cost is unknown or the two cost the same, and `outcome` says which. `after_evaluation` is `starts` with the
-    evaluation among what `arm` has cost, as for somebody who would have served `other` unmeasured. `months` is the
-    horizon.
+    `starts` is 0 for "at once", `ends` None for "from there on". Both are None where `arm` is never cheaper; `outcome`
+    says why. `after_evaluation` is `starts` for somebody who would have served `other` without measuring: `arm` has to
+    earn back the evaluation, too.
     """
 
     arm: str

@@ -19,10 +19,10 @@ _COLUMNS, _ROWS = 81, 41
 
 @dataclass(frozen=True, slots=True)
 class WinningMap:
-    """`winners` has a row per churn and a column per volume, both ascending; None is where no arm keeps the limits.
+    """Which arm wins at each churn (a row of `winners`) and volume (a column); None where none keeps the limits.
 
-    `volumes` are questions a month at equal ratios, `churns` shares from 0 to 1. `volume`, `churn` and `winner` are the
-    policy's own traffic.
+    `volumes` are questions a month, each a constant factor above the last; `churns` are shares from 0 to 1. `volume`,
+    `churn` and `winner` belong to the policy's own traffic.
     """
 
     volumes: tuple[float, ...]
