@@ -37,7 +37,7 @@ class SpentTime:
         self.total_s = 0.0
 
     def __enter__(self) -> SpentTime:
-        """Raises StorageError for another kind of file, before anything is spent."""
+        """Raises StorageError where the file cannot be written, before anything is spent."""
         self._open().close()
         self._started = self._clock()
         self._keeper.start()

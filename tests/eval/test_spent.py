@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from eval.spent import SpentTime
-from storage.errors import StorageError
 
 
 def test_a_run_that_is_resumed_counts_all_its_processes(tmp_path: Path) -> None:
@@ -57,7 +56,10 @@ def test_a_killed_process_loses_the_seconds_since_the_last_write_at_most(tmp_pat
     assert 0.5 * lived < resumed.total_s < lived + 0.5
 
 
-def test_another_kind_of_file_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
-    (tmp_path / "spent.db").write_text("no database at all, and long enough to be taken for one")
-    with pytest.raises(StorageError, match="record of spent time"):
-        SpentTime(tmp_path / "spent.db", "r").__enter__()
+def test_a_damaged_record_is_set_aside_and_the_time_is_counted_from_now(tmp_path: Path) -> None:
+    path = tmp_path / "spent.db"
+    path.write_text("no database at all, and long enough to be taken for one")
+    with SpentTime(path, "r") as spent:
+        pass
+    assert spent.total_s < 60
+    assert len(list(tmp_path.glob("spent.db*damaged*"))) == 1
