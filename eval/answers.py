@@ -84,7 +84,7 @@ class AnswerCache(RowCache):
         return None if found is None else replace(found, arm=arm, question_id=question_id)
 
     def put(self, key: str, record: AnswerRecord) -> None:
-        """Keep an answer. Raises EvalError when the disk is full."""
+        """Keep an answer. Raises StorageError when the disk is full."""
         if record.error is None:
             self.write("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(record))))
 
@@ -93,5 +93,5 @@ class AnswerCache(RowCache):
         return self.find("SELECT ms FROM first_tokens WHERE key = ?", key, float)
 
     def put_first_token_ms(self, key: str, ms: float) -> None:
-        """Keep a measured time to the first token. Raises EvalError when the disk is full."""
+        """Keep a measured time to the first token. Raises StorageError when the disk is full."""
         self.write("INSERT OR REPLACE INTO first_tokens VALUES (?, ?)", (key, ms))

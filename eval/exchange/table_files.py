@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from eval.errors import EvalError
 from storage.jsonl import scan_jsonl
-from tuning.errors import TuningError
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -81,14 +80,11 @@ def _numbered(rows: Sequence[Row]) -> list[Placed]:
 def _read_jsonl(path: Path) -> tuple[list[Placed], list[str]]:
     rows: list[Placed] = []
     faults: list[str] = []
-    try:
-        for line, row in scan_jsonl(path):
-            if isinstance(row, str):
-                faults.append(f"line {line}: {row}")
-            else:
-                rows.append((f"line {line}", row))
-    except TuningError as error:
-        raise EvalError(str(error)) from error
+    for line, row in scan_jsonl(path):
+        if isinstance(row, str):
+            faults.append(f"line {line}: {row}")
+        else:
+            rows.append((f"line {line}", row))
     return rows, faults
 
 

@@ -18,7 +18,7 @@ def load_human_labels(path: Path) -> dict[str, dict[str, float]]:
     """Arm -> question id -> label in [0, 1], from rows `{arm, question_id, label}`.
 
     Raises EvalError naming the line of every faulty row (the first ten), two labels of one answer among them, and when
-    there is no row at all; TuningError when there is no such file.
+    there is no row at all; StorageError when there is no such file.
     """
     labels: dict[str, dict[str, float]] = {}
     faults: list[str] = []

@@ -104,7 +104,7 @@ def plan_probes(
 def load_labelled(path: Path) -> tuple[LabelledAnswer, ...]:
     """Rows `{question | user_input, response, reference | answers[], label}`, label as `read_label` reads 0 and 1.
 
-    Raises EvalError naming the line of every faulty row (the first ten), and when there is no row at all; TuningError
+    Raises EvalError naming the line of every faulty row (the first ten), and when there is no row at all; StorageError
     when there is no such file.
     """
     return _load(path, _labelled, 'rows like {"question": ..., "response": ..., "reference": ..., "label": 1}')

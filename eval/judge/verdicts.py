@@ -43,7 +43,7 @@ class VerdictCache(RowCache):
         return self.find(statement, probe.key, lambda row: from_json(Outcome, row))
 
     def put(self, probe: Probe, outcome: Outcome) -> None:
-        """Keep what an ask came to. Raises EvalError when the disk is full."""
+        """Keep what an ask came to. Raises StorageError when the disk is full."""
         row = (probe.key, int(outcome.is_unreachable), json.dumps(asdict(outcome)))
         self.write("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", row)
 

@@ -8,7 +8,6 @@ The templates lie in eval/report/templates/; page.html.j2 puts them together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from eval.errors import one_line
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 def to_html(card: Card) -> str:
     """The page of a card, as `make_card` or `json.loads` gave it; every text of the data is escaped."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     is_currency = card["metric"]["is_currency"]
     environment = Environment(
@@ -37,7 +36,7 @@ def to_html(card: Card) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FunctionLoader(_template),
+        loader=PackageLoader("eval.report"),
     )
     environment.filters |= {
         "amount": as_amount,
@@ -61,10 +60,6 @@ def to_html(card: Card) -> str:
         causes=[{"cause": cause, "meaning": MEANING[cause], "next_action": NEXT_ACTION[cause]} for cause in CAUSES],
         assumptions=_assumptions(card["policy"]),
     )
-
-
-def _template(name: str) -> str:
-    return resources.files("eval.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _contents(card: Card) -> list[tuple[str, str]]:

@@ -83,7 +83,11 @@ def find_slices(
     parts = [scorecard.part(cut.members) for cut in shown]
     others = [s.arm.name for s in scorecard.arms if s.arm.name != chosen and s.arm.name not in excluded]
     rivals = [
-        {name: pairs for name in others if len((pairs := _pairs(part, name, chosen)).a) >= min_questions}
+        {
+            name: pairs
+            for name in others
+            if len((pairs := part.pairs(part.by_name(name), part.by_name(chosen))).a) >= min_questions
+        }
         for part in parts
     ]
     num_comparisons = sum(len(some) for some in rivals)
@@ -100,10 +104,6 @@ def find_slices(
             found = replace(found, rival=rival, num_pairs=num_pairs, difference=bounds, p_holm=p_holm, prefers=prefers)
         slices.append(found)
     return SliceTable(chosen, policy.alpha, tuple(slices), num_comparisons, len(cuts) - len(shown))
-
-
-def _pairs(part: Scorecard, a: str, b: str) -> Pairs:
-    return part.pairs(part.by_name(a), part.by_name(b))
 
 
 def _duel(

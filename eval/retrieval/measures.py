@@ -1,9 +1,8 @@
 """Scores of document rankings, by pytrec_eval: `score_rankings([["a"]], [["b", "a"]])["mrr@10"]  # (0.5,)`.
 
-Hit@5 is 1 where a gold document is among the first 5, recall@k the share of a question's gold documents among the
-first k, MRR@10 one over the rank of the first gold
-document (0 below rank 10), nDCG@10 counts every gold document alike with a log2 discount (Järvelin and Kekäläinen
-2002). All lie in [0, 1].
+Hit@5 is 1 where a gold document is among the first 5. Recall@k is the share of a question's gold documents among the
+first k, MRR@10 one over the rank of the first gold document (0 below rank 10). nDCG@10 counts every gold document alike
+with a log2 discount (Järvelin and Kekäläinen 2002). All lie in [0, 1].
 """
 
 from __future__ import annotations

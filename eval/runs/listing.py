@@ -7,12 +7,12 @@ run = open_run(home / "runs", "demo-3f")
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from eval.errors import EvalError
+from eval.errors import EvalError, listed
 from eval.runs.run import Run, find_run
+from storage.records import WrongShape, from_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,50 +62,43 @@ def open_run(runs_dir: Path, name: str) -> Run:
 
 
 def _names(rows: list[RunRow]) -> str:
-    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-    return ", ".join(row.id for row in rows[:5]) + more
+    return listed((row.id for row in rows), separator=", ", shown=5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What a row says of a decision."""
+
+    arm: str | None = None
+    verdict: str | None = None
+    confidence: float | None = None
 
 
 def _row(folder: Path) -> RunRow:
     row = RunRow(folder.name, str(folder))
     if row.id.startswith("."):
-        return RunRow(row.id, row.path, fault="being written, or left by a command that was killed")
+        return replace(row, fault="being written, or left by a command that was killed")
     run = find_run(folder)
     if run is None:
-        return RunRow(row.id, row.path, fault="torn: no manifest.json that can be read; delete it and run again")
-    finished_at = run.manifest.get("finished_at")
-    finished = float(finished_at) if isinstance(finished_at, int | float) else None
+        return replace(row, fault="torn: no manifest.json that can be read; delete it and run again")
+    finished_at, data = run.manifest.get("finished_at"), run.manifest.get("data")
+    row = replace(row, finished_at=float(finished_at) if isinstance(finished_at, int | float) else None)
     try:
         summary = run.summary
     except EvalError as error:
-        return RunRow(row.id, row.path, finished_at=finished, fault=str(error))
-    decision, fault = _decision(run)
-    confidence = decision.get("confidence")
-    return RunRow(
-        id=row.id,
-        path=row.path,
-        data=_text(run.manifest.get("data")),
+        return replace(row, fault=str(error))
+    decided, fault = _Decided(), None
+    try:
+        if (run.directory / "decision.json").is_file():
+            decided = from_row(_Decided, run.decision(), extra="ignore")
+    except (EvalError, WrongShape):
+        fault = "its decision cannot be read; make it again with: arbiter decide CONFIG"
+    return replace(
+        row,
+        data=data if isinstance(data, str) else None,
         primary=summary["primary"],
         num_questions=summary["num_questions"],
         arms=tuple(summary["arms"]),
-        arm=_text(decision.get("arm")),
-        verdict=_text(decision.get("verdict")),
-        confidence=float(confidence) if isinstance(confidence, int | float) else None,
-        finished_at=finished,
         fault=fault,
+        **asdict(decided),
     )
-
-
-def _decision(run: Run) -> tuple[Mapping[str, object], str | None]:
-    """The decision, empty when there is none, and what is wrong with it."""
-    if not (run.directory / "decision.json").is_file():
-        return {}, None
-    try:
-        decision = run.decision()
-    except EvalError:
-        return {}, "its decision cannot be read; make it again with: arbiter decide CONFIG"
-    return (decision, None) if isinstance(decision, Mapping) else ({}, "its decision is no JSON object")
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -69,16 +69,12 @@ class Run:
 
     def decision(self) -> dict[str, Any]:
         """The decision in its JSON form. Raises EvalError when none was made yet."""
-        if not (self.directory / "decision.json").is_file():
-            raise EvalError(f"run {self.id!r} has no decision yet; make it with: arbiter decide")
-        found: dict[str, Any] = self._read("decision.json", json.load)
+        found: dict[str, Any] = self._view("decision.json", "decision")
         return found
 
     def card(self) -> Any:
         """The decision card as `eval.report.card.make_card` gave it. Raises EvalError when no decision was made yet."""
-        if not (self.directory / "card.json").is_file():
-            raise EvalError(f"run {self.id!r} has no decision card yet; make it with: arbiter decide")
-        return self._read("card.json", json.load)
+        return self._view("card.json", "decision card")
 
     def write_views(
         self,
@@ -94,6 +90,11 @@ class Run:
         replace_text(self.directory / "report.md", markdown)
         row = {**asdict(decision), "policy": dict(policy), "decided_at": int(time.time())}
         replace_text(self.directory / "decision.json", json.dumps(row, indent=1, allow_nan=False))
+
+    def _view(self, name: str, called: str) -> Any:
+        if not (self.directory / name).is_file():
+            raise EvalError(f"run {self.id!r} has no {called} yet; make it with: arbiter decide")
+        return self._read(name, json.load)
 
     def _read(self, name: str, read: Callable[[TextIO], Value]) -> Value:
         try:
@@ -114,7 +115,7 @@ def publish_run(
     scorecard: Scorecard,
     manifest: Mapping[str, object],
 ) -> Run:
-    """Write a finished evaluation atomically. Raises TuningError when the disk is full, with nothing left behind."""
+    """Write a finished evaluation atomically. Raises StorageError when the disk is full, with nothing left behind."""
     import pyarrow
     import pyarrow.parquet
 

@@ -209,13 +209,5 @@ def _scored(trial: TrialResult, num_questions: int) -> str:
 
 
 def _row(trial: TrialResult) -> dict[str, object]:
-    return {
-        "number": trial.number,
-        "settings": dict(trial.settings),
-        "outcome": trial.outcome,
-        "mean": trial.mean,
-        "num_asked": trial.num_asked,
-        "num_unscored": trial.num_unscored,
-        "seconds": round(trial.seconds, 1),
-        "reason": trial.reason,
-    }
+    kept = {name: value for name, value in asdict(trial).items() if name != "scores"}
+    return {**kept, "mean": trial.mean, "num_unscored": trial.num_unscored, "seconds": round(trial.seconds, 1)}

@@ -55,11 +55,14 @@ class Bets:
         """The same bets seen from the other arm."""
         return Bets(-self.sums, self.sizes, self.largest)
 
+    def gains(self, null: float) -> Floats:
+        """(c,) what each document's bet wins per unit of stake against "the mean difference is at most `null`"."""
+        return (self.sums - null * self.sizes) / (self.largest * (1 + null))
+
     def log_evidence(self, null: float) -> float:
         """Log capital against "the mean difference is at most `null`", null in (-1, 1); 0 before the first bet."""
-        gains = (self.sums - null * self.sizes) / (self.largest * (1 + null))
         # Binary scores have three distinct differences, however many questions there are.
-        values, counts = np.unique(gains, return_counts=True)
+        values, counts = np.unique(self.gains(null), return_counts=True)
         return log_mixture(values, counts.astype(np.float64))
 
     def lower_bound(self, alpha: float) -> float:
@@ -127,9 +130,8 @@ def questions_until(bets: Bets, null: float, level: float) -> int | None:
 
     The capital grows by about the best stake's mean log gain a question; None when no stake gains.
     """
-    gains = (bets.sums - null * bets.sizes) / (bets.largest * (1 + null))
     num_pairs = float(bets.sizes.sum())
-    growth = float(np.log1p(np.outer(_STAKES, gains)).sum(axis=1).max()) / num_pairs if num_pairs else 0.0
+    growth = float(np.log1p(np.outer(_STAKES, bets.gains(null))).sum(axis=1).max()) / num_pairs if num_pairs else 0.0
     missing = -math.log(level) - bets.log_evidence(null)
     if missing <= 0:
         return 0
