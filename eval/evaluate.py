@@ -27,8 +27,8 @@ Versions = Mapping[str, Mapping[str, str]]
 
 @dataclass(slots=True)
 class Patience:
-    """How long a silent engine is waited for. `limit_s` counts from the last answer of any request, so one restart of
-    the engine costs one wait and not one a question. Backoff between tries starts at `pause_s` and doubles up to 10 s.
+    """How long a silent engine is waited for: `limit_s` from the last answer to any request, so that a restart costs
+    one wait and not one a question. The pause between tries starts at `pause_s` and doubles up to 10 s.
     """
 
     limit_s: float = 300.0

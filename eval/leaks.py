@@ -14,9 +14,9 @@ from eval.errors import EvalError, listed
 from eval.questions import Question, plain_text
 from tuning.data.examples import Example
 
-# Of pairs with a common answer in seven public sets, those from here on were one question in other words or letters
-# ("Super Bowl XXXIII" of / for), and those just below asked for something else in the same frame ("In what country is
-# Bud?" and "... Peru?", both in the United States). It is rapidfuzz's normalised indel similarity in percent.
+# rapidfuzz's normalised indel similarity in percent. In seven public sets, pairs with a common answer from here on were
+# one question in other words ("Super Bowl XXXIII" of / for). Those just below asked for something else in the same
+# frame ("In what country is Bud?" and "... Peru?", both in the United States).
 NEAR_PERCENT = 90.0
 
 # Rows compared with all questions at a time, so that the similarities take little memory.

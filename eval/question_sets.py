@@ -128,8 +128,7 @@ class _Divider:
                 f"data folder {str(files.folder)!r}: every training row nearly repeats an evaluation question; give "
                 "other rows"
             )
-        # All questions say whether every document is asked about; a sample of them may miss some. Of a collection that
-        # is not there nobody knows.
+        # Taken over all questions: a sample of them may leave documents out. Without documents nothing is known.
         clusters = clusters_of(asked, document_ids) if document_ids else {}
         return QuestionSets(asked, dev, kept, clusters, tuple(self.notes))
 

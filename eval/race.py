@@ -40,7 +40,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class RacePlan:
-    """Which questions are spent in which batch, and which are untouched; no source document is in two places."""
+    """Which questions each batch spends, and which are held out; a source document's questions stay together."""
 
     batches: tuple[tuple[Question, ...], ...]
     held_out: tuple[Question, ...]
@@ -68,8 +68,7 @@ def plan_race(
     """Shuffle whole source documents, keep the held-out share aside, and cut the rest into batches.
 
     `clusters` maps question ids to what stays together, by default the source document. A budget in questions takes
-    that many of the shuffled questions. Raises EvalError when it does not allow one batch, with the held-out questions
-    that belong to it.
+    that many of the shuffled ones. Raises EvalError when it does not allow one batch.
     """
     documents: dict[str, list[Question]] = {}
     for question in questions:

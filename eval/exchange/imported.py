@@ -30,7 +30,7 @@ _SHOWN = 10
 class Imported:
     """A data set in Arbiter's own values; `notes` say what a reader should know about it, a line each.
 
-    What one system answered once is in `metadata["imported"]` of each question, its passages by document id.
+    `metadata["imported"]` of a question holds what another system answered, its passages by document id.
     """
 
     format: Format

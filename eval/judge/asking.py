@@ -70,9 +70,9 @@ _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 class Outcome:
     """What asking the judge for one score came to.
 
-    Where `value` is None, `reason` says why and `failure` names the kind: time-out, no connection, HTTP and the status,
-    no JSON, no valid verdict. `is_unreachable` tells a judge that is away from one that answers badly. Tokens count
-    every request of the score, None where the judge did not say; `seconds` is wall-clock time.
+    Without a `value`, `reason` says why, and `failure` what kind it is: time-out, no connection, HTTP and the status,
+    no JSON, no valid verdict. `is_unreachable` tells a judge that is away from one that answers badly. Tokens are those
+    of every request of the score, None where the judge did not say.
     """
 
     value: float | None
@@ -132,10 +132,7 @@ class Judge:
         )
 
     def _build(self, repeat: int) -> tuple[Mapping[str, Callable[..., Awaitable[object]]], list[Any]]:
-        """ragas's metrics over this judge, and the list that will hold its replies to the one score they are used for.
-
-        They are made anew for every score: only so it is known which replies led to it.
-        """
+        """ragas's metrics over this judge, for one score, and the list that will hold the replies that led to it."""
         from ragas.llms.base import InstructorBaseRagasLLM
         from ragas.metrics.collections import (
             AnswerRelevancy,

@@ -24,10 +24,10 @@ def prediction_powered_interval(
     """The mean label of all judged answers with a (1 - alpha) interval, all in [0, 1]; PPI++ by the ppi-python package.
 
     `judge_scores` holds one arm's scores by question id, None where unscored; `labels` people's labels of some of them.
-    The judge may be biased as it likes: its mean error on the labelled answers is taken off, and how much weight its
-    scores get is estimated (Angelopoulos, Duchi and Zrnic 2023, arXiv 2311.01453). What must hold is that the labelled
-    answers are a random sample, and that answers are independent: over several questions a document it is too narrow.
-    Answers without a judge score count neither way. None with fewer than `MIN_LABELS` labelled answers.
+    The judge may be biased: its mean error on the labelled answers is taken off, and the weight of its scores is
+    estimated (Angelopoulos, Duchi and Zrnic 2023, arXiv 2311.01453). The labelled answers must be a random sample, and
+    answers independent: over several questions a document the interval is too narrow. Answers without a judge score do
+    not count. None with fewer than `MIN_LABELS` labelled answers.
     """
     known = {question: score for question, score in judge_scores.items() if score is not None}
     labelled = [question for question in known if question in labels]

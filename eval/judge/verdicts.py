@@ -25,8 +25,8 @@ from storage.row_cache import RowCache
 class VerdictCache(RowCache):
     """A table of outcomes in SQLite, one file a judge; every `put` is committed at once.
 
-    Failures are kept too, because a resumed certification must count them; those that were the connection's rather than
-    the judge's are forgotten when the certification is finished, so that the next one asks again.
+    Failures are kept too: a resumed certification must count them. When it is finished, those that were the
+    connection's and not the judge's are forgotten, so that the next one asks again.
     """
 
     def __init__(self, path: Path) -> None:

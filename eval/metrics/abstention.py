@@ -58,7 +58,7 @@ def is_unanswerable(question: Question) -> bool:
 
 
 def abstains(text: str, question: Question) -> bool:
-    """`is_abstention`, but an accepted answer abstains just where the question has none, whatever its words are."""
+    """As `is_abstention`; but an answer that is accepted abstains only if the question has none, whatever it says."""
     if best_over(exact_match, text, question.answers) == 1.0:
         return is_unanswerable(question)
     return is_abstention(text)

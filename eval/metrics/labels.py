@@ -55,9 +55,8 @@ class Labels:
 def label_sets(questions: Sequence[Question], examples: Sequence[Example] = ()) -> dict[str | None, Labels]:
     """The label set of every kind of question (`metadata["kind"]`, None without one) whose golds are labels.
 
-    They are where a kind has 2 to `MAX_LABELS` distinct golds and at least `MIN_USES` questions a gold. Training rows
-    of the kind bring their answers as further labels where those are labels by the same rule, so that an answer with a
-    label that no question happens to have for a gold is read as that label.
+    Golds are labels where a kind has 2 to `MAX_LABELS` distinct ones and at least `MIN_USES` questions for each. By the
+    same rule the answers of training rows are further labels: some may be the gold of no question, and still be said.
     """
     golds: dict[str | None, list[tuple[str, ...]]] = {}
     for question in questions:

@@ -35,7 +35,7 @@ JUDGE_METRICS = (
     "judge_claim_recall",
     "judge_correctness",
 )
-# Of an empty answer, so nobody need be asked: it makes no claim, holds none of the gold answer's, and is no answer.
+# An empty answer is wrong by these without asking: it makes no claim, holds none of the gold's, and is no answer.
 _EMPTY_IS_WRONG = ("judge_factual_correctness", "judge_claim_recall", "judge_correctness")
 
 

@@ -39,9 +39,7 @@ class ArmAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A question with the answers of the arms that were asked it, the best first; `lead` is the chosen arm's score
-    minus the best other's.
-    """
+    """A question and its answers, the best first; `lead` is the chosen arm's score minus the best other's."""
 
     question: Question
     lead: float

@@ -52,13 +52,12 @@ class Unit:
 class Row(TypedDict):
     """One arm of the side-by-side table.
 
-    `primary`, `metrics`, `utility`, `num_asked` and `num_right` are taken over the questions that decided, `held_out`
-    over those that a race kept untouched; every other count is over all questions. `metrics` holds every metric that
-    has a value. `utility` is in currency a question, None unless it decided; `corrected` is the judge's mean verdict as
-    people's labels of some answers correct it, with the run's 95% interval. Prompt and generated tokens are means of an
-    answered question, `p50_ms` and `p95_ms` are measured at the evaluation's concurrency, `ttft_ms` one question at a
-    time. `dropped_after` counts the questions after which a race dropped the arm; `excluded` says which limit of the
-    policy it broke.
+    `primary`, `metrics`, `utility`, `num_asked` and `num_right` are over the questions that decided, `held_out` over
+    those that a race kept untouched, all else over all questions. `metrics` holds every metric that has a value.
+    `utility` is in currency a question, None unless it decided. `corrected` is the judge's mean verdict, corrected by
+    people's labels, with a 95% interval. Prompt and generated tokens are means of an answered question; `p50_ms` and
+    `p95_ms` are measured at the evaluation's concurrency, `ttft_ms` one question at a time. A race dropped the arm
+    after `dropped_after` questions; `excluded` says which limit of the policy it broke.
     """
 
     arm: str

@@ -82,14 +82,8 @@ def find_slices(
     shown = cuts[:max_slices]
     parts = [scorecard.part(cut.members) for cut in shown]
     others = [s.arm.name for s in scorecard.arms if s.arm.name != chosen and s.arm.name not in excluded]
-    rivals = [
-        {
-            name: pairs
-            for name in others
-            if len((pairs := part.pairs(part.by_name(name), part.by_name(chosen))).a) >= min_questions
-        }
-        for part in parts
-    ]
+    shared = [{name: part.pairs(part.by_name(name), part.by_name(chosen)) for name in others} for part in parts]
+    rivals = [{name: pairs for name, pairs in some.items() if len(pairs.a) >= min_questions} for some in shared]
     num_comparisons = sum(len(some) for some in rivals)
     alpha = policy.alpha / max(num_comparisons, 1)
     duels = [_duel(scorecard, some, margin=policy.margin, alpha=alpha) for some in rivals]
@@ -142,9 +136,8 @@ def _sign_flip_bound(sums: Floats) -> float:
 def _bounds(found: Difference, num_clusters: int, *, alpha: float) -> Interval:
     """Bounds of level 1 - alpha from the clustered standard error and Student's t.
 
-    A bootstrap of 4,000 resamples has no quantiles this far out. Two made-up questions, of which half a one goes each
-    way, keep the spread from vanishing when all questions agree: Agresti and Min's interval (2005) for matched
-    proportions, here for any score in [0, 1].
+    A bootstrap of 4,000 resamples has no quantiles this far out. Two made-up questions keep the spread from vanishing
+    where all questions agree: Agresti and Min's interval (2005) for matched proportions, here for any score in [0, 1].
     """
     if found.sd is None:
         return Interval(found.mean, -1.0, 1.0)

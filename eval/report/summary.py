@@ -55,9 +55,7 @@ def summarise(
     break_even: Sequence[BreakEven],
     notes: Sequence[str] = (),
 ) -> Summary:
-    """The summary of a card; `break_even` is the chosen arm's, and `notes` are warnings that only the caller can know:
-    they come first.
-    """
+    """The summary of a card. `break_even` is the chosen arm's; `notes`, the caller's own warnings, come first."""
     chosen = next(row for row in rows if row["is_chosen"])
     rival = next((found for found in break_even if found.other == decision.runner_up), None)
     race = table.scorecard.race

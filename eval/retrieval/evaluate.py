@@ -37,10 +37,8 @@ def setting_name(settings: SearchSettings) -> str:
 
 
 def standard_settings(settings: SearchSettings, reranker: str | None = None) -> dict[str, SearchSettings]:
-    """The given settings and what they are to be held against, by name: dense, BM25, both fusions, and the given ones
-    reranked where they, or `reranker`, name a model.
-
-    A threshold is for the scores of one way to search, so only the given settings keep theirs.
+    """The given settings and their rivals by name: dense, BM25, both fusions, and the given ones reranked by `reranker`
+    or the model they name. A threshold fits the scores of one way to search, so only the given settings keep theirs.
     """
     plain = replace(settings, reranker=None)
     ways = [

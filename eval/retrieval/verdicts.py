@@ -26,11 +26,11 @@ def compare(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> tuple[Comparison, ...]:
-    """Each fused setting against the better of its parts, each reranked one against the same without, each other one
-    against the default; the p-values are corrected over all of them.
+    """Each fused setting against the better of its parts, each reranked one against itself without reranking, each
+    other one against the default; the p-values are corrected over all of them.
 
-    `clusters` names what each question is resampled by. The better part is chosen by the same questions, which makes it
-    look a little better than it is, and the fusion never.
+    `clusters` names what each question is resampled by. The same questions choose the better part, which favours the
+    part a little and never the fusion.
     """
     pairs = _pairs(scores, measure, default)
     differences = [

@@ -38,7 +38,7 @@ class Choices:
         return tuple(f"{value!r} is listed twice" for value in repeated)
 
     def ends(self) -> tuple[Value, ...]:
-        """The values that must be possible for all to be."""
+        """Values to check for all of them: every one."""
         return self.values
 
     def including(self, default: Value) -> Choices:
@@ -93,7 +93,7 @@ class Range:
         return tuple(fault for fault, is_right in checks.items() if not is_right)
 
     def ends(self) -> tuple[Value, ...]:
-        """The values that must be possible for all to be: both ends, and a broken number where such are drawn."""
+        """Values to check for all: both ends, and a broken number between them where such are drawn."""
         if self.is_whole:
             return self.low, self.high
         return self.low, self._rounded(self.low + (self.step or (self.high - self.low) / math.pi)), self.high

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Question numbers to their scores, in the order asked.
 Ask = Callable[[Sequence[int]], Sequence[Score]]
-# Settings to what asks with them; entering may index and train, leaving lets go of what only this trial needed.
+# Settings to what asks with them; entering may index and train, leaving frees what only this trial needed.
 Objective = Callable[[Settings], AbstractContextManager[Ask]]
 
 # Optuna's default. Simulated with 60 right-or-wrong questions in batches of 10, two settings apart on 20% of them: a
@@ -53,7 +53,7 @@ class TrialFailed(EvalError):
 class SweepPlan:
     """What is tried: the space, the user's own settings (in the space), the questions' clusters, and the budget.
 
-    No trial starts after `trials` trials or `max_minutes` of measured work, all starts of the same sweep together. The
+    No trial starts after `trials` trials or `max_minutes` of work; what earlier starts of the sweep took counts. The
     margin is that of the final comparison.
     """
 
@@ -191,7 +191,7 @@ def _unscored_reason(asked: int, scored: int, trials: Sequence[TrialResult]) -> 
 
 
 def _tell(study: Study, trial: Trial, result: TrialResult) -> None:
-    """Keep a trial's end. A pruned one is told with the mean so far, which is what the sampler should know of it."""
+    """Keep a trial's end; of a pruned one the sampler learns the mean so far."""
     from optuna.trial import TrialState
 
     for name, value in (("num_asked", result.num_asked), ("seconds", result.seconds), ("outcome", result.outcome)):

@@ -79,8 +79,7 @@ class Answerer:
     async def prepare(
         self, arm: Arm, messages: Sequence[Message], options: Mapping[str, object] | None = None
     ) -> Prepared:
-        """Retrieve for the last user message, condensed as the arm says, and render the engine request; `options`
-        overrides the arm's sampling.
+        """Retrieve for the last user message, and render the engine request; `options` overrides the arm's sampling.
 
         Raises RouterError when no message is the user's or the arm's index is not open.
         """

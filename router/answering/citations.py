@@ -79,9 +79,9 @@ def filename_of(passage: Passage) -> str:
 def cite(text: str, passages: Sequence[Passage], query: str = "") -> tuple[Citation, ...]:
     """The passages an answer rests on: those it marks `[n]`, else those that hold at least half of its words.
 
-    One citation a document, its best supporting passage, in rank order. A passage the answer quotes word for word is
-    cited with that quote. Words in quotation marks that stand in no passage support nothing, and neither do the markers
-    behind them. `query`, what was searched, chooses among sentences that support the answer equally.
+    A document is cited once, by its best passage, in rank order. A passage that the answer quotes word for word is
+    cited with that quote. Words in quotation marks that stand in no passage support nothing, nor do the markers behind
+    them. Of sentences that support the answer equally, those nearer to `query`, what was searched, are quoted.
     """
     quoted, left = _check_quotes(text, passages)
     markers: dict[int, int] = {}

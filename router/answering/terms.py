@@ -25,8 +25,8 @@ _FUNCTION_WORDS = frozenset((
 
 
 def terms(text: str) -> frozenset[str]:
-    """The text's words in one form; in scripts without blanks between words, the runs of characters that serve as such:
-    one and two of Chinese, Japanese and Korean, three of an alphabet.
+    """The text's words in one form. Scripts without blanks between words give runs of characters instead: of one and
+    two in Chinese, Japanese and Korean, of three in alphabets.
     """
     found: set[str] = set()
     for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold()):
