@@ -7,6 +7,7 @@ scorecard = build_scorecard(arms, questions, records, scorers, primary="token_f1
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,17 +124,18 @@ async def time_first_tokens(
     Asked before anything else, so that the engine's prefix cache has not seen the questions. An engine that is away or
     refuses leaves the time unmeasured.
     """
-    for arm in arms:
-        for question in questions:
-            key = answer_key(arm, question.text, versions[arm.name])
-            if cache.get_first_token_ms(key) is not None:
-                continue
-            try:
-                ms = await _first_token_ms(answerer, arm, question)
-            except (EngineRejected, EngineUnavailable):
-                continue
+    for arm, question, key in _asked(arms, questions, versions):
+        if cache.get_first_token_ms(key) is not None:
+            continue
+        with contextlib.suppress(EngineRejected, EngineUnavailable):
+            ms = await _first_token_ms(answerer, arm, question)
             if ms is not None:
                 cache.put_first_token_ms(key, ms)
+
+
+def _asked(arms: Sequence[Arm], questions: Sequence[Question], versions: Versions) -> list[tuple[Arm, Question, str]]:
+    """Every arm with every question, arm by arm, and the key of its answer."""
+    return [(arm, asked, answer_key(arm, asked.text, versions[arm.name])) for arm in arms for asked in questions]
 
 
 async def _first_token_ms(answerer: Answerer, arm: Arm, question: Question) -> float | None:
@@ -149,22 +151,16 @@ def recall(
     arms: Sequence[Arm], questions: Sequence[Question], cache: AnswerCache, versions: Versions
 ) -> list[AnswerRecord | None]:
     """The answers that are known already, in the order of `ask`; None for those that it would have to generate."""
-    return [
-        cache.get(answer_key(arm, question.text, versions[arm.name]), arm=arm.name, question_id=question.id)
-        for arm in arms
-        for question in questions
-    ]
+    keys = _asked(arms, questions, versions)
+    return [cache.get(key, arm=arm.name, question_id=question.id) for arm, question, key in keys]
 
 
 def recall_first_tokens(
     arms: Sequence[Arm], questions: Sequence[Question], cache: AnswerCache, versions: Versions
 ) -> dict[tuple[str, str], float]:
     """The measured times to the first token in ms, by arm and question id."""
-    times = {
-        (arm.name, question.id): cache.get_first_token_ms(answer_key(arm, question.text, versions[arm.name]))
-        for arm in arms
-        for question in questions
-    }
+    keys = _asked(arms, questions, versions)
+    times = {(arm.name, question.id): cache.get_first_token_ms(key) for arm, question, key in keys}
     return {place: ms for place, ms in times.items() if ms is not None}
 
 

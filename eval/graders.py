@@ -7,21 +7,16 @@ grader.grade({"item": {"answer": "nine"}, "sample": {"output_text": "nine"}})  #
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eval.errors import EvalError
 from eval.metrics.text import contains, exact_match, rouge, rouge_l, token_f1, words
-from eval.scorer import to_score
+from eval.scorer import Embed, to_score
 from eval.templates import references, render
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Embed = Callable[[Sequence[str]], "NDArray[np.float32]"]
 Measure = Callable[[str, str], float]
 
 _CHECKS: Mapping[str, Callable[[str, str], bool]] = {

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from eval.errors import EvalError, listed
-from eval.leaks import describe, leave_out_near_repeats, leave_out_repeats, refuse_leaks
+from eval.leaks import Row, describe, leave_out_near_repeats, leave_out_repeats, refuse_leaks
 from eval.metrics.labels import kind_of, label_sets
 from eval.questions import (
     Question,
@@ -34,7 +34,6 @@ DEV_SHARE = 0.15
 _SPLIT_SEED = 0
 
 OnFault = Literal["refuse", "drop"]
-Row = TypeVar("Row", Example, Question)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from eval.answers import AnswerRecord
 from eval.questions import Question
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# (n,) texts -> (n, d) float32 unit rows
+Embed = Callable[[Sequence[str]], "NDArray[np.float32]"]
 Pair = tuple[Question, AnswerRecord]
 Progress = Callable[[int, int], None]
 

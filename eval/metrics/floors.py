@@ -7,23 +7,20 @@ measure_floors(examples, questions, embed, scorers, "exact_match")  # {"nearest 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eval.answers import AnswerRecord
 from eval.metrics.labels import kind_of
 from eval.metrics.primary import Declared, metrics_of, primary_column
 from eval.questions import Question
-from eval.scorer import Pair, Scorer
+from eval.scorer import Embed, Pair, Scorer
 from router.deciding.scorecard import Score
 from tuning.data.examples import Example
 
 NEAREST = "nearest training answer"
 MAJORITY = "majority answer"
-
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 # Questions compared with all examples at a time, so that the similarities take little memory.
 _BLOCK = 256
@@ -36,7 +33,7 @@ def nearest_training_answers(
 ) -> tuple[AnswerRecord, ...]:
     """The answer of the most similar training question, by cosine, for every question; the first of equals.
 
-    `embed(texts)`: (n,) texts -> (n, d) float32 unit rows. Empty without examples.
+    Empty without examples.
     """
     if not examples:
         return ()

@@ -21,9 +21,7 @@ from eval.answers import AnswerRecord
 from eval.judge.asking import GIVE_UP_AFTER, Judge, Outcome, open_judge, quiet_ragas
 from eval.judge.endpoint import JudgeEndpoint
 from eval.questions import Question
-from eval.scorer import Pair, Progress, to_score
-
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+from eval.scorer import Embed, Pair, Progress, to_score
 
 REFERENCE_METRICS = ("string_similarity", "semantic_similarity", "context_precision", "context_recall")
 JUDGE_METRICS = (
@@ -50,7 +48,7 @@ class ReferenceScorer:
     names: tuple[str, ...] = REFERENCE_METRICS
 
     def __init__(self, embed: Embed, reference_contexts: Callable[[Question, AnswerRecord], tuple[str, ...]]) -> None:
-        """`embed(texts)`: (n,) texts -> (n, d) float32; it is called once a `score`, with every distinct text."""
+        """`embed` is called once a `score`, with every distinct text."""
         self._embed = embed
         self._reference_contexts = reference_contexts
 

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from operator import attrgetter
 
 from router.deciding.arm_table import ArmRow
 from router.deciding.costs.winning_map import Choice
@@ -217,11 +218,7 @@ def _bisect(choose: Choice, policy: Policy, path: str, *, inside: float, outside
 
 
 def _value(policy: Policy, path: str) -> float:
-    part: object = policy
-    for name in path.split("."):
-        part = getattr(part, name)
-    assert isinstance(part, int | float)
-    return float(part)
+    return float(attrgetter(path)(policy))
 
 
 def _with(policy: Policy, path: str, value: float) -> Policy:

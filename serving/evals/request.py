@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from eval.errors import EvalError
-from eval.graders import Embed, read_grader, similarities
+from eval.graders import read_grader, similarities
+from eval.scorer import Embed
 from eval.templates import TemplateError, look_up, references, render
 from serving.chat.request import ChatRequest, read_chat_request
 from serving.errors import Invalid

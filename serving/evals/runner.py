@@ -20,7 +20,8 @@ import sqlalchemy as sa
 
 from eval.errors import EvalError
 from eval.evaluate import Patience
-from eval.graders import Embed, Grader, read_grader
+from eval.graders import Grader, read_grader
+from eval.scorer import Embed
 from router.answering.answerer import Answer, Answerer, Prepared
 from router.answering.arm import Arm
 from router.errors import EngineUnavailable
