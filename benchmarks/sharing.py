@@ -37,7 +37,7 @@ Report = Callable[[float], None]
 """Called with the units done since the last call."""
 
 LOOP = "import time\nend = time.monotonic() + float(__import__('sys').argv[1])\nwhile time.monotonic() < end: pass"
-REQUESTS, NEW_TOKENS = 8, 24
+REQUESTS, NEW_TOKENS, PASSAGES = 8, 24, 32
 
 
 def main() -> None:
@@ -151,7 +151,7 @@ def train(examples: Sequence[Example], home: Path, report: Report) -> None:
 
 def embed(examples: Sequence[Example], home: Path, report: Report) -> None:
     embedder = SentenceTransformerEmbedder(resolve_model(EMBEDDER, home=home).path)
-    texts = [" ".join(example.question for example in examples[i : i + 8]) for i in range(0, len(examples) - 8, 4)]
+    texts = [" ".join(example.question for example in examples[i : i + 8]) for i in range(PASSAGES)]
     while True:
         embedder.embed(texts)
         report(len(texts))

@@ -33,6 +33,9 @@ Progress = Callable[[str], None]
 
 _log = logging.getLogger("arbiter.engine")
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank accepts, besides 1
+# How often a thread of libgomp looks for the others before it sleeps. By default it spins for milliseconds, which
+# beside other work it takes from the thread that it waits for (docs/experiments/sharing).
+_SPIN_COUNT = 4000
 _POLL_S = 0.25
 _WATCH_S = 0.5
 _STOP_GRACE_S = 10.0
@@ -91,6 +94,8 @@ def build_environment(settings: VllmSettings, *, host: EngineHost, base: Mapping
     if host.is_cpu:
         env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings.engine.kv_cache_gib))
         env.setdefault("VLLM_CPU_OMP_THREADS_BIND", host.thread_binding if settings.cpus == "auto" else settings.cpus)
+        if "OMP_WAIT_POLICY" not in env:
+            env.setdefault("GOMP_SPINCOUNT", str(_SPIN_COUNT))
         if host.preload:
             env.setdefault("LD_PRELOAD", ":".join(host.preload))
         if "VLLM_PLUGINS" in env and "arbiter_cpu_lora" not in env["VLLM_PLUGINS"]:

@@ -144,6 +144,7 @@ def test_the_environment_on_a_cpu_binds_threads_preloads_and_stays_offline_for_a
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "3",
         "VLLM_CPU_OMP_THREADS_BIND": "0-1",
+        "GOMP_SPINCOUNT": "4000",
         "LD_PRELOAD": "libtcmalloc.so:libiomp5.so",
     }
 
@@ -164,6 +165,12 @@ def test_what_the_user_set_for_vllm_is_kept_unless_it_would_break_the_engine(tmp
     assert env["VLLM_CPU_OMP_THREADS_BIND"] == "0-3"
     assert env["VLLM_PLUGINS"] == "theirs,arbiter_cpu_lora"
     assert "VLLM_API_KEY" not in env
+
+
+@pytest.mark.parametrize(("given", "spins"), [({"GOMP_SPINCOUNT": "9"}, "9"), ({"OMP_WAIT_POLICY": "active"}, None)])
+def test_the_users_own_way_of_waiting_is_kept(tmp_path: Path, given: dict[str, str], spins: str | None) -> None:
+    env = build_environment(settings_in(tmp_path), host=CPU, base=given)
+    assert env.get("GOMP_SPINCOUNT") == spins
 
 
 @pytest.mark.parametrize(
