@@ -14,9 +14,10 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from arbiter import build
@@ -41,20 +42,6 @@ from storage.text_files import replace_file
 _PAGE = 1000
 _SHOWN = 20
 _SNIPPET_CHARS = 160
-
-
-@dataclass(frozen=True, slots=True)
-class Chunking:
-    """What a command line says about chunks; None where it says nothing."""
-
-    chunk_tokens: int | None = None
-    overlap_tokens: int | None = None
-    strategy: str | None = None
-
-    def over(self, settings: ChunkSettings) -> ChunkSettings:
-        """The settings with what was given in place of theirs. Raises RagError for sizes that do not fit."""
-        given = {key: value for key, value in asdict(self).items() if value is not None}
-        return ChunkSettings.from_dict({**settings.to_dict(), **given})
 
 
 def open_index_commands(config: Path | None, *, home: Path, console: Console) -> IndexCommands:
@@ -83,10 +70,17 @@ class IndexCommands:
         return self._make_embedder()
 
     def add(
-        self, name: str, paths: Sequence[Path], chunking: Chunking = Chunking(), *, is_whole: bool = False
+        self,
+        name: str,
+        paths: Sequence[Path],
+        chunking: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        is_whole: bool = False,
     ) -> tuple[str, dict[str, Any]]:
-        """Stores the documents of the paths, each by the path it came from; `is_whole` takes away what a path had
-        before and has no more; what it has and cannot be read now stays as it was.
+        """Stores the documents of the paths, each by the path it came from.
+
+        `chunking` are chunk settings by name, in place of those that the index has or would have. `is_whole` takes away
+        what a path had before and has no more; what it has and cannot be read now stays as it was.
 
         What cannot be read is said and the rest goes on. Raises RagError or ArbiterError when no path can be read, when
         another embedder built the index, and when chunks are asked for in another size than the index has.
@@ -172,7 +166,7 @@ class IndexCommands:
                 "documents": s.num_documents,
                 "chunks": s.num_chunks,
                 "embedder": s.embedder,
-                "chunking": s.settings.to_dict(),
+                "chunking": asdict(s.settings),
                 "generation": s.generation,
                 "version": s.version,
             }
@@ -249,14 +243,14 @@ class IndexCommands:
         built_with = NamedEmbedder(self._state(name).embedder, lambda: self.embedder)
         return self.index_home.open(name, built_with)
 
-    def _writable(self, name: str, chunking: Chunking, *, may_rebuild: bool) -> Index:
+    def _writable(self, name: str, chunking: Mapping[str, Any], *, may_rebuild: bool) -> Index:
         """The index, new or as it is cut. An index of another embedder is embedded anew if that is what was asked."""
         state = self.index_home.states().get(name)
         if state is None and may_rebuild:
             self._state(name)  # An update of a name that was mistyped.
         if state is None:
-            settings = chunking.over(self.index_home.chunking)
-        elif chunking.over(state.settings) != state.settings:
+            settings = replace(self.index_home.chunking, **chunking)
+        elif replace(state.settings, **chunking) != state.settings:
             raise ArbiterError(
                 f"index {name!r} is cut into {_chunks_of(state.settings)}; leave the chunk options out, "
                 f"or take it away first with: arbiter index delete {name} --all"

@@ -131,7 +131,7 @@ def chunking(text: str) -> ChunkSettings:
     names = ("chunk_tokens", "overlap_tokens", "parent_tokens")
     try:
         numbers = dict(zip(names, map(int, sizes.split("/")), strict=False))
-        return ChunkSettings.from_dict({"strategy": strategy, **numbers})
+        return ChunkSettings(strategy=strategy, **numbers)
     except (RagError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

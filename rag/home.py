@@ -51,15 +51,7 @@ class IndexHome:
 
     def open(self, name: str, embedder: Embedder, *, database: Database | None = None) -> Index:
         """The existing index, over an open `database` if one is given. Raises RagError; see `Index.open`."""
-        return Index.open(
-            self.home,
-            name,
-            embedder,
-            url=self.url,
-            store=database,
-            settings=self.retrieval,
-            views=self._views(name, embedder),
-        )
+        return Index.open(self.home, name, embedder, **self._options(name, embedder, database))
 
     def create(
         self,
@@ -70,16 +62,8 @@ class IndexHome:
         database: Database | None = None,
     ) -> Index:
         """The index, new or existing, over an open `database` if one is given; see `Index.create`."""
-        return Index.create(
-            self.home,
-            name,
-            embedder,
-            chunking or self.chunking,
-            url=self.url,
-            store=database,
-            settings=self.retrieval,
-            views=self._views(name, embedder),
-        )
+        chunking = chunking or self.chunking
+        return Index.create(self.home, name, embedder, chunking, **self._options(name, embedder, database))
 
     def remove_leftovers(self) -> None:
         """Removes the view files of indexes that are gone: a search that a deletion overtook may have written one."""
@@ -91,6 +75,10 @@ class IndexHome:
     def conversions(self) -> Conversions:
         """Texts of files that were converted before; to be closed by the caller. Raises StorageError."""
         return Conversions(self.home / "conversions.db")
+
+    def _options(self, name: str, embedder: Embedder, database: Database | None) -> dict[str, Any]:
+        views = self._views(name, embedder)
+        return {"url": self.url, "store": database, "settings": self.retrieval, "views": views}
 
     def _views(self, name: str, embedder: Embedder) -> MakeViews | None:
         if not self.store:

@@ -73,7 +73,7 @@ class Index:
         self._store = store
         self._is_shared = is_shared
         self._folder = home / "indexes" / name
-        self._indexing = Indexing(store, name, embedder, chunk_settings)
+        self._indexing = Indexing(store, name, embedder, chunk_settings, self._oldest_file)
         self._vector_views = FaissViews() if views is None else views(self._vectors_of)
         self._dense = LiveView(self._folder, dense_kind(self._vector_views))
         self._lexical = LiveView(self._folder, lexical_kind())
@@ -189,7 +189,9 @@ class Index:
         that share an id, documents that cannot be stored, and a disk that is full; Overtaken, without any change, if a
         document of another origin would be replaced that is not among `replacing` (None: any may be).
         """
-        return self._apply(given, origin, True, replacing, progress)
+        return self._kept_up(
+            self._indexing.apply(given, origin=origin, is_whole=True, replacing=replacing, progress=progress)
+        )
 
     def add(
         self,
@@ -200,11 +202,13 @@ class Index:
         progress: Progress | None = None,
     ) -> SyncReport:
         """Stores these documents, in one transaction, in place of those with the same ids; all others stay."""
-        return self._apply(given, origin, False, replacing, progress)
+        return self._kept_up(
+            self._indexing.apply(given, origin=origin, is_whole=False, replacing=replacing, progress=progress)
+        )
 
     def delete(self, document_ids: Iterable[str]) -> int:
         """Removes documents; gives how many of them there were. No search that begins afterwards finds them."""
-        deleted = self._indexing.delete(list(document_ids), oldest_file=self._oldest_file())
+        deleted = self._indexing.delete(list(document_ids))
         if deleted:
             self._keep_up()
         return deleted
@@ -282,7 +286,7 @@ class Index:
         """
         report = verify(self._store, self._name, self._dense, self._lexical, repair=repair, progress=progress)
         if repair and report.damaged:
-            self._indexing.renew(report.damaged, progress=progress, oldest_file=self._oldest_file())
+            self._indexing.renew(report.damaged, progress=progress)
             self._keep_up()
         return report
 
@@ -304,22 +308,7 @@ class Index:
         if not self._is_shared:
             self._store.close()
 
-    def _apply(
-        self,
-        given: Iterable[Document],
-        origin: str,
-        is_whole: bool,
-        replacing: Collection[str] | None,
-        progress: Progress | None,
-    ) -> SyncReport:
-        report = self._indexing.apply(
-            given,
-            origin=origin,
-            is_whole=is_whole,
-            replacing=replacing,
-            progress=progress,
-            oldest_file=self._oldest_file(),
-        )
+    def _kept_up(self, report: SyncReport) -> SyncReport:
         if report.added or report.updated or report.removed:
             self._keep_up()
         return report

@@ -84,7 +84,16 @@ class _Plan:
 class Indexing:
     """Changes to one index, safe to make from several threads and processes at once."""
 
-    def __init__(self, store: Database, name: str, embedder: Embedder, settings: ChunkSettings) -> None:
+    def __init__(
+        self,
+        store: Database,
+        name: str,
+        embedder: Embedder,
+        settings: ChunkSettings,
+        oldest_file: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """`oldest_file` gives the generation of the oldest view file: changes up to it need not be known."""
+        self._oldest_file = oldest_file
         self._store = store
         self._name = name
         self._embedder = embedder
@@ -98,14 +107,13 @@ class Indexing:
         is_whole: bool,
         replacing: Collection[str] | None,
         progress: Progress | None,
-        oldest_file: int | None,
     ) -> SyncReport:
         """Stores the documents; see `Index.sync` and `Index.add`."""
         by_id = _by_id(given)
         hashes = {key: content_hash(document) for key, document in by_id.items()}
-        return self._apply(_Wanted(by_id, hashes, origin, is_whole, replacing=replacing), progress, oldest_file)
+        return self._apply(_Wanted(by_id, hashes, origin, is_whole, replacing=replacing), progress)
 
-    def renew(self, document_ids: Collection[str], *, progress: Progress | None, oldest_file: int | None) -> None:
+    def renew(self, document_ids: Collection[str], *, progress: Progress | None) -> None:
         """Ends the repair of documents: cuts and embeds them again from their stored text.
 
         Those that are gone, or that others have stored anew meanwhile, stay as they are.
@@ -119,9 +127,9 @@ class Indexing:
                 by_origin.setdefault(present[document.id].origin, {})[document.id] = document
         for origin, found in by_origin.items():
             hashes = {key: content_hash(document) for key, document in found.items()}
-            self._apply(_Wanted(found, hashes, origin, is_whole=False, is_renewal=True), progress, oldest_file)
+            self._apply(_Wanted(found, hashes, origin, is_whole=False, is_renewal=True), progress)
 
-    def _apply(self, wanted: _Wanted, progress: Progress | None, oldest_file: int | None) -> SyncReport:
+    def _apply(self, wanted: _Wanted, progress: Progress | None) -> SyncReport:
         started = time.perf_counter()
         prepared: dict[str, Prepared] = {}
         embeddings: dict[str, Embedding] = {}
@@ -146,7 +154,7 @@ class Indexing:
                         continue
                     state = state or indexes.create(rows, self._name, self._embedder.name, self._settings)
                     state = self._store_plan(rows, state, plan, prepared, embeddings, numbers, wanted)
-                    indexes.prune(rows, state, oldest_file)
+                    indexes.prune(rows, state, self._oldest_file())
             except Conflict:
                 continue
             break
@@ -160,7 +168,7 @@ class Indexing:
             seconds=time.perf_counter() - started,
         )
 
-    def delete(self, document_ids: Iterable[str], *, oldest_file: int | None) -> int:
+    def delete(self, document_ids: Iterable[str]) -> int:
         """Removes the documents; gives how many of them there were. Raises RagError if there is no such index."""
         with self._store.write_beside() as rows:
             state = self._locked(rows)
@@ -170,7 +178,7 @@ class Indexing:
                 for origin in {document.origin for document in present.values()}:
                     # Vectors of these documents may be among those that a killed run has kept.
                     pending.drop(rows, self._name, origin=origin)
-                indexes.prune(rows, indexes.advance(rows, state, state.tally - gone), oldest_file)
+                indexes.prune(rows, indexes.advance(rows, state, state.tally - gone), self._oldest_file())
         return len(present)
 
     def set_metadata(self, document_id: str, metadata: Mapping[str, object]) -> None:

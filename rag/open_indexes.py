@@ -5,6 +5,7 @@ OpenIndexes(index_home(config, home), embedder).open("lake").search("when?", 3)
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Collection
 
@@ -13,6 +14,7 @@ from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.home import IndexHome
 from rag.index import Index, IndexState
+from rag.indexing import missing
 from rag.store import documents, indexes
 from storage.database import Database
 
@@ -62,7 +64,7 @@ class OpenIndexes:
         """The index. Raises RagError if there is none, and OtherEmbedder."""
         index = self.find(name)
         if index is None:
-            raise RagError(f"no index {name!r}; create it with: arbiter index add {name} FOLDER")
+            raise missing(name)
         return index
 
     def make(self, name: str, chunking: ChunkSettings) -> Index:
@@ -138,8 +140,5 @@ class OpenIndexes:
         state = self.states().get(name)
         if state is None:
             return 0
-        index = self._create(name, state.settings)
-        try:
+        with contextlib.closing(self._create(name, state.settings)) as index:
             return index.delete(document_ids)
-        finally:
-            index.close()

@@ -16,7 +16,7 @@ from arbiter.console import Console
 from storage.errors import ArbiterError
 
 if TYPE_CHECKING:
-    from arbiter.index_commands import Chunking, IndexCommands
+    from arbiter.index_commands import IndexCommands
 
 index_app = typer.Typer(
     name="index",
@@ -62,7 +62,9 @@ def add(
     """Put documents into an index, new or there already; what cannot be read is listed and the rest goes on."""
     given = [_read_path(path) for path in paths]
     commands, console = _open(config, is_json)
-    text, row = commands.add(name, given, _chunking(chunk_tokens, overlap_tokens, strategy))
+    text, row = commands.add(
+        name, given, _given(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens, strategy=strategy)
+    )
     console.result(text, row)
     if row["unreadable"]:
         # The paths that could be read are indexed; a script must see that one was not.
@@ -82,7 +84,14 @@ def update(
     """Make an index's documents of a path what the path holds now: added, replaced and taken away."""
     given = _read_path(path)
     commands, console = _open(config, is_json)
-    console.result(*commands.add(name, [given], _chunking(chunk_tokens, overlap_tokens, strategy), is_whole=True))
+    console.result(
+        *commands.add(
+            name,
+            [given],
+            _given(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens, strategy=strategy),
+            is_whole=True,
+        )
+    )
 
 
 @index_app.command("delete")
@@ -140,19 +149,18 @@ def search(
     is_json: JsonOption = False,
 ) -> None:
     """The best passages for a query, with their scores and places."""
-    given = {
-        "mode": mode,
-        "fusion": fusion,
-        "dense_weight": dense_weight,
-        "candidates": candidates,
-        "reranker": rerank,
-        "mmr": mmr,
-        "threshold": threshold,
-        "neighbours": neighbours,
-    }
     filters = _read_filter(filter_)
     commands, console = _open(config, is_json)
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    chosen = _given(
+        mode=mode,
+        fusion=fusion,
+        dense_weight=dense_weight,
+        candidates=candidates,
+        reranker=rerank,
+        mmr=mmr,
+        threshold=threshold,
+        neighbours=neighbours,
+    )
     console.result(*commands.search(name, query, k, replace(commands.index_home.retrieval, **chosen), filters))
 
 
@@ -242,10 +250,9 @@ def _agrees(question: str) -> bool:
         return False
 
 
-def _chunking(chunk_tokens: int | None, overlap_tokens: int | None, strategy: str | None) -> Chunking:
-    from arbiter.index_commands import Chunking
-
-    return Chunking(chunk_tokens, overlap_tokens, strategy)
+def _given(**options: object) -> dict[str, Any]:
+    """The options that the command line has."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _read_path(text: str) -> Path:

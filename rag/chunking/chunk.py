@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 from rag.errors import RagError
@@ -68,15 +68,6 @@ class ChunkSettings:
                 f"parent_tokens must be at least chunk_tokens ({self.chunk_tokens}), not {self.parent_tokens!r}"
             )
 
-    def to_dict(self) -> dict[str, object]:
-        """All settings as JSON values, for `from_dict`."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, object]) -> ChunkSettings:
-        """The settings in `row`; what it lacks has its default. Raises RagError for unknown keys and wrong values."""
-        return cls(**row)  # type: ignore[arg-type]  # pydantic checks the types.
-
 
 def warn_long(settings: ChunkSettings, max_tokens: int | None) -> str | None:
     """A warning if chunks may be longer than what the embedder reads of a text (None: no limit), else None."""
@@ -97,9 +88,3 @@ def embedding_text(chunk: Chunk) -> str:
             above.append(name)
             said += f"\n{name.casefold()}"
     return "\n".join((*above, chunk.text))
-
-
-def _check_whole(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise RagError(f"{name} must be a whole number, not {value!r:.100}")
-    return value

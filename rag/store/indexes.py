@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -68,7 +68,7 @@ class IndexState:
     @property
     def version(self) -> str:
         """Hash (32 hex) of embedder, settings and content, equal for equal ones whatever their history."""
-        content = json.dumps([self.embedder, self.settings.to_dict(), f"{self.content_sum:064x}"], sort_keys=True)
+        content = json.dumps([self.embedder, asdict(self.settings), f"{self.content_sum:064x}"], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
     @property
@@ -115,7 +115,7 @@ def create(rows: sa.Connection, name: str, embedder: str, settings: ChunkSetting
     values = {
         "name": name,
         "embedder": embedder,
-        "settings": json.dumps(settings.to_dict()),
+        "settings": json.dumps(asdict(settings)),
         "generation": 0,
         "token": secrets.token_hex(8),
         "content_sum": _hex(0),
@@ -144,7 +144,7 @@ def advance(
     generation, token = seen.generation + 1, secrets.token_hex(8)
     values = {
         "embedder": embedder or seen.embedder,
-        "settings": json.dumps((settings or seen.settings).to_dict()),
+        "settings": json.dumps(asdict(settings or seen.settings)),
         "generation": generation,
         "token": token,
         "content_sum": _hex(tally.content_sum),
@@ -190,25 +190,14 @@ def remove(rows: sa.Connection, index_id: int) -> None:
 
 def _state(row: sa.RowMapping) -> IndexState:
     try:
-        settings = ChunkSettings.from_dict(json.loads(row["settings"]))
+        settings = ChunkSettings(**json.loads(row["settings"]))
         content_sum = int(row["content_sum"], 16)
     except (ValueError, TypeError, AttributeError, RagError) as error:
         raise RagError(
             f"the row of index {row['name']!r} is damaged ({error}); put a copy of the database back, or move it away "
             "and index the documents again"
         ) from error
-    return IndexState(
-        id=row["id"],
-        name=row["name"],
-        embedder=row["embedder"],
-        settings=settings,
-        generation=row["generation"],
-        token=row["token"],
-        content_sum=content_sum,
-        num_documents=row["num_documents"],
-        num_chunks=row["num_chunks"],
-        indexing_s=row["indexing_s"],
-    )
+    return IndexState(**{**row, "settings": settings, "content_sum": content_sum})
 
 
 def _hex(content_sum: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Literal
 
 from openai.types import VectorStore, VectorStoreSearchResponse
@@ -113,7 +114,7 @@ def store_card(shown: StoreState, *, dimension: int, max_tokens: int | None) -> 
             "embedder": state.embedder if state is not None else None,
             "generation": state.generation if state is not None else 0,
             "num_chunks": state.num_chunks if state is not None else 0,
-            "chunking": settings.to_dict() if settings is not None else None,
+            "chunking": asdict(settings) if settings is not None else None,
             "warnings": [warning] if warning else [],
         },
     }
@@ -123,7 +124,7 @@ def chunking_of(shown: StoreState) -> ChunkSettings | None:
     """How the store's files are cut, None if that is not decided yet."""
     if shown.state is not None:
         return shown.state.settings
-    return ChunkSettings.from_dict(dict(shown.store.chunking)) if shown.store.chunking is not None else None
+    return ChunkSettings(**shown.store.chunking) if shown.store.chunking is not None else None
 
 
 def store_file_card(file: StoreFile, chunking: ChunkSettings | None) -> dict[str, object]:

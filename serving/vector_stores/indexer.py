@@ -265,7 +265,7 @@ class Indexer:
             return True
         first = live[0].waiting
         try:
-            index = self._open_indexes.make(first.store_id, ChunkSettings.from_dict(dict(first.chunking)))
+            index = self._open_indexes.make(first.store_id, ChunkSettings(**first.chunking))
             index.add([ready.document for ready in live], origin=ORIGIN, progress=lambda *_: self._watch(running, live))
             for ready in live:
                 self._finish(ready, index)

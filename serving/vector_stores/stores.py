@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
@@ -112,7 +112,7 @@ class VectorStores:
             name=asked.name,
             description=asked.description,
             metadata=asked.metadata,
-            chunking=chunking.to_dict() if chunking is not None else None,
+            chunking=asdict(chunking) if chunking is not None else None,
         )
         if attachment.files:
             try:
@@ -249,7 +249,7 @@ class VectorStores:
     ) -> StoredBatch | None:
         present = state.settings if state is not None else None
         if present is None and store.chunking is not None:
-            present = ChunkSettings.from_dict(dict(store.chunking))
+            present = ChunkSettings(**store.chunking)
         if asked.chunking is not None and present is not None and asked.chunking != present:
             raise Invalid(
                 f"chunking_strategy: {store.id!r} cuts all its files alike, in chunks of {present.chunk_tokens} tokens "
@@ -262,7 +262,7 @@ class VectorStores:
         batch = self.rows.attach(
             store.id,
             asked.files,
-            chunking=(present or asked.chunking or self.open_indexes.index_home.chunking).to_dict(),
+            chunking=asdict(present or asked.chunking or self.open_indexes.index_home.chunking),
             max_waiting=self._max_waiting,
             submit=self._indexer.submit,
             lost=known - self.open_indexes.present(store.id, known),

@@ -8,7 +8,7 @@ import pytest
 from fakes.embedders import WordEmbedder
 
 from arbiter.console import Console
-from arbiter.index_commands import Chunking, IndexCommands, document_ids, open_index_commands
+from arbiter.index_commands import IndexCommands, document_ids, open_index_commands
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
@@ -216,15 +216,15 @@ def test_a_row_that_brings_the_id_of_another_paths_row_is_said_to_replace_it(
 
 def test_a_new_index_is_cut_as_asked_and_keeps_its_chunks(tmp_path: Path, docs: Path) -> None:
     commands = make_shop(tmp_path, chunking=ChunkSettings(50, 10))
-    commands.add("faq", [docs], Chunking(chunk_tokens=4, overlap_tokens=0))
+    commands.add("faq", [docs], {"chunk_tokens": 4, "overlap_tokens": 0})
     assert commands.index_home.states()["faq"].settings == ChunkSettings(4, 0)
     commands.add("faq", [docs])
-    commands.add("faq", [docs], Chunking(chunk_tokens=4))
+    commands.add("faq", [docs], {"chunk_tokens": 4})
     assert commands.index_home.states()["faq"].settings == ChunkSettings(4, 0)
     with pytest.raises(ArbiterError, match="cut into structure, 4 tokens, 0 overlap; leave the chunk options out"):
-        commands.add("faq", [docs], Chunking(chunk_tokens=5))
+        commands.add("faq", [docs], {"chunk_tokens": 5})
     with pytest.raises(RagError):
-        commands.add("new", [docs], Chunking(chunk_tokens=4, overlap_tokens=4))
+        commands.add("new", [docs], {"chunk_tokens": 4, "overlap_tokens": 4})
 
 
 def test_another_embedder_may_rebuild_an_index_by_an_update_but_not_add_to_it(tmp_path: Path, docs: Path) -> None:

@@ -40,7 +40,7 @@ def store(home: Path, index: Index, url: str | None) -> Iterator[Database]:
 def test_a_renewed_document_is_cut_again_from_its_stored_text(store: Database, index: Index, embedder: Any) -> None:
     assert (index.num_chunks, index.chunks_of("hours")) == (2, ())
 
-    Indexing(store, "faq", embedder, SETTINGS).renew(["hours", "fines", "unknown"], progress=None, oldest_file=None)
+    Indexing(store, "faq", embedder, SETTINGS).renew(["hours", "fines", "unknown"], progress=None)
 
     assert len(index.search("desk", 3, settings=SearchSettings(mode="hybrid"))) == 3
     assert index.verify().problems == ()
@@ -63,7 +63,7 @@ def test_a_document_that_was_stored_anew_meanwhile_is_not_made_the_old_one(
 
     before = index.document("hours")
 
-    Indexing(store, "faq", Late(), SETTINGS).renew(["hours"], progress=None, oldest_file=None)  # type: ignore[arg-type]
+    Indexing(store, "faq", Late(), SETTINGS).renew(["hours"], progress=None)  # type: ignore[arg-type]
 
     assert [chunk.text for chunk in index.chunks_of("hours")] == ["Closed."]
     assert index.verify().problems == ()
@@ -84,7 +84,7 @@ def test_an_index_that_is_gone_is_not_begun_anew_by_a_repair(store: Database, in
     index.drop()
 
     with pytest.raises(RagError, match="no index 'faq'"):
-        Indexing(store, "faq", embedder, SETTINGS).renew(["hours"], progress=None, oldest_file=None)
+        Indexing(store, "faq", embedder, SETTINGS).renew(["hours"], progress=None)
 
 
 def test_metadata_that_is_set_during_a_repair_does_not_end_it(store: Database, index: Index, embedder: Any) -> None:
@@ -93,5 +93,5 @@ def test_metadata_that_is_set_during_a_repair_does_not_end_it(store: Database, i
     index.set_metadata("hours", {"year": 2026})
 
     assert "document 'hours': its repair was begun and not ended" in index.verify().problems
-    Indexing(store, "faq", embedder, SETTINGS).renew(["hours"], progress=None, oldest_file=None)
+    Indexing(store, "faq", embedder, SETTINGS).renew(["hours"], progress=None)
     assert index.search("desk", 1)[0].metadata == {"year": 2026}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 
@@ -48,16 +50,15 @@ def test_a_chunk_ends_behind_its_text() -> None:
         ),
     ],
 )
-def test_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:
+def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RagError, match=message):
-        ChunkSettings.from_dict(settings)
+        ChunkSettings(**settings)
 
 
 def test_settings_survive_json() -> None:
     settings = ChunkSettings(100, 10, "parent_child", 300)
 
-    assert ChunkSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
-    assert ChunkSettings.from_dict({}) == ChunkSettings()
+    assert ChunkSettings(**json.loads(json.dumps(asdict(settings)))) == settings
 
 
 def test_long_chunks_need_no_parent_unless_they_have_one() -> None:
