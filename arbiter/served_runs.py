@@ -221,10 +221,6 @@ class RunOpener:
             raise NotPromotable(str(error)) from error
         return self.serve(decision, parts)
 
-    def question(self, decision: RecordedDecision) -> str:
-        """The run's first question."""
-        return self._runs.parts_of(decision).question
-
     def unload_except(self, adapters: Collection[str]) -> None:
         """Takes the adapters that were loaded out of the engine, but not these. Raises ArbiterError."""
         for name in sorted(self._loaded.keys() - set(adapters)):
@@ -243,6 +239,7 @@ class RunOpener:
             base_model=self._engine.base_model,
             is_ready=self._engine.is_ready,
             created=decision.decided_at,
+            question=parts.question,
             report=decision.report,
             measured=_measured(parts.scorecard, decision),
         )

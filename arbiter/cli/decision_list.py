@@ -7,7 +7,7 @@ from pathlib import Path
 
 from arbiter.console import Output, pad_table
 from arbiter.database import home_database
-from serving.decisions.api import decision_card
+from serving.decisions.api import PromotionCard, decision_card
 from serving.decisions.ledger import Ledger, Promotion, RecordedDecision
 from serving.http.pages import Page
 from storage.errors import ArbiterError
@@ -72,4 +72,4 @@ def roll_back(home: Path, decision_id: str | None) -> Output:
 def _told(ledger: Ledger, promotion: Promotion) -> Output:
     now = ledger.get(promotion.decision_id)
     text = f"auto is {now.arm} by decision {now.id}; a server that runs takes it at its next start"
-    return text, {**promotion.to_dict(), "arm": now.arm}
+    return text, {**PromotionCard.model_validate(promotion).model_dump(), "arm": now.arm}

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from arbiter.models import EMBEDDED_INSTALL, EMBEDDER, GENERATOR
@@ -38,10 +38,6 @@ class Finding:
     name: str
     is_ok: bool
     detail: str
-
-    def to_dict(self) -> dict[str, object]:
-        """JSON form."""
-        return asdict(self)
 
 
 def examine(home: Path) -> list[Finding]:

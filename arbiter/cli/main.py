@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -76,7 +77,7 @@ def doctor(is_json: JsonOption = False) -> None:
     console = Console(is_json=is_json)
     findings = examine(data_home())
     lines = [f"{'ok  ' if finding.is_ok else 'FAIL'} {finding.name}: {finding.detail}" for finding in findings]
-    console.result("\n".join(lines), [finding.to_dict() for finding in findings])
+    console.result("\n".join(lines), [asdict(finding) for finding in findings])
     if not all(finding.is_ok for finding in findings):
         raise typer.Exit(EXIT_FAILED)
 

@@ -54,7 +54,9 @@ class DecisionCard(RecordedCard):
 class PromotionCard(BaseModel):
     """One change of what `auto` means."""
 
-    object: Literal["decision.promotion"]
+    model_config = ConfigDict(from_attributes=True)
+
+    object: Literal["decision.promotion"] = "decision.promotion"
     sequence: int
     action: Literal["promote", "rollback"]
     decision_id: str
@@ -106,7 +108,7 @@ def decision_routes(promoter: Promoter) -> APIRouter:
         return decision
 
     def changed(request: Request, promotion: Promotion) -> dict[str, object]:
-        return {**shown(request, ledger.get(promotion.decision_id)), "promotion": promotion.to_dict()}
+        return {**shown(request, ledger.get(promotion.decision_id)), "promotion": promotion}
 
     @router.get("", response_model=ListOf[DecisionCard], responses=refusals(400))
     def decisions(request: Request, query: Annotated[PageQuery, Query()]) -> dict[str, object]:
@@ -122,7 +124,7 @@ def decision_routes(promoter: Promoter) -> APIRouter:
     def decision(request: Request, decision_id: str) -> dict[str, object]:
         """One decision, and whether what it was made from still holds."""
         recorded = found(decision_id)
-        history = [p.to_dict() for p in ledger.promotions(promoter.scope) if p.decision_id == decision_id]
+        history = [p for p in ledger.promotions(promoter.scope) if p.decision_id == decision_id]
         return {**shown(request, recorded), "evidence": dict(recorded.evidence), "promotions": history}
 
     @router.get(

@@ -16,7 +16,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,17 +123,6 @@ class Promotion:
     previous_id: str | None
     promoted_at: int
 
-    def to_dict(self) -> dict[str, object]:
-        """JSON form."""
-        return {
-            "object": "decision.promotion",
-            "sequence": self.sequence,
-            "action": self.action,
-            "decision_id": self.decision_id,
-            "previous_id": self.previous_id,
-            "promoted_at": self.promoted_at,
-        }
-
 
 class Ledger:
     """Rows are added and never taken away; what `auto` means in a scope is what its last promotion row says."""
@@ -231,17 +220,11 @@ class Ledger:
         decision_id: str,
         previous_id: str | None,
     ) -> Promotion:
-        promoted_at = int(self._clock())
-        values = {
-            "scope": scope,
-            "action": action,
-            "decision_id": decision_id,
-            "previous_id": previous_id,
-            "promoted_at": promoted_at,
-        }
+        made = Promotion(0, scope, action, decision_id, previous_id, int(self._clock()))
+        values = {name: value for name, value in values_of(made).items() if name != "sequence"}
         inserted = rows.execute(PROMOTIONS.insert().values(values)).inserted_primary_key
         assert inserted is not None
-        return Promotion(inserted[0], scope, action, decision_id, previous_id, promoted_at)
+        return replace(made, sequence=inserted[0])
 
 
 def describe_run(run: Run) -> RecordedDecision:

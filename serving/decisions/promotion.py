@@ -34,10 +34,6 @@ class Opener(Protocol):
         """
         ...
 
-    def question(self, decision: RecordedDecision) -> str:
-        """A question that the decision's arm has answered before."""
-        ...
-
     def unload_except(self, adapters: Collection[str]) -> None:
         """Take every adapter out of the engine that `open` brought there and that is not among these."""
         ...
@@ -114,10 +110,9 @@ class Promoter:
 
     async def _opened(self, decision: RecordedDecision) -> Served:
         served = await asyncio.to_thread(self.opener.open, decision)
-        question = await asyncio.to_thread(self.opener.question, decision)
         arm = served.arm(AUTO)
         try:
-            prepared = await served.answerer.prepare(arm, [{"role": "user", "content": question}])
+            prepared = await served.answerer.prepare(arm, [{"role": "user", "content": served.question}])
             await served.answerer.answer(prepared)
         except EngineUnavailable:
             raise

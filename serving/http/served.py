@@ -79,6 +79,9 @@ class Served:
     base_model: str
     is_ready: Callable[[], bool]
     created: int
+    question: str
+    """One that the arms have answered before."""
+
     report: Path | None = None
     measured: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 

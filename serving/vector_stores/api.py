@@ -106,7 +106,7 @@ def _add_store_routes(router: APIRouter, stores: VectorStores, in_use: Callable[
     @router.post("/{store_id}/search", response_model=ResultsPage, responses=refusals(400, 404, 409, 413))
     def search(store_id: str, body: SearchFields) -> dict[str, object]:
         """The best passages for one query or several."""
-        return results_page(stores.search(store_id, body.search()))
+        return results_page(*stores.search(store_id, body))
 
 
 def _add_file_routes(router: APIRouter, stores: VectorStores) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -16,7 +16,6 @@ from rag.passage import Passage
 from serving.vector_stores.listing import attributes_of, vector_bytes
 from serving.vector_stores.rows import StoredBatch, StoreFile
 from serving.vector_stores.schema import STATUSES
-from serving.vector_stores.search import Found
 from serving.vector_stores.stores import StoreState
 
 
@@ -161,12 +160,12 @@ def batch_card(batch: StoredBatch, counts: Counter[str]) -> dict[str, object]:
     }
 
 
-def results_page(found: Found) -> dict[str, object]:
+def results_page(queries: Sequence[str], passages: Sequence[Passage]) -> dict[str, object]:
     """The results of a search; there is no second page."""
     return {
         "object": "vector_store.search_results.page",
-        "search_query": list(found.queries),
-        "data": [_result(passage) for passage in found.passages],
+        "search_query": list(queries),
+        "data": [_result(passage) for passage in passages],
         "has_more": False,
         "next_page": None,
     }

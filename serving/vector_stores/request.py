@@ -1,6 +1,6 @@
 """What requests to /v1/vector_stores ask for: the fields of their bodies, which pydantic checks, and what they mean.
 
-StoreFields(file_ids=["file-1"]).wanted()   SearchFields(query="desk").search()
+StoreFields(file_ids=["file-1"]).wanted()   SearchFields(query="desk").query
 """
 
 from __future__ import annotations
@@ -87,18 +87,6 @@ class Attachment:
 
     files: tuple[Wanted, ...]
     chunking: ChunkSettings | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """One search: at most `k` passages for all queries together."""
-
-    queries: tuple[str, ...]
-    k: int
-    filters: Filter | None
-    has_reranker: bool
-    threshold: float | None
-    is_rewritten: bool
 
 
 class AutoChunking(Fields):
@@ -253,18 +241,6 @@ class SearchFields(Fields):
     max_num_results: Annotated[int, Field(ge=1, le=MAX_RESULTS)] = 10
     ranking_options: RankingOptions | None = None
     rewrite_query: bool = False
-
-    def search(self) -> Search:
-        """The search that is asked for."""
-        options = self.ranking_options or RankingOptions()
-        return Search(
-            queries=tuple(self.query),
-            k=self.max_num_results,
-            filters=self.filters,
-            has_reranker=options.ranker != "none",
-            threshold=options.score_threshold,
-            is_rewritten=self.rewrite_query,
-        )
 
 
 def _once(files: list[tuple[str, Attributes]]) -> tuple[Wanted, ...]:

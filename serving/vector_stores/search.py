@@ -1,39 +1,34 @@
 """A search in a vector store: several queries over one index, each passage once.
 
-found = search_index(index, asked, SearchSettings())
+passages = search_index(index, SearchFields(query=["When does the desk open?"]), SearchSettings())
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rag.index import Index
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
-from serving.vector_stores.request import Search
+from serving.vector_stores.request import RankingOptions, SearchFields
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a search gave: the queries as they were searched, and passages, best first."""
+def search_index(index: Index, asked: SearchFields, settings: SearchSettings) -> list[Passage]:
+    """As many passages as are asked for, of all queries together, ranked by the best score that one of them gave.
 
-    queries: tuple[str, ...]
-    passages: tuple[Passage, ...]
-
-
-def search_index(index: Index, asked: Search, settings: SearchSettings) -> Found:
-    """At most `asked.k` passages for all queries, ranked by the best score that one of them gave. Raises RagError."""
-    if not asked.has_reranker:
+    Raises RagError.
+    """
+    options, k = asked.ranking_options or RankingOptions(), asked.max_num_results
+    if options.ranker == "none":
         settings = replace(settings, reranker=None)
-    if asked.threshold is not None:
-        settings = replace(settings, threshold=asked.threshold)
+    if options.score_threshold is not None:
+        settings = replace(settings, threshold=options.score_threshold)
     best: dict[str, Passage] = {}
-    for query in asked.queries:
-        for passage in index.search(query, asked.k, settings=settings, filters=asked.filters):
+    for query in asked.query:
+        for passage in index.search(query, k, settings=settings, filters=asked.filters):
             known = best.get(passage.chunk_id)
             if known is None or passage.score > known.score:
                 best[passage.chunk_id] = passage
-    if len(asked.queries) == 1:
-        return Found(asked.queries, tuple(best.values()))
-    ranked = sorted(best.values(), key=lambda passage: (-passage.score, passage.rank, passage.chunk_id))
-    return Found(asked.queries, tuple(ranked[: asked.k]))
+    if len(asked.query) == 1:
+        return list(best.values())
+    return sorted(best.values(), key=lambda passage: (-passage.score, passage.rank, passage.chunk_id))[:k]

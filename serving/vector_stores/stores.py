@@ -3,7 +3,7 @@
 stores = open_vector_stores(OpenIndexes(index_home(config, home), embedder), database, jobs)
 stores.start()
 store = stores.create(StoreFields(name="hours"))
-stores.search(store.id, Search(("When does the desk open?",), k=3, ...))
+queries, passages = stores.search(store.id, SearchFields(query="When does the desk open?"))
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.index import Index, IndexState
 from rag.open_indexes import OpenIndexes, OtherEmbedder
+from rag.passage import Passage
 from router.answering.condense import rewrite_query
 from serving.errors import Conflict, Invalid, NotFound, Refused
 from serving.http.pages import Page, PageOfRows
@@ -24,9 +25,9 @@ from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import MAX_UPLOAD_BYTES, FileStore
 from serving.vector_stores.indexer import Indexer, ReadFile, read_file
 from serving.vector_stores.listing import list_files, store_file_of
-from serving.vector_stores.request import Attachment, Search, StoreFields
+from serving.vector_stores.request import Attachment, SearchFields, StoreFields
 from serving.vector_stores.rows import Attributes, StoredBatch, StoredStore, StoreFile, StoreRows, no_store
-from serving.vector_stores.search import Found, search_index
+from serving.vector_stores.search import search_index
 from serving.vector_stores.work_rows import WorkRows
 from storage.database import Database
 from storage.errors import ArbiterError
@@ -229,16 +230,16 @@ class VectorStores:
         self.get_batch(store_id, batch_id)
         return self.rows.files(store_id, page, batch_id=batch_id)
 
-    def search(self, store_id: str, asked: Search) -> Found:
-        """The best passages for the queries, which are searched without phrases of asking if that is asked for."""
+    def search(self, store_id: str, asked: SearchFields) -> tuple[list[str], list[Passage]]:
+        """The queries, without phrases of asking if that is asked for, and the best passages for them."""
         self._store(store_id)
-        if asked.is_rewritten:
-            asked = replace(asked, queries=tuple(rewrite_query(query) for query in asked.queries))
+        if asked.rewrite_query:
+            asked = asked.model_copy(update={"query": [rewrite_query(query) for query in asked.query]})
         index = self._readable(store_id)
         if index is None:
-            return Found(asked.queries, ())
+            return asked.query, []
         try:
-            return search_index(index, asked, self.open_indexes.index_home.retrieval)
+            return asked.query, search_index(index, asked, self.open_indexes.index_home.retrieval)
         except ArbiterError:
             # It may have been deleted meanwhile, which is not the index's trouble.
             self._store(store_id)

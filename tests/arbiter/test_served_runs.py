@@ -181,7 +181,7 @@ def test_a_run_is_opened_with_its_arms_indexes_and_adapters(home: Home) -> None:
     assert list(served.arms) == ["base", "hybrid"]
     assert (served.arm("auto").name, served.decision_id) == ("hybrid", decision.id)
     assert engine.loaded == [home.adapter]
-    assert opener.question(decision) == "When does the desk open?"
+    assert served.question == "When does the desk open?"
     measured = served.measured["hybrid"]
     assert (measured["metric"], measured["score"], measured["num_questions"]) == ("token_f1", 1.0, 1)
     assert (measured["cost_per_1k"], measured["median_latency_ms"], measured["num_unscored"]) == (0.1, 12.0, 0)

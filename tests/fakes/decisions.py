@@ -62,9 +62,6 @@ class FakeOpener:
         self.loaded.add(adapter)
         return replace(served, arms={**served.arms, "hybrid": replace(served.arms["hybrid"], adapter=adapter)})
 
-    def question(self, decision: RecordedDecision) -> str:
-        return "a smoke question"
-
     def unload_except(self, adapters: Collection[str]) -> None:
         if self.unload_fault is not None:
             raise self.unload_fault

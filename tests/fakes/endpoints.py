@@ -44,6 +44,7 @@ def make_served(
         base_model="org/base",
         is_ready=lambda: ready,
         created=1_700_000_000,
+        question="a smoke question",
         report=report,
         measured={"rag": {"metric": "token_f1", "score": 0.5}},
     )
