@@ -1,6 +1,7 @@
 """Asking the arms of a run: the engine is started for the first answer that is not known yet, and every answer is kept.
 
-with Asker(config, models, home=home, console=console, adapters=adapters, indexes=indexes, versions=versions) as asker:
+asker = Asker(config, models, home=home, console=console, adapters=adapters, indexes=indexes, versions=versions)
+with closing(asker):
     records = asker.ask(arms, questions)
 """
 
@@ -12,7 +13,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from arbiter.build import Models, open_engine
@@ -128,12 +128,8 @@ class Asker:
 
         return _run(run)
 
-    def __enter__(self) -> Asker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Stops the engine, if one was started, and closes the cache."""
         self._open.close()
 
 

@@ -254,7 +254,7 @@ class Pipeline:
             self._console.say(f"run {finished.id} is complete: nothing to ask")
             return finished
         with SpentTime(self.home / "spent.db", fingerprint) as spent:
-            with Asker(
+            asker = Asker(
                 self.config,
                 self.models,
                 home=self.home,
@@ -262,7 +262,8 @@ class Pipeline:
                 adapters=self.adapters_of(arms),
                 indexes=indexes,
                 versions=versions,
-            ) as asker:
+            )
+            with closing(asker):
                 asked = self._spend(arms, plan, asker)
             with self._console.step("scoring") as step:
                 scorecard = self.scoring.score(

@@ -113,7 +113,7 @@ class ServedRuns:
             run = self._run(decision)
             arms = [scores.arm for scores in run.scorecard().arms]
             for arm in arms:
-                if arm.adapter is not None and not is_complete(self._adapter_path(arm.adapter)):
+                if arm.adapter is not None and not is_complete(self._home / "adapters" / arm.adapter):
                     return f"adapter {arm.adapter!r} is gone; {_RUN_AGAIN}"
             for arm in arms:
                 measured = run.manifest.get("versions", {}).get(arm.name, {}).get("index")
@@ -142,11 +142,8 @@ class ServedRuns:
                 self._warm.add((name, retrieval))
         return index
 
-    def _adapter_path(self, name: str) -> Path:
-        return self._home / "adapters" / name
-
     def _adapter(self, name: str) -> Adapter:
-        path = self._adapter_path(name)
+        path = self._home / "adapters" / name
         if not is_complete(path):
             raise NotPromotable(f"adapter {name!r} is gone from {str(path.parent)!r}; {_RUN_AGAIN}")
         return load_adapter(path)

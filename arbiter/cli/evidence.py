@@ -54,13 +54,14 @@ def sweep(
     is_json: JsonOption = False,
 ) -> None:
     """Try the settings of one arm on the dev questions; goes on where an earlier sweep was stopped."""
-    from arbiter.sweep.trials import sweep_settings
+    from arbiter.sweep.trials import run_sweep
 
     given = [*(words or [])]
     given += [f"sweep.arm={arm}"] if arm is not None else []
     given += [f"sweep.trials={trials}"] if trials is not None else []
     pipeline, console = open_pipeline("sweep", given, config, is_json, needs_dev=True)
-    console.result(*sweep_settings(pipeline, console))
+    report = run_sweep(pipeline, pipeline.config.sweep, console)
+    console.result(report.to_text(), report.to_dict())
 
 
 @judge_app.command("certify")

@@ -1,6 +1,5 @@
 """`arbiter sweep`: the settings of one arm tried on real parts, with one engine for all trials.
 
-console.result(*sweep_settings(pipeline, console))                          what the config's sweep section says
 report = run_sweep(pipeline, SweepConfig(arm="rag", trials=12), console)
 """
 
@@ -10,9 +9,8 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
 
 from arbiter import build
 from arbiter.answer_lengths import with_max_tokens
@@ -41,12 +39,6 @@ from tuning.export.adapters import Adapter
 _READY_POLL_S = 0.5
 
 
-def sweep_settings(pipeline: Pipeline, console: Console) -> tuple[str, dict[str, object]]:
-    """What the config's sweep section asks for, as text and as a JSON object."""
-    report = run_sweep(pipeline, pipeline.config.sweep, console)
-    return report.to_text(), report.to_dict()
-
-
 def run_sweep(pipeline: Pipeline, sweep: SweepConfig, console: Console) -> SweepReport:
     """Search one arm's settings on the pipeline's dev questions; goes on where an earlier start was stopped.
 
@@ -59,7 +51,7 @@ def run_sweep(pipeline: Pipeline, sweep: SweepConfig, console: Console) -> Sweep
         raise ArbiterError(
             f"data folder {str(data.folder)!r} gave no dev questions; add dev.jsonl, rows like test.jsonl"
         )
-    with LiveTrials(target, data, pipeline, console) as trials:
+    with contextlib.closing(LiveTrials(target, data, pipeline, console)) as trials:
         path = pipeline.home / "sweep" / f"{data.name}-{target.arm}-{trials.fingerprint()[:12]}.db"
         plan = SweepPlan(
             space=target.space,
@@ -124,20 +116,13 @@ class LiveTrials:
             json.dumps([parts, dict(self._target.defaults), shared], sort_keys=True),
         )
 
-    def __call__(self, settings: Settings) -> AbstractContextManager[Ask]:
-        """Index and train what the settings need, then ask question numbers. Raises TrialFailed where that fails."""
-        return self._trial(settings)
-
-    def __enter__(self) -> LiveTrials:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._asker.__exit__(kind, value, trace)
+    def close(self) -> None:
+        """Stops the engine, if one was started."""
+        self._asker.close()
 
     @contextlib.contextmanager
-    def _trial(self, settings: Settings) -> Iterator[Ask]:
+    def __call__(self, settings: Settings) -> Iterator[Ask]:
+        """Index and train what the settings need, then ask question numbers. Raises TrialFailed where that fails."""
         try:
             config = _of_arm(apply_settings(self._target.config, settings), self._target.arm)
         except ArbiterError as error:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -93,7 +94,7 @@ class SentenceTransformerEmbedder:
         parts = [self._model_name]
         if self._settings.precision != "float32":
             parts.append(f"{self._settings.backend}-{self._settings.precision}")
-        parts += [f"{kind}={text}" for kind, text in self._prefix_parts() if text]
+        parts += [f"{kind}={text}" for kind, text in asdict(self.prefixes).items() if text]
         return "|".join(parts)
 
     @cached_property
@@ -149,9 +150,6 @@ class SentenceTransformerEmbedder:
     @cached_property
     def _model_name(self) -> str:
         return self._given_name or f"{self._folder.resolve().name}@{_folder_hash(self._folder)}"
-
-    def _prefix_parts(self) -> tuple[tuple[str, str], ...]:
-        return (("query", self.prefixes.query), ("passage", self.prefixes.passage))
 
     def _load(self) -> Loaded:
         with self._load_lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -154,23 +154,11 @@ def stream(rows: sa.Connection, index_id: int) -> Iterator[Document]:
 
 def entries(rows: sa.Connection, index_id: int, *, limit: int, after: str | None) -> list[DocumentEntry]:
     """Up to `limit` documents by id, those behind the id `after`."""
-    query = sa.select(*(column for column in DOCUMENTS.c if column.name not in ("text", "pages")))
+    query = sa.select(*(DOCUMENTS.c[field.name] for field in fields(DocumentEntry)))
     query = query.where(DOCUMENTS.c.index_id == index_id).order_by(DOCUMENTS.c.id).limit(limit)
     if after is not None:
         query = query.where(DOCUMENTS.c.id > after)
-    return [
-        DocumentEntry(
-            id=row.id,
-            title=row.title,
-            source=row.source,
-            num_chunks=row.num_chunks,
-            num_chars=row.num_chars,
-            origin=row.origin,
-            metadata=json.loads(row.metadata),
-            content_hash=row.content_hash,
-        )
-        for row in rows.execute(query)
-    ]
+    return [DocumentEntry(**{**row, "metadata": json.loads(row["metadata"])}) for row in rows.execute(query).mappings()]
 
 
 def slice_of(rows: sa.Connection, index_id: int, document_id: str, start: int, end: int) -> str:

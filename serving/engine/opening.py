@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -43,7 +43,7 @@ def open_engine(
     """
     refuse_unfit(base, adapters, max_rank=settings.max_lora_rank)
     if settings.url is not None:
-        with RemoteEngine(settings, base, api_key=os.environ.get(settings.api_key_env, "none")) as remote:
+        with closing(RemoteEngine(settings, base, api_key=os.environ.get(settings.api_key_env, "none"))) as remote:
             yield remote.open(adapters)
         return
     server = VllmServer(

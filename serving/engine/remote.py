@@ -1,13 +1,11 @@
 """Somebody else's OpenAI-compatible server as the engine: a vLLM fleet, Ray Serve LLM, a hosted API.
 
-with RemoteEngine(settings, base, api_key="none") as remote:
-    engine = remote.open(adapters)
+engine = RemoteEngine(settings, base, api_key="none").open(adapters)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 
 import httpx
 
@@ -44,12 +42,8 @@ class RemoteEngine:
             unload=self._unload,
         )
 
-    def __enter__(self) -> RemoteEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Closes the connection to it."""
         self._client.close()
 
     def _is_ready(self) -> bool:

@@ -247,7 +247,7 @@ class VllmServer:
         """Starts the process, waits until it answers and loads the adapters it had. Raises EngineFailed."""
         command = self._launch()
         started = self._clock()
-        while not self._answers():
+        while self._health() != httpx.codes.OK:
             waited = self._clock() - started
             if not self._is_running():
                 raise EngineFailed(self._failure("vLLM ended before it was ready", command))
@@ -264,13 +264,8 @@ class VllmServer:
 
     def _launch(self) -> list[str]:
         command, env = self._plan()
-        guard = [
-            sys.executable,
-            "-S",
-            str(Path(__file__).with_name("process_group.py")),
-            str(os.getpid()),
-            str(_STOP_GRACE_S),
-        ]
+        script = str(Path(__file__).with_name("process_group.py"))
+        guard = [sys.executable, "-S", script, str(os.getpid()), str(_STOP_GRACE_S)]
         with self._settings.log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
@@ -299,7 +294,7 @@ class VllmServer:
         """
         crashes: list[float] = []
         while not self._stopping.wait(_WATCH_S):
-            if self._is_running() and not self._is_dead_inside():
+            if self._is_running() and self._health() != httpx.codes.SERVICE_UNAVAILABLE:
                 continue
             self._state = "restarting"
             self._end_process()
@@ -324,20 +319,12 @@ class VllmServer:
     def _is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _answers(self) -> bool:
+    def _health(self) -> int | None:
+        """The status of its health check, None without an answer. 503 is an HTTP process whose engine core died."""
         try:
-            return self._http.get(f"http://127.0.0.1:{self._port}/health").status_code == httpx.codes.OK
+            return self._http.get(f"http://127.0.0.1:{self._port}/health").status_code
         except httpx.HTTPError:
-            return False
-
-    def _is_dead_inside(self) -> bool:
-        """Whether the HTTP process says that its engine core died. A slow or missing answer is not that."""
-        try:
-            return (
-                self._http.get(f"http://127.0.0.1:{self._port}/health").status_code == httpx.codes.SERVICE_UNAVAILABLE
-            )
-        except httpx.HTTPError:
-            return False
+            return None
 
     def _end_process(self) -> None:
         process = self._process

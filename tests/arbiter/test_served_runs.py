@@ -1,5 +1,4 @@
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from fakes.decisions import make_decision
+from fakes.embedders import WordTokens
 from fakes.engines import ScriptedEngine
 from numpy.typing import NDArray
 from pydantic import SecretStr
@@ -39,12 +39,11 @@ from tuning.export.adapters import Adapter, adapter_hash
 BASE = ResolvedModel("org/base", "r1", "/models/base")
 
 
-class LetterEmbedder:
+class LetterEmbedder(WordTokens):
     """A text is the counts of its letters."""
 
     name = "letters@1"
     dimension = 26
-    max_tokens: int | None = None
 
     def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
         rows = np.array([[1 + text.lower().count(chr(97 + i)) for i in range(26)] for text in texts], dtype=np.float32)
@@ -53,12 +52,6 @@ class LetterEmbedder:
     def embed_query(self, query: str) -> NDArray[np.float32]:
         vector: NDArray[np.float32] = self.embed([query])[0]
         return vector
-
-    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        return [[word.span() for word in re.finditer(r"\S+", text)] for text in texts]
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())
 
 
 def write_adapter(home: Path) -> str:

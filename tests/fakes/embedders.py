@@ -12,14 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class WordEmbedder:
+class WordTokens:
+    """What an embedder says of tokens: they are words."""
+
+    max_tokens: int | None = None
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        return [[word.span() for word in re.finditer(r"\S+", text)] for text in texts]
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+
+class WordEmbedder(WordTokens):
     """Bags of words, each word hashed to an axis. Passages wait for `gate` and take `seconds_per_text`; queries never.
 
     `started` is set when the first passage is embedded.
     """
 
     dimension = 1024
-    max_tokens: int | None = None
 
     def __init__(self, name: str = "words@1", *, seconds_per_text: float = 0.0) -> None:
         self.name = name
@@ -47,9 +58,3 @@ class WordEmbedder:
             vector[int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "little") % self.dimension] += 1
         normed: NDArray[np.float32] = vector / np.linalg.norm(vector)
         return normed
-
-    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        return [[word.span() for word in re.finditer(r"\S+", text)] for text in texts]
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())

@@ -7,15 +7,14 @@ with answering() as url:
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from fakes.embedders import WordEmbedder
 from fakes.engines import completion
+from fakes.json_server import serving_json
 from langchain_core.embeddings import Embeddings
 
 HOURS = ("one", "two", "three", "four", "five", "six")
@@ -62,35 +61,13 @@ def remote(url: str) -> list[str]:
 def answering(reply: Callable[[Mapping[str, Any]], str] | None = None) -> Iterator[str]:
     """The URL of an OpenAI-compatible engine; by default it says what the last hour in its prompt is."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send({"data": [{"id": "org/base"}]})
+    def answer(_path: str, asked: Mapping[str, Any] | None) -> tuple[int, object]:
+        if asked is None:
+            return 200, {"data": [{"id": "org/base"}]}
+        return 200, completion((reply or _last_hour)(asked)).model_dump(mode="json")
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            self.send(completion((reply or _last_hour)(body)).model_dump(mode="json"))
-
-        def send(self, body: object) -> None:
-            content = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving_json(answer) as url:
+        yield url
 
 
 def _last_hour(body: Mapping[str, Any]) -> str:

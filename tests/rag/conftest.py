@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.embedders import WordTokens
 from numpy.typing import NDArray
 
 from rag.chunking.chunk import ChunkSettings
@@ -20,13 +21,12 @@ Library = tuple[Document, ...]
 SETTINGS = ChunkSettings(20, 0)
 
 
-class FakeEmbedder:
+class FakeEmbedder(WordTokens):
     """Bags of words, each word hashed to one of `dimension` axes; equal bags give equal unit vectors."""
 
     def __init__(self, name: str = "fake@1", dimension: int = 512, seconds_per_text: float = 0.0) -> None:
         self.name = name
         self.dimension = dimension
-        self.max_tokens: int | None = None
         self.num_embedded = 0
         self._seconds_per_text = seconds_per_text
 
@@ -47,12 +47,6 @@ class FakeEmbedder:
     def embed_query(self, query: str) -> NDArray[np.float32]:
         vector: NDArray[np.float32] = self.embed([query])[0]
         return vector
-
-    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        return [[word.span() for word in re.finditer(r"\S+", text)] for text in texts]
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())
 
 
 @pytest.fixture

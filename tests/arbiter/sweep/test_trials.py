@@ -1,21 +1,18 @@
-import hashlib
 import json
 import re
 import sqlite3
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from fakes.embedders import WordEmbedder
 from fakes.engines import completion
-from numpy.typing import NDArray
+from fakes.json_server import serving_json
 
 from arbiter import build
 from arbiter.config import Config, SweepConfig
@@ -46,32 +43,6 @@ FACT = "{0} {0} opens at {1}"
 HOURS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
-class WordCounts:
-    """Embeds a text as its counts of words."""
-
-    name = "words@1"
-    dimension = 512
-    max_tokens: int | None = None
-
-    def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
-        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        for row, text in enumerate(texts):
-            for word in text.lower().strip("?").split():
-                vectors[row, int(hashlib.sha256(word.encode()).hexdigest(), 16) % self.dimension] += 1
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors
-
-    def embed_query(self, query: str) -> NDArray[np.float32]:
-        vector: NDArray[np.float32] = self.embed([query])[0]
-        return vector
-
-    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        return [[word.span() for word in re.finditer(r"\S+", text)] for text in texts]
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())
-
-
 class Fleet:
     """An OpenAI-compatible server: it finds the hour in the prompt, and the adapters in `knowing` know every hour."""
 
@@ -92,46 +63,22 @@ class Fleet:
 
     @contextmanager
     def listening(self) -> Iterator[str]:
-        fleet = self
+        def answer(path: str, asked: dict[str, Any] | None) -> tuple[int, object]:
+            if asked is None:
+                return 200, {"data": [{"id": name} for name in self.models]}
+            if path == "/load_lora_adapter":
+                self.models.append(asked["lora_name"])
+                self.most_loaded = max(self.most_loaded, len(self.models))
+                return 200, {}
+            if path == "/unload_lora_adapter":
+                self.models.remove(asked["lora_name"])
+                return 200, {}
+            if self.breaks_after is not None and self.asked.total() >= self.breaks_after:
+                return 503, {"error": {"message": "restarting"}}
+            return 200, completion(self.answer(asked)).model_dump(mode="json")
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.reply(200, {"data": [{"id": name} for name in fleet.models]})
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                if self.path.endswith("/load_lora_adapter"):
-                    fleet.models.append(body["lora_name"])
-                    fleet.most_loaded = max(fleet.most_loaded, len(fleet.models))
-                    self.reply(200, {})
-                elif self.path.endswith("/unload_lora_adapter"):
-                    fleet.models.remove(body["lora_name"])
-                    self.reply(200, {})
-                elif fleet.breaks_after is not None and fleet.asked.total() >= fleet.breaks_after:
-                    self.reply(503, {"error": {"message": "restarting"}})
-                else:
-                    self.reply(200, completion(fleet.answer(body)).model_dump(mode="json"))
-
-            def reply(self, status: int, body: object) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with serving_json(answer) as url:
+            yield url
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, object]]) -> None:
@@ -181,7 +128,7 @@ def open_pipeline(folder: Path, base: ResolvedModel, url: str, console: Console,
     )
     pipeline = Pipeline(config, home=folder.parent / "home", console=console, needs_dev=True)
     pipeline.models = build.Models(base=base, embedder=ResolvedModel("words", "1", str(folder)))
-    pipeline.embedder = WordCounts()  # type: ignore[assignment]
+    pipeline.embedder = WordEmbedder()  # type: ignore[assignment]
     return pipeline
 
 

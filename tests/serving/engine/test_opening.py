@@ -1,12 +1,11 @@
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from fakes.json_server import serving_json
 
 from serving.engine.engine import OpenEngine, engine_identity, refuse_unfit
 from serving.engine.opening import open_engine
@@ -32,37 +31,17 @@ class SomebodyElses:
 
     @contextmanager
     def listening(self) -> Iterator[str]:
-        fake = self
+        def answer(path: str, asked: dict[str, str] | None) -> tuple[int, object]:
+            if asked is None:
+                return 200, {"data": [{"id": name} for name in self.models]}
+            if self.loads and path == "/unload_lora_adapter":
+                self.models.remove(asked["lora_name"])
+            elif self.loads:
+                self.models.append(asked["lora_name"])
+            return 200 if self.loads else 404, {}
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.reply(200, {"data": [{"id": name} for name in fake.models]})
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                if fake.loads and self.path == "/v1/unload_lora_adapter":
-                    fake.models.remove(body["lora_name"])
-                elif fake.loads:
-                    fake.models.append(body["lora_name"])
-                self.reply(200 if fake.loads else 404, {})
-
-            def reply(self, status: int, body: object) -> None:
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(json.dumps(body).encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with serving_json(answer) as url:
+            yield url
 
 
 @pytest.fixture
