@@ -185,9 +185,11 @@ class Index:
 
         Unchanged documents cost a hash, a changed one is replaced, one that is not given is removed. Texts that were
         embedded before, in any index or interrupted run, are not embedded again. `progress(done, total)` counts the
-        texts that are; what it raises ends the sync and leaves the index as it was. Raises RagError for two documents
-        that share an id, documents that cannot be stored, and a disk that is full; Overtaken, without any change, if a
-        document of another origin would be replaced that is not among `replacing` (None: any may be).
+        texts that are; what it raises ends the sync and leaves the index as it was.
+
+        `replacing` names the documents of other origins that may be replaced, None all. Raises Overtaken, without any
+        change, when another one would be; RagError for two documents that share an id, for documents that cannot be
+        stored, and for a disk that is full.
         """
         return self._kept_up(
             self._indexing.apply(given, origin=origin, is_whole=True, replacing=replacing, progress=progress)

@@ -12,9 +12,9 @@ class Passage:
     """A retrieved chunk. `rank` counts from 1, the best; `score` is what the ranking was made by, higher is better.
 
     `text` is the chunk, or the wider text around it that the search was asked for. `source`, `page` (from 1) and
-    `headings` say where the chunk begins, the columns of a table that it begins within included; '', None and () where
-    the document has none. `page_starts` holds (offset in
-    `text`, page) for every page that the text is of, in order; () if that is one page or none.
+    `headings` say where the chunk begins; they are '', None and () where the document has none. The columns of a table
+    that it begins within count as headings. `page_starts` holds (offset in `text`, page) for every page that the text
+    is of, in order; () if that is one page or none.
     """
 
     chunk_id: str

@@ -59,8 +59,9 @@ def show_plan(pipeline: Pipeline, discordance: float | None) -> tuple[str, dict[
 
 
 def measured_discordance(scorecard: Scorecard) -> float | None:
-    """The mean squared difference of the leading arm's scores and each other's, which for right or wrong is the share
-    of questions they disagree on; None when there is nothing to compare, or no disagreement.
+    """The mean squared difference of the leading arm's scores and each other's; None when there is none to be found.
+
+    For scores of right or wrong that is the share of questions on which two arms disagree.
     """
     card = scorecard.raced()
     columns = [scores.scores[card.primary] for scores in card.arms]

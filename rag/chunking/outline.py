@@ -80,8 +80,8 @@ class Outline:
     def blocks(self, text: str, tokens: Tokens, limit: int) -> Blocks:
         """What packing ranges of up to `limit` tokens has to keep to.
 
-        Cuts are best before headings. Kept whole are a heading with the beginning of what follows it, tables and code;
-        of a table or code of more than `limit` tokens, each line (with a table's first row the two lines above it).
+        Cuts are best before headings. A heading stays with the beginning of what follows it. A table or code stays
+        whole; one of more than `limit` tokens is cut between lines, but a table's first row stays with the two above.
         """
         kept = [(section.start, section.body + 1) for section in self.sections if section.level and section.body]
         for start, end, head_lines in (*((*table, 3) for table in self.tables), *((*code, 1) for code in self.code)):

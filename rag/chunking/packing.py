@@ -51,10 +51,10 @@ def pack(
 ) -> Iterator[Range]:
     """Ranges that cover all of `text` in `within` but white space between them, in order; none begins or ends with it.
 
-    Each has at most `limit` tokens and reaches as far as a good cut allows: of the cuts that leave it more than half
-    full, the last break, else the last end of a paragraph, line, sentence or word, else the limit itself. A range
-    begins with whole sentences of the one before (words, if that was cut between words) of at most `overlap` tokens.
-    A single character that counts as more than `limit` tokens makes a range of its own.
+    Each has at most `limit` tokens, and is cut at the best place that leaves it more than half full: the last break,
+    else the last end of a paragraph, else of a line, a sentence or a word, else the limit itself. It begins with up to
+    `overlap` tokens of the one before: whole sentences, or words if that one was cut between words. A single character
+    of more than `limit` tokens is a range of its own.
     """
     start, end = _strip(text, *within)
     covered = start

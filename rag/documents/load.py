@@ -55,8 +55,8 @@ def load_documents(
 ) -> Loaded:
     """Every document of a folder (recursive, sorted), of one file, of the files that a pattern matches, or of a zip.
 
-    A text, Markdown, HTML, PDF, Word, PowerPoint or Excel file is one document: its id is its path in the folder, for
-    .txt and .md without the suffix unless another document has that id; its title the one it names, else its first
+    A text, Markdown, HTML, PDF, Word, PowerPoint or Excel file is one document. Its id is its path in the folder; .txt
+    and .md go without the suffix unless another document has that id. Its title is the one it names, else its first
     `# heading`, else the words of its name. JSONL, a JSON list and a CSV with a `text` column are a document a row
     (see `read_rows`); other JSON and CSV are one document.
 

@@ -1,7 +1,7 @@
 """A torch model's matrix products on oneDNN with weights laid out once: `undo = pack_linears(model, "float32")`.
 
-torch lays a weight out anew at every call, and on processors that are not Intel's MKL takes half-width instructions:
-all-MiniLM-L6-v2 on one core of an AMD EPYC made 27.7 passages/s before and 64 after, the vectors equal to 1e-7
+torch lays a weight out anew at every call, and its MKL uses half-width instructions on processors that are not Intel's.
+On one core of an AMD EPYC all-MiniLM-L6-v2 made 27.7 passages/s before and 64 after; the vectors are equal to 1e-7
 (docs/experiments/embedding).
 """
 

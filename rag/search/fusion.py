@@ -22,9 +22,9 @@ _RRF_K = 60
 def fuse(dense: Ranking, lexical: Ranking, *, method: Fusion, dense_weight: float) -> Ranking:
     """All numbers of both rankings, best first, ties by number; scores in [0, 1].
 
-    A score is `dense_weight` times the one in `dense` plus the rest times the one in `lexical`, both brought to [0, 1]:
-    by min-max, the first of a ranking has 1 and its last 0 (all have 1 if they are equal), by reciprocal ranks, rank r
-    has 61 / (60 + r). A number that only one ranking found has 0 from the other, as if it came last or after that.
+    A score is `dense_weight` times the one in `dense` plus the rest times the one in `lexical`. Both are brought to
+    [0, 1] first. By min-max the best of a ranking has 1 and its last 0; all have 1 if they are equal. By reciprocal
+    ranks, rank r has 61 / (60 + r). A number that only one ranking found has 0 from the other.
     """
     bring = _minmax if method == "minmax" else _reciprocal_ranks
     numbers = np.union1d(dense[0], lexical[0])

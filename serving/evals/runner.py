@@ -58,8 +58,8 @@ class _Work:
 class EvalRunner:
     """At most `concurrency` rows of all runs together are in flight, so that chat requests keep most of the engine.
 
-    What stays true: an outcome is in the store before it is counted, a row is asked again only if it has none, and all
-    rows of a run are answered by the arm that `model` meant when the run was created.
+    An outcome is in the store before it is counted. A row is asked again only if it has none. All rows of a run are
+    answered by the arm that `model` meant when the run was created.
     """
 
     def __init__(

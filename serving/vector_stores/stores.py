@@ -50,8 +50,8 @@ class StoreState:
 class VectorStores:
     """What was deleted is gone from every search when the call returns, whatever was being indexed meanwhile.
 
-    That holds for several servers of one home on one machine: a deletion waits until the server that indexes the file
-    has let go of it, and goes on if that one is killed. What a killed server had begun to delete, to cancel and to
+    That holds for several servers of one home on one machine. A deletion waits until the server that indexes the file
+    has released it, and goes on if that one is killed. What a killed server had begun to delete, to cancel and to
     change in a file's attributes is finished by the next one that starts, before it serves.
 
     Methods that name a store, a file or a batch raise NotFound for none.
