@@ -89,7 +89,8 @@ def _open_page(document: Any, number: int) -> Any:
 def _turn_upright(page: Any) -> tuple[float, ...]:
     """Turns a page so that its text runs from left to right, however it is shown.
 
-    Lines that run up or down pdfium reads from the last to the first, or joins without a space. Gives the bounds (left, bottom, right, top) of a page whose content had to be turned; else ().
+    Lines that run up or down pdfium reads from the last to the first, or joins without a space. Gives the bounds
+    (left, bottom, right, top) of a page whose content had to be turned; else ().
     """
     from pypdfium2 import PdfMatrix
     from pypdfium2.raw import FPDF_PAGEOBJ_TEXT

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,8 @@ class LangChainEmbedder:
             return np.empty((0, self.dimension), dtype=np.float32)
         parts = []
         for start in range(0, len(texts), self._batch_size):
-            parts.append(self._vectors(texts[start : start + self._batch_size]))
+            batch = list(texts[start : start + self._batch_size])
+            parts.append(self._unit_rows(partial(self._embeddings.embed_documents, batch), len(batch)))
             if progress:
                 progress(min(start + self._batch_size, len(texts)), len(texts))
         if len({part.shape[1] for part in parts}) != 1:
@@ -85,9 +86,6 @@ class LangChainEmbedder:
     def count_tokens(self, text: str) -> int:
         """Tokens of the text."""
         return len(self._token_spans([text])[0])
-
-    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._unit_rows(lambda: self._embeddings.embed_documents(list(texts)), len(texts))
 
     def _unit_rows(self, embed: Callable[[], list[list[float]]], count: int) -> NDArray[np.float32]:
         rows = self._rows(embed, count)

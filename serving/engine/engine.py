@@ -33,7 +33,7 @@ class BaseModel(Protocol):
 class OpenEngine:
     """An engine that answers now: where, the name of its base model, and whether it still answers.
 
-    `load` takes one more adapter in after its admission, and does nothing for one that is loaded; `unload` lets go of
+    `load` takes one more adapter in after its admission, and does nothing for one that is loaded; `unload` releases
     one. Both raise ServingError: the adapter does not fit, the engine refuses it, or it is away.
     """
 

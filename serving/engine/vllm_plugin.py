@@ -1,7 +1,7 @@
 """Right and fast LoRA operators for vLLM's CPU build: the `vllm.general_plugins` entry point `arbiter_cpu_lora`.
 
-vLLM 0.32's own operators (vllm/lora/ops/torch_ops/lora_ops.py) copy the adapter's weights once per token. Slot -1, which
-means "no adapter", indexes the last adapter: in a mixed batch a base request gets an adapter's answer. These do
+vLLM 0.32's own operators (vllm/lora/ops/torch_ops/lora_ops.py) copy the adapter's weights once per token. Slot -1 means
+"no adapter" and indexes the last adapter: in a mixed batch a base request gets an adapter's answer. These do
 one matrix product per distinct adapter in the batch and leave the rows of slot -1 alone. Measured in
 docs/experiments/lora-cpu; `ARBITER_CPU_LORA=0` turns them off.
 """

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from serving.evals.request import shown_source
 from serving.evals.store import ITEM_STATUSES, EvalStore, StoredEval, StoredItem, StoredRun
+from storage.rows import values_of
 
 # What graders can name of a generated answer; OpenAI shows it beside the item's own schema.
 _SAMPLE_SCHEMA: Mapping[str, Any] = {
@@ -73,18 +74,8 @@ def eval_card(stored: StoredEval) -> dict[str, object]:
     parts = {"item": config["item_schema"]}
     if config.get("include_sample_schema"):
         parts["sample"] = _SAMPLE_SCHEMA
-    return {
-        "id": stored.id,
-        "object": "eval",
-        "created_at": stored.created_at,
-        "name": stored.name,
-        "data_source_config": {
-            "type": "custom",
-            "schema": {"type": "object", "properties": parts, "required": list(parts)},
-        },
-        "testing_criteria": stored.testing_criteria,
-        "metadata": stored.metadata,
-    }
+    schema = {"type": "object", "properties": parts, "required": list(parts)}
+    return {**values_of(stored), "object": "eval", "data_source_config": {"type": "custom", "schema": schema}}
 
 
 def run_card(run: StoredRun, store: EvalStore, stored: StoredEval, url: str) -> dict[str, object]:
@@ -132,14 +123,7 @@ def item_card(item: StoredItem, eval_id: str) -> dict[str, object]:
         "datasource_item": item.item,
         "status": item.status,
         "results": [
-            {
-                "name": grade["name"],
-                "type": grade["kind"],
-                "passed": grade["passed"],
-                "score": grade["score"],
-                "error": grade["error"],
-                "sample": None,
-            }
+            {"type": grade["kind"], "sample": None} | {key: grade[key] for key in ("name", "passed", "score", "error")}
             for grade in item.grades
         ],
         "sample": item.sample,

@@ -43,7 +43,7 @@ MAX_ATTEMPTS = 3
 _MAX_GROUP = 32
 _MAX_GROUP_CHARS = 1_000_000
 _MAX_GROUP_S = 1.0
-# How often the rows are asked whether a file is still wanted, or whether its indexing has let go of it.
+# How often the rows are asked whether a file is still wanted, or whether its indexing has released it.
 _LOOK_S = 0.2
 _GLANCE_S = 0.02
 # What was begun ends with its batch of embeddings; a machine may be slow.
