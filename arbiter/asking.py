@@ -1,6 +1,6 @@
 """Asking the arms of a run: the engine is started for the first answer that is not known yet, and every answer is kept.
 
-asker = Asker(config, models, home=home, console=console, adapters=adapters, indexes=indexes, versions=versions)
+asker = Asker(config=config, models=models, home=home, console=console, adapters={}, indexes=indexes, versions=versions)
 with closing(asker):
     records = asker.ask(arms, questions)
 """
@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,35 +33,29 @@ T = TypeVar("T")
 OnAnswer = Callable[[AnswerRecord, bool], None]
 
 
+@dataclass(kw_only=True)
 class Asker:
     """One run's answers: from the cache where they are known, else from an engine that stays up until the end."""
 
-    def __init__(
-        self,
-        config: Config,
-        models: Models,
-        *,
-        home: Path,
-        console: Console,
-        adapters: Mapping[str, Adapter],
-        indexes: Mapping[str, Index],
-        versions: Versions,
-    ) -> None:
-        """`adapters` and `indexes` by the names that arms hold; `versions` as in `eval.evaluate.ask`.
+    config: Config
+    models: Models
+    home: Path
+    console: Console
+    adapters: Mapping[str, Adapter]
+    """By the names that arms hold."""
 
-        `indexes` and `versions` may be set anew between two asks.
-        """
-        self._config = config
-        self._models = models
-        self._home = home
-        self._console = console
-        self._adapters = adapters
-        self.indexes = indexes
-        self.versions = versions
-        self._open = ExitStack()
-        self._cache = self._open.enter_context(AnswerCache(home / "answers.db"))
-        self._engine: OpenEngine | None = None
-        self.asking_s = 0.0
+    indexes: Mapping[str, Index]
+    """The same; these and `versions` may be set anew between two asks."""
+
+    versions: Versions
+    """As in `eval.evaluate.ask`."""
+
+    asking_s: float = field(default=0.0, init=False)
+    _open: ExitStack = field(default_factory=ExitStack, init=False)
+    _engine: OpenEngine | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._cache = self._open.enter_context(AnswerCache(self.home / "answers.db"))
 
     def knows(self, arms: Sequence[Arm], questions: Sequence[Question]) -> bool:
         """Whether every answer is in the cache."""
@@ -86,8 +81,8 @@ class Asker:
                 answerer,
                 self._cache,
                 versions=self.versions,
-                concurrency=self._config.eval.concurrency,
-                patience=Patience(limit_s=self._config.eval.patience_s),
+                concurrency=self.config.eval.concurrency,
+                patience=Patience(limit_s=self.config.eval.patience_s),
                 on_answer=on_answer,
             )
 
@@ -103,16 +98,14 @@ class Asker:
             async def measure(answerer: Answerer) -> None:
                 await time_first_tokens(arms, questions, answerer, self._cache, versions=self.versions)
 
-            with self._console.step(f"timing the first token of {len(questions)} answers an arm"):
+            with self.console.step(f"timing the first token of {len(questions)} answers an arm"):
                 self._with_answerer(measure)
         return recall_first_tokens(arms, questions, self._cache, self.versions)
 
     def start(self) -> OpenEngine:
         """The engine, brought up if it is not."""
         if self._engine is None:
-            engine = open_engine(
-                self._config, self._models.base, self._adapters, home=self._home, console=self._console
-            )
+            engine = open_engine(self.config, self.models.base, self.adapters, home=self.home, console=self.console)
             self._engine = self._open.enter_context(engine)
         return self._engine
 
@@ -120,7 +113,7 @@ class Asker:
         engine = self.start()
 
         async def run() -> T:
-            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=self._config.engine.request_timeout_s)
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=self.config.engine.request_timeout_s)
             try:
                 return await work(Answerer(http, self.indexes, engine.base_model))
             finally:

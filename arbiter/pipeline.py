@@ -255,8 +255,8 @@ class Pipeline:
             return finished
         with SpentTime(self.home / "spent.db", fingerprint) as spent:
             asker = Asker(
-                self.config,
-                self.models,
+                config=self.config,
+                models=self.models,
                 home=self.home,
                 console=self._console,
                 adapters=self.adapters_of(arms),

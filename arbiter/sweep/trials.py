@@ -95,8 +95,8 @@ class LiveTrials:
         # Before anything is indexed or trained: a metric that nothing gives.
         self._scoring(_of_arm(target.config, target.arm), None)
         self._asker = Asker(
-            target.config,
-            pipeline.models,
+            config=target.config,
+            models=pipeline.models,
             home=pipeline.home,
             console=console,
             adapters={},
