@@ -44,7 +44,9 @@ def add_store(rows: StoreRows, name: str = "desk") -> StoredStore:
 
 def attach(rows: StoreRows, store: StoredStore, *file_ids: str, max_waiting: int = 100) -> str:
     wanted = [Wanted(file_id, {"year": 2026, "open": True}) for file_id in file_ids]
-    batch = rows.attach(store.id, wanted, chunking=CHUNKING, max_waiting=max_waiting, is_batch=True)
+    batch = rows.attach(
+        store.id, wanted, chunking=CHUNKING, max_waiting=max_waiting, submit=lambda *_: None, is_batch=True
+    )
     assert batch is not None
     return batch.id
 
