@@ -7,6 +7,7 @@ asked = Spending(asker, console, first_token_probes=3).race(arms, plan, policy, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from arbiter.asking import Asker
 from arbiter.console import Console, Step
@@ -23,37 +24,37 @@ from router.deciding.scorecard import Scorecard
 from storage.errors import ArbiterError
 
 
+@dataclass(frozen=True, slots=True)
 class Spending:
     """Asks through one asker and shows how many answers are there."""
 
-    def __init__(self, asker: Asker, console: Console, *, first_token_probes: int) -> None:
-        """`first_token_probes` answers an arm are streamed first for the time to their first token."""
-        self._asker = asker
-        self._console = console
-        self._probes = first_token_probes
+    asker: Asker
+    console: Console
+    first_token_probes: int
+    """So many answers an arm are streamed first for the time to their first token."""
 
     def ask_all(self, arms: list[Arm], questions: tuple[Question, ...]) -> Asked:
         """Every arm's answer to every question; the engine starts for the first one that is not known."""
         num_answers = len(arms) * len(questions)
-        if self._asker.knows(arms, questions):
-            self._console.say(f"all {num_answers} answers are known: nothing to generate")
-            return Asked(questions, tuple(self._asker.ask(arms, questions)), self._first_tokens(arms, questions))
-        self._asker.start()
+        if self.asker.knows(arms, questions):
+            self.console.say(f"all {num_answers} answers are known: nothing to generate")
+            return Asked(questions, tuple(self.asker.ask(arms, questions)), self._first_tokens(arms, questions))
+        self.asker.start()
         first_tokens_ms = self._first_tokens(arms, questions)
-        with self._console.step(f"asking {len(arms)} arms {len(questions)} questions") as step:
-            records = self._asker.ask(arms, questions, _Counter(step, num_answers))
+        with self.console.step(f"asking {len(arms)} arms {len(questions)} questions") as step:
+            records = self.asker.ask(arms, questions, _Counter(step, num_answers))
         return Asked(questions, tuple(records), first_tokens_ms)
 
     def race(self, arms: list[Arm], plan: RacePlan, policy: Policy, score: Callable[[Asked], Scorecard]) -> Asked:
         """The answers of a race; `score` gives what it decides by. Raises ArbiterError for a cost cap without costs."""
-        if not self._asker.knows(arms, plan.batches[0]):
-            self._asker.start()
+        if not self.asker.knows(arms, plan.batches[0]):
+            self.asker.start()
         first_tokens_ms = self._first_tokens(arms, plan.batches[0])
-        with self._console.step(f"racing {len(arms)} arms over {plan.num_questions} questions") as step:
+        with self.console.step(f"racing {len(arms)} arms over {plan.num_questions} questions") as step:
             counted = _Counter(step, len(arms) * plan.num_questions)
 
             def ask(some: Sequence[Arm], questions: Sequence[Question]) -> list[AnswerRecord]:
-                return self._asker.ask(some, questions, counted)
+                return self.asker.ask(some, questions, counted)
 
             def look_at(questions: Sequence[Question], records: Sequence[AnswerRecord], active: Sequence[str]) -> Look:
                 table = make_table(score(Asked(tuple(questions), tuple(records))), policy)
@@ -65,14 +66,14 @@ class Spending:
 
             def tell(num_spent: int, _active: Sequence[str], drops: Sequence[Drop]) -> None:
                 for drop in drops:
-                    self._console.say(f"  after {num_spent} questions {drop.arm} is out: {drop.beaten_by} is better")
+                    self.console.say(f"  after {num_spent} questions {drop.arm} is out: {drop.beaten_by} is better")
 
             raced = run_race(arms, plan, ask, look_at, on_look=tell)
-        self._console.say(f"  {raced.record.summary}")
+        self.console.say(f"  {raced.record.summary}")
         return Asked(raced.questions, raced.records, first_tokens_ms, raced.record)
 
     def _first_tokens(self, arms: list[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
-        return self._asker.time_first_tokens(arms, questions[: self._probes])
+        return self.asker.time_first_tokens(arms, questions[: self.first_token_probes])
 
 
 class _Counter:

@@ -81,23 +81,16 @@ class _Plan:
         return not (self.is_new or self.hashes or self.removed or self.adopted)
 
 
+@dataclass(frozen=True, slots=True)
 class Indexing:
     """Changes to one index, safe to make from several threads and processes at once."""
 
-    def __init__(
-        self,
-        store: Database,
-        name: str,
-        embedder: Embedder,
-        settings: ChunkSettings,
-        oldest_file: Callable[[], int | None] = lambda: None,
-    ) -> None:
-        """`oldest_file` gives the generation of the oldest view file: changes up to it need not be known."""
-        self._oldest_file = oldest_file
-        self._store = store
-        self._name = name
-        self._embedder = embedder
-        self._settings = settings
+    store: Database
+    name: str
+    embedder: Embedder
+    settings: ChunkSettings
+    oldest_file: Callable[[], int | None] = lambda: None
+    """Gives the generation of the oldest view file: changes up to it need not be known."""
 
     def apply(
         self,
@@ -119,8 +112,8 @@ class Indexing:
         Those that are gone, or that others have stored anew meanwhile, stay as they are.
         """
         by_origin: dict[str, dict[str, Document]] = {}
-        with self._store.read() as rows:
-            state = self._existing(indexes.state(rows, self._name))
+        with self.store.read() as rows:
+            state = self._existing(indexes.state(rows, self.name))
             present = documents.present(rows, state.id, document_ids)
             waiting = [key for key, found in present.items() if not found.content_hash]
             for document in documents.load(rows, state.id, waiting):
@@ -135,26 +128,26 @@ class Indexing:
         embeddings: dict[str, Embedding] = {}
         embedded = 0
         while True:
-            with self._store.read() as rows:
-                state = indexes.state(rows, self._name)
+            with self.store.read() as rows:
+                state = indexes.state(rows, self.name)
                 plan = self._plan(rows, state, wanted)
             if state is not None and plan.is_empty:
                 break
             embedded += self._prepare(state, plan, wanted, prepared, embeddings, progress)
             num_chunks = sum(len(entry.chunks) for entry in prepared.values())
-            numbers = chunks.take_numbers(self._store, num_chunks) if num_chunks else range(0)
+            numbers = chunks.take_numbers(self.store, num_chunks) if num_chunks else range(0)
             try:
-                with self._store.write_beside() as rows:
-                    state = indexes.lock(rows, self._name)
+                with self.store.write_beside() as rows:
+                    state = indexes.lock(rows, self.name)
                     # What others have committed in the meantime may call for more, or for less.
                     plan = self._plan(rows, state, wanted)
                     if any(
                         key not in prepared or prepared[key].content_hash != plan.hashes[key] for key in plan.hashes
                     ):
                         continue
-                    state = state or indexes.create(rows, self._name, self._embedder.name, self._settings)
+                    state = state or indexes.create(rows, self.name, self.embedder.name, self.settings)
                     state = self._store_plan(rows, state, plan, prepared, embeddings, numbers, wanted)
-                    indexes.prune(rows, state, self._oldest_file())
+                    indexes.prune(rows, state, self.oldest_file())
             except Conflict:
                 continue
             break
@@ -170,24 +163,24 @@ class Indexing:
 
     def delete(self, document_ids: Iterable[str]) -> int:
         """Removes the documents; gives how many of them there were. Raises RagError if there is no such index."""
-        with self._store.write_beside() as rows:
+        with self.store.write_beside() as rows:
             state = self._locked(rows)
             present = documents.present(rows, state.id, document_ids)
             if present:
                 gone = documents.delete(rows, state.id, present, state.generation + 1)
                 for origin in {document.origin for document in present.values()}:
                     # Vectors of these documents may be among those that a killed run has kept.
-                    pending.drop(rows, self._name, origin=origin)
-                indexes.prune(rows, indexes.advance(rows, state, state.tally - gone), self._oldest_file())
+                    pending.drop(rows, self.name, origin=origin)
+                indexes.prune(rows, indexes.advance(rows, state, state.tally - gone), self.oldest_file())
         return len(present)
 
     def set_metadata(self, document_id: str, metadata: Mapping[str, object]) -> None:
         """Replaces a document's metadata. Raises RagError if there is no such document or the metadata is no JSON."""
-        with self._store.write_beside() as rows:
+        with self.store.write_beside() as rows:
             state = self._locked(rows)
             document = next(documents.load(rows, state.id, [document_id]), None)
             if document is None:
-                raise RagError(f"no document {document_id!r} in index {self._name!r}")
+                raise RagError(f"no document {document_id!r} in index {self.name!r}")
             changed = replace(document, metadata=dict(metadata))
             chunk_ids = [chunk.id for chunk in chunks.of_document(rows, state.id, document_id)]
             difference = documents.replace_metadata(rows, state.id, changed, chunk_ids)
@@ -195,27 +188,27 @@ class Indexing:
 
     def drop(self) -> chunks.Numbers:
         """Removes the index with everything in it, and what killed runs have kept for it; gives its chunks' numbers."""
-        with self._store.write_beside() as rows:
-            state = indexes.lock(rows, self._name)
+        with self.store.write_beside() as rows:
+            state = indexes.lock(rows, self.name)
             numbers = chunks.as_numbers(()) if state is None else chunks.numbers(rows, state.id)
             if state is not None:
                 indexes.remove(rows, state.id)
-            pending.drop(rows, self._name)
+            pending.drop(rows, self.name)
         return numbers
 
     def _locked(self, rows: sa.Connection) -> IndexState:
-        return self._existing(indexes.lock(rows, self._name))
+        return self._existing(indexes.lock(rows, self.name))
 
     def _existing(self, state: IndexState | None) -> IndexState:
         if state is None:
-            raise missing(self._name)
+            raise missing(self.name)
         return state
 
     def _plan(self, rows: sa.Connection, state: IndexState | None, wanted: _Wanted) -> _Plan:
         if wanted.is_renewal:
             self._existing(state)
         present: dict[str, Present] = {}
-        is_stale = state is not None and (state.embedder, state.settings) != (self._embedder.name, self._settings)
+        is_stale = state is not None and (state.embedder, state.settings) != (self.embedder.name, self.settings)
         if state is not None:
             if is_stale:
                 present = documents.present_of_origin(rows, state.id, None)
@@ -257,14 +250,14 @@ class Indexing:
         found = {key: wanted.documents[key] for key in lacking if wanted.hashes.get(key) == plan.hashes[key]}
         others = [key for key in lacking if key not in found]
         if others and state is not None:
-            with self._store.read() as rows:
+            with self.store.read() as rows:
                 found.update((document.id, document) for document in documents.load(rows, state.id, others))
-        cut = split_documents(found.values(), self._settings, self._embedder.token_spans)
+        cut = split_documents(found.values(), self.settings, self.embedder.token_spans)
         of_document: dict[str, list[int]] = {}
         for place, chunk in enumerate(cut):
             of_document.setdefault(chunk.document_id, []).append(place)
         made, num_embedded = embed_chunks(
-            cut, self._embedder, self._store, index_name=self._name, origin=wanted.origin, progress=progress
+            cut, self.embedder, self.store, index_name=self.name, origin=wanted.origin, progress=progress
         )
         embeddings.update(made)
         for key, document in found.items():
@@ -292,13 +285,13 @@ class Indexing:
         seconds = chunks.insert(rows, state.id, generation, numbered, embeddings)
         documents.adopt(rows, state.id, plan.adopted, wanted.origin)
         if wanted.is_whole:
-            pending.drop(rows, self._name, origin=wanted.origin)
+            pending.drop(rows, self.name, origin=wanted.origin)
         else:
-            pending.drop_texts(rows, self._name, wanted.origin, self._embedder.name, embeddings)
-        if state.embedder != self._embedder.name:
+            pending.drop_texts(rows, self.name, wanted.origin, self.embedder.name, embeddings)
+        if state.embedder != self.embedder.name:
             indexes.forget_generations(rows, state.id)
         tally = state.tally - gone + added + Tally(indexing_s=seconds)
-        return indexes.advance(rows, state, tally, embedder=self._embedder.name, settings=self._settings)
+        return indexes.advance(rows, state, tally, embedder=self.embedder.name, settings=self.settings)
 
 
 class Overtaken(RagError):

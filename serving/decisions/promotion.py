@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from router.errors import EngineRejected, EngineUnavailable, RouterError
@@ -39,6 +40,7 @@ class Opener(Protocol):
         ...
 
 
+@dataclass
 class Promoter:
     """Changes what `auto` means, one change at a time.
 
@@ -47,13 +49,12 @@ class Promoter:
     that no served arm needs leave the engine.
     """
 
-    def __init__(self, current: CurrentDecision, ledger: Ledger, opener: Opener, *, scope: str) -> None:
-        self.current = current
-        self.ledger = ledger
-        self.opener = opener
-        self.scope = scope
-        self._lock = asyncio.Lock()
-        self._unloading: set[asyncio.Task[None]] = set()
+    current: CurrentDecision
+    ledger: Ledger
+    opener: Opener
+    scope: str
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _unloading: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     async def promote(self, decision_id: str) -> Promotion:
         """Make a decision what `auto` means.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
@@ -47,6 +47,7 @@ class StoreState:
     counts: Counter[str]
 
 
+@dataclass
 class VectorStores:
     """What was deleted is gone from every search when the call returns, whatever was being indexed meanwhile.
 
@@ -57,24 +58,15 @@ class VectorStores:
     Methods that name a store, a file or a batch raise NotFound for none.
     """
 
-    def __init__(
-        self,
-        rows: StoreRows,
-        attributes: FileAttributes,
-        files: FileStore,
-        open_indexes: OpenIndexes,
-        indexer: Indexer,
-        *,
-        max_waiting: int = MAX_WAITING,
-    ) -> None:
-        """At most `max_waiting` files wait to be indexed."""
-        self.files = files
-        self.rows = rows
-        self._attributes = attributes
-        self.open_indexes = open_indexes
-        self._indexer = indexer
-        self._max_waiting = max_waiting
-        self._taking_out = threading.Lock()
+    rows: StoreRows
+    attributes: FileAttributes
+    files: FileStore
+    open_indexes: OpenIndexes
+    indexer: Indexer
+    max_waiting: int = MAX_WAITING
+    """At most so many files wait to be indexed."""
+
+    _taking_out: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def finish_begun(self) -> None:
         """Finish what a killed server had begun to delete, cancel or change. Raises RagError for an index it cannot
@@ -86,17 +78,17 @@ class VectorStores:
             self._remove_store(store_id)
         for store_id, file_id in self.rows.detached():
             self._take_out(store_id, file_id)
-        self._indexer.finish_begun()
-        self._attributes.finish_begun(self._document)
+        self.indexer.finish_begun()
+        self.attributes.finish_begun(self._document)
         self.files.sweep()
 
     def start(self) -> None:
         """Begin indexing, first what a killed server left."""
-        self._indexer.start()
+        self.indexer.start()
 
     def stop(self) -> None:
         """Stop indexing; the next server goes on."""
-        self._indexer.close()
+        self.indexer.close()
 
     def close(self) -> None:
         """Closes the indexes and the rows."""
@@ -194,7 +186,7 @@ class VectorStores:
         """Replace a file's attributes; searches heed them at once. If the index does not take them nothing changes."""
         self._store(store_id)
         try:
-            self._attributes.change(store_id, file_id, attributes, self._document)
+            self.attributes.change(store_id, file_id, attributes, self._document)
         except ArbiterError:
             # It may have been deleted meanwhile, which is not the index's trouble.
             self.get_file(store_id, file_id)
@@ -223,7 +215,7 @@ class VectorStores:
         """Cancels the files of a batch that are not indexed yet."""
         self._store(store_id)
         cancelled = self.rows.cancel_batch(store_id, batch_id)
-        self._indexer.wait_until_left(store_id, cancelled)
+        self.indexer.wait_until_left(store_id, cancelled)
 
     def batch_files(self, store_id: str, batch_id: str, page: Page) -> PageOfRows:
         """A page of a batch's StoreFiles."""
@@ -264,12 +256,12 @@ class VectorStores:
             store.id,
             asked.files,
             chunking=asdict(present or asked.chunking or self.open_indexes.index_home.chunking),
-            max_waiting=self._max_waiting,
-            submit=self._indexer.submit,
+            max_waiting=self.max_waiting,
+            submit=self.indexer.submit,
             lost=known - self.open_indexes.present(store.id, known),
             is_batch=is_batch,
         )
-        self._indexer.wake()
+        self.indexer.wake()
         for file in self.rows.differing(store.id, asked.files):
             self.set_attributes(store.id, file.file_id, file.attributes)
         return batch
@@ -326,7 +318,7 @@ class VectorStores:
 
     def _take_out(self, store_id: str, file_id: str) -> None:
         """Second and last step of taking a file out of a store."""
-        self._indexer.wait_until_left(store_id, [file_id])
+        self.indexer.wait_until_left(store_id, [file_id])
         # Of two deletions at once the second must not reach what was attached again after the first.
         with self._taking_out:
             if self.rows.is_detached(store_id, file_id):
@@ -339,7 +331,7 @@ class VectorStores:
         self.files.remove(file_id)
 
     def _remove_store(self, store_id: str) -> None:
-        self._indexer.wait_until_left(store_id)
+        self.indexer.wait_until_left(store_id)
         self.open_indexes.drop(store_id)
         self.rows.remove_store(store_id)
 
@@ -361,12 +353,7 @@ def open_vector_stores(
     files = FileStore(database, open_indexes.index_home.home / "files", max_bytes=max_upload_bytes)
     indexer = Indexer(WorkRows(database), files, open_indexes, jobs, read=read)
     stores = VectorStores(
-        StoreRows(database),
-        FileAttributes(database),
-        files,
-        open_indexes,
-        indexer,
-        max_waiting=max_waiting,
+        StoreRows(database), FileAttributes(database), files, open_indexes, indexer, max_waiting=max_waiting
     )
     stores.finish_begun()
     return stores
