@@ -56,7 +56,8 @@ def make_engine(url: str | sa.URL) -> sa.Engine:
         is_sqlite = parsed.get_backend_name() == "sqlite"
         arguments = {"timeout": _BUSY_TIMEOUT_S} if is_sqlite else {}
         engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=not is_sqlite, **_POOL)
-    except (sa.exc.SQLAlchemyError, ImportError, ValueError) as error:
+    except (sa.exc.SQLAlchemyError, ImportError, TypeError, ValueError) as error:
+        # A TypeError is a database in memory, which takes no pool of connections, and would be lost.
         # The URL itself may hold a password, and so may the message about it.
         raise StorageError(
             f"the database URL cannot be used ({type(error).__name__}); "

@@ -318,3 +318,10 @@ except StorageError as error:
         assert _has(database) == [5]
     with sqlite3.connect(file) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("url", ["rubbish", "sqlite://", "sqlite:///:memory:", "mysql://u:hidden@h/d"])
+def test_a_url_that_nothing_can_be_kept_at_is_refused_in_one_line(url: str) -> None:
+    with pytest.raises(StorageError, match=r"^the database URL cannot be used .*sqlite:///FILE$") as caught:
+        make_engine(url)
+    assert "hidden" not in str(caught.value)
