@@ -38,14 +38,7 @@ def load_config(
     for source, assignments in (("environment", _from_environment(environment)), ("", _split(overrides, faults))):
         for key, raw in assignments:
             _assign(values, key, raw, source, faults)
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        faults.extend(config_faults(error))
-    if faults:
-        plural = "s" if len(faults) > 1 else ""
-        raise ArbiterError(f"{path or 'settings'}: {len(faults)} fault{plural}: " + "; ".join(faults))
-    return config
+    return _validated(values, path, faults)
 
 
 def data_home(environment: Mapping[str, str] | None = None) -> Path:
@@ -61,7 +54,19 @@ def load_data_keys(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     faults: list[str] = []
     for key, raw in _split(kept, faults):
         _assign(values, key, raw, "", faults)
-    return Config.model_validate({"data": str(values.get("data", "."))})
+    return _validated({"data": values.get("data", ".")}, path, faults)
+
+
+def _validated(values: Mapping[str, Any], path: Path | None, faults: list[str]) -> Config:
+    """The config of the values. Raises ArbiterError with the faults that are known and those of the values."""
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        faults.extend(config_faults(error))
+    if faults:
+        plural = "s" if len(faults) > 1 else ""
+        raise ArbiterError(f"{path or 'settings'}: {len(faults)} fault{plural}: " + "; ".join(faults))
+    return config
 
 
 def _read_values(path: Path | None) -> dict[str, Any]:
@@ -92,6 +97,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""
         raise ArbiterError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    except RecursionError as error:
+        raise ArbiterError(f"{path}: its brackets are nested too deeply for a config") from error
     if not isinstance(values, dict):
         raise ArbiterError(f"{path}: a config is a mapping of keys to values; it needs at least `data: FOLDER`")
     return values
@@ -133,7 +140,7 @@ def _read(key: str, raw: str) -> object:
     """The value of a key as YAML reads it; where the key takes text, a number or a date stays what was typed."""
     try:
         value = yaml.safe_load(raw)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return raw
     place = find(config_schema(), key.split("."))
     kinds = {branch.get("type") for branch in branches(place, config_schema())} if place is not None else set()

@@ -103,6 +103,7 @@ def test_faults_name_the_key(tmp_path: Path, override: str, fault: str) -> None:
     ("text", "fault"),
     [
         ("data: [", "not valid YAML"),
+        ("data: " + "[" * 3000, "nested too deeply"),
         ("- a\n", "a config is a mapping"),
         ("", "a config is a mapping"),
         ("seed: 1\n", "data: missing; it must be a path"),
