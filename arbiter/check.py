@@ -6,7 +6,8 @@ console.result(*check_all(path, overrides, home=home, console=console))
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from arbiter.answer_lengths import cut_notes, measure, token_counter, with_max_t
 from arbiter.config import Config, load_config, load_data_keys
 from arbiter.console import Console
 from arbiter.data import Data
+from arbiter.database import database_setting
 from arbiter.faults import Faults
 from arbiter.models import ResolvedModel
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge, load_labels
 from eval.metrics.labels import kind_of, label_sets
+from rag.langchain.factory import resolve
+from storage.database import make_engine
 from storage.errors import ArbiterError
 
 _SHOWN_LABELS = 6
@@ -59,6 +63,8 @@ class _Check:
         metrics = faults.attempt(lambda: check_metric(config), tuple[str, ...]())
         faults.attempt(lambda: find_judge(config, self._home), None)
         faults.attempt(lambda: load_labels(config), dict[str, dict[str, float]]())
+        for other in find_others(config):
+            faults.attempt(other, None)
         base = faults.attempt(lambda: pipeline.find_base(fetch=False), None)
         embedder = faults.attempt(lambda: build.resolve_embedder(config, self._home, _silent, fetch=False), None)
         if data is None:
@@ -106,6 +112,19 @@ class _Check:
             },
             "notes": [*data.notes, *cut],
         }
+
+
+def find_others(config: Config) -> Iterator[Callable[[], object]]:
+    """What finds each part that the config names of other packages, and raises ArbiterError; nothing is opened."""
+    own = config.index.database
+    for url in filter(None, (own and own.get_secret_value(), database_setting())):
+        yield partial(make_engine, url)
+    if (embeddings := config.embedding.langchain) is not None:
+        yield partial(resolve, embeddings.factory)
+    if (store := config.index.store) is not None:
+        from rag.langchain.vector_store import find_factory  # brings LangChain
+
+        yield partial(find_factory, store.factory)
 
 
 _HINT = "label_accuracy reads a label in any spelling: policy.metric=label_accuracy"

@@ -17,6 +17,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
+from urllib.parse import urlsplit
 
 import pydantic.dataclasses
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -49,6 +50,20 @@ def _one_spelling(name: str) -> str:
 
 # A hub id, or a folder, which has one spelling wherever it was named from.
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(_one_spelling)]
+
+
+def _http_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError(f"must be a URL as http://HOST:PORT/v1, not {text!r}")
+    return text
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 _Schema = Mapping[str, Any]
 _KINDS = {

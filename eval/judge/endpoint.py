@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 
 from eval.errors import EvalError
-from storage.settings import Above0, Count, settings
+from storage.settings import Above0, Count, HttpUrl, settings
 
 
 @settings(EvalError)
 class JudgeEndpoint:
     """An OpenAI-compatible model for the metrics of a judge."""
 
-    url: str
+    url: HttpUrl
     """Where it is, ending in /v1."""
     model: str
     """What it is called there."""

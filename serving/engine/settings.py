@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 from serving.errors import ServingError
-from storage.settings import Above0, Count, settings
+from storage.settings import Above0, Count, HttpUrl, settings
 
 
 @settings(ServingError)
 class EngineSettings:
     """What generates text: vLLM as a child process, or with `url` any OpenAI-compatible server."""
 
-    url: str | None = None
+    url: HttpUrl | None = None
     """An OpenAI-compatible server, ending in /v1, in place of the child."""
     model: str | None = None
     """The base model's name at `url`."""

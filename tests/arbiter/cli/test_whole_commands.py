@@ -94,6 +94,39 @@ def test_check_lists_the_faults_of_config_models_and_data_at_once(
     assert "train.jsonl:1" in err
 
 
+def test_check_says_once_that_there_is_no_data_to_look_at(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for data, fault in (("null", "data must be a path, not empty"), ('"a\\0b"', "data: embedded null byte")):
+        config = folder / "x.yaml"
+        config.write_text(f"data: {data}\n")
+        assert run(monkeypatch, "check", config) == 2
+        assert capsys.readouterr().err == f"error: {config}: 1 fault: {fault}\n"
+
+
+def test_check_finds_what_other_packages_bring_before_a_run_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["embedding.langchain.factory=nowhere:Embeddings", "index.store.factory=os:nothing"]
+    monkeypatch.setenv("ARBITER_DATABASE", "rubbish")
+    assert run(monkeypatch, "check", folder, *words, "index.database=postgres//u:hidden@h/d") == 2
+    err = capsys.readouterr().err
+    for part in ("needs the module 'nowhere'", "'os:nothing' is not there", "the database URL cannot be used"):
+        assert part in err
+    assert "4 faults" in err
+    assert "hidden" not in err
+
+
+@pytest.mark.parametrize("url", ["notaurl", "ftp://host/v1", "http://", "http://[::1", "http://host:99999/v1"])
+def test_an_address_that_nobody_can_ask_is_a_fault_of_the_config(
+    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "check", folder, f"engine.url={url}", f"eval.judge.url={url}", "eval.judge.model=m") == 2
+    err = capsys.readouterr().err
+    assert f"engine.url must be a URL as http://HOST:PORT/v1, not {url!r}" in err
+    assert f"eval.judge.url must be a URL as http://HOST:PORT/v1, not {url!r}" in err
+
+
 def test_check_says_what_a_run_would_decide_by(
     folder: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
