@@ -117,8 +117,9 @@ class _Check:
 def find_others(config: Config) -> Iterator[Callable[[], object]]:
     """What finds each part that the config names of other packages, and raises ArbiterError; nothing is opened."""
     own = config.index.database
-    for url in filter(None, (own and own.get_secret_value(), database_setting())):
-        yield partial(make_engine, url)
+    for url in (own.get_secret_value() if own is not None else None, database_setting()):
+        if url:
+            yield partial(make_engine, url)
     if (embeddings := config.embedding.langchain) is not None:
         yield partial(resolve, embeddings.factory)
     if (store := config.index.store) is not None:
