@@ -242,17 +242,18 @@ def served_again(client: openai.OpenAI, finished: dict[str, Any]) -> None:
 
 def promoted_and_rolled_back(client: openai.OpenAI, messages: Any, finished: dict[str, Any]) -> None:
     """Promoting the decision of the other policy changes what `auto` means at once; rolling back returns it."""
-    decisions: Any = client.get("/decisions", cast_to=object)
+    decisions: Any = client.get("/arbiter/decisions", cast_to=object)
     other = next(row for row in decisions["data"] if row["policy"]["margin"] == 0.9)
-    assert not other["stale"]
+    one: Any = client.get(f"/arbiter/decisions/{other['id']}", cast_to=object)
+    assert not one["stale"]
 
     def auto() -> str:
         return client.chat.completions.create(model="auto", messages=messages).model
 
     assert auto() == finished["decision"]["arm"]
-    client.post(f"/decisions/{other['id']}/promote", cast_to=object)
+    client.post(f"/arbiter/decisions/{other['id']}/promote", cast_to=object)
     assert auto() == other["arm"]
-    client.post("/decisions/rollback", cast_to=object)
+    client.post("/arbiter/decisions/rollback", cast_to=object)
     assert auto() == finished["decision"]["arm"]
 
 
