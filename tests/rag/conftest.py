@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.embedders import WordTokens
 from numpy.typing import NDArray
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.index import Index
+from tests.fakes.embedders import WordTokens
 
 Library = tuple[Document, ...]
 SETTINGS = ChunkSettings(20, 0)
