@@ -328,6 +328,6 @@ def test_the_python_example_of_the_readme_answers(home: Path, finished: dict[str
     )
     assert told.returncode == 0, told.stderr
     assert "is complete: nothing to ask" in told.stderr
-    decided, answer = told.stdout.splitlines()
-    assert decided.split()[0] == finished["arm"]
+    decided, *answer = told.stdout.splitlines()
+    assert decided.split()[:2] == [finished["decision"]["arm"], finished["decision"]["verdict"]]
     assert answer
