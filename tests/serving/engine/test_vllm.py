@@ -157,8 +157,9 @@ def test_the_environment_on_a_gpu_sets_nothing_for_cpus(tmp_path: Path) -> None:
 
 def test_what_the_user_set_for_vllm_is_kept_unless_it_would_break_the_engine(tmp_path: Path) -> None:
     base = {"VLLM_CPU_KVCACHE_SPACE": "9", "LD_PRELOAD": "mine.so", "VLLM_API_KEY": "secret", "VLLM_PLUGINS": "theirs"}
+    base["VLLM_CPU_OMP_THREADS_BIND"] = "0-3"
 
-    env = build_environment(settings_in(tmp_path, cpus="0-3"), host=CPU, base=base)
+    env = build_environment(settings_in(tmp_path), host=CPU, base=base)
 
     assert env["VLLM_CPU_KVCACHE_SPACE"] == "9"
     assert env["LD_PRELOAD"] == "mine.so"

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from fakes.json_server import serving_json
 
-from serving.engine.engine import OpenEngine, engine_identity, refuse_unfit
-from serving.engine.opening import open_engine
+from serving.engine.engine import OpenEngine, engine_identity, open_engine, refuse_unfit
 from serving.engine.settings import EngineSettings
 from serving.errors import EngineFailed, ServingError
 from tuning.export.adapters import Adapter
