@@ -1,13 +1,14 @@
 """Rows of a JSON-lines file with their line numbers, and faults that name the line.
 
-for line, row in read_jsonl(Path("data/train.jsonl")): ...
+for line, row in scan_jsonl(Path("data/train.jsonl")): ...
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from pydantic_core import from_json
 
 from storage.errors import StorageError
 
@@ -15,19 +16,11 @@ _SHOWN = 10
 _BOM = b"\xef\xbb\xbf"
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """`(line number from 1, row)` for every line that is not blank.
-
-    Raises StorageError at the first line that is no JSON object in UTF-8, and when the file cannot be opened.
-    """
-    for line, row in scan_jsonl(path):
-        if isinstance(row, str):
-            raise StorageError(f"{path}:{line}: {row}")
-        yield line, row
-
-
 def scan_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
-    """As `read_jsonl`, but a faulty line yields what is wrong with it, so that a caller can list all faults."""
+    """`(line number from 1, row)` for every line that is not blank, what is wrong with it in place of a faulty row.
+
+    Raises StorageError when the file cannot be opened.
+    """
     try:
         with path.open("rb") as file:
             # Read as bytes: U+2028 in a string is no line break, and a line of another encoding spoils only itself.
@@ -53,28 +46,13 @@ def faults_error(path: Path, faults: Sequence[tuple[int, str]]) -> StorageError:
 def _parse(raw: bytes) -> dict[str, object] | str:
     """The row, or what is wrong with the line."""
     try:
-        row = json.loads(raw.decode("utf-8"))
+        row = from_json(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         return f"not UTF-8 (byte {raw[error.start]:#04x} at {error.start + 1}); save the file as UTF-8"
-    except json.JSONDecodeError as error:
-        return f"not valid JSON ({error.msg} at column {error.colno}); write one JSON object a line"
-    except RecursionError:
-        return "nested too deeply"
+    except ValueError as error:
+        # The line of this text is always its first.
+        return f"not valid JSON ({str(error).replace('line 1 ', '')}); write one JSON object a line"
     if not isinstance(row, dict):
-        return f"a JSON {_json_type(row)} where an object is needed"
-    if b"\\u" in raw and not _is_encodable(row):
-        return "half of a surrogate pair (\\ud800 to \\udfff) in a string; write the whole character"
+        names: dict[type, str] = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+        return f"a JSON {names.get(type(row), 'number')} where an object is needed"
     return row
-
-
-def _is_encodable(row: object) -> bool:
-    try:
-        json.dumps(row, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _json_type(value: object) -> str:
-    names: dict[type, str] = {list: "array", str: "string", bool: "boolean", type(None): "null"}
-    return names.get(type(value), "number")
