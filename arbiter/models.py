@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import ArbiterError, StorageError
-from storage.folders import publish_once
-from storage.manifest import is_complete
+from storage.folders import is_complete, publish_once
 from storage.text_files import replace_text
 
 GENERATOR = "HuggingFaceTB/SmolLM2-135M-Instruct"

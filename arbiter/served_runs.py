@@ -34,7 +34,7 @@ from serving.engine.engine import OpenEngine
 from serving.errors import NotPromotable
 from serving.http.served import Served
 from storage.errors import ArbiterError
-from storage.manifest import is_complete
+from storage.folders import is_complete
 from tuning.export.adapters import Adapter, load_adapter
 
 _RUN_AGAIN = "measure again with: arbiter run CONFIG"

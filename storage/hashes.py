@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from storage.manifest import MANIFEST
+from storage.folders import MANIFEST
 
 
 def content_hash(*parts: bytes | str) -> str:

@@ -1,13 +1,24 @@
 """What all tables share: `sa.Table("decisions", TABLES, sa.Column("sequence", NUMBER, primary_key=True))`.
 
+Frozen dataclasses are rows: `FILES.insert().values(values_of(file))` and `read_row(StoredFile, row)`. A field has the
+name of its column; columns that no field names are the store's own.
+
 The tables stand beside the code that uses them. storage/migrations makes them; a test holds both equal, so a change of
 a table comes with a migration.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 TABLES = sa.MetaData(
     naming_convention={
@@ -21,3 +32,13 @@ TABLES = sa.MetaData(
 NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 # Ordered by code point, on PostgreSQL too.
 PLAIN = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+
+
+def values_of(stored: DataclassInstance) -> dict[str, Any]:
+    """The fields, not copied, by name."""
+    return {field.name: getattr(stored, field.name) for field in dataclasses.fields(stored)}
+
+
+def read_row(kind: type[T], row: Any) -> T:
+    """What a row of a SELECT holds."""
+    return kind(**{field.name: row._mapping[field.name] for field in dataclasses.fields(kind)})

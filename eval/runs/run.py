@@ -19,8 +19,7 @@ from eval.errors import EvalError
 from eval.questions import Question
 from router.deciding.decision import Decision
 from router.deciding.scorecard import Scorecard
-from storage.folders import publish
-from storage.manifest import is_complete, read_manifest, write_manifest
+from storage.folders import is_complete, publish, read_manifest, write_manifest
 from storage.records import WrongShape, from_json, json_lines
 from storage.text_files import replace_text
 

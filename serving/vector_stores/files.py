@@ -24,7 +24,7 @@ from serving.vector_stores.schema import FILES
 from serving.vector_stores.uploads import Upload
 from storage.database import Database
 from storage.disk import sync_path
-from storage.rows import read_row, values_of
+from storage.tables import read_row, values_of
 
 Purpose = Literal["assistants", "user_data", "evals", "fine-tune"]
 PURPOSES: tuple[Purpose, ...] = ("assistants", "user_data", "evals", "fine-tune")

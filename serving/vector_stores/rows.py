@@ -22,7 +22,7 @@ from serving.errors import Conflict, NotFound, Overloaded, Refused
 from serving.http.pages import Page, PageOfRows, select_page
 from serving.vector_stores.schema import BATCH_FILES, BATCHES, DELETING, FILES, STORE_FILES, STORES, Status
 from storage.database import Database, insert_missing
-from storage.rows import read_row, values_of
+from storage.tables import read_row, values_of
 
 Attributes = Mapping[str, str | float | bool]
 

@@ -8,6 +8,7 @@ job = rows.claim("index")       it runs now, and is this process's until `end` o
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +18,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from storage.database import Database
-from storage.processes import is_here, is_running, process_name
-from storage.rows import read_row
-from storage.tables import NUMBER, TABLES
+from storage.tables import NUMBER, TABLES, read_row
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 LIVE: tuple[JobState, ...] = ("queued", "running")
@@ -88,6 +87,28 @@ class JobEvent:
     created_at: float
     message: str
     data: Mapping[str, Any]
+
+
+def process_name(pid: int) -> str:
+    """A process of this machine by its id and start, as ids come back. Raises psutil.NoSuchProcess."""
+    import psutil
+
+    return f"{platform.node()}:{pid}:{psutil.Process(pid).create_time():.2f}"
+
+
+def is_here(owner: str) -> bool:
+    """Whether the process that `process_name` named is, or was, one of this machine."""
+    return owner.startswith(f"{platform.node()}:")
+
+
+def is_running(owner: str) -> bool:
+    """Whether the process that `process_name` named still lives; of another machine's nobody knows."""
+    import psutil
+
+    try:
+        return process_name(int(owner.split(":")[1])) == owner
+    except (psutil.Error, ValueError, IndexError):
+        return False
 
 
 def job_id(kind: str, key: str) -> str:
@@ -165,7 +186,7 @@ class JobRows:
         """What happened to a job, in order."""
         query = sa.select(EVENTS).where(EVENTS.c.job_id == name).order_by(EVENTS.c.sequence)
         with self._database.read() as rows:
-            return [JobEvent(row.sequence, row.created_at, row.message, row.data) for row in rows.execute(query)]
+            return [read_row(JobEvent, row) for row in rows.execute(query)]
 
     def has_owner(self, job: Job) -> bool:
         """Whether a process that lives works on it, or will."""
@@ -265,11 +286,11 @@ class JobRows:
 
     def _find(self, rows: sa.Connection, name: str) -> Job | None:
         row = rows.execute(sa.select(JOBS).where(JOBS.c.id == name)).one_or_none()
-        return _job(row) if row is not None else None
+        return read_row(Job, row) if row is not None else None
 
     def _live(self, rows: sa.Connection, kind: str) -> list[Job]:
         query = sa.select(JOBS).where(JOBS.c.kind == kind, JOBS.c.state.in_(LIVE)).order_by(JOBS.c.created_at)
-        return [_job(row) for row in rows.execute(query)]
+        return [read_row(Job, row) for row in rows.execute(query)]
 
     def _take(self, rows: sa.Connection, job: Job) -> bool:
         """Makes a job this process's, unless another one was quicker."""
@@ -293,7 +314,3 @@ class JobRows:
 
     def _note(self, rows: sa.Connection, name: str, message: str, **data: Any) -> None:
         rows.execute(EVENTS.insert().values(job_id=name, created_at=self._clock(), message=message, data=data))
-
-
-def _job(row: Any) -> Job:
-    return read_row(Job, row)

@@ -11,7 +11,7 @@ import pytest
 
 from arbiter.models import EMBEDDED_INSTALL, EMBEDDER, GENERATOR, _publish, resolve_model
 from storage.errors import ArbiterError
-from storage.manifest import MANIFEST
+from storage.folders import MANIFEST
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

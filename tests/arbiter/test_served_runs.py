@@ -32,8 +32,8 @@ from serving.decisions.ledger import RecordedDecision
 from serving.engine.engine import OpenEngine
 from serving.errors import NotPromotable
 from storage.errors import ArbiterError
+from storage.folders import write_manifest
 from storage.hashes import hash_files
-from storage.manifest import write_manifest
 from tuning.export.adapters import Adapter, adapter_hash
 
 BASE = ResolvedModel("org/base", "r1", "/models/base")

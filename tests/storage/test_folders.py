@@ -13,9 +13,8 @@ import pytest
 
 from storage.disk import refuse_full_disk
 from storage.errors import StorageError
-from storage.folders import publish, sweep_drafts
+from storage.folders import is_complete, publish, read_manifest, sweep_drafts, write_manifest
 from storage.hashes import content_hash, hash_files
-from storage.manifest import is_complete, read_manifest, write_manifest
 
 
 def publish_text(final: Path, text: str) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.folders import is_complete, read_manifest
 from storage.hashes import content_hash, hash_files
-from storage.manifest import is_complete, read_manifest
 from tuning.errors import TuningError
 
 WEIGHTS = "adapter_model.safetensors"

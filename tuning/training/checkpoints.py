@@ -6,7 +6,7 @@ import importlib.metadata
 import shutil
 from pathlib import Path
 
-from storage.manifest import is_complete, read_manifest, write_manifest
+from storage.folders import is_complete, read_manifest, write_manifest
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "safetensors", "tokenizers")
 

@@ -15,10 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from storage.disk import refuse_full_disk
-from storage.folders import publish, sweep_drafts
+from storage.folders import publish, sweep_drafts, write_manifest
 from storage.hashes import content_hash, hash_files
 from storage.locks import hold_lock
-from storage.manifest import write_manifest
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter

@@ -25,8 +25,8 @@ from rag.errors import RagError
 from rag.index import Index
 from router.answering.prompts import ANSWER
 from storage.errors import ArbiterError
+from storage.folders import write_manifest
 from storage.hashes import hash_files
-from storage.manifest import write_manifest
 from storage.settings import part
 from tuning.data.rows import closed_book_rows
 from tuning.export.adapters import adapter_hash

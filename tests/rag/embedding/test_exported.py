@@ -13,7 +13,7 @@ from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.embedding.exported import export_model
 from rag.embedding.settings import Backend, EmbedderSettings, Precision
 from rag.errors import RagError
-from storage.manifest import MANIFEST
+from storage.folders import MANIFEST
 
 TEXTS = [
     "The loan desk is staffed from nine in the morning until five in the afternoon on weekdays.",

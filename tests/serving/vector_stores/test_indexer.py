@@ -30,8 +30,7 @@ from serving.vector_stores.work_rows import Waiting, WorkRows
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.jobs.jobs import open_jobs
-from storage.jobs.rows import JobRows, job_id
-from storage.processes import process_name
+from storage.jobs.rows import JobRows, job_id, process_name
 
 # A process that lives, and one of this machine that does not.
 OTHER = process_name(os.getppid())

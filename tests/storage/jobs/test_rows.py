@@ -1,12 +1,13 @@
 """What the rows of jobs promise: one owner at a time, and nothing lost when that one is gone."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from storage.database import Database
-from storage.jobs.rows import KEPT_S, LEASE_S, JobRows, job_id
-from storage.processes import process_name
+from storage.jobs.rows import KEPT_S, LEASE_S, JobRows, is_here, is_running, job_id, process_name
 
 ME = process_name(os.getpid())
 OTHER = process_name(os.getppid())
@@ -189,3 +190,23 @@ def test_what_ended_long_ago_is_forgotten(database: Database, clock: Clock) -> N
     rows.beat()
     assert rows.get(name) is None
     assert rows.events(name) == []
+
+
+def test_a_process_is_known_by_its_id_and_start() -> None:
+    mine = process_name(os.getpid())
+    assert is_running(mine)
+    assert not is_running(mine.rpartition(":")[0] + ":1.00")
+    assert not is_running("no process")
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    name = process_name(other.pid)
+    assert is_running(name)
+    other.kill()
+    other.communicate()
+    assert not is_running(name)
+
+
+def test_a_process_of_another_machine_is_told_from_one_of_this() -> None:
+    mine = process_name(os.getpid())
+    assert is_here(mine)
+    assert not is_here("elsewhere:" + mine.partition(":")[2])
+    assert not is_running("elsewhere:" + mine.partition(":")[2])

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from storage.errors import StorageError
+from storage.folders import write_manifest
 from storage.hashes import hash_files
-from storage.manifest import write_manifest
 from tuning.errors import TuningError
 from tuning.export.adapters import (
     Adapter,

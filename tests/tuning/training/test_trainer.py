@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from storage.manifest import read_manifest
+from storage.folders import read_manifest
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, load_adapter
