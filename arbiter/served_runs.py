@@ -235,7 +235,7 @@ class RunOpener:
             confidence=decision.confidence,
             base_model=self._engine.base_model,
             is_ready=self._engine.is_ready,
-            created=decision.decided_at,
+            created=decision.created_at,
             question=parts.question,
             report=decision.report,
             measured=_measured(parts.scorecard, decision),

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from eval.answers import AnswerCache, AnswerRecord, answer_key
 from eval.metrics.primary import PRIMARY, Declared, check_declared, primary_column
@@ -24,6 +24,7 @@ from router.deciding.scorecard import ArmScores, Score, Scorecard
 from router.errors import EngineRejected, EngineUnavailable
 
 Versions = Mapping[str, Mapping[str, str]]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -43,6 +44,21 @@ class Patience:
     def is_exhausted(self) -> bool:
         """Whether the engine has been silent for longer than the limit."""
         return self.clock() - self.last_answer > self.limit_s
+
+    async def wait_for(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` gives; it is tried again while the engine is away. Raises EngineUnavailable at the end."""
+        pause_s = self.pause_s
+        while True:
+            try:
+                found = await ask()
+            except EngineUnavailable:
+                if self.is_exhausted():
+                    raise
+            else:
+                self.last_answer = self.clock()
+                return found
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 10.0)
 
 
 @dataclass(slots=True)
@@ -167,27 +183,19 @@ def recall_first_tokens(
 async def _answer(
     answerer: Answerer, arm: Arm, question: Question, patience: Patience, busy: BusyClock
 ) -> AnswerRecord:
-    pause_s = patience.pause_s
-    while True:
-        started = None
+    async def ask_once() -> AnswerRecord:
+        prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
+        started = busy.start()
         try:
-            prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
-            started = busy.start()
             answer = await answerer.answer(prepared)
-        except EngineRejected as error:
-            return AnswerRecord(arm=arm.name, question_id=question.id, text="", error=str(error))
-        except EngineUnavailable:
-            if patience.is_exhausted():
-                raise
-        else:
-            patience.last_answer = patience.clock()
-            engine_s, started = busy.stop(started), None
-            return AnswerRecord.from_answer(arm.name, question.id, answer, engine_s=engine_s)
         finally:
-            if started is not None:
-                busy.stop(started)
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, 10.0)
+            engine_s = busy.stop(started)
+        return AnswerRecord.from_answer(arm.name, question.id, answer, engine_s=engine_s)
+
+    try:
+        return await patience.wait_for(ask_once)
+    except EngineRejected as error:
+        return AnswerRecord(arm=arm.name, question_id=question.id, text="", error=str(error))
 
 
 def build_scorecard(

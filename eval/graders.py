@@ -1,8 +1,8 @@
 """Graders of evals, in OpenAI's terms: a text is compared with a reference, and passes or fails.
 
-grader = read_grader({"type": "string_check", "name": "same", "operation": "eq", "input": "{{sample.output_text}}",
-                      "reference": "{{item.answer}}"})
-grader.grade({"item": {"answer": "nine"}, "sample": {"output_text": "nine"}})  # Grade("same", passed=True, score=1.0)
+same = StringCheck(type="string_check", name="same", operation="eq", input="{{sample.output_text}}",
+                   reference="{{item.answer}}")
+grade(same, {"item": {"answer": "nine"}, "sample": {"output_text": "nine"}})  # Grade("same", passed=True, score=1.0)
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from eval.errors import EvalError
 from eval.metrics.text import contains, exact_match, rouge, rouge_l, token_f1, words
 from eval.scorer import Embed, to_score
-from eval.templates import references, render
+from eval.templates import Template, render
 
 Measure = Callable[[str, str], float]
 
-_CHECKS: Mapping[str, Callable[[str, str], bool]] = {
+_CHECKS: Mapping[str, Measure] = {
     "eq": lambda text, reference: text == reference,
     "ne": lambda text, reference: text != reference,
     "like": lambda text, reference: reference in text,
@@ -27,57 +29,58 @@ _CHECKS: Mapping[str, Callable[[str, str], bool]] = {
 }
 
 
+class StringCheck(BaseModel):
+    """A criterion that compares two texts: eq, ne, like (the input contains the reference), ilike (in any case)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    type: Literal["string_check"]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    input: Template
+    reference: Template
+    operation: Literal["eq", "ne", "like", "ilike"]
+
+
+class TextSimilarity(BaseModel):
+    """A criterion that passes when two texts are similar enough, by a metric of `similarity`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    type: Literal["text_similarity"]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    input: Template
+    reference: Template
+    evaluation_metric: str
+    pass_threshold: Annotated[float, Field(ge=0, le=1)]
+
+
+Criterion = Annotated[StringCheck | TextSimilarity, Field(discriminator="type")]
+
+
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """What a grader says of one row. `score` is in [0, 1], None with the `error` when it could not be graded."""
+    """What a criterion says of one row. `score` is in [0, 1], None with the `error` when it could not be graded."""
 
     name: str
-    kind: str
+    type: str
     passed: bool
     score: float | None
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Grader:
-    """Compares the rendered `input` with the rendered `reference`; passes when `measure` reaches `threshold`."""
-
-    name: str
-    kind: str
-    input: str
-    reference: str
-    measure: Measure
-    threshold: float
-
-    def grade(self, values: Mapping[str, object]) -> Grade:
-        """The grade of one row; `values` maps item and sample to their values. A missing value is unscored, not 0."""
-        try:
-            score = to_score(self.measure(render(self.input, values), render(self.reference, values)))
-        except EvalError as error:
-            return Grade(self.name, self.kind, passed=False, score=None, error=str(error))
+def grade(criterion: StringCheck | TextSimilarity, values: Mapping[str, object], embed: Embed | None = None) -> Grade:
+    """The grade of one row; `values` maps item and sample to their values. A missing value is unscored, not 0."""
+    try:
+        if isinstance(criterion, StringCheck):
+            measure, threshold = _CHECKS[criterion.operation], 1.0
+        else:
+            measure, threshold = similarity(criterion.evaluation_metric, embed), criterion.pass_threshold
+        score = to_score(float(measure(render(criterion.input, values), render(criterion.reference, values))))
         if score is None:
-            return Grade(
-                self.name, self.kind, passed=False, score=None, error="the metric is undefined for these texts"
-            )
-        return Grade(self.name, self.kind, passed=score >= self.threshold, score=score)
-
-
-def read_grader(row: Mapping[str, Any], *, embed: Embed | None = None) -> Grader:
-    """The grader of a testing criterion. Raises EvalError for one that cannot be honoured.
-
-    `string_check` has the operations eq, ne, like (the input contains the reference) and ilike (in any case).
-    `text_similarity` has the metrics of `similarity`, and passes at `pass_threshold`, in [0, 1].
-    """
-    kind, text, reference = str(row["type"]), str(row["input"]), str(row["reference"])
-    for template in (text, reference):
-        references(template)
-    if kind == "string_check":
-        check = _CHECKS[str(row["operation"])]
-        return Grader(str(row["name"]), kind, text, reference, lambda a, b: float(check(a, b)), threshold=1.0)
-    if kind == "text_similarity":
-        measure = similarity(str(row["evaluation_metric"]), embed)
-        return Grader(str(row["name"]), kind, text, reference, measure, threshold=float(row["pass_threshold"]))
-    raise EvalError(f"no grader of type {kind!r}; use string_check or text_similarity")
+            raise EvalError("the metric is undefined for these texts")
+    except EvalError as error:
+        return Grade(criterion.name, criterion.type, passed=False, score=None, error=str(error))
+    return Grade(criterion.name, criterion.type, passed=score >= threshold, score=score)
 
 
 def similarity(metric: str, embed: Embed | None = None) -> Measure:
@@ -92,13 +95,8 @@ def similarity(metric: str, embed: Embed | None = None) -> Measure:
         return lambda text, reference: _cosine(embed, text, reference)
     if metric in _MEASURES:
         return _MEASURES[metric]
-    names = ", ".join(similarities(has_embedder=embed is not None))
+    names = ", ".join([*_MEASURES, *(["cosine"] if embed is not None else [])])
     raise EvalError(f"no similarity {metric!r} here; choose one of: {names}")
-
-
-def similarities(*, has_embedder: bool) -> tuple[str, ...]:
-    """The names that `similarity` knows."""
-    return (*_MEASURES, *(("cosine",) if has_embedder else ()))
 
 
 def _fuzzy(text: str, reference: str) -> float:

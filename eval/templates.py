@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from eval.errors import EvalError
 
@@ -17,7 +20,7 @@ _PATH = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+|\[\d+\])*")
 _PART = re.compile(r"[\w-]+")
 
 
-class TemplateError(EvalError):
+class TemplateError(EvalError, ValueError):
     """The template itself is not possible, whatever the values."""
 
 
@@ -42,6 +45,14 @@ def references(template: str) -> tuple[str, ...]:
     if "{{" in rest or "{%" in rest:
         raise TemplateError(f"{template[:80]!r} holds a brace that is not closed, or a statement; only references work")
     return tuple(paths)
+
+
+def _checked(template: str) -> str:
+    references(template)
+    return template
+
+
+Template = Annotated[str, AfterValidator(_checked)]
 
 
 def look_up(path: str, values: Mapping[str, object]) -> object:

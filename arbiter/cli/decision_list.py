@@ -7,7 +7,6 @@ from pathlib import Path
 
 from arbiter.console import Output, pad_table
 from arbiter.database import home_database
-from serving.decisions.api import PromotionCard, decision_card
 from serving.decisions.ledger import Ledger, Promotion, RecordedDecision
 from serving.http.pages import Page
 from storage.errors import ArbiterError
@@ -31,12 +30,12 @@ def show_decisions(home: Path) -> Output:
             decision.verdict,
             f"{decision.confidence:.2f}",
             decision.run_id,
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(decision.decided_at)),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(decision.created_at)),
         )
         for decision, auto in zip(found, is_auto, strict=True)
     ]
     table = pad_table(("decision", "serves", "arm", "verdict", "confidence", "run", "decided"), rows)
-    return table, [{**decision_card(d), "is_auto": auto} for d, auto in zip(found, is_auto, strict=True)]
+    return table, [{**d.card(), "is_auto": auto} for d, auto in zip(found, is_auto, strict=True)]
 
 
 def _is_auto(ledger: Ledger, decision: RecordedDecision) -> bool:
@@ -65,11 +64,11 @@ def roll_back(home: Path, decision_id: str | None) -> Output:
             raise ArbiterError(
                 "nothing was promoted yet, so there is nothing to go back to; see: arbiter decisions list"
             )
-        scope = ledger.get(decision_id).scope if decision_id is not None else log[-1].scope
+        scope = ledger.get(decision_id or log[-1].decision_id).scope
         return _told(ledger, ledger.rollback(scope))
 
 
 def _told(ledger: Ledger, promotion: Promotion) -> Output:
     now = ledger.get(promotion.decision_id)
     text = f"auto is {now.arm} by decision {now.id}; a server that runs takes it at its next start"
-    return text, {**PromotionCard.model_validate(promotion).model_dump(), "arm": now.arm}
+    return text, {**promotion.model_dump(), "arm": now.arm}

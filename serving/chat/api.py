@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -16,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from router.answering.answerer import Answerer, Prepared
 from router.answering.citations import filename_of
 from router.errors import EngineUnavailable
-from serving.chat.request import ChatBody, ChatRequest
+from serving.chat.request import ChatBody
 from serving.http.body import ApiRoute
 from serving.http.entry import served_by
 from serving.http.errors import error_body, refusals
@@ -46,6 +47,20 @@ class Retrieved(BaseModel):
     query: str
     retrieval_ms: float
     passages: list[FoundPassage]
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Retrieved:
+        """What was found for a prepared answer."""
+        shown = [{**asdict(p), "file_id": p.document_id, "filename": filename_of(p)} for p in prepared.passages]
+        return cls.model_validate(
+            {
+                "arm": prepared.arm.name,
+                "kind": prepared.arm.kind,
+                "query": prepared.query,
+                "retrieval_ms": round(prepared.retrieval_ms, 1),
+                "passages": shown,
+            }
+        )
 
 
 class CitedPassage(BaseModel):
@@ -97,15 +112,14 @@ def chat_routes() -> APIRouter:
     router = APIRouter(route_class=ApiRoute, tags=["chat"])
 
     @router.post("/chat/completions", responses=_RESPONSES)
-    async def chat_completions(request: Request, body: ChatBody) -> Response:
+    async def chat_completions(request: Request, asked: ChatBody) -> Response:
         """Answer a conversation with the decided arm, or with one that `model` names."""
-        asked = body.request()
         served = served_by(request)
         arm = served.arm(asked.model)
         request.scope["arm"] = arm.name
-        prepared = await served.answerer.prepare(arm, asked.messages, asked.options)
+        prepared = await served.answerer.prepare(arm, asked.conversation, asked.options)
         headers = served.headers(arm)
-        if asked.is_stream:
+        if asked.stream:
             return await _streamed(served.answerer, prepared, asked, headers)
         answer = await served.answerer.answer(prepared)
         reply = answer.completion.model_dump(mode="json", exclude_none=True)
@@ -113,14 +127,14 @@ def chat_routes() -> APIRouter:
         for choice in reply["choices"]:
             text = choice["message"].setdefault("content", "")
             choice["message"]["annotations"] = [c.annotation() for c in prepared.cite(text)]
-        reply["arbiter"] = _retrieved(prepared)
+        reply["arbiter"] = Retrieved.of(prepared).model_dump()
         return JSONResponse(reply, headers=headers)
 
     return router
 
 
 async def _streamed(
-    answerer: Answerer, prepared: Prepared, asked: ChatRequest, headers: Mapping[str, str]
+    answerer: Answerer, prepared: Prepared, asked: ChatBody, headers: Mapping[str, str]
 ) -> StreamingResponse:
     chunks = answerer.stream(prepared)
     # The first chunk is awaited before the status line goes out, so an engine that is away is a 503 and not a torn
@@ -146,33 +160,10 @@ async def _streamed(
     return StreamingResponse(events(), media_type="text/event-stream", headers=dict(headers))
 
 
-def _event(chunk: ChatCompletionChunk, prepared: Prepared, asked: ChatRequest) -> str | None:
+def _event(chunk: ChatCompletionChunk, prepared: Prepared, asked: ChatBody) -> str | None:
     """One server-sent event; None for the usage chunk of a request that did not ask for it."""
     body = chunk.model_dump(mode="json", exclude_none=True)
-    if not body["choices"] and not asked.has_usage_chunk:
+    if not body["choices"] and not asked.stream_options.include_usage:
         return None
     body["model"] = prepared.arm.name
     return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
-
-
-def _retrieved(prepared: Prepared) -> dict[str, object]:
-    return {
-        "arm": prepared.arm.name,
-        "kind": prepared.arm.kind,
-        "query": prepared.query,
-        "retrieval_ms": round(prepared.retrieval_ms, 1),
-        "passages": [
-            {
-                "file_id": p.document_id,
-                "filename": filename_of(p),
-                "title": p.title,
-                "source": p.source,
-                "page": p.page,
-                "headings": list(p.headings),
-                "rank": p.rank,
-                "score": p.score,
-                "text": p.text,
-            }
-            for p in prepared.passages
-        ],
-    }

@@ -1,9 +1,10 @@
-"""What a chat request asks for: the fields of its body in, a `ChatRequest` or an `Invalid` that names the field out."""
+"""What a chat request asks for: the fields of its body, which pydantic checks, and what they mean to the engine.
+
+A field that cannot be honoured is refused by name, never ignored.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,34 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from serving.http.body import Fields, read_model
-
-# Passed on as they are; the engine validates their values and its refusal is passed back.
-_FORWARDED = (
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "stop",
-    "seed",
-    "n",
-    "logprobs",
-    "top_logprobs",
-    "response_format",
-    "frequency_penalty",
-    "presence_penalty",
-    "logit_bias",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """A valid request; `messages` hold plain text, `options` override the arm's sampling under their OpenAI names."""
-
-    model: str
-    messages: tuple[Mapping[str, object], ...]
-    options: Mapping[str, object]
-    is_stream: bool
-    has_usage_chunk: bool
+from serving.http.body import Fields
 
 
 class TextPart(BaseModel):
@@ -56,18 +30,12 @@ class TextPart(BaseModel):
 
 
 def _joined(content: object) -> object:
-    if isinstance(content, list):
-        for part in content:
-            if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-                raise ValueError("holds a part that is not text; only text can be answered")
-        content = "\n".join(part["text"] for part in content)
-    if not isinstance(content, str):
-        raise ValueError(f"must be text, not {type(content).__name__}")
-    try:
-        content.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("holds half of a surrogate pair; send valid Unicode") from error
-    return content
+    if not isinstance(content, list):
+        return content
+    for part in content:
+        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise ValueError("holds a part that is not text; only text can be answered")
+    return "\n".join(part["text"] for part in content)
 
 
 class ChatMessage(BaseModel):
@@ -75,7 +43,11 @@ class ChatMessage(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    role: Literal["system", "developer", "user", "assistant"]
+    # Few chat templates know the newer name of the system role.
+    role: Annotated[
+        Literal["system", "developer", "user", "assistant"],
+        AfterValidator(lambda role: "system" if role == "developer" else role),
+    ]
     content: Annotated[str, BeforeValidator(_joined, json_schema_input_type=str | list[TextPart])]
 
 
@@ -102,32 +74,14 @@ def _only(*values: object) -> AfterValidator:
     return AfterValidator(check)
 
 
-class ChatBody(Fields):
-    """The body of `POST /v1/chat/completions`. A field that is null counts as left out."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"model": "auto", "messages": [{"role": "user", "content": "When does the desk open?"}]}]
-        }
-    )
+class Conversation(Fields):
+    """What is asked, how it is answered, and what changes nothing. A field that is null counts as left out."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1), AfterValidator(_asks)]
     model: Annotated[str, Field(description="`auto`, an arm, or `base:adapter`.")] = "auto"
     stream: bool = False
-    stream_options: StreamOptions | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
+    stream_options: StreamOptions = StreamOptions()
     max_completion_tokens: Annotated[int | None, Field(description="The newer name of max_tokens.")] = None
-    stop: Any = None
-    seed: int | None = None
-    n: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    response_format: dict[str, Any] | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: dict[str, Any] | None = None
     user: Annotated[Any, Field(description="A label for the caller's own books.")] = None
     metadata: Annotated[Any, Field(description="Labels for the caller's own books.")] = None
     tools: Annotated[Any, _only([])] = None
@@ -143,29 +97,44 @@ class ChatBody(Fields):
 
     @field_validator("stream_options")
     @classmethod
-    def _need_stream(cls, options: StreamOptions | None, known: ValidationInfo) -> StreamOptions | None:
-        if options is not None and options.model_fields_set and not known.data.get("stream"):
+    def _need_stream(cls, options: StreamOptions, known: ValidationInfo) -> StreamOptions:
+        if options.model_fields_set and not known.data.get("stream"):
             raise ValueError("needs stream=true")
         return options
 
-    def request(self) -> ChatRequest:
-        """The request in the engine's terms."""
-        options = {name: value for name, value in self if name in _FORWARDED and value is not None}
-        if self.max_completion_tokens is not None:
-            options["max_tokens"] = self.max_completion_tokens
-        return ChatRequest(
-            model=self.model,
-            # Few chat templates know the newer name of the system role.
-            messages=tuple(
-                {"role": "system" if message.role == "developer" else message.role, "content": message.content}
-                for message in self.messages
-            ),
-            options=options,
-            is_stream=self.stream,
-            has_usage_chunk=self.stream_options is not None and self.stream_options.include_usage,
-        )
 
+class ChatBody(Conversation):
+    """The body of `POST /v1/chat/completions`.
 
-def read_chat_request(body: object) -> ChatRequest:
-    """Validate a decoded JSON body. A field that cannot be honoured is refused by name, never ignored."""
-    return read_model(ChatBody, body).request()
+    Its own fields are passed on as they are: the engine validates the values, and its refusal is passed back.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"model": "auto", "messages": [{"role": "user", "content": "When does the desk open?"}]}]
+        }
+    )
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: Any = None
+    seed: int | None = None
+    n: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    response_format: dict[str, Any] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, Any] | None = None
+
+    @property
+    def conversation(self) -> list[dict[str, object]]:
+        """The messages in plain text."""
+        return [message.model_dump() for message in self.messages]
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What overrides the arm's sampling, under the engine's names."""
+        given = {name: value for name, value in self if name not in Conversation.model_fields and value is not None}
+        return given if self.max_completion_tokens is None else given | {"max_tokens": self.max_completion_tokens}

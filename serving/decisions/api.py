@@ -7,41 +7,16 @@ POST /v1/arbiter/decisions/{id}/promote   POST /v1/arbiter/decisions/{id}/rollba
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, Response
 
-from serving.decisions.ledger import Promotion, RecordedDecision
+from serving.decisions.ledger import Promotion, RecordedCard, RecordedDecision
 from serving.decisions.promotion import Promoter
 from serving.errors import NotFound
 from serving.http.errors import refusals, shown_as
 from serving.http.pages import ListOf, PageQuery, list_body
-
-
-class RecordedCard(BaseModel):
-    """A decision in its JSON form, without what only a running server knows."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: str
-    object: Literal["decision"] = "decision"
-    created_at: Annotated[int, Field(validation_alias=AliasChoices("decided_at", "created_at"))]
-    run_id: str
-    run_directory: Path
-    data: Annotated[str, Field(validation_alias=AliasChoices("data_name", "data"))]
-    data_version: str
-    base_model: str
-    config_fingerprint: str
-    arm: str
-    verdict: str
-    confidence: float
-    margin: float
-    runner_up: str | None
-    reason: str
-    policy: dict[str, Any]
 
 
 class DecisionCard(RecordedCard):
@@ -49,19 +24,6 @@ class DecisionCard(RecordedCard):
 
     is_current: bool
     report_url: str
-
-
-class PromotionCard(BaseModel):
-    """One change of what `auto` means."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    object: Literal["decision.promotion"] = "decision.promotion"
-    sequence: int
-    action: Literal["promote", "rollback"]
-    decision_id: str
-    previous_id: str | None
-    promoted_at: int
 
 
 class CheckedDecision(DecisionCard):
@@ -74,14 +36,14 @@ class CheckedDecision(DecisionCard):
 class PromotedDecision(CheckedDecision):
     """What `auto` means now, and the change."""
 
-    promotion: PromotionCard
+    promotion: Promotion
 
 
 class WholeDecision(CheckedDecision):
     """A decision with its evidence and its promotions."""
 
     evidence: dict[str, Any]
-    promotions: list[PromotionCard]
+    promotions: list[Promotion]
 
 
 def decision_routes(promoter: Promoter) -> APIRouter:
@@ -91,7 +53,7 @@ def decision_routes(promoter: Promoter) -> APIRouter:
 
     def listed(request: Request, decision: RecordedDecision) -> dict[str, object]:
         return {
-            **decision_card(decision),
+            **decision.card(),
             "is_current": decision.id == current.served.decision_id,
             "report_url": str(request.url_for("decision_report", decision_id=decision.id)),
         }
@@ -125,7 +87,7 @@ def decision_routes(promoter: Promoter) -> APIRouter:
         """One decision, and whether what it was made from still holds."""
         recorded = found(decision_id)
         history = [p for p in ledger.promotions(promoter.scope) if p.decision_id == decision_id]
-        return {**shown(request, recorded), "evidence": dict(recorded.evidence), "promotions": history}
+        return {**shown(request, recorded), "evidence": recorded.evidence, "promotions": history}
 
     @router.get(
         "/{decision_id}/report",
@@ -151,8 +113,3 @@ def decision_routes(promoter: Promoter) -> APIRouter:
         return await asyncio.to_thread(changed, request, await promoter.rollback(decision_id=decision_id))
 
     return router
-
-
-def decision_card(decision: RecordedDecision) -> dict[str, object]:
-    """A decision in its JSON form, without what only a running server knows."""
-    return RecordedCard.model_validate(decision).model_dump(mode="json")

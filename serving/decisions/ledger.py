@@ -15,18 +15,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from eval.runs.run import Run
 from serving.errors import NotPromotable, UnknownDecision
 from serving.http.pages import Page, PageOfRows, select_page
 from storage.database import Database
-from storage.rows import read_row, values_of
 from storage.tables import NUMBER, TABLES
 from storage.text_files import replace_text
 
@@ -37,21 +37,9 @@ DECISIONS = sa.Table(
     sa.Column("sequence", NUMBER, nullable=False, unique=True),
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("scope", sa.Text, nullable=False, index=True),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("run_directory", sa.Text, nullable=False),
-    sa.Column("data_name", sa.Text, nullable=False),
-    sa.Column("base_model", sa.Text, nullable=False),
-    sa.Column("data_version", sa.Text, nullable=False),
     sa.Column("config_fingerprint", sa.Text, nullable=False, index=True),
-    sa.Column("arm", sa.Text, nullable=False),
-    sa.Column("verdict", sa.Text, nullable=False),
-    sa.Column("confidence", sa.Double, nullable=False),
-    sa.Column("margin", sa.Double, nullable=False),
-    sa.Column("runner_up", sa.Text),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("policy", sa.Text, nullable=False),
-    sa.Column("evidence", sa.Text, nullable=False),
-    sa.Column("decided_at", sa.BigInteger, nullable=False),
+    sa.Column("card", sa.JSON, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
 )
 PROMOTIONS = sa.Table(
     "promotions",
@@ -65,29 +53,31 @@ PROMOTIONS = sa.Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedDecision:
-    """A decision of the ledger. `id` is made of what was decided from what, so the same decision has one row.
+class RecordedCard(BaseModel):
+    """A decision as it is shown. `id` is made of what was decided from what, so the same decision has one row.
 
-    `evidence` is the decision's whole JSON form. `decided_at` counts seconds since 1970, of the last time it was made.
+    `created_at` counts seconds since 1970, of the last time it was made.
     """
 
+    model_config = ConfigDict(frozen=True)
+
+    object: Literal["decision"] = "decision"
+    created_at: int
     run_id: str
     run_directory: Path
-    data_name: str
-    base_model: str
+    data: str
     data_version: str
+    base_model: str
     config_fingerprint: str
     arm: str
     verdict: str
     confidence: float
     margin: float
-    runner_up: str | None
+    runner_up: str | None = None
     reason: str
-    policy: Mapping[str, Any]
-    decided_at: int
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    policy: dict[str, Any]
 
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
     @property
     def id(self) -> str:
         """`dec_` and 16 hex digits over the run, what it saw, the policy and the arm."""
@@ -100,24 +90,39 @@ class RecordedDecision:
         ]
         return "dec_" + hashlib.sha256("\x00".join(content).encode()).hexdigest()[:16]
 
+
+class RecordedDecision(RecordedCard):
+    """A decision of the ledger; `evidence` is its whole JSON form."""
+
+    evidence: dict[str, Any] = {}
+
     @property
     def scope(self) -> str:
         """What one endpoint can serve: the data and the base model with its revision."""
-        return f"{self.data_name} {self.base_model}"
+        return f"{self.data} {self.base_model}"
 
     @property
     def report(self) -> Path:
         """The report of this decision, or else of what was decided last from the same run."""
-        own = _own_report(self.run_directory, self.id)
-        return own if own.is_file() else self.run_directory / "report.html"
+        return own if (own := self.own_report).is_file() else self.run_directory / "report.html"
+
+    @property
+    def own_report(self) -> Path:
+        """Where the report of this decision is kept from the next one's."""
+        return self.run_directory / f"report-{self.id}.html"
+
+    def card(self) -> dict[str, Any]:
+        """Its JSON form, without the evidence, which is long."""
+        return self.model_dump(mode="json", exclude={"evidence"})
 
 
-@dataclass(frozen=True, slots=True)
-class Promotion:
+class Promotion(BaseModel):
     """One change of what `auto` means: to `decision_id`, from `previous_id` (None where nothing was before)."""
 
+    model_config = ConfigDict(frozen=True)
+
+    object: Literal["decision.promotion"] = "decision.promotion"
     sequence: int
-    scope: str
     action: Literal["promote", "rollback"]
     decision_id: str
     previous_id: str | None
@@ -133,11 +138,11 @@ class Ledger:
 
     def record(self, decision: RecordedDecision) -> str:
         """Keep a decision as the newest and return its id; the same decision again only moves up."""
-        values = values_of(decision) | {
+        values: dict[str, Any] = {
             "scope": decision.scope,
-            "run_directory": str(decision.run_directory),
-            "policy": json.dumps(decision.policy),
-            "evidence": json.dumps(decision.evidence),
+            "config_fingerprint": decision.config_fingerprint,
+            "card": decision.card(),
+            "evidence": decision.evidence,
         }
         with self._database.write() as rows:
             last = rows.execute(sa.select(sa.func.coalesce(sa.func.max(DECISIONS.c.sequence), 0))).scalar_one()
@@ -161,7 +166,7 @@ class Ledger:
         where = [DECISIONS.c.scope == scope] if scope is not None else []
         with self._database.read() as rows:
             found = select_page(rows, DECISIONS, page, *where, without=[DECISIONS.c.evidence])
-        return PageOfRows(rows=[_decision(row) for row in found.rows], has_more=found.has_more)
+        return replace(found, rows=[_decision(row) for row in found.rows])
 
     def promotions(self, scope: str | None = None) -> list[Promotion]:
         """Every promotion and rollback of a scope or of all, oldest first."""
@@ -220,36 +225,9 @@ class Ledger:
         decision_id: str,
         previous_id: str | None,
     ) -> Promotion:
-        made = Promotion(0, scope, action, decision_id, previous_id, int(self._clock()))
-        values = {name: value for name, value in values_of(made).items() if name != "sequence"}
-        inserted = rows.execute(PROMOTIONS.insert().values(values)).inserted_primary_key
-        assert inserted is not None
-        return replace(made, sequence=inserted[0])
-
-
-def describe_run(run: Run) -> RecordedDecision:
-    """The decision that lies beside a run, as the ledger keeps it. Raises EvalError when none was made yet."""
-    row = run.decision()
-    provenance = run.scorecard().provenance
-    policy = row["policy"]
-    return RecordedDecision(
-        run_id=run.id,
-        run_directory=run.directory.resolve(),
-        # A run is named by its data and a hash.
-        data_name=run.id.rpartition("-")[0],
-        base_model=str(provenance.get("model") or run.manifest["base_revision"]),
-        data_version=str(run.manifest["data_version"]),
-        config_fingerprint=str(run.manifest["config_fingerprint"]),
-        arm=str(row["arm"]),
-        verdict=str(row["verdict"]),
-        confidence=float(row["confidence"]),
-        margin=float(row["margin"]),
-        runner_up=row.get("runner_up"),
-        reason=str(row["reason"]),
-        policy=policy,
-        decided_at=int(row["decided_at"]),
-        evidence={key: value for key, value in row.items() if key not in ("policy", "decided_at")},
-    )
+        values = {"action": action, "decision_id": decision_id, "previous_id": previous_id}
+        rows.execute(PROMOTIONS.insert().values(scope=scope, promoted_at=int(self._clock()), **values))
+        return _promotions(rows, scope)[-1]
 
 
 def record_run(ledger: Ledger, run: Run) -> RecordedDecision:
@@ -257,16 +235,26 @@ def record_run(ledger: Ledger, run: Run) -> RecordedDecision:
 
     Raises EvalError when none was made yet, and ServingError when it cannot be kept.
     """
-    decision = describe_run(run)
+    row, manifest = run.decision(), run.manifest
+    decision = RecordedDecision.model_validate(
+        {
+            **row,
+            "created_at": row["decided_at"],
+            "run_id": run.id,
+            "run_directory": run.directory.resolve(),
+            # A run is named by its data and a hash.
+            "data": run.id.rpartition("-")[0],
+            "data_version": manifest["data_version"],
+            "base_model": run.scorecard().provenance.get("model") or manifest["base_revision"],
+            "config_fingerprint": manifest["config_fingerprint"],
+            "evidence": {key: value for key, value in row.items() if key not in ("policy", "decided_at")},
+        }
+    )
     latest = run.directory / "report.html"
     if latest.is_file():
-        replace_text(_own_report(run.directory, decision.id), latest.read_text(encoding="utf-8"))
+        replace_text(decision.own_report, latest.read_text(encoding="utf-8"))
     ledger.record(decision)
     return decision
-
-
-def _own_report(run_directory: Path, decision_id: str) -> Path:
-    return run_directory / f"report-{decision_id}.html"
 
 
 def _get(rows: sa.Connection, decision_id: str) -> RecordedDecision:
@@ -296,7 +284,7 @@ def _promotions(rows: sa.Connection, scope: str | None) -> list[Promotion]:
     query = sa.select(PROMOTIONS).order_by(PROMOTIONS.c.sequence)
     if scope is not None:
         query = query.where(PROMOTIONS.c.scope == scope)
-    return [read_row(Promotion, row) for row in rows.execute(query)]
+    return [Promotion.model_validate(dict(row._mapping)) for row in rows.execute(query)]
 
 
 def _before(log: Sequence[Promotion]) -> str:
@@ -313,10 +301,4 @@ def _before(log: Sequence[Promotion]) -> str:
 
 
 def _decision(row: Any) -> RecordedDecision:
-    values = {name: value for name, value in row._mapping.items() if name not in ("sequence", "id", "scope")}
-    values |= {
-        "run_directory": Path(row.run_directory),
-        "policy": json.loads(row.policy),
-        "evidence": json.loads(row._mapping.get("evidence", "{}")),
-    }
-    return RecordedDecision(**values)
+    return RecordedDecision.model_validate({**row.card, "evidence": row._mapping.get("evidence", {})})

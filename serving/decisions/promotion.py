@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from router.errors import EngineRejected, EngineUnavailable, RouterError
+from router.errors import EngineUnavailable, RouterError
 from serving.decisions.ledger import Ledger, Promotion, RecordedDecision
 from serving.errors import NotPromotable
 from serving.http.served import AUTO, CurrentDecision, Served
@@ -117,8 +117,6 @@ class Promoter:
             await served.answerer.answer(prepared)
         except EngineUnavailable:
             raise
-        except EngineRejected as error:
-            raise NotPromotable(f"arm {arm.name!r} cannot answer a smoke question: the engine says {error}") from error
         except RouterError as error:
             raise NotPromotable(f"arm {arm.name!r} cannot answer a smoke question: {error}") from error
         return served

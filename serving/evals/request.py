@@ -1,25 +1,38 @@
-"""What requests to /v1/evals ask for: the fields of their bodies, which pydantic checks, and what a run does with them.
+"""What requests to /v1/evals ask for: the fields of their bodies, which pydantic checks, and what they mean.
 
-check_eval(asked, embed=embed)     read_run(asked, item_schema) -> data source     read_plan(data_source) -> RunPlan
+check_criteria(asked, embed=embed)   asked.card()   read_rows(asked, item_schema, files)   source.chat_request(item)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from eval.errors import EvalError
-from eval.graders import read_grader, similarities
+from eval.graders import Criterion, TextSimilarity, similarity
 from eval.scorer import Embed
-from eval.templates import TemplateError, look_up, references, render
-from serving.chat.request import ChatRequest, read_chat_request
+from eval.templates import look_up, references, render
+from serving.chat.request import ChatBody
 from serving.errors import Invalid
-from serving.http.body import Fields, Metadata, read_model
+from serving.http.body import MAX_BODY_BYTES, Fields, Metadata, check_storable, read_model
+from serving.vector_stores.files import FileStore
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
+# What graders can name of a generated answer; OpenAI shows it beside the item's own schema.
+_SAMPLE_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "output_text": {"type": "string"},
+        "output_json": {},
+        "finish_reason": {"type": "string"},
+        "choices": {"type": "array"},
+    },
+    "required": ["model", "output_text"],
+}
 
 
 def _check_schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -32,21 +45,14 @@ def _check_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _check_template(template: str) -> str:
-    try:
-        references(template)
-    except TemplateError as error:
-        raise ValueError(str(error)) from error
-    return template
-
-
 def _check_path(path: str) -> str:
-    return _check_template(f"{{{{{path}}}}}") and path
+    references(f"{{{{{path}}}}}")
+    return path
 
 
 def _check_content(content: object) -> object:
     """A message before the answer: text, or text parts, with references to the row alone."""
-    for path in references(_check_template(_text(content))):
+    for path in references(_text(content)):
         if not path.startswith("item."):
             raise ValueError(f"{path} is not known before the answer; use item.NAME")
     return content
@@ -62,7 +68,6 @@ def _text(content: object) -> str:
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Labels = Annotated[Metadata, Field(max_length=16)]
-Template = Annotated[str, AfterValidator(_check_template)]
 
 
 class CustomSource(Fields):
@@ -71,27 +76,6 @@ class CustomSource(Fields):
     type: Literal["custom"]
     item_schema: Annotated[dict[str, Any], AfterValidator(_check_schema)]
     include_sample_schema: bool = False
-
-
-class StringCheck(Fields):
-    """A criterion that compares two texts."""
-
-    type: Literal["string_check"]
-    name: Name
-    input: Template
-    reference: Template
-    operation: Literal["eq", "ne", "like", "ilike"]
-
-
-class TextSimilarity(Fields):
-    """A criterion that passes when two texts are similar enough."""
-
-    type: Literal["text_similarity"]
-    name: Name
-    input: Template
-    reference: Template
-    evaluation_metric: str
-    pass_threshold: Annotated[float, Field(ge=0, le=1)]
 
 
 class CreateEval(Fields):
@@ -122,11 +106,24 @@ class CreateEval(Fields):
     )
 
     data_source_config: CustomSource
-    testing_criteria: Annotated[
-        list[Annotated[StringCheck | TextSimilarity, Field(discriminator="type")]], Field(min_length=1)
-    ]
+    testing_criteria: Annotated[list[Criterion], Field(min_length=1)]
     name: Name | None = None
     metadata: Labels | None = None
+
+    def card(self) -> dict[str, Any]:
+        """The eval in OpenAI's shape, but for its id."""
+        config = self.data_source_config
+        parts = {"item": config.item_schema} | ({"sample": _SAMPLE_SCHEMA} if config.include_sample_schema else {})
+        return {
+            "object": "eval",
+            "name": self.name,
+            "data_source_config": {
+                "type": "custom",
+                "schema": {"type": "object", "properties": parts, "required": list(parts)},
+            },
+            "testing_criteria": [criterion.model_dump() for criterion in self.testing_criteria],
+            "metadata": self.metadata,
+        }
 
 
 class UpdateEval(Fields):
@@ -216,6 +213,16 @@ class CompletionsSource(Fields):
     input_messages: Annotated[TemplateMessages | ItemMessages, Field(discriminator="type")]
     sampling_params: SamplingParams | None = None
 
+    def chat_request(self, item: Mapping[str, Any]) -> ChatBody:
+        """A row as the chat request it stands for. Raises EvalError or Invalid for a row that cannot be asked."""
+        values, asked = {"item": item}, self.input_messages
+        if isinstance(asked, ItemMessages):
+            messages = look_up(asked.item_reference, values)
+        else:
+            messages = [{"role": one.role, "content": render(_text(one.content), values)} for one in asked.template]
+        options = self.sampling_params.model_dump(exclude_none=True) if self.sampling_params is not None else {}
+        return read_model(ChatBody, {"messages": messages, **options})
+
 
 class CreateRun(Fields):
     """The body of `POST /v1/evals/{id}/runs`."""
@@ -247,101 +254,65 @@ class CreateRun(Fields):
     metadata: Labels | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """What a run does with each row: ask `model` (None where the rows bring their answers) and grade.
-
-    `template` holds (role, text) pairs; where it is None, the messages stand in the row at `reference`.
-    """
-
-    rows: tuple[Row, ...]
-    model: str | None = None
-    template: tuple[tuple[str, str], ...] | None = None
-    reference: str | None = None
-    options: Mapping[str, object] | None = None
-
-    def chat_request(self, row: Row) -> ChatRequest:
-        """The row as the chat request it stands for. Raises EvalError or Invalid for a row that cannot be asked."""
-        values = {"item": row.item}
-        if self.template is not None:
-            messages: object = [{"role": role, "content": render(text, values)} for role, text in self.template]
-        else:
-            messages = look_up(str(self.reference), values)
-        return read_chat_request({"messages": messages, **(self.options or {})})
-
-
-def check_eval(asked: CreateEval, *, embed: Embed | None = None) -> None:
+def check_criteria(asked: CreateEval, *, embed: Embed | None = None) -> None:
     """Refuse criteria that cannot be graded here; `embed` says whether `cosine` can be had. Raises Invalid."""
-    known = similarities(has_embedder=embed is not None)
-    names: set[str] = set()
+    names = [criterion.name for criterion in asked.testing_criteria]
     for number, criterion in enumerate(asked.testing_criteria):
         at = f"testing_criteria[{number}]"
-        if criterion.name in names:
+        if criterion.name in names[:number]:
             raise Invalid(f"{at}.name: {criterion.name!r} is taken; give each its own", param=f"{at}.name")
-        names.add(criterion.name)
-        if isinstance(criterion, TextSimilarity) and criterion.evaluation_metric not in known:
-            param = f"{at}.evaluation_metric"
-            message = f"{param}: {criterion.evaluation_metric!r} is not supported; use {', '.join(known)}"
-            raise Invalid(message, param=param, code="unsupported_value")
         try:
-            read_grader(criterion.model_dump(), embed=embed)
+            if isinstance(criterion, TextSimilarity):
+                similarity(criterion.evaluation_metric, embed)
         except EvalError as error:
-            raise Invalid(f"{at}: {error}", param=at) from error
+            param = f"{at}.evaluation_metric"
+            raise Invalid(f"{param}: {error}", param=param, code="unsupported_value") from error
 
 
-def read_run(
-    asked: CreateRun, item_schema: Mapping[str, Any], *, read_file: Callable[[str], list[Any]] | None = None
-) -> dict[str, Any]:
-    """The data source of a new run, its rows checked against the eval's schema. Raises Invalid and NotFound.
+def read_rows(asked: CreateRun, item_schema: Mapping[str, Any], files: FileStore) -> list[dict[str, Any]] | None:
+    """The rows of a new run that stand in a file, None for those in the request; all are checked against the schema.
 
-    Rows in an uploaded file are read now, by `read_file`, and kept with the run: the file may be deleted meanwhile.
+    They are read now and kept with the run: the file may be deleted meanwhile. Raises Invalid and NotFound.
     """
-    data_source = asked.data_source.model_dump(exclude_unset=True)
-    source = asked.data_source.source
+    source, content = asked.data_source.source, None
     if isinstance(source, FileId):
-        if read_file is None:
-            param = "data_source.source.type"
-            raise Invalid(f"{param}: 'file_id' is not supported; use 'file_content'", param=param)
-        data_source["source"] = {"type": "file_content", "content": read_file(source.id)}
-        data_source["file_id"] = source.id
-    plan = read_plan(data_source)
-    for number, row in enumerate(plan.rows):
-        if plan.model is not None and row.sample is not None:
-            param = f"data_source.source.content[{number}].sample"
-            raise Invalid(f"{param}: a completions run generates the sample; use type jsonl", param=param)
-    check_items(item_schema, plan.rows)
-    return data_source
+        content = _file_rows(source.id, files)
+        given = {"type": "jsonl", "source": {"type": "file_content", "content": content}}
+        source = read_model(CreateRun, {"data_source": given}).data_source.source
+    assert isinstance(source, FileContent)
+    if isinstance(asked.data_source, CompletionsSource):
+        for number, row in enumerate(source.content):
+            if row.sample is not None:
+                param = f"data_source.source.content[{number}].sample"
+                raise Invalid(f"{param}: a completions run generates the sample; use type jsonl", param=param)
+    _check_items(item_schema, source.content)
+    return content
 
 
-def shown_source(data_source: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's `data_source` as it was asked for."""
-    shown = dict(data_source)
-    file_id = shown.pop("file_id", None)
-    return shown if file_id is None else {**shown, "source": {"type": "file_id", "id": file_id}}
+def _file_rows(file_id: str, files: FileStore) -> list[Any]:
+    """The decoded lines of a JSONL file with purpose `evals`, blank ones left out."""
+    param = "data_source.source.id"
+    stored = files.get(file_id, param=param)
+    if stored.purpose != "evals":
+        raise Invalid(f"file {file_id!r} was uploaded with purpose {stored.purpose!r}, not evals", param=param)
+    if stored.num_bytes > MAX_BODY_BYTES:
+        raise Invalid(
+            f"file {file_id!r} has {stored.num_bytes} bytes; a run takes {MAX_BODY_BYTES}, split it", param=param
+        )
+    rows = []
+    with files.open(file_id) as content:
+        for number, line in enumerate(content, start=1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise Invalid(f"line {number} of {file_id!r} is not valid JSON: {error}", param=param) from error
+            check_storable(rows[-1], name=f"line {number} of {file_id!r}", param=param)
+    return rows
 
 
-def read_plan(data_source: Mapping[str, Any]) -> RunPlan:
-    """The plan of a run's `data_source`. Raises Invalid."""
-    asked = {name: value for name, value in data_source.items() if name != "file_id"}
-    read = read_model(CreateRun, {"data_source": asked}).data_source
-    assert isinstance(read.source, FileContent), "rows of files are kept with the run"
-    rows = tuple(read.source.content)
-    if isinstance(read, JsonlSource):
-        return RunPlan(rows=rows)
-    messages = read.input_messages
-    template = None
-    if isinstance(messages, TemplateMessages):
-        template = tuple((str(message.role), _text(message.content)) for message in messages.template)
-    return RunPlan(
-        rows=rows,
-        model=read.model,
-        template=template,
-        reference=messages.item_reference if isinstance(messages, ItemMessages) else None,
-        options=(read.sampling_params or SamplingParams()).model_dump(exclude_none=True),
-    )
-
-
-def check_items(schema: Mapping[str, Any], rows: tuple[Row, ...]) -> None:
+def _check_items(schema: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Refuse rows that are not what the eval's `item_schema` says."""
     import jsonschema
     import referencing

@@ -17,18 +17,19 @@ from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 
 from eval.errors import EvalError
 from eval.evaluate import Patience
-from eval.graders import Grader, read_grader
+from eval.graders import Criterion, StringCheck, TextSimilarity, grade
 from eval.scorer import Embed
 from router.answering.answerer import Answer, Answerer, Prepared
 from router.answering.arm import Arm
 from router.errors import EngineUnavailable
-from serving.chat.request import ChatRequest
+from serving.chat.request import ChatBody
 from serving.errors import NotFound
-from serving.evals.request import Row, RunPlan, read_plan
-from serving.evals.store import EvalStore, ItemStatus, StoredRun
+from serving.evals.request import CompletionsSource, CreateRun, JsonlSource
+from serving.evals.store import Card, EvalStore, ItemStatus, Run
 from serving.http.served import CurrentDecision, Served
 from storage.errors import ArbiterError
 from storage.jobs.jobs import LOOK_S, Jobs, JobStopped, RunningJob
@@ -39,17 +40,31 @@ KIND = "eval_run"
 # Runs that are under way at once share what may be in flight; more of them wait.
 _MAX_RUNS = 8
 
+_CRITERIA = TypeAdapter(list[Criterion])
 _log = logging.getLogger("arbiter.evals")
-_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cached_tokens": 0}
+# What is shown of a row that nothing was generated for.
+_NO_SAMPLE: Mapping[str, Any] = {
+    "input": [],
+    "output": [],
+    "finish_reason": "",
+    "model": "",
+    "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "cached_tokens": 0},
+    "error": None,
+    "temperature": None,
+    "top_p": None,
+    "max_completion_tokens": None,
+    "seed": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
     """One run under way: everything that is the same for all of its rows."""
 
-    run: StoredRun
-    plan: RunPlan
-    graders: Sequence[Grader]
+    run: Run
+    source: JsonlSource | CompletionsSource
+    content: Sequence[Mapping[str, Any]]
+    criteria: Sequence[StringCheck | TextSimilarity]
     answerer: Answerer
     arm: Arm | None
     patience: Patience
@@ -126,9 +141,8 @@ class EvalRunner:
             else:
                 raise EvalError(error["message"])
 
-    async def _run(self, run: StoredRun, running: RunningJob) -> Mapping[str, str] | None:
+    async def _run(self, run: Run, running: RunningJob) -> Mapping[str, str] | None:
         """Why the run failed, if it did. Raises JobStopped."""
-        is_stopped, code, failure = False, "", ""
         try:
             # Held, so that the arm keeps its adapter whatever is promoted meanwhile.
             with self.current.hold() as served:
@@ -136,116 +150,86 @@ class EvalRunner:
                     watch = group.create_task(_watch(running))
                     await self._ask_all(run, served, group)
                     watch.cancel()
-        except* JobStopped:
-            is_stopped = True
-        except* ArbiterError as failed:
-            code, failure = "run_failed", str(failed.exceptions[0])
-        except* Exception:
+        except ExceptionGroup as faults:
+            if faults.subgroup(JobStopped) is not None:
+                raise JobStopped(running.job.id) from faults
+            for fault in faults.exceptions:
+                if isinstance(fault, ArbiterError):
+                    return {"code": "run_failed", "message": str(fault)}
             _log.exception("run=%s failed", run.id)
-            code, failure = "internal_error", "the server failed on this run; its log has the reason"
-        if is_stopped:
-            raise JobStopped(running.job.id)
-        return {"code": code, "message": failure} if code else None
+            return {"code": "internal_error", "message": "the server failed on this run; its log has the reason"}
+        return None
 
-    async def _ask_all(self, run: StoredRun, served: Served, group: asyncio.TaskGroup) -> None:
+    async def _ask_all(self, run: Run, served: Served, group: asyncio.TaskGroup) -> None:
         work = await asyncio.to_thread(self._prepare, run, served)
         async with self._gate:
             if not await asyncio.to_thread(self.store.set_status, run.id, "in_progress"):
                 return
         done = await asyncio.to_thread(self.store.done_positions, run.id)
-        rows = iter([(i, row) for i, row in enumerate(work.plan.rows) if i not in done])
+        rows = iter([(i, row) for i, row in enumerate(work.content) if i not in done])
         # A fault in one of them ends the whole group.
         await asyncio.wait([group.create_task(self._work_off(work, rows)) for _ in range(self._concurrency)])
-        await asyncio.to_thread(self._complete, run)
+        if await asyncio.to_thread(self.store.set_status, run.id, "completed"):
+            _log.info("run=%s completed", run.id)
 
-    def _prepare(self, run: StoredRun, served: Served) -> _Work:
-        plan, arm = read_plan(run.data_source), None
-        criteria = self.store.get_eval(run.eval_id).testing_criteria
+    def _prepare(self, run: Run, served: Served) -> _Work:
+        source, arm = CreateRun.model_validate({"data_source": run.card["data_source"]}).data_source, None
         if run.arm is not None:
             measured = from_row(Arm, run.arm)
-            try:
+            with contextlib.suppress(NotFound):
                 arm = served.arm(measured.name)
-            except NotFound:
-                arm = None
             if arm is None or arm.fingerprint() != measured.fingerprint():
                 raise EvalError(
                     f"arm {measured.name!r} is no longer served as it was when the run was created; create it again"
                 )
         return _Work(
             run=run,
-            plan=plan,
-            graders=[read_grader(criterion, embed=self.embed) for criterion in criteria],
+            source=source,
+            content=run.content or run.card["data_source"]["source"]["content"],
+            criteria=_CRITERIA.validate_python(self.store.get_eval(run.eval_id)["testing_criteria"]),
             answerer=served.answerer,
             arm=arm,
             patience=Patience(limit_s=self._patience_s, pause_s=self._pause_s),
         )
 
-    async def _work_off(self, work: _Work, rows: Iterator[tuple[int, Row]]) -> None:
+    async def _work_off(self, work: _Work, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> None:
         for position, row in rows:
+            # What the graders see of the row, and what is shown of its sample.
+            seen: Card = {"item": row["item"]}
             try:
-                sample, given, usage = await self._sample(work, row)
+                if isinstance(work.source, JsonlSource):
+                    sample = _given_sample(row.get("sample") or {})
+                    if row.get("sample") is not None:
+                        seen["sample"] = row["sample"]
+                else:
+                    assert work.arm is not None
+                    ask = partial(self._answer, work, work.arm, work.source.chat_request(row["item"]))
+                    prepared, answer = await work.patience.wait_for(ask)
+                    sample, seen["sample"] = _shown_sample(prepared, answer), _graded_sample(answer, work.arm)
             except ArbiterError as error:
-                sample, given, usage = _failed_sample(work.arm, error), None, None
+                code = "engine_unavailable" if isinstance(error, EngineUnavailable) else "invalid_row"
+                model = work.arm.name if work.arm is not None else ""
+                sample = {**_NO_SAMPLE, "model": model, "error": {"code": code, "message": str(error)}}
             async with self._gate:
-                await asyncio.to_thread(self._keep, work, position, row, sample, given, usage)
+                await asyncio.to_thread(self._keep, work, position, seen, sample)
 
-    async def _sample(
-        self, work: _Work, row: Row
-    ) -> tuple[dict[str, Any], Mapping[str, Any] | None, dict[str, Any] | None]:
-        """The row's `sample` as it is shown, as the graders see it, and what it cost."""
-        if work.arm is None:
-            return _given_sample(row.sample), row.sample, None
-        asked = work.plan.chat_request(row)
-        prepared, answer = await self._answer(work, work.arm, asked)
-        usage = _usage(answer)
-        sample = _shown_sample(prepared, answer, usage)
-        return sample, _graded_sample(answer, work.arm), {"model": work.arm.name, **usage}
+    async def _answer(self, work: _Work, arm: Arm, asked: ChatBody) -> tuple[Prepared, Answer]:
+        # The gate is not held while waiting for an engine that is away.
+        async with self._gate:
+            prepared = await work.answerer.prepare(arm, asked.conversation, asked.options)
+            return prepared, await work.answerer.answer(prepared)
 
-    async def _answer(self, work: _Work, arm: Arm, asked: ChatRequest) -> tuple[Prepared, Answer]:
-        pause_s = work.patience.pause_s
-        while True:
-            try:
-                # The gate is not held while waiting for an engine that is away.
-                async with self._gate:
-                    prepared = await work.answerer.prepare(arm, asked.messages, asked.options)
-                    answer = await work.answerer.answer(prepared)
-            except EngineUnavailable:
-                if work.patience.is_exhausted():
-                    raise
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, 10.0)
-            else:
-                work.patience.last_answer = work.patience.clock()
-                return prepared, answer
-
-    def _keep(
-        self,
-        work: _Work,
-        position: int,
-        row: Row,
-        sample: Mapping[str, Any],
-        given: Mapping[str, Any] | None,
-        usage: Mapping[str, Any] | None,
-    ) -> None:
-        values = {"item": row.item, **({"sample": given} if given is not None else {})}
+    def _keep(self, work: _Work, position: int, seen: Card, sample: Card) -> None:
         # Without an answer there is nothing to grade: no criterion has passed, and none has failed.
-        grades = [] if sample["error"] is not None else [grader.grade(values) for grader in work.graders]
-        status: ItemStatus = "pass" if all(grade.passed for grade in grades) else "fail"
-        if sample["error"] is not None or any(grade.score is None for grade in grades):
-            status = "error"
-        self.store.add_item(
-            work.run.id,
-            position,
-            status=status,
-            item=row.item,
-            grades=[asdict(grade) for grade in grades],
-            sample=sample,
-            usage=usage,
+        grades = (
+            [] if sample["error"] is not None else [grade(criterion, seen, self.embed) for criterion in work.criteria]
         )
-
-    def _complete(self, run: StoredRun) -> None:
-        if self.store.set_status(run.id, "completed"):
-            _log.info("run=%s completed %s", run.id, dict(self.store.tally(run).statuses))
+        status: ItemStatus = "pass" if all(one.passed for one in grades) else "fail"
+        if sample["error"] is not None or any(one.score is None for one in grades):
+            status = "error"
+        results = [{**asdict(one), "sample": None} for one in grades]
+        outcome = {"datasource_item": seen["item"], "status": status, "results": results, "sample": sample}
+        self.store.add_item(work.run, position, outcome)
 
 
 async def _watch(running: RunningJob) -> None:
@@ -256,21 +240,10 @@ async def _watch(running: RunningJob) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-def _usage(answer: Answer) -> dict[str, int]:
-    reported = answer.completion.usage
-    details = reported.prompt_tokens_details if reported else None
-    return {
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.generated_tokens,
-        "total_tokens": answer.prompt_tokens + answer.generated_tokens,
-        "cached_tokens": (details.cached_tokens or 0) if details else 0,
-    }
-
-
-def _graded_sample(answer: Answer, arm: Arm) -> dict[str, Any]:
+def _graded_sample(answer: Answer, arm: Arm) -> Card:
     """What `{{sample.NAME}}` stands for in a generated row."""
     choice = answer.completion.choices[0]
-    sample: dict[str, Any] = {
+    sample: Card = {
         "model": arm.name,
         "output_text": answer.text,
         "finish_reason": choice.finish_reason,
@@ -281,14 +254,20 @@ def _graded_sample(answer: Answer, arm: Arm) -> dict[str, Any]:
     return sample
 
 
-def _shown_sample(prepared: Prepared, answer: Answer, usage: Mapping[str, int]) -> dict[str, Any]:
-    options = prepared.request.options
+def _shown_sample(prepared: Prepared, answer: Answer) -> Card:
+    options, reported = prepared.request.options, answer.completion.usage
+    details = reported.prompt_tokens_details if reported else None
     return {
         "input": [{"role": m["role"], "content": m["content"]} for m in prepared.request.messages],
         "output": [{"role": "assistant", "content": answer.text}],
         "finish_reason": answer.completion.choices[0].finish_reason,
         "model": prepared.arm.name,
-        "usage": dict(usage),
+        "usage": {
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.generated_tokens,
+            "total_tokens": answer.prompt_tokens + answer.generated_tokens,
+            "cached_tokens": (details.cached_tokens or 0) if details else 0,
+        },
         "error": None,
         "temperature": options.get("temperature"),
         "top_p": options.get("top_p"),
@@ -304,29 +283,7 @@ def _shown_sample(prepared: Prepared, answer: Answer, usage: Mapping[str, int]) 
     }
 
 
-def _given_sample(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    text = (given or {}).get("output_text")
-    return {
-        **_empty_sample(str((given or {}).get("model", ""))),
-        "output": [{"role": "assistant", "content": text}] if isinstance(text, str) else [],
-    }
-
-
-def _failed_sample(arm: Arm | None, error: Exception) -> dict[str, Any]:
-    code = "engine_unavailable" if isinstance(error, EngineUnavailable) else "invalid_row"
-    return {**_empty_sample(arm.name if arm else ""), "error": {"code": code, "message": str(error)}}
-
-
-def _empty_sample(model: str) -> dict[str, Any]:
-    return {
-        "input": [],
-        "output": [],
-        "finish_reason": "",
-        "model": model,
-        "usage": dict(_NO_USAGE),
-        "error": None,
-        "temperature": None,
-        "top_p": None,
-        "max_completion_tokens": None,
-        "seed": None,
-    }
+def _given_sample(given: Mapping[str, Any]) -> Card:
+    text = given.get("output_text")
+    output = [{"role": "assistant", "content": text}] if isinstance(text, str) else []
+    return {**_NO_SAMPLE, "model": str(given.get("model", "")), "output": output}

@@ -282,8 +282,16 @@ def damaged_adapter(home: Home, decision: RecordedDecision) -> RecordedDecision:
         (without_run, "its run is gone", True),
         (without_index, "no index 'desk'", True),
         (damaged_adapter, "is damaged", False),
-        (lambda _, decision: replace(decision, arm="nosuch"), "has no arm 'nosuch'; it has base, hybrid", False),
-        (lambda _, decision: replace(decision, base_model="org/other r9"), "measured on 'org/other r9'", False),
+        (
+            lambda _, decision: decision.model_copy(update={"arm": "nosuch"}),
+            "has no arm 'nosuch'; it has base, hybrid",
+            False,
+        ),
+        (
+            lambda _, decision: decision.model_copy(update={"base_model": "org/other r9"}),
+            "measured on 'org/other r9'",
+            False,
+        ),
     ],
 )
 def test_what_is_gone_or_does_not_fit_is_named(

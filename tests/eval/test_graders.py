@@ -4,10 +4,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from eval.errors import EvalError
-from eval.graders import Grade, read_grader, similarities, similarity
-from eval.templates import TemplateError
+from eval.graders import Criterion, Grade, grade, similarity
+
+
+def read(criterion: dict[str, Any]) -> Any:
+    return TypeAdapter(Criterion).validate_python(criterion)
 
 
 def check(operation: str) -> dict[str, Any]:
@@ -49,8 +53,8 @@ def values(text: str, answer: str) -> dict[str, Any]:
     ],
 )
 def test_string_checks(operation: str, text: str, answer: str, passed: bool) -> None:
-    grade = read_grader(check(operation)).grade(values(text, answer))
-    assert grade == Grade("same", "string_check", passed=passed, score=float(passed))
+    found = grade(read(check(operation)), values(text, answer))
+    assert found == Grade("same", "string_check", passed=passed, score=float(passed))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,6 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def test_cosine_needs_an_embedder() -> None:
-    assert "cosine" not in similarities(has_embedder=False)
     assert similarity("cosine", embed)("door", "both") == pytest.approx(0.6)
     with pytest.raises(EvalError, match="no similarity 'cosine' here; choose one of: fuzzy_match"):
         similarity("cosine")
@@ -95,25 +98,30 @@ def test_cosine_needs_an_embedder() -> None:
 
 @pytest.mark.parametrize(("threshold", "passed"), [(0.6, True), (0.67, False)])
 def test_a_similarity_passes_at_its_threshold(threshold: float, passed: bool) -> None:
-    grade = read_grader(near("token_f1", threshold)).grade(values("the red door", "door"))
-    assert (grade.passed, grade.score) == (passed, pytest.approx(2 / 3))
+    found = grade(read(near("token_f1", threshold)), values("the red door", "door"))
+    assert (found.passed, found.score) == (passed, pytest.approx(2 / 3))
 
 
 def test_a_missing_value_is_unscored_and_neither_passed_nor_zero() -> None:
-    grade = read_grader(check("ne")).grade({"item": {"answer": "nine"}})
-    assert (grade.passed, grade.score) == (False, None)
-    assert grade.error == "sample.output_text is not there: no 'sample' in this row"
+    found = grade(read(check("ne")), {"item": {"answer": "nine"}})
+    assert (found.passed, found.score) == (False, None)
+    assert found.error == "sample.output_text is not there: no 'sample' in this row"
 
 
 def test_a_metric_that_gives_no_number_is_unscored() -> None:
-    grader = read_grader(near("cosine", 0.5), embed=lambda texts: np.full((len(texts), 2), np.nan, dtype=np.float32))
-    assert grader.grade(values("door", "gate")).error == "the metric is undefined for these texts"
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.full((len(texts), 2), np.nan, dtype=np.float32)
+
+    found = grade(read(near("cosine", 0.5)), values("door", "gate"), embed)
+    assert found.error == "the metric is undefined for these texts"
+
+
+def test_a_metric_that_is_not_here_is_unscored_with_the_reason() -> None:
+    assert "no similarity 'meteor'" in str(grade(read(near("meteor", 0.5)), values("door", "gate")).error)
 
 
 def test_what_cannot_be_honoured_is_refused() -> None:
-    with pytest.raises(EvalError, match="no similarity 'meteor'"):
-        read_grader(near("meteor", 0.5))
-    with pytest.raises(EvalError, match="no grader of type 'score_model'"):
-        read_grader({**check("eq"), "type": "score_model"})
-    with pytest.raises(TemplateError):
-        read_grader({**check("eq"), "reference": "{{answer}}"})
+    with pytest.raises(ValidationError, match="score_model"):
+        read({**check("eq"), "type": "score_model"})
+    with pytest.raises(ValidationError, match=r"names neither item\.NAME nor sample\.NAME"):
+        read({**check("eq"), "reference": "{{answer}}"})

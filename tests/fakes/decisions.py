@@ -19,7 +19,7 @@ def make_decision(arm: str = "hybrid", **changes: Any) -> RecordedDecision:
     decision = RecordedDecision(
         run_id="desk-1a2b3c-00000001",
         run_directory=Path("/runs/desk-1a2b3c-00000001"),
-        data_name="desk-1a2b3c",
+        data="desk-1a2b3c",
         base_model="org/base r1",
         data_version="d1",
         config_fingerprint="c1",
@@ -30,10 +30,10 @@ def make_decision(arm: str = "hybrid", **changes: Any) -> RecordedDecision:
         runner_up="rag",
         reason="it leads by 0.20",
         policy={"margin": 0.05},
-        decided_at=1_700_000_000,
+        created_at=1_700_000_000,
         evidence={"arm": arm, "cost_per_1k": {arm: 0.1}},
     )
-    return replace(decision, **changes)
+    return decision.model_copy(update=changes)
 
 
 class FakeOpener:

@@ -186,6 +186,7 @@ def test_an_unknown_model_lists_the_known_ones() -> None:
         (b"\xff\xfe", 400),
         (b"[" * 100_000, 400),
         (b'{"messages": 5}', 400),
+        (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', 400),
         (b" " * (8 * 2**20 + 1), 413),
     ],
 )

@@ -15,7 +15,7 @@ def record(home: Path, arm: str, run: str = "demo-1", *, config: str = "c1") -> 
             RecordedDecision(
                 run_id=run,
                 run_directory=home / "runs" / run,
-                data_name="demo",
+                data="demo",
                 base_model="m 1",
                 data_version="v1",
                 config_fingerprint=config,
@@ -23,10 +23,9 @@ def record(home: Path, arm: str, run: str = "demo-1", *, config: str = "c1") -> 
                 verdict="winner",
                 confidence=0.97,
                 margin=0.2,
-                runner_up=None,
                 reason="because",
                 policy={"margin": 0.05},
-                decided_at=1_700_000_000,
+                created_at=1_700_000_000,
                 evidence={},
             )
         )

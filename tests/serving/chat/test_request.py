@@ -1,46 +1,47 @@
 import pytest
 
-from serving.chat.request import read_chat_request
+from serving.chat.request import ChatBody
 from serving.errors import Invalid
+from serving.http.body import read_model
 
 ASKED = [{"role": "user", "content": "When?"}]
 
 
 def test_a_plain_request() -> None:
-    request = read_chat_request({"model": "rag", "messages": ASKED})
-    assert (request.model, request.messages, request.options) == ("rag", tuple(ASKED), {})
-    assert not request.is_stream
+    request = read_model(ChatBody, {"model": "rag", "messages": ASKED})
+    assert (request.model, request.conversation, request.options) == ("rag", ASKED, {})
+    assert not request.stream
 
 
 def test_model_defaults_to_auto_and_null_means_absent() -> None:
-    request = read_chat_request({"messages": ASKED, "temperature": None, "stream": None, "model": None})
+    request = read_model(ChatBody, {"messages": ASKED, "temperature": None, "stream": None, "model": None})
     assert (request.model, request.options) == ("auto", {})
 
 
 def test_sampling_is_forwarded_and_labels_are_not() -> None:
     body = {"messages": ASKED, "max_completion_tokens": 5, "stop": ["x"], "user": "me", "metadata": {"a": "b"}}
-    assert read_chat_request(body).options == {"max_tokens": 5, "stop": ["x"]}
+    assert read_model(ChatBody, body).options == {"max_tokens": 5, "stop": ["x"]}
 
 
 def test_text_parts_are_joined_and_developer_is_system() -> None:
     parts = [{"type": "text", "text": "When"}, {"type": "text", "text": "ever?"}]
-    request = read_chat_request(
-        {"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]}
+    request = read_model(
+        ChatBody, {"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]}
     )
-    assert request.messages == (
+    assert request.conversation == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "When\never?"},
-    )
+    ]
 
 
 def test_usage_of_a_stream_is_asked_for() -> None:
     body = {"messages": ASKED, "stream": True, "stream_options": {"include_usage": True}}
-    assert read_chat_request(body).has_usage_chunk
-    assert not read_chat_request({"messages": ASKED, "stream": True}).has_usage_chunk
+    assert read_model(ChatBody, body).stream_options.include_usage
+    assert not read_model(ChatBody, {"messages": ASKED, "stream": True}).stream_options.include_usage
 
 
 def test_values_that_ask_for_what_happens_anyway_are_taken() -> None:
-    assert read_chat_request({"messages": ASKED, "tools": [], "tool_choice": "none", "store": False}).options == {}
+    assert read_model(ChatBody, {"messages": ASKED, "tools": [], "tool_choice": "none", "store": False}).options == {}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,6 @@ def test_values_that_ask_for_what_happens_anyway_are_taken() -> None:
         ({"messages": ["hi"]}, "messages[0]"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages[0].content"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "tool", "content": "x"}, *ASKED]}, "messages[0].role"),
         ({"messages": [{"role": ["user"], "content": "x"}]}, "messages[0].role"),
@@ -71,5 +71,5 @@ def test_values_that_ask_for_what_happens_anyway_are_taken() -> None:
 )
 def test_what_cannot_be_honoured_is_refused_by_name(body: object, param: str | None) -> None:
     with pytest.raises(Invalid) as caught:
-        read_chat_request(body)
+        read_model(ChatBody, body)
     assert caught.value.param == param

@@ -25,7 +25,7 @@ from serving.http.served import CurrentDecision
 from storage.database import open_database
 
 BASE, RAG, HYBRID = make_decision("base"), make_decision("rag"), make_decision("hybrid")
-ELSEWHERE = make_decision("base", data_name="other-ffffff", run_id="other-ffffff-00000001")
+ELSEWHERE = make_decision("base", data="other-ffffff", run_id="other-ffffff-00000001")
 ASKED: Any = [{"role": "user", "content": "When?"}]
 
 

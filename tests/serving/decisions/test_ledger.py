@@ -47,13 +47,13 @@ def test_what_rows_refuse_is_one_line_on_the_command_line_too(ledger: Ledger) ->
 
 
 def test_the_same_decision_has_one_row_and_becomes_the_newest(ledger: Ledger) -> None:
-    again = replace(BASE, decided_at=1_700_000_500, confidence=0.5)
+    again = BASE.model_copy(update={"created_at": 1_700_000_500, "confidence": 0.5})
     assert ledger.record(again) == BASE.id
     rows = ledger.page(Page(order="desc")).rows
     assert [row.arm for row in rows] == ["base", "hybrid", "rag"]
     assert ledger.get(BASE.id) == again
     # A list does without the evidence, which is long.
-    assert rows[0] == replace(again, evidence={})
+    assert rows[0] == again.model_copy(update={"evidence": {}})
     assert current(ledger) == "base"
 
 
@@ -66,7 +66,7 @@ def test_another_run_policy_or_arm_is_another_decision(changes: dict[str, object
 
 
 def test_without_a_promotion_auto_is_the_newest_of_the_served_config(ledger: Ledger) -> None:
-    other = replace(RAG, config_fingerprint="c2", run_id="desk-1a2b3c-00000009")
+    other = RAG.model_copy(update={"config_fingerprint": "c2", "run_id": "desk-1a2b3c-00000009"})
     ledger.record(other)
     assert ledger.current(SCOPE) == other
     assert ledger.current(SCOPE, "c1") == HYBRID
@@ -78,7 +78,7 @@ def test_without_a_promotion_auto_is_the_newest_of_the_served_config(ledger: Led
 def test_promotions_pin_auto_and_rollbacks_retrace_them(ledger: Ledger) -> None:
     ledger.promote(BASE.id)
     ledger.promote(RAG.id)
-    ledger.record(replace(HYBRID, decided_at=1_800_000_000))
+    ledger.record(HYBRID.model_copy(update={"created_at": 1_800_000_000}))
     assert current(ledger) == "rag"
     assert ledger.rollback(SCOPE).decision_id == BASE.id
     assert current(ledger) == "base"
@@ -122,7 +122,7 @@ def test_a_rollback_that_was_prepared_for_another_decision_is_refused(ledger: Le
 
 
 def test_scopes_are_apart(ledger: Ledger) -> None:
-    elsewhere = replace(BASE, data_name="other-ffffff", run_id="other-ffffff-00000001")
+    elsewhere = BASE.model_copy(update={"data": "other-ffffff", "run_id": "other-ffffff-00000001"})
     ledger.record(elsewhere)
     ledger.promote(elsewhere.id)
     assert current(ledger) == "hybrid"
@@ -181,7 +181,7 @@ def test_a_runs_decision_is_recorded_with_its_report(tmp_path: Path, ledger: Led
     run.write_views(decision, {"margin": 0.03}, {}, "<p>first</p>", "first")
     first = record_run(ledger, run)
     assert (first.arm, first.verdict) == (decision.arm, decision.verdict)
-    assert (first.data_name, first.base_model, first.scope) == ("lake-0a0b0c", "org/base r1", "lake-0a0b0c org/base r1")
+    assert (first.data, first.base_model, first.scope) == ("lake-0a0b0c", "org/base r1", "lake-0a0b0c org/base r1")
     assert first.policy == {"margin": 0.03}
     assert first.evidence["reason"] == first.reason
     assert ledger.get(first.id) == first

@@ -27,6 +27,7 @@ from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
 from serving.http.served import CurrentDecision
+from serving.vector_stores.files import FileStore
 from storage.database import open_database
 from storage.jobs.jobs import open_jobs
 
@@ -110,7 +111,7 @@ def serving(home: Path, engine: ScriptedEngine | None = None, *, patience_s: flo
     jobs = open_jobs(database)
     runner = EvalRunner(EvalStore(database), current, jobs, concurrency=2, patience_s=patience_s, pause_s=0.01)
     with (
-        listening(create_app(current, eval_routes(runner))) as url,
+        listening(create_app(current, eval_routes(runner, files=FileStore(database, home / "files")))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
     ):
         running = Evals(url, client, engine)
@@ -426,6 +427,7 @@ from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
 from serving.evals.api import eval_routes
 from serving.http.served import CurrentDecision
+from serving.vector_stores.files import FileStore
 from storage.database import open_database
 from storage.jobs.jobs import open_jobs
 
@@ -436,7 +438,7 @@ def slowly(request):
 current = CurrentDecision(make_served(ScriptedEngine(slowly)))
 database = open_database(Path(sys.argv[1]))
 runner = EvalRunner(EvalStore(database), current, open_jobs(database), concurrency=1)
-app = create_app(current, eval_routes(runner))
+app = create_app(current, eval_routes(runner, files=FileStore(database, Path(sys.argv[1], "files"))))
 uvicorn.run(app, port=int(sys.argv[2]), log_level="critical")
 """
 
@@ -479,7 +481,7 @@ def test_a_changed_arm_fails_an_interrupted_run_with_the_reason(tmp_path: Path) 
     database = open_database(tmp_path)
     runner = EvalRunner(EvalStore(database), current, open_jobs(database))
     with (
-        listening(create_app(current, eval_routes(runner))) as url,
+        listening(create_app(current, eval_routes(runner, files=FileStore(database, tmp_path / "files")))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
     ):
         run = Evals(url, client, ScriptedEngine(answering)).ended(eval_id, run_id)
@@ -541,7 +543,7 @@ FAR = "data_source.input_messages.template[0]"
     ("source", "status", "param"),
     [
         ({"type": "responses", "source": {}}, 400, "data_source.type"),
-        (jsonl() | {"source": {"type": "file_id", "id": "file-1"}}, 400, "data_source.source.type"),
+        (jsonl() | {"source": {"type": "file_id", "id": "file-1"}}, 404, "data_source.source.id"),
         (completions(source={"type": "stored_completions"}), 400, "data_source.source.type"),
         (jsonl(), 400, "data_source.source.content"),
         (jsonl({"row": 1}), 400, "data_source.source.content[0].item"),

@@ -4,12 +4,12 @@ import pytest
 import sqlalchemy as sa
 
 from serving.errors import NotFound
-from serving.evals.store import EvalStore, StoredRun
+from serving.evals.store import EvalStore, Run
 from serving.http.pages import Page
 from storage.database import Database
 from storage.errors import StorageError
 
-SOURCE: Any = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}, {"item": {}}]}}
+RUN: Any = {"name": None, "data_source": {"type": "jsonl"}}
 
 
 @pytest.fixture
@@ -17,26 +17,24 @@ def store(database: Database) -> EvalStore:
     return EvalStore(database, clock=lambda: 1_700_000_000.5)
 
 
-def add_run(store: EvalStore) -> StoredRun:
-    stored = store.add_eval(name=None, data_source_config={"item_schema": {}}, testing_criteria=[], metadata=None)
-    return store.add_run(stored.id, name=None, data_source=SOURCE)
+def add_run(store: EvalStore) -> Run:
+    return store.add_run(store.add_eval({"name": None})["id"], RUN)
 
 
-def add_item(store: EvalStore, run: StoredRun, position: int, **changes: Any) -> None:
-    parts: dict[str, Any] = {"status": "pass", "item": {}, "grades": [], "sample": {}, "usage": None}
-    store.add_item(run.id, position, **{**parts, **changes})
+def add_item(store: EvalStore, run: Run, position: int, **changes: Any) -> None:
+    store.add_item(run, position, {"status": "pass", "results": [], "sample": {}, **changes})
 
 
-def grade(name: str, *, passed: bool, score: float | None) -> dict[str, Any]:
-    return {"name": name, "kind": "string_check", "passed": passed, "score": score, "error": None}
+def result(name: str, *, passed: bool, score: float | None) -> dict[str, Any]:
+    return {"name": name, "passed": passed, "score": score}
 
 
 def test_what_is_stored_comes_back(store: EvalStore) -> None:
     run = add_run(store)
-    assert (run.name, run.status, run.created_at) == (run.id, "queued", 1_700_000_000)
+    assert (run.card["name"], run.status, run.card["created_at"]) == (run.id, "queued", 1_700_000_000)
     assert store.get_run(run.eval_id, run.id) == run
-    assert store.evals(Page()).rows == [store.get_eval(run.eval_id)]
-    assert store.runs(run.eval_id, Page()).rows == [run]
+    assert [found.card for found in store.evals(Page()).rows] == [store.get_eval(run.eval_id)]
+    assert [found.card for found in store.runs(run.eval_id, Page()).rows] == [run.card]
 
 
 def test_a_run_that_has_ended_stays_ended(store: EvalStore) -> None:
@@ -70,36 +68,42 @@ def test_a_deleted_eval_takes_its_runs_and_items_with_it(store: EvalStore) -> No
         store.get_run(run.eval_id, run.id)
 
 
-def test_the_tally_counts_what_could_not_be_graded_as_neither(store: EvalStore) -> None:
+def test_what_could_not_be_graded_counts_as_neither(store: EvalStore) -> None:
     run = add_run(store)
-    usage = {"model": "rag", "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "cached_tokens": 2}
-    add_item(store, run, 0, grades=[grade("a", passed=True, score=1.0)], usage=usage)
-    add_item(store, run, 1, status="fail", grades=[grade("a", passed=False, score=0.0)], usage=usage)
-    add_item(store, run, 2, status="error", grades=[grade("a", passed=False, score=None)])
-    tally = store.tally(run)
-    assert tally.statuses == {"pass": 1, "fail": 1, "error": 1}
-    assert tally.criteria == {"a": (1, 1)}
-    assert tally.usage == {
-        "rag": {
-            "invocation_count": 2,
-            "prompt_tokens": 14,
-            "completion_tokens": 6,
-            "total_tokens": 20,
-            "cached_tokens": 4,
-        }
+    tokens = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "cached_tokens": 2}
+    generated = {"usage": tokens, "arbiter": {"arm": "rag"}}
+    add_item(store, run, 0, results=[result("a", passed=True, score=1.0)], sample=generated)
+    add_item(store, run, 1, status="fail", results=[result("a", passed=False, score=0.0)], sample=generated)
+    add_item(store, run, 2, status="error", results=[result("a", passed=False, score=None)])
+    assert store.counts(run, ["a", "b"]) == {
+        "result_counts": {"passed": 1, "failed": 1, "errored": 1, "total": 3},
+        "per_testing_criteria_results": [
+            {"testing_criteria": "a", "passed": 1, "failed": 1},
+            {"testing_criteria": "b", "passed": 0, "failed": 0},
+        ],
+        "per_model_usage": [
+            {
+                "model_name": "rag",
+                "invocation_count": 2,
+                "prompt_tokens": 14,
+                "completion_tokens": 6,
+                "total_tokens": 20,
+                "cached_tokens": 4,
+            }
+        ],
     }
 
 
 def test_a_list_reads_the_items_of_an_ended_run_once(store: EvalStore) -> None:
     run = add_run(store)
-    assert store.tally(run).statuses == {}
+    assert store.counts(run, [])["result_counts"]["total"] == 0
     add_item(store, run, 0)
-    assert store.tally(run).statuses == {"pass": 1}
+    assert store.counts(run, [])["result_counts"]["total"] == 1
     store.set_status(run.id, "completed")
     ended = store.get_run(run.eval_id, run.id)
-    counted = store.tally(ended)
+    counted = store.counts(ended, [])
     store.delete_run(run.eval_id, run.id)
-    assert store.tally(ended) is counted
+    assert store.counts(ended, []) is counted
 
 
 def test_a_run_is_live_until_it_ends_or_goes(store: EvalStore) -> None:
@@ -118,5 +122,5 @@ def test_a_run_and_its_job_are_kept_together_or_not_at_all(store: EvalStore) -> 
         raise StorageError("the disk is full")
 
     with pytest.raises(StorageError):
-        store.add_run(run.eval_id, name=None, data_source=SOURCE, submit=refuse)
+        store.add_run(run.eval_id, RUN, submit=refuse)
     assert [one.id for one in store.runs(run.eval_id, Page()).rows] == [run.id]
