@@ -11,16 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import yaml
-
 from arbiter.console import Output, pad_table
+from eval.errors import EvalError
 from eval.exchange.export_formats import ExportFormat, export_run
 from eval.exchange.import_formats import import_dataset
 from eval.exchange.imported import Format, write_data_folder
 from eval.report.wording import as_percent
 from eval.runs.diff import ArmChange, RunDiff, diff_runs
-from eval.runs.listing import RunRow, list_runs, open_run
-from eval.runs.run import Run
+from eval.runs.run import Run, RunRow, list_runs, open_run
 from rag.documents.load import load_documents
 from rag.errors import RagError
 from router.deciding.policy import Policy
@@ -44,7 +42,7 @@ def show_runs(home: Path) -> Output:
 def show_diff(home: Path, before: str, after: str, policy: Policy) -> Output:
     """What changed between two runs, given by id, beginning of an id, or path. Raises EvalError."""
     diff = diff_runs(open_run(home / "runs", before), open_run(home / "runs", after), policy)
-    return _diff_text(diff, policy), diff.to_dict()
+    return _diff_text(diff, policy), asdict(diff)
 
 
 def export_answers(
@@ -97,13 +95,12 @@ def import_folder(
 def _documents_of(run: Run) -> tuple[dict[str, str], list[str]]:
     """Texts of the documents by id, and why there are none."""
     try:
-        config = yaml.safe_load((run.directory / "config.yaml").read_text(encoding="utf-8"))
-        folder = Path(str(config["data"])).expanduser()
+        folder = Path(str(run.config()["data"])).expanduser()
         path = next(folder / name for name in _HAS_DOCUMENTS if (folder / name).exists())
         return {document.id: document.text for document in load_documents(path).documents}, []
     except StopIteration:
         return {}, [f"there are no reference contexts: no documents in {str(folder)!r} any more"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, RagError) as error:
+    except (OSError, KeyError, TypeError, EvalError, RagError) as error:
         return {}, [f"there are no reference contexts: the run's data cannot be read ({error})"]
 
 

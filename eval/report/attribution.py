@@ -7,10 +7,9 @@ for found in attribute(scorecard, questions, records):
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from eval.answers import AnswerRecord
 from eval.metrics.json import parse_json
@@ -30,68 +29,58 @@ Cause = Literal[
     "format wrong",
     "not known",
 ]
-CAUSES: tuple[Cause, ...] = get_args(Cause)
-FAULTS: tuple[Cause, ...] = ("retrieval missed", "reader missed", "misled by noise", "format wrong", "not known")
-
-MEANING: Mapping[Cause, str] = {
-    "read correctly": "right, and a gold document was retrieved",
-    "known without help": "right without a gold document",
-    "retrieval missed": "wrong, no gold document was retrieved, and the control is wrong too",
-    "reader missed": "wrong though a gold document was retrieved, and the control is wrong too",
-    "misled by noise": "wrong where the control, which sees no passages, is right",
-    "format wrong": "wrong, though the gold stands in the answer; or no JSON, or no single label, where one is wanted",
-    "not known": "wrong, and no gold document could help: the arm retrieves no documents, or none is known to hold the "
-    "answer",
+# What each cause means, and what to do about it; those of right answers come first.
+CAUSES: Mapping[Cause, tuple[str, str]] = {
+    "read correctly": ("right, and a gold document was retrieved", "nothing to do"),
+    "known without help": (
+        "right without a gold document",
+        "nothing to do; where this is most of the right answers, retrieval earns little",
+    ),
+    "retrieval missed": (
+        "wrong, no gold document was retrieved, and the control is wrong too",
+        "retrieve better: more passages (top_k), other chunk sizes, a stronger embedder; check that the documents are "
+        "indexed",
+    ),
+    "reader missed": (
+        "wrong though a gold document was retrieved, and the control is wrong too",
+        "read better: train with retrieved passages (RAFT), change the prompt, use a larger model",
+    ),
+    "misled by noise": (
+        "wrong where the control, which sees no passages, is right",
+        "show less noise: fewer passages, a score threshold, or training with distractors",
+    ),
+    "format wrong": (
+        "wrong, though the gold stands in the answer; or no JSON, or no single label, where one is wanted",
+        "ask for the form that is wanted: name it in the prompt, show examples (few-shot), train on answers in that "
+        "form, or constrain the decoding",
+    ),
+    "not known": (
+        "wrong, and no gold document could help: the arm retrieves no documents, or none is known to hold the answer",
+        "give the arm what it lacks: retrieve documents, train on more examples, or use a larger model; name the gold "
+        "documents of the questions (doc_ids), so that retrieval can be judged",
+    ),
 }
-NEXT_ACTION: Mapping[Cause, str] = {
-    "read correctly": "nothing to do",
-    "known without help": "nothing to do; where this is most of the right answers, retrieval earns little",
-    "retrieval missed": "retrieve better: more passages (top_k), other chunk sizes, a stronger embedder; check that "
-    "the documents are indexed",
-    "reader missed": "read better: train with retrieved passages (RAFT), change the prompt, use a larger model",
-    "misled by noise": "show less noise: fewer passages, a score threshold, or training with distractors",
-    "format wrong": "ask for the form that is wanted: name it in the prompt, show examples (few-shot), train on "
-    "answers in that form, or constrain the decoding",
-    "not known": "give the arm what it lacks: retrieve documents, train on more examples, or use a larger model; name "
-    "the gold documents of the questions (doc_ids), so that retrieval can be judged",
-}
+FAULTS: tuple[Cause, ...] = tuple(CAUSES)[2:]
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
     """One arm's questions by cause; `control` is the arm without an index that says what is known without passages.
 
-    `causes` maps the ids of all questions with a scored answer to their cause, in the scorecard's order. `num_unknown`
-    counts the questions that were asked and have none: the answer failed, was not kept or is unscored.
+    `causes` maps the ids of the `num_known` questions with a scored answer to their cause, in the scorecard's order;
+    `num_wrong` of these answers are wrong, and `counts` has every cause. `num_unknown` were asked and have none: the
+    answer failed, was not kept or is unscored. `main_fault` is the most frequent cause of wrong answers, if any is.
     """
 
     arm: str
     control: str | None
     causes: Mapping[str, Cause]
     num_unknown: int
-
-    @property
-    def counts(self) -> dict[Cause, int]:
-        """Questions by cause; every cause is there."""
-        found = Counter(self.causes.values())
-        return {cause: found[cause] for cause in CAUSES}
-
-    @property
-    def num_known(self) -> int:
-        """Questions with a cause."""
-        return len(self.causes)
-
-    @property
-    def num_wrong(self) -> int:
-        """Questions with a cause whose answer is wrong."""
-        return sum(cause in FAULTS for cause in self.causes.values())
-
-    @property
-    def main_fault(self) -> Cause | None:
-        """The most frequent cause of wrong answers, None when every answer is right."""
-        counts = self.counts
-        worst = max(FAULTS, key=lambda cause: counts[cause])
-        return worst if counts[worst] else None
+    counts: Mapping[Cause, int]
+    num_known: int
+    num_wrong: int
+    main_fault: Cause | None
+    next_action: str | None
 
 
 def attribute(
@@ -105,11 +94,39 @@ def attribute(
     """
     found = {(record.arm, record.question_id): record for record in records}
     asked = {question.id: question for question in questions}
-    labels = label_sets(questions)
-    return tuple(
-        _attribution(scorecard, scores, _control(scorecard, scores.arm), asked, found, labels)
-        for scores in scorecard.arms
-    )
+    labels, ids = label_sets(questions), scorecard.question_ids
+    attributions = []
+    for scores in scorecard.arms:
+        arm, control = scores.arm, _control(scorecard, scores.arm)
+        helped = control.scores[scorecard.primary] if control else (None,) * len(ids)
+        causes: dict[str, Cause] = {}
+        for name, score, known in zip(ids, scores.scores[scorecard.primary], helped, strict=True):
+            record = found.get((arm.name, name))
+            if score is not None and record is not None:
+                causes[name] = attribute_question(
+                    asked[name],
+                    record,
+                    is_right=score >= RIGHT_AT,
+                    is_known=known is not None and known >= RIGHT_AT,
+                    sees_documents=arm.reads_documents,
+                    labels=labels.get(kind_of(asked[name])),
+                )
+        counts = {cause: list(causes.values()).count(cause) for cause in CAUSES}
+        worst = max(FAULTS, key=counts.__getitem__)
+        attributions.append(
+            Attribution(
+                arm=arm.name,
+                control=control.arm.name if control else None,
+                causes=causes,
+                num_unknown=len(ids) - len(scores.not_asked) - len(causes),
+                counts=counts,
+                num_known=len(causes),
+                num_wrong=sum(counts[fault] for fault in FAULTS),
+                main_fault=worst if counts[worst] else None,
+                next_action=CAUSES[worst][1] if counts[worst] else None,
+            )
+        )
+    return tuple(attributions)
 
 
 def attribute_question(
@@ -162,38 +179,6 @@ def _control(scorecard: Scorecard, arm: Arm) -> ArmScores | None:
     same_adapter = [scores for scores in without_index if scores.arm.adapter == arm.adapter]
     base = [scores for scores in without_index if scores.arm.adapter is None]
     return next(iter(same_adapter + base), None)
-
-
-def _attribution(
-    scorecard: Scorecard,
-    scores: ArmScores,
-    control: ArmScores | None,
-    questions: Mapping[str, Question],
-    records: Mapping[tuple[str, str], AnswerRecord],
-    labels: Mapping[str | None, Labels],
-) -> Attribution:
-    arm = scores.arm
-    causes: dict[str, Cause] = {}
-    for i, question_id in enumerate(scorecard.question_ids):
-        score = scores.scores[scorecard.primary][i]
-        record = records.get((arm.name, question_id))
-        if score is None or record is None:
-            continue
-        known = control.scores[scorecard.primary][i] if control else None
-        causes[question_id] = attribute_question(
-            questions[question_id],
-            record,
-            is_right=score >= RIGHT_AT,
-            is_known=known is not None and known >= RIGHT_AT,
-            sees_documents=arm.reads_documents,
-            labels=labels.get(kind_of(questions[question_id])),
-        )
-    return Attribution(
-        arm=arm.name,
-        control=control.arm.name if control else None,
-        causes=causes,
-        num_unknown=len(scorecard.question_ids) - len(scores.not_asked) - len(causes),
-    )
 
 
 def _is_json(text: str) -> bool:

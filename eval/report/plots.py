@@ -1,4 +1,5 @@
-"""The report's plots of quality as inline SVG: intervals, paired differences, and quality against cost.
+"""The report's plots as inline SVG: intervals, paired differences, quality against cost, which arm wins at which
+traffic, and where lines of total cost cross.
 
 marks = [Mark("rag", 0.31, 0.22, 0.40), Mark("hybrid", 0.62, 0.55, 0.70, is_chosen=True)]
 svg = interval_plot(marks, "token_f1", "95% intervals")
@@ -10,13 +11,38 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eval.report.svg import ACCENT, BAND, CHARACTER_EM, FONT_PT, INK, LINE, MUTED, draw_svg, shorten_name, write
+import numpy as np
+
+from eval.report.svg import ACCENT, BAND, INK, LINE, MUTED, PANEL, Labels, Offset, draw_svg, shorten_name
+from router.deciding.costs.arm_costs import ArmCosts
+from router.deciding.costs.break_even import BreakEven
+from router.deciding.costs.winning_map import WinningMap
+from router.deciding.policy import Policy
 from router.deciding.wording import as_lead, as_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
+NO_ARM = "no arm"
+# The arm that wins at the policy's own traffic has a plain ground; the others are told apart by hatching, not colour.
+_HATCHES = ("///", "\\\\\\", "xxx", "---", "|||", "+++")
+_DASHES: tuple[tuple[float, ...], ...] = ((6, 2), (2, 1.5), (7, 2, 1.5, 2), (4, 4), (7, 2, 1.5, 2, 1.5, 2), (1, 3))
+# Where a name may stand: around a point in quality against cost, beside the policy's traffic.
+_AROUND: tuple[Offset, ...] = (
+    (9, 0, "left"),
+    (0, 12, "center"),
+    (0, -12, "center"),
+    (-9, 0, "right"),
+    *((9, up, "left") for up in (12, -12, 24, -24)),
+)
+_BESIDE: tuple[Offset, ...] = (
+    *((9, up, "left") for up in (0, 13, -13)),
+    *((-9, up, "right") for up in (0, 13, -13)),
+)
 _ROW_IN = 0.42
+_HEIGHT_IN = 3.6
+_SAMPLES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +74,8 @@ def interval_plot(marks: Sequence[Mark], metric: str, intervals: str) -> str:
         _rows(axes, marks, as_score)
         axes.set_xlabel(f"mean {metric}")
 
-    values = _told(marks, as_score)
-    return draw_svg(draw, f"Mean {metric} per arm with {intervals}", values, _rows_height(marks))
+    title = f"Mean {metric} per arm with {intervals}"
+    return draw_svg(draw, title, _told(marks, as_score), 0.75 + _ROW_IN * len(marks))
 
 
 def difference_plot(marks: Sequence[Mark], leader: str, margin: float, intervals: str) -> str:
@@ -64,9 +90,9 @@ def difference_plot(marks: Sequence[Mark], leader: str, margin: float, intervals
         _rows(axes, marks, as_lead)
         axes.set_xlabel("leader minus other arm")
 
-    values = _told(marks, as_lead, f"{leader} minus ")
     title = f"Paired differences between {leader} and the other arms with {intervals}"
-    return draw_svg(draw, title, f"{values}. Differences within {margin:g} do not matter.", _rows_height(marks))
+    about = f"{_told(marks, as_lead, f'{leader} minus ')}. Differences within {margin:g} do not matter."
+    return draw_svg(draw, title, about, 0.75 + _ROW_IN * len(marks))
 
 
 def cost_plot(points: Sequence[Point], metric: str, cost: str) -> str:
@@ -75,14 +101,18 @@ def cost_plot(points: Sequence[Point], metric: str, cost: str) -> str:
     def draw(axes: Axes) -> None:
         axes.set_xlim(0, 1.22 * max([point.x for point in points] + [1]))
         axes.set_ylim(0, min(1.08, 1.25 * max([point.y for point in points] + [0.05])))
+        axes.set_xlabel(cost)
+        axes.set_ylabel(f"mean {metric}")
+        axes.grid(color=LINE, linewidth=0.6)
         front = pareto_front(points)
         axes.plot([p.x for p in front], [p.y for p in front], color=LINE, linewidth=1.5, zorder=1)
         for point in points:
             axes.plot(point.x, point.y, "o", color=ACCENT if point.is_chosen else MUTED, markersize=8, zorder=3)
-        _label_points(axes, points)
-        axes.set_xlabel(cost)
-        axes.set_ylabel(f"mean {metric}")
-        axes.grid(color=LINE, linewidth=0.6)
+        labels = Labels(axes)
+        for point in points:
+            labels.keep_clear((point.x, point.y))
+        for point in sorted(points, key=lambda p: -p.y):
+            labels.place(shorten_name(point.name), (point.x, point.y), _AROUND)
 
     values = "; ".join(f"{p.name} {as_score(p.y)} at {p.x:.0f}" for p in points)
     return draw_svg(draw, f"Mean {metric} against {cost}", values, 3.2)
@@ -97,8 +127,95 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def _rows_height(marks: Sequence[Mark]) -> float:
-    return 0.75 + _ROW_IN * len(marks)
+def winning_map_plot(found: WinningMap, rule: str) -> str:
+    """Regions by winning arm over questions a month and churn, with the policy's own traffic marked.
+
+    `rule` says what winning means, for the description.
+    """
+
+    def draw(axes: Axes) -> None:
+        axes.set_xscale("log")
+        axes.set_xlim(found.volumes[0], found.volumes[-1])
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("questions a month")
+        axes.set_ylabel("documents that change in a month")
+        _name_powers(axes.xaxis)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+        hatches = iter(_HATCHES * 8)
+        names = dict.fromkeys([found.winner, *found.shares, None])
+        for name in names:
+            _fill_region(axes, found, name, None if name == found.winner else next(hatches))
+        own = (found.volume, found.churn)
+        axes.plot(*own, "o", color=ACCENT, markeredgecolor=PANEL, markersize=10, clip_on=False, zorder=6)
+        labels = Labels(axes)
+        labels.keep_clear(own)
+        labels.place("your traffic", own, _BESIDE, ground=BAND, zorder=6)
+        for name in names:
+            _label_region(axes, labels, found, name)
+
+    held = "; ".join(f"{name} on {share:.0%} of the map" for name, share in found.shares.items())
+    about = (
+        f"{rule}. {held}. At {found.volume:,.0f} questions a month and {found.churn:.0%} of the documents changing: "
+        f"{found.winner or NO_ARM}."
+    )
+    return draw_svg(draw, "Which arm wins at which traffic", about, _HEIGHT_IN)
+
+
+def break_even_plot(costs: Sequence[ArmCosts], found: Sequence[BreakEven], policy: Policy, *, chosen: str) -> str:
+    """Total cost of each arm over the policy's horizon against questions, the crossings of the chosen arm marked.
+
+    Arms whose cost is unknown, or nothing at all, have no line.
+    """
+    months = policy.traffic.months
+    asked = policy.traffic.questions * months
+    crossings = sorted({b.questions for b in found if b.questions})
+    low, high = min([asked, *crossings]) / 30, max([asked, *crossings]) * 5
+
+    def total(arm: ArmCosts, questions: float) -> float:
+        return arm.total(questions / months, months=months) or 0.0
+
+    known = sorted((arm for arm in costs if total(arm, low) > 0), key=lambda arm: arm.arm == chosen)
+
+    def draw(axes: Axes) -> None:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(f"questions in {months:g} months")
+        axes.set_ylabel("total cost")
+        axes.grid(color=LINE, linewidth=0.6)
+        _name_powers(axes.xaxis)
+        _name_powers(axes.yaxis)
+        axes.axvline(asked, color=INK, linewidth=1)
+        axes.text(asked, 1.02, "your traffic", transform=axes.get_xaxis_transform(), ha="center", color=INK)
+        xs = [low * (high / low) ** (i / (_SAMPLES - 1)) for i in range(_SAMPLES)]
+        for arm, dashes in zip(known, _DASHES * 8, strict=False):
+            is_chosen = arm.arm == chosen
+            color, width, style = (ACCENT, 2.5, (0, ())) if is_chosen else (MUTED, 1.5, (0, dashes))
+            axes.plot(xs, [total(arm, x) for x in xs], color=color, linewidth=width, linestyle=style)
+        axes.set_xlim(low, high)
+        labels = Labels(axes)
+        # Room for the names to the right of their lines.
+        width = max((labels.size(shorten_name(arm.arm))[0] for arm in known), default=0.0) + 14
+        axes.set_xlim(low, high * (high / low) ** (width / max(axes.bbox.width - width, 1)))
+        for arm in (arm for arm in known if arm.arm == chosen):
+            for questions in crossings:
+                at = (questions, total(arm, questions))
+                axes.plot(*at, "o", color=INK, markersize=6, zorder=4)
+                labels.place(_short_number(questions), at, [(3, -15, "left")], is_optional=True, ground=PANEL)
+        ends = sorted(known, key=lambda arm: (total(arm, high), arm.arm))
+        heights = np.array([axes.transData.transform((high, total(arm, high)))[1] for arm in ends])
+        # Names of lines that end together are pushed apart, in the order of the lines.
+        line = labels.size("")[1]
+        apart = line * np.arange(len(ends))
+        places = np.maximum.accumulate(heights - apart) + apart
+        places = np.minimum(places, axes.bbox.y1 - line / 2 - apart[::-1])
+        for arm, up in zip(ends, (places - heights) / labels.pixel, strict=True):
+            color = ACCENT if arm.arm == chosen else INK
+            labels.write(shorten_name(arm.arm), (high, total(arm, high)), (5, up, "left"), color=color)
+
+    lines = "; ".join(f"{arm.arm} {total(arm, asked):.3g}" for arm in costs if arm in known)
+    met = "; ".join(f"{chosen} is cheaper than {b.other}: {b.text}" for b in found)
+    about = f"At {asked:,.0f} questions in {months:g} months: {lines}. {met}."
+    return draw_svg(draw, "Total cost against questions", about, _HEIGHT_IN)
 
 
 def _told(marks: Sequence[Mark], shown: Callable[[float], str], before: str = "") -> str:
@@ -119,40 +236,58 @@ def _rows(axes: Axes, marks: Sequence[Mark], shown: Callable[[float], str]) -> N
     axes.grid(axis="x", color=LINE, linewidth=0.6)
 
 
-def _label_points(axes: Axes, points: Sequence[Point]) -> None:
-    """Names beside their points, each at the first place around its point that is still free."""
-    axes.figure.canvas.draw()
-    to_pixels, scale = axes.transData.transform, axes.figure.dpi / 72
-    height, right_end = 1.2 * FONT_PT * scale, axes.figure.bbox.width
-    places = {point.name: to_pixels((point.x, point.y)) for point in points}
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places.values()]
-    for point in sorted(points, key=lambda p: -p.y):
-        x, y = places[point.name]
-        width = CHARACTER_EM * FONT_PT * scale * len(shorten_name(point.name))
-        candidates = (
-            (9.0, 0.0, "left", x + 9 * scale),
-            (0.0, 12.0, "center", x - width / 2),
-            (0.0, -12.0, "center", x - width / 2),
-            (-9.0, 0.0, "right", x - 9 * scale - width),
-            (9.0, 12.0, "left", x + 9 * scale),
-            (9.0, -12.0, "left", x + 9 * scale),
-            (9.0, 24.0, "left", x + 9 * scale),
-            (9.0, -24.0, "left", x + 9 * scale),
-        )
-        boxes = [
-            (left, y + dy * scale - height / 2, left + width, y + dy * scale + height / 2)
-            for _, dy, _, left in candidates
-        ]
-        free = [
-            i
-            for i, box in enumerate(boxes)
-            if box[0] >= 0 and box[2] <= right_end and not any(_overlap(box, other) for other in taken)
-        ]
-        chosen = free[0] if free else 0
-        dx, dy, align, _ = candidates[chosen]
-        taken.append(boxes[chosen])
-        write(axes, shorten_name(point.name), (point.x, point.y), offset=(dx, dy), align=(align, "center"))
+def _fill_region(axes: Axes, found: WinningMap, name: str | None, hatch: str | None) -> None:
+    """The ground, hatching and border of all that an arm wins."""
+    mask = [[float(winner == name) for winner in row] for row in found.winners]
+    if not any(map(any, mask)):
+        return
+    ground = BAND if hatch is None else PANEL
+    region = axes.contourf(found.volumes, found.churns, mask, levels=[0.5, 1.5], colors=[ground], hatches=[hatch])
+    region.set_edgecolor(LINE)  # the colour of the hatching
+    region.set_linewidth(0)
+    if len(found.shares) > 1 or any(not all(row) for row in mask):
+        axes.contour(found.volumes, found.churns, mask, levels=[0.5], colors=[MUTED], linewidths=1.2)
 
 
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _label_region(axes: Axes, labels: Labels, found: WinningMap, name: str | None) -> None:
+    """The arm's name where its region has most room, upright where it is narrow, clear of all that is written."""
+    from scipy.ndimage import distance_transform_edt
+
+    mask = np.array([[winner == name for winner in row] for row in found.winners])
+    if not mask.any():
+        return
+    xs, ys = axes.transData.transform([(x, y) for y in found.churns for x in found.volumes]).T.reshape(2, *mask.shape)
+    shown = shorten_name(name or NO_ARM)
+    width, height = labels.size(shown)
+    free = mask.copy()
+    for box in labels.taken:
+        free &= (xs < box.x0) | (xs > box.x1) | (ys < box.y0 - height) | (ys > box.y1 + height)
+    free = free if free.any() else mask
+    across, up = xs[0, 1] - xs[0, 0], ys[1, 0] - ys[0, 0]
+    # Names are wide and flat; beyond the frame is taken, too.
+    room = distance_transform_edt(np.pad(free, 1), sampling=(2 * up, across))[1:-1, 1:-1]
+    best = np.argwhere(room >= 0.95 * room.max())
+    row, column = best[np.abs(best - best.mean(axis=0)).sum(axis=1).argmin()]  # the middle of all that are as good
+    reach = int(width / 2 / across) + 1
+    is_wide = bool(column >= reach and free[row, column - reach : column + reach + 1].all())
+    half = (width / 2, height / 2) if is_wide else (height / 2, width / 2)
+    inside = np.clip((xs[row, column], ys[row, column]), axes.bbox.p0 + half, axes.bbox.p1 - half)
+    x, y = axes.transData.inverted().transform(inside)
+    ground = BAND if name == found.winner else PANEL
+    labels.write(shown, (x, y), ground=ground, rotation=0 if is_wide else 90, zorder=5)
+
+
+def _name_powers(axis: Axis) -> None:
+    """Powers of ten in short words, at most six of them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _short_number(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _short_number(value: float) -> str:
+    for size, word in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size * 0.9995:
+            return f"{value / size:.3g}{word}"
+    return f"{value:.3g}"

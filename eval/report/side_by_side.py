@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any
 
 from router.deciding.arm_table import ArmTable
 from router.deciding.decision import Decision
@@ -16,13 +16,7 @@ from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import Difference, Interval, mean_interval
 from router.deciding.utility import RIGHT_AT, UTILITY
 
-
-class Bounds(TypedDict):
-    """A mean with its interval at the policy's error rate, on the metric's own scale or in currency."""
-
-    mean: float
-    low: float
-    high: float
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,60 +32,18 @@ class Unit:
     low: float = 0.0
     width: float = 1.0
 
-    def bounds(self, found: Interval) -> Bounds:
+    @property
+    def column(self) -> str:
+        """The key of what decided in a row."""
+        return "utility" if self.is_currency else "primary"
+
+    def bounds(self, found: Interval) -> Interval:
         """A mean in this unit."""
-        mean, low, high = (self.low + value * self.width for value in (found.mean, found.low, found.high))
-        return Bounds(mean=mean, low=low, high=high)
+        return Interval(*(self.low + value * self.width for value in (found.mean, found.low, found.high)))
 
-    def lead(self, found: Interval | Difference) -> Bounds:
+    def lead(self, found: Interval | Difference) -> Interval:
         """A difference of two means in this unit."""
-        mean, low, high = (value * self.width for value in (found.mean, found.low, found.high))
-        return Bounds(mean=mean, low=low, high=high)
-
-
-class Row(TypedDict):
-    """One arm of the side-by-side table.
-
-    `primary`, `metrics`, `utility`, `num_asked` and `num_right` are over the questions that decided, `held_out` over
-    those that a race kept untouched, all else over all questions. `metrics` holds every metric that has a value.
-    `utility` is in currency a question, None unless it decided. `corrected` is the judge's mean verdict, corrected by
-    people's labels, with a 95% interval. Prompt and generated tokens are means of an answered question; `p50_ms` and
-    `p95_ms` are measured at the evaluation's concurrency, `ttft_ms` one question at a time. A race dropped the arm
-    after `dropped_after` questions; `excluded` says which limit of the policy it broke.
-    """
-
-    arm: str
-    kind: str
-    is_chosen: bool
-    primary: Bounds | None
-    metrics: dict[str, Bounds]
-    utility: Bounds | None
-    held_out: Bounds | None
-    corrected: Bounds | None
-    num_asked: int
-    num_right: int
-    num_unscored: int
-    num_errors: int
-    num_not_asked: int
-    p50_ms: float | None
-    p95_ms: float | None
-    ttft_ms: float | None
-    prompt_tokens: float
-    generated_tokens: float
-    total_tokens: int
-    cost_per_1k: float | None
-    amortised_per_1k: float | None
-    dropped_after: int | None
-    excluded: str | None
-
-
-class FloorRow(TypedDict):
-    """Answers that need no model, scored like an arm's on the questions that decided; never to be chosen."""
-
-    name: str
-    primary: Bounds | None
-    num_asked: int
-    num_right: int
+        return Interval(*(value * self.width for value in (found.mean, found.low, found.high)))
 
 
 def unit_of(table: ArmTable) -> Unit:
@@ -104,69 +56,69 @@ def unit_of(table: ArmTable) -> Unit:
 
 
 def side_by_side(table: ArmTable, decision: Decision, unit: Unit) -> list[Row]:
-    """A row per arm: the best by what decided first, arms that a race dropped after those that it kept."""
+    """A row per arm: the best by what decided first, arms that a race dropped after those that it kept.
+
+    Means are `Interval`s at the policy's error rate, None where nothing is scored.
+    """
     alpha, primary, held_out = table.policy.alpha, table.scorecard.primary, table.scorecard.held_out()
-    rows = []
+    rows: list[Row] = []
     for found in table.rows:
         scores, usage = found.scores, found.whole.usage
-        metrics = {name: _bounds(table.decided, found.decided, name, alpha) for name in table.scorecard.metrics}
+        metrics = {name: _mean(table.decided, found.decided, name, alpha) for name in table.scorecard.metrics}
         utility = table.decided.interval(found.decided, UTILITY, alpha=alpha) if unit.is_currency else None
         rows.append(
-            Row(
-                arm=found.name,
-                kind=scores.arm.kind,
-                is_chosen=found.name == decision.arm,
-                primary=metrics[primary],
-                metrics={name: bounds for name, bounds in metrics.items() if bounds is not None},
-                utility=unit.bounds(utility) if utility is not None else None,
-                held_out=_bounds(held_out, held_out.by_name(found.name), primary, alpha) if held_out else None,
-                corrected=_as_bounds(table.scorecard.corrected.get(found.name)),
-                num_asked=found.decided.num_asked,
-                num_right=_num_right(found.decided.scores[primary]),
-                num_unscored=scores.num_unscored(primary),
-                num_errors=len(scores.errors),
-                num_not_asked=len(scores.not_asked),
-                p50_ms=found.p50_ms,
-                p95_ms=found.p95_ms,
-                ttft_ms=found.ttft_ms,
-                prompt_tokens=usage.prompt_tokens or 0.0,
-                generated_tokens=usage.generated_tokens or 0.0,
-                total_tokens=scores.total_tokens(),
-                cost_per_1k=found.costs.per_1k,
-                amortised_per_1k=found.amortised_per_1k,
-                dropped_after=found.dropped.after if found.dropped is not None else None,
-                excluded=found.excluded,
-            )
+            {
+                "arm": found.name,
+                "kind": scores.arm.kind,
+                "is_chosen": found.name == decision.arm,
+                # Over the questions that decided; utility in currency a question, where it decided.
+                "primary": metrics[primary],
+                "metrics": {name: mean for name, mean in metrics.items() if mean is not None},
+                "utility": unit.bounds(utility) if utility is not None else None,
+                # Over the questions that a race kept untouched.
+                "held_out": _mean(held_out, held_out.by_name(found.name), primary, alpha) if held_out else None,
+                # The judge's mean verdict, corrected by people's labels, with a 95% interval.
+                "corrected": table.scorecard.corrected.get(found.name),
+                "num_asked": found.decided.num_asked,
+                "num_right": _num_right(found.decided.scores[primary]),
+                # All else is over all questions; tokens are means of an answered one.
+                "num_unscored": scores.num_unscored(primary),
+                "num_errors": len(scores.errors),
+                "num_not_asked": len(scores.not_asked),
+                "p50_ms": found.p50_ms,
+                "p95_ms": found.p95_ms,
+                "ttft_ms": found.ttft_ms,
+                "prompt_tokens": usage.prompt_tokens or 0.0,
+                "generated_tokens": usage.generated_tokens or 0.0,
+                "total_tokens": scores.total_tokens(),
+                "cost_per_1k": found.costs.per_1k,
+                "amortised_per_1k": found.amortised_per_1k,
+                "dropped_after": found.dropped.after if found.dropped is not None else None,
+                "excluded": found.excluded,
+            }
         )
-    return sorted(rows, key=lambda row: _rank(row, unit))
+
+    def rank(row: Row) -> tuple[bool, bool, float]:
+        mean = row[unit.column]
+        return mean is None, row["dropped_after"] is not None, -mean.mean if mean is not None else 0.0
+
+    return sorted(rows, key=rank)
 
 
-def floor_rows(table: ArmTable) -> list[FloorRow]:
-    """A row per floor, the best first."""
+def floor_rows(table: ArmTable) -> list[Row]:
+    """A row per floor, the best first: answers that need no model, scored on the questions that decided."""
     card, rows = table.scorecard.raced(), []
     for name, values in card.floors.items():
         known = [(value, cluster) for value, cluster in zip(values, card.clusters, strict=True) if value is not None]
-        scores, clusters = zip(*known, strict=True) if known else ((), ())
-        found = mean_interval(scores, clusters, alpha=table.policy.alpha) if known else None
-        rows.append(FloorRow(name=name, primary=_as_bounds(found), num_asked=len(values), num_right=_num_right(values)))
-    return sorted(rows, key=lambda row: -row["primary"]["mean"] if row["primary"] else 1.0)
+        mean = mean_interval(*zip(*known, strict=True), alpha=table.policy.alpha) if known else None
+        rows.append({"name": name, "primary": mean, "num_asked": len(values), "num_right": _num_right(values)})
+    return sorted(rows, key=lambda row: -row["primary"].mean if row["primary"] else 1.0)
 
 
-def _bounds(card: Scorecard, scores: ArmScores, metric: str, alpha: float) -> Bounds | None:
+def _mean(card: Scorecard, scores: ArmScores, metric: str, alpha: float) -> Interval | None:
     """The mean of one metric; None where nothing is scored, or where a score is not finite."""
     found = card.interval(scores, metric, alpha=alpha)
-    is_finite = found is not None and all(map(math.isfinite, (found.mean, found.low, found.high)))
-    return _as_bounds(found) if is_finite else None
-
-
-def _as_bounds(found: Interval | None) -> Bounds | None:
-    return Bounds(mean=found.mean, low=found.low, high=found.high) if found is not None else None
-
-
-def _rank(row: Row, unit: Unit) -> tuple[bool, bool, float]:
-    decided_by = row["utility"] if unit.is_currency else row["primary"]
-    mean = decided_by["mean"] if decided_by is not None else 0.0
-    return (decided_by is None, row["dropped_after"] is not None, -mean)
+    return found if found is not None and math.isfinite(found.mean) else None
 
 
 def _num_right(scores: tuple[float | None, ...]) -> int:

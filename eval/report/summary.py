@@ -7,41 +7,20 @@ found["headline"], found["change"], found["warnings"]
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any
 
 from eval.report.sensitivity import Sensitivity
-from eval.report.side_by_side import Bounds, FloorRow, Row, Unit
+from eval.report.side_by_side import Row, Unit
 from eval.report.wording import as_amount, as_percent, break_even_words, flip_words
 from router.deciding.arm_table import ArmTable
 from router.deciding.costs.break_even import BreakEven
 from router.deciding.decision import Decision
 from router.deciding.scorecard import Scorecard
-from router.deciding.statistics import detectable_difference
+from router.deciding.statistics import Interval, detectable_difference
 from router.deciding.wording import as_score
 
 # In the line that `eval.judge.certificate.judge_standing` writes of a judge that may not decide.
 _UNCERTIFIED = "its metrics are diagnostics"
-
-
-class Summary(TypedDict):
-    """What decided and what it amounts to, in the unit of the decision.
-
-    `deciding` is the chosen arm's mean, `lead` its lead over the runner-up; `held_out` and `held_out_lead` are the same
-    on questions that a race kept untouched. `change` says what the nearest flip is, `spent` what a race took, and
-    `warnings` what a reader must not overlook.
-    """
-
-    headline: str
-    meaning: str
-    deciding: Bounds | None
-    lead: Bounds | None
-    held_out: Bounds | None
-    held_out_lead: Bounds | None
-    confidence: str
-    break_even: str | None
-    change: str
-    spent: str | None
-    warnings: list[str]
 
 
 def summarise(
@@ -49,29 +28,33 @@ def summarise(
     decision: Decision,
     *,
     rows: Sequence[Row],
-    floors: Sequence[FloorRow],
+    floors: Sequence[Row],
     unit: Unit,
     sensitivity: Sensitivity | None,
     break_even: Sequence[BreakEven],
     notes: Sequence[str] = (),
-) -> Summary:
-    """The summary of a card. `break_even` is the chosen arm's; `notes`, the caller's own warnings, come first."""
+) -> dict[str, Any]:
+    """What decided and what it amounts to, in the unit of the decision.
+
+    `break_even` is the chosen arm's; `notes`, the caller's own warnings, come first.
+    """
     chosen = next(row for row in rows if row["is_chosen"])
     rival = next((found for found in break_even if found.other == decision.runner_up), None)
-    race = table.scorecard.race
-    return Summary(
-        headline=_headline(decision, chosen, unit),
-        meaning=_meaning(decision),
-        deciding=chosen["utility"] if unit.is_currency else chosen["primary"],
-        lead=_lead(table, decision, unit),
-        held_out=unit.bounds(decision.held_out) if decision.held_out is not None else None,
-        held_out_lead=unit.lead(decision.held_out_lead) if decision.held_out_lead is not None else None,
-        confidence=as_percent(decision.confidence),
-        break_even=break_even_words(rival) if rival is not None else None,
-        change=_change(table, decision, sensitivity),
-        spent=race.summary if race is not None else None,
-        warnings=[*notes, *_warnings(table, decision, rows, floors, sensitivity)],
-    )
+    race, lead = table.scorecard.race, decision.held_out_lead
+    return {
+        "headline": _headline(decision, chosen, unit),
+        "meaning": _meaning(decision),
+        "deciding": chosen[unit.column],  # the chosen arm's mean
+        "lead": _lead(table, decision, unit),  # over the runner-up
+        # The same on the questions that a race kept untouched.
+        "held_out": unit.bounds(decision.held_out) if decision.held_out is not None else None,
+        "held_out_lead": unit.lead(lead) if lead is not None else None,
+        "confidence": as_percent(decision.confidence),
+        "break_even": break_even_words(rival) if rival is not None else None,
+        "change": _change(table, decision, sensitivity),  # what the nearest flip is
+        "spent": race.summary if race is not None else None,
+        "warnings": [*notes, *_warnings(table, decision, rows, floors, sensitivity)],
+    }
 
 
 def leader_of(table: ArmTable, decision: Decision) -> str:
@@ -86,51 +69,46 @@ def uncertified_lines(scorecard: Scorecard) -> list[str]:
 
 
 def _headline(decision: Decision, chosen: Row, unit: Unit) -> str:
-    found = chosen["utility"] if unit.is_currency else chosen["primary"]
+    found = chosen[unit.column]
     shown = as_amount if unit.is_currency else as_score
-    amount = shown(found["mean"]) if found is not None else "no score"
+    amount = shown(found.mean) if found is not None else "no score"
     what = f"an expected utility of {amount} a question" if unit.is_currency else f"{amount} {unit.metric}"
     scored = f"{what} on {chosen['num_asked']} questions"
     if decision.runner_up is None:
         sure = "" if decision.verdict == "winner" else " for now, undecided"
         return f"Serve {decision.arm}{sure}: {scored}; there was no other arm to compare it with."
     lead = f"{shown(abs(decision.margin) * unit.width)} {'ahead of' if decision.margin >= 0 else 'behind'}"
-    lead = f"{lead} {decision.runner_up}"
+    measured = f"{scored}, {lead} {decision.runner_up}"
     sure, margin = f"{as_percent(decision.confidence)} confidence", f"{unit.margin:.3g}"
-    if decision.verdict == "winner":
-        return f"Serve {decision.arm}, the winner: {scored}, {lead}, with {sure}."
-    if decision.verdict == "tie":
-        return f"Serve {decision.arm}, a tie within {margin} in which it costs least: {scored}, {lead}, with {sure}."
-    return (
-        f"Serve {decision.arm} for now, undecided: {scored}, {lead}; {_further(decision)} "
-        f"would settle it ({sure} that no arm is better by more than {margin})."
-    )
+    return {
+        "winner": f"Serve {decision.arm}, the winner: {measured}, with {sure}.",
+        "tie": f"Serve {decision.arm}, a tie within {margin} in which it costs least: {measured}, with {sure}.",
+        "undecided": f"Serve {decision.arm} for now, undecided: {measured}; {_further(decision)} "
+        f"({sure} that no arm is better by more than {margin}).",
+    }[decision.verdict]
 
 
 def _meaning(decision: Decision) -> str:
     if decision.verdict == "winner":
         alone = "every other arm is excluded" if decision.excluded else "there is no other arm"
         return "every other arm is significantly worse" if decision.runner_up else alone
-    if decision.verdict == "tie":
-        return "the best arms are equally good, the cheapest is served"
-    return f"{_further(decision)} would settle it"
+    return "the best arms are equally good, the cheapest is served" if decision.verdict == "tie" else _further(decision)
 
 
 def _further(decision: Decision) -> str:
-    return f"about {decision.more_questions:,} more question{'s' if decision.more_questions != 1 else ''}"
+    number = decision.more_questions
+    return f"about {number:,} more question{'s' if number != 1 else ''} would settle it"
 
 
-def _lead(table: ArmTable, decision: Decision, unit: Unit) -> Bounds | None:
+def _lead(table: ArmTable, decision: Decision, unit: Unit) -> Interval | None:
     """The comparisons are against the leader; seen from a cheaper arm that is served instead, their sign changes."""
-    if decision.runner_up is None:
-        return None
     is_leader = leader_of(table, decision) == decision.arm
     other = decision.runner_up if is_leader else decision.arm
     found = next((c.difference for c in decision.comparisons if c.other == other), None)
-    if found is None:
+    if decision.runner_up is None or found is None:
         return None
     lead = unit.lead(found)
-    return lead if is_leader else Bounds(mean=-lead["mean"], low=-lead["high"], high=-lead["low"])
+    return lead if is_leader else Interval(-lead.mean, -lead.high, -lead.low)
 
 
 def _change(table: ArmTable, decision: Decision, sensitivity: Sensitivity | None) -> str:
@@ -157,7 +135,7 @@ def _warnings(
     table: ArmTable,
     decision: Decision,
     rows: Sequence[Row],
-    floors: Sequence[FloorRow],
+    floors: Sequence[Row],
     sensitivity: Sensitivity | None,
 ) -> list[str]:
     scorecard, primary = table.scorecard, table.scorecard.primary
@@ -175,12 +153,12 @@ def _warnings(
         leader = leader_of(table, decision)
         found.append(f"{leader} was never compared with {', '.join(apart)}: no question was scored for both.")
     chosen = next(row for row in rows if row["is_chosen"])
-    own = chosen["primary"]["mean"] if chosen["primary"] else 0.0
+    own = chosen["primary"].mean if chosen["primary"] else 0.0
     found += [
-        f"The floor “{floor['name']}” scores {as_score(floor['primary']['mean'])} {primary} without any model, "
+        f"The floor “{floor['name']}” scores {as_score(floor['primary'].mean)} {primary} without any model, "
         f"no less than {decision.arm} ({as_score(own)})."
         for floor in floors
-        if floor["primary"] is not None and floor["primary"]["mean"] >= own
+        if floor["primary"] is not None and floor["primary"].mean >= own
     ]
     found += _barred(table, decision, primary) + _unpriced(table)
     shows = detectable_difference(len(table.decided.question_ids), alpha=table.policy.alpha)

@@ -11,11 +11,12 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
 
 # Stand-ins that matplotlib writes and `_inline` turns into the page's CSS variables, so that plots follow dark mode.
 INK, MUTED, LINE, ACCENT, BAND, PANEL = "#0a0a01", "#0a0a02", "#0a0a03", "#0a0a04", "#0a0a05", "#0a0a06"
@@ -24,10 +25,13 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent"
 # Narrow enough that 11 point text stays readable when a phone scales the drawing down to its width.
 WIDTH_IN = 5.2
 FONT_PT = 11.0
-# Mean width of a character of the page's fonts, in units of the font size.
-CHARACTER_EM = 0.62
+# Mean width of a character of the page's fonts, and the height of a line, in units of the font size.
+_CHARACTER_EM, _LINE_EM = 0.62, 1.25
 # Longer names are cut in the middle; their ends tell variants apart.
 _NAME_CHARACTERS = 18
+
+# Of a text from its place, in points across and up, and which of its ends lies there.
+Offset = tuple[float, float, Literal["left", "center", "right"]]
 
 
 def shorten_name(name: str) -> str:
@@ -36,23 +40,62 @@ def shorten_name(name: str) -> str:
     return name if len(name) <= _NAME_CHARACTERS else f"{name[: half - 1]}…{name[-half:]}"
 
 
-def write(
-    axes: Axes,
-    text: str,
-    at: tuple[float, float],
-    *,
-    offset: tuple[float, float] = (0, 0),
-    align: tuple[str, str] = ("center", "center"),
-    color: str = INK,
-    ground: str | None = None,
-    **style: Any,
-) -> None:
-    """Text so many points away from a place, on a `ground` or none; the drawing is not shrunk to make room for it."""
-    box = {"facecolor": ground, "edgecolor": "none", "pad": style.pop("pad", 2)} if ground is not None else None
-    across, up = align
-    axes.annotate(
-        text, at, xytext=offset, textcoords="offset points", ha=across, va=up, color=color, bbox=box, **style
-    ).set_in_layout(False)
+class Labels:
+    """Texts on one drawing that lie neither on each other nor beyond its frame; made when all else is drawn.
+
+    `taken` holds their boxes in pixels, of which a point has `pixel`.
+    """
+
+    def __init__(self, axes: Axes) -> None:
+        axes.figure.canvas.draw()  # settles the layout, which every place depends on
+        self.taken: list[Bbox] = []
+        self.pixel, self._axes = axes.figure.dpi / 72, axes
+
+    def size(self, text: str) -> tuple[float, float]:
+        """How wide and high a text is, in pixels."""
+        return _CHARACTER_EM * FONT_PT * len(text) * self.pixel, _LINE_EM * FONT_PT * self.pixel
+
+    def keep_clear(self, at: tuple[float, float]) -> None:
+        """No text on a marker that lies here."""
+        self.taken.append(self._box(at, (0, 0, "center"), 12.0, 12.0))
+
+    def place(
+        self, text: str, at: tuple[float, float], offsets: Sequence[Offset], *, is_optional: bool = False, **style: Any
+    ) -> None:
+        """Write at the first of the offsets that is free; where none is, at the first one, or not if `is_optional`."""
+        boxes = [self._box(at, offset, *self.size(text)) for offset in offsets]
+        free = [i for i, box in enumerate(boxes) if self._is_free(box)]
+        if free or not is_optional:
+            chosen = free[0] if free else 0
+            self.taken.append(boxes[chosen])
+            self.write(text, at, offsets[chosen], **style)
+
+    def write(
+        self,
+        text: str,
+        at: tuple[float, float],
+        offset: Offset = (0, 0, "center"),
+        *,
+        ground: str | None = None,
+        **style: Any,
+    ) -> None:
+        """Write here, on a `ground` or none; the drawing is not shrunk to make room for it."""
+        across, up, align = offset
+        box = {"facecolor": ground, "edgecolor": "none", "pad": 1.5} if ground is not None else None
+        style = {"color": INK, "ha": align, "va": "center", "bbox": box, **style}
+        self._axes.annotate(text, at, xytext=(across, up), textcoords="offset points", **style).set_in_layout(False)
+
+    def _box(self, at: tuple[float, float], offset: Offset, width: float, height: float) -> Bbox:
+        from matplotlib.transforms import Bbox
+
+        (x, y), (across, up, align) = self._axes.transData.transform(at), offset
+        left = x + across * self.pixel - width * {"left": 0.0, "center": 0.5, "right": 1.0}[align]
+        return Bbox.from_bounds(left, y + up * self.pixel - height / 2, width, height)
+
+    def _is_free(self, box: Bbox) -> bool:
+        frame = self._axes.bbox
+        is_inside = frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
+        return is_inside and not any(box.fully_overlaps(other) for other in self.taken)
 
 
 def draw_svg(draw: Callable[[Axes], None], title: str, description: str, height_in: float) -> str:

@@ -6,10 +6,10 @@ json.dumps(to_json(run_dir, card))
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from eval.report.card import Card
-from eval.report.side_by_side import Bounds, FloorRow, Row
 from eval.report.wording import as_amount, as_signed_amount
 from router.deciding.wording import as_lead, as_level, as_score
 
@@ -19,9 +19,7 @@ _NONE = "–"
 
 def to_json(run_dir: str, card: Card) -> dict[str, object]:
     """What `--json` prints: `tokens` is the total, `latency_ms` the median or null; unscored metrics are left out."""
-    by_name = {row["arm"]: row for row in card["arms"]}
-    rows = [by_name[part["arm"]] for part in card["parts"]]
-    decision = card["decision"]
+    by_name, decision = {row["arm"]: row for row in card["arms"]}, card["decision"]
     return {
         "run": run_dir,
         "arms": [
@@ -34,7 +32,7 @@ def to_json(run_dir: str, card: Card) -> dict[str, object]:
                 "latency_ms": row["p50_ms"],
                 "tokens": row["total_tokens"],
             }
-            for row in rows
+            for row in (by_name[part["arm"]] for part in card["parts"])
         ],
         "decision": {key: decision[key] for key in ("arm", "verdict", "confidence", "margin", "runner_up", "reason")},
     }
@@ -68,108 +66,84 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _side_by_side(card: Card) -> str:
-    is_currency, is_race = card["metric"]["is_currency"], card["race"] is not None
-    interval = f"{as_level(card['policy']['alpha'])} interval"
-    head = ["arm", "kind", *(["utility"] if is_currency else []), card["metric"]["primary"], interval, "unscored"]
-    head += ["not asked"] if is_race else []
+    is_currency, is_race, primary = card["metric"]["is_currency"], card["race"] is not None, card["metric"]["primary"]
+    head = ["arm", "kind", *(["utility"] if is_currency else []), primary]
+    head += [f"{as_level(card['policy']['alpha'])} interval", "unscored", *(["not asked"] if is_race else [])]
     head += ["p50 ms", "p95 ms", "tokens in + out", "cost per 1k", "all in"]
-    rows = [[*_quality(row, is_currency=is_currency, is_race=is_race), *_expense(row)] for row in card["arms"]]
-    rows += [_floor(floor, len(head), is_currency=is_currency) for floor in card["floors"]]
+    rows = []
+    for row in card["arms"]:
+        cells = [("*" if row["is_chosen"] else "") + row["arm"], row["kind"]]
+        if is_currency:
+            cells.append(as_amount(row["utility"]["mean"]) if row["utility"] else _NONE)
+        cells += [*_mean_and_range(row["primary"], as_score), str(row["num_unscored"])]
+        if is_race:
+            cells.append(str(row["num_not_asked"]))
+        cells += [_NONE if row[name] is None else f"{row[name]:.0f}" for name in ("p50_ms", "p95_ms")]
+        cells.append(f"{row['prompt_tokens']:.0f} + {row['generated_tokens']:.0f}")
+        rows.append([*cells, as_amount(row["cost_per_1k"]), as_amount(row["amortised_per_1k"])])
+    for floor in card["floors"]:
+        utility = [_NONE] if is_currency else []
+        cells = [floor["name"], "floor", *utility, *_mean_and_range(floor["primary"], as_score)]
+        rows.append(cells + [_NONE] * (len(head) - len(cells)))
     return table(head, rows)
-
-
-def _quality(row: Row, *, is_currency: bool, is_race: bool) -> list[str]:
-    utility = [as_amount(row["utility"]["mean"]) if row["utility"] else _NONE] if is_currency else []
-    name = ("*" if row["is_chosen"] else "") + row["arm"]
-    not_asked = [str(row["num_not_asked"])] if is_race else []
-    return [name, row["kind"], *utility, *_mean_and_range(row["primary"]), str(row["num_unscored"]), *not_asked]
-
-
-def _expense(row: Row) -> list[str]:
-    return [
-        _ms(row["p50_ms"]),
-        _ms(row["p95_ms"]),
-        f"{row['prompt_tokens']:.0f} + {row['generated_tokens']:.0f}",
-        as_amount(row["cost_per_1k"]),
-        as_amount(row["amortised_per_1k"]),
-    ]
-
-
-def _floor(floor: FloorRow, num_columns: int, *, is_currency: bool) -> list[str]:
-    cells = [floor["name"], "floor", *([_NONE] if is_currency else []), *_mean_and_range(floor["primary"])]
-    return cells + [_NONE] * (num_columns - len(cells))
 
 
 def _metrics(card: Card) -> str:
     """A row per further metric, a column per arm: there may be many metrics, and a terminal is narrow."""
+    arms = card["arms"]
     rows = [
         [metric, *(as_score(row["metrics"][metric]["mean"]) if metric in row["metrics"] else _NONE for row in arms)]
-        for arms in (card["arms"],)
         for metric in card["metric"]["all"][1:]
         if any(metric in row["metrics"] for row in arms)
     ]
-    return table(["metric", *(row["arm"] for row in card["arms"])], rows) if rows else ""
+    return table(["metric", *(row["arm"] for row in arms)], rows) if rows else ""
 
 
 def _comparisons(card: Card) -> str:
-    found, is_currency = card["comparisons"], card["metric"]["is_currency"]
-    if not found["rows"]:
-        return ""
-    signed = as_signed_amount if is_currency else as_lead
-    return table(
-        (f"{found['leader']} minus", "difference", "interval", f"p ({found['correction']})", "test", "standing"),
-        [
-            (
-                row["other"],
-                signed(row["mean"]) if row["num_pairs"] else _NONE,
-                f"{signed(row['low'])} to {signed(row['high'])}" if row["num_pairs"] else _NONE,
-                _NONE if row["p_corrected"] is None else f"{row['p_corrected']:.2g}",
-                row["test"] or _NONE,
-                standing_of(row),
-            )
-            for row in found["rows"]
-        ],
-    )
+    found = card["comparisons"]
+    signed = as_signed_amount if card["metric"]["is_currency"] else as_lead
+    head = (f"{found['leader']} minus", "difference", "interval", f"p ({found['correction']})", "test", "standing")
+    rows = [
+        (
+            row["other"],
+            *_mean_and_range(row if row["num_pairs"] else None, signed),
+            _NONE if row["p_corrected"] is None else f"{row['p_corrected']:.2g}",
+            row["test"] or _NONE,
+            standing_of(row),
+        )
+        for row in found["rows"]
+    ]
+    return table(head, rows) if rows else ""
 
 
-def standing_of(row: dict[str, object]) -> str:
+def standing_of(row: dict[str, Any]) -> str:
     """A comparison's standing in words, with the arm that beat the other where that was not the leader."""
-    words = STANDING[str(row["standing"])] if row["num_pairs"] or row["beaten_by"] else "never compared"
+    words = STANDING[row["standing"]] if row["num_pairs"] or row["beaten_by"] else "never compared"
     return f"{words} (than {row['beaten_by']})" if row["beaten_by"] else words
 
 
 def _facts(card: Card) -> list[str]:
-    summary, policy = card["summary"], card["policy"]
-    chosen = next(row for row in card["arms"] if row["is_chosen"])
-    traffic = f"{policy['traffic']['questions']:,.0f} questions a month for {policy['traffic']['months']:g} months"
-    lines = [f"Cost of 1,000 questions, all in: {as_amount(chosen['amortised_per_1k'])} at {traffic}."]
+    summary, traffic = card["summary"], card["policy"]["traffic"]
+    cost = next(as_amount(row["amortised_per_1k"]) for row in card["arms"] if row["is_chosen"])
+    expected = f"{traffic['questions']:,.0f} questions a month for {traffic['months']:g} months"
+    lines = [f"Cost of 1,000 questions, all in: {cost} at {expected}."]
     if summary["break_even"]:
         lines.append(f"Break-even: {summary['break_even']}.")
     lines.append(summary["change"])
     if summary["spent"]:
         lines.append(f"Race: {summary['spent']}.")
     if summary["held_out"] is not None:
-        lines.append(f"On {card['questions']['num_held_out']} questions that decided nothing: {_held_out(card)}.")
+        is_currency = card["metric"]["is_currency"]
+        mean, ends = _mean_and_range(summary["held_out"], as_amount if is_currency else as_score)
+        line = f"On {card['questions']['num_held_out']} questions that decided nothing: {mean} ({ends})"
+        if summary["held_out_lead"] is not None:
+            mean, ends = _mean_and_range(summary["held_out_lead"], as_signed_amount if is_currency else as_lead)
+            line += f", {mean} over {card['decision']['runner_up']} ({ends})"
+        lines.append(f"{line}.")
     return lines
 
 
-def _held_out(card: Card) -> str:
-    summary, decision, is_currency = card["summary"], card["decision"], card["metric"]["is_currency"]
-    shown, signed = (as_amount, as_signed_amount) if is_currency else (as_score, as_lead)
-    mean, lead = summary["held_out"], summary["held_out_lead"]
-    assert mean is not None
-    words = f"{shown(mean['mean'])} ({shown(mean['low'])} to {shown(mean['high'])})"
-    if lead is None:
-        return words
-    ends = f"{signed(lead['low'])} to {signed(lead['high'])}"
-    return f"{words}, {signed(lead['mean'])} over {decision['runner_up']} ({ends})"
-
-
-def _mean_and_range(bounds: Bounds | None) -> tuple[str, str]:
+def _mean_and_range(bounds: Mapping[str, float] | None, shown: Callable[[float], str]) -> tuple[str, str]:
     if bounds is None:
         return _NONE, _NONE
-    return as_score(bounds["mean"]), f"{as_score(bounds['low'])} to {as_score(bounds['high'])}"
-
-
-def _ms(value: float | None) -> str:
-    return f"{value:.0f}" if value is not None else _NONE
+    return shown(bounds["mean"]), f"{shown(bounds['low'])} to {shown(bounds['high'])}"

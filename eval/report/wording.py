@@ -82,13 +82,10 @@ def flip_words(flip: Flip) -> str:
 
 def break_even_words(found: BreakEven) -> str:
     """Where one arm is cheaper than another, in a clause with both names."""
-    pair = f"{found.arm} is {{}} than {found.other}"
-    if found.outcome == "unknown":
-        return f"unknown against {found.other}: a cost was not measured"
-    if found.outcome == "equal":
-        return f"{found.arm} and {found.other} cost the same"
-    if found.outcome == "at once":
-        return pair.format("cheaper") + " from the first question"
-    if found.outcome == "never":
-        return f"{found.arm} never gets cheaper than {found.other}"
-    return f"{pair.format('cheaper')} {found.text}"
+    cheaper = f"{found.arm} is cheaper than {found.other}"
+    return {
+        "unknown": f"unknown against {found.other}: a cost was not measured",
+        "equal": f"{found.arm} and {found.other} cost the same",
+        "at once": f"{cheaper} from the first question",
+        "never": f"{found.arm} never gets cheaper than {found.other}",
+    }.get(found.outcome, f"{cheaper} {found.text}")

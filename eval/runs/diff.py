@@ -8,10 +8,8 @@ diff = diff_runs(before, after, policy)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
-
-import yaml
 
 from eval.errors import EvalError
 from eval.runs.run import Run
@@ -77,15 +75,7 @@ class RunDiff:
     reworded: tuple[str, ...]
     changes: tuple[Change, ...]
     arms: tuple[ArmChange, ...]
-
-    @property
-    def is_same_primary(self) -> bool:
-        """Whether both runs were decided by one metric."""
-        return self.primaries[0] == self.primaries[1]
-
-    def to_dict(self) -> dict[str, object]:
-        """JSON form."""
-        return {**asdict(self), "is_same_primary": self.is_same_primary}
+    is_same_primary: bool
 
 
 def diff_runs(a: Run, b: Run, policy: Policy) -> RunDiff:
@@ -107,7 +97,7 @@ def diff_runs(a: Run, b: Run, policy: Policy) -> RunDiff:
     if not arms:
         raise EvalError(f"runs {a.id!r} and {b.id!r} have no arm of the same name, so nothing can be compared")
     metric = _common_metric(before, after, arms, (a.id, b.id))
-    parts = _part(before, shared), _part(after, shared)
+    was, now = _described(a, before), _described(b, after)
     return RunDiff(
         before=a.id,
         after=b.id,
@@ -118,8 +108,14 @@ def diff_runs(a: Run, b: Run, policy: Policy) -> RunDiff:
         only_before=tuple(name for name in old if name not in new),
         only_after=tuple(name for name in new if name not in old),
         reworded=tuple(name for name in new if name in old and old[name].text != new[name].text),
-        changes=_changes(a, b, before, after),
-        arms=_arm_changes(*parts, arms, metric, policy),
+        changes=tuple(
+            Change(part, key, was[part].get(key, _GONE), now[part].get(key, _GONE))
+            for part in get_args(Part)
+            for key in dict.fromkeys((*was[part], *now[part]))
+            if was[part].get(key, _GONE) != now[part].get(key, _GONE)
+        ),
+        arms=_arm_changes(_part(before, shared), _part(after, shared), arms, metric, policy),
+        is_same_primary=before.primary == after.primary,
     )
 
 
@@ -143,63 +139,30 @@ def _arm_changes(
     before: Scorecard, after: Scorecard, arms: Sequence[str], metric: str, policy: Policy
 ) -> tuple[ArmChange, ...]:
     """Both scorecards hold the same questions in the same order."""
-    differences = {name: _difference(before, after, name, metric, policy) for name in arms}
-    known = {name: found for name, found in differences.items() if found is not None}
-    p_holm = dict(zip(known, holm([found.p_value for found in known.values()]), strict=True))
-    return tuple(
-        _arm_change(before, after, name, metric, policy, difference=differences[name], p_holm=p_holm.get(name))
-        for name in arms
-    )
-
-
-def _difference(before: Scorecard, after: Scorecard, arm: str, metric: str, policy: Policy) -> Difference | None:
-    rows = zip(after.by_name(arm).scores[metric], before.by_name(arm).scores[metric], after.clusters, strict=True)
-    pairs = [(new, old, cluster) for new, old, cluster in rows if new is not None and old is not None]
-    if not pairs:
-        return None
-    new, old, clusters = zip(*pairs, strict=True)
-    return paired_difference(new, old, clusters, margin=policy.margin, alpha=policy.alpha)
-
-
-def _arm_change(
-    before: Scorecard,
-    after: Scorecard,
-    arm: str,
-    metric: str,
-    policy: Policy,
-    *,
-    difference: Difference | None,
-    p_holm: float | None,
-) -> ArmChange:
-    old, new = before.by_name(arm), after.by_name(arm)
-    rows = zip(after.question_ids, old.scores[metric], new.scores[metric], strict=True)
-    turned = {
-        name: new_score >= RIGHT_AT
-        for name, old_score, new_score in rows
-        if old_score is not None and new_score is not None and (old_score >= RIGHT_AT) != (new_score >= RIGHT_AT)
-    }
-    return ArmChange(
-        arm=arm,
-        difference=difference,
-        p_holm=p_holm,
-        mean_before=mean_known(old.scores[metric]),
-        mean_after=mean_known(new.scores[metric]),
-        gained=tuple(name for name, is_right in turned.items() if is_right),
-        lost=tuple(name for name, is_right in turned.items() if not is_right),
-        cost_per_1k=(cost_per_1k(old, policy), cost_per_1k(new, policy)),
-        latency_ms=(old.median_latency_ms(), new.median_latency_ms()),
-    )
-
-
-def _changes(a: Run, b: Run, before: Scorecard, after: Scorecard) -> tuple[Change, ...]:
-    old, new = (_described(run, card) for run, card in ((a, before), (b, after)))
-    changes: list[Change] = []
-    for part in get_args(Part):
-        for key in dict.fromkeys((*old[part], *new[part])):
-            was, now = old[part].get(key, _GONE), new[part].get(key, _GONE)
-            if was != now:
-                changes.append(Change(part, key, was, now))
-    return tuple(changes)
+    changes = []
+    for arm in arms:
+        old, new = before.by_name(arm), after.by_name(arm)
+        rows = zip(after.question_ids, after.clusters, old.scores[metric], new.scores[metric], strict=True)
+        both = [(name, about, was, now) for name, about, was, now in rows if was is not None and now is not None]
+        difference = None
+        if both:
+            _, clusters, was, now = zip(*both, strict=True)
+            difference = paired_difference(now, was, clusters, margin=policy.margin, alpha=policy.alpha)
+        changes.append(
+            ArmChange(
+                arm=arm,
+                difference=difference,
+                p_holm=None,
+                mean_before=mean_known(old.scores[metric]),
+                mean_after=mean_known(new.scores[metric]),
+                gained=tuple(name for name, _, was, now in both if was < RIGHT_AT <= now),
+                lost=tuple(name for name, _, was, now in both if now < RIGHT_AT <= was),
+                cost_per_1k=(cost_per_1k(old, policy), cost_per_1k(new, policy)),
+                latency_ms=(old.median_latency_ms(), new.median_latency_ms()),
+            )
+        )
+    p_holm = iter(holm([change.difference.p_value for change in changes if change.difference is not None]))
+    return tuple(change if change.difference is None else replace(change, p_holm=next(p_holm)) for change in changes)
 
 
 def _described(run: Run, card: Scorecard) -> dict[Part, dict[str, object]]:
@@ -209,18 +172,11 @@ def _described(run: Run, card: Scorecard) -> dict[Part, dict[str, object]]:
     provenance = {key: value for key, value in card.provenance.items() if key != "data"}
     arms = {scores.arm.name: {k: v for k, v in scores.arm.to_dict().items() if k != "name"} for scores in card.arms}
     return {
-        "config": _flat(_config(run)),
+        "config": _flat(run.config()),
         "data": _flat({**data, "questions": len(card.question_ids)}),
         "versions": _flat({**manifest, **provenance}),
         "arms": _flat(arms),
     }
-
-
-def _config(run: Run) -> object:
-    try:
-        return yaml.safe_load((run.directory / "config.yaml").read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise EvalError(f"cannot read config.yaml of run {run.id!r}: {error}; delete the run and run again") from error
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:

@@ -1,4 +1,7 @@
-"""A finished evaluation as a directory, and the decision views that are made from it.
+"""A finished evaluation as a directory, the decision views that are made from it, and the list of all of them.
+
+[(row.id, row.arm, row.fault) for row in list_runs(home / "runs")]
+run = open_run(home / "runs", "demo-3f")
 
 runs/<id>/{config.yaml, questions.jsonl, answers.jsonl, scores.parquet, scorecard.json, manifest.json}   never changed
 runs/<id>/{decision.json, card.json, report.html, report.md}                                             made again at
@@ -10,17 +13,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+import yaml
+
 from eval.answers import AnswerRecord
-from eval.errors import EvalError
+from eval.errors import EvalError, listed
 from eval.questions import Question
 from router.deciding.decision import Decision
 from router.deciding.scorecard import Scorecard
 from storage.folders import is_complete, publish, read_manifest, write_manifest
-from storage.records import WrongShape, from_json, json_lines
+from storage.records import WrongShape, from_json, from_row, json_lines
 from storage.text_files import replace_text
 
 Value = TypeVar("Value")
@@ -53,6 +58,10 @@ class Run:
         if not path.is_file() or path.stat().st_size != found["scorecard_bytes"]:
             raise EvalError(f"scorecard.json of run {self.id!r} is torn; delete the run and run again")
         return found
+
+    def config(self) -> Any:
+        """What its config.yaml says."""
+        return self._read("config.yaml", yaml.safe_load) or {}
 
     def scorecard(self) -> Scorecard:
         """The stored scorecard. Raises EvalError when it is torn or was written by another version."""
@@ -101,8 +110,27 @@ class Run:
                 return read(file)
         except WrongShape as error:
             raise EvalError(_STALE.format(self.id)) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise EvalError(f"cannot read {name} of run {self.id!r}: {error}; delete the run and run again") from error
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run directory. `arm`, `verdict` and `confidence` are None until it is decided; `finished_at` is in seconds
+    since 1970. `fault` says why it cannot be used, or shown in full, and is None for a sound run.
+    """
+
+    id: str
+    path: str
+    data: str | None = None
+    primary: str | None = None
+    num_questions: int | None = None
+    arms: tuple[str, ...] = ()
+    arm: str | None = None
+    verdict: str | None = None
+    confidence: float | None = None
+    finished_at: float | None = None
+    fault: str | None = None
 
 
 def publish_run(
@@ -149,6 +177,65 @@ def newest_run(runs: Path, config_fingerprint: str) -> Run | None:
     """The run that finished last among those of one config, whatever data they saw, or None."""
     matching = [run for run in finished_runs(runs) if run.manifest.get("config_fingerprint") == config_fingerprint]
     return max(matching, key=lambda run: float(run.manifest["finished_at"]), default=None)
+
+
+def list_runs(runs_dir: Path) -> tuple[RunRow, ...]:
+    """Every run, the one that finished last first, then what is unfinished or torn; empty without any."""
+    if not runs_dir.is_dir():
+        return ()
+    rows = [_row(folder) for folder in sorted(runs_dir.iterdir()) if folder.is_dir()]
+    return tuple(sorted(rows, key=lambda row: (row.finished_at is None, -(row.finished_at or 0.0), row.id)))
+
+
+def open_run(runs_dir: Path, name: str) -> Run:
+    """The finished run with this path, id, or beginning of an id that only one has. Raises EvalError otherwise."""
+    path = Path(name).expanduser()
+    if name and path.is_dir() and (found := find_run(path.absolute())) is not None:
+        return found
+    known = [row for row in list_runs(runs_dir) if not row.id.startswith(".")]
+    exact = [row for row in known if row.id == name]
+    matching = exact or [row for row in known if name and row.id.startswith(name)]
+    if len(matching) == 1:
+        found = find_run(Path(matching[0].path))
+        if found is None:
+            raise EvalError(f"run {matching[0].id!r} cannot be used: {matching[0].fault}")
+        return found
+    if matching:
+        raise EvalError(f"{name!r} is the beginning of {len(matching)} runs: {_names(matching)}; give more of it")
+    where = f"; there are {_names(known)}" if known else f"; {str(runs_dir)!r} holds none"
+    raise EvalError(f"no run {name!r}{where}")
+
+
+def _names(rows: list[RunRow]) -> str:
+    return listed((row.id for row in rows), separator=", ", shown=5)
+
+
+def _row(folder: Path) -> RunRow:
+    row = RunRow(folder.name, str(folder))
+    if row.id.startswith("."):
+        return replace(row, fault="being written, or left by a command that was killed")
+    run = find_run(folder)
+    if run is None:
+        return replace(row, fault="torn: no manifest.json that can be read; delete it and run again")
+    row = replace(row, finished_at=run.manifest.get("finished_at"))
+    try:
+        summary = run.summary
+    except EvalError as error:
+        return replace(row, fault=str(error))
+    row = replace(
+        row,
+        data=run.manifest.get("data"),
+        primary=summary["primary"],
+        num_questions=summary["num_questions"],
+        arms=tuple(summary["arms"]),
+    )
+    if not (folder / "decision.json").is_file():
+        return row
+    try:
+        decision = from_row(Decision, run.decision(), extra="ignore")
+    except (EvalError, WrongShape):
+        return replace(row, fault="its decision cannot be read; make it again with: arbiter decide CONFIG")
+    return replace(row, arm=decision.arm, verdict=decision.verdict, confidence=decision.confidence)
 
 
 def _score_rows(scorecard: Scorecard) -> list[dict[str, object]]:

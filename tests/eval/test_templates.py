@@ -1,6 +1,7 @@
 import pytest
 
-from eval.templates import MissingValue, TemplateError, look_up, references, render
+from eval.errors import EvalError
+from eval.templates import TemplateError, look_up, references, render
 
 VALUES = {
     "item": {"question": "When?", "options": ["nine", "ten"], "n": 2, "nested": {"a-b": True}, "none": None},
@@ -48,12 +49,12 @@ def test_anything_but_a_reference_is_refused(template: str) -> None:
 
 @pytest.mark.parametrize("path", ["item.answer", "item.options[2]", "item.question.0", "item.__class__", "item.n.real"])
 def test_a_value_that_is_not_there_is_named(path: str) -> None:
-    with pytest.raises(MissingValue, match="is not there"):
+    with pytest.raises(EvalError, match="is not there"):
         look_up(path, VALUES)
 
 
 def test_null_is_no_text() -> None:
-    with pytest.raises(MissingValue, match=r"item\.none is null"):
+    with pytest.raises(EvalError, match=r"item\.none is null"):
         render("{{item.none}}", VALUES)
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from eval.answers import AnswerRecord
 from eval.questions import Question
-from eval.report.attribution import Attribution
-from eval.report.disagreements import RetrievedDocument, pick_disagreements
+from eval.report.attribution import Cause
+from eval.report.disagreements import pick_disagreements
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
 
@@ -25,18 +25,23 @@ def test_worst_losses_come_first_then_the_clearest_gains() -> None:
     #                                0    1    2    3    4
     scorecard, questions = card({"a": (0.5, 0.0, 1.0, 0.4, 0.4), "b": (0.7, 1.0, 0.0, 0.4, 0.3)})
     shown = pick_disagreements(scorecard, questions, [], chosen="a")
-    assert [(d.question.id, round(d.lead, 2)) for d in shown] == [("q1", -1.0), ("q0", -0.2), ("q2", 1.0), ("q4", 0.1)]
+    assert [(d["question"], round(d["lead"], 2)) for d in shown] == [
+        ("q1", -1.0),
+        ("q0", -0.2),
+        ("q2", 1.0),
+        ("q4", 0.1),
+    ]
 
 
 def test_questions_that_all_arms_score_alike_or_the_chosen_arm_lacks_are_not_shown() -> None:
     scorecard, questions = card({"a": (0.5, None, 1.0), "b": (0.5, 1.0, None)})
-    assert pick_disagreements(scorecard, questions, [], chosen="a") == ()
+    assert pick_disagreements(scorecard, questions, [], chosen="a") == []
 
 
 def test_losses_and_gains_are_limited() -> None:
     scorecard, questions = card({"a": (0.0, 0.1, 0.2, 1.0, 0.9), "b": (1.0, 1.0, 1.0, 0.0, 0.0)})
     shown = pick_disagreements(scorecard, questions, [], chosen="a", num_losses=2, num_others=1)
-    assert [d.question.id for d in shown] == ["q0", "q1", "q3"]
+    assert [d["question"] for d in shown] == ["q0", "q1", "q3"]
 
 
 def test_answers_are_shown_best_first_with_their_documents() -> None:
@@ -47,29 +52,29 @@ def test_answers_are_shown_best_first_with_their_documents() -> None:
         AnswerRecord("c", "q0", "", error="the engine answered 500"),
     ]
     (shown,) = pick_disagreements(scorecard, questions, records, chosen="a")
-    assert [(a.arm, a.score, a.is_chosen, a.error) for a in shown.answers] == [
+    assert [(a["arm"], a["score"], a["is_chosen"], a["error"]) for a in shown["answers"]] == [
         ("b", 1.0, False, None),
         ("a", 0.0, True, None),
         ("c", None, False, "the engine answered 500"),
     ]
-    assert shown.answers[0].documents == (RetrievedDocument("doc", is_gold=True, is_cited=True),)
-    assert shown.answers[1].documents == (
-        RetrievedDocument("other", is_gold=False, is_cited=False),
-        RetrievedDocument("doc", is_gold=True, is_cited=False),
-    )
+    assert shown["answers"][0]["documents"] == [{"id": "doc", "is_gold": True, "is_cited": True}]
+    assert shown["answers"][1]["documents"] == [
+        {"id": "other", "is_gold": False, "is_cited": False},
+        {"id": "doc", "is_gold": True, "is_cited": False},
+    ]
 
 
 def test_an_answer_that_was_not_kept_is_said_to_be_missing() -> None:
     scorecard, questions = card({"a": (0.0,), "b": (1.0,)})
     (shown,) = pick_disagreements(scorecard, questions, [], chosen="a")
-    assert {answer.error for answer in shown.answers} == {"the answer was not kept"}
+    assert {answer["error"] for answer in shown["answers"]} == {"the answer was not kept"}
 
 
 def test_answers_show_their_cause_where_it_is_known() -> None:
     scorecard, questions = card({"a": (0.0,), "b": (1.0,)})
-    causes = (Attribution("a", None, {"q0": "not known"}, 0), Attribution("b", None, {}, 1))
-    (shown,) = pick_disagreements(scorecard, questions, [], chosen="a", attributions=causes)
-    assert [(answer.arm, answer.cause) for answer in shown.answers] == [("b", None), ("a", "not known")]
+    causes: dict[str, dict[str, Cause]] = {"a": {"q0": "not known"}, "b": {}}
+    (shown,) = pick_disagreements(scorecard, questions, [], chosen="a", causes=causes)
+    assert [(answer["arm"], answer["cause"]) for answer in shown["answers"]] == [("b", None), ("a", "not known")]
 
 
 def test_arms_that_were_not_asked_are_not_shown() -> None:
@@ -77,4 +82,4 @@ def test_arms_that_were_not_asked_are_not_shown() -> None:
     dropped = replace(scorecard.by_name("c"), not_asked=("q0",))
     raced = replace(scorecard, arms=(*scorecard.arms[:2], dropped))
     (shown,) = pick_disagreements(raced, questions, [], chosen="a")
-    assert [answer.arm for answer in shown.answers] == ["b", "a"]
+    assert [answer["arm"] for answer in shown["answers"]] == ["b", "a"]

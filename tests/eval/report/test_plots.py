@@ -4,23 +4,76 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 
-from eval.report.plots import Mark, Point, cost_plot, difference_plot, interval_plot, pareto_front
+from eval.report.plots import (
+    Mark,
+    Point,
+    break_even_plot,
+    cost_plot,
+    difference_plot,
+    interval_plot,
+    pareto_front,
+    winning_map_plot,
+)
+from router.deciding.costs.arm_costs import ArmCosts
+from router.deciding.costs.break_even import break_even
+from router.deciding.costs.winning_map import WinningMap, winning_map
+from router.deciding.policy import Policy, Traffic
 
 MARKS = [Mark("hybrid", 0.62, 0.5, 0.75, is_chosen=True), Mark("a <b> & $c$", 0.2, 0.1, 0.3)]
 KIND = "95% intervals"
 POINTS = [Point("base", 60, 0.1), Point("hybrid", 400, 0.6, is_chosen=True), Point("rag", 410, 0.3)]
+POLICY = Policy(traffic=Traffic(questions=1000, months=10, churn=0.1))
+TUNED = ArmCosts("tuned", 0.001, 40.0, 0.0, 0.0, 0.0)
+RAG = ArmCosts("a <b> & $c$", 0.005, 0.0, 2.0, 0.0, 0.0)
+UNKNOWN = ArmCosts("bought", None, 0.0, 0.0, 0.0, 0.0)
+FREE = ArmCosts("free", 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-@pytest.fixture(params=["intervals", "differences", "cost"])
+def choose(policy: Policy) -> str | None:
+    """Three regions and one where nobody is left."""
+    traffic = policy.traffic
+    if traffic.churn > 0.9:
+        return None
+    if traffic.questions > 3e5:
+        return "a <b> & $c$"
+    return "tuned" if traffic.questions * (1 - traffic.churn) > 500 else "base"
+
+
+def lines(chosen: ArmCosts, *others: ArmCosts) -> str:
+    found = [break_even(chosen, other, POLICY) for other in others]
+    return break_even_plot([chosen, *others], found, POLICY, chosen=chosen.arm)
+
+
+@pytest.fixture(scope="module")
+def map_svg() -> str:
+    return winning_map_plot(winning_map(choose, POLICY), "the cheapest within 0.05 of the best")
+
+
+@pytest.fixture(scope="module")
+def lines_svg() -> str:
+    return lines(TUNED, RAG, UNKNOWN, FREE)
+
+
+@pytest.fixture(params=["intervals", "differences", "cost", "map_svg", "lines_svg"])
 def svg(request: pytest.FixtureRequest) -> str:
-    return {
+    drawn = {
         "intervals": lambda: interval_plot(MARKS, "f1", KIND),
         "differences": lambda: difference_plot(MARKS, "hybrid", 0.03, KIND),
         "cost": lambda: cost_plot(POINTS, "f1", "tokens"),
-    }[request.param]()
+    }
+    return drawn[request.param]() if request.param in drawn else str(request.getfixturevalue(request.param))
+
+
+def texts_of(svg: str) -> list[str]:
+    return ["".join(element.itertext()) for element in ET.fromstring(svg).iter("text")]
+
+
+def description_of(svg: str) -> str:
+    return ET.fromstring(svg)[1].text or ""
 
 
 def test_a_plot_is_one_svg_element_with_a_title_and_a_description(svg: str) -> None:
@@ -39,9 +92,10 @@ def test_a_plot_asks_for_nothing_and_styles_nothing_but_itself(svg: str) -> None
 
 
 def test_a_plot_takes_its_colours_and_font_from_the_page(svg: str) -> None:
-    assert re.findall(r"#[0-9a-f]{6}", svg) == []
+    assert re.findall(r"#[0-9a-f]{6}\b", re.sub(r'(href="#|url\(#)\w+', "", svg)) == []
     assert "var(--accent)" in svg
     assert "font-family" not in svg
+    assert len(svg) < 60_000
 
 
 def test_plots_on_one_page_share_no_id() -> None:
@@ -56,6 +110,7 @@ def test_plots_on_one_page_share_no_id() -> None:
 
 def test_a_plot_is_the_same_at_every_run() -> None:
     assert interval_plot(MARKS, "f1", KIND) == interval_plot(MARKS, "f1", KIND)
+    assert lines(TUNED, RAG) == lines(TUNED, RAG)
 
 
 def test_names_are_text_and_escaped() -> None:
@@ -98,7 +153,63 @@ def test_a_name_that_the_drawing_font_lacks_is_drawn_without_a_warning(recwarn: 
     assert not [w for w in recwarn if "Glyph" in str(w.message)]
 
 
+def test_every_region_is_named_and_the_policys_traffic_is_marked(map_svg: str) -> None:
+    assert {"tuned", "base", "a <b> & $c$", "no arm", "your traffic", "100%", "10M"} <= set(texts_of(map_svg))
+
+
+def test_all_but_the_winner_at_the_policys_traffic_are_hatched_each_in_its_own_way(map_svg: str) -> None:
+    patterns = re.findall(r"<pattern.*?</pattern>", map_svg, flags=re.DOTALL)
+    drawn = {re.sub(r'id="\w+"', "", pattern) for pattern in patterns}
+    assert len(drawn) == 3
+
+
+def test_the_description_of_the_map_tells_shares_and_the_policys_traffic(map_svg: str) -> None:
+    text = description_of(map_svg)
+    assert text.startswith("the cheapest within 0.05 of the best. tuned on ")
+    assert text.endswith("At 1,000 questions a month and 10% of the documents changing: tuned.")
+
+
+def test_a_map_of_one_arm_or_of_none_is_drawn() -> None:
+    assert "rag" in texts_of(winning_map_plot(winning_map(lambda _: "rag", POLICY), "r"))
+    assert "no arm" in texts_of(winning_map_plot(winning_map(lambda _: None, POLICY), "r"))
+
+
+@pytest.mark.parametrize(("questions", "churn"), [(1.0, 0.0), (1e9, 1.0)])
+def test_traffic_at_the_edge_of_the_map_is_drawn(questions: float, churn: float) -> None:
+    edge = Policy(traffic=Traffic(questions=questions, churn=churn))
+    assert "your traffic" in texts_of(winning_map_plot(winning_map(choose, edge), "r"))
+
+
+def test_a_region_of_one_cell_is_named() -> None:
+    winners = (("a", "a", "a"), ("a", "b", "a"), ("a", "a", "a"))
+    found = WinningMap((1e2, 1e3, 1e4), (0.0, 0.5, 1.0), winners, 1e2, 0.0, "a")
+    assert {"a", "b"} <= set(texts_of(winning_map_plot(found, "r")))
+
+
+def test_lines_are_named_and_their_crossings_counted(lines_svg: str) -> None:
+    # 40 - 2 over 0.004 a question.
+    assert {"tuned", "a <b> & $c$", "your traffic", "9.5k"} <= set(texts_of(lines_svg))
+    assert not {"bought", "free"} & set(texts_of(lines_svg))
+    text = description_of(lines_svg)
+    assert "tuned is cheaper than a <b> & $c$: from 9,500 questions (950 a month)" in text
+    assert "tuned is cheaper than bought: unknown: a cost was not measured" in text
+    assert "At 10,000 questions in 10 months: tuned 50; a <b> & $c$ 52." in text
+
+
+def test_names_of_lines_that_end_together_do_not_lie_on_each_other() -> None:
+    others = [ArmCosts(f"rag{i}", 0.005, 0.0, 2.0, 0.0, 0.0) for i in range(5)]
+    root = ET.fromstring(lines(TUNED, *others))
+    labels = [t for t in root.iter("text") if "".join(t.itertext()).startswith("rag")]
+    heights = sorted(float(label.get("y", "nan")) for label in labels)
+    assert len(labels) == 5
+    assert all(below - above > 10 for above, below in pairwise(heights))
+
+
+def test_arms_that_cost_nothing_leave_a_plot_without_lines() -> None:
+    assert lines(FREE).endswith("</svg>")
+
+
 def test_importing_the_module_imports_no_matplotlib() -> None:
-    heavy = "'matplotlib' in sys.modules or 'jinja2' in sys.modules"
+    heavy = "any(name in sys.modules for name in ('matplotlib', 'jinja2', 'scipy'))"
     code = f"import sys, eval.report.plots, eval.report.page; sys.exit({heavy})"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

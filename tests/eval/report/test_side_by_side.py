@@ -31,11 +31,11 @@ def test_rows_are_best_first_with_numbers_counted_by_hand(comparison: Comparison
     hybrid, base = rows[0], rows[-1]
     # hybrid: 15 right, one half right, 3 wrong, 1 failed: (15 + 0.5) / 19.
     assert hybrid["primary"] is not None
-    assert hybrid["primary"]["mean"] == pytest.approx(15.5 / 19)
-    assert hybrid["primary"]["low"] < 15.5 / 19 < hybrid["primary"]["high"]
+    assert hybrid["primary"].mean == pytest.approx(15.5 / 19)
+    assert hybrid["primary"].low < 15.5 / 19 < hybrid["primary"].high
     counts = (hybrid["num_right"], hybrid["num_unscored"], hybrid["num_errors"], hybrid["num_asked"])
     assert counts == (16, 1, 1, 20)
-    assert hybrid["metrics"]["exact_match"]["mean"] == pytest.approx(15 / 19)
+    assert hybrid["metrics"]["exact_match"].mean == pytest.approx(15 / 19)
     assert [row["arm"] for row in rows if row["is_chosen"]] == ["hybrid"]
     # base: 48 prompt tokens plus the question's number, mean 57.5; generated 3, 4, 5, 6, ... mean 4.5.
     assert (base["prompt_tokens"], base["generated_tokens"]) == (57.5, 4.5)
@@ -66,14 +66,14 @@ def test_after_a_race_means_are_of_the_questions_that_decided() -> None:
     hybrid, base = rows["hybrid"], rows["base"]
     # Facts: 8 right, one half, 2 wrong, 1 failed; three notes right: 11.5 of 14.
     assert hybrid["primary"] is not None
-    assert hybrid["primary"]["mean"] == pytest.approx(11.5 / 14)
+    assert hybrid["primary"].mean == pytest.approx(11.5 / 14)
     assert (hybrid["num_asked"], hybrid["num_right"], hybrid["num_unscored"], hybrid["num_not_asked"]) == (15, 12, 1, 0)
     # The last five notes decided nothing: four of them right.
     assert hybrid["held_out"] is not None
-    assert hybrid["held_out"]["mean"] == pytest.approx(4 / 5)
+    assert hybrid["held_out"].mean == pytest.approx(4 / 5)
     # base saw the first six facts and knew one.
     assert base["primary"] is not None
-    assert base["primary"]["mean"] == pytest.approx(1 / 6)
+    assert base["primary"].mean == pytest.approx(1 / 6)
     assert (base["num_asked"], base["num_right"], base["num_unscored"], base["num_not_asked"]) == (6, 1, 0, 14)
     assert (base["held_out"], base["dropped_after"]) == (None, 6)
 
@@ -91,14 +91,14 @@ def test_utility_is_shown_in_currency() -> None:
     # 16 right and 3 wrong of 19, minus the cost of a question.
     assert hybrid["utility"] is not None
     assert hybrid["cost_per_1k"] is not None
-    assert hybrid["utility"]["mean"] == pytest.approx(13 / 19 - hybrid["cost_per_1k"] / 1000, abs=1e-9)
+    assert hybrid["utility"].mean == pytest.approx(13 / 19 - hybrid["cost_per_1k"] / 1000, abs=1e-9)
     assert hybrid["primary"] is not None
-    assert hybrid["primary"]["mean"] == pytest.approx(15.5 / 19)
+    assert hybrid["primary"].mean == pytest.approx(15.5 / 19)
 
 
 def test_a_decision_by_the_primary_metric_keeps_its_unit(comparison: Comparison) -> None:
     unit = unit_of(comparison.table)
-    assert unit.bounds(Interval(0.5, 0.4, 0.6)) == {"mean": 0.5, "low": 0.4, "high": 0.6}
+    assert unit.bounds(Interval(0.5, 0.4, 0.6)) == Interval(0.5, 0.4, 0.6)
 
 
 def test_floors_are_rows_of_their_own_the_best_first(comparison: Comparison) -> None:
@@ -106,14 +106,14 @@ def test_floors_are_rows_of_their_own_the_best_first(comparison: Comparison) -> 
     rows = floor_rows(replace(comparison, scorecard=replace(comparison.scorecard, floors=floors)).table)
     assert [row["name"] for row in rows] == ["nearest training answer", "majority answer"]
     assert rows[0]["primary"] is not None
-    assert rows[0]["primary"]["mean"] == pytest.approx(5 / 19)
+    assert rows[0]["primary"].mean == pytest.approx(5 / 19)
     assert (rows[0]["num_right"], rows[0]["num_asked"]) == (5, 20)
 
 
 def test_labels_of_people_correct_the_judge_beside_its_arm(comparison: Comparison) -> None:
     card = replace(comparison.scorecard, corrected={"rag": Interval(0.4, 0.3, 0.5)})
     rows = {row["arm"]: row for row in rows_of(replace(comparison, scorecard=card))}
-    assert rows["rag"]["corrected"] == {"mean": 0.4, "low": 0.3, "high": 0.5}
+    assert rows["rag"]["corrected"] == Interval(0.4, 0.3, 0.5)
     assert rows["base"]["corrected"] is None
 
 
@@ -122,8 +122,8 @@ def test_intervals_are_at_the_error_rate_of_the_policy(comparison: Comparison) -
     strict = replace(comparison, scorecard=card, policy=replace(comparison.policy, alpha=0.01))
     usual = replace(comparison, scorecard=card)
     for wide, narrow in ((rows_of(strict), rows_of(usual)), (floor_rows(strict.table), floor_rows(usual.table))):
-        found = [row["primary"] for row in (wide[0], narrow[0])]  # type: ignore[index]
+        found = [row["primary"] for row in (wide[0], narrow[0])]
         assert found[0] is not None
         assert found[1] is not None
-        assert found[0]["mean"] == found[1]["mean"]
-        assert found[0]["low"] < found[1]["low"] < found[1]["high"] < found[0]["high"]
+        assert found[0].mean == found[1].mean
+        assert found[0].low < found[1].low < found[1].high < found[0].high

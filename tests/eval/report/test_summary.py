@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fakes.comparison import Comparison
@@ -7,13 +8,14 @@ from fakes.decided import make_raced, make_valued, usual_decision
 from eval.judge.certificate import judge_standing
 from eval.report.sensitivity import find_sensitivity
 from eval.report.side_by_side import floor_rows, side_by_side, unit_of
-from eval.report.summary import Summary, leader_of, summarise
+from eval.report.summary import leader_of, summarise
 from router.deciding.costs.break_even import break_even_table
 from router.deciding.decision import Decision
 from router.deciding.policy import Policy, Prices
+from router.deciding.statistics import Interval
 
 
-def summary_of(comparison: Comparison, decision: Decision | None = None, notes: tuple[str, ...] = ()) -> Summary:
+def summary_of(comparison: Comparison, decision: Decision | None = None, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     table, decision = comparison.table, decision or comparison.decision
     unit = unit_of(table)
     return summarise(
@@ -79,19 +81,11 @@ def test_the_headline_of_a_race_counts_the_questions_that_decided() -> None:
 def test_the_effect_has_its_interval_and_changes_sign_for_a_cheaper_arm(comparison: Comparison) -> None:
     lead = summary_of(comparison, usual_decision())["lead"]
     compared = {c.other: c.difference for c in usual_decision().comparisons}
-    assert lead == {
-        "mean": compared["tuned_rag"].mean,
-        "low": compared["tuned_rag"].low,
-        "high": compared["tuned_rag"].high,
-    }
+    assert lead == Interval(compared["tuned_rag"].mean, compared["tuned_rag"].low, compared["tuned_rag"].high)
     tie = replace(usual_decision(), arm="tuned", verdict="tie", runner_up="hybrid", margin=-0.4)
     assert leader_of(comparison.table, tie) == "hybrid"
     lead = summary_of(comparison, tie)["lead"]
-    assert lead == {
-        "mean": -compared["tuned"].mean,
-        "low": -compared["tuned"].high,
-        "high": -compared["tuned"].low,
-    }
+    assert lead == Interval(-compared["tuned"].mean, -compared["tuned"].high, -compared["tuned"].low)
 
 
 def test_after_a_race_the_untouched_questions_and_what_was_spent_are_said() -> None:
@@ -99,7 +93,7 @@ def test_after_a_race_the_untouched_questions_and_what_was_spent_are_said() -> N
     # Of the last five notes hybrid has four right and tuned_rag two.
     assert found["held_out"] is not None
     assert found["held_out_lead"] is not None
-    assert (found["held_out"]["mean"], found["held_out_lead"]["mean"]) == (pytest.approx(0.8), pytest.approx(0.4))
+    assert (found["held_out"].mean, found["held_out_lead"].mean) == (pytest.approx(0.8), pytest.approx(0.4))
     assert found["spent"] == "82 of 120 answers were needed (68%); it ended because all questions were spent"
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -200,5 +200,5 @@ def test_a_run_of_another_version_is_named(tmp_path: Path) -> None:
 
 def test_the_difference_is_json(tmp_path: Path) -> None:
     runs = [published(tmp_path / name, {"rag": [1.0] * 8}) for name in "ab"]
-    row = diff_runs(*runs, Policy()).to_dict()
+    row = asdict(diff_runs(*runs, Policy()))
     assert json.loads(json.dumps(row, allow_nan=False))["is_same_primary"] is True
