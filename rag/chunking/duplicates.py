@@ -10,6 +10,7 @@ import re
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from operator import itemgetter
 
 from rag.errors import RagError
 
@@ -59,7 +60,7 @@ def near_duplicates(
             known = holders.get(key, [])
             # If this is the rarest that both have, they have no more in common than what follows it.
             longest = (size - place) / share - size + _ROUNDING
-            for at in range(bisect_left(known, threshold * size - _ROUNDING, key=_size), len(known)):
+            for at in range(bisect_left(known, threshold * size - _ROUNDING, key=itemgetter(0)), len(known)):
                 other_size, rest, other = known[at]
                 if other_size > longest:
                     break
@@ -78,10 +79,6 @@ def drop_near_duplicates(texts: Sequence[str], *, threshold: float = 0.9) -> lis
     """Indexes of the texts without those that `near_duplicates` finds, in order."""
     repeated = {index for index, _, _ in near_duplicates(range(len(texts)), texts, threshold=threshold)}
     return [index for index in range(len(texts)) if index not in repeated]
-
-
-def _size(holder: tuple[int, int, int]) -> int:
-    return holder[0]
 
 
 def _jaccard(first: set[str], second: set[str]) -> float:

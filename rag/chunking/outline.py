@@ -8,6 +8,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from rag.chunking.packing import Blocks, Range
@@ -57,7 +58,7 @@ class Outline:
 
         Behind them the columns of the table that the range begins within: rows say little without.
         """
-        last = bisect_left(self.tables, within[0], key=_first) - 1
+        last = bisect_left(self.tables, within[0], key=itemgetter(0)) - 1
         is_inside = last >= 0 and within[0] < self.tables[last][1]
         columns = (self.columns[last],) if is_inside and self.columns[last] else ()
         return (*self._sections_above(within), *columns)
@@ -66,16 +67,13 @@ class Outline:
         paths = [section.path for section in self.sections_of(within) if section.body is not None]
         if not paths:
             return self.sections_of(within)[-1].path
-        common = paths[0]
-        for path in paths[1:]:
-            length = next((i for i, (a, b) in enumerate(zip(common, path, strict=False)) if a != b), len(path))
-            common = common[:length]
-        return common
+        common = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*paths, strict=False))
+        return tuple(names[0] for names in common)
 
     def sections_of(self, within: Range) -> tuple[Section, ...]:
         """The sections that have text in the range, at least one; those with their heading alone in it included."""
-        first = bisect_right(self.sections, within[0], key=_start) - 1
-        return self.sections[first : max(first + 1, bisect_left(self.sections, within[1], key=_start))]
+        first = bisect_right(self.sections, within[0], key=attrgetter("start")) - 1
+        return self.sections[first : max(first + 1, bisect_left(self.sections, within[1], key=attrgetter("start")))]
 
     def blocks(self, text: str, tokens: Tokens, limit: int) -> Blocks:
         """What packing ranges of up to `limit` tokens has to keep to.
@@ -153,14 +151,6 @@ def _lines(text: str, start: int, end: int, head_lines: int) -> list[Range]:
 def _line_of(columns: list[str]) -> str:
     names = " | ".join(columns)
     return names if any(columns) and len(names) <= _MAX_COLUMNS_CHARS else ""
-
-
-def _start(section: Section) -> int:
-    return section.start
-
-
-def _first(table: Range) -> int:
-    return table[0]
 
 
 def _first_char(text: str, start: int, end: int) -> int | None:

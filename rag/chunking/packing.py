@@ -43,11 +43,8 @@ class Blocks:
         return self.kept[index] if index >= 0 and self.kept[index][1] > offset else None
 
 
-PLAIN = Blocks()
-
-
 def pack(
-    text: str, tokens: Tokens, within: Range, limit: int, *, overlap: int = 0, blocks: Blocks = PLAIN
+    text: str, tokens: Tokens, within: Range, limit: int, *, overlap: int = 0, blocks: Blocks = Blocks()
 ) -> Iterator[Range]:
     """Ranges that cover all of `text` in `within` but white space between them, in order; none begins or ends with it.
 

@@ -17,7 +17,6 @@ MAX_CHARS_PER_TOKEN = 16
 _WORD = re.compile(r"\s*\S{1,1000}")
 _MAX_KNOWN_WORDS = 500_000
 _WORDS_TOGETHER = 100
-_BATCH_CHARS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +55,19 @@ def tokenise(texts: Iterable[str], token_spans: TokenSpans) -> Iterator[Tokens]:
     WordPiece and byte-level BPE alike, Unigram counts more in runs of spaces).
     """
     known: dict[str, list[tuple[int, int]]] = {}
-    for batch in _batches(texts):
-        words = [_WORD.findall(text.rstrip()) for text in batch]
+    for text in texts:
+        words = _WORD.findall(text.rstrip())
         if len(known) > _MAX_KNOWN_WORDS:
             known.clear()
-        new = dict.fromkeys(word for text_words in words for word in text_words if word not in known)
-        known.update(_spans_of(new, token_spans))
-        for text_words in words:
-            starts, ends, offset = [], [], 0
-            for word in text_words:
-                for start, end in known[word]:
-                    starts.append(offset + start)
-                    ends.append(offset + end)
-                offset += len(word)
-            # A normalising tokenizer may report a token a little before its predecessor; bisection needs them in order.
-            yield Tokens(list(accumulate(starts, max)), list(accumulate(ends, max)))
+        known.update(_spans_of([word for word in dict.fromkeys(words) if word not in known], token_spans))
+        starts, ends, offset = [], [], 0
+        for word in words:
+            for start, end in known[word]:
+                starts.append(offset + start)
+                ends.append(offset + end)
+            offset += len(word)
+        # A normalising tokenizer may report a token a little before its predecessor; bisection needs them in order.
+        yield Tokens(list(accumulate(starts, max)), list(accumulate(ends, max)))
 
 
 def _spans_of(words: Iterable[str], token_spans: TokenSpans) -> Iterator[tuple[str, list[tuple[int, int]]]]:
@@ -88,16 +85,3 @@ def _spans_of(words: Iterable[str], token_spans: TokenSpans) -> Iterator[tuple[s
                 behind += 1
             yield word, [(start - offset, end - offset) for start, end in spans[first:behind]]
             offset, first = offset + len(word), behind
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    num_chars = 0
-    for text in texts:
-        batch.append(text)
-        num_chars += len(text)
-        if num_chars >= _BATCH_CHARS:
-            yield batch
-            batch, num_chars = [], 0
-    if batch:
-        yield batch

@@ -71,17 +71,6 @@ def test_a_word_goes_through_the_tokenizer_once(words: Spans) -> None:
     assert len(tokens.starts) == 6
 
 
-def test_many_texts_go_to_the_tokenizer_at_once(words: Spans) -> None:
-    calls = []
-
-    def counting(texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        calls.append(len(texts))
-        return words(texts)
-
-    assert len(list(tokenise((f"text {number}" for number in range(1000)), counting))) == 1000
-    assert len(calls) == 1
-
-
 def test_the_tokenizer_never_gets_a_very_long_word(words: Spans) -> None:
     lengths = []
 
