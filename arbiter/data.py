@@ -17,7 +17,7 @@ from pathlib import Path
 from arbiter.faults import Faults
 from eval.question_sets import OnFault, QuestionFiles, QuestionSets, divide
 from eval.questions import Question
-from rag.documents.converted import ConversionCache
+from rag.documents.conversions import Conversions
 from rag.documents.document import Document
 from rag.documents.load import Loaded, Skipped, load_documents
 from storage.errors import ArbiterError
@@ -70,7 +70,7 @@ def load_data(
     trains: bool = True,
     needs_questions: bool = True,
     needs_dev: bool = False,
-    conversions: ConversionCache | None = None,
+    conversions: Conversions | None = None,
 ) -> Data:
     """Load and check a data folder; rows over the limits are sampled with `seed`.
 

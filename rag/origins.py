@@ -7,7 +7,6 @@ kept = unreadable_now(index, loaded, origin, given, entries)
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from rag.documents.document import Document
 from rag.documents.load import Loaded
+from rag.documents.sources import fixed_part
 from rag.index import DocumentEntry, Index
 
 # The reason for skipping a file that has been emptied: its text is gone on purpose.
@@ -72,7 +72,7 @@ def unreadable_now(
 
 def _file_of(origin: str, source: str) -> Path:
     """The file, or the place in an archive, that a path's document was read from."""
-    root = Path(*itertools.takewhile(lambda part: not set(part) & set("*?["), Path(origin).parts))
+    root = fixed_part(Path(origin))
     return root if root.name == source else root / source
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import zipfile
 import zlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from rag.documents.limits import Limits, describe_size
@@ -18,7 +18,7 @@ OFFICE_FOLDERS = {"docx": "word/", "pptx": "ppt/", "xlsx": "xl/"}
 _FAULTS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError, ValueError)
 
 
-def open_archive(file: BinaryIO, limits: Limits) -> zipfile.ZipFile:
+def open_archive(file: Path | BinaryIO, limits: Limits) -> zipfile.ZipFile:
     """An archive that may be unpacked as a whole. Raises RagError with the reason if it is torn or over a limit.
 
     The sizes are those that the archive states; a member that holds more fails its checksum when it is read.

@@ -1,104 +1,169 @@
-"""The child process that converts: `python -m rag.documents.child FD MAX_MEMORY_BYTES`, as worker.py starts it.
+"""A file to text in a child process: `convert_in_child("pdf", data, limits)`.
 
-Both sides speak in messages over a socket: two lengths, a JSON header and a body.
+A parser that hangs, crashes or eats the memory ends with its child (`python -m rag.documents.child FD`): that file is
+refused, and the next one gets a new child. Otherwise a child is kept for the next file. One that nobody asks ends
+itself, and with it the memory that its parsers hold.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import resource
 import signal
-import socket
-import struct
+import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 
-from rag.documents.convert import convert
-from rag.documents.limits import Limits
+from rag.documents.convert import Converted, convert
+from rag.documents.limits import Limits, describe_size
 from rag.errors import RagError
 
-# A child that nobody asks ends itself, and with it the memory that its parsers hold.
 _IDLE_S = 60.0
+# Later than this after its last file it may be about to end itself, and is asked no more.
+_KEPT_S = 50.0
+_START_S = 60.0
+_EXIT_S = 5.0
 # The parent ends a conversion in time; a child whose parent has died ends itself this much later.
 _GRACE_S = 10.0
 # The exit status of a child that has used up its memory.
-NO_MEMORY = 77
-_LENGTHS = struct.Struct("!QQ")
+_NO_MEMORY = 77
+# Parsers of one file gain nothing from threads, and each thread takes address space.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def send(channel: socket.socket, header: Mapping[str, Any], body: bytes, deadline: float) -> None:
-    """Send one message. Raises OSError if the other side is gone or `deadline` (monotonic, in s) has passed."""
-    encoded = json.dumps(header).encode()
-    channel.settimeout(max(deadline - time.monotonic(), 0.001))
-    channel.sendall(_LENGTHS.pack(len(encoded), len(body)) + encoded + body)
+@dataclass(slots=True)
+class _Child:
+    """A process that waits for a file; `used_at` is monotonic, in s."""
+
+    process: subprocess.Popen[bytes]
+    channel: Connection
+    used_at: float
+
+    def close(self) -> None:
+        """End it, whatever it is doing."""
+        self.channel.close()
+        self.process.kill()
+        self.process.wait()
 
 
-def receive(channel: socket.socket, deadline: float) -> tuple[dict[str, Any], bytes]:
-    """The next message. Raises EOFError if the other side is gone, TimeoutError after `deadline` (monotonic, in s)."""
-    header_length, body_length = _LENGTHS.unpack(_receive_exactly(channel, _LENGTHS.size, deadline))
-    header = json.loads(_receive_exactly(channel, header_length, deadline))
-    return header, _receive_exactly(channel, body_length, deadline)
+_idle: list[_Child] = []
+# A forked process has no part in its parent's children.
+os.register_at_fork(after_in_child=_idle.clear)
 
 
-def _receive_exactly(channel: socket.socket, size: int, deadline: float) -> bytes:
-    received = bytearray()
-    while len(received) < size:
-        channel.settimeout(max(deadline - time.monotonic(), 0.001))
-        part = channel.recv(min(size - len(received), 1 << 20))
-        if not part:
-            raise EOFError("the other side is gone")
-        received += part
-    return bytes(received)
+def convert_in_child(kind: str, data: bytes, limits: Limits) -> Converted:
+    """The file as text, by `rag.documents.convert` in a child that is this call's alone.
 
-
-def _answer(kind: str, data: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
+    Raises RagError with the reason if it cannot be converted within the limits. Whatever else ends this call, an
+    interrupt among it, ends the child.
+    """
+    child = _kept() or _start()
+    answer: Converted | str | None = None
     try:
-        converted = convert(kind, data, limits)
+        child.channel.send((kind, limits))
+        child.channel.send_bytes(data)
+        if not child.channel.poll(limits.timeout_s):
+            raise RagError(f"not converted within {limits.timeout_s:g} s (timeout_s)")
+        answer = child.channel.recv()
+    except (EOFError, OSError) as error:
+        raise RagError(_reason_of_end(child.process, limits)) from error
+    finally:
+        if answer is None:
+            child.close()
+        else:
+            child.used_at = time.monotonic()
+            _idle.append(child)
+    if isinstance(answer, str):
+        raise RagError(answer)
+    return answer
+
+
+def _kept() -> _Child | None:
+    """The child that was used last, if it is still there."""
+    with contextlib.suppress(IndexError):
+        while True:
+            child = _idle.pop()
+            if time.monotonic() - child.used_at < _KEPT_S and child.process.poll() is None:
+                return child
+            child.close()
+    return None
+
+
+def _start() -> _Child:
+    ours, theirs = Pipe()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "rag.documents.child", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # An interrupt at the terminal is for the parent, which then ends the child.
+            start_new_session=True,
+            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+    child = _Child(process, ours, time.monotonic())
+    is_ready = False
+    try:
+        with contextlib.suppress(EOFError, OSError):
+            is_ready = ours.poll(_START_S) and ours.recv()
+    finally:
+        if not is_ready:
+            child.close()
+    if not is_ready:
+        command = f"{sys.executable} -m rag.documents.child"
+        raise RagError(f"the process that converts files does not start; look at: {command}")
+    return child
+
+
+def _reason_of_end(process: subprocess.Popen[bytes], limits: Limits) -> str:
+    """Why a child has hung up, which is ended if it lingers."""
+    try:
+        status = process.wait(_EXIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        status = process.wait()
+    if status == _NO_MEMORY:
+        return f"needs over {describe_size(limits.max_memory_bytes)} of memory (max_memory_bytes)"
+    return f"its conversion crashed ({f'exit status {status}' if status >= 0 else signal.Signals(-status).name})"
+
+
+def main() -> None:
+    """In the child: answer until nobody asks."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        with contextlib.suppress(EOFError, OSError), Connection(int(sys.argv[1])) as channel:
+            channel.send(True)
+            while channel.poll(_IDLE_S):
+                kind, limits = channel.recv()
+                signal.setitimer(signal.ITIMER_REAL, limits.timeout_s + _GRACE_S)
+                # Where a system has no such limit, the time limit remains.
+                with contextlib.suppress(ValueError, OSError):
+                    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+                    resource.setrlimit(resource.RLIMIT_AS, (limits.max_memory_bytes, most))
+                channel.send(_answer(kind, channel.recv_bytes(), limits))
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    except MemoryError:
+        # What the parser holds is not given back by an ordinary exit, which may need memory itself.
+        os._exit(_NO_MEMORY)
+
+
+def _answer(kind: str, data: bytes, limits: Limits) -> Converted | str:
+    """The file as text, or why it cannot be converted."""
+    try:
+        return convert(kind, data, limits)
     except RagError as error:
-        return {"reason": str(error)}, b""
+        return str(error)
     except MemoryError:
         raise
     except Exception as error:
         # Parsers raise whatever a torn file leads them to.
         detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return {"reason": f"corrupt, or no {kind} file ({detail})"}, b""
-    return {"title": converted.title, "pages": converted.pages}, converted.text.encode()
-
-
-def main() -> None:
-    """Answer requests until nobody asks."""
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    # Where a system has no such limit, the time limit remains.
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        _serve(channel)
-    except MemoryError:
-        # What the parser holds is not given back by an ordinary exit, which may need memory itself.
-        os._exit(NO_MEMORY)
-
-
-def _serve(channel: socket.socket) -> None:
-    with contextlib.suppress(EOFError, OSError):
-        send(channel, {"is_ready": True}, b"", time.monotonic() + _IDLE_S)
-        while True:
-            header, data = receive(channel, time.monotonic() + _IDLE_S)
-            limits = Limits(**header["limits"])
-            signal.setitimer(signal.ITIMER_REAL, limits.timeout_s + _GRACE_S)
-            answer = _answer(header["kind"], data, limits)
-            send(channel, *answer, time.monotonic() + limits.timeout_s)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def request(kind: str, limits: Limits) -> dict[str, Any]:
-    """The header of a request whose body is the file."""
-    return {"kind": kind, "limits": asdict(limits)}
+        return f"corrupt, or no {kind} file ({detail})"
 
 
 if __name__ == "__main__":

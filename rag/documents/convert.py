@@ -1,4 +1,4 @@
-"""Formats to Markdown with their pages: `convert("pdf", data, limits)`, as the child process of worker.py calls it.
+"""Formats to Markdown with their pages: `convert("pdf", data, limits)`, as the process of child.py calls it.
 
 The parsers are those of well-kept packages; why these is measured in docs/adr/0010.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
 
 from rag.documents.archive import OFFICE_FOLDERS, check_office
 from rag.documents.clean import clean
-from rag.documents.converted import Converted
 from rag.documents.encoding import decode
 from rag.documents.limits import Limits
 from rag.documents.markdown import split_title, table
@@ -38,6 +38,19 @@ _SPACES_AT_END = re.compile(r"[ \t]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 # Titles that programs write of their own accord.
 _NO_TITLES = frozenset({"powerpoint presentation", "word document", "untitled", "document", "presentation"})
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A file as text. `title` is '' if the file names none.
+
+    `text` is Markdown where the format has headings and tables. `pages` holds the offset in `text`, in characters, at
+    which each page, slide or sheet begins; () if the format has none.
+    """
+
+    title: str
+    text: str
+    pages: tuple[int, ...] = ()
 
 
 def convert(kind: str, data: bytes, limits: Limits) -> Converted:

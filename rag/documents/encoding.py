@@ -47,7 +47,7 @@ def decode(data: bytes, declared: str | None = None) -> str:
     UTF-8 with few damaged bytes has U+FFFD in their place. Raises RagError with the reason if the bytes are no text.
     """
     try:
-        check_text(data)
+        _check_text(data)
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         pass
@@ -67,10 +67,10 @@ def decode(data: bytes, declared: str | None = None) -> str:
         except (UnicodeError, LookupError):
             # The sample did not hold the byte that this encoding lacks; or what was declared is none of text.
             continue
-    return _refuse("not text in a known encoding; save it as UTF-8")
+    raise RagError("not text in a known encoding; save it as UTF-8")
 
 
-def check_text(data: bytes) -> None:
+def _check_text(data: bytes) -> None:
     """Raises RagError with the reason if the bytes have no mark of an encoding and hold what no text holds."""
     if data.startswith(tuple(mark for mark, _ in _MARKS)):
         return
@@ -109,7 +109,3 @@ def _likely_encodings(data: bytes) -> list[str]:
         if match.chaos <= best.chaos and match.coherence >= best.coherence - _COHERENCE_NOISE
     )
     return ["cp1252", *encodings] if any(as_likely) else encodings
-
-
-def _refuse(reason: str) -> str:
-    raise RagError(reason)

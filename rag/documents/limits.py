@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-
 from rag.errors import RagError
+from storage.settings import Above0, Count, settings
 
 
-@dataclass(frozen=True, slots=True)
+@settings(RagError)
 class Limits:
     """What is over a limit is skipped with the limit's name in the reason; nothing is cut short.
 
@@ -17,18 +16,13 @@ class Limits:
     `max_memory_bytes` (address space) hold for the conversion of one file.
     """
 
-    max_file_bytes: int = 100_000_000
-    max_archive_bytes: int = 1_000_000_000
-    max_archive_ratio: int = 200
-    max_archive_files: int = 10_000
-    max_text_chars: int = 20_000_000
-    timeout_s: float = 120.0
-    max_memory_bytes: int = 2_000_000_000
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise RagError(f"{field.name} must be above 0, not {getattr(self, field.name)!r}")
+    max_file_bytes: Count = 100_000_000
+    max_archive_bytes: Count = 1_000_000_000
+    max_archive_ratio: Count = 200
+    max_archive_files: Count = 10_000
+    max_text_chars: Count = 20_000_000
+    timeout_s: Above0 = 120.0
+    max_memory_bytes: Count = 2_000_000_000
 
 
 def describe_size(num_bytes: int) -> str:

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from rag.documents.clean import clean
-from rag.documents.converted import ConversionCache, Converted
-from rag.documents.converter import Convert, open_converter
+from rag.documents.conversions import Conversions, convert_once
+from rag.documents.convert import Converted
 from rag.documents.document import Document
 from rag.documents.encoding import decode
 from rag.documents.limits import Limits
 from rag.documents.markdown import split_title
 from rag.documents.rows import Row, read_rows, whole_text
 from rag.documents.signature import check_signature
-from rag.documents.sources import KINDS, NOT_READ, Source, SourceReader, find_sources, size_fault
+from rag.documents.sources import KINDS, NOT_READ, Source, SourceReader, find_sources
 from rag.errors import RagError
 
 _ROWS = ("jsonl", "json", "csv")
@@ -50,7 +50,7 @@ def load_documents(
     path: Path | str,
     *,
     limits: Limits = Limits(),
-    cache: ConversionCache | None = None,
+    cache: Conversions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loaded:
     """Every document of a folder (recursive, sorted), of one file, of the files that a pattern matches, or of a zip.
@@ -70,9 +70,9 @@ def load_documents(
     path = Path(path)
     sources = find_sources(path, limits)
     found = _Found(is_strict=[source.file for source in sources if not source.member] == [path])
-    with SourceReader(limits) as reader, open_converter(limits, cache) as convert:
+    with SourceReader(limits) as reader:
         for number, source in enumerate(sources, start=1):
-            for place, content in _read(source, reader, convert, limits):
+            for place, content in _read(source, reader, limits, cache):
                 found.add(source, place, content)
             if progress:
                 progress(number, len(sources))
@@ -83,7 +83,7 @@ def load_documents(
 
 
 def read_upload(
-    name: str, data: Path, *, document_id: str, limits: Limits = Limits(), cache: ConversionCache | None = None
+    name: str, data: Path, *, document_id: str, limits: Limits = Limits(), cache: Conversions | None = None
 ) -> Document:
     """The file `data`, which its sender calls `name`, as one document without metadata; rows are joined to one text.
 
@@ -93,13 +93,11 @@ def read_upload(
         suffix = PurePosixPath(name).suffix.lower()
         if suffix not in KINDS:
             raise RagError(f"{suffix or 'no suffix'}: {NOT_READ}; kinds read: {', '.join(KINDS)}")
-        if reason := size_fault(data.stat().st_size, limits):
-            raise RagError(reason)
         source = Source(name, file=data)
-        with SourceReader(limits) as reader, open_converter(limits, cache) as convert:
-            converted = _convert(source.kind, reader.read(source), convert, limits, name)
-    except OSError as error:
-        raise RagError(f"{name!r}: cannot be read: {error.strerror or error}") from error
+        with SourceReader(limits) as reader:
+            content = reader.read(source)
+        found = _read_content(source, content, limits, cache)
+        converted = found if isinstance(found, Converted) else _joined(list(found), source.kind, content)
     except RagError as error:
         raise RagError(f"{name!r}: {error}") from error
     return replace(_document(converted, name), id=document_id, metadata={})
@@ -156,54 +154,56 @@ class _Found:
         return Loaded(tuple(self._documents.values()), (*self._skipped, *unnamed), frozenset(self._own_ids))
 
 
-def _read(source: Source, reader: SourceReader, convert: Convert, limits: Limits) -> Iterator[Row]:
+def _read(source: Source, reader: SourceReader, limits: Limits, cache: Conversions | None) -> Iterator[Row]:
     """Places (`path` or `path:row`) with the document there, or with the reason why there is none."""
-    if source.reason:
-        yield source.path, RagError(source.reason)
-        return
     try:
-        data = reader.read(source)
-        if source.kind in _ROWS:
-            rows = read_rows(source.kind, _decode(source.kind, data, limits), source.path)
-            if rows is not None:
-                for place, found in rows:
-                    is_empty = isinstance(found, Document) and not found.text.strip()
-                    yield place, RagError("empty text") if is_empty else found
-                return
-        yield source.path, _document(_convert(source.kind, data, convert, limits, source.path), source.path)
+        if source.reason:
+            raise RagError(source.reason)
+        found = _read_content(source, reader.read(source), limits, cache)
+        if isinstance(found, Converted):
+            yield source.path, _document(found, source.path)
+            return
+        for place, row in found:
+            is_empty = isinstance(row, Document) and not row.text.strip()
+            yield place, RagError("empty text") if is_empty else row
     except RagError as error:
         yield source.path, error
 
 
-def _convert(kind: str, data: bytes, convert: Convert, limits: Limits, path: str) -> Converted:
-    """Any file as one text."""
+def _read_content(source: Source, data: bytes, limits: Limits, cache: Conversions | None) -> Converted | Iterator[Row]:
+    """Rows if they are documents; any other file as one text."""
     if not data.strip():
         raise RagError("empty")
+    kind = source.kind
     if kind not in _ROWS and kind not in _TEXTS:
-        return convert(kind, data)
-    text = _decode(kind, data, limits)
-    if kind in _ROWS:
-        found = list(read_rows(kind, text, path) or ())
-        documents = [row for _, row in found if isinstance(row, Document)]
-        if documents:
-            for place, row in found:
-                if isinstance(row, RagError):
-                    raise RagError(f"row {place.rpartition(':')[2]}: {row}") from row
-            text = "\n\n".join(f"## {row.title}\n\n{row.text}" if row.title else row.text for row in documents)
-        elif kind != "jsonl":
-            text = whole_text(kind, text)
-    text = clean(text)
-    if not text.strip():
-        raise RagError("empty")
-    return Converted(*split_title(text)) if kind == "md" else Converted("", text)
-
-
-def _decode(kind: str, data: bytes, limits: Limits) -> str:
+        return convert_once(kind, data, limits, cache)
     check_signature(kind, data)
     text = decode(data)
     if len(text) > limits.max_text_chars:
         raise RagError(f"{len(text)} characters, over the limit of {limits.max_text_chars} (max_text_chars)")
-    return text
+    if kind in _ROWS:
+        rows = read_rows(kind, text, source.path)
+        return _clean(whole_text(kind, text)) if rows is None else rows
+    found = _clean(text)
+    return Converted(*split_title(found.text)) if kind == "md" else found
+
+
+def _joined(rows: Sequence[Row], kind: str, data: bytes) -> Converted:
+    """Rows as one text; those that are all no documents as they stand."""
+    documents = [row for _, row in rows if isinstance(row, Document)]
+    if not documents:
+        return _clean(whole_text(kind, decode(data)))
+    for place, row in rows:
+        if isinstance(row, RagError):
+            raise RagError(f"row {place.rpartition(':')[2]}: {row}") from row
+    return _clean("\n\n".join(f"## {row.title}\n\n{row.text}" if row.title else row.text for row in documents))
+
+
+def _clean(text: str) -> Converted:
+    text = clean(text)
+    if not text.strip():
+        raise RagError("empty")
+    return Converted("", text)
 
 
 def _document(converted: Converted, path: str) -> Document:

@@ -49,13 +49,13 @@ def read_rows(kind: str, text: str, path: str) -> Iterator[Row] | None:
 
 
 def whole_text(kind: str, text: str) -> str:
-    """A json or csv file as one text: values on lines of their own, or a Markdown table.
+    """A file as one text: JSON's values on lines of their own, CSV as a Markdown table, JSONL as it stands.
 
     Raises RagError with the reason if it is malformed.
     """
-    if kind == "csv":
-        return table(_parse_csv(text))
-    return json.dumps(_parse_json(text), indent=1, ensure_ascii=False)
+    if kind == "jsonl":
+        return text
+    return table(_parse_csv(text)) if kind == "csv" else json.dumps(_parse_json(text), indent=1, ensure_ascii=False)
 
 
 def _read(place: str, row: str | dict[str, Any] | RagError, source: str = "") -> Row:

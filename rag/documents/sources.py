@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -60,15 +60,15 @@ class SourceReader:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._file = Path()
-        self._open = ExitStack()
         self._archive: zipfile.ZipFile | None = None
 
     def __enter__(self) -> SourceReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        if self._archive is not None:
+            self._archive.close()
+        self._archive = None
 
     def read(self, source: Source) -> bytes:
         """The file's bytes. Raises RagError with the reason if they cannot be read or have grown over the limit."""
@@ -77,20 +77,17 @@ class SourceReader:
                 return read_member(self._archive_of(source.file), source.member)
             with source.file.open("rb") as stream:
                 data = stream.read(self._limits.max_file_bytes + 1)
+                size = max(len(data), os.fstat(stream.fileno()).st_size)
         except OSError as error:
             raise RagError(f"cannot be read: {error.strerror or error}") from error
-        if reason := size_fault(len(data), self._limits):
+        if reason := _size_fault(size, self._limits):
             raise RagError(reason)
         return data
 
     def _archive_of(self, file: Path) -> zipfile.ZipFile:
-        if self._archive is None or file != self._file:
-            self._open.close()
-            self._archive = None
-            self._archive = self._open.enter_context(
-                open_archive(self._open.enter_context(file.open("rb")), self._limits)
-            )
-            self._file = file
+        if self._archive is None or self._archive.filename != str(file):
+            self.__exit__()
+            self._archive = open_archive(file, self._limits)
         return self._archive
 
 
@@ -112,7 +109,7 @@ def find_sources(path: Path, limits: Limits) -> tuple[Source, ...]:
     return tuple(found)
 
 
-def size_fault(num_bytes: int, limits: Limits) -> str:
+def _size_fault(num_bytes: int, limits: Limits) -> str:
     """Why a file of this size is not read, or ''."""
     if num_bytes <= limits.max_file_bytes:
         return ""
@@ -125,7 +122,8 @@ def _expand(path: Path) -> tuple[Path, Iterator[Path | Source]]:
     try:
         path.stat()
     except (OSError, ValueError) as error:
-        if _is_pattern(path) and (root := _fixed_part(path)).is_dir():
+        root = fixed_part(path)
+        if root != path and root.is_dir():
             return root, _match(root, str(path.relative_to(root)))
         raise RagError(
             f"no folder or file {str(path)!r} that can be read; give a folder, a pattern, a .zip or one "
@@ -134,14 +132,9 @@ def _expand(path: Path) -> tuple[Path, Iterator[Path | Source]]:
     return (path, _walk(path, path)) if path.is_dir() else (path.parent, iter((path,)))
 
 
-def _is_pattern(path: Path) -> bool:
-    return any(_MAGIC & set(part) for part in path.parts)
-
-
-def _fixed_part(path: Path) -> Path:
-    """The folder above the first part that is a pattern."""
-    first = next(place for place, part in enumerate(path.parts) if _MAGIC & set(part))
-    return Path(*path.parts[:first])
+def fixed_part(path: Path) -> Path:
+    """The folder above the first part that is a pattern; the path itself if there is none."""
+    return Path(*itertools.takewhile(lambda part: not _MAGIC & set(part), path.parts))
 
 
 def _match(root: Path, pattern: str) -> Iterator[Path | Source]:
@@ -195,24 +188,19 @@ def _inspect(file: Path, shown: str, limits: Limits) -> Source:
             status = file.stat()
         except OSError as error:
             return Source(shown, f"cannot be read: {error.strerror}")
-        reason = size_fault(status.st_size, limits) if stat.S_ISREG(status.st_mode) else "not a regular file"
+        reason = _size_fault(status.st_size, limits) if stat.S_ISREG(status.st_mode) else "not a regular file"
     return Source(shown, reason, file)
 
 
 def _members(file: Path, shown: str, limits: Limits) -> Iterator[Source]:
     """The archive's files, shown under the archive's own path unless that is ''."""
-    archive_fault = ""
     try:
-        if not stat.S_ISREG(file.stat().st_mode):
+        if not file.is_file():
             raise RagError("not a regular file")
-        with file.open("rb") as stream:
-            members = open_archive(stream, limits).infolist()
-    except OSError as error:
-        archive_fault = f"cannot be read: {error.strerror or error}"
-    except RagError as error:
-        archive_fault = str(error)
-    if archive_fault:
-        yield Source(shown or file.name, archive_fault)
+        with open_archive(file, limits) as archive:
+            members = archive.infolist()
+    except (RagError, OSError) as error:
+        yield Source(shown or file.name, str(error))
         return
     for member in sorted(members, key=lambda member: member.filename):
         name = PurePosixPath(member.filename.replace("\\", "/"))
@@ -222,7 +210,7 @@ def _members(file: Path, shown: str, limits: Limits) -> Iterator[Source]:
         reason = (
             member_fault(member, limits)
             or ("hidden file" if is_hidden else _name_fault(name.name))
-            or size_fault(member.file_size, limits)
+            or _size_fault(member.file_size, limits)
         )
         # Joined as text: an absolute name would take the archive's place.
         yield Source(_shown(PurePosixPath(f"{shown}/{name}" if shown else name)), reason, file, member)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rag.documents.conversions import Conversions
-from rag.documents.converted import Converted
+from rag.documents.convert import Converted
 
 DAY_S = 86_400
 
@@ -30,8 +30,8 @@ def conversions(tmp_path: Path, clock: _Clock) -> Conversions:
 def test_a_conversion_comes_back_as_it_was_put(conversions: Conversions) -> None:
     converted = Converted("Title", "One\n\nTwo é", (0, 5))
 
-    conversions.put("d1", converted)
     conversions.put("d1", Converted("Other", "x"))
+    conversions.put("d1", converted)
 
     assert conversions.get("d1") == converted
     assert conversions.get("d2") is None

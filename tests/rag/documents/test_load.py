@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from fakes.files import docx_file, pdf_file, pptx_file, xlsx_file
 
-from rag.documents.converted import Converted
+from rag.documents.conversions import Conversions
+from rag.documents.convert import Converted
 from rag.documents.document import Document, content_hash
 from rag.documents.limits import Limits
 from rag.documents.load import load_documents
@@ -322,7 +323,7 @@ def test_each_format_keeps_its_title_headings_pages_and_source(tmp_path: Path) -
     assert by_id["f.json"].text == '{\n "name": "Ann"\n}'
 
 
-class _Cache:
+class _Cache(Conversions):
     def __init__(self) -> None:
         self.kept: dict[str, Converted] = {}
         self.num_put = 0

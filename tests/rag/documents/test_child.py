@@ -6,15 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 from fakes.files import pdf_file, zip_file
 
+from rag.documents.child import convert_in_child
 from rag.documents.limits import Limits
 from rag.documents.load import load_documents
-from rag.documents.worker import borrow_worker
 from rag.errors import RagError
 
 # Parsing this takes many seconds.
@@ -27,15 +28,14 @@ def _children() -> list[psutil.Process]:
 
 
 def test_a_child_is_used_again_and_two_at_once_are_two() -> None:
-    with borrow_worker(Limits()) as worker:
-        worker.convert("pdf", PDF, Limits())
-        first = {child.pid for child in _children()}
-        with borrow_worker(Limits()) as other:
-            assert other is not worker
-    with borrow_worker(Limits()) as again:
-        assert again.convert("pdf", PDF, Limits()).text == "Text."
-
+    convert_in_child("pdf", PDF, Limits())
+    first = {child.pid for child in _children()}
+    assert convert_in_child("pdf", PDF, Limits()).text == "Text."
     assert {child.pid for child in _children()} == first
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: convert_in_child("html", SLOW_HTML[:100_000], Limits()), range(2)))
+    assert len(_children()) >= 2
 
 
 def test_a_file_that_takes_too_long_is_skipped_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -51,21 +51,21 @@ def test_a_file_that_takes_too_long_is_skipped_and_the_rest_is_read(tmp_path: Pa
 
 
 def test_a_crash_is_refused_and_the_next_file_gets_a_new_child() -> None:
-    with borrow_worker(Limits()) as worker:
-        worker.convert("pdf", PDF, Limits())
-        (child,) = _children()
-        threading.Timer(0.5, child.kill).start()
-        with pytest.raises(RagError, match=r"its conversion crashed \(SIGKILL\)"):
-            worker.convert("html", SLOW_HTML, Limits())
+    convert_in_child("pdf", PDF, Limits())
+    killed = _children()
+    threading.Timer(0.5, lambda: [child.kill() for child in killed]).start()
+    with pytest.raises(RagError, match=r"its conversion crashed \(SIGKILL\)"):
+        convert_in_child("html", SLOW_HTML, Limits())
 
-        assert worker.convert("pdf", PDF, Limits()).text == "Text."
-        assert [other.pid for other in _children()] != [child.pid]
+    assert convert_in_child("pdf", PDF, Limits()).text == "Text."
+    assert {child.pid for child in _children()}.isdisjoint(child.pid for child in killed)
 
 
 def test_a_file_that_needs_too_much_memory_is_refused() -> None:
     limits = Limits(max_memory_bytes=150_000_000)
-    with borrow_worker(limits) as worker, pytest.raises(RagError, match=r"needs over 150\.0 MB of memory"):
-        worker.convert("xlsx", zip_file({"xl/a.xml": bytes(range(256)) * 400_000}, compression=0), limits)
+    with pytest.raises(RagError, match=r"needs over 150\.0 MB of memory"):
+        convert_in_child("xlsx", zip_file({"xl/a.xml": bytes(range(256)) * 400_000}, compression=0), limits)
+    assert convert_in_child("pdf", PDF, Limits()).text == "Text."
 
 
 def test_an_interrupt_ends_the_child_with_the_program(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_an_interrupt_ends_the_child_with_the_program(tmp_path: Path) -> None:
 
 def test_a_child_whose_parent_is_killed_ends_too() -> None:
     program = (
-        "import os, signal; from rag.documents.limits import Limits; from rag.documents.worker import borrow_worker\n"
-        f"with borrow_worker(Limits()) as worker: worker.convert('pdf', {PDF!r}, Limits())\n"
+        "import signal; from rag.documents.child import convert_in_child; from rag.documents.limits import Limits\n"
+        f"convert_in_child('pdf', {PDF!r}, Limits())\n"
         "print('ready', flush=True); signal.pause()"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3])
