@@ -51,14 +51,14 @@ def resolve_embedder(
     return resolve_model(config.embedder, home=home, revision=config.embedder_revision, progress=progress, fetch=fetch)
 
 
-def build_embedder(model: ResolvedModel, config: EmbeddingConfig, home: Path) -> Embedder:
+def build_embedder(model: ResolvedModel, config: EmbeddingConfig) -> Embedder:
     """The embedder; its name carries the revision, so vectors of another one are never compared with."""
     name = f"{model.name}@{model.revision}"
     if config.langchain is not None:
         from rag.langchain.embeddings import open_embedder
 
         return open_embedder(config.langchain.factory, config.langchain.options, name=name)
-    return SentenceTransformerEmbedder(model.path, config, name=name, cache=home / "models")
+    return SentenceTransformerEmbedder(model.path, config, name=name)
 
 
 def index_name(data: Data, role: str) -> str:

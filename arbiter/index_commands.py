@@ -26,8 +26,7 @@ from arbiter.config import load_config
 from arbiter.console import Console, Output, pad_table
 from rag.chunking.chunk import ChunkSettings, warn_long
 from rag.documents.load import Loaded, load_documents
-from rag.embedding.embedder import Embedder
-from rag.embedding.named import NamedEmbedder
+from rag.embedding.embedder import Embedder, NamedEmbedder
 from rag.errors import RagError
 from rag.home import IndexHome
 from rag.index import DocumentEntry, Index, IndexState, SyncReport, VerifyReport
@@ -50,7 +49,7 @@ def open_index_commands(config: Path | None, *, home: Path, console: Console) ->
 
     def embedder() -> Embedder:
         model = build.resolve_embedder(loaded, home, console.say)
-        return build.build_embedder(model, loaded.embedding, home)
+        return build.build_embedder(model, loaded.embedding)
 
     return IndexCommands(index_home(loaded, home), console, make_embedder=embedder)
 

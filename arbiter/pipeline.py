@@ -145,7 +145,7 @@ class Pipeline:
     @cached_property
     def embedder(self) -> Embedder:
         """The embedder; loads its weights when it first embeds."""
-        return build.build_embedder(self._embedder_model, self.config.embedding, self.home)
+        return build.build_embedder(self._embedder_model, self.config.embedding)
 
     def index(self) -> dict[str, SyncReport]:
         """Bring every index the config needs up to date; an unchanged folder costs nothing."""

@@ -38,7 +38,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as home:
-        embedder = SentenceTransformerEmbedder(resolve_model(arguments.model, home=Path(home)).path)
+        model = resolve_model(arguments.model, home=Path(home))
+        embedder = SentenceTransformerEmbedder(model.path, name=model.name)
         embedder.count_tokens("The tokenizer is loaded before the clock starts.")
         corpora = {folder.name: load_documents(folder / "docs.jsonl").documents for folder in arguments.data}
         corpora["all in one text"] = (

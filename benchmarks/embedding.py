@@ -1,4 +1,4 @@
-"""Speed and quality of every embedding backend on real passages: `python benchmarks/embedding.py --data FOLDER`.
+"""Speed and quality of every way to embed on real passages: `python benchmarks/embedding.py --data FOLDER`.
 
 FOLDER holds docs.jsonl and test.jsonl (rows with `question` and `doc_ids`). Passages are the default chunks. The speed
 of each is told a second and a second of processor time, which other work on the machine disturbs less; nDCG@10 and
@@ -13,7 +13,6 @@ import contextlib
 import multiprocessing
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,16 +27,16 @@ from rag.chunking.chunk import ChunkSettings, embedding_text
 from rag.chunking.split import split_documents
 from rag.documents.load import load_documents
 from rag.embedding.embedder import SentenceTransformerEmbedder
-from rag.embedding.settings import PRECISIONS, EmbedderSettings
+from rag.embedding.settings import EmbedderSettings
 
-ALL = [f"{backend}-{precision}" for backend, precisions in PRECISIONS.items() for precision in precisions]
+ALL = ["float32", "bfloat16"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with docs.jsonl and test.jsonl")
     parser.add_argument("--model", default=EMBEDDER, help="sentence-transformers model (default: %(default)s)")
-    parser.add_argument("--run", nargs="+", choices=["library", *ALL], default=["library", *ALL], metavar="BACKEND")
+    parser.add_argument("--run", nargs="+", choices=["library", *ALL], default=["library", *ALL], metavar="WAY")
     parser.add_argument("--threads", type=int, nargs="+", default=[0])
     parser.add_argument("--busy", type=int, default=0)
     parser.add_argument("--limit", type=int, help="time only so many passages, evenly taken; quality is then left out")
@@ -59,14 +58,14 @@ def main() -> None:
         f"{options.busy} busy processes beside it\n"
     )
     print(
-        "| backend | threads | passages/s | passages/CPU s | query p50 ms | lowest cosine | mean cosine "
+        "| way | threads | passages/s | passages/CPU s | query p50 ms | lowest cosine | mean cosine "
         "| nDCG@10 | recall@5 |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     with busy(options.busy):
         for run in options.run:
             for threads in options.threads:
-                embed, embed_query, shown = open_backend(run, model.path, threads, options.home)
+                embed, embed_query, shown = open_way(run, model.path, threads)
                 embed(texts[:100])
                 wall, cpu = time.perf_counter(), time.process_time()
                 vectors = embed(texts)
@@ -88,8 +87,8 @@ def main() -> None:
                 )
 
 
-def open_backend(
-    run: str, folder: str, threads: int, home: Path
+def open_way(
+    run: str, folder: str, threads: int
 ) -> tuple[Callable[[list[str]], NDArray[np.float32]], Callable[[str], NDArray[np.float32]], Callable[[], str]]:
     """Passages to rows, a question to a vector, and the number of threads in words."""
     if run == "library":
@@ -103,14 +102,9 @@ def open_backend(
             return library.encode(texts, normalize_embeddings=True, show_progress_bar=False)
 
         return encode, encode, lambda: f"1 x {torch.get_num_threads()}"
-    backend, precision = run.split("-")
-    embedder = SentenceTransformerEmbedder(
-        folder,
-        EmbedderSettings(backend=backend, precision=precision, threads=threads or None),  # type: ignore[arg-type]
-        name=f"{Path(folder).name}-benchmark",
-        cache=home / "models" if home.is_dir() else Path(tempfile.mkdtemp()),
-    )
-    return embedder.embed, embedder.embed_query, lambda: f"{embedder.num_workers or 'not measured'} x 1"
+    settings = EmbedderSettings(precision=run, threads=threads or None)  # type: ignore[arg-type]
+    embedder = SentenceTransformerEmbedder(folder, settings, name="benchmark")
+    return embedder.embed, embedder.embed_query, lambda: f"{threads or 'a core each'} x 1"
 
 
 def ranking(query: NDArray[np.float32], vectors: NDArray[np.float32], document_ids: list[str]) -> Ranking:

@@ -40,8 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, nargs="+", help="folders with docs.jsonl and test.jsonl")
     parser.add_argument("--model", default=EMBEDDER, help="sentence-transformers model (default: %(default)s)")
-    parser.add_argument("--backend", choices=["torch", "openvino"], default="torch")
-    parser.add_argument("--precision", choices=["float32", "bfloat16", "int8"], default="float32")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--repeat", type=int, default=2, help="the median counts (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="take only so many documents; nDCG then says nothing")
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("ARBITER_HOME", ".arbiter")))
@@ -51,9 +50,8 @@ def main() -> None:
     model = resolve_model(options.model, home=options.home)
     ours = SentenceTransformerEmbedder(
         model.path,
-        EmbedderSettings(backend=options.backend, precision=options.precision),
+        EmbedderSettings(precision=options.precision),
         name=f"{model.name}@{model.revision}",
-        cache=options.home / "models",
     )
     theirs = langchain_embeddings(model.path)
     # Both models are loaded, and have run, before the clock starts.
@@ -63,7 +61,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows))
         return
-    print(f"{model.name}, {ours.runs_on}, {ours.num_workers} at once; load {os.getloadavg()[0]:.1f}\n")
+    print(f"{model.name}, {ours.model.runs_on}; load {os.getloadavg()[0]:.1f}\n")
     print(
         "| data | documents | chunks | LangChain chunks/s | Arbiter chunks/s | ratio | LangChain nDCG@10 "
         "| Arbiter nDCG@10 | unchanged s | ingest / unchanged |"

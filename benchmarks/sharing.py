@@ -150,7 +150,7 @@ def train(examples: Sequence[Example], home: Path, report: Report) -> None:
 
 
 def embed(examples: Sequence[Example], home: Path, report: Report) -> None:
-    embedder = SentenceTransformerEmbedder(resolve_model(EMBEDDER, home=home).path)
+    embedder = SentenceTransformerEmbedder(resolve_model(EMBEDDER, home=home).path, name=EMBEDDER)
     texts = [" ".join(example.question for example in examples[i : i + 8]) for i in range(PASSAGES)]
     while True:
         embedder.embed(texts)

@@ -1,22 +1,18 @@
-"""How many threads torch runs a call on, which is the whole process's: `with torch_threads(1): model.encode(texts)`.
-
-The reranker and `encode` go through here, one call at a time; the embedder's own forward pass has one thread a batch
-(rag/embedding/workers.py).
-"""
+"""How many threads torch runs a call on: `with torch_threads(1): model.predict(pairs)`, `one_thread_pool(4)`."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
-# A tokenizer, too, must not be reconfigured while another thread uses it.
 _LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """The only torch call of the process, on so many threads; None leaves the number as it is."""
+    """The only such block of the process, on so many threads; None leaves the number as it is."""
     import torch
 
     with _LOCK:
@@ -29,6 +25,27 @@ def torch_threads(threads: int | None) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+def one_thread_pool(count: int) -> ThreadPoolExecutor:
+    """A pool whose threads each run torch on one thread; for everybody else torch stays as it is."""
+    import torch
+
+    everybody_here = threading.Barrier(count)
+
+    def start() -> None:
+        # torch gives a new thread everybody's number when it is first asked for; only after that one's own stays.
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    pool = ThreadPoolExecutor(count, initializer=start)
+    with torch_threads(None):
+        before = torch.get_num_threads()
+        for waiting in [pool.submit(everybody_here.wait) for _ in range(count)]:
+            waiting.result()
+        # The number is a thread's own, but the last one set is what threads to come begin with.
+        torch.set_num_threads(before)
+    return pool
 
 
 @contextlib.contextmanager

@@ -1,12 +1,11 @@
-"""Texts to unit vectors: `SentenceTransformerEmbedder(folder).embed(["a text"])`."""
+"""Texts to unit vectors: `SentenceTransformerEmbedder(folder, name="org/model@1").embed(["a text"])`."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -14,14 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.embedding.loading import Loaded, load_model
+from rag.embedding.model import Model
 from rag.embedding.prefixes import Prefixes, find_prefixes
 from rag.embedding.settings import EmbedderSettings
-from rag.embedding.workers import Workers
 from rag.errors import RagError
-
-# Texts whose token ids are held at once.
-_SLAB = 4096
 
 
 class Embedder(Protocol):
@@ -53,126 +48,98 @@ class Embedder(Protocol):
 
 
 class SentenceTransformerEmbedder:
-    """A sentence-transformers model in a local folder, loaded at first use and never before.
+    """A sentence-transformers model in a local folder, loaded at first use and never before."""
 
-    Texts of like length share a batch, and batches run side by side on one thread each (rag/embedding/workers.py).
-    """
-
-    def __init__(
-        self,
-        model: str | Path,
-        settings: EmbedderSettings = EmbedderSettings(),
-        *,
-        name: str | None = None,
-        cache: Path | None = None,
-    ) -> None:
-        """`name` is the identity if the caller knows one (model@revision), else the folder's name and content hash.
-
-        `cache` is the folder for models in the format of the backend `openvino`. Raises RagError if `model` is no
-        folder of a sentence-transformers model.
-        """
+    def __init__(self, model: str | Path, settings: EmbedderSettings = EmbedderSettings(), *, name: str) -> None:
+        """`name` is the identity of the weights (model@revision). Raises RagError if `model` is no such folder."""
         self._folder = Path(model)
         if not (self._folder / "modules.json").is_file():
             raise RagError(
                 f"no embedding model in {str(model)!r}; give a folder of sentence-transformers (with its modules.json)"
             )
-        known = find_prefixes(self._folder, name or self._folder.resolve().name)
+        known = find_prefixes(self._folder, name)
         self.prefixes = Prefixes(
             query=known.query if settings.query_prefix is None else settings.query_prefix,
             passage=known.passage if settings.passage_prefix is None else settings.passage_prefix,
         )
-        self._given_name = name
+        # With everything that makes its vectors others.
+        rounded = [] if settings.precision == "float32" else [f"torch-{settings.precision}"]
+        before = [f"{kind}={text}" for kind, text in asdict(self.prefixes).items() if text]
+        self.name = "|".join([name, *rounded, *before])
         self._settings = settings
-        self._cache = cache
-        self._workers = Workers(settings.threads)
-        self._load_lock = threading.Lock()
-        self._loaded: Loaded | None = None
+        self._lock = threading.Lock()
+        self._loaded: Model | None = None
 
-    @cached_property
-    def name(self) -> str:
-        """The model's name, with everything after it that makes its vectors others."""
-        parts = [self._model_name]
-        if self._settings.precision != "float32":
-            parts.append(f"{self._settings.backend}-{self._settings.precision}")
-        parts += [f"{kind}={text}" for kind, text in asdict(self.prefixes).items() if text]
-        return "|".join(parts)
+    @property
+    def model(self) -> Model:
+        """The model, loaded."""
+        with self._lock:
+            if self._loaded is None:
+                threads = self._settings.threads or _available_cores()
+                self._loaded = Model(self._folder, self._settings.precision, threads)
+            return self._loaded
 
-    @cached_property
+    @property
     def dimension(self) -> int:
-        return self._load().dimension
+        return self.model.dimension
 
     @cached_property
     def max_tokens(self) -> int | None:
-        loaded = self._load()
-        if loaded.max_tokens is None:
+        window = self.model.window
+        if window is None:
             return None
-        return max(0, loaded.max_tokens - loaded.num_special - self.count_tokens(self.prefixes.passage))
-
-    @property
-    def num_workers(self) -> int | None:
-        """Batches that run at once; None until the first long call has measured it."""
-        return self._workers.chosen
-
-    @property
-    def runs_on(self) -> str:
-        """What runs the model in the end, for logs and reports: `torch, packed`, `openvino`, ..."""
-        return self._load().runs_on
+        return max(0, window - self.model.num_special - self.count_tokens(self.prefixes.passage))
 
     def count_tokens(self, text: str) -> int:
         return len(self.token_spans([text])[0])
 
     def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        return self._load().token_spans(texts)
+        return self.model.token_spans(texts)
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
-        vector: NDArray[np.float32] = self._embed([self.prefixes.query + query], None)[0]
+        vector: NDArray[np.float32] = self.model.vectors([self.prefixes.query + query])[0]
         return vector
 
     def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
-        prefix = self.prefixes.passage
-        return self._embed([prefix + text for text in texts] if prefix else texts, progress)
-
-    def _embed(self, texts: Sequence[str], progress: Callable[[int, int], None] | None) -> NDArray[np.float32]:
-        loaded = self._load()
-        vectors = np.empty((len(texts), loaded.dimension), dtype=np.float32)
-        done = 0
-        for start in range(0, len(texts), _SLAB):
-            batches = loaded.batches(texts[start : start + _SLAB])
-            sizes = [batch.num_tokens for batch in batches]
-            with contextlib.closing(self._workers.run(loaded.forward, batches, sizes)) as results:
-                for batch, rows in results:
-                    vectors[np.array(batch.rows) + start] = rows
-                    done += len(batch.rows)
-                    if progress:
-                        progress(done, len(texts))
-        return vectors
-
-    @cached_property
-    def _model_name(self) -> str:
-        return self._given_name or f"{self._folder.resolve().name}@{_folder_hash(self._folder)}"
-
-    def _load(self) -> Loaded:
-        with self._load_lock:
-            if self._loaded is None:
-                self._loaded = load_model(
-                    self._folder,
-                    backend=self._settings.backend,
-                    precision=self._settings.precision,
-                    key=self._model_name,
-                    cache=self._cache,
-                    workers=self._workers,
-                )
-            return self._loaded
+        return self.model.vectors([self.prefixes.passage + text for text in texts], progress)
 
 
-def _folder_hash(folder: Path) -> str:
-    """Hash (12 hex) over names and contents of the model's files; papers and hidden files aside."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        inner = file.relative_to(folder)
-        if not file.is_file() or file.suffix == ".md" or any(part.startswith(".") for part in inner.parts):
-            continue
-        digest.update(f"{inner.as_posix()} {file.stat().st_size}\n".encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:12]
+@dataclass(frozen=True, slots=True)
+class NamedEmbedder:
+    """The embedder that an index names. The real one is made when something is embedded, and must be the one named."""
+
+    name: str
+    make: Callable[[], Embedder]
+
+    @property
+    def dimension(self) -> int:
+        return self._real().dimension
+
+    @property
+    def max_tokens(self) -> int | None:
+        return self._real().max_tokens
+
+    def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
+        return self._real().embed(texts, progress=progress)
+
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        return self._real().embed_query(query)
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        return self._real().token_spans(texts)
+
+    def count_tokens(self, text: str) -> int:
+        return self._real().count_tokens(text)
+
+    def _real(self) -> Embedder:
+        embedder = self.make()
+        if embedder.name != self.name:
+            raise RagError(
+                f"the index was built with embedder {self.name!r}, not {embedder.name!r}; "
+                "give the config that names it with --config"
+            )
+        return embedder
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

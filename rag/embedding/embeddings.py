@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def embed_chunks(
         batch = missing[start : start + size]
         texts = [embedding_text(by_hash[key]) for key in batch]
         clock = time.perf_counter()
-        vectors = embedder.embed(texts, progress=_from(start, len(missing), progress))
+        vectors = embedder.embed(texts, progress=progress and partial(_report, progress, start, len(missing)))
         embed_s = (time.perf_counter() - clock) / len(batch)
         if vectors.shape != (len(batch), dimension) or not np.isfinite(vectors).all():
             raise RagError(f"embedder {embedder.name!r} returned no valid vectors for {texts[0]!r:.60} and others")
@@ -67,8 +68,5 @@ def embed_chunks(
     return embeddings, len(missing)
 
 
-def _from(start: int, total: int, progress: Callable[[int, int], None] | None) -> Callable[[int, int], None] | None:
-    """The progress of one batch as progress of the whole."""
-    if progress is None:
-        return None
-    return lambda done, _: progress(start + done, total)
+def _report(progress: Callable[[int, int], None], start: int, total: int, done: int, _: int) -> None:
+    progress(start + done, total)

@@ -1,4 +1,4 @@
-"""How the embedder runs: which runtime, how exactly, and what stands before a text."""
+"""How the embedder runs: how exactly, how much at once, and what stands before a text."""
 
 from __future__ import annotations
 
@@ -7,33 +7,18 @@ from typing import Literal
 from rag.errors import RagError
 from storage.settings import Count, settings
 
-Backend = Literal["torch", "openvino"]
-Precision = Literal["float32", "bfloat16", "int8"]
-
-PRECISIONS: dict[Backend, tuple[Precision, ...]] = {
-    "torch": ("float32", "bfloat16"),
-    "openvino": ("float32", "bfloat16", "int8"),
-}
+Precision = Literal["float32", "bfloat16"]
 
 
 @settings(RagError)
 class EmbedderSettings:
     """How the embedder runs."""
 
-    backend: Backend = "torch"
-    """What runs the model; docs/experiments/embedding compares them."""
     precision: Precision = "float32"
-    """The numbers it computes with: torch has no int8."""
+    """The numbers that products are made of; docs/experiments/embedding compares them."""
     query_prefix: str | None = None
     """What stands before a question; null is what the model is known to want, '' nothing."""
     passage_prefix: str | None = None
     """What stands before a passage; the same."""
     threads: Count | None = None
-    """Batches that run at once; null measures it with the first ones."""
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS[self.backend]:
-            raise ValueError(
-                f"precision must be {' or '.join(PRECISIONS[self.backend])} with the backend {self.backend!r}, "
-                f"not {self.precision!r}"
-            )
+    """Batches that run at once; null is one for each core."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from rag.errors import RagError
 from rag.torch_threads import silent_loading, torch_threads
 
-# A batch of so few pairs runs on one thread; see rag/embedding/embedder.py for why.
+# A batch of so few pairs runs on one thread; see rag/embedding/model.py for why.
 _FEW_PAIRS = 4
 _BATCH_SIZE = 32
 

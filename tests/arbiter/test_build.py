@@ -29,7 +29,7 @@ def test_langchain_embeddings_and_another_vector_store_stand_in_by_config_values
         }
     )
     model = build.resolve_embedder(config, tmp_path, lambda _: None)
-    embedder = build.build_embedder(model, config.embedding, tmp_path)
+    embedder = build.build_embedder(model, config.embedding)
     assert embedder.name.startswith("fakes.stores:LetterEmbeddings@")
     with contextlib.closing(index_home(config, tmp_path / "home").create("letters", embedder)) as index:
         index.sync([Document("a", "", "a a a b"), Document("b", "", "b b b a"), Document("c", "", "c c a")])

@@ -84,7 +84,7 @@ def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
         ("policy.metric={label: f1}", "policy.metric must name one under `default`, too"),
         ("policy.utility.wrong=2", "policy.utility.right (1) must be worth more than utility.wrong (2)"),
         ("policy.require.verdicts=[won]", "verdicts.0 must be one of winner, tie, undecided, not 'won'"),
-        ("embedding.precision=int8", "embedding.precision must be float32 or bfloat16 with the backend 'torch'"),
+        ("embedding.precision=int8", "embedding.precision must be one of float32, bfloat16, not 'int8'"),
         ("adapters.raft.epochs=.inf", "adapters.raft.epochs must be a number above 0, not inf"),
         ("sweep.space.seed={low: x, high: 1}", "sweep.space.seed.low must be a number, not 'x'"),
         ("seed=true", "seed must be a whole number of at least 0, not True"),

@@ -119,7 +119,7 @@ def test_every_fault_is_listed_at_once() -> None:
             "arm 'base' retrieves nothing, so this cannot change it",
         ),
         (search("base", arms__base__condense=["last"]), "arm 'base' retrieves nothing, so this cannot change it"),
-        (search("rag", embedding__backend=["openvino"]), "'embedding' is the same for all arms and cannot be tried"),
+        (search("rag", embedding__precision=["bfloat16"]), "'embedding' is the same for all arms and cannot be tried"),
         (search("rag", index__database=["sqlite:///a"]), "index.database: it says where rows are kept"),
         (search("rag", index={"low": 1, "high": 2}), "sweep.space.index: unknown key"),
         (search("rag", arms__rag__prompt={"low": 1, "high": 2}), "arms.rag.prompt: 1 is not possible"),

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes.embedders import WordEmbedder
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
-from rag.embedding.embedder import SentenceTransformerEmbedder
+from rag.embedding.embedder import NamedEmbedder, SentenceTransformerEmbedder
 from rag.embedding.settings import EmbedderSettings
 from rag.errors import RagError
 from rag.index import Index
@@ -26,7 +27,7 @@ def folder() -> Path:
 
 @pytest.fixture(scope="module")
 def minilm(folder: Path) -> SentenceTransformerEmbedder:
-    return SentenceTransformerEmbedder(folder)
+    return SentenceTransformerEmbedder(folder, name="minilm@1")
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def empty_model(tmp_path: Path) -> Path:
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     for missing in (tmp_path, tmp_path / "missing", "org/name"):
         with pytest.raises(RagError, match=r"no embedding model in .*modules\.json"):
-            SentenceTransformerEmbedder(missing)
+            SentenceTransformerEmbedder(missing, name="a@1")
 
 
 def test_no_threads_at_all_are_refused(empty_model: Path) -> None:
@@ -47,29 +48,17 @@ def test_no_threads_at_all_are_refused(empty_model: Path) -> None:
         EmbedderSettings(threads=0)
 
 
-@pytest.mark.parametrize(
-    ("backend", "precision", "message"),
-    [
-        ("tensorrt", "float32", "backend must be one of torch, openvino, not 'tensorrt'"),
-        ("torch", "int8", "precision must be float32 or bfloat16 with the backend 'torch', not 'int8'"),
-        ("openvino", "int4", "precision must be one of float32, bfloat16, int8, not 'int4'"),
-    ],
-)
-def test_a_precision_that_a_backend_has_not_is_refused_before_anything_is_loaded(
-    empty_model: Path, backend: Any, precision: Any, message: str
-) -> None:
-    with pytest.raises(RagError, match=message):
-        EmbedderSettings(backend=backend, precision=precision)
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(RagError, match="precision must be one of float32, bfloat16, not 'int8'"):
+        EmbedderSettings(precision="int8")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ({}, "org/model@1"),
-        ({"backend": "openvino"}, "org/model@1"),
         ({"threads": 2}, "org/model@1"),
         ({"precision": "bfloat16"}, "org/model@1|torch-bfloat16"),
-        ({"backend": "openvino", "precision": "int8"}, "org/model@1|openvino-int8"),
         ({"query_prefix": "q: ", "passage_prefix": "p: "}, "org/model@1|query=q: |passage=p: "),
     ],
 )
@@ -89,31 +78,11 @@ def test_the_prefixes_of_a_known_family_are_taken_unless_others_are_given(empty_
 
 
 @pytest.mark.model
-def test_an_export_without_a_folder_for_it_is_refused(folder: Path) -> None:
-    with pytest.raises(RagError, match="'openvino' needs a folder for its form of the model"):
-        _ = SentenceTransformerEmbedder(folder, EmbedderSettings(backend="openvino")).dimension
-
-
-def test_the_name_follows_the_content_of_the_model(empty_model: Path) -> None:
-    first = SentenceTransformerEmbedder(empty_model).name
-    (empty_model / "README.md").write_text("A description does not change vectors.")
-    assert SentenceTransformerEmbedder(empty_model).name == first
-
-    (empty_model / "weights.bin").write_bytes(b"\x01")
-    assert SentenceTransformerEmbedder(empty_model).name != first
-    assert first.startswith(f"{empty_model.name}@")
-
-
-def test_a_given_name_is_the_identity(empty_model: Path) -> None:
-    assert SentenceTransformerEmbedder(empty_model, name="org/model@1234").name == "org/model@1234"
-
-
-@pytest.mark.model
 def test_a_broken_model_is_an_error_of_one_line(empty_model: Path) -> None:
     (empty_model / "modules.json").write_text("{not json")
 
     with pytest.raises(RagError, match="cannot be loaded") as caught:
-        _ = SentenceTransformerEmbedder(empty_model).dimension
+        _ = SentenceTransformerEmbedder(empty_model, name="a@1").dimension
     assert "\n" not in str(caught.value)
 
 
@@ -173,28 +142,9 @@ def test_the_vectors_are_those_of_the_library(minilm: SentenceTransformerEmbedde
 
 
 @pytest.mark.model
-def test_a_model_that_is_no_transformer_is_run_by_its_library(tmp_path: Path) -> None:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-
-    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "loan": 1, "desk": 2, "late": 3}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    library = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
-    library.save(str(tmp_path))
-    texts = ["loan desk", "late", "desk desk late loan"] * 30
-    embedder = SentenceTransformerEmbedder(tmp_path)
-
-    np.testing.assert_allclose(embedder.embed(texts), library.encode(texts, normalize_embeddings=True), atol=1e-6)
-    assert embedder.runs_on == "sentence-transformers"
-    assert embedder.max_tokens is None
-
-
-@pytest.mark.model
 def test_a_prefix_is_what_the_text_begins_with(minilm: SentenceTransformerEmbedder, folder: Path) -> None:
-    prefixed = SentenceTransformerEmbedder(folder, EmbedderSettings(query_prefix="query: ", passage_prefix="passage: "))
+    settings = EmbedderSettings(query_prefix="query: ", passage_prefix="passage: ")
+    prefixed = SentenceTransformerEmbedder(folder, settings, name="minilm@1")
 
     expected = minilm.embed(["query: desk", "passage: desk"])
     np.testing.assert_allclose(prefixed.embed_query("desk"), expected[0], atol=1e-6)
@@ -205,7 +155,7 @@ def test_a_prefix_is_what_the_text_begins_with(minilm: SentenceTransformerEmbedd
 def test_the_window_leaves_room_for_special_tokens_and_the_prefix(
     minilm: SentenceTransformerEmbedder, folder: Path
 ) -> None:
-    prefixed = SentenceTransformerEmbedder(folder, EmbedderSettings(passage_prefix="passage: "))
+    prefixed = SentenceTransformerEmbedder(folder, EmbedderSettings(passage_prefix="passage: "), name="minilm@1")
 
     assert minilm.max_tokens == 256 - 2
     assert prefixed.max_tokens == 256 - 2 - 2
@@ -316,3 +266,25 @@ def test_the_right_document_is_among_the_first_three_for_questions_in_other_word
         if gold not in {passage.document_id for passage in index.search(question, 3)}
     ]
     assert missed == []
+
+
+def test_the_embedder_that_an_index_names_does_the_work_when_it_is_that_one() -> None:
+    real = WordEmbedder("words@1")
+    named = NamedEmbedder("words@1", lambda: real)
+    assert (named.dimension, named.max_tokens, named.count_tokens("a b")) == (real.dimension, None, 2)
+    assert named.token_spans(["a b"]) == [[(0, 1), (2, 3)]]
+    np.testing.assert_array_equal(named.embed(["a"])[0], named.embed_query("a"))
+
+
+def test_another_embedder_than_the_one_named_embeds_nothing() -> None:
+    real = WordEmbedder("words@2")
+    with pytest.raises(RagError, match="built with embedder 'words@1', not 'words@2'; give the config"):
+        NamedEmbedder("words@1", lambda: real).embed(["a"])
+    assert real.num_embedded == 0
+
+
+def test_the_name_alone_needs_no_embedder() -> None:
+    def make() -> WordEmbedder:
+        raise AssertionError("nobody embeds")
+
+    assert NamedEmbedder("words@1", make).name == "words@1"
