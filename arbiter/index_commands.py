@@ -13,7 +13,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from rag.documents.load import Loaded, load_documents
 from rag.embedding.embedder import Embedder, NamedEmbedder
 from rag.errors import RagError
 from rag.home import IndexHome
-from rag.index import DocumentEntry, Index, IndexState, SyncReport, VerifyReport
+from rag.index import Index, IndexState, SyncReport, VerifyReport
 from rag.indexing import Overtaken
 from rag.origins import gone_from, unreadable_now, with_own_ids
 from rag.passage import Passage
@@ -38,7 +38,6 @@ from rag.search.settings import SearchSettings
 from storage.errors import ArbiterError
 from storage.text_files import replace_file
 
-_PAGE = 1000
 _SHOWN = 20
 _SNIPPET_CHARS = 160
 
@@ -100,30 +99,19 @@ class IndexCommands:
                     if is_whole:
                         self._say_left(name, index, origin)
                     continue
-                self._say_skipped(loaded)
+                for skipped in loaded.skipped:
+                    self._console.say(f"skipped {skipped.path}: {skipped.reason}")
                 report, kept = self._store(index, loaded, origin, is_whole)
                 if report.embedded_chunks and (warning := warn_long(index.chunk_settings, self.embedder.max_tokens)):
                     self._console.say(f"note: {warning}")
-                rows.append(
-                    {
-                        "path": origin,
-                        **asdict(report),
-                        "skipped": [asdict(skipped) for skipped in loaded.skipped],
-                        "kept": kept,
-                    }
-                )
+                skips = [asdict(skipped) for skipped in loaded.skipped]
+                rows.append({"path": origin, **asdict(report), "skipped": skips, "kept": kept})
                 self._console.say(f"  {path}: {_describe(report)}, {len(loaded.skipped)} skipped")
             if not rows:
                 raise ArbiterError(f"nothing was indexed: {'; '.join(faults)}")
-            num_documents, num_chunks = index.num_documents, index.num_chunks
-        text = f"index {name}: {num_documents} documents, {num_chunks} chunks"
-        return text, {
-            "index": name,
-            "documents": num_documents,
-            "chunks": num_chunks,
-            "paths": rows,
-            "unreadable": faults,
-        }
+            held = {"documents": index.num_documents, "chunks": index.num_chunks}
+        text = f"index {name}: {held['documents']} documents, {held['chunks']} chunks"
+        return text, {"index": name, **held, "paths": rows, "unreadable": faults}
 
     def delete(self, name: str, document_ids: Sequence[str]) -> Output:
         """Takes documents out. Raises ArbiterError if the index has none of them."""
@@ -151,7 +139,7 @@ class IndexCommands:
         """Every index, or every document of one."""
         if name is not None:
             with contextlib.closing(self._existing(name)) as index:
-                entries = list(_entries(index))
+                entries = index.documents(limit=None)
             rows = [[e.id, e.title, str(e.num_chunks), str(e.num_chars), e.origin] for e in entries]
             text = pad_table(["document", "title", "chunks", "characters", "from"], rows)
             return text, {"index": name, "documents": [asdict(entry) for entry in entries]}
@@ -190,12 +178,8 @@ class IndexCommands:
             place += [" > ".join(passage.headings)] if passage.headings else []
             snippet = " ".join(passage.text.split())[:_SNIPPET_CHARS]
             lines.append(f"{passage.rank}. {passage.score:.3f}  {passage.title}  ({', '.join(place)})\n   {snippet}")
-        row = {
-            "index": name,
-            "query": query,
-            "settings": asdict(chosen),
-            "passages": [asdict(passage) for passage in passages],
-        }
+        found = [asdict(passage) for passage in passages]
+        row = {"index": name, "query": query, "settings": asdict(chosen), "passages": found}
         return "\n".join(lines) or "nothing found", row
 
     def verify(self, name: str | None, *, is_repaired: bool = False) -> tuple[str, object, bool]:
@@ -221,14 +205,16 @@ class IndexCommands:
 
     def export(self, name: str, file: Path | None, stdout: TextIO | None = None) -> Output | None:
         """Writes every document as a line of JSON, whole or not at all; without a file to standard output."""
-        with contextlib.closing(self._existing(name)) as index:
-            if file is None:
-                _write_lines(index.export(), stdout or sys.stdout)
-                return None
-            target = file.expanduser()
-            with replace_file(target) as stream:
-                count = _write_lines(index.export(), stream)
-        return f"{count} documents: {target}", {"index": name, "documents": count, "file": str(target)}
+        target = file.expanduser() if file is not None else None
+        opened: contextlib.AbstractContextManager[TextIO] = contextlib.nullcontext(stdout or sys.stdout)
+        if target is not None:
+            opened = replace_file(target)
+        with contextlib.closing(self._existing(name)) as index, opened as stream:
+            written = [stream.write(json.dumps(row, ensure_ascii=False) + "\n") for row in index.export()]
+            stream.flush()
+        if target is None:
+            return None
+        return f"{len(written)} documents: {target}", {"index": name, "documents": len(written), "file": str(target)}
 
     def searchable(self, name: str) -> Index:
         """The index, to be searched and closed by the caller. Raises ArbiterError if there is none, RagError if another
@@ -244,26 +230,22 @@ class IndexCommands:
 
     def _writable(self, name: str, chunking: Mapping[str, Any], *, may_rebuild: bool) -> Index:
         """The index, new or as it is cut. An index of another embedder is embedded anew if that is what was asked."""
-        state = self.index_home.states().get(name)
-        if state is None and may_rebuild:
-            self._state(name)  # An update of a name that was mistyped.
-        if state is None:
-            settings = replace(self.index_home.chunking, **chunking)
-        elif replace(state.settings, **chunking) != state.settings:
+        if name not in self.index_home.states() and not may_rebuild:
+            return self.index_home.create(name, self.embedder, replace(self.index_home.chunking, **chunking))
+        settings = self._state(name).settings
+        if replace(settings, **chunking) != settings:
             raise ArbiterError(
-                f"index {name!r} is cut into {_chunks_of(state.settings)}; leave the chunk options out, "
+                f"index {name!r} is cut into {_chunks_of(settings)}; leave the chunk options out, "
                 f"or take it away first with: arbiter index delete {name} --all"
             )
-        elif may_rebuild:
-            settings = state.settings
-        else:
-            return self.index_home.open(name, self.embedder)
-        return self.index_home.create(name, self.embedder, settings)
+        if may_rebuild:
+            return self.index_home.create(name, self.embedder, settings)
+        return self.index_home.open(name, self.embedder)
 
     def _store(self, index: Index, loaded: Loaded, origin: str, is_whole: bool) -> tuple[SyncReport, list[str]]:
         """Stores what was read of a path; gives the ids too of what stays since it cannot be read now."""
         while True:
-            entries = list(_entries(index)) if index.generation else []
+            entries = index.documents(limit=None) if index.generation else []
             given = with_own_ids(loaded, origin, entries)
             ids = {document.id for document in given}
             replaced = [entry for entry in entries if entry.id in ids and entry.origin not in (origin, "")]
@@ -278,7 +260,11 @@ class IndexCommands:
                 self._console.say(f"note: {error.args[0].split(';')[0]}; looking again")
                 continue
             break
-        self._say_replaced(index.name, replaced)
+        # One file may be read by two paths, and rows bring ids of their own.
+        for entry in replaced[:_SHOWN]:
+            self._console.say(f"note: {entry.id} takes the place of that document in {index.name} from {entry.origin}")
+        if len(replaced) > _SHOWN:
+            self._console.say(f"note: {len(replaced) - _SHOWN} more documents of other paths are replaced")
         for document in kept:
             self._console.say(f"note: {document.id} stays as it was, since {document.source} cannot be read")
         if is_whole and (gone := gone_from(origin, given, entries)):
@@ -294,47 +280,16 @@ class IndexCommands:
             raise ArbiterError(f"no index {name!r} ({known}); create it with: arbiter index add {name} FOLDER")
         return states[name]
 
-    def _say_skipped(self, loaded: Loaded) -> None:
-        for skipped in loaded.skipped:
-            self._console.say(f"skipped {skipped.path}: {skipped.reason}")
-
     def _say_left(self, name: str, index: Index, origin: str) -> None:
         """A path that holds nothing now may be a disk that is not mounted: its documents stay, and that is said."""
         if not index.generation:
             return
-        left = [entry.id for entry in _entries(index) if entry.origin == origin]
+        left = [entry.id for entry in index.documents(limit=None) if entry.origin == origin]
         if left:
             self._console.say(
                 f"note: {len(left)} documents of {origin} stay in {name}; take those that are gone out with: "
                 f"arbiter index delete {name} {shlex.quote(left[0])} ..."
             )
-
-    def _say_replaced(self, name: str, replaced: Sequence[DocumentEntry]) -> None:
-        """One file may be read by two paths, and rows bring ids of their own."""
-        for entry in replaced[:_SHOWN]:
-            self._console.say(f"note: {entry.id} takes the place of that document in {name} from {entry.origin}")
-        if len(replaced) > _SHOWN:
-            self._console.say(f"note: {len(replaced) - _SHOWN} more documents of other paths are replaced")
-
-
-def _entries(index: Index) -> Iterator[DocumentEntry]:
-    after = None
-    while page := index.documents(limit=_PAGE, after=after):
-        yield from page
-        after = page[-1].id
-
-
-def document_ids(index: Index) -> set[str]:
-    """The ids of all documents of an index."""
-    return {entry.id for entry in _entries(index)}
-
-
-def _write_lines(rows: Iterable[Mapping[str, object]], stream: TextIO) -> int:
-    count = 0
-    for count, row in enumerate(rows, start=1):  # noqa: B007  # the last count is the number of rows
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-    stream.flush()
-    return count
 
 
 def _describe(report: SyncReport) -> str:
@@ -346,9 +301,9 @@ def _describe(report: SyncReport) -> str:
 
 def _duplicates_of(report: VerifyReport) -> list[str]:
     """Near-duplicates are no fault, but a reader may want to know which they are."""
-    if report.num_near_duplicates is None:
+    if report.near_duplicates is None:
         return ["  note: chunks were not compared with each other"]
-    if not report.num_near_duplicates:
+    if not report.near_duplicates:
         return []
     shown = [
         f"    {_place(found.document_id, found.page)} repeats {_place(found.of_document_id, found.of_page)}"
@@ -356,7 +311,7 @@ def _duplicates_of(report: VerifyReport) -> list[str]:
     ]
     left = len(report.near_duplicates) - len(shown)
     shown += [f"    {left} more with: arbiter index verify {report.name} --json"] if left else []
-    return [f"  note: {report.num_near_duplicates} chunks nearly repeat an earlier one:", *shown]
+    return [f"  note: {len(report.near_duplicates)} chunks nearly repeat an earlier one:", *shown]
 
 
 def _place(document_id: str, page: int | None) -> str:

@@ -6,6 +6,7 @@ index = index_home.open("faq", embedder)
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,13 +18,13 @@ import sqlalchemy as sa
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.conversions import Conversions
 from rag.embedding.embedder import Embedder
-from rag.index import Index, IndexState
+from rag.index import Index, IndexState, Options
 from rag.search.settings import SearchSettings
-from rag.store.indexes import list_indexes
+from rag.store import indexes
 from storage.database import Database, database_url, find_database
 
 if TYPE_CHECKING:
-    from rag.search.vector_view import MakeViews
+    from rag.views import MakeViews
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,11 @@ class IndexHome:
 
     def states(self) -> dict[str, IndexState]:
         """Every index there is, by name."""
-        return {state.name: state for state in list_indexes(self.home, url=self.url)}
+        database = self.database()
+        if database is None:
+            return {}
+        with contextlib.closing(database), database.read() as rows:
+            return {state.name: state for state in indexes.states(rows)}
 
     def database(self) -> Database | None:
         """The rows of every index, to be closed by the caller; None before the first index. Raises StorageError."""
@@ -76,7 +81,7 @@ class IndexHome:
         """Texts of files that were converted before; to be closed by the caller. Raises StorageError."""
         return Conversions(self.home / "conversions.db")
 
-    def _options(self, name: str, embedder: Embedder, database: Database | None) -> dict[str, Any]:
+    def _options(self, name: str, embedder: Embedder, database: Database | None) -> Options:
         views = self._views(name, embedder)
         return {"url": self.url, "store": database, "settings": self.retrieval, "views": views}
 

@@ -7,35 +7,36 @@ passages = index.search("When does the loan desk open?", k=3)
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TypedDict, Unpack
 
-import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 
 from rag.chunking.chunk import Chunk, ChunkSettings, embedding_text
 from rag.documents.clean import clean
 from rag.documents.document import Document
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.indexing import Indexing, Progress, SyncReport, missing
+from rag.indexing import Indexing, Progress, SyncReport, WriteOptions
 from rag.passage import Passage
+from rag.search.dense import DenseView
 from rag.search.filters import Filter, filter_clause
+from rag.search.numbers import Numbers, Vectors
 from rag.search.ranking import retrieve
 from rag.search.rerank import load_reranker
 from rag.search.settings import MAX_TOP_K, SearchSettings
-from rag.search.vector_view import FaissViews, MakeViews, Numbers, Vectors
 from rag.store import chunks, documents, indexes
 from rag.store.documents import DocumentEntry
 from rag.store.indexes import IndexState
 from rag.store.schema import ATTRIBUTES, DOCUMENTS
 from rag.verification import VerifyReport, verify
-from rag.views import LiveView, Outdated, dense_kind, lexical_kind
+from rag.views import MakeViews, Outdated, live_vectors, live_words
 from rag.widening import passages_of
 from storage.database import Database, find_database, open_database
 from storage.errors import ArbiterError
@@ -50,8 +51,27 @@ _ATTEMPTS = 5
 log = logging.getLogger(__name__)
 
 
+class Options(TypedDict, total=False):
+    """Where the rows of an index are, and how it is searched."""
+
+    url: str | sa.URL | None
+    """The database, in place of the home's SQLite file."""
+
+    store: Database | None
+    """That database, open: it serves any number of indexes, and stays open when one is closed."""
+
+    settings: SearchSettings
+    """Those of searches that bring none of their own."""
+
+    views: MakeViews | None
+    """Makes views of vectors in another store, in place of FAISS."""
+
+
 class Index:
-    """An index of a home, shared by threads and processes: each search sees the newest committed content, whole."""
+    """An index of a home, shared by threads and processes: each search sees the newest committed content, whole.
+
+    `chunk_settings` say how the next `sync` or `add` cuts documents.
+    """
 
     def __init__(
         self,
@@ -60,153 +80,92 @@ class Index:
         embedder: Embedder,
         chunk_settings: ChunkSettings,
         store: Database,
-        settings: SearchSettings,
-        views: MakeViews | None,
-        *,
-        is_shared: bool = False,
+        options: Options,
     ) -> None:
-        """For `open` and `create`, which check that the parts belong together. A shared store outlives the index."""
-        self._name = name
+        """For `open` and `create`, which check the name and that the parts belong together."""
+        self.name = name
+        self.chunk_settings = chunk_settings
         self._embedder = embedder
-        self._chunk_settings = chunk_settings
-        self._settings = settings
+        self._settings = options.get("settings", SearchSettings())
         self._store = store
-        self._is_shared = is_shared
+        self._is_shared = options.get("store") is not None
         self._folder = home / "indexes" / name
         self._indexing = Indexing(store, name, embedder, chunk_settings, self._oldest_file)
-        self._vector_views = FaissViews() if views is None else views(self._vectors_of)
-        self._dense = LiveView(self._folder, dense_kind(self._vector_views))
-        self._lexical = LiveView(self._folder, lexical_kind())
+        make_views = options.get("views")
+        self._other_store = make_views(self._vectors_of) if make_views is not None else None
+        self._dense = live_vectors(self._folder, self._other_store or DenseView)
+        self._lexical = live_words(self._folder)
         self._query_vector = lru_cache(maxsize=_QUERY_CACHE)(embedder.embed_query)
         self._allowed: OrderedDict[tuple[str, str], Numbers] = OrderedDict()
 
     @classmethod
-    def open(
-        cls,
-        home: Path,
-        name: str,
-        embedder: Embedder,
-        *,
-        url: str | sa.URL | None = None,
-        store: Database | None = None,
-        settings: SearchSettings = SearchSettings(),
-        views: MakeViews | None = None,
-    ) -> Index:
-        """The existing index, in the home's SQLite file or the database at `url`. `settings` are those of its searches.
-
-        An open `store` of that database serves any number of indexes, and stays open when one is closed. `views` puts
-        another vector store in the place of FAISS. Raises RagError if there is no such index, or if another embedder
-        built it.
-        """
+    def open(cls, home: Path, name: str, embedder: Embedder, **options: Unpack[Options]) -> Index:
+        """The existing index. Raises RagError if there is no such index, or if another embedder built it."""
         indexes.check_name(name)
-        opened = store or find_database(home, url)
-        if opened is None:
-            raise missing(name)
+        store = options.get("store") or find_database(home, options.get("url"))
+        if store is None:
+            raise indexes.missing(name)
         try:
-            with opened.read() as rows:
-                state = indexes.state(rows, name)
-            if state is None:
-                raise missing(name)
+            with store.read() as rows:
+                state = indexes.existing(rows, name)
             _check_embedder(state, embedder)
         except ArbiterError:
-            if store is None:
-                opened.close()
+            if options.get("store") is None:
+                store.close()
             raise
-        return cls(home, name, embedder, state.settings, opened, settings, views, is_shared=store is not None)
+        return cls(home, name, embedder, state.settings, store, options)
 
     @classmethod
     def create(
-        cls,
-        home: Path,
-        name: str,
-        embedder: Embedder,
-        chunk_settings: ChunkSettings,
-        *,
-        url: str | sa.URL | None = None,
-        store: Database | None = None,
-        settings: SearchSettings = SearchSettings(),
-        views: MakeViews | None = None,
+        cls, home: Path, name: str, embedder: Embedder, chunk_settings: ChunkSettings, **options: Unpack[Options]
     ) -> Index:
-        """The index, new or existing; nothing is written to it before `sync` or `add`. See `open` for the options.
+        """The index, new or existing; nothing is written to it before `sync` or `add`.
 
         An index of another embedder or other chunk settings is built anew by the next of them, and is as it was until
         then.
         """
         indexes.check_name(name)
-        opened = store or open_database(home, url)
-        return cls(home, name, embedder, chunk_settings, opened, settings, views, is_shared=store is not None)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def chunk_settings(self) -> ChunkSettings:
-        """How the next `sync` or `add` cuts documents."""
-        return self._chunk_settings
+        store = options.get("store") or open_database(home, options.get("url"))
+        return cls(home, name, embedder, chunk_settings, store, options)
 
     @property
     def num_chunks(self) -> int:
-        state = self._state()
-        return state.num_chunks if state else 0
+        return self._state().num_chunks
 
     @property
     def num_documents(self) -> int:
-        state = self._state()
-        return state.num_documents if state else 0
+        return self._state().num_documents
 
     @property
     def indexing_s(self) -> float:
         """Seconds that embedding the present content took, in whatever runs."""
-        state = self._state()
-        return state.indexing_s if state else 0.0
+        return self._state().indexing_s
 
     @property
     def generation(self) -> int:
         """Number of changes committed so far; 0 before the first."""
-        state = self._state()
-        return state.generation if state else 0
+        return self._state().generation
 
     @property
     def version(self) -> str:
         """Hash over embedder, settings and content: equal versions hold equal chunks; '' before the first."""
         state = self._state()
-        return state.version if state else ""
+        return state.version if state.generation else ""
 
-    def sync(
-        self,
-        given: Iterable[Document],
-        *,
-        origin: str = "",
-        replacing: Collection[str] | None = None,
-        progress: Progress | None = None,
-    ) -> SyncReport:
-        """Makes the documents of `origin` equal to these, in one transaction; those of other origins stay.
+    def sync(self, given: Iterable[Document], **options: Unpack[WriteOptions]) -> SyncReport:
+        """Makes the documents of an origin equal to these, in one transaction; those of other origins stay.
 
         Unchanged documents cost a hash, a changed one is replaced, one that is not given is removed. Texts that were
-        embedded before, in any index or interrupted run, are not embedded again. `progress(done, total)` counts the
-        texts that are; what it raises ends the sync and leaves the index as it was.
+        embedded before, in any index or interrupted run, are not embedded again.
 
-        `replacing` names the documents of other origins that may be replaced, None all. Raises Overtaken, without any
-        change, when another one would be; RagError for two documents that share an id, for documents that cannot be
-        stored, and for a disk that is full.
+        Raises Overtaken, without any change, when a document of another origin would be replaced that may not be;
+        RagError for two documents that share an id, for documents that cannot be stored, and for a disk that is full.
         """
-        return self._kept_up(
-            self._indexing.apply(given, origin=origin, is_whole=True, replacing=replacing, progress=progress)
-        )
+        return self._apply(given, is_whole=True, **options)
 
-    def add(
-        self,
-        given: Iterable[Document],
-        *,
-        origin: str = "",
-        replacing: Collection[str] | None = None,
-        progress: Progress | None = None,
-    ) -> SyncReport:
+    def add(self, given: Iterable[Document], **options: Unpack[WriteOptions]) -> SyncReport:
         """Stores these documents, in one transaction, in place of those with the same ids; all others stay."""
-        return self._kept_up(
-            self._indexing.apply(given, origin=origin, is_whole=False, replacing=replacing, progress=progress)
-        )
+        return self._apply(given, is_whole=False, **options)
 
     def delete(self, document_ids: Iterable[str]) -> int:
         """Removes documents; gives how many of them there were. No search that begins afterwards finds them."""
@@ -236,45 +195,43 @@ class Index:
             self._query_vector(query)  # Now, and not while the transaction is open.
         if settings.reranker is not None:
             load_reranker(settings.reranker)
-        for _ in range(_ATTEMPTS):
-            try:
+        for attempt in range(_ATTEMPTS + 1):
+            if attempt == _ATTEMPTS:
+                self._dense.forget()
+                self._lexical.forget()
+            with contextlib.suppress(Outdated):
                 return self._search(query, k, settings, filters)
-            except Outdated:
-                continue
-        self._dense.forget()
-        self._lexical.forget()
-        try:
-            return self._search(query, k, settings, filters)
-        except Outdated as error:
-            raise RagError(f"index {self._name!r} changes faster than it can be searched; search again") from error
+        raise RagError(f"index {self.name!r} changes faster than it can be searched; search again")
 
-    def documents(self, *, limit: int = 100, after: str | None = None) -> list[DocumentEntry]:
-        """Up to `limit` documents in the order of their ids, those behind the id `after`."""
+    def documents(self, *, limit: int | None = 100, after: str | None = None) -> list[DocumentEntry]:
+        """Up to `limit` documents in the order of their ids, None for all, those behind the id `after`."""
         with self._store.read() as rows:
-            return documents.entries(rows, self._existing(rows).id, limit=limit, after=after)
+            return documents.entries(rows, indexes.existing(rows, self.name).id, limit=limit, after=after)
 
     def document(self, document_id: str) -> Document | None:
         """The document, whole, or None if it is not in the index."""
         with self._store.read() as rows:
-            return next(documents.load(rows, self._existing(rows).id, [document_id]), None)
+            return next(documents.load(rows, indexes.existing(rows, self.name).id, [document_id]), None)
 
     def chunks_of(self, document_id: str) -> tuple[Chunk, ...]:
         """A document's chunks in the order of their position; none if the document is not in the index."""
         with self._store.read() as rows:
-            state = indexes.state(rows, self._name)
+            state = indexes.state(rows, self.name)
             return tuple(chunks.of_document(rows, state.id, document_id)) if state else ()
 
     def passage_of(self, chunk: Chunk, *, settings: SearchSettings | None = None) -> Passage:
         """The chunk as a search with these settings gives it, with as much around it; its score is 0 and its rank 1."""
         neighbours = (settings or self._settings).neighbours
         with self._store.read() as rows:
-            (passage,) = passages_of(rows, self._existing(rows).id, [(chunk, 0.0)], 1, neighbours=neighbours)
+            (passage,) = passages_of(
+                rows, indexes.existing(rows, self.name).id, [(chunk, 0.0)], 1, neighbours=neighbours
+            )
         return passage
 
     def export(self) -> Iterator[dict[str, object]]:
         """Every document as a row {id, title, text, metadata} of JSON, which `load_documents` reads again."""
         with self._store.read() as rows:
-            for document in documents.stream(rows, self._existing(rows).id):
+            for document in documents.stream(rows, indexes.existing(rows, self.name).id):
                 metadata = dict(document.metadata)
                 if document.source:
                     metadata.setdefault("source", document.source)
@@ -286,7 +243,7 @@ class Index:
         `repair` counts anew, builds the views anew, and cuts and embeds documents with damaged rows again from their
         stored text.
         """
-        report = verify(self._store, self._name, self._dense, self._lexical, repair=repair, progress=progress)
+        report = verify(self._store, self.name, self._dense, self._lexical, repair=repair, progress=progress)
         if repair and report.damaged:
             self._indexing.renew(report.damaged, progress=progress)
             self._keep_up()
@@ -295,29 +252,32 @@ class Index:
     def drop(self) -> None:
         """Removes the index: its documents, vectors and files."""
         numbers = self._indexing.drop()
-        try:
-            self._vector_views.clear(numbers)
-        except RagError as error:
-            # The index is gone; what a store that is away still holds belongs to no chunk.
-            log.warning("index=%s its vectors could not be cleared: %s", self._name, error)
-        for view in (self._dense, self._lexical):
-            view.forget()
+        if self._other_store is not None:
+            try:
+                self._other_store.clear(numbers)
+            except RagError as error:
+                # The index is gone; what a store that is away still holds belongs to no chunk.
+                log.warning("index=%s its vectors could not be cleared: %s", self.name, error)
+        self._dense.forget()
+        self._lexical.forget()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
         """Closes the database connections that it does not share; the next call opens new ones."""
-        self._vector_views.close()
+        if self._other_store is not None:
+            self._other_store.close()
         if not self._is_shared:
             self._store.close()
 
-    def _kept_up(self, report: SyncReport) -> SyncReport:
+    def _apply(self, given: Iterable[Document], *, is_whole: bool, **options: Unpack[WriteOptions]) -> SyncReport:
+        report = self._indexing.apply(given, is_whole=is_whole, **options)
         if report.added or report.updated or report.removed:
             self._keep_up()
         return report
 
     def _search(self, query: str, k: int, settings: SearchSettings, filters: Filter | None) -> tuple[Passage, ...]:
         with self._store.read() as rows:
-            state = self._existing(rows)
+            state = indexes.existing(rows, self.name)
             _check_embedder(state, self._embedder)
             stored: dict[int, Chunk] = {}
 
@@ -355,35 +315,31 @@ class Index:
                 self._allowed.popitem(last=False)
         return allowed
 
-    def _vectors_of(self, numbers: NDArray[np.int64]) -> tuple[Numbers, Vectors]:
+    def _vectors_of(self, numbers: Numbers) -> tuple[Numbers, Vectors]:
         with self._store.read() as rows:
-            return chunks.vectors_of(rows, self._existing(rows).id, numbers.tolist())
+            return chunks.vectors_of(rows, indexes.existing(rows, self.name).id, numbers.tolist())
 
     def _keep_up(self) -> None:
         """Brings the views that are in use up to date. The change is committed: no failure here can take it back."""
         try:
             with self._store.read() as rows:
-                state = self._existing(rows)
+                state = indexes.existing(rows, self.name)
                 if self._settings.mode != "bm25" or self._dense.is_used:
                     self._dense.keep_up(rows, state)
                 if self._settings.mode != "dense" or self._lexical.is_used:
                     self._lexical.keep_up(rows, state)
         except ArbiterError as error:
-            log.warning("index=%s the views are not up to date yet: %s", self._name, error)
+            log.warning("index=%s the views are not up to date yet: %s", self.name, error)
 
     def _oldest_file(self) -> int | None:
         oldest = [view.oldest_file() for view in (self._dense, self._lexical)]
         return min((generation for generation in oldest if generation is not None), default=None)
 
-    def _state(self) -> IndexState | None:
+    def _state(self) -> IndexState:
+        """The index as it is now; an empty one of generation 0 before the first change."""
         with self._store.read() as rows:
-            return indexes.state(rows, self._name)
-
-    def _existing(self, rows: sa.Connection) -> IndexState:
-        state = indexes.state(rows, self._name)
-        if state is None:
-            raise missing(self._name)
-        return state
+            found = indexes.state(rows, self.name)
+        return found or IndexState(0, self.name, self._embedder.name, self.chunk_settings)
 
 
 def _check_embedder(state: IndexState, embedder: Embedder) -> None:

@@ -5,18 +5,21 @@ OpenIndexes(index_home(config, home), embedder).open("lake").search("when?", 3)
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+import sqlalchemy as sa
 
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.home import IndexHome
 from rag.index import Index, IndexState
-from rag.indexing import missing
 from rag.store import documents, indexes
 from storage.database import Database
+
+T = TypeVar("T")
 
 
 class OtherEmbedder(RagError):
@@ -35,76 +38,53 @@ class OpenIndexes:
 
     def states(self) -> dict[str, IndexState]:
         """Every index there is, by name."""
-        database = self._shared()
-        if database is None:
-            return {}
-        with database.read() as rows:
-            return {state.name: state for state in indexes.states(rows)}
+        return {state.name: state for state in self._read(indexes.states) or []}
 
     def has(self, name: str) -> bool:
         """Whether there is such an index, whoever built it."""
-        with self._lock:
-            index = self._open.get(name)
-        return (index is not None and index.generation > 0) or name in self.states()
+        return self._state(name) is not None
 
     def find(self, name: str) -> Index | None:
         """The index, None if there is none. Raises OtherEmbedder."""
-        with self._lock:
-            index = self._open.get(name)
-            if index is None:
-                state = self.states().get(name)
-                if state is None:
-                    return None
-                self._check_embedder(state)
-                index = self._open[name] = self.index_home.open(name, self.embedder, database=self._shared())
-        # What was opened may have been dropped since, by another process.
-        return index if index.generation > 0 else None
+        state = self._state(name)
+        if state is None:
+            return None
+        if state.embedder != self.embedder.name:
+            raise OtherEmbedder(
+                f"index {name!r} was built with embedder {state.embedder!r}, not {self.embedder.name!r}; "
+                "index its documents anew, or serve with that embedder"
+            )
+        return self._opened(name, state.settings)
 
     def open(self, name: str) -> Index:
         """The index. Raises RagError if there is none, and OtherEmbedder."""
         index = self.find(name)
         if index is None:
-            raise missing(name)
+            raise indexes.missing(name)
         return index
 
     def make(self, name: str, chunking: ChunkSettings) -> Index:
         """The index as it is cut now, new if there is none. Raises OtherEmbedder."""
-        state = self.states().get(name)
-        if state is not None:
-            self._check_embedder(state)
-        settings = state.settings if state is not None else chunking
-        with self._lock:
-            index = self._open.get(name)
-            # What is added to an index under other settings would have it cut anew.
-            if index is None or index.chunk_settings != settings:
-                index = self._open[name] = self._create(name, settings)
-            return index
+        return self.find(name) or self._opened(name, chunking)
 
     def delete_documents(self, name: str, document_ids: list[str]) -> int:
-        """Takes documents out of an index, whoever built it; returns how many were there."""
-        try:
-            index = self.find(name)
-        except OtherEmbedder:
-            # It cannot be searched with this embedder, and a deletion needs none.
-            return self._delete_unopened(name, document_ids)
-        return index.delete(document_ids) if index is not None else 0
+        """Takes documents out of an index, whoever built it, as that needs no vectors; returns how many were there."""
+        state = self._state(name)
+        return self._opened(name, state.settings).delete(document_ids) if state is not None else 0
 
     def present(self, name: str, document_ids: Collection[str]) -> set[str]:
         """Those of the documents that are in the index, whoever built it; none if there is no such index."""
-        database = self._shared()
-        if database is None:
+        state = self._state(name)
+        if state is None:
             return set()
-        with database.read() as rows:
-            state = indexes.state(rows, name)
-            return set(documents.present(rows, state.id, document_ids)) if state is not None else set()
+        return set(self._read(lambda rows: documents.present(rows, state.id, document_ids)) or ())
 
     def drop(self, name: str) -> None:
         """Takes an index away, if there is one."""
-        state = self.states().get(name)
+        if (state := self._state(name)) is not None:
+            self._opened(name, state.settings)
         with self._lock:
             index = self._open.pop(name, None)
-            if index is None and state is not None:
-                index = self._create(name, state.settings)
         if index is not None:
             index.drop()
             index.close()
@@ -119,8 +99,25 @@ class OpenIndexes:
                 self._database.close()
                 self._database = None
 
-    def _create(self, name: str, settings: ChunkSettings) -> Index:
-        return self.index_home.create(name, self.embedder, settings, database=self._shared())
+    def _opened(self, name: str, settings: ChunkSettings) -> Index:
+        with self._lock:
+            index = self._open.get(name)
+            # What is added to an index under other settings would have it cut anew.
+            if index is None or index.chunk_settings != settings:
+                made = self.index_home.create(name, self.embedder, settings, database=self._shared())
+                index = self._open[name] = made
+            return index
+
+    def _state(self, name: str) -> IndexState | None:
+        return self._read(lambda rows: indexes.state(rows, name))
+
+    def _read(self, ask: Callable[[sa.Connection], T]) -> T | None:
+        """What the rows of all indexes say, None before the first index."""
+        database = self._shared()
+        if database is None:
+            return None
+        with database.read() as rows:
+            return ask(rows)
 
     def _shared(self) -> Database | None:
         """The one open database of all indexes, so that connections do not grow with their number; None so far."""
@@ -128,17 +125,3 @@ class OpenIndexes:
             if self._database is None:
                 self._database = self.index_home.database()
             return self._database
-
-    def _check_embedder(self, state: IndexState) -> None:
-        if state.embedder != self.embedder.name:
-            raise OtherEmbedder(
-                f"index {state.name!r} was built with embedder {state.embedder!r}, not {self.embedder.name!r}; "
-                "index its documents anew, or serve with that embedder"
-            )
-
-    def _delete_unopened(self, name: str, document_ids: list[str]) -> int:
-        state = self.states().get(name)
-        if state is None:
-            return 0
-        with contextlib.closing(self._create(name, state.settings)) as index:
-            return index.delete(document_ids)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
 from rag.chunking.duplicates import near_duplicates
-from rag.indexing import Progress, missing
+from rag.indexing import Progress
 from rag.store import chunks, faults, indexes
 from rag.store.indexes import IndexState, Tally
 from rag.views import LiveView
@@ -43,7 +43,7 @@ class VerifyReport:
     """What `verify` found. `problems` are sentences, one a fault; `repaired` says that they are mended now.
 
     `recall` is the share of the exact ten nearest that the view of vectors finds, over a sample; None without a view.
-    `near_duplicates`, `num_near_duplicates` of them, are no fault; None if chunks are damaged, or too many to compare.
+    `near_duplicates` are no fault; None if chunks are damaged, or too many to compare.
     """
 
     name: str
@@ -51,12 +51,11 @@ class VerifyReport:
     num_chunks: int
     problems: tuple[str, ...]
     recall: float | None
-    num_near_duplicates: int | None
-    damaged: tuple[str, ...] = ()
+    near_duplicates: tuple[NearDuplicate, ...] | None
+    damaged: tuple[str, ...]
     """Ids of the documents whose rows contradict each other."""
 
-    repaired: bool = False
-    near_duplicates: tuple[NearDuplicate, ...] = ()
+    repaired: bool
 
     @property
     def is_sound(self) -> bool:
@@ -79,17 +78,15 @@ def verify(
     Raises RagError if there is no such index.
     """
     with store.read() as rows:
-        state = indexes.state(rows, name)
-        if state is None:
-            raise missing(name)
+        state = indexes.existing(rows, name)
         damaged: dict[str, str] = {}
         tally = Tally()
         is_compared = state.num_chunks <= _MOST_COMPARED
         total = state.num_chunks * (2 if is_compared else 1)
-        for checked in faults.check(rows, state.id):
-            tally += checked.tally
-            if checked.fault:
-                damaged[checked.document_id] = checked.fault
+        for document_id, counted, fault in faults.check(rows, state.id):
+            tally += counted
+            if fault:
+                damaged[document_id] = fault
             if progress:
                 progress(min(tally.num_chunks, state.num_chunks), total)
         problems = [f"document {document_id!r}: {fault}" for document_id, fault in list(damaged.items())[:_SHOWN]]
@@ -97,19 +94,13 @@ def verify(
             problems.append(f"{len(damaged) - _SHOWN} more documents are damaged")
         if stray := faults.count_stray(rows, state.id):
             problems.append(f"{stray} rows are of documents or chunks that are not there")
-        if (tally.num_documents, tally.num_chunks, tally.content_sum) != (
-            state.num_documents,
-            state.num_chunks,
-            state.content_sum,
-        ):
+        if replace(tally, indexing_s=state.indexing_s) != state.tally:
             problems.append(
                 f"the index counts {state.num_documents} documents and {state.num_chunks} chunks, its rows are "
                 f"{tally.num_documents} and {tally.num_chunks}, or their sums differ"
             )
-        for kind in (dense, lexical):
-            problems += [
-                f"view file {file!r} is damaged, or not of this index" for file in kind.damaged_files(rows, state)
-            ]
+        files = dense.damaged_files(rows, state) + lexical.damaged_files(rows, state)
+        problems += [f"view file {file!r} is damaged, or not of this index" for file in files]
         recall, repeated = None, None
         if not (damaged or stray):
             faults_of_views, recall = _check_views(rows, state, dense, lexical)
@@ -125,10 +116,9 @@ def verify(
         num_chunks=tally.num_chunks,
         problems=tuple(problems),
         recall=recall,
-        num_near_duplicates=None if repeated is None else len(repeated),
+        near_duplicates=repeated,
         damaged=tuple(damaged),
         repaired=repair and bool(problems),
-        near_duplicates=repeated or (),
     )
 
 
@@ -144,14 +134,14 @@ def _check_views(
             continue
         view, generation = found
         # What came and went since the file was written is no fault of it.
-        kept = np.setdiff1d(numbers, chunks.numbers(rows, state.id, since=generation))
+        kept = np.setdiff1d(numbers, chunks.numbers(rows, state.id, generation))
         if not np.array_equal(np.setdiff1d(view.numbers, chunks.removed_since(rows, state.id, generation)), kept):
             problems.append(f"the view of {what} does not hold the chunks of the rows")
         elif kind is dense:
             stored, vectors = chunks.vectors_of(rows, state.id, kept[:: max(1, len(kept) // _SAMPLE)].tolist())
             if len(stored) and not np.allclose(view.vectors_of(stored), vectors, atol=1e-5):
                 problems.append("the view of vectors does not hold the vectors of the rows")
-            recall = float(view.recall()) if hasattr(view, "recall") else None
+            recall = view.recall()
     return problems, recall
 
 
@@ -166,9 +156,7 @@ def _near_duplicates(rows: sa.Connection, state: IndexState) -> tuple[NearDuplic
 
 def _repair(store: Database, name: str, damaged: list[str], dense: LiveView[Any], lexical: LiveView[Any]) -> None:
     with store.write_beside() as rows:
-        state = indexes.lock(rows, name)
-        if state is None:
-            raise missing(name)
+        state = indexes.existing(rows, name, is_locked=True)
         tally = faults.mend(rows, state.id, damaged)
         indexes.forget_generations(rows, state.id)
         indexes.advance(rows, state, tally)
@@ -177,9 +165,7 @@ def _repair(store: Database, name: str, damaged: list[str], dense: LiveView[Any]
         kind.forget()
         kind.remove_files()
     with store.read() as rows:
-        state = indexes.state(rows, name)
-        if state is None:
-            raise missing(name)
+        state = indexes.existing(rows, name)
         for kind in used:
             kind.keep_up(rows, state)
     log.info("index=%s repaired; the chunks of %d documents were damaged", name, len(damaged))

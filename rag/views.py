@@ -11,16 +11,16 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from rag.chunking.chunk import Chunk
+from rag.search.dense import DenseView, VectorView, View
 from rag.search.lexical import LexicalView
-from rag.search.vector_view import VectorView, VectorViews
+from rag.search.numbers import Numbers, Vectors
 from rag.store import chunks, indexes
 from rag.store.indexes import IndexState
 
@@ -34,33 +34,39 @@ _LOOK_EVERY_S = 5.0
 log = logging.getLogger(__name__)
 
 
-class View(Protocol):
-    """What the two kinds of views have in common."""
-
-    @property
-    def num_changed(self) -> int:
-        """How much was added and removed since the view was built."""
-
-    def save(self, file: Path, stamp: str) -> None:
-        """Writes the file whole or not at all. Raises OSError."""
-
-
 V = TypeVar("V", bound=View)
+V_co = TypeVar("V_co", bound=View, covariant=True)
+
+
+class Views(Protocol[V_co]):
+    """How the views of one kind come to be."""
+
+    def build(self, numbers: Numbers, content: Any, /) -> V_co:
+        """The view of n ascending chunk numbers and what is searched of them: (n, d) float32 unit rows, or texts."""
+
+    def load(self, file: Path, stamp: str) -> V_co | None:
+        """What `save` wrote under this stamp, to the last bit, or None."""
+
+
+class VectorViews(Views[VectorView], Protocol):
+    """The views of vectors in a store of another program."""
+
+    def clear(self, numbers: Numbers) -> None:
+        """The index is removed, and with it these chunks."""
+
+    def close(self) -> None:
+        """Gives connections back; the next call opens new ones."""
+
+
+# Reads vectors by chunk number from the rows: the numbers found, ascending, and their (m, d) float32 unit rows.
+VectorsOf = Callable[[Numbers], tuple[Numbers, Vectors]]
+MakeViews = Callable[[VectorsOf], VectorViews]
+# The numbers, ascending, and the vectors or texts that later generations have added: (rows, index id, generation).
+Content = Callable[[sa.Connection, int, int], tuple[Numbers, Any]]
 
 
 class Outdated(Exception):
     """The transaction sees rows that are older than the view by now; read again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[V]):
-    """How one kind of view is made of rows, and its files' suffix."""
-
-    suffix: str
-    build: Callable[[sa.Connection, IndexState], V]
-    load: Callable[[Path, str], V | None]
-    change: Callable[[V, sa.Connection, int, int], V]
-    """The view brought up to date: (view, rows, index id, the view's generation) -> view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,12 @@ class _Held(Generic[V]):
 class LiveView(Generic[V]):
     """One kind of view of one index: the newest in memory, and its file."""
 
-    def __init__(self, folder: Path, kind: Kind[V]) -> None:
+    def __init__(self, folder: Path, suffix: str, views: Views[V], content: Content) -> None:
+        """`suffix` is that of the files, `content` what is searched."""
         self._folder = folder
-        self._kind = kind
+        self._suffix = suffix
+        self._views = views
+        self._content = content
         self._held: _Held[V] | None = None
         self._lock = threading.Lock()
 
@@ -115,17 +124,17 @@ class LiveView(Generic[V]):
         if newest is not None and (newest == state.generation or not _is_far(view, state)):
             return
         if view.num_changed:
-            view = self._kind.build(rows, state)
+            view = self._build(rows, state)
         held = self._built(view, state)
         # Searches go on meanwhile, perhaps on a newer generation: the next one starts from here and catches up.
         with self._lock:
             self._held = held
 
-    def load_newest(self, rows: sa.Connection, state: IndexState) -> tuple[V, int] | None:
+    def load_newest(self, rows: sa.Connection, state: IndexState, newer_than: int = -1) -> tuple[V, int] | None:
         """The view in the newest file that is whole, and its generation; None if there is no such file."""
-        known = self._known(rows, state)
+        known = self._known(rows, state, newer_than)
         for generation in sorted(known, reverse=True):
-            view = self._kind.load(self._file(generation), known[generation])
+            view = self._views.load(self._file(generation), known[generation])
             if view is not None:
                 return view, generation
         return None
@@ -146,13 +155,13 @@ class LiveView(Generic[V]):
             self._file(generation).name
             for generation in listed
             if newest < generation <= state.generation
-            and (generation not in known or self._kind.load(self._file(generation), known[generation]) is None)
+            and (generation not in known or self._views.load(self._file(generation), known[generation]) is None)
             and self._file(generation).exists()
         ]
 
     def remove_files(self, before: int | None = None) -> None:
         """Removes the files of older generations, or of all, with what killed processes left of them."""
-        for file in self._folder.glob(f"*{self._kind.suffix}*"):
+        for file in self._folder.glob(f"*{self._suffix}*"):
             number = file.name.split(".", 1)[0]
             if number.isdecimal() and (before is None or int(number) < before):
                 with contextlib.suppress(OSError):
@@ -169,24 +178,31 @@ class LiveView(Generic[V]):
             if held.generation > state.generation:
                 raise Outdated
             if indexes.token(rows, state.id, held.generation) == held.token:
-                view = self._kind.change(held.view, rows, state.id, held.generation)
+                view = self._changed(held.view, rows, state.id, held.generation)
                 return replace(held, generation=state.generation, token=state.token, view=view)
         loaded = self._from_file(rows, state)
         if loaded and not _is_far(loaded.view, state):
             return loaded
-        log.info("index=%s generation=%d %s built from rows", state.name, state.generation, self._kind.suffix)
-        return self._built(self._kind.build(rows, state), state)
+        log.info("index=%s generation=%d %s built from rows", state.name, state.generation, self._suffix)
+        return self._built(self._build(rows, state), state)
 
     def _from_file(self, rows: sa.Connection, state: IndexState, newer_than: int = -1) -> _Held[V] | None:
-        if not any(generation > newer_than for generation in self._generations()):
-            return None
-        found = self.load_newest(rows, state)
-        if found is None or found[1] <= newer_than:
+        found = self.load_newest(rows, state, newer_than)
+        if found is None:
             return None
         view, generation = found
         if generation < state.generation:
-            view = self._kind.change(view, rows, state.id, generation)
+            view = self._changed(view, rows, state.id, generation)
         return _Held(state.id, state.generation, state.token, view, generation, time.monotonic())
+
+    def _build(self, rows: sa.Connection, state: IndexState) -> V:
+        return self._views.build(*self._content(rows, state.id, -1))
+
+    def _changed(self, view: V, rows: sa.Connection, index_id: int, generation: int) -> V:
+        """The view of a generation, brought up to date."""
+        numbers, content = self._content(rows, index_id, generation)
+        removed = chunks.removed_since(rows, index_id, generation)
+        return view.changed(numbers, content, removed) if len(numbers) or len(removed) else view
 
     def _built(self, view: V, state: IndexState) -> _Held[V]:
         file = self._file(state.generation)
@@ -204,59 +220,38 @@ class LiveView(Generic[V]):
     def _is_due(self, held: _Held[V], state: IndexState) -> bool:
         return _is_far(held.view, state) and time.monotonic() - held.looked_at > _LOOK_EVERY_S
 
-    def _known(self, rows: sa.Connection, state: IndexState) -> dict[int, str]:
+    def _known(self, rows: sa.Connection, state: IndexState, newer_than: int = -1) -> dict[int, str]:
         """The tokens of those of the files that the rows can say something of, by generation."""
-        tokens = {
-            generation: indexes.token(rows, state.id, generation)
+        return {
+            generation: token
             for generation in self._generations()
-            if generation <= state.generation
+            if newer_than < generation <= state.generation and (token := indexes.token(rows, state.id, generation))
         }
-        return {generation: token for generation, token in tokens.items() if token}
 
     def _generations(self) -> list[int]:
-        names = [file.name.removesuffix(self._kind.suffix) for file in self._folder.glob(f"*{self._kind.suffix}")]
+        names = [file.name.removesuffix(self._suffix) for file in self._folder.glob(f"*{self._suffix}")]
         return [int(name) for name in names if name.isdecimal()]
 
     def _file(self, generation: int) -> Path:
-        return self._folder / f"{generation}{self._kind.suffix}"
+        return self._folder / f"{generation}{self._suffix}"
 
 
-def dense_kind(views: VectorViews) -> Kind[VectorView]:
-    """Views of vectors."""
-
-    def build(rows: sa.Connection, state: IndexState) -> VectorView:
-        return views.build(*chunks.vectors(rows, state.id, state.num_chunks))
-
-    def change(view: VectorView, rows: sa.Connection, index_id: int, generation: int) -> VectorView:
-        added = chunks.vectors_since(rows, index_id, generation)
-        removed = chunks.removed_since(rows, index_id, generation)
-        return view.changed(*added, removed) if len(added[0]) or len(removed) else view
-
-    return Kind(".faiss", build, views.load, change)
+def live_vectors(folder: Path, views: Views[VectorView] = DenseView) -> LiveView[VectorView]:
+    """The view of an index's vectors."""
+    return LiveView(folder, ".faiss", views, chunks.vectors)
 
 
-def lexical_kind() -> Kind[LexicalView]:
-    """Views of words."""
-
-    def build(rows: sa.Connection, state: IndexState) -> LexicalView:
-        numbers = chunks.numbers(rows, state.id)
-        return LexicalView.build(numbers, (_words(chunk) for _, chunk in chunks.stream(rows, state.id)))
-
-    def change(view: LexicalView, rows: sa.Connection, index_id: int, generation: int) -> LexicalView:
-        added = list(chunks.stream(rows, index_id, since=generation))
-        removed = chunks.removed_since(rows, index_id, generation)
-        if not added and not len(removed):
-            return view
-        numbers = chunks.as_numbers(number for number, _ in added)
-        return view.changed(numbers, [_words(chunk) for _, chunk in added], removed)
-
-    return Kind(".bm25", build, LexicalView.load, change)
+def live_words(folder: Path) -> LiveView[LexicalView]:
+    """The view of an index's words."""
+    return LiveView(folder, ".bm25", LexicalView, _words)
 
 
-def _words(chunk: Chunk) -> str:
+def _words(rows: sa.Connection, index_id: int, since: int) -> tuple[Numbers, Iterator[str]]:
     # The title counts even where the text says it too: measured better than the text that is embedded. Headings hold a
     # table's columns, without which its rows are hard to find.
-    return "\n".join([*filter(None, (chunk.title, *chunk.headings)), chunk.text])
+    added = (chunk for _, chunk in chunks.stream(rows, index_id, since))
+    texts = ("\n".join([*filter(None, (chunk.title, *chunk.headings)), chunk.text]) for chunk in added)
+    return chunks.numbers(rows, index_id, since), texts
 
 
 def _is_far(view: View, state: IndexState) -> bool:

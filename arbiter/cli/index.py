@@ -60,15 +60,8 @@ def add(
     is_json: JsonOption = False,
 ) -> None:
     """Put documents into an index, new or there already; what cannot be read is listed and the rest goes on."""
-    given = [_read_path(path) for path in paths]
-    commands, console = _open(config, is_json)
-    text, row = commands.add(
-        name, given, _given(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens, strategy=strategy)
-    )
-    console.result(text, row)
-    if row["unreadable"]:
-        # The paths that could be read are indexed; a script must see that one was not.
-        raise typer.Exit(EXIT_FAILED)
+    chunking = _given(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens, strategy=strategy)
+    _add(name, paths, chunking, config, is_json)
 
 
 @index_app.command("update")
@@ -82,16 +75,8 @@ def update(
     is_json: JsonOption = False,
 ) -> None:
     """Make an index's documents of a path what the path holds now: added, replaced and taken away."""
-    given = _read_path(path)
-    commands, console = _open(config, is_json)
-    console.result(
-        *commands.add(
-            name,
-            [given],
-            _given(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens, strategy=strategy),
-            is_whole=True,
-        )
-    )
+    chunking = _given(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens, strategy=strategy)
+    _add(name, [path], chunking, config, is_json, is_whole=True)
 
 
 @index_app.command("delete")
@@ -243,6 +228,19 @@ def _open(config: Path | None, is_json: bool) -> tuple[IndexCommands, Console]:
     return open_index_commands(config, home=data_home(), console=console), console
 
 
+def _add(
+    name: str, paths: list[str], chunking: dict[str, Any], config: Path | None, is_json: bool, *, is_whole: bool = False
+) -> None:
+    if "" in paths:  # An unset shell variable; as a path it would be the working folder.
+        raise ArbiterError("the path '' is empty; give a file, folder, pattern or zip archive, or . for this folder")
+    commands, console = _open(config, is_json)
+    text, row = commands.add(name, [Path(path) for path in paths], chunking, is_whole=is_whole)
+    console.result(text, row)
+    if row["unreadable"]:
+        # The paths that could be read are indexed; a script must see that one was not.
+        raise typer.Exit(EXIT_FAILED)
+
+
 def _agrees(question: str) -> bool:
     try:
         return typer.confirm(question, err=True)
@@ -253,13 +251,6 @@ def _agrees(question: str) -> bool:
 def _given(**options: object) -> dict[str, Any]:
     """The options that the command line has."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _read_path(text: str) -> Path:
-    # An unset shell variable; as a path it would be the working folder.
-    if not text:
-        raise ArbiterError("the path '' is empty; give a file, folder, pattern or zip archive, or . for this folder")
-    return Path(text)
 
 
 def _read_filter(text: str | None) -> object:

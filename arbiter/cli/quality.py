@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arbiter.console import Console, Output
-from arbiter.index_commands import IndexCommands, document_ids
+from arbiter.index_commands import IndexCommands
 from arbiter.pipeline import Pipeline
 from eval.questions import Question
 from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
@@ -88,7 +88,7 @@ def _evaluate(
             lambda query, k, way: index.search(query, k, settings=way),
             questions,
             ways,
-            document_ids=document_ids(index),
+            document_ids={entry.id for entry in index.documents(limit=None)},
             default=setting_name(settings),
             measure=measure,
             seed=seed,

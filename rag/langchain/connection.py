@@ -11,26 +11,23 @@ import threading
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
+from rag.langchain.embeddings import KnownVectors
 from rag.langchain.factory import describe_error, identity
-from rag.search.dense import Vectors
-from rag.search.numbers import Numbers
-
-if TYPE_CHECKING:
-    from rag.langchain.embeddings import KnownVectors
-    from rag.langchain.vector_store import OpenStore
+from rag.langchain.vector_store import open_vector_store
+from rag.search.numbers import Numbers, Vectors
 
 _NUMBER = "chunk"
 _CHECK = "crc32"
 _BATCH = 256
 
 # Folders that are open in this process. A store in a folder can be opened once, but an index any number of times.
-_OPEN_FOLDERS: dict[str, tuple[Connection, int]] = {}
+_FOLDERS: dict[str, Connection] = {}
 _FOLDERS_LOCK = threading.Lock()
 
 
@@ -40,8 +37,10 @@ def connect(factory: str, options: Mapping[str, Any], *, name: str, embedder: Em
         return Connection(factory, options, name=name, embedder=embedder)
     key = f"{identity(factory, options)}/{name}"
     with _FOLDERS_LOCK:
-        connection, users = _OPEN_FOLDERS.get(key) or (Connection(factory, options, name=name, embedder=embedder), 0)
-        _OPEN_FOLDERS[key] = connection, users + 1
+        if (connection := _FOLDERS.get(key)) is None:
+            connection = _FOLDERS[key] = Connection(factory, options, name=name, embedder=embedder)
+        else:
+            connection.num_others += 1
     return connection
 
 
@@ -49,14 +48,11 @@ class Connection:
     """Opens the store at once, and lets many search it or one write it."""
 
     def __init__(self, factory: str, options: Mapping[str, Any], *, name: str, embedder: Embedder) -> None:
-        # LangChain takes half a second to import.
-        from rag.langchain.embeddings import KnownVectors
-        from rag.langchain.vector_store import open_vector_store
-
+        self.num_others = 0  # who use it besides the first
         self._factory = factory
         self._options = options
-        self._known: KnownVectors = KnownVectors(embedder)
-        self._opened: OpenStore = open_vector_store(factory, options, self._known, name=name)
+        self._known = KnownVectors(embedder)
+        self._opened = open_vector_store(factory, options, self._known, name=name)
         self._store = self._opened.store
         # PGVector keeps all collections of a database in one table, with the id as its key.
         collection = f"{options.get('collection_name', '')}/{name}"
@@ -79,8 +75,7 @@ class Connection:
         for start in range(0, len(numbers), _BATCH):
             batch = numbers[start : start + _BATCH].tolist()
             rows = vectors[start : start + _BATCH]
-            checks = [zlib.crc32(row.tobytes()) for row in rows]
-            wanted = [{_NUMBER: number, _CHECK: check} for number, check in zip(batch, checks, strict=True)]
+            wanted = [{_NUMBER: n, _CHECK: zlib.crc32(row.tobytes())} for n, row in zip(batch, rows, strict=True)]
             with self._explained(), self._writing():
                 there = self._there(batch)
                 missing = [i for i, data in enumerate(wanted) if (data[_NUMBER], data[_CHECK]) not in there]
@@ -99,12 +94,11 @@ class Connection:
     def close(self) -> None:
         """Closes the store if nobody else in this process uses it."""
         with _FOLDERS_LOCK:
-            for key, (connection, users) in list(_OPEN_FOLDERS.items()):
-                if connection is self and users > 1:
-                    _OPEN_FOLDERS[key] = connection, users - 1
-                    return
-                if connection is self:
-                    del _OPEN_FOLDERS[key]
+            if self.num_others:
+                self.num_others -= 1
+                return
+            for key in [key for key, connection in _FOLDERS.items() if connection is self]:
+                del _FOLDERS[key]
             with self._explained():
                 self._opened.close()
 

@@ -45,10 +45,6 @@ class LangChainEmbedder:
         `token_spans` is the model's own tokenizer, in the form of `Embedder.token_spans`; without one a token is taken
         to be up to four letters, one Chinese or Japanese character, or one mark. `max_tokens` is the model's window.
         """
-        if not name:
-            raise RagError("name must tell the embedding model from others, for example its id")
-        if batch_size < 1:
-            raise RagError(f"batch_size must be at least 1, not {batch_size!r}")
         self.name = name
         self.max_tokens = max_tokens
         self._embeddings = embeddings

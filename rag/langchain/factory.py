@@ -15,20 +15,17 @@ from rag.errors import RagError
 _SECRET = re.compile(r"key|token|secret|password|credential|headers|connection|dsn|auth", re.IGNORECASE)
 
 
-def construct(path: str, options: Mapping[str, Any], *arguments: object, **named: object) -> Any:
-    """What the callable at `path` ("package.module:Class" or "package.module:Class.method") makes of the options.
-
-    Raises RagError, in one line, when there is no such callable or it does not take or like what it is given.
-    """
-    return call(resolve(path), path, options, *arguments, **named)
-
-
-def call(
-    factory: Callable[..., Any], name: str, options: Mapping[str, Any], *arguments: object, **named: object
+def construct(
+    name: str, options: Mapping[str, Any], *arguments: object, factory: Callable[..., Any] | None = None
 ) -> Any:
-    """What the callable that the config calls `name` makes of the options. Raises RagError in one line."""
+    """What `factory`, or else the callable at the path `name`, makes of the options.
+
+    A path is "package.module:Class" or "package.module:Class.method". Raises RagError, in one line, when there is no
+    such callable or it does not take or like what it is given.
+    """
+    factory = factory or resolve(name)
     try:
-        return factory(*arguments, **{**options, **named})
+        return factory(*arguments, **options)
     except RagError:
         raise
     except ModuleNotFoundError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -11,27 +11,18 @@ from langchain_core.runnables import run_in_executor
 from pydantic import Field, SkipValidation
 
 from rag.passage import Passage
-from rag.search.filters import Filter, parse_filter
+from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
-
-
-class Searchable(Protocol):
-    """What the retriever needs from an index."""
-
-    def search(
-        self, query: str, k: int, *, settings: SearchSettings | None = None, filters: Filter | None = None
-    ) -> tuple[Passage, ...]:
-        """Up to k passages, best first."""
-        ...
 
 
 class IndexRetriever(BaseRetriever):
     """Finds what `Index.search` finds, in any LangChain chain; sync and async (a search runs in a worker thread).
 
-    `filters` are OpenAI's, as a mapping. `k` and `filters` may also be given to one call: `invoke(query, k=2)`.
+    `index` is an `Index` or has its `search`, `filters` are OpenAI's, as a mapping. `k` and `filters` may also be given
+    to one call: `invoke(query, k=2)`.
     """
 
-    index: SkipValidation[Searchable]
+    index: SkipValidation[Any]
     k: int = Field(default=4, ge=1)
     settings: SearchSettings | None = None
     filters: dict[str, Any] | None = None
@@ -64,16 +55,7 @@ class IndexRetriever(BaseRetriever):
 
 def as_document(passage: Passage) -> Document:
     """A passage as LangChain's document. What we know of it goes over metadata of the same name that its source had."""
-    ours = {
-        "chunk_id": passage.chunk_id,
-        "document_id": passage.document_id,
-        "title": passage.title,
-        "score": passage.score,
-        "rank": passage.rank,
-        "source": passage.source,
-        "page": passage.page,
-        "headings": list(passage.headings),
-    }
-    unknown: dict[str, object] = {"title": "", "source": "", "page": None, "headings": []}
-    told = {key: value for key, value in ours.items() if key not in passage.metadata or value != unknown.get(key, ...)}
+    names = ("chunk_id", "document_id", "title", "score", "rank", "source", "page")
+    ours = {**{name: getattr(passage, name) for name in names}, "headings": list(passage.headings)}
+    told = {name: value for name, value in ours.items() if name not in passage.metadata or value not in ("", None, [])}
     return Document(id=passage.chunk_id, page_content=passage.text, metadata={**passage.metadata, **told})

@@ -16,6 +16,7 @@ import math
 import re
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,9 @@ import numpy as np
 from rag.embedding.embedder import Embedder
 from rag.langchain.connection import Connection, connect
 from rag.langchain.factory import identity
-from rag.search.dense import Vectors
-from rag.search.numbers import Numbers, is_in
-from rag.search.vector_view import MakeViews, VectorsOf
+from rag.search.numbers import NOTHING, Numbers, Vectors, is_in
 from rag.search.view_file import read_view, write_view
+from rag.views import MakeViews, VectorsOf
 
 _BLOCK = 16_384
 # A hit of a store costs as much as reading this many vectors from the rows: 59 µs from Qdrant in this process, 12 µs
@@ -71,16 +71,14 @@ class StoreViews:
     def __init__(
         self, factory: str, options: Mapping[str, Any], *, collection: str, embedder: Embedder, vectors_of: VectorsOf
     ) -> None:
-        self._factory = factory
-        self._options = dict(options)
-        self._name = collection
-        self._embedder = embedder
+        self.collection = collection
         self.vectors_of = vectors_of
-        self._identity = f"{identity(factory, options)}/{self._name}"
+        self._identity = f"{identity(factory, options)}/{collection}"
+        self._connect = partial(connect, factory, dict(options), name=collection, embedder=embedder)
         self._opened: Connection | None = None
         self._opening = threading.Lock()
         self._writing = threading.Lock()
-        self._held: Numbers = np.empty(0, dtype=np.int64)
+        self._held: Numbers = NOTHING
 
     def build(self, numbers: Numbers, vectors: Vectors) -> StoreView:
         """The view of these chunks; the store is sent those of them that it was not sent before."""
@@ -93,28 +91,27 @@ class StoreViews:
 
     def load(self, file: Path, stamp: str) -> StoreView | None:
         """The view that `save` wrote down for this store, or None; also None if the store does not hold it any more."""
-        sections = read_view(file, self._stamp(stamp))
+        sections = read_view(file, f"{stamp} {self._identity}")  # What one store holds says nothing of another.
         if sections is None:
             return None
-        numbers = sections["numbers"].astype(np.int64, copy=False)
-        if not self._holds(numbers):
-            log.warning("vector store %s does not hold what %s says; sending it again", self._factory, file)
-            with self._writing:
-                self._held = np.empty(0, dtype=np.int64)
-            return None
+        numbers = sections["numbers"]
+        is_held = self._holds(numbers)
         with self._writing:
-            self._held = np.union1d(self._held, numbers)
-        return StoreView(self, numbers)
+            self._held = np.union1d(self._held, numbers) if is_held else NOTHING
+        if is_held:
+            return StoreView(self, numbers)
+        log.warning("the vector store does not hold what %s says; sending it again", file)
+        return None
 
     def save(self, file: Path, stamp: str, numbers: Numbers) -> None:
         """Writes down, whole or not at all, which chunks the store holds."""
-        write_view(file, self._stamp(stamp), {"numbers": numbers})
+        write_view(file, f"{stamp} {self._identity}", {"numbers": numbers})
 
     def clear(self, numbers: Numbers) -> None:
         """Removes these chunks and all that was sent."""
         with self._writing:
             self._connection().remove(np.union1d(self._held, numbers))
-            self._held = np.empty(0, dtype=np.int64)
+            self._held = NOTHING
 
     def close(self) -> None:
         """Gives the connection back; the next use opens another."""
@@ -148,12 +145,8 @@ class StoreViews:
     def _connection(self) -> Connection:
         with self._opening:
             if self._opened is None:
-                self._opened = connect(self._factory, self._options, name=self._name, embedder=self._embedder)
+                self._opened = self._connect()
             return self._opened
-
-    def _stamp(self, stamp: str) -> str:
-        # What one store holds says nothing of another.
-        return f"{stamp} {self._identity}"
 
 
 class StoreView:
@@ -177,7 +170,7 @@ class StoreView:
         wanted = self.numbers if allowed is None else np.intersect1d(self.numbers, allowed, assume_unique=True)
         k = min(k, len(wanted))
         if not k:
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+            return NOTHING, np.empty(0, dtype=np.float32)
         per_hit = 1.0 if allowed is None else 2 * len(self.numbers) / len(wanted)
         for depth in _DEPTHS:
             asked = math.ceil(k * depth * per_hit) + _SLACK
@@ -223,7 +216,7 @@ class StoreView:
         self._views.save(file, stamp, self.numbers)
 
     def _search_rows(self, vector: Vectors, k: int, wanted: Numbers) -> tuple[Numbers, Vectors]:
-        best: tuple[Numbers, Vectors] = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+        best: tuple[Numbers, Vectors] = (NOTHING, np.empty(0, dtype=np.float32))
         for start in range(0, len(wanted), _BLOCK):
             numbers, scores = _best(*self._views.vectors_of(wanted[start : start + _BLOCK]), vector, k)
             best = _first(np.concatenate([best[0], numbers]), np.concatenate([best[1], scores]), k)

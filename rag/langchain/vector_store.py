@@ -19,12 +19,13 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
 from rag.errors import RagError
-from rag.langchain.factory import call, construct, resolve
+from rag.langchain.factory import construct, resolve
 from storage.locks import hold_lock
 
 # What the stores call the parameter that takes the embeddings.
 _EMBEDDINGS_NAMES = ("embedding", "embeddings", "embedding_function")
 _LOCK = "arbiter.lock"
+# Denser than Chroma's own: see docs/adr/0014.
 _CHROMA_HNSW = {"space": "cosine", "ef_construction": 200, "max_neighbors": 32, "ef_search": 200}
 
 
@@ -61,7 +62,7 @@ def open_vector_store(factory: str, options: Mapping[str, Any], embeddings: Embe
             folder = Path(filled["path"]) / filled["collection_name"]
             filled["path"] = str(folder)
             _own(folder, stack)
-        opened: OpenStore = call(recipe, factory, filled, embeddings)
+        opened: OpenStore = construct(factory, filled, embeddings, factory=recipe)
         stack.callback(opened.close)
         return OpenStore(opened.store, opened.put, stack.pop_all().close)
 
@@ -85,25 +86,13 @@ def open_pgvector(embeddings: Embeddings, *, collection_name: str, connection: s
     return OpenStore(store, store.add_texts, engine.dispose)
 
 
-def open_chroma(
-    embeddings: Embeddings,
-    *,
-    collection_name: str,
-    path: str | None = None,
-    hnsw: Mapping[str, Any] = _CHROMA_HNSW,
-    **client: Any,
-) -> OpenStore:
+def open_chroma(embeddings: Embeddings, *, collection_name: str, path: str | None = None, **client: Any) -> OpenStore:
     """Chroma: `path` of a folder, or `host`, `port` and what else its HTTP client takes; needs langchain-chroma."""
     make = resolve("langchain_chroma:Chroma")
     where = {"path": path} if path is not None else client
     connect = resolve("chromadb:HttpClient" if path is None else "chromadb:PersistentClient")
     opened = connect(**where, settings=resolve("chromadb:Settings")(anonymized_telemetry=False))
-    store = make(
-        collection_name,
-        embeddings,
-        client=opened,
-        collection_configuration={"hnsw": dict(hnsw)},
-    )
+    store = make(collection_name, embeddings, client=opened, collection_configuration={"hnsw": _CHROMA_HNSW})
     return OpenStore(store, store.add_texts, opened.close)
 
 
@@ -140,10 +129,8 @@ def open_milvus(
     def put(texts: list[str], *, metadatas: list[dict[str, Any]], ids: list[str]) -> None:
         # Adding what is there already would keep both; a collection that is not there can only be added to.
         if store.client.has_collection(collection_name):
-            documents = [
-                Document(page_content=text, metadata=data) for text, data in zip(texts, metadatas, strict=True)
-            ]
-            store.upsert(ids, documents)
+            pairs = zip(texts, metadatas, strict=True)
+            store.upsert(ids, [Document(page_content=text, metadata=data) for text, data in pairs])
         else:
             store.add_texts(texts, metadatas, ids=ids)
 
@@ -170,10 +157,10 @@ def find_factory(name: str) -> Callable[..., Any]:
 
 def _call_with(embeddings: Embeddings, factory: str, options: Mapping[str, Any]) -> Any:
     taken = inspect.signature(resolve(factory)).parameters
-    called = next((parameter for parameter in _EMBEDDINGS_NAMES if parameter in taken), None)
-    if called is None:
-        return construct(factory, options, embeddings)
-    return construct(factory, options, **{called: embeddings})
+    for called in _EMBEDDINGS_NAMES:
+        if called in taken:
+            return construct(factory, {**options, called: embeddings})
+    return construct(factory, options, embeddings)
 
 
 def _own(folder: Path, stack: contextlib.ExitStack) -> None:

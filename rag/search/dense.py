@@ -6,20 +6,52 @@ while another goes on. A view can always be made again from the rows, so a file 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rag.search.faiss_index import FLAT_BELOW, FaissIndex
-from rag.search.numbers import Numbers, is_in, positions_of
+from rag.search.numbers import NOTHING, Numbers, Vectors, is_in, positions_of
 from rag.search.view_file import read_view, write_view
-
-Vectors = NDArray[np.float32]
 
 # Vectors that are equal may differ in the last bit of a score: a few more are taken, and compared alike.
 _SLACK = 8
+
+
+class View(Protocol):
+    """What an index searches in, of vectors or of words. It never changes."""
+
+    @property
+    def numbers(self) -> Numbers:
+        """The chunks that are found, ascending."""
+
+    @property
+    def num_changed(self) -> int:
+        """How much was added and removed since the view was built: when it is much, the index builds anew."""
+
+    def changed(self, added_numbers: Numbers, added: Any, removed_numbers: Numbers, /) -> Self:
+        """The view after a change; this one stays as it is."""
+
+    def save(self, file: Path, stamp: str) -> None:
+        """Writes the file whole or not at all. Raises OSError."""
+
+
+class VectorView(View, Protocol):
+    """The vectors of an index: a `DenseView`, or those in another vector store (rag/langchain/store_view.py)."""
+
+    def search(self, vector: Vectors, k: int, allowed: Numbers | None = None) -> tuple[Numbers, Vectors]:
+        """Numbers and cosines in [-1, 1] of the k nearest to a (d,) unit vector, best first, ties by number.
+
+        `allowed`, ascending, are the only chunks that may be found; None allows all.
+        """
+
+    def vectors_of(self, numbers: Numbers) -> Vectors:
+        """(m, d) float32 rows of chunks that are in the view, in the order of `numbers`."""
+
+    def recall(self) -> float:
+        """Of the exact ten nearest, the share that a search finds, over a sample made from the view."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,11 +62,11 @@ class DenseView:
     _main: FaissIndex | None
     """The vectors of `_numbers` in their order, None if there are none."""
 
-    _removed: Numbers
+    _removed: Numbers = field(default_factory=NOTHING.copy)
     """Positions in the main part, ascending, that are in the view no more."""
 
-    _added_numbers: Numbers
-    _added_vectors: Vectors
+    _added_numbers: Numbers = field(default_factory=NOTHING.copy)
+    _added_vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
 
     @classmethod
     def build(cls, numbers: Numbers, vectors: Vectors, *, flat_below: int = FLAT_BELOW) -> DenseView:
@@ -42,13 +74,8 @@ class DenseView:
 
         Exact below `flat_below`; from there on approximate, with a recall that was checked (`FaissIndex.build`).
         """
-        return cls(
-            _numbers=np.array(numbers, dtype=np.int64),
-            _main=FaissIndex.build(vectors, flat_below=flat_below) if len(numbers) else None,
-            _removed=np.empty(0, dtype=np.int64),
-            _added_numbers=np.empty(0, dtype=np.int64),
-            _added_vectors=np.empty((0, vectors.shape[1] if vectors.ndim == 2 else 0), dtype=np.float32),
-        )
+        main = FaissIndex.build(vectors, flat_below=flat_below) if len(numbers) else None
+        return cls(np.array(numbers, dtype=np.int64), main)
 
     @classmethod
     def load(cls, file: Path, stamp: str) -> DenseView | None:
@@ -59,35 +86,12 @@ class DenseView:
         sections = read_view(file, stamp)
         if sections is None:
             return None
-        numbers = sections["numbers"].astype(np.int64, copy=False)
-        main = None
-        if len(numbers):
-            flat, lists = (sections[name].astype(np.uint8, copy=False) for name in ("flat", "lists"))
-            main = FaissIndex.read(flat, lists, int(sections["num_probed"][0]))
-        return cls(
-            _numbers=numbers,
-            _main=main,
-            _removed=sections["removed"].astype(np.int64, copy=False),
-            _added_numbers=sections["added_numbers"].astype(np.int64, copy=False),
-            _added_vectors=sections["added_vectors"].astype(np.float32, copy=False),
-        )
+        return cls(sections["numbers"], FaissIndex.read(sections) if len(sections["numbers"]) else None)
 
     def save(self, file: Path, stamp: str) -> None:
-        """Writes the view, whole or not at all. `stamp` names the content that it is a view of. Raises OSError."""
-        nothing = np.empty(0, dtype=np.uint8)
-        write_view(
-            file,
-            stamp,
-            {
-                "flat": self._main.write_flat if self._main else nothing,
-                "lists": self._main.write_lists if self._main else nothing,
-                "num_probed": np.array([self._main.num_probed if self._main else 0]),
-                "numbers": self._numbers,
-                "removed": self._removed,
-                "added_numbers": self._added_numbers,
-                "added_vectors": self._added_vectors,
-            },
-        )
+        """Writes the view, as it was built, whole or not at all; `stamp` names its content. Raises OSError."""
+        assert not self.num_changed, "what was added is in the rows"
+        write_view(file, stamp, {"numbers": self._numbers, **(self._main.sections() if self._main else {})})
 
     def changed(self, added_numbers: Numbers, added_vectors: Vectors, removed_numbers: Numbers) -> DenseView:
         """The view with (m,) numbers and their (m, d) unit rows added and other numbers removed; this one stays.
@@ -120,9 +124,6 @@ class DenseView:
         kept = np.delete(self._numbers, self._removed) if len(self._removed) else self._numbers
         return np.sort(np.concatenate([kept, self._added_numbers])) if len(self._added_numbers) else kept
 
-    def __len__(self) -> int:
-        return len(self._numbers) - len(self._removed) + len(self._added_numbers)
-
     def vectors_of(self, numbers: Numbers) -> Vectors:
         """(m, d) float32: copies of the vectors of m numbers, in their order. Raises KeyError for an unknown number."""
         wanted = np.asarray(numbers, dtype=np.int64)
@@ -132,9 +133,10 @@ class DenseView:
         known = is_added | (is_in(wanted, self._numbers) & ~is_in(places, self._removed))
         if not known.all():
             raise KeyError(int(wanted[~known][0]))
-        dimension = self._main.vectors.shape[1] if self._main else self._added_vectors.shape[1]
+        dimension = (self._main.vectors if self._main else self._added_vectors).shape[1]
         vectors = np.empty((len(wanted), dimension), dtype=np.float32)
-        vectors[is_added] = self._added_vectors[places[is_added]]
+        if len(self._added_numbers):
+            vectors[is_added] = self._added_vectors[places[is_added]]
         if self._main:
             vectors[~is_added] = self._main.vectors[places[~is_added]]
         return vectors
@@ -146,7 +148,7 @@ class DenseView:
         are allowed. Runs on the calling thread alone.
         """
         query = np.ascontiguousarray(vector, dtype=np.float32)
-        numbers, vectors = np.empty(0, dtype=np.int64), np.empty((0, len(query)), dtype=np.float32)
+        numbers, vectors = NOTHING, np.empty((0, len(query)), dtype=np.float32)
         if self._main and k > 0:
             positions = None
             if allowed is not None:

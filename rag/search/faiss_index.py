@@ -11,17 +11,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.search.view_file import Sink
+from rag.search.numbers import NOTHING, Vectors
+from rag.search.view_file import Section, Sink
 
 Positions = NDArray[np.int64]
-Vectors = NDArray[np.float32]
 
 # Below, every vector is compared: exact, and fast enough. See docs/adr/0011 for this and for what is used above.
 FLAT_BELOW = 50_000
@@ -69,7 +70,7 @@ class FaissIndex:
     """A faiss.IndexFlatIP."""
 
     lists: _Lists | None
-    _memory: tuple[NDArray[np.uint8], ...] = ()
+    _memory: Mapping[str, Any] = field(default_factory=dict)
     """What the two point into if they were read."""
 
     @classmethod
@@ -80,17 +81,16 @@ class FaissIndex:
         return cls(flat, _make_lists(flat) if len(vectors) >= flat_below else None)
 
     @classmethod
-    def read(cls, flat: NDArray[np.uint8], lists: NDArray[np.uint8], num_probed: int) -> FaissIndex:
-        """From the bytes that `write_flat` and `write_lists` wrote. They are used where they are, not copied."""
-        index = _read(lists) if len(lists) else None
-        return cls(_read(flat), _describe_lists(index, num_probed) if index is not None else None, (flat, lists))
+    def read(cls, sections: Mapping[str, Any]) -> FaissIndex:
+        """From the sections of a file that `sections` gave. Their bytes are used where they are, not copied."""
+        num_probed = int(sections["num_probed"][0])
+        lists = _describe_lists(_read(sections["lists"]), num_probed) if num_probed else None
+        return cls(_read(sections["flat"]), lists, sections)
 
-    def write_flat(self, sink: Sink) -> None:
-        _write(self.flat, sink)
-
-    def write_lists(self, sink: Sink) -> None:
-        if self.lists is not None:
-            _write(self.lists.index, sink)
+    def sections(self) -> dict[str, Section]:
+        """What a file holds of it (rag/search/view_file.py)."""
+        lists = {"lists": partial(_write, self.lists.index)} if self.lists else {}
+        return {"flat": partial(_write, self.flat), "num_probed": np.array([self.num_probed]), **lists}
 
     @property
     def vectors(self) -> Vectors:
@@ -112,7 +112,7 @@ class FaissIndex:
         total = self.flat.ntotal
         num_allowed = total - len(excluded) if allowed is None else len(allowed)
         if not num_allowed or k < 1:
-            return np.empty(0, dtype=np.int64)
+            return NOTHING
         num_probed = self._lists_to_read(query, k, allowed)
         selector = None
         if num_allowed < total / 2 and allowed is not None and num_probed is None:
@@ -215,7 +215,7 @@ def _canary(index: FaissIndex, sample: tuple[Vectors, NDArray[np.int64]]) -> flo
     """Recall of the ten nearest, for the kind of query that fares worse."""
     shares = []
     for query, exact in zip(*sample, strict=True):
-        found = index.search(query, _CANARY_K, allowed=None, excluded=np.empty(0, dtype=np.int64))
+        found = index.search(query, _CANARY_K, allowed=None, excluded=NOTHING)
         likeness = np.einsum("ij,j->i", index.vectors[found], query)
         kept = found[np.argsort(-likeness, kind="stable")[:_CANARY_K]]
         shares.append(np.isin(exact, kept).mean())

@@ -2,27 +2,43 @@
 
 A view never changes: `changed` gives a new one that shares what is the same, so that any number of threads may search
 while another goes on. bm25s is imported here and nowhere else.
+
+Of a text's words, `words_of("Rung bells")` gives rung, bells, ~rung, ~bell. Case is folded. Each word counts as it is
+spelled and, marked, without its English ending: what is spelled alike weighs more than what only has the stem in
+common. Scripts that put no spaces between words (Chinese, Japanese, Thai, ...) are counted by pairs of neighbouring
+signs. No word is left out as too common: BM25 gives it little weight, and a question of nothing but common words still
+finds something. docs/adr/0011 has the measurements.
 """
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.search.numbers import Numbers, is_in, positions_of
+from rag.search.numbers import NOTHING, Numbers, is_in, positions_of
 from rag.search.view_file import read_view, write_view
-from rag.search.words import spellings_of, stems_of, words_of
 
 # docs/adr/0011 has recall for these and other values.
 _K1 = 1.2
 _B = 0.5
+
+# Python's \w knows letters, not the vowel signs and accents that follow them as characters of their own.
+_MARKS = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_RUN = re.compile(rf"[{_UNSPACED}\U00020000-\U0003ffff]+|(?:(?![{_UNSPACED}])[^\W_]|[{_MARKS}])+")
+_IS_UNSPACED = re.compile(rf"[{_UNSPACED}\U00020000-\U0003ffff]")
+
+# Longer runs are no words but data, of which the beginning is enough.
+_MAX_WORD_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +80,9 @@ class _Added:
         )
 
 
+_NONE_ADDED = _Added(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LexicalView:
     """Texts by number. The main part is what `build` was given; what `changed` added lies beside it."""
@@ -76,11 +95,11 @@ class LexicalView:
     """Words of the main part, counted as often as they stand there."""
 
     _vocabulary: Mapping[str, int]
-    _removed: Numbers
+    _removed: Numbers = field(default_factory=NOTHING.copy)
     """Positions in the main part, ascending, that are in the view no more."""
 
-    _added: _Added
-    _added_vocabulary: Mapping[str, int]
+    _added: _Added = _NONE_ADDED
+    _added_vocabulary: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def build(cls, numbers: Numbers, texts: Iterable[str]) -> LexicalView:
@@ -93,28 +112,24 @@ class LexicalView:
             scores = _bm25().build_index_from_ids(list(range(len(vocabulary))), texts_as_ids, show_progress=False)
         else:
             scores = _scores(np.empty(0, np.float32), np.empty(0, np.int32), np.zeros(1, np.int64), len(texts_as_ids))
-        return cls(np.array(numbers, dtype=np.int64), scores, num_words, vocabulary, _NOTHING, _NONE_ADDED, {})
+        return cls(np.array(numbers, dtype=np.int64), scores, num_words, vocabulary)
 
     @classmethod
     def load(cls, file: Path, stamp: str) -> LexicalView | None:
         """The view in the file, or None if it is not, to the last bit, what `save` wrote under this stamp."""
-        sections: Mapping[str, Any] | None = read_view(file, stamp)
+        sections = read_view(file, stamp)
         if sections is None:
             return None
-        numbers = sections["numbers"]
-        vocabulary = _unpack(sections["vocabulary"])
-        return cls(
-            _numbers=numbers,
-            _scores=_scores(sections["data"], sections["indices"], sections["indptr"], len(numbers)),
-            _num_words=int(sections["num_words"][0]),
-            _vocabulary=vocabulary,
-            _removed=sections["removed"],
-            _added=_Added(**{field: sections[f"added_{field}"] for field in _Added.__slots__}),
-            _added_vocabulary=_unpack(sections["added_vocabulary"], first=len(vocabulary)),
-        )
+        numbers, num_words = sections["numbers"], int(sections["num_words"][0])
+        scores = _scores(sections["data"], sections["indices"], sections["indptr"], len(numbers))
+        words = sections["vocabulary"].tobytes().decode().split("\n")[:-1]
+        return cls(numbers, scores, num_words, {word: place for place, word in enumerate(words)})
 
     def save(self, file: Path, stamp: str) -> None:
-        """Writes the view, whole or not at all. `stamp` names the content that it is a view of. Raises OSError."""
+        """Writes the view, as it was built, whole or not at all; `stamp` names its content. Raises OSError."""
+        assert not self.num_changed, "what was added is in the rows"
+        # The words in the order of their places, one a line; no word holds a line feed.
+        lines = "".join(f"{word}\n" for word in self._vocabulary).encode()
         write_view(
             file,
             stamp,
@@ -122,10 +137,7 @@ class LexicalView:
                 "numbers": self._numbers,
                 **{name: self._scores[name] for name in ("data", "indices", "indptr")},
                 "num_words": np.array([self._num_words]),
-                "vocabulary": _pack(self._vocabulary),
-                "removed": self._removed,
-                **{f"added_{field}": getattr(self._added, field) for field in _Added.__slots__},
-                "added_vocabulary": _pack(self._added_vocabulary),
+                "vocabulary": np.frombuffer(lines, dtype=np.uint8),
             },
         )
 
@@ -169,9 +181,6 @@ class LexicalView:
         kept = np.delete(self._numbers, self._removed) if len(self._removed) else self._numbers
         return np.sort(np.concatenate([kept, self._added.numbers])) if len(self._added.numbers) else kept
 
-    def __len__(self) -> int:
-        return len(self._numbers) - len(self._removed) + len(self._added.numbers)
-
     def search(self, query: str, k: int, allowed: Numbers | None = None) -> tuple[Numbers, NDArray[np.float32]]:
         """Numbers and BM25 scores, above 0, of the k best texts, best first, ties by number.
 
@@ -192,7 +201,7 @@ class LexicalView:
         """Numbers and scores of all texts of the main part that may be found."""
         ids = [self._vocabulary[word] for word in words if word in self._vocabulary]
         if not ids:
-            return _NOTHING, np.empty(0, dtype=np.float32)
+            return NOTHING, np.empty(0, dtype=np.float32)
         bm25 = _bm25()
         bm25.scores = self._scores
         scores: NDArray[np.float32] = bm25.get_scores_from_ids(ids)
@@ -224,10 +233,6 @@ class LexicalView:
         return added.numbers[found], scores[found].astype(np.float32)
 
 
-_NOTHING = np.empty(0, dtype=np.int64)
-_NONE_ADDED = _Added(_NOTHING, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
-
-
 def _bm25() -> Any:
     import bm25s
 
@@ -255,11 +260,28 @@ def _to_ids(text: str, vocabulary: dict[str, int], known: dict[str, tuple[int, i
     return array("i", [place for spelling in spellings for place in known[spelling]])
 
 
-def _pack(vocabulary: Mapping[str, int]) -> NDArray[np.uint8]:
-    """The words in the order of their places, one a line; no word holds a line feed."""
-    return np.frombuffer("".join(f"{word}\n" for word in vocabulary).encode(), dtype=np.uint8)
+def words_of(text: str) -> list[str]:
+    """The words of a text as often as they stand there: all as they are spelled, then all without their endings."""
+    spellings = spellings_of(text)
+    return spellings + stems_of(spellings)
 
 
-def _unpack(lines: NDArray[np.uint8], first: int = 0) -> dict[str, int]:
-    words = lines.tobytes().decode().split("\n")[:-1]
-    return {word: place for place, word in enumerate(words, start=first)}
+def spellings_of(text: str) -> list[str]:
+    """The words of a text, case folded, with their endings."""
+    words = []
+    for run in _RUN.findall(text.casefold()):
+        if not _IS_UNSPACED.match(run):
+            words.append(run[:_MAX_WORD_CHARS])
+        elif len(run) == 1:
+            words.append(run)
+        else:
+            words.extend(map("".join, pairwise(run)))
+    return words
+
+
+def stems_of(spellings: list[str]) -> list[str]:
+    """The words without their English endings (Porter's second stemmer), each marked as no spelling can be."""
+    import Stemmer
+
+    # A stemmer must not be used by two threads at once, and making one takes microseconds.
+    return [f"~{stem}" for stem in Stemmer.Stemmer("english", 0).stemWords(spellings)]

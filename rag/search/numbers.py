@@ -1,4 +1,4 @@
-"""Chunks by number: sorted int64 arrays, which take 8 bytes a chunk, and where numbers stand in them."""
+"""Chunks by number: sorted int64 arrays, which take 8 bytes a chunk, and where numbers stand in them; their vectors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64]
+Vectors = NDArray[np.float32]
+
+NOTHING: Numbers = np.empty(0, dtype=np.int64)
 
 
 def is_in(numbers: Numbers, ascending: Numbers) -> NDArray[np.bool_]:

@@ -8,41 +8,33 @@ What is not needed is not loaded: the views, the query's vector and the texts co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag.chunking.duplicates import drop_near_duplicates
-from rag.search.diversity import pick_diverse
-from rag.search.fusion import Ranking, fuse
-from rag.search.numbers import Numbers
+from rag.search.dense import VectorView
+from rag.search.lexical import LexicalView
+from rag.search.numbers import Numbers, Vectors
 from rag.search.rerank import Reranker, load_reranker
-from rag.search.settings import SearchSettings
+from rag.search.settings import Fusion, SearchSettings
 
+# Numbers, best first, and their scores.
+Ranking = tuple[Numbers, NDArray[np.float32]]
 
-class DenseSearch(Protocol):
-    """What a ranking by vectors needs of a view."""
-
-    def search(self, vector: NDArray[np.float32], k: int, allowed: Numbers | None = None) -> Ranking: ...
-
-    def vectors_of(self, numbers: Numbers) -> NDArray[np.float32]: ...
-
-
-class LexicalSearch(Protocol):
-    """What a ranking by words needs of a view."""
-
-    def search(self, query: str, k: int, allowed: Numbers | None = None) -> Ranking: ...
+# Cormack, Clarke and Büttcher 2009, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
+# Methods".
+_RRF_K = 60
 
 
 def retrieve(
     query: str,
-    vector: Callable[[], NDArray[np.float32]],
+    vector: Callable[[], Vectors],
     k: int,
     settings: SearchSettings,
     *,
-    dense: Callable[[], DenseSearch],
-    lexical: Callable[[], LexicalSearch],
+    dense: Callable[[], VectorView],
+    lexical: Callable[[], LexicalView],
     allowed: Numbers | None,
     texts_of: Callable[[Sequence[int]], Sequence[str]],
     reranker: Reranker | None = None,
@@ -87,3 +79,51 @@ def retrieve(
         places = pick_diverse(relevance, dense().vectors_of(numbers), k, settings.mmr)
         numbers, scores = numbers[places], scores[places]
     return list(zip(numbers[:k].tolist(), scores[:k].tolist(), strict=True))
+
+
+def fuse(dense: Ranking, lexical: Ranking, *, method: Fusion, dense_weight: float) -> Ranking:
+    """All numbers of both rankings, best first, ties by number; scores in [0, 1].
+
+    A score is `dense_weight` times the one in `dense` plus the rest times the one in `lexical`. Both are brought to
+    [0, 1] first. By min-max the best of a ranking has 1 and its last 0; all have 1 if they are equal. By reciprocal
+    ranks, rank r has 61 / (60 + r). A number that only one ranking found has 0 from the other.
+    """
+    bring = _minmax if method == "minmax" else _reciprocal_ranks
+    numbers = np.union1d(dense[0], lexical[0])
+    scores = np.zeros(len(numbers))
+    for (found, raw), weight in ((dense, dense_weight), (lexical, 1 - dense_weight)):
+        scores[np.searchsorted(numbers, found)] += weight * bring(raw)
+    order = np.lexsort((numbers, -scores))
+    return numbers[order], scores[order].astype(np.float32)
+
+
+def pick_diverse(relevance: NDArray[np.float32], vectors: Vectors, k: int, weight: float) -> list[int]:
+    """Maximal marginal relevance: candidates that answer the query without saying the same thing again.
+
+    Gives places of k of n candidates in the order of their choice; ties go to the earlier candidate.
+
+    Each choice is the candidate with the largest `weight` times its relevance, (n,), minus the rest times its largest
+    cosine to one chosen before; vectors are (n, d) unit rows. Carbonell and Goldstein 1998, "The Use of MMR".
+    """
+    likeness = vectors @ vectors.T
+    nearest_chosen = np.zeros(len(relevance))
+    open_places = np.ones(len(relevance), dtype=np.bool_)
+    chosen: list[int] = []
+    while len(chosen) < min(k, len(relevance)):
+        gain = weight * relevance - (1 - weight) * nearest_chosen
+        place = int(np.argmax(np.where(open_places, gain, -np.inf)))
+        nearest_chosen = np.maximum(nearest_chosen, likeness[place]) if chosen else likeness[place].astype(np.float64)
+        open_places[place] = False
+        chosen.append(place)
+    return chosen
+
+
+def _minmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    if not len(scores):
+        return np.empty(0)
+    low, high = float(scores.min()), float(scores.max())
+    return (scores.astype(np.float64) - low) / (high - low) if high > low else np.ones(len(scores))
+
+
+def _reciprocal_ranks(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    return (_RRF_K + 1) / (_RRF_K + 1 + np.arange(len(scores), dtype=np.float64))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rag.errors import RagError
 from rag.torch_threads import silent_loading, torch_threads
@@ -18,15 +18,11 @@ _FEW_PAIRS = 4
 _BATCH_SIZE = 32
 
 
-class Reranker(Protocol):
-    """What a ranking needs of a model; must be callable from several threads."""
+class Reranker:
+    """A sentence-transformers CrossEncoder with one output, which becomes a score by the logistic function.
 
-    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
-        """How well each text answers the query, in [0, 1], higher is better."""
-
-
-class CrossEncoderReranker:
-    """A sentence-transformers CrossEncoder with one output, which becomes a score by the logistic function."""
+    May be called from several threads.
+    """
 
     def __init__(self, model: str) -> None:
         """`model` is a folder or a model id. Raises RagError if it cannot be loaded or has several outputs."""
@@ -49,7 +45,7 @@ class CrossEncoderReranker:
         self._name = model
 
     def scores(self, query: str, texts: Sequence[str]) -> list[float]:
-        """Raises RagError if the model gives something that is no number."""
+        """How well each text answers the query, in [0, 1]. Raises RagError if the model gives what is no number."""
         import numpy as np
         import torch
 
@@ -75,4 +71,4 @@ class CrossEncoderReranker:
 @lru_cache(maxsize=4)
 def load_reranker(model: str) -> Reranker:
     """The reranker of this model id or folder, loaded once. Raises RagError naming a model that cannot be had."""
-    return CrossEncoderReranker(model)
+    return Reranker(model)

@@ -16,6 +16,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +76,8 @@ def write_view(file: Path, stamp: str, sections: Mapping[str, Section]) -> None:
         raise
 
 
-def read_view(file: Path, stamp: str) -> dict[str, NDArray[np.generic]] | None:
-    """The sections, by name, or None if the file is not what `write_view` wrote under this stamp."""
+def read_view(file: Path, stamp: str) -> dict[str, Any] | None:
+    """The sections as arrays, by name, or None if the file is not what `write_view` wrote under this stamp."""
     import xxhash
 
     try:
@@ -100,10 +101,8 @@ def read_view(file: Path, stamp: str) -> dict[str, NDArray[np.generic]] | None:
     if directory["stamp"] != stamp:
         log.info("view %s is of %r, not %r", file, directory["stamp"], stamp)
         return None
-    return {name: _array(pages, *entry) for name, entry in directory["sections"].items()}
-
-
-def _array(pages: NDArray[np.uint8], dtype: str, shape: list[int], start: int) -> NDArray[np.generic]:
-    length = np.dtype(dtype).itemsize * int(np.prod(shape))
-    array: NDArray[np.generic] = pages[start : start + length].view(dtype).reshape(shape)
-    return array
+    sections = {}
+    for name, (dtype, shape, start) in directory["sections"].items():
+        length = np.dtype(dtype).itemsize * int(np.prod(shape))
+        sections[name] = pages[start : start + length].view(dtype).reshape(shape)
+    return sections

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 
 from rag.chunking.chunk import Chunk
 from rag.errors import RagError
-from rag.store.documents import BATCH, VARIABLES, parts
+from rag.search.numbers import Numbers, Vectors
 from rag.store.pending import Embedding
-from rag.store.schema import CHUNKS, DOCUMENTS, NUMBERS, TOMBSTONES, VECTORS
+from rag.store.schema import BATCH, CHUNKS, DOCUMENTS, NUMBERS, TOMBSTONES, VARIABLES, VECTORS, parts
 from storage.database import Database
-
-Numbers = NDArray[np.int64]
-Vectors = NDArray[np.float32]
 
 _DAMAGED = "vectors are missing or damaged; mend the index with: arbiter index verify NAME --repair"
 _LOST = "documents of some chunks are missing; mend the index with: arbiter index verify NAME --repair"
+
+
+# In the order of a Chunk's fields, behind its number.
+_COLUMNS = (
+    *(CHUNKS.c.number, CHUNKS.c.id, CHUNKS.c.document_id, DOCUMENTS.c.title, CHUNKS.c.text, CHUNKS.c.position),
+    *(DOCUMENTS.c.metadata, DOCUMENTS.c.source, CHUNKS.c.start, CHUNKS.c.page, CHUNKS.c.headings),
+    *(CHUNKS.c.context_start, CHUNKS.c.context_end),
+)
 
 
 def take_numbers(store: Database, count: int) -> range:
@@ -114,7 +117,7 @@ def removed_since(rows: sa.Connection, index_id: int, generation: int) -> Number
     return as_numbers(rows.execute(query).scalars())
 
 
-def numbers(rows: sa.Connection, index_id: int, *, since: int = -1) -> Numbers:
+def numbers(rows: sa.Connection, index_id: int, since: int = -1) -> Numbers:
     """The numbers, ascending, of all that later generations than `since` have added and that is still there."""
     query = sa.select(CHUNKS.c.number).where(CHUNKS.c.index_id == index_id, CHUNKS.c.generation > since)
     return as_numbers(rows.execute(query).scalars())
@@ -125,13 +128,13 @@ def as_numbers(values: Iterable[int]) -> Numbers:
     return np.sort(np.fromiter(values, dtype=np.int64))
 
 
-def stream(rows: sa.Connection, index_id: int, *, since: int = -1) -> Iterator[tuple[int, Chunk]]:
+def stream(rows: sa.Connection, index_id: int, since: int = -1) -> Iterator[tuple[int, Chunk]]:
     """Number and chunk of all that later generations than `since` have added and that is still there, ascending.
 
     Raises RagError at the end if some of the chunks have lost their document.
     """
     # By their numbers, part by part: a database sorts all of the texts at once on its disk.
-    wanted = numbers(rows, index_id, since=since).tolist()
+    wanted = numbers(rows, index_id, since).tolist()
     num_lost = len(wanted)
     for numbered in _of_numbers(rows, index_id, wanted):
         num_lost -= 1
@@ -140,38 +143,17 @@ def stream(rows: sa.Connection, index_id: int, *, since: int = -1) -> Iterator[t
         raise RagError(_LOST)
 
 
-def vectors(rows: sa.Connection, index_id: int, count: int) -> tuple[Numbers, Vectors]:
-    """All numbers, ascending, and their (count, d) float32 vectors; (0, 0) for an empty index."""
-    query = sa.select(VECTORS.c.number, VECTORS.c.vector).where(VECTORS.c.index_id == index_id)
-    return _vectors(rows, query.order_by(VECTORS.c.number), count)
-
-
-def vectors_since(rows: sa.Connection, index_id: int, generation: int) -> tuple[Numbers, Vectors]:
-    """What later generations have added and is still there: numbers, ascending, and their (n, d) float32 vectors."""
-    added = sa.and_(CHUNKS.c.index_id == index_id, CHUNKS.c.generation > generation)
+def vectors(rows: sa.Connection, index_id: int, since: int = -1) -> tuple[Numbers, Vectors]:
+    """Numbers, ascending, and (n, d) float32 vectors of what later generations than `since` have added and is still
+    there; (0, 0) for nothing. Raises RagError if some of them have lost their vectors.
+    """
+    added = sa.and_(CHUNKS.c.index_id == index_id, CHUNKS.c.generation > since)
     count = rows.execute(sa.select(sa.func.count()).select_from(CHUNKS).where(added)).scalar_one()
-    query = sa.select(VECTORS.c.number, VECTORS.c.vector).join_from(
-        CHUNKS, VECTORS, VECTORS.c.number == CHUNKS.c.number
-    )
-    return _vectors(rows, query.where(added).order_by(VECTORS.c.number), count)
-
-
-def vectors_of(rows: sa.Connection, index_id: int, numbers: Sequence[int]) -> tuple[Numbers, Vectors]:
-    """Those of the numbers that are stored, ascending, and their (n, d) float32 vectors."""
-    found: list[tuple[int, bytes]] = []
-    for part in parts(sorted(numbers), VARIABLES):
-        query = sa.select(VECTORS.c.number, VECTORS.c.vector).where(
-            VECTORS.c.index_id == index_id, VECTORS.c.number.in_(part)
-        )
-        found += sorted((row[0], row[1]) for row in rows.execute(query))
-    sizes = {len(vector) for _, vector in found}
-    if len(sizes) > 1 or any(not size or size % 4 for size in sizes):
-        raise RagError(_DAMAGED)
-    matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
-    return np.array([number for number, _ in found], dtype=np.int64), matrix.reshape(len(found), -1 if found else 0)
-
-
-def _vectors(rows: sa.Connection, query: sa.Select[Any], count: int) -> tuple[Numbers, Vectors]:
+    query = sa.select(VECTORS.c.number, VECTORS.c.vector).order_by(VECTORS.c.number)
+    if since < 0:
+        query = query.where(VECTORS.c.index_id == index_id)
+    else:
+        query = query.join_from(CHUNKS, VECTORS, VECTORS.c.number == CHUNKS.c.number).where(added)
     numbers = np.empty(count, dtype=np.int64)
     matrix = np.empty((0, 0), dtype=np.float32)
     start = size = 0
@@ -192,6 +174,21 @@ def _vectors(rows: sa.Connection, query: sa.Select[Any], count: int) -> tuple[Nu
     return numbers, matrix
 
 
+def vectors_of(rows: sa.Connection, index_id: int, numbers: Sequence[int]) -> tuple[Numbers, Vectors]:
+    """Those of the numbers that are stored, ascending, and their (n, d) float32 vectors."""
+    found: list[tuple[int, bytes]] = []
+    for part in parts(sorted(numbers), VARIABLES):
+        query = sa.select(VECTORS.c.number, VECTORS.c.vector).where(
+            VECTORS.c.index_id == index_id, VECTORS.c.number.in_(part)
+        )
+        found += sorted((row[0], row[1]) for row in rows.execute(query))
+    sizes = {len(vector) for _, vector in found}
+    if len(sizes) > 1 or any(not size or size % 4 for size in sizes):
+        raise RagError(_DAMAGED)
+    matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
+    return np.array([number for number, _ in found], dtype=np.int64), matrix.reshape(len(found), -1 if found else 0)
+
+
 def _of_numbers(rows: sa.Connection, index_id: int, numbers: Iterable[int]) -> Iterator[tuple[int, Chunk]]:
     # A sum is in no index: by index_id alone, SQLite would read every chunk of it to find these few.
     own = CHUNKS.c.index_id + 0 == index_id
@@ -201,40 +198,11 @@ def _of_numbers(rows: sa.Connection, index_id: int, numbers: Iterable[int]) -> I
 
 def _select(rows: sa.Connection, condition: sa.ColumnElement[bool]) -> Iterator[tuple[int, Chunk]]:
     of_document = sa.and_(DOCUMENTS.c.index_id == CHUNKS.c.index_id, DOCUMENTS.c.id == CHUNKS.c.document_id)
-    query = (
-        sa.select(
-            CHUNKS.c.number,
-            CHUNKS.c.id,
-            CHUNKS.c.document_id,
-            DOCUMENTS.c.title,
-            CHUNKS.c.text,
-            CHUNKS.c.position,
-            DOCUMENTS.c.metadata,
-            DOCUMENTS.c.source,
-            CHUNKS.c.start,
-            CHUNKS.c.page,
-            CHUNKS.c.headings,
-            CHUNKS.c.context_start,
-            CHUNKS.c.context_end,
-        )
-        .select_from(CHUNKS.join(DOCUMENTS, of_document))
-        .where(condition)
-    )
-    for row in rows.execute(query.execution_options(yield_per=BATCH)):
-        number, id_, document_id, title, text, position, metadata, source, start, page, headings, *context = row
-        yield (
-            number,
-            Chunk(
-                id=id_,
-                document_id=document_id,
-                title=title,
-                text=text,
-                position=position,
-                metadata={} if metadata == "{}" else json.loads(metadata),
-                source=source,
-                start=start,
-                page=page,
-                headings=() if headings == "[]" else tuple(json.loads(headings)),
-                context=None if context[0] is None else (context[0], context[1]),
-            ),
-        )
+    query = sa.select(*_COLUMNS).select_from(CHUNKS.join(DOCUMENTS, of_document)).where(condition)
+    for number, *plain, metadata, source, start, page, headings, first, last in rows.execute(
+        query.execution_options(yield_per=BATCH)
+    ):
+        parsed = {} if metadata == "{}" else json.loads(metadata)
+        above = () if headings == "[]" else tuple(json.loads(headings))
+        values = [*plain, parsed, source, start, page, above, None if first is None else (first, last)]
+        yield number, Chunk(*values)

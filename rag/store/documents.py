@@ -6,8 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,17 +15,10 @@ from rag.documents.document import Document, content_hash
 from rag.errors import RagError
 from rag.search.filters import MAX_CHARS, kind_of
 from rag.store.indexes import Tally
-from rag.store.schema import ATTRIBUTES, CHUNKS, DOCUMENTS, TOMBSTONES, VECTORS
-
-# SQLite allows 32,766 variables in a statement.
-VARIABLES = 5_000
-# Rows that are made into dictionaries at a time.
-BATCH = 2_000
-_WHOLE_AT_ONCE = 200
+from rag.store.schema import ATTRIBUTES, BATCH, CHUNKS, DOCUMENTS, TOMBSTONES, VARIABLES, VECTORS, parts
+from storage.tables import values_of
 
 _COMPARED = (DOCUMENTS.c.id, DOCUMENTS.c.origin, DOCUMENTS.c.content_hash)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +52,28 @@ class Present:
     content_hash: str
 
 
-def insert(rows: sa.Connection, index_id: int, documents: Iterable[Prepared], origin_of: Mapping[str, str]) -> Tally:
+def insert(rows: sa.Connection, index_id: int, documents: Iterable[Prepared], wanted: Mapping[str, Present]) -> Tally:
     """Adds documents without their chunks; gives what they count, without seconds."""
     tally = Tally()
     for part in parts(documents, BATCH):
         values, attributes = [], []
         for entry in part:
             document = entry.document
-            digest = digest_of(document.id, entry.content_hash, [chunk.id for chunk in entry.chunks])
+            # A repair that was not ended has left no hash of the stored content.
+            hashed = entry.content_hash or content_hash(document)
+            digest = digest_of(document.id, hashed, [chunk.id for chunk in entry.chunks])
             tally += Tally(1, len(entry.chunks), 0.0, int(digest, 16))
             values.append(
                 {
+                    **values_of(document),
                     "index_id": index_id,
-                    "id": document.id,
-                    "origin": origin_of[document.id],
-                    "content_hash": entry.content_hash,
+                    "origin": wanted[document.id].origin,
+                    "content_hash": hashed,
                     "digest": digest,
                     "num_chunks": len(entry.chunks),
                     "num_chars": len(document.text),
-                    "title": document.title,
-                    "source": document.source,
                     "pages": json.dumps(document.pages),
                     "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
-                    "text": document.text,
                 }
             )
             attributes += _attributes(index_id, document)
@@ -98,15 +89,21 @@ def delete(rows: sa.Connection, index_id: int, document_ids: Iterable[str], gene
     for part in parts(document_ids, VARIABLES):
         chosen = sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id.in_(part))
         cut = sa.and_(CHUNKS.c.index_id == index_id, CHUNKS.c.document_id.in_(part))
-        seconds = sa.select(sa.func.coalesce(sa.func.sum(VECTORS.c.embed_s), 0.0)).join_from(
-            CHUNKS, VECTORS, VECTORS.c.number == CHUNKS.c.number
-        )
-        tally += Tally(indexing_s=rows.execute(seconds.where(cut)).scalar_one())
-        for row in rows.execute(sa.select(DOCUMENTS.c.digest, DOCUMENTS.c.num_chunks).where(chosen)):
-            tally += Tally(1, row.num_chunks, 0.0, _value(row.digest))
+        tally += count(rows, chosen, cut)
         gone = sa.select(sa.literal(index_id), sa.literal(generation), CHUNKS.c.number).where(cut)
         rows.execute(TOMBSTONES.insert().from_select(["index_id", "generation", "number"], gone))
         rows.execute(DOCUMENTS.delete().where(chosen))
+    return tally
+
+
+def count(rows: sa.Connection, of_documents: sa.ColumnElement[bool], of_chunks: sa.ColumnElement[bool]) -> Tally:
+    """What stored documents, and the chunks that were cut of them, amount to."""
+    seconds = sa.select(sa.func.coalesce(sa.func.sum(VECTORS.c.embed_s), 0.0)).join_from(
+        CHUNKS, VECTORS, VECTORS.c.number == CHUNKS.c.number
+    )
+    tally = Tally(indexing_s=rows.execute(seconds.where(of_chunks)).scalar_one())
+    for row in rows.execute(sa.select(DOCUMENTS.c.digest, DOCUMENTS.c.num_chunks).where(of_documents)):
+        tally += Tally(1, row.num_chunks, 0.0, _value(row.digest))
     return tally
 
 
@@ -136,24 +133,16 @@ def adopt(rows: sa.Connection, index_id: int, document_ids: Sequence[str], origi
 def load(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> Iterator[Document]:
     """Those of the documents that are stored, whole."""
     for part in parts(document_ids, VARIABLES):
-        query = sa.select(DOCUMENTS).where(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id.in_(part))
-        for row in rows.execute(query.execution_options(yield_per=100)):
-            yield Document(
-                row.id, row.title, row.text, json.loads(row.metadata), row.source, tuple(json.loads(row.pages))
-            )
+        yield from _whole(rows, sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id.in_(part)))
 
 
 def stream(rows: sa.Connection, index_id: int) -> Iterator[Document]:
     """Every document, whole, in the order of their ids."""
-    after = None
-    while part := entries(rows, index_id, limit=_WHOLE_AT_ONCE, after=after):
-        after = part[-1].id
-        found = {document.id: document for document in load(rows, index_id, [entry.id for entry in part])}
-        yield from (found[entry.id] for entry in part)
+    return _whole(rows, DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id)
 
 
-def entries(rows: sa.Connection, index_id: int, *, limit: int, after: str | None) -> list[DocumentEntry]:
-    """Up to `limit` documents by id, those behind the id `after`."""
+def entries(rows: sa.Connection, index_id: int, *, limit: int | None, after: str | None) -> list[DocumentEntry]:
+    """Up to `limit` documents by id, None for all, those behind the id `after`."""
     query = sa.select(*(DOCUMENTS.c[field.name] for field in fields(DocumentEntry)))
     query = query.where(DOCUMENTS.c.index_id == index_id).order_by(DOCUMENTS.c.id).limit(limit)
     if after is not None:
@@ -198,11 +187,10 @@ def digest_of(document_id: str, content_hash: str, chunk_ids: Sequence[str]) -> 
     return hashlib.sha256(json.dumps([document_id, content_hash, list(chunk_ids)]).encode()).hexdigest()
 
 
-def parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The values in lists of up to `size`."""
-    remaining = iter(values)
-    while part := list(islice(remaining, size)):
-        yield part
+def _whole(rows: sa.Connection, chosen: sa.ColumnElement[bool], *order: sa.ColumnElement[str]) -> Iterator[Document]:
+    query = sa.select(DOCUMENTS).where(chosen).order_by(*order)
+    for row in rows.execute(query.execution_options(yield_per=100)):
+        yield Document(row.id, row.title, row.text, json.loads(row.metadata), row.source, tuple(json.loads(row.pages)))
 
 
 def _present(rows: sa.Connection, query: sa.Select[Any]) -> dict[str, Present]:
@@ -228,7 +216,6 @@ def _attributes(index_id: int, document: Document) -> list[dict[str, object]]:
         kind = kind_of(value)
         if kind is None or len(key) > MAX_CHARS or (isinstance(value, str) and len(value) > MAX_CHARS):
             continue
-        row = {"index_id": index_id, "document_id": document.id, "key": key, "kind": kind}
-        is_text = kind == "text"
-        found.append({**row, "text": value if is_text else None, "number": None if is_text else float(value)})  # type: ignore[arg-type]
+        compared = {"text": value, "number": None} if kind == "text" else {"text": None, "number": float(value)}  # type: ignore[arg-type]
+        found.append({"index_id": index_id, "document_id": document.id, "key": key, "kind": kind, **compared})
     return found

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
-from rag.store.documents import digest_of
+from rag.store.documents import count, digest_of
 from rag.store.indexes import Tally
 from rag.store.schema import ATTRIBUTES, CHUNKS, DOCUMENTS, VECTORS
 
@@ -31,17 +30,11 @@ _STRAY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A document, what its rows amount to, without seconds, and the first thing that is wrong with them, or ''."""
+def check(rows: sa.Connection, index_id: int) -> Iterator[tuple[str, Tally, str]]:
+    """Every document, by id, in one pass over documents, chunks and vectors; then what is left of documents.
 
-    document_id: str
-    tally: Tally
-    fault: str
-
-
-def check(rows: sa.Connection, index_id: int) -> Iterator[Checked]:
-    """Every document, by id, in one pass over documents, chunks and vectors; then what is left of documents."""
+    Gives its id, what its rows amount to, without seconds, and the first thing that is wrong with them, or ''.
+    """
     sizes = sa.select(sa.func.length(VECTORS.c.vector)).where(VECTORS.c.index_id == index_id).limit(9)
     # One of them may be what is damaged.
     size = Counter(rows.execute(sizes).scalars()).most_common(1)
@@ -52,11 +45,11 @@ def check(rows: sa.Connection, index_id: int) -> Iterator[Checked]:
             own = cut.get(row.id, [])
             digest = digest_of(row.id, row.content_hash, [chunk.id for chunk in own])
             fault = next(_faults(row, own, digest, size[0][0] if size else 0), "")
-            yield Checked(row.id, Tally(1, len(own), 0.0, int(digest, 16)), fault)
+            yield row.id, Tally(1, len(own), 0.0, int(digest, 16)), fault
     has_document = sa.exists().where(DOCUMENTS.c.index_id == CHUNKS.c.index_id, DOCUMENTS.c.id == CHUNKS.c.document_id)
     left = sa.select(CHUNKS.c.document_id, sa.func.count()).where(CHUNKS.c.index_id == index_id, ~has_document)
-    for document_id, count in rows.execute(left.group_by(CHUNKS.c.document_id).order_by(CHUNKS.c.document_id)):
-        yield Checked(document_id, Tally(num_chunks=count), "has chunks and is not there")
+    for document_id, num_chunks in rows.execute(left.group_by(CHUNKS.c.document_id).order_by(CHUNKS.c.document_id)):
+        yield document_id, Tally(num_chunks=num_chunks), "has chunks and is not there"
 
 
 def count_stray(rows: sa.Connection, index_id: int) -> int:
@@ -87,7 +80,7 @@ def mend(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> Tal
             if not _is_pages(pages):
                 values["pages"] = "[]"
         rows.execute(DOCUMENTS.update().where(key).values(values))
-    return _count(rows, index_id)
+    return count(rows, DOCUMENTS.c.index_id == index_id, CHUNKS.c.index_id == index_id)
 
 
 def _chunks_of(rows: sa.Connection, index_id: int, document_ids: Sequence[str]) -> dict[str, list[Any]]:
@@ -160,12 +153,3 @@ def _compared(rows: sa.Connection, index_id: int, document_id: str, source: str)
     if found.get("source") == source:
         del found["source"]
     return found
-
-
-def _count(rows: sa.Connection, index_id: int) -> Tally:
-    tally = Tally()
-    digests = sa.select(DOCUMENTS.c.digest, DOCUMENTS.c.num_chunks).where(DOCUMENTS.c.index_id == index_id)
-    for digest, num_chunks in rows.execute(digests):
-        tally += Tally(1, num_chunks, 0.0, int(digest, 16))
-    seconds = sa.select(sa.func.coalesce(sa.func.sum(VECTORS.c.embed_s), 0.0)).where(VECTORS.c.index_id == index_id)
-    return tally + Tally(indexing_s=rows.execute(seconds).scalar_one())

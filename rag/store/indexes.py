@@ -6,15 +6,14 @@ import hashlib
 import json
 import re
 import secrets
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 
 import sqlalchemy as sa
 
 from rag.chunking.chunk import ChunkSettings
 from rag.errors import RagError
 from rag.store.schema import GENERATIONS, INDEXES, TOMBSTONES
-from storage.database import find_database
+from storage.tables import values_of
 
 _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _MODULUS = 2**256
@@ -58,12 +57,12 @@ class IndexState:
     name: str
     embedder: str
     settings: ChunkSettings
-    generation: int
-    token: str
-    content_sum: int
-    num_documents: int
-    num_chunks: int
-    indexing_s: float
+    generation: int = 0
+    token: str = ""
+    content_sum: int = 0
+    num_documents: int = 0
+    num_chunks: int = 0
+    indexing_s: float = 0.0
 
     @property
     def version(self) -> str:
@@ -76,27 +75,29 @@ class IndexState:
         return Tally(self.num_documents, self.num_chunks, self.indexing_s, self.content_sum)
 
 
-def state(rows: sa.Connection, name: str) -> IndexState | None:
-    row = rows.execute(sa.select(INDEXES).where(INDEXES.c.name == name)).mappings().one_or_none()
-    return None if row is None else _state(row)
-
-
 def check_name(name: str) -> None:
     """Raises RagError for a name that no index, and no folder of one, can have."""
     if not _NAME.fullmatch(name):
         raise RagError(f"index name {name!r} is not possible; use up to 100 letters, digits and the signs . _ -")
 
 
-def list_indexes(home: Path, *, url: str | sa.URL | None = None) -> list[IndexState]:
-    """All indexes of a home, or of the database at `url`, by name; none if there is no database yet."""
-    store = find_database(home, url)
-    if store is None:
-        return []
-    try:
-        with store.read() as rows:
-            return states(rows)
-    finally:
-        store.close()
+def state(rows: sa.Connection, name: str, *, is_locked: bool = False) -> IndexState | None:
+    """The index of this name, if there is one; a locked one no other writer changes until this transaction ends."""
+    query = sa.select(INDEXES).where(INDEXES.c.name == name)
+    row = rows.execute(query.with_for_update() if is_locked else query).mappings().one_or_none()
+    return None if row is None else _state(row)
+
+
+def existing(rows: sa.Connection, name: str, *, is_locked: bool = False) -> IndexState:
+    """As `state`. Raises RagError if there is no such index."""
+    found = state(rows, name, is_locked=is_locked)
+    if found is None:
+        raise missing(name)
+    return found
+
+
+def missing(name: str) -> RagError:
+    return RagError(f"no index {name!r}; create it with: arbiter index add {name} FOLDER")
 
 
 def states(rows: sa.Connection) -> list[IndexState]:
@@ -104,32 +105,14 @@ def states(rows: sa.Connection) -> list[IndexState]:
     return [_state(row) for row in rows.execute(sa.select(INDEXES).order_by(INDEXES.c.name)).mappings()]
 
 
-def lock(rows: sa.Connection, name: str) -> IndexState | None:
-    """The state, which no other writer changes until this transaction ends."""
-    row = rows.execute(sa.select(INDEXES).where(INDEXES.c.name == name).with_for_update()).mappings().one_or_none()
-    return None if row is None else _state(row)
-
-
 def create(rows: sa.Connection, name: str, embedder: str, settings: ChunkSettings) -> IndexState:
     """A new, empty index of generation 0. Raises Conflict if the name is taken."""
-    values = {
-        "name": name,
-        "embedder": embedder,
-        "settings": json.dumps(asdict(settings)),
-        "generation": 0,
-        "token": secrets.token_hex(8),
-        "content_sum": _hex(0),
-        "num_documents": 0,
-        "num_chunks": 0,
-        "indexing_s": 0.0,
-    }
+    fresh = IndexState(0, name, embedder, settings, token=secrets.token_hex(8))
     try:
-        rows.execute(INDEXES.insert().values(**values))
+        rows.execute(INDEXES.insert().values(_values(fresh)))
     except sa.exc.IntegrityError as error:
         raise Conflict(name) from error
-    created = state(rows, name)
-    assert created is not None
-    return created
+    return existing(rows, name)
 
 
 def advance(
@@ -141,23 +124,19 @@ def advance(
     settings: ChunkSettings | None = None,
 ) -> IndexState:
     """The next generation of a locked index, which holds what `tally` counts."""
-    generation, token = seen.generation + 1, secrets.token_hex(8)
-    values = {
-        "embedder": embedder or seen.embedder,
-        "settings": json.dumps(asdict(settings or seen.settings)),
-        "generation": generation,
-        "token": token,
-        "content_sum": _hex(tally.content_sum),
-        "num_documents": tally.num_documents,
-        "num_chunks": tally.num_chunks,
-        # Sums of floats leave crumbs behind.
-        "indexing_s": max(tally.indexing_s, 0.0) if tally.num_chunks else 0.0,
-    }
-    rows.execute(INDEXES.update().where(INDEXES.c.id == seen.id).values(**values))
-    rows.execute(GENERATIONS.insert().values(index_id=seen.id, generation=generation, token=token))
-    advanced = state(rows, seen.name)
-    assert advanced is not None
-    return advanced
+    if not tally.num_chunks or tally.indexing_s < 0:
+        tally = replace(tally, indexing_s=0.0)  # Sums of floats leave crumbs behind.
+    made = replace(
+        seen,
+        embedder=embedder or seen.embedder,
+        settings=settings or seen.settings,
+        generation=seen.generation + 1,
+        token=secrets.token_hex(8),
+        **asdict(tally),
+    )
+    rows.execute(INDEXES.update().where(INDEXES.c.id == seen.id).values(_values(made)))
+    rows.execute(GENERATIONS.insert().values(index_id=seen.id, generation=made.generation, token=made.token))
+    return made
 
 
 def token(rows: sa.Connection, index_id: int, generation: int) -> str | None:
@@ -183,11 +162,6 @@ def forget_generations(rows: sa.Connection, index_id: int) -> None:
     rows.execute(TOMBSTONES.delete().where(TOMBSTONES.c.index_id == index_id))
 
 
-def remove(rows: sa.Connection, index_id: int) -> None:
-    """Deletes the index with all that belongs to it."""
-    rows.execute(INDEXES.delete().where(INDEXES.c.id == index_id))
-
-
 def _state(row: sa.RowMapping) -> IndexState:
     try:
         settings = ChunkSettings(**json.loads(row["settings"]))
@@ -200,5 +174,7 @@ def _state(row: sa.RowMapping) -> IndexState:
     return IndexState(**{**row, "settings": settings, "content_sum": content_sum})
 
 
-def _hex(content_sum: int) -> str:
-    return f"{content_sum:064x}"
+def _values(state: IndexState) -> dict[str, object]:
+    values = values_of(state)
+    del values["id"]
+    return values | {"settings": json.dumps(asdict(state.settings)), "content_sum": f"{state.content_sum:064x}"}

@@ -9,10 +9,9 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from rag.store.schema import CHUNKS, INDEXES, PENDING, VECTORS
+from rag.store.schema import CHUNKS, INDEXES, PENDING, VARIABLES, VECTORS, parts
 from storage.database import Database, insert_missing
 
-_VARIABLES = 5_000
 _KEPT_S = 30 * 86_400.0
 
 
@@ -30,9 +29,7 @@ class Embedding:
 def known(rows: sa.Connection, embedder: str, text_hashes: Iterable[str]) -> dict[str, Embedding]:
     """The embeddings that this embedder has made, by hash of the text."""
     found: dict[str, Embedding] = {}
-    hashes = list(text_hashes)
-    for start in range(0, len(hashes), _VARIABLES):
-        part = hashes[start : start + _VARIABLES]
+    for part in parts(text_hashes, VARIABLES):
         stored = (
             sa.select(CHUNKS.c.text_hash, VECTORS.c.vector, VECTORS.c.embed_s)
             .join_from(CHUNKS, VECTORS, VECTORS.c.number == CHUNKS.c.number)

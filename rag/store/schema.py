@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
 import sqlalchemy as sa
 
 from storage.tables import NUMBER, PLAIN, TABLES
+
+# SQLite allows 32,766 variables in a statement.
+VARIABLES = 5_000
+# Rows that are made into dictionaries at a time.
+BATCH = 2_000
+
+T = TypeVar("T")
+
+
+def parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The values in lists of up to `size`."""
+    remaining = iter(values)
+    while part := list(islice(remaining, size)):
+        yield part
 
 
 def _index_id() -> sa.Column[int]:

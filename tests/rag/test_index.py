@@ -9,9 +9,9 @@ import pytest
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.errors import RagError
+from rag.home import IndexHome
 from rag.index import Index, SyncReport
 from rag.search.settings import SearchSettings
-from rag.store.indexes import list_indexes
 from storage.errors import StorageError
 from tests.rag.conftest import SETTINGS, Library
 
@@ -301,7 +301,7 @@ def test_an_empty_index_takes_another_embedder_and_other_settings_at_its_next_sy
 
     Index.create(home, "empty", make_embedder("fake@2"), ChunkSettings(10, 0), url=url).sync([])
 
-    (state,) = list_indexes(home, url=url)
+    (state,) = IndexHome(home, url=url).states().values()
     assert (state.embedder, state.settings) == ("fake@2", ChunkSettings(10, 0))
 
 

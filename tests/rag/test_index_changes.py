@@ -14,12 +14,11 @@ from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.documents.load import load_documents
 from rag.errors import RagError
+from rag.home import IndexHome
 from rag.index import Index, SyncReport
 from rag.search.dense import DenseView
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
-from rag.search.vector_view import FaissViews
-from rag.store.indexes import list_indexes
 from tests.rag.conftest import SETTINGS, Library
 
 HYBRID = SearchSettings(mode="hybrid")
@@ -250,7 +249,7 @@ def test_an_index_that_was_dropped_is_gone_and_one_of_its_name_begins_anew(
 
     index.drop()
 
-    assert [state.name for state in list_indexes(home, url=url)] == ["other"]
+    assert list(IndexHome(home, url=url).states()) == ["other"]
     assert not (home / "indexes" / "faq").exists()
     with pytest.raises(RagError, match="no index 'faq'"):
         reader.search("desk", 3)
@@ -343,12 +342,12 @@ def test_an_empty_index_exists_and_finds_nothing(home: Path, embedder: Any, url:
     index = Index.create(home, "empty", embedder, SETTINGS, url=url, settings=HYBRID)
     index.sync([])
 
-    assert [state.name for state in list_indexes(home, url=url)] == ["empty"]
+    assert list(IndexHome(home, url=url).states()) == ["empty"]
     assert index.search("anything", 5) == ()
     assert index.verify().problems == ()
 
 
-class Away(FaissViews):
+class Away(_Counted):
     """Views in a store that cannot be reached when it is to be cleared."""
 
     def clear(self, numbers: Any) -> None:
@@ -356,10 +355,10 @@ class Away(FaissViews):
 
 
 def test_an_index_is_dropped_though_its_vector_store_is_away(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "faq", embedder, ChunkSettings(20, 0), url=url, views=lambda _: Away())
+    index = Index.create(home, "faq", embedder, ChunkSettings(20, 0), url=url, views=lambda _: Away({}))
     index.sync([Document("a", "", "a boat")])
 
     index.drop()
 
-    assert list_indexes(home, url=url) == []
+    assert IndexHome(home, url=url).states() == {}
     assert not (home / "indexes" / "faq").exists()

@@ -29,8 +29,7 @@ def store(home: Path, index: Index, url: str | None) -> Iterator[Database]:
     """The rows of the library, of which `hours` has no chunks any more."""
     store = Database(database_url(home, url))
     with store.write() as rows:
-        state = indexes.lock(rows, "faq")
-        assert state is not None
+        state = indexes.existing(rows, "faq", is_locked=True)
         indexes.forget_generations(rows, state.id)
         indexes.advance(rows, state, faults.mend(rows, state.id, ["hours"]))
     yield store

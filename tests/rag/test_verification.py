@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ from rag.documents.document import Document
 from rag.errors import RagError
 from rag.index import Index
 from rag.indexing import Progress
+from rag.search.dense import DenseView
 from rag.search.settings import SearchSettings
-from rag.search.vector_view import FaissViews
-from rag.store.indexes import state as state_of
+from rag.store import chunks
+from rag.store.indexes import existing
 from rag.verification import NearDuplicate, VerifyReport, verify
-from rag.views import LiveView, dense_kind, lexical_kind
+from rag.views import live_vectors, live_words
 from storage.database import Database, sqlite_url
 from storage.errors import StorageError
 from tests.rag.conftest import SETTINGS, Library
@@ -46,9 +46,8 @@ class _Interrupted:
 def _verify(home: Path, progress: Progress) -> VerifyReport:
     store = Database(sqlite_url(home / "arbiter.db"))
     folder = home / "indexes" / "faq"
-    dense: LiveView[Any] = LiveView(folder, dense_kind(FaissViews()))
     try:
-        return verify(store, "faq", dense, LiveView(folder, lexical_kind()), progress=progress)
+        return verify(store, "faq", live_vectors(folder), live_words(folder), progress=progress)
     finally:
         store.close()
 
@@ -57,7 +56,7 @@ def test_a_sound_index_has_no_problems(index: Index) -> None:
     report = index.verify()
 
     assert (report.problems, report.is_sound, report.repaired, report.damaged) == ((), True, False, ())
-    assert (report.num_documents, report.num_chunks, report.recall, report.num_near_duplicates) == (3, 3, 1.0, 0)
+    assert (report.num_documents, report.num_chunks, report.recall, report.near_duplicates) == (3, 3, 1.0, ())
 
 
 @pytest.mark.parametrize(
@@ -153,10 +152,9 @@ def test_a_damaged_view_file_is_found_and_repaired(index: Index, home: Path, emb
 def test_a_view_that_another_process_writes_meanwhile_is_no_fault(index: Index, home: Path, embedder: Any) -> None:
     index.search("desk", 1)
     store = Database(sqlite_url(home / "arbiter.db"))
-    live: LiveView[Any] = LiveView(home / "indexes" / "faq", dense_kind(FaissViews()))
+    live = live_vectors(home / "indexes" / "faq")
     with store.read() as rows:
-        before = state_of(rows, "faq")
-        assert before is not None
+        before = existing(rows, "faq")
         Index.open(home, "faq", embedder).sync([Document("new", "", "Something else.")])
         assert [file.name for file in (home / "indexes" / "faq").glob("*.faiss")] == ["2.faiss"]
 
@@ -167,18 +165,23 @@ def test_a_view_that_another_process_writes_meanwhile_is_no_fault(index: Index, 
 def test_a_view_that_comes_while_the_files_are_looked_at_is_no_fault(index: Index, home: Path) -> None:
     index.search("desk", 1)
     index.set_metadata("fines", {"year": 2026})
-    folder, kind = home / "indexes" / "faq", dense_kind(FaissViews())
+    folder = home / "indexes" / "faq"
     assert [file.name for file in folder.glob("*.faiss")] == ["1.faiss"]
     store = Database(sqlite_url(home / "arbiter.db"))
     with store.read() as rows:
-        state = state_of(rows, "faq")
-        assert state is not None
+        state = existing(rows, "faq")
 
-        def load(file: Path, stamp: str) -> Any:
-            kind.build(rows, state).save(folder / "2.faiss", state.token)
-            return kind.load(file, stamp)
+        class Late:
+            """Writes a newer file when it is to read one."""
 
-        assert LiveView(folder, replace(kind, load=load)).damaged_files(rows, state) == []
+            build = staticmethod(DenseView.build)
+
+            @staticmethod
+            def load(file: Path, stamp: str) -> DenseView | None:
+                DenseView.build(*chunks.vectors(rows, state.id)).save(folder / "2.faiss", state.token)
+                return DenseView.load(file, stamp)
+
+        assert live_vectors(folder, Late()).damaged_files(rows, state) == []
     store.close()
 
 
@@ -284,7 +287,7 @@ def test_chunks_that_repeat_others_are_counted(home: Path, embedder: Any) -> Non
 
     report = index.verify()
 
-    assert (report.num_near_duplicates, report.problems) == (1, ())
+    assert report.problems == ()
     assert report.near_duplicates == (NearDuplicate("b", None, "a", None, 1.0),)
 
 

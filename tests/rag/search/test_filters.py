@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -8,9 +10,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.errors import RagError
-from rag.search.filters import MAX_COMPARED, MAX_COMPARISONS, MAX_DEPTH, filter_clause, kind_of, matches, parse_filter
+from rag.search.filters import (
+    MAX_COMPARED,
+    MAX_COMPARISONS,
+    MAX_DEPTH,
+    Compound,
+    Filter,
+    filter_clause,
+    kind_of,
+    parse_filter,
+)
 
 ATTRIBUTES = {"language": "en", "year": 2024, "is_public": True, "tags": ["a"], "rating": 4.5, "none": None}
+
+
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
+
+
+def matches(found: Filter, attributes: Mapping[str, Any]) -> bool:
+    """Whether a document with these attributes passes the filter: what the SQL must agree with."""
+    if isinstance(found, Compound):
+        return (all if found.type == "and" else any)(matches(part, attributes) for part in found.filters)
+    held = attributes.get(found.key)
+    kind = kind_of(held)
+    compare = COMPARE.get(found.type, operator.eq)
+    holds = kind is not None and any(kind_of(value) == kind and compare(held, value) for value in found.values)
+    return holds != (found.type in ("ne", "nin"))
 
 
 def eq(key: str, value: object) -> dict[str, object]:
@@ -70,10 +100,10 @@ def test_and_and_or_nest() -> None:
         ({}, "type must be one of"),
         ({"type": "like", "key": "a", "value": "b"}, "'like'"),
         ({"type": ["eq"], "key": "a", "value": "b"}, "type must be one of"),
-        ({"type": "eq", "key": "a"}, "lacks 'value'"),
-        ({"type": "eq", "key": "a", "value": "b", "filters": []}, "has no 'filters'"),
+        ({"type": "eq", "key": "a"}, "must have key, type, value"),
+        ({"type": "eq", "key": "a", "value": "b", "filters": []}, "must have key, type, value"),
         ({"type": "and", "filters": []}, "at least one"),
-        ({"type": "and", "filters": {}}, "must be a list"),
+        ({"type": "and", "filters": {}}, "needs a list"),
         ({"type": "and", "filters": [7]}, "is an object"),
         (eq("", "b"), "key must be"),
         (eq("k" * 513, "b"), "key must be"),

@@ -6,7 +6,7 @@ from threading import Thread
 import pytest
 
 from rag.errors import RagError
-from rag.search.rerank import CrossEncoderReranker, load_reranker
+from rag.search.rerank import Reranker, load_reranker
 
 
 def make_cross_encoder(folder: Path, *, num_labels: int = 1) -> str:
@@ -77,4 +77,4 @@ def test_a_missing_and_an_unfit_reranker_are_named(tmp_path: Path) -> None:
     with pytest.raises(RagError, match=r"empty.*cannot be loaded"):
         load_reranker(str(tmp_path / "empty"))
     with pytest.raises(RagError, match="3 outputs"):
-        CrossEncoderReranker(make_cross_encoder(tmp_path / "three", num_labels=3))
+        Reranker(make_cross_encoder(tmp_path / "three", num_labels=3))

@@ -43,13 +43,11 @@ def test_each_generation_has_a_token_of_its_own(database: Database) -> None:
     _add(database, "faq")
     for _ in range(3):
         with database.write_beside() as rows:
-            state = indexes.lock(rows, "faq")
-            assert state is not None
+            state = indexes.existing(rows, "faq", is_locked=True)
             indexes.advance(rows, state, state.tally)
 
     with database.read() as rows:
-        state = indexes.state(rows, "faq")
-        assert state is not None
+        state = indexes.existing(rows, "faq")
         tokens = [indexes.token(rows, state.id, generation) for generation in (1, 2, 3)]
         assert indexes.token(rows, state.id, 4) is None
     assert len(set(tokens)) == 3
