@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arbiter.faults import Faults
-from eval.question_sets import OnFault, QuestionFiles, QuestionSets, divide
+from eval.leaks import OnFault
+from eval.question_sets import QuestionFiles, QuestionSets, divide
 from eval.questions import Question
 from rag.documents.conversions import Conversions
 from rag.documents.document import Document

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from arbiter.config import Config
 from arbiter.console import Console
-from eval.judge.certificate import Certificate, Thresholds, judge_identity, store_certificate
+from eval.judge.certificate import Certificate, Thresholds, judge_identity, shown, store_certificate
 from eval.judge.certification import REPEATS, certify
-from eval.judge.probes import load_labelled, load_pairs
+from eval.judge.labels import load_labelled, load_pairs
 from router.deciding.policy import Prices
-from router.deciding.statistics import Interval
 from storage.errors import ArbiterError
 from tuning.data.examples import sample
 
@@ -83,14 +82,14 @@ def _measured(certificate: Certificate) -> list[tuple[str, str]]:
     if found.agreement is not None:
         kappa = found.agreement.kappa
         rows += [
-            ("accuracy", f"{_shown(found.agreement.accuracy)} on {found.agreement.num_rows} labelled answers"),
+            ("accuracy", f"{shown(found.agreement.accuracy)} on {found.agreement.num_rows} labelled answers"),
             (
                 "Cohen's kappa",
-                _shown(kappa) if kappa is not None else "undefined: all labels and verdicts are the same",
+                shown(kappa) if kappa is not None else "undefined: all labels and verdicts are the same",
             ),
         ]
     if found.repeats is not None:
-        flips = f"{_shown(found.repeats.flip_rate)} of {found.repeats.num_rows} rows change their verdict"
+        flips = f"{shown(found.repeats.flip_rate)} of {found.repeats.num_rows} rows change their verdict"
         rows += [("repeats", flips), ("variance in a row", f"{found.repeats.mean_variance:.3f}")]
     else:
         rows.append(("repeats", "not measured"))
@@ -100,15 +99,15 @@ def _measured(certificate: Certificate) -> list[tuple[str, str]]:
     without = f"not measured: it takes {limits.num_pairs} labelled pairs judged in both orders"
     if found.position is not None:
         rows += [
-            ("order decides", f"{_shown(found.position.order_dependent)} of {found.position.num_pairs} pairs"),
-            ("first over second", _shown(found.position.first_minus_second)),
-            ("accuracy on pairs", _shown(found.position.accuracy)),
+            ("order decides", f"{shown(found.position.order_dependent)} of {found.position.num_pairs} pairs"),
+            ("first over second", shown(found.position.first_minus_second)),
+            ("accuracy on pairs", shown(found.position.accuracy)),
         ]
     else:
         rows.append(("position bias", without))
     if found.length is not None:
         longer = f"judge {found.length.judge_longer:.0%}, people {found.length.label_longer:.0%}"
-        rows.append(("prefers the longer", f"{longer}; agreement differs by {_shown(found.length.gap)}"))
+        rows.append(("prefers the longer", f"{longer}; agreement differs by {shown(found.length.gap)}"))
     else:
         rows.append(("length bias", without))
     return [*rows, ("cost of an ask", _cost(found))]
@@ -123,7 +122,3 @@ def _cost(certificate: Certificate) -> str:
             f"{1000 * calls.price:.4g} for 1,000"
         )
     return f"{tokens}; median {calls.median_s:.2f} s" if calls.median_s is not None else tokens
-
-
-def _shown(interval: Interval) -> str:
-    return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"

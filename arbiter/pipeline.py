@@ -27,9 +27,10 @@ from arbiter.data import Data, examples_as_documents, find_folder, load_data
 from arbiter.database import home_database
 from arbiter.models import ResolvedModel, resolve_model
 from arbiter.other_runs import describe_other_runs
-from arbiter.scoring import Asked, Scoring
+from arbiter.scoring import Scoring
 from arbiter.spending import Spending
 from arbiter.training_rows import training_rows
+from eval.answers import Asked
 from eval.race import RacePlan, plan_race
 from eval.report.card import make_card
 from eval.report.page import to_html

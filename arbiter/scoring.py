@@ -6,31 +6,34 @@ scorecard = scoring.score(arms, asked, training_s=..., indexing_s=...)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from arbiter.config import Config
 from arbiter.data import Data
-from eval.answers import AnswerRecord
+from eval.answers import AnswerRecord, Asked
 from eval.evaluate import build_scorecard
 from eval.judge.certificate import Certificate, find_certificate, judge_standing, refuse_uncertified
-from eval.judge.human_labels import load_human_labels
-from eval.judge.prediction_powered import prediction_powered_interval
-from eval.metrics.catalogue import all_metric_names, built_in_names, plain_scorers
+from eval.judge.labels import load_human_labels, prediction_powered_interval
+from eval.metrics.catalogue import (
+    all_metric_names,
+    built_in_names,
+    check_declared,
+    metrics_of,
+    plain_scorers,
+    unused_kinds,
+)
 from eval.metrics.floors import measure_floors
-from eval.metrics.primary import check_declared, metrics_of, unused_kinds
-from eval.metrics.ragas import JudgeScorer, ReferenceScorer
-from eval.metrics.remembered import Remembered
-from eval.metrics.user import UserScorer, load_user_metrics
+from eval.metrics.ragas import judge_scorer, reference_scorer
+from eval.metrics.user import load_user_metrics, user_scorer
 from eval.questions import Question
 from eval.scorer import Progress, Scorer
 from rag.embedding.embedder import Embedder
 from rag.index import Index
 from router.answering.arm import Arm
-from router.deciding.race import RaceRecord
 from router.deciding.scorecard import Scorecard
 from router.deciding.statistics import Interval
 from router.deciding.utility import ABSTAINED
@@ -38,19 +41,6 @@ from storage.errors import ArbiterError
 
 # What people's labels correct: the judge's one direct verdict, which is what it is certified for.
 LABELLED_METRIC = "judge_correctness"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The questions in the order they were spent, every answer, and how a race went.
-
-    `first_tokens_ms` maps arm and question id to the measured time to the first token.
-    """
-
-    questions: tuple[Question, ...]
-    records: tuple[AnswerRecord, ...]
-    first_tokens_ms: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    race: RaceRecord | None = None
 
 
 def check_metric(config: Config) -> tuple[str, ...]:
@@ -113,12 +103,12 @@ class Scoring:
         """Every metric: the plain ones, the user's, ragas's reference-based ones, and a judge's where there is one."""
         scorers: list[Scorer] = [
             *plain_scorers(self._data.questions, self._data.examples, self._is_document),
-            UserScorer(self._user_metrics),
-            ReferenceScorer(self._embedder.embed, self._reference_contexts),
+            user_scorer(self._user_metrics),
+            reference_scorer(self._embedder.embed, self._reference_contexts),
         ]
         judge = self._config.eval.judge
         if judge is not None:
-            scorers.append(Remembered(JudgeScorer(judge, embed=self._embedder.embed)))
+            scorers.append(judge_scorer(judge, embed=self._embedder.embed))
         return scorers
 
     @cached_property
@@ -157,12 +147,9 @@ class Scoring:
     ) -> Scorecard:
         return build_scorecard(
             arms,
-            asked.questions,
-            asked.records,
+            asked,
             scorers,
             primary=self._config.policy.metric,
-            first_tokens_ms=asked.first_tokens_ms,
-            race=asked.race,
             clusters=self._data.clusters,
             progress=progress,
             **rest,

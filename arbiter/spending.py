@@ -7,12 +7,11 @@ asked = Spending(asker, console, first_token_probes=3).race(arms, plan, policy, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from arbiter.asking import Asker
 from arbiter.console import Console, Step
-from arbiter.scoring import Asked
-from eval.answers import AnswerRecord
+from eval.answers import AnswerRecord, Asked
 from eval.questions import Question
 from eval.race import Look, RacePlan, run_race
 from router.answering.arm import Arm
@@ -56,8 +55,8 @@ class Spending:
             def ask(some: Sequence[Arm], questions: Sequence[Question]) -> list[AnswerRecord]:
                 return self.asker.ask(some, questions, counted)
 
-            def look_at(questions: Sequence[Question], records: Sequence[AnswerRecord], active: Sequence[str]) -> Look:
-                table = make_table(score(Asked(tuple(questions), tuple(records))), policy)
+            def look_at(asked: Asked, active: Sequence[str]) -> Look:
+                table = make_table(score(asked), policy)
                 ruling, ranking = look(table, active, largest=plan.largest)
                 costs = [(row.scores.num_asked, row.costs.per_1k) for row in table.rows]
                 if plan.settings.max_cost is not None and any(num and cost is None for num, cost in costs):
@@ -69,8 +68,9 @@ class Spending:
                     self.console.say(f"  after {num_spent} questions {drop.arm} is out: {drop.beaten_by} is better")
 
             raced = run_race(arms, plan, ask, look_at, on_look=tell)
-        self.console.say(f"  {raced.record.summary}")
-        return Asked(raced.questions, raced.records, first_tokens_ms, raced.record)
+        assert raced.race is not None
+        self.console.say(f"  {raced.race.summary}")
+        return replace(raced, first_tokens_ms=first_tokens_ms)
 
     def _first_tokens(self, arms: list[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
         return self.asker.time_first_tokens(arms, questions[: self.first_token_probes])

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.answers import AnswerRecord
+from eval.answers import AnswerRecord, Asked
 from eval.questions import Question
 from eval.race import Look, plan_race, run_race
-from eval.race_settings import RaceSettings
 from eval.runs.run import find_run
+from eval.settings import RaceSettings
 from router.answering.arm import Arm
 from router.deciding.arm_table import make_table
 from router.deciding.policy import Policy
@@ -124,13 +124,13 @@ def _raced(card: Scorecard, policy: Policy, *, seed: int) -> Scorecard:
             asked[arm.name].update(q.id for q in batch)
         return [AnswerRecord(arm.name, q.id, "") for arm in arms for q in batch]
 
-    def look_at(spent: Sequence[Question], _records: object, active: Sequence[str]) -> Look:
-        table = make_table(seen([q.id for q in spent]), policy)
+    def look_at(spent: Asked, active: Sequence[str]) -> Look:
+        table = make_table(seen([q.id for q in spent.questions]), policy)
         ruling, ranking = look(table, active, largest=plan.largest)
         return Look(ruling, ranking, 0.0)
 
     raced = run_race([scores.arm for scores in card.arms], plan, ask, look_at)
-    return replace(seen([q.id for q in raced.questions]), race=raced.record)
+    return replace(seen([q.id for q in raced.questions]), race=raced.race)
 
 
 def _hidden(scores: ArmScores, card: Scorecard, asked: set[str]) -> ArmScores:

@@ -18,10 +18,9 @@ from pathlib import Path
 from passages import chunking, name_of
 
 from arbiter.models import EMBEDDER, resolve_model
+from eval.questions import load_judged
 from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
-from eval.retrieval.questions import load_judged
-from eval.retrieval.report import RetrievalReport
-from eval.retrieval.wording import to_text
+from eval.retrieval.report import RetrievalReport, to_text
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.load import load_documents
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
-from eval.answers import AnswerRecord
+from eval.answers import AnswerRecord, Asked
 from eval.questions import Question
 from eval.race import Look, plan_race, run_race
-from eval.race_settings import RaceSettings
+from eval.settings import RaceSettings
 from router.answering.arm import Arm
 from router.deciding.evidence import rule
 from router.deciding.statistics import holm
@@ -86,11 +86,11 @@ class Race:
                 asked[arm.name] += len(questions)
             return [self._answer] * (len(arms) * len(questions))
 
-        def look(questions: Sequence[Question], _records: object, active: Sequence[str]) -> Look:
-            spent = len(questions)
+        def look(seen: Asked, active: Sequence[str]) -> Look:
+            spent = len(seen.questions)
             ruling = rule(
                 {name: [*columns[name][: asked[name]], *[None] * (spent - asked[name])] for name in names},
-                [q.cluster for q in questions],
+                [q.cluster for q in seen.questions],
                 active=active,
                 costs={name: float(name) for name in names},
                 margin=MARGIN,
@@ -100,8 +100,8 @@ class Race:
             means = {name: float(np.mean(columns[name][:spent])) for name in active}
             return Look(ruling, tuple(sorted(active, key=lambda name: -means[name])), 0.0)
 
-        raced = run_race([Arm(name) for name in names], self._plan, ask, look)
-        record = raced.record
+        record = run_race([Arm(name) for name in names], self._plan, ask, look).race
+        assert record is not None
         left = [name for name in names if name not in {drop.arm for drop in record.drops}]
         verdicts = {"one arm left": "winner", "within the margin": "tie", "questions spent": "undecided"}
         means = {name: float(np.mean(columns[name][: record.num_raced])) for name in left}

@@ -1,4 +1,5 @@
-"""Answer records and their cache: every answer is kept by what shaped it, so no question is ever asked twice.
+"""Answer records, what a run has asked, and the cache: every answer is kept by what shaped it, so no question is ever
+asked twice.
 
 with AnswerCache(home / "answers.db") as cache:
     cache.get(key)  # -> AnswerRecord | None
@@ -9,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from eval.questions import Question
 from router.answering.answerer import Answer
 from router.answering.arm import Arm
+from router.deciding.race import RaceRecord
 from storage.records import from_json
 from storage.row_cache import RowCache
 
@@ -55,6 +58,19 @@ class AnswerRecord:
             latency_ms=answer.latency_ms,
             engine_s=engine_s,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The questions in the order they were spent, every answer, and how a race went.
+
+    `first_tokens_ms` maps arm and question id to the measured time to the first token.
+    """
+
+    questions: tuple[Question, ...]
+    records: tuple[AnswerRecord, ...]
+    first_tokens_ms: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    race: RaceRecord | None = None
 
 
 def answer_key(arm: Arm, question: str, versions: Mapping[str, str]) -> str:

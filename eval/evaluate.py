@@ -1,7 +1,7 @@
 """Questions by arms: ask every arm every question through the serving path, score the answers, build the scorecard.
 
 records = await ask(arms, questions, answerer, cache, versions=versions)
-scorecard = build_scorecard(arms, questions, records, scorers, primary="token_f1")
+scorecard = build_scorecard(arms, Asked(questions, records), scorers, primary="token_f1")
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from eval.answers import AnswerCache, AnswerRecord, answer_key
-from eval.metrics.primary import PRIMARY, Declared, check_declared, primary_column
+from eval.answers import AnswerCache, AnswerRecord, Asked, answer_key
+from eval.metrics.catalogue import PRIMARY, Declared, check_declared, primary_column
 from eval.questions import Question
 from eval.scorer import Pair, Progress, Scorer
 from eval.tasks import run_all
@@ -23,8 +23,11 @@ from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Score, Scorecard
 from router.errors import EngineRejected, EngineUnavailable
 
-Versions = Mapping[str, Mapping[str, str]]
 T = TypeVar("T")
+Versions = Mapping[str, Mapping[str, str]]
+
+# What stands where an arm was not asked a question.
+_NOT_ASKED = AnswerRecord(arm="", question_id="", text="")
 
 
 @dataclass(slots=True)
@@ -143,24 +146,19 @@ async def time_first_tokens(
     for arm, question, key in _asked(arms, questions, versions):
         if cache.get_first_token_ms(key) is not None:
             continue
+        started, found = time.perf_counter(), None
         with contextlib.suppress(EngineRejected, EngineUnavailable):
-            ms = await _first_token_ms(answerer, arm, question)
-            if ms is not None:
-                cache.put_first_token_ms(key, ms)
+            prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
+            async for chunk in answerer.stream(prepared):
+                if found is None and any(choice.delta.content for choice in chunk.choices):
+                    found = 1000 * (time.perf_counter() - started)
+            if found is not None:
+                cache.put_first_token_ms(key, found)
 
 
 def _asked(arms: Sequence[Arm], questions: Sequence[Question], versions: Versions) -> list[tuple[Arm, Question, str]]:
     """Every arm with every question, arm by arm, and the key of its answer."""
     return [(arm, asked, answer_key(arm, asked.text, versions[arm.name])) for arm in arms for asked in questions]
-
-
-async def _first_token_ms(answerer: Answerer, arm: Arm, question: Question) -> float | None:
-    started, found = time.perf_counter(), None
-    prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
-    async for chunk in answerer.stream(prepared):
-        if found is None and any(choice.delta.content for choice in chunk.choices):
-            found = 1000 * (time.perf_counter() - started)
-    return found
 
 
 def recall(
@@ -200,26 +198,27 @@ async def _answer(
 
 def build_scorecard(
     arms: Sequence[Arm],
-    questions: Sequence[Question],
-    records: Sequence[AnswerRecord],
+    asked: Asked,
     scorers: Sequence[Scorer],
     *,
     primary: Declared,
     clusters: Mapping[str, str] | None = None,
-    first_tokens_ms: Mapping[tuple[str, str], float] | None = None,
     progress: Progress | None = None,
     **rest: Any,
 ) -> Scorecard:
-    """Score every arm's records with every scorer; `rest` are further fields of the scorecard.
+    """Score every arm's answers with every scorer; `rest` are further fields of the scorecard.
 
     `primary` names the metric that decides, or maps question kinds to one each. `clusters` maps question ids to what
     the statistics resample by, by default the source document. A question without a record was not asked of the arm.
     Raises EvalError when no scorer gives a metric that `primary` names.
     """
     check_declared(primary, [name for scorer in scorers for name in scorer.names])
-    by_place = {(record.arm, record.question_id): record for record in records}
-    asked = [(arm, question) for arm in arms for question in questions if (arm.name, question.id) in by_place]
-    pairs: list[Pair] = [(question, by_place[arm.name, question.id]) for arm, question in asked]
+    questions = asked.questions
+    by_place = {(record.arm, record.question_id): record for record in asked.records}
+    grid = [(arm.name, question.id) for arm in arms for question in questions]
+    row_of = {place: row for row, place in enumerate(place for place in grid if place in by_place)}
+    by_id = {question.id: question for question in questions}
+    pairs: list[Pair] = [(by_id[name], by_place[arm, name]) for arm, name in row_of]
     columns: dict[str, list[Score]] = {}
     diagnostics: list[str] = []
     for scorer in scorers:
@@ -228,36 +227,32 @@ def build_scorecard(
     column, metric_of = primary_column([question for question, _ in pairs], columns, primary)
     if metric_of:
         columns = {PRIMARY: column, **columns}
-    places = {(arm.name, question.id): row for row, (arm, question) in enumerate(asked)}
+
+    def scores_of(arm: Arm) -> ArmScores:
+        places = [(arm.name, question.id) for question in questions]
+        rows = [row_of.get(place) for place in places]
+        found = [by_place.get(place, _NOT_ASKED) for place in places]
+        return ArmScores(
+            arm=arm,
+            scores={
+                name: tuple(None if row is None else values[row] for row in rows) for name, values in columns.items()
+            },
+            latency_ms=tuple(record.latency_ms for record in found),
+            prompt_tokens=tuple(record.prompt_tokens for record in found),
+            generated_tokens=tuple(record.generated_tokens for record in found),
+            errors={record.question_id: record.error for record in found if record.error is not None},
+            ttft_ms=tuple(asked.first_tokens_ms.get(place) for place in places),
+            engine_s=tuple(record.engine_s for record in found),
+            not_asked=tuple(question.id for question, row in zip(questions, rows, strict=True) if row is None),
+        )
+
     return Scorecard(
-        question_ids=tuple(question.id for question in questions),
+        question_ids=tuple(by_id),
         clusters=tuple((clusters or {}).get(question.id, question.cluster) for question in questions),
         primary=PRIMARY if metric_of else str(primary),
-        arms=tuple(_arm_scores(arm, questions, pairs, columns, places, first_tokens_ms or {}) for arm in arms),
+        arms=tuple(map(scores_of, arms)),
         diagnostics=tuple(diagnostics),
         metric_of=metric_of,
+        race=asked.race,
         **rest,
-    )
-
-
-def _arm_scores(
-    arm: Arm,
-    questions: Sequence[Question],
-    pairs: Sequence[Pair],
-    columns: Mapping[str, Sequence[Score]],
-    places: Mapping[tuple[str, str], int],
-    first_tokens_ms: Mapping[tuple[str, str], float],
-) -> ArmScores:
-    rows = [places.get((arm.name, question.id)) for question in questions]
-    records = [None if row is None else pairs[row][1] for row in rows]
-    return ArmScores(
-        arm=arm,
-        scores={name: tuple(None if row is None else values[row] for row in rows) for name, values in columns.items()},
-        latency_ms=tuple(None if record is None else record.latency_ms for record in records),
-        prompt_tokens=tuple(None if record is None else record.prompt_tokens for record in records),
-        generated_tokens=tuple(None if record is None else record.generated_tokens for record in records),
-        errors={record.question_id: record.error for record in records if record and record.error is not None},
-        ttft_ms=tuple(first_tokens_ms.get((arm.name, question.id)) for question in questions),
-        engine_s=tuple(None if record is None else record.engine_s for record in records),
-        not_asked=tuple(question.id for question, row in zip(questions, rows, strict=True) if row is None),
     )

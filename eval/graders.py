@@ -92,7 +92,7 @@ def similarity(metric: str, embed: Embed | None = None) -> Measure:
     this program's own names for SQuAD's comparisons; the rest are OpenAI's.
     """
     if metric == "cosine" and embed is not None:
-        return lambda text, reference: _cosine(embed, text, reference)
+        return partial(_cosine, embed)
     if metric in _MEASURES:
         return _MEASURES[metric]
     names = ", ".join([*_MEASURES, *(["cosine"] if embed is not None else [])])

@@ -1,18 +1,15 @@
 """Leaks: training rows that give an evaluation question away, so that an adapter would win by memory.
 
-refuse_leaks(examples, questions)
-examples, near = leave_out_near_repeats(examples, questions)
+examples, notes = leave_out_leaks(examples, questions, called="training", repeats="drop")
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal
 
 from eval.errors import EvalError, listed
 from eval.questions import Question, plain_text
-from tuning.data.examples import Example
 
 # rapidfuzz's normalised indel similarity in percent. In seven public sets, pairs with a common answer from here on were
 # one question in other words ("Super Bowl XXXIII" of / for). Those just below asked for something else in the same
@@ -24,104 +21,69 @@ _BLOCK = 4096
 # A note is no error: a few examples say what was meant.
 _SHOWN_NEAR = 2
 
-Row = TypeVar("Row", Example, Question)
+OnFault = Literal["refuse", "drop"]
 
 
-@dataclass(frozen=True, slots=True)
-class NearRepeat:
-    """A row that nearly repeats an evaluation question and has a gold answer in common with it.
+def leave_out_leaks(
+    rows: Sequence[Question], questions: Sequence[Question], *, called: str, repeats: OnFault = "refuse"
+) -> tuple[tuple[Question, ...], tuple[str, ...]]:
+    """The rows that give no question away, in their order, and what was left out, a line each.
 
-    `percent` is their similarity, from `NEAR_PERCENT` to 100.
+    An adapter trained on a row that repeats a question (case and punctuation aside) wins by memory, so the comparison
+    would be worthless: such rows raise EvalError unless they are to be dropped. Near repeats are left out in any case.
+    `called` says which rows these are.
     """
-
-    row_id: str
-    question_id: str
-    percent: float
-
-
-def refuse_leaks(rows: Sequence[Row], questions: Sequence[Question], *, called: str = "training") -> None:
-    """Raise EvalError listing every row that repeats an evaluation question (case and punctuation aside).
-
-    An adapter trained on such a row wins by memory, so the comparison would be worthless. `called` says which rows
-    these are.
-    """
-    _, repeats = leave_out_repeats(rows, questions)
-    if repeats:
-        pairs = (f"{row!r} repeats {question!r}" for row, question in repeats)
+    notes: list[str] = []
+    asked = {plain_text(question.text): question.id for question in questions}
+    found = {row.id: name for row in rows if (name := asked.get(plain_text(row.text))) is not None}
+    if found and repeats == "refuse":
+        pairs = (f"{row!r} repeats {question!r}" for row, question in found.items())
         raise EvalError(
-            f"{len(repeats)} {called} rows repeat an evaluation question: {listed(pairs, separator=', ')}; "
+            f"{len(found)} {called} rows repeat an evaluation question: {listed(pairs, separator=', ')}; "
             f"remove them from one of the files, or leave them out of the {called} rows with limits.repeats=drop"
         )
+    if found:
+        pairs = (f"{row!r} ({question!r})" for row, question in found.items())
+        notes.append(
+            f"{len(found)} {called} rows that repeat an evaluation question are left out (limits.repeats=drop): "
+            f"{listed(pairs, separator=', ')}"
+        )
+    kept = [row for row in rows if row.id not in found]
+    near = find_near_repeats(kept, questions)
+    if near:
+        plural, are = ("s", "are") if len(near) > 1 else ("", "is")
+        pairs = (f"{row!r} ({question!r}, {percent:.0f}%)" for row, (question, percent) in near.items())
+        notes.append(
+            f"{len(near)} {called} row{plural} {are} left out, at least {NEAR_PERCENT:.0f}% the same as an evaluation "
+            f"question with the same answer: {listed(pairs, separator=', ', shown=_SHOWN_NEAR)}"
+        )
+    return tuple(row for row in kept if row.id not in near), tuple(notes)
 
 
-def leave_out_repeats(
-    rows: Sequence[Row], questions: Sequence[Question]
-) -> tuple[tuple[Row, ...], tuple[tuple[str, str], ...]]:
-    """The rows that repeat no question, and the ids of those that do, each with the question's."""
-    asked = {plain_text(question.text): question.id for question in questions}
-    kept: list[Row] = []
-    repeats: list[tuple[str, str]] = []
-    for row in rows:
-        question = asked.get(plain_text(_text(row)))
-        if question is None:
-            kept.append(row)
-        else:
-            repeats.append((row.id, question))
-    return tuple(kept), tuple(repeats)
-
-
-def leave_out_near_repeats(
-    rows: Sequence[Row], questions: Sequence[Question]
-) -> tuple[tuple[Row, ...], tuple[NearRepeat, ...]]:
-    """The rows that are no near repeats of a question, in their order, and the near repeats.
+def find_near_repeats(rows: Sequence[Question], questions: Sequence[Question]) -> dict[str, tuple[str, float]]:
+    """Row id -> the id of the question that it nearly repeats, the most similar one, and their similarity in percent.
 
     A near repeat is at least `NEAR_PERCENT` similar, case and punctuation aside, and has an answer in common: questions
     in one frame ("What is the capital of ...?") with different answers give nothing away.
     """
-    if not rows or not questions:
-        return tuple(rows), ()
-    asked = [plain_text(question.text) for question in questions]
-    golds = [{plain_text(answer) for answer in question.answers} for question in questions]
-    kept: list[Row] = []
-    near: list[NearRepeat] = []
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        for row, similar in zip(block, _similar([plain_text(_text(row)) for row in block], asked), strict=True):
-            answers = {plain_text(answer) for answer in _answers(row)}
-            shared = [(percent, i) for percent, i in similar if answers & golds[i]]
-            if shared:
-                percent, i = max(shared, key=lambda pair: (pair[0], -pair[1]))
-                near.append(NearRepeat(row.id, questions[i].id, percent))
-            else:
-                kept.append(row)
-    return tuple(kept), tuple(near)
-
-
-def describe(near: Sequence[NearRepeat], *, called: str = "training") -> str:
-    """One line that counts near repeats and names the first of them."""
-    plural, are = ("s", "are") if len(near) > 1 else ("", "is")
-    pairs = (f"{pair.row_id!r} ({pair.question_id!r}, {pair.percent:.0f}%)" for pair in near)
-    return (
-        f"{len(near)} {called} row{plural} {are} left out, at least {NEAR_PERCENT:.0f}% the same as an evaluation "
-        f"question with the same answer: {listed(pairs, separator=', ', shown=_SHOWN_NEAR)}"
-    )
-
-
-def _similar(texts: Sequence[str], asked: Sequence[str]) -> list[list[tuple[float, int]]]:
-    """For each text the `(percent, question)` pairs from `NEAR_PERCENT` on."""
     import numpy as np
     from rapidfuzz import fuzz, process
 
-    percents = process.cdist(texts, asked, scorer=fuzz.ratio, score_cutoff=NEAR_PERCENT, dtype=np.float32, workers=-1)
-    found: list[list[tuple[float, int]]] = [[] for _ in texts]
-    for i, j in np.argwhere(percents >= NEAR_PERCENT):
-        found[i].append((float(percents[i, j]), int(j)))
-    return found
-
-
-def _text(row: Example | Question) -> str:
-    return row.question if isinstance(row, Example) else row.text
-
-
-def _answers(row: Example | Question) -> tuple[str, ...]:
-    return (row.answer,) if isinstance(row, Example) else row.answers
+    if not rows or not questions:
+        return {}
+    asked = [plain_text(question.text) for question in questions]
+    golds = [{plain_text(answer) for answer in question.answers} for question in questions]
+    near: dict[str, tuple[str, float]] = {}
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        texts = [plain_text(row.text) for row in block]
+        percents = process.cdist(
+            texts, asked, scorer=fuzz.ratio, score_cutoff=NEAR_PERCENT, dtype=np.float32, workers=-1
+        )
+        for row, similar in zip(block, percents, strict=True):
+            answers = {plain_text(answer) for answer in row.answers}
+            shared = [i for i in np.flatnonzero(similar >= NEAR_PERCENT).tolist() if answers & golds[i]]
+            if shared:
+                best = max(shared, key=lambda i: similar[i])
+                near[row.id] = questions[best].id, float(similar[best])
+    return near

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from eval.errors import EvalError, listed
-from eval.leaks import Row, describe, leave_out_near_repeats, leave_out_repeats, refuse_leaks
+from eval.leaks import OnFault, leave_out_leaks
 from eval.metrics.labels import kind_of, label_sets
 from eval.questions import (
     Question,
@@ -22,8 +21,8 @@ from eval.questions import (
     drop_contradictions,
     load_questions,
     merge_repeats,
+    split_by_document,
 )
-from eval.splits import split_by_document
 from tuning.data.examples import Example
 
 # The share of one file that is evaluated on, and the share of the training rows that become dev questions. A decision
@@ -32,8 +31,6 @@ TEST_SHARE = 0.3
 DEV_SHARE = 0.15
 # Not the run's seed: another seed must train other weights, not ask other questions.
 _SPLIT_SEED = 0
-
-OnFault = Literal["refuse", "drop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,132 +78,93 @@ def divide(
 
     Raises EvalError for faulty rows, what is to be refused, and files that cannot be divided.
     """
-    divider = _Divider(files, contradictions, repeats)
-    return divider.divide(tuple(examples), document_ids, trains=trains, needs_dev=needs_dev)
+    notes: list[str] = []
+    folder = f"data folder {str(files.folder)!r}"
+    rows = tuple(map(as_question, examples))
+    if files.test is not None:
+        asked = _load(files.test, "evaluation", contradictions, notes)
+    elif files.pool is not None:
+        pool = _load(files.pool, "evaluation", contradictions, notes)
+        rows, asked = _split(pool, folder, files.pool.name, notes)
+    else:
+        return QuestionSets(examples=tuple(examples))
+    asked = _merge(asked, "evaluation", notes)
+    dev: tuple[Question, ...] = ()
+    if needs_dev and files.dev is not None:
+        dev = _load(files.dev, "dev", contradictions, notes)
+    elif needs_dev:
+        dev = _take_dev(rows, folder, notes)
+        taken = {question.id for question in dev}
+        rows = tuple(row for row in rows if row.id not in taken)
+    dev = _merge(dev, "dev", notes)
+    rows = rows if trains else ()
+    # A dev question that is evaluated on would choose the settings by what they are to be judged by.
+    dev, left_out = leave_out_leaks(dev, asked, called="dev", repeats=repeats)
+    kept, also_left_out = leave_out_leaks(rows, (*asked, *dev), called="training", repeats=repeats)
+    if rows and not kept:
+        raise EvalError(f"{folder}: every training row nearly repeats an evaluation question; give other rows")
+    # Taken over all questions: a sample of them may leave documents out. Without documents nothing is known.
+    clusters = clusters_of(asked, document_ids) if document_ids else {}
+    return QuestionSets(asked, dev, tuple(map(as_example, kept)), clusters, (*notes, *left_out, *also_left_out))
 
 
-@dataclass(slots=True)
-class _Divider:
-    """Collects the notes on the way."""
-
-    files: QuestionFiles
-    contradictions: OnFault
-    repeats: OnFault
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def has_no(self) -> str:
-        return f"data folder {str(self.files.folder)!r} has no"
-
-    def divide(
-        self, examples: tuple[Example, ...], document_ids: Collection[str], *, trains: bool, needs_dev: bool
-    ) -> QuestionSets:
-        files = self.files
-        if files.test is not None:
-            asked = self._load(files.test, "evaluation")
-        elif files.pool is not None:
-            train, asked = self._split(files.pool)
-            examples = tuple(map(as_example, train))
-        else:
-            return QuestionSets(examples=examples)
-        asked = self._merge(asked, "evaluation")
-        dev: tuple[Question, ...] = ()
-        if needs_dev and files.dev is not None:
-            dev = self._merge(self._load(files.dev, "dev"), "dev")
-        elif needs_dev:
-            dev = self._take_dev(examples)
-            taken = {question.id for question in dev}
-            examples = tuple(example for example in examples if example.id not in taken)
-            dev = self._merge(dev, "dev")
-        examples = examples if trains else ()
-        # A dev question that is evaluated on would choose the settings by what they are to be judged by.
-        dev = self._keep_apart(dev, asked, "dev")
-        kept = self._keep_apart(examples, (*asked, *dev), "training")
-        if examples and not kept:
-            raise EvalError(
-                f"data folder {str(files.folder)!r}: every training row nearly repeats an evaluation question; give "
-                "other rows"
-            )
-        # Taken over all questions: a sample of them may leave documents out. Without documents nothing is known.
-        clusters = clusters_of(asked, document_ids) if document_ids else {}
-        return QuestionSets(asked, dev, kept, clusters, tuple(self.notes))
-
-    def _load(self, path: Path, called: str) -> tuple[Question, ...]:
-        questions = load_questions(path, refuse_contradictions=self.contradictions == "refuse")
-        if self.contradictions == "refuse":
-            return questions
+def _load(path: Path, called: str, contradictions: OnFault, notes: list[str]) -> tuple[Question, ...]:
+    questions = load_questions(path, refuse_contradictions=contradictions == "refuse")
+    if contradictions == "drop":
         questions, gone = drop_contradictions(questions)
         if gone:
-            self.notes.append(
+            notes.append(
                 f"{len(gone)} {called} questions that contradict another one are left out "
                 f"(limits.contradictions=drop): {listed(map(repr, gone), separator=', ')}"
             )
-        return questions
+    return questions
 
-    def _split(self, path: Path) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
-        """Training rows and evaluation questions out of the one file that holds both."""
-        rows = self._load(path, "evaluation")
-        try:
-            train, asked = split_by_document(rows, (1 - TEST_SHARE, TEST_SHARE), seed=_SPLIT_SEED)
-        except EvalError as error:
-            raise EvalError(
-                f"{self.has_no} test.jsonl (evaluation questions), and {path.name}: {error}; add test.jsonl"
-            ) from error
-        self.notes.append(
-            f"{path.name} is split by source document into {len(train)} training rows and {len(asked)} evaluation "
-            "questions; add test.jsonl to choose them yourself"
+
+def _split(
+    rows: Sequence[Question], folder: str, name: str, notes: list[str]
+) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+    """Training rows and evaluation questions out of the one file that holds both."""
+    try:
+        train, asked = split_by_document(rows, (1 - TEST_SHARE, TEST_SHARE), seed=_SPLIT_SEED)
+    except EvalError as error:
+        raise EvalError(
+            f"{folder} has no test.jsonl (evaluation questions), and {name}: {error}; add test.jsonl"
+        ) from error
+    notes.append(
+        f"{name} is split by source document into {len(train)} training rows and {len(asked)} evaluation questions; "
+        "add test.jsonl to choose them yourself"
+    )
+    # Where each label is a document of its own, keeping documents whole keeps labels out of the training rows.
+    kinds = label_sets((*train, *asked))
+    known = {(kind_of(row), answer) for row in train for answer in row.answers}
+    labelled = [row for row in asked if kind_of(row) in kinds]
+    unseen = [row for row in labelled if not any((kind_of(row), answer) in known for answer in row.answers)]
+    if unseen:
+        notes.append(
+            f"{len(unseen)} of {len(labelled)} evaluation questions have a label that no training row has, because "
+            "source documents are kept whole; add test.jsonl where the labels are to be learned"
         )
-        self._note_unseen_labels(train, asked)
-        return train, asked
+    return train, asked
 
-    def _note_unseen_labels(self, train: Sequence[Question], asked: Sequence[Question]) -> None:
-        """Where each label is a document of its own, keeping documents whole keeps labels out of the training rows."""
-        kinds = label_sets((*train, *asked))
-        known = {(kind_of(row), answer) for row in train for answer in row.answers}
-        labelled = [row for row in asked if kind_of(row) in kinds]
-        unseen = [row for row in labelled if not any((kind_of(row), answer) in known for answer in row.answers)]
-        if unseen:
-            self.notes.append(
-                f"{len(unseen)} of {len(labelled)} evaluation questions have a label that no training row has, because "
-                "source documents are kept whole; add test.jsonl where the labels are to be learned"
-            )
 
-    def _take_dev(self, examples: Sequence[Example]) -> tuple[Question, ...]:
-        if not examples:
-            raise EvalError(f"{self.has_no} dev.jsonl and no train.jsonl to take dev questions from; add one")
-        # Training rows may well contradict each other; only golds that are scored against must not.
-        pool = [as_question(example) for example in examples]
-        try:
-            _, dev = split_by_document(pool, (1 - DEV_SHARE, DEV_SHARE), seed=_SPLIT_SEED)
-        except EvalError as error:
-            raise EvalError(f"{self.has_no} dev.jsonl, and of the training rows {error}; add dev.jsonl") from error
-        self.notes.append(
-            f"{len(dev)} of {len(pool)} training rows, of source documents of their own, are dev questions"
+def _take_dev(rows: Sequence[Question], folder: str, notes: list[str]) -> tuple[Question, ...]:
+    if not rows:
+        raise EvalError(f"{folder} has no dev.jsonl and no train.jsonl to take dev questions from; add one")
+    # Training rows may well contradict each other; only golds that are scored against must not.
+    try:
+        _, dev = split_by_document(rows, (1 - DEV_SHARE, DEV_SHARE), seed=_SPLIT_SEED)
+    except EvalError as error:
+        raise EvalError(f"{folder} has no dev.jsonl, and of the training rows {error}; add dev.jsonl") from error
+    notes.append(f"{len(dev)} of {len(rows)} training rows, of source documents of their own, are dev questions")
+    return dev
+
+
+def _merge(questions: tuple[Question, ...], called: str, notes: list[str]) -> tuple[Question, ...]:
+    merged, gone = merge_repeats(questions)
+    if gone:
+        plural, are = ("s", "are") if len(gone) > 1 else ("", "is")
+        pairs = (f"{row!r} into {first!r}" for row, first in gone)
+        notes.append(
+            f"{len(gone)} {called} question{plural} asked before {are} merged: {listed(pairs, separator=', ')}"
         )
-        return dev
-
-    def _merge(self, questions: tuple[Question, ...], called: str) -> tuple[Question, ...]:
-        merged, gone = merge_repeats(questions)
-        if gone:
-            plural, are = ("s", "are") if len(gone) > 1 else ("", "is")
-            pairs = (f"{row!r} into {first!r}" for row, first in gone)
-            self.notes.append(
-                f"{len(gone)} {called} question{plural} asked before {are} merged: {listed(pairs, separator=', ')}"
-            )
-        return merged
-
-    def _keep_apart(self, rows: tuple[Row, ...], asked: Sequence[Question], called: str) -> tuple[Row, ...]:
-        """The rows that give no question away."""
-        if self.repeats == "refuse":
-            refuse_leaks(rows, asked, called=called)
-        rows, repeats = leave_out_repeats(rows, asked)
-        if repeats:
-            pairs = (f"{row!r} ({question!r})" for row, question in repeats)
-            self.notes.append(
-                f"{len(repeats)} {called} rows that repeat an evaluation question are left out (limits.repeats=drop): "
-                f"{listed(pairs, separator=', ')}"
-            )
-        kept, near = leave_out_near_repeats(rows, asked)
-        if near:
-            self.notes.append(describe(near, called=called))
-        return kept
+    return merged

@@ -1,16 +1,19 @@
-"""Evaluation questions: load and validate, refuse or drop golds that contradict each other, merge what is asked twice.
+"""Evaluation questions: load and validate, refuse or drop golds that contradict each other, merge what is asked twice,
+split by source document.
 
 questions = load_questions(Path("data/test.jsonl"))
+train, test = split_by_document(questions, (0.8, 0.2))
 """
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from eval.errors import EvalError, listed
+from eval.errors import EvalError, sound_rows
 from tuning.data.examples import Example, scan_examples
 
 _NOT_WORD = re.compile(r"\W+")
@@ -55,22 +58,22 @@ def load_questions(path: Path, *, refuse_contradictions: bool = True) -> tuple[Q
     Raises EvalError naming file and line of every faulty row (the first ten), of every row that asks what another asks
     with no gold in common (unless told not to), and when there is no question at all.
     """
-    rows: list[tuple[int, Question]] = []
-    faults: list[tuple[int, str]] = []
-    for line, row in scan_examples(path, _no_gold):
-        if isinstance(row, str):
-            faults.append((line, row))
-        else:
-            rows.append((line, as_question(row)))
+    rows = [(line, row if isinstance(row, str) else as_question(row)) for line, row in scan_examples(path, _no_gold)]
     if refuse_contradictions:
-        for i, earlier in _contradictions([question for _, question in rows]):
-            faults.append((rows[i][0], _CONTRADICTION.format(rows[i][1].text[:40], rows[earlier][0])))
-        faults.sort()
-    if faults:
-        raise EvalError(f"{path}: {len(faults)} faulty questions: {listed(f'line {n}: {why}' for n, why in faults)}")
-    if not rows:
-        raise EvalError(f'{path} holds no questions; add rows like {{"question": ..., "answers": [...]}}')
-    return tuple(question for _, question in rows)
+        sound = [(i, row) for i, (_, row) in enumerate(rows) if isinstance(row, Question)]
+        for place, earlier in _contradictions([question for _, question in sound]):
+            i, question = sound[place]
+            rows[i] = (rows[i][0], _CONTRADICTION.format(question.text[:40], rows[sound[earlier][0]][0]))
+    return sound_rows(path, rows, called="questions", like='{"question": ..., "answers": [...]}')
+
+
+def load_judged(path: Path) -> tuple[Question, ...]:
+    """Questions with the documents that answer them, from the same rows; answers are not needed, and what is asked
+    twice is one question. Raises as `load_questions`.
+    """
+    scanned = scan_examples(path, needs_answers=False)
+    rows = [(line, row if isinstance(row, str) else as_question(row)) for line, row in scanned]
+    return merge_repeats(sound_rows(path, rows, called="questions", like='{"question": ..., "doc_ids": [...]}'))[0]
 
 
 def merge_repeats(questions: Sequence[Question]) -> tuple[tuple[Question, ...], tuple[tuple[str, str], ...]]:
@@ -106,6 +109,38 @@ def drop_contradictions(questions: Sequence[Question]) -> tuple[tuple[Question, 
     if questions and not kept:
         raise EvalError(f"all {len(questions)} questions contradict another one; give other golds")
     return kept, tuple(question.id for question in questions if _asked(question.text) in disputed)
+
+
+def split_by_document(
+    rows: Sequence[Question], shares: Sequence[float], *, seed: int = 0
+) -> tuple[tuple[Question, ...], ...]:
+    """One part per share, with about that share of the rows, each in the order of the rows.
+
+    Rows that name a common document, or ask the same (case and punctuation aside), are in one part, and so is whatever
+    they are connected to; a row without a document stands alone. The same rows, shares and seed give the same parts.
+    Shares are positive and add up to 1. Raises EvalError where there are fewer such groups than parts.
+
+    Groups are dealt out from the largest on, each to the part with the least of its due (Sainte-Laguë's rule), so that
+    every part gets large and small documents; the seed orders groups of one size.
+    """
+    assert abs(sum(shares) - 1) < 1e-9, "shares add up to 1"
+    assert min(shares) > 0, "shares are positive"
+    groups = _groups(rows)
+    if len(groups) < len(shares):
+        raise EvalError(
+            f"{len(rows)} rows cannot be split into {len(shares)} parts by document: documents in common make them "
+            f"{len(groups)} group{'s' if len(groups) > 1 else ''}"
+        )
+    random.Random(seed).shuffle(groups)
+    groups.sort(key=len, reverse=True)
+    parts: list[list[int]] = [[] for _ in shares]
+    for dealt, group in enumerate(groups):
+        empty = [part for part in range(len(parts)) if not parts[part]]
+        # The last groups go to parts that would otherwise stay empty.
+        open_parts = empty if len(empty) >= len(groups) - dealt else range(len(parts))
+        least = min(open_parts, key=lambda part: (len(parts[part]) + len(group) / 2) / shares[part])
+        parts[least].extend(group)
+    return tuple(tuple(rows[i] for i in sorted(part)) for part in parts)
 
 
 def as_example(question: Question) -> Example:
@@ -146,3 +181,25 @@ def _contradictions(questions: Sequence[Question]) -> list[tuple[int, int]]:
             found.append((place, other))
         earlier.append((place, golds))
     return found
+
+
+def _groups(rows: Sequence[Question]) -> list[list[int]]:
+    """Places of rows that are connected by documents or by asking the same, in the order of their first row."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    links: dict[tuple[str, str], int] = {}
+    edges: list[tuple[int, int]] = []
+    for i, row in enumerate(rows):
+        for key in (("text", plain_text(row.text)), *(("document", name) for name in row.document_ids)):
+            edges.append((i, len(rows) + links.setdefault(key, len(links))))
+    if not edges:
+        return []
+    size = len(rows) + len(links)
+    sources, targets = zip(*edges, strict=True)
+    graph = coo_array(([1] * len(edges), (sources, targets)), shape=(size, size))
+    _, labels = connected_components(graph, directed=False)
+    groups: dict[int, list[int]] = {}
+    for i in range(len(rows)):
+        groups.setdefault(int(labels[i]), []).append(i)
+    return list(groups.values())

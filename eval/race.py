@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from eval.answers import AnswerRecord
+from eval.answers import AnswerRecord, Asked
 from eval.errors import EvalError
 from eval.questions import Question
-from eval.race_settings import RaceSettings
+from eval.settings import RaceSettings
 from router.answering.arm import Arm
 from router.deciding.evidence import Ruling
 from router.deciding.race import Drop, RaceRecord, Stop
@@ -51,15 +51,6 @@ class RacePlan:
     def num_questions(self) -> int:
         """Questions that the race and its held-out part can spend."""
         return sum(len(batch) for batch in self.batches) + len(self.held_out)
-
-
-@dataclass(frozen=True, slots=True)
-class Raced:
-    """A finished race: the questions in the order they were spent, held-out ones last, and every answer."""
-
-    questions: tuple[Question, ...]
-    records: tuple[AnswerRecord, ...]
-    record: RaceRecord
 
 
 def plan_race(
@@ -106,15 +97,15 @@ def run_race(
     arms: Sequence[Arm],
     plan: RacePlan,
     ask: Ask,
-    look: Callable[[Sequence[Question], Sequence[AnswerRecord], Sequence[str]], Look],
+    look: Callable[[Asked, Sequence[str]], Look],
     *,
     on_look: Callable[[int, Sequence[str], Sequence[Drop]], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Raced:
+) -> Asked:
     """Spend the batches until one arm is left, the choice is within the margin, or questions or budget are spent; then
-    ask the two finalists the held-out questions.
+    ask the two finalists the held-out questions, which stand last in what is given.
 
-    `look(questions, records, active)` scores what is known so far; `on_look(num_spent, active, drops)` reports.
+    `look(asked, active)` scores what is known so far; `on_look(num_spent, active, drops)` reports.
     Raises what `ask` raises, with every answer so far in the cache.
     """
     started = clock()
@@ -132,7 +123,7 @@ def run_race(
             break
         records += ask([arm for arm in arms if arm.name in active], batch)
         spent += batch
-        seen = look(spent, records, active)
+        seen = look(Asked(tuple(spent), tuple(records)), active)
         ranking = seen.ranking
         drops += seen.ruling.drops
         active = [name for name in active if name not in {drop.arm for drop in drops}]
@@ -144,10 +135,10 @@ def run_race(
     served = seen.ruling.served or ranking[0]
     finalists = {served, next((name for name in ranking if name != served), served)}
     records += ask([arm for arm in arms if arm.name in finalists], plan.held_out)
-    return Raced(
+    return Asked(
         questions=(*spent, *plan.held_out),
         records=tuple(records),
-        record=RaceRecord(
+        race=RaceRecord(
             seed=plan.settings.seed,
             batch=plan.settings.batch,
             num_raced=len(spent),
@@ -184,12 +175,11 @@ def _cap_reached(
     expected = len(active) * len(batch) + min(len(active), 2) * len(plan.held_out)
     share = 1 + expected / len(records)
     caps = plan.settings
+    tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in records)
     if caps.max_minutes is not None and share * seconds > 60 * caps.max_minutes:
         return "minutes"
-    if caps.max_tokens is not None:
-        tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in records)
-        if share * tokens > caps.max_tokens:
-            return "tokens"
+    if caps.max_tokens is not None and share * tokens > caps.max_tokens:
+        return "tokens"
     if caps.max_cost is not None and share * cost > caps.max_cost:
         return "cost"
     return None

@@ -6,11 +6,13 @@ scorer.score([(question, record)], progress)  # {"exact_match": [1.0], "token_f1
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from eval.answers import AnswerRecord
+from eval.errors import one_line
 from eval.questions import Question
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 Embed = Callable[[Sequence[str]], "NDArray[np.float32]"]
 Pair = tuple[Question, AnswerRecord]
 Progress = Callable[[int, int], None]
+
+_REASON_CHARACTERS = 200
 
 
 class Scorer(Protocol):
@@ -44,27 +48,40 @@ class Scorer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AnswerScorer:
-    """A scorer that looks at one answer at a time. `score_one` gives a value for each of `names`; none can be lost."""
+    """A scorer that looks at one answer at a time: `score_one` gives for each of `names` a score, None where the metric
+    is undefined, or the reason why the score was lost.
+
+    `failures` counts lost scores of the last `score` by metric, `reasons` has the first reason.
+    """
 
     names: tuple[str, ...]
-    score_one: Callable[[Question, AnswerRecord], Sequence[float | None]]
+    score_one: Callable[[Question, AnswerRecord], Sequence[float | str | None]]
+    failures: Counter[str] = field(default_factory=Counter, init=False)
+    reasons: dict[str, str] = field(default_factory=dict, init=False)
 
     def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
-        """Scores of every answer; a failed answer is None."""
+        """Scores of every answer; a failed answer is None, and never shown to the metric."""
+        self.failures, self.reasons = Counter(), {}
         scores: dict[str, list[float | None]] = {name: [] for name in self.names}
         for done, (question, record) in enumerate(pairs, start=1):
             values = self.score_one(question, record) if record.error is None else [None] * len(self.names)
             for name, value in zip(self.names, values, strict=True):
-                scores[name].append(value)
+                if isinstance(value, str):
+                    self.failures[name] += 1
+                    self.reasons.setdefault(name, one_line(f"question {question.id!r}: {value}", _REASON_CHARACTERS))
+                scores[name].append(None if isinstance(value, str) else value)
             if progress is not None:
                 progress(done, len(pairs))
         return scores
 
     def diagnostics(self) -> tuple[str, ...]:
-        """Nothing is lost: what is unscored here is undefined."""
-        return ()
+        """One line per metric that lost scores in the last `score`."""
+        return tuple(
+            f"{name}: the metric failed to score {count} answers; the first: {self.reasons[name]}"
+            for name, count in self.failures.items()
+        )
 
 
 def to_score(value: object) -> float | None:

@@ -12,11 +12,10 @@ from pathlib import Path
 from arbiter.console import Console, Output
 from arbiter.index_commands import IndexCommands
 from arbiter.pipeline import Pipeline
-from eval.questions import Question
+from eval.questions import Question, load_judged
 from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
 from eval.retrieval.measures import Measure
-from eval.retrieval.questions import load_judged
-from eval.retrieval.wording import to_text
+from eval.retrieval.report import to_text
 from rag.index import Index
 from rag.search.settings import SearchSettings
 from storage.errors import ArbiterError

@@ -20,8 +20,7 @@ from arbiter.config.policy import PolicyConfig
 from arbiter.config.retrieval import EmbeddingConfig, IndexConfig
 from arbiter.config.sweep import SweepConfig
 from arbiter.models import EMBEDDER, GENERATOR
-from eval.judge.endpoint import JudgeEndpoint
-from eval.race_settings import RaceSettings
+from eval.settings import JudgeEndpoint, RaceSettings
 from router.answering.arm import Sampling
 from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine.settings import EngineSettings

@@ -20,8 +20,9 @@ from arbiter.config import Config, SweepConfig
 from arbiter.console import Console, Step
 from arbiter.data import Data, examples_as_documents
 from arbiter.pipeline import Pipeline
-from arbiter.scoring import Asked, Scoring
+from arbiter.scoring import Scoring
 from arbiter.sweep.space import SweepTarget, apply_settings, resolve_sweep
+from eval.answers import Asked
 from eval.evaluate import Patience
 from eval.sweep.report import SweepReport, TrialResult, describe
 from eval.sweep.space import Settings

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from eval.errors import EvalError
-from eval.questions import Question, load_questions
-from eval.splits import split_by_document
+from eval.questions import Question, load_questions, split_by_document
 from rag.documents.document import Document
 from rag.documents.load import load_documents
 from storage.file_sets import write_files
@@ -106,7 +105,7 @@ def write_data_folder(
 ) -> tuple[Path, ...]:
     """Write docs.jsonl and test.jsonl, with a `train_share` in [0, 1) also train.jsonl, and return the paths.
 
-    Training rows are split off by source document (`eval.splits`). The files are read back before they are put in
+    Training rows are split off by source document (`eval.questions`). The files are read back before they are put in
     place. Raises EvalError when files are there already (unless `is_forced`), or the questions contradict each other.
     """
     train: Sequence[Question] = ()

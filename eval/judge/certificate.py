@@ -7,6 +7,7 @@ is_certified, line = judge_standing("my-judge", certificate)
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class Certificate:
 
     def reasons(self) -> tuple[str, ...]:
         """What fails, a line each, with the number and its limit."""
-        return (*self._agreement_reasons(), *self._stability_reasons(), *self._bias_reasons())
+        return tuple(self._reasons())
 
     def not_measured(self) -> tuple[str, ...]:
         """What the certificate says nothing about."""
@@ -110,55 +111,45 @@ class Certificate:
             "nan_rate": self.calls.nan_rate,
         }
 
-    def _agreement_reasons(self) -> list[str]:
-        found, limits = self.agreement, self.thresholds
+    def _reasons(self) -> Iterator[str]:
+        limits, found, calls = self.thresholds, self.agreement, self.calls
         if found is None:
-            return ["the judge gave no usable verdict on any labelled answer"]
-        num_wrong = found.num_rows - found.num_correct
-        too_few = limits.too_few(found.num_correct, num_wrong, "labelled answers with a verdict")
-        reasons = [] if too_few is None else [too_few]
-        if found.kappa is not None and found.kappa.low < limits.kappa:
-            reasons.append(
-                f"agreement with the labels is too low: kappa {_shown(found.kappa)}, its lower bound must reach "
-                f"{limits.kappa:g}"
-            )
-        return reasons
-
-    def _stability_reasons(self) -> list[str]:
-        limits, reasons = self.thresholds, []
-        if self.calls.nan_rate > limits.nan_rate:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in self.calls.failures.items())
-            reasons.append(
-                f"{self.calls.nan_rate:.0%} of {self.calls.num_calls} asks gave no usable verdict ({kinds}); at most "
+            yield "the judge gave no usable verdict on any labelled answer"
+        else:
+            num_wrong = found.num_rows - found.num_correct
+            if too_few := limits.too_few(found.num_correct, num_wrong, "labelled answers with a verdict"):
+                yield too_few
+            if found.kappa is not None and found.kappa.low < limits.kappa:
+                yield (
+                    f"agreement with the labels is too low: kappa {shown(found.kappa)}, its lower bound must reach "
+                    f"{limits.kappa:g}"
+                )
+        if calls.nan_rate > limits.nan_rate:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in calls.failures.items())
+            yield (
+                f"{calls.nan_rate:.0%} of {calls.num_calls} asks gave no usable verdict ({kinds}); at most "
                 f"{limits.nan_rate:.0%} may"
             )
         if self.repeats is not None and self.repeats.flip_rate.mean > limits.flip_rate:
-            reasons.append(
+            yield (
                 f"asked again, {self.repeats.flip_rate.mean:.0%} of {self.repeats.num_rows} verdicts change; at most "
                 f"{limits.flip_rate:.0%} may"
             )
-        return reasons
-
-    def _bias_reasons(self) -> list[str]:
-        limits, reasons = self.thresholds, []
         if self.position is not None and self.position.order_dependent.mean > limits.order_dependence:
-            reasons.append(
+            yield (
                 f"position bias: for {self.position.order_dependent.mean:.0%} of {self.position.num_pairs} pairs the "
                 f"winner depends on the order; at most {limits.order_dependence:.0%} may"
             )
-        if self.position is not None and _is_over(self.position.first_minus_second, limits.position):
-            gap = self.position.first_minus_second
-            reasons.append(
-                f"position bias: the {'first' if gap.mean > 0 else 'second'} response is preferred, by "
-                f"{_shown(gap)}; at most {limits.position:g} is allowed"
+        if self.position is not None and _is_over(gap := self.position.first_minus_second, limits.position):
+            yield (
+                f"position bias: the {'first' if gap.mean > 0 else 'second'} response is preferred, by {shown(gap)}; "
+                f"at most {limits.position:g} is allowed"
             )
-        if self.length is not None and _is_over(self.length.gap, limits.length):
-            gap = self.length.gap
-            reasons.append(
+        if self.length is not None and _is_over(gap := self.length.gap, limits.length):
+            yield (
                 f"length bias: the {'longer' if gap.mean > 0 else 'shorter'} response is preferred for its length; "
-                f"agreement with people differs by {_shown(gap)}, at most {limits.length:g} is allowed"
+                f"agreement with people differs by {shown(gap)}, at most {limits.length:g} is allowed"
             )
-        return reasons
 
 
 def judge_identity(url: str, model: str) -> str:
@@ -201,7 +192,7 @@ def judge_standing(model: str, certificate: Certificate | None) -> tuple[bool, s
     kappa = certificate.agreement.kappa
     missing = ", ".join(certificate.not_measured())
     return True, (
-        f"the judge {model!r} is certified: kappa {_shown(kappa) if kappa else 'undefined'} on "
+        f"the judge {model!r} is certified: kappa {shown(kappa) if kappa else 'undefined'} on "
         f"{certificate.agreement.num_rows} labelled answers{missing and f'; not measured: {missing}'}"
     )
 
@@ -218,13 +209,14 @@ def refuse_uncertified(primary: str, model: str, certificate: Certificate | None
         )
 
 
+def shown(interval: Interval) -> str:
+    """A mean with its bounds, for a person."""
+    return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+
+
 def _path(home: Path, url: str, model: str) -> Path:
     return home / "judges" / f"{judge_identity(url, model)}.json"
 
 
 def _is_over(gap: Interval, limit: float) -> bool:
     return abs(gap.mean) > limit and not gap.low <= 0 <= gap.high
-
-
-def _shown(interval: Interval) -> str:
-    return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"

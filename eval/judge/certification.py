@@ -1,19 +1,23 @@
 """Certifying a judge: ask it about rows that people labelled, and measure what its verdicts are worth.
 
 certificate = certify(JudgeEndpoint(url, model), load_labelled(labels), load_pairs(pairs), cache=home / "verdicts.db")
+
+Verdicts are kept as they come, so that a certification that was stopped goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eval.errors import EvalError
-from eval.judge.asking import PROMPT_VERSION
+from eval.judge.asking import GIVE_UP_AFTER, PROMPT_VERSION, Ask, Outcome, ask_all
 from eval.judge.certificate import Certificate, Thresholds
-from eval.judge.endpoint import JudgeEndpoint
+from eval.judge.labels import LabelledAnswer, LabelledPair
 from eval.judge.measures import (
     measure_agreement,
     measure_calls,
@@ -21,14 +25,37 @@ from eval.judge.measures import (
     measure_position,
     measure_repeatability,
 )
-from eval.judge.probes import LabelledAnswer, LabelledPair, plan_probes
-from eval.judge.verdicts import VerdictCache, collect_verdicts
 from eval.scorer import Progress
+from eval.settings import JudgeEndpoint
 from router.deciding.policy import Prices
 from storage.hashes import content_hash
+from storage.records import from_json
+from storage.row_cache import RowCache
+from tuning.data.examples import sample
 
 REPEATS = 3
 REPEAT_ROWS = 30
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT NOT NULL)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every ask of a certification, ordered as the rows they belong to.
+
+    `verdicts[i]` are the asks about labelled answer i, the first one and any repeats; `orders[j]` are those about pair
+    j, with the chosen response first and second.
+    """
+
+    verdicts: tuple[tuple[Ask, ...], ...]
+    orders: tuple[tuple[Ask, Ask], ...]
+
+    def distinct(self) -> tuple[Ask, ...]:
+        """All asks, equal ones once: first verdicts, then pairs, then repeats."""
+        firsts = [asks[0] for asks in self.verdicts]
+        repeats = [ask for asks in self.verdicts for ask in asks[1:]]
+        return tuple(dict.fromkeys((*firsts, *(ask for orders in self.orders for ask in orders), *repeats)))
 
 
 def certify(
@@ -40,25 +67,25 @@ def certify(
     repeats: int = REPEATS,
     repeat_rows: int = REPEAT_ROWS,
     prices: Prices | None = None,
-    thresholds: Thresholds | None = None,
     progress: Progress | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Certificate:
     """Ask the judge once about every labelled answer, `repeats` times about `repeat_rows` of them, twice a pair.
 
     `cache` is the file of this judge's verdicts: a stopped certification goes on from it, and the same rows are never
-    asked again. It runs an event loop of its own. Raises EvalError when there is nothing to ask, and when the judge
-    cannot be reached.
+    asked again. `progress(done, total)` counts asks, kept ones too. It runs an event loop of its own. Raises EvalError
+    when there is nothing to ask, and when the judge cannot be reached.
     """
     if not labelled:
         raise EvalError("no labelled answer to certify the judge on; give rows with --labels FILE")
-    limits = thresholds or Thresholds()
-    plan = plan_probes(labelled, pairs, repeats=repeats, repeat_rows=repeat_rows)
-    probes = plan.distinct()
-    with VerdictCache(cache) as kept:
-        outcomes = asyncio.run(collect_verdicts(endpoint, probes, kept, progress))
-        kept.forget_unreachable()
-    verdicts = [[outcomes[probe].value for probe in asks] for asks in plan.verdicts]
+    limits = Thresholds()
+    plan = plan_asks(labelled, pairs, repeats=repeats, repeat_rows=repeat_rows)
+    asks = plan.distinct()
+    with RowCache(cache, (_TABLE,), called="cache of verdicts", row="a verdict") as kept:
+        outcomes = _collect(endpoint, asks, kept, progress)
+        # What was the connection's and not the judge's is asked again by the next certification.
+        kept.write("DELETE FROM verdicts WHERE is_unreachable")
+    verdicts = [[outcomes[ask].value for ask in row] for row in plan.verdicts]
     orders = [(outcomes[first].value, outcomes[second].value) for first, second in plan.orders]
     position, length = measure_position(orders), measure_length(pairs, orders)
     return Certificate(
@@ -67,10 +94,84 @@ def certify(
         prompt_version=PROMPT_VERSION,
         labels=content_hash(*(repr(row) for row in (*labelled, *pairs))),
         issued_at=clock(),
-        agreement=measure_agreement([row.is_correct for row in labelled], [asks[0] for asks in verdicts]),
+        agreement=measure_agreement([row.is_correct for row in labelled], [row[0] for row in verdicts]),
         repeats=measure_repeatability(verdicts),
         position=position if position is not None and position.num_pairs >= limits.num_pairs else None,
         length=length if length is not None and length.num_pairs >= limits.num_pairs else None,
-        calls=measure_calls([outcomes[probe] for probe in probes], prices or Prices()),
-        thresholds=limits,
+        calls=measure_calls([outcomes[ask] for ask in asks], prices or Prices()),
+    )
+
+
+def plan_asks(
+    labelled: Sequence[LabelledAnswer],
+    pairs: Sequence[LabelledPair] = (),
+    *,
+    repeats: int = REPEATS,
+    repeat_rows: int = REPEAT_ROWS,
+) -> Plan:
+    """One ask a labelled answer, `repeats` asks for `repeat_rows` of them, always the same, and two a pair."""
+    repeated = set(sample(range(len(labelled)), repeat_rows, seed=0))
+    return Plan(
+        verdicts=tuple(
+            tuple(
+                Ask("judge_correctness", (row.question, row.references, row.response), repeat)
+                for repeat in range(repeats if i in repeated else 1)
+            )
+            for i, row in enumerate(labelled)
+        ),
+        orders=tuple(
+            (
+                Ask("preference", (pair.prompt, pair.chosen, pair.rejected)),
+                Ask("preference", (pair.prompt, pair.rejected, pair.chosen)),
+            )
+            for pair in pairs
+        ),
+    )
+
+
+def _collect(
+    endpoint: JudgeEndpoint, asks: Sequence[Ask], cache: RowCache, progress: Progress | None
+) -> dict[Ask, Outcome]:
+    """What every ask came to, from the cache or the judge.
+
+    Raises EvalError when the judge cannot be reached `GIVE_UP_AFTER` times in a row; what it said until then is kept,
+    those last failures are not.
+    """
+    outcomes: dict[Ask, Outcome] = {}
+    for ask in asks:
+        found = cache.find("SELECT outcome FROM verdicts WHERE key = ?", ask.key, lambda row: from_json(Outcome, row))
+        if found is not None:
+            outcomes[ask] = found
+    # Failures in a row are held back until the judge is heard again: a judge that is away is no judge that fails.
+    unheard: dict[Ask, Outcome] = {}
+
+    def keep() -> None:
+        for ask, outcome in unheard.items():
+            row = (ask.key, int(outcome.is_unreachable), json.dumps(asdict(outcome)))
+            cache.write("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", row)
+        outcomes.update(unheard)
+        unheard.clear()
+
+    def hear(ask: Ask, outcome: Outcome) -> None:
+        unheard[ask] = outcome
+        if not outcome.is_unreachable:
+            keep()
+        if len(unheard) >= GIVE_UP_AFTER:
+            raise _away(endpoint, outcome)
+        if progress is not None:
+            progress(len(outcomes) + len(unheard), len(asks))
+
+    if progress is not None:
+        progress(len(outcomes), len(asks))
+    asyncio.run(ask_all(endpoint, [ask for ask in asks if ask not in outcomes], hear))
+    if unheard and not outcomes:
+        raise _away(endpoint, next(iter(unheard.values())))
+    keep()
+    return outcomes
+
+
+def _away(endpoint: JudgeEndpoint, outcome: Outcome) -> EvalError:
+    return EvalError(
+        f"the judge {endpoint.model!r} at {endpoint.url} cannot be reached: {outcome.failure} ({outcome.reason}); "
+        "correct eval.judge or start the judge, and run the same command again: it goes on where it stopped"
     )

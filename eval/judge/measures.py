@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.judge.asking import Outcome
-from eval.judge.probes import LabelledPair
+from eval.judge.labels import LabelledPair
 from router.deciding.policy import Prices
 from router.deciding.statistics import Interval, mean_interval, mean_known
 

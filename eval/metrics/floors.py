@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from eval.answers import AnswerRecord
+from eval.metrics.catalogue import Declared, metrics_of, primary_column
 from eval.metrics.labels import kind_of
-from eval.metrics.primary import Declared, metrics_of, primary_column
 from eval.questions import Question
 from eval.scorer import Embed, Pair, Scorer
 from router.deciding.scorecard import Score
@@ -28,62 +28,6 @@ _BLOCK = 256
 _DECIMALS = 5
 
 
-def nearest_training_answers(
-    examples: Sequence[Example], questions: Sequence[Question], embed: Embed
-) -> tuple[AnswerRecord, ...]:
-    """The answer of the most similar training question, by cosine, for every question; the first of equals.
-
-    Empty without examples.
-    """
-    if not examples:
-        return ()
-    known = embed([example.question for example in examples])
-    asked = embed([question.text for question in questions])
-    nearest = [
-        int(row)
-        for start in range(0, len(questions), _BLOCK)
-        for row in np.round(asked[start : start + _BLOCK] @ known.T, _DECIMALS).argmax(axis=1)
-    ]
-    return tuple(
-        AnswerRecord(NEAREST, question.id, examples[row].answer)
-        for question, row in zip(questions, nearest, strict=True)
-    )
-
-
-def majority_answers(examples: Sequence[Example], questions: Sequence[Question]) -> tuple[AnswerRecord, ...]:
-    """The most frequent training answer of the question's kind, of all kinds where there is none; the first of equals.
-
-    Empty without examples.
-    """
-    if not examples:
-        return ()
-    counts: dict[str | None, Counter[str]] = {}
-    for example in examples:
-        counts.setdefault(kind_of(example), Counter())[example.answer] += 1
-    overall = Counter(example.answer for example in examples)
-    return tuple(
-        AnswerRecord(MAJORITY, question.id, counts.get(kind_of(question), overall).most_common(1)[0][0])
-        for question in questions
-    )
-
-
-def score_floor(
-    questions: Sequence[Question], records: Sequence[AnswerRecord], scorers: Sequence[Scorer], declared: Declared
-) -> tuple[Score, ...]:
-    """The primary scores of one record per question, by the scorers that the arms are scored with.
-
-    Only scorers that give a declared metric are asked. Raises EvalError when none does.
-    """
-    pairs: list[Pair] = list(zip(questions, records, strict=True))
-    wanted = set(metrics_of(declared))
-    columns: dict[str, list[Score]] = {}
-    for scorer in scorers:
-        if wanted.intersection(scorer.names):
-            columns |= scorer.score(pairs)
-    column, _ = primary_column(questions, columns, declared)
-    return tuple(column)
-
-
 def measure_floors(
     examples: Sequence[Example],
     questions: Sequence[Question],
@@ -91,8 +35,45 @@ def measure_floors(
     scorers: Sequence[Scorer],
     declared: Declared,
 ) -> Mapping[str, tuple[Score, ...]]:
-    """Primary scores of every floor, by its name, aligned with `questions`; empty without training rows."""
+    """Primary scores of every floor, by its name, aligned with `questions`; empty without training rows.
+
+    Only scorers that give a declared metric are asked. Raises EvalError when none does.
+    """
     if not examples or not questions:
         return {}
-    answers = (nearest_training_answers(examples, questions, embed), majority_answers(examples, questions))
-    return {records[0].arm: score_floor(questions, records, scorers, declared) for records in answers}
+    wanted = set(metrics_of(declared))
+    floors: dict[str, tuple[Score, ...]] = {}
+    for records in (nearest_training_answers(examples, questions, embed), majority_answers(examples, questions)):
+        pairs: list[Pair] = list(zip(questions, records, strict=True))
+        columns: dict[str, list[Score]] = {}
+        for scorer in scorers:
+            if wanted.intersection(scorer.names):
+                columns |= scorer.score(pairs)
+        floors[records[0].arm] = tuple(primary_column(questions, columns, declared)[0])
+    return floors
+
+
+def nearest_training_answers(
+    examples: Sequence[Example], questions: Sequence[Question], embed: Embed
+) -> list[AnswerRecord]:
+    """The answer of the most similar training question, by cosine, for every question; the first of equals."""
+    known = embed([example.question for example in examples])
+    asked = embed([question.text for question in questions])
+    records = []
+    for start in range(0, len(questions), _BLOCK):
+        nearest = np.round(asked[start : start + _BLOCK] @ known.T, _DECIMALS).argmax(axis=1)
+        for question, row in zip(questions[start : start + _BLOCK], nearest.tolist(), strict=True):
+            records.append(AnswerRecord(NEAREST, question.id, examples[row].answer))
+    return records
+
+
+def majority_answers(examples: Sequence[Example], questions: Sequence[Question]) -> list[AnswerRecord]:
+    """The most frequent training answer of a question's kind, of all kinds where it has none; the first of equals."""
+    counts: dict[str | None, Counter[str]] = {}
+    for example in examples:
+        counts.setdefault(kind_of(example), Counter())[example.answer] += 1
+    overall = Counter(example.answer for example in examples)
+    return [
+        AnswerRecord(MAJORITY, question.id, counts.get(kind_of(question), overall).most_common(1)[0][0])
+        for question in questions
+    ]

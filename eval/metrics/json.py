@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 from eval.answers import AnswerRecord
 from eval.questions import Question
@@ -25,15 +25,10 @@ def parse_json(text: str) -> Parsed:
     """The object or array that the whole text is, in a code fence or not; None for anything else."""
     fenced = _FENCE.fullmatch(text)
     try:
-        value = json.loads(fenced[1] if fenced else text, parse_constant=_refuse)
+        value = json.loads(fenced[1] if fenced else text, parse_float=_number, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict | list) else None
-
-
-def json_valid(answer: Parsed, _gold: Parsed) -> float:
-    """1.0 when the answer is a JSON object or array, else 0.0."""
-    return float(answer is not None)
 
 
 def json_exact(answer: Parsed, gold: Parsed) -> float:
@@ -53,21 +48,18 @@ def json_f1(answer: Parsed, gold: Parsed) -> float:
     return 2 * common / (said.total() + wanted.total())
 
 
-JSON_METRICS: Mapping[str, Callable[[Parsed, Parsed], float]] = {
-    "json_valid": json_valid,
-    "json_f1": json_f1,
-    "json_exact": json_exact,
-}
-
-
-def _score(question: Question, record: AnswerRecord) -> list[float | None]:
+def _score(question: Question, record: AnswerRecord) -> tuple[float | None, ...]:
     golds = [gold for gold in map(parse_json, question.answers) if gold is not None]
-    answer = parse_json(record.text) if golds else None
-    return [max((metric(answer, gold) for gold in golds), default=None) for metric in JSON_METRICS.values()]
+    if not golds:
+        return None, None, None
+    answer = parse_json(record.text)
+    f1, exact = (max(metric(answer, gold) for gold in golds) for metric in (json_f1, json_exact))
+    return float(answer is not None), f1, exact
 
 
-# The metrics of `JSON_METRICS`, the best over the golds that are JSON; unscored where no gold is.
-JSON_SCORER = AnswerScorer(tuple(JSON_METRICS), _score)
+# `json_valid` is 1.0 when the answer is a JSON object or array, the others take the best over the golds that are;
+# unscored where no gold is.
+JSON_SCORER = AnswerScorer(("json_valid", "json_f1", "json_exact"), _score)
 
 
 def _refuse(constant: str) -> object:
@@ -87,14 +79,11 @@ def _slots(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _canonical(value: object) -> str:
-    """One text for equal values: 1 and 1.0 are the same number, 1 and true are not the same."""
-    return json.dumps(_with_floats(value), sort_keys=True)
+    """One text for equal values; 1 and true are not the same."""
+    return json.dumps(value, sort_keys=True)
 
 
-def _with_floats(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _with_floats(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_with_floats(inner) for inner in value]
-    is_whole = isinstance(value, float) and value.is_integer()
-    return int(value) if is_whole else value  # type: ignore[call-overload]  # is_whole says float
+def _number(text: str) -> float:
+    # 1 and 1.0 are the same number.
+    value = float(text)
+    return int(value) if value.is_integer() else value

@@ -6,6 +6,7 @@ label_scorer(label_sets(questions)).score(pairs)  # {"label_accuracy": [1.0, 0.0
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,16 +59,14 @@ def label_sets(questions: Sequence[Question], examples: Sequence[Example] = ()) 
     Golds are labels where a kind has 2 to `MAX_LABELS` distinct ones and at least `MIN_USES` questions for each. By the
     same rule the answers of training rows are further labels: some may be the gold of no question, and still be said.
     """
-    golds: dict[str | None, list[tuple[str, ...]]] = {}
+    golds: dict[str | None, list[tuple[str, ...]]] = defaultdict(list)
+    trained: dict[str | None, list[tuple[str, ...]]] = defaultdict(list)
     for question in questions:
-        golds.setdefault(kind_of(question), []).append(question.answers)
-    trained: dict[str | None, list[tuple[str, ...]]] = {}
+        golds[kind_of(question)].append(question.answers)
     for example in examples:
-        trained.setdefault(kind_of(example), []).append((example.answer,))
+        trained[kind_of(example)].append((example.answer,))
     return {
-        kind: Labels.of([*_labels(rows), *_labels(trained.get(kind, []))])
-        for kind, rows in golds.items()
-        if _labels(rows)
+        kind: Labels.of(labels | _labels(trained[kind])) for kind, rows in golds.items() if (labels := _labels(rows))
     }
 
 

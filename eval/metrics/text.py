@@ -9,7 +9,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,13 +39,13 @@ def contains(answer: str, gold: str) -> float:
     return float(f" {normalise(gold)} " in f" {normalise(answer)} ")
 
 
-def rouge_l(answer: str, gold: str) -> float:
-    """ROUGE-L's F-measure: the longest common subsequence of words over both lengths (Lin 2004, section 3.1, beta 1).
+def rouge(measure: str, answer: str, gold: str) -> float:
+    """The F-measure of one of the rouge-score package's measures, without stemming, over `words`."""
+    return float(_rouge_scorer(measure).score(gold, answer)[measure].fmeasure)
 
-    Computed by the rouge-score package without stemming, over `words`.
-    """
-    return rouge("rougeL", answer, gold)
 
+# ROUGE-L's F-measure: the longest common subsequence of words over both lengths (Lin 2004, section 3.1, beta 1).
+rouge_l = partial(rouge, "rougeL")
 
 METRICS: Mapping[str, Callable[[str, str], float]] = {
     "exact_match": exact_match,
@@ -87,11 +87,6 @@ def words(text: str) -> list[str]:
     """Words of any script in lower case; a text without words in pieces between spaces."""
     lowered = text.lower()
     return _WORD.findall(lowered) or lowered.split()
-
-
-def rouge(measure: str, answer: str, gold: str) -> float:
-    """The F-measure of one of the rouge-score package's measures."""
-    return float(_rouge_scorer(measure).score(gold, answer)[measure].fmeasure)
 
 
 @cache

@@ -5,19 +5,19 @@
 
     def politeness(question: Question, record: AnswerRecord) -> float | None: ...
 
-UserScorer(load_user_metrics()).score(pairs)  # {"politeness": [0.5, None, ...]}
+user_scorer(load_user_metrics(taken)).score(pairs)  # {"politeness": [0.5, None, ...]}
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 from eval.answers import AnswerRecord
-from eval.errors import EvalError, one_line
+from eval.errors import EvalError
 from eval.questions import Question
-from eval.scorer import AnswerScorer, Pair, Progress, to_score
+from eval.scorer import AnswerScorer, to_score
 
 GROUP = "arbiter.metrics"
 
@@ -26,7 +26,6 @@ UserMetric = Callable[[Question, AnswerRecord], float | None]
 
 # Rounding may carry a mean past 1 by this much; more is another scale.
 _ROUNDING = 1e-6
-_REASON_CHARACTERS = 200
 
 
 def load_user_metrics(taken: Collection[str]) -> dict[str, UserMetric]:
@@ -48,58 +47,27 @@ def load_user_metrics(taken: Collection[str]) -> dict[str, UserMetric]:
     return metrics
 
 
-class UserScorer:
-    """Metrics that somebody else wrote: one that raises or returns no score leaves that answer unscored.
+def user_scorer(metrics: Mapping[str, UserMetric]) -> AnswerScorer:
+    """Metrics by name that somebody else wrote; a score is lost where one raises or returns what is no score.
 
-    `failures` counts such answers of the last `score` by metric, `reasons` has the first reason. None is no failure:
-    the metric says that it is undefined there. A failed answer is never shown to a metric.
+    None is no loss: the metric says that it is undefined there.
     """
+    return AnswerScorer(
+        tuple(metrics), lambda question, record: [_score(metric, question, record) for metric in metrics.values()]
+    )
 
-    def __init__(self, metrics: Mapping[str, UserMetric]) -> None:
-        """`metrics` maps names to functions of a question and an answer."""
-        self._metrics = dict(metrics)
-        self.failures: dict[str, int] = {}
-        self.reasons: dict[str, str] = {}
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The metrics' names."""
-        return tuple(self._metrics)
-
-    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
-        """Scores of every answer; a failed answer is None."""
-        self.failures, self.reasons = {}, {}
-        return AnswerScorer(self.names, self._score_all).score(pairs, progress)
-
-    def diagnostics(self) -> tuple[str, ...]:
-        """One line per metric that lost scores in the last `score`."""
-        return tuple(
-            f"{name}: the metric failed to score {count} answers; the first: {self.reasons[name]}"
-            for name, count in self.failures.items()
-        )
-
-    def _score_all(self, question: Question, record: AnswerRecord) -> list[float | None]:
-        return [self._score(name, metric, question, record) for name, metric in self._metrics.items()]
-
-    def _score(self, name: str, metric: UserMetric, question: Question, record: AnswerRecord) -> float | None:
-        try:
-            value: object = metric(question, record)
-            number = None if isinstance(value, str | bytes) else to_score(value)
-        # The function is a stranger's: whatever it raises costs this one score and is counted.
-        except Exception as error:
-            self._lose(name, question, f"{type(error).__name__}: {error}")
-            return None
-        if value is None:
-            return None
-        # Clipping 85 to 1 would hide a metric that counts in percent.
-        if number is None or abs(float(value) - number) > _ROUNDING:  # type: ignore[arg-type]  # to_score read it as one
-            self._lose(name, question, f"it returned {value!r}, which is no number in [0, 1]")
-            return None
-        return number
-
-    def _lose(self, name: str, question: Question, reason: str) -> None:
-        self.failures[name] = self.failures.get(name, 0) + 1
-        self.reasons.setdefault(name, one_line(f"question {question.id!r}: {reason}", _REASON_CHARACTERS))
+def _score(metric: UserMetric, question: Question, record: AnswerRecord) -> float | str | None:
+    """The score, or why it is lost."""
+    try:
+        value: object = metric(question, record)
+        number = None if isinstance(value, str | bytes) else to_score(value)
+    # The function is a stranger's: whatever it raises costs this one score and is counted.
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    # Clipping 85 to 1 would hide a metric that counts in percent.
+    is_score = number is not None and abs(float(value) - number) <= _ROUNDING  # type: ignore[arg-type]  # it is a number
+    return number if is_score or value is None else f"it returned {value!r}, which is no number in [0, 1]"
 
 
 def _loaded(entry: importlib.metadata.EntryPoint, where: str) -> UserMetric:

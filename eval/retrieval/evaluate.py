@@ -1,4 +1,4 @@
-"""Measures ways to search on questions with gold documents.
+"""Measures ways to search on questions with gold documents, and says which is shown better.
 
 report = evaluate_retrieval(
     lambda query, k, settings: index.search(query, k, settings=settings),
@@ -18,14 +18,15 @@ from dataclasses import replace
 from eval.errors import EvalError
 from eval.questions import Question, clusters_of
 from eval.retrieval.measures import DEPTH, Measure, rank_documents, score_rankings
-from eval.retrieval.report import RetrievalReport, SettingScores
-from eval.retrieval.verdicts import compare, recommend
+from eval.retrieval.report import ALPHA, Comparison, RetrievalReport, SettingScores, Verdict
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
-from router.deciding.statistics import mean_interval
+from router.deciding.statistics import holm, mean_interval, paired_difference
 
 # Long documents fill a ranking with their passages; ten documents are to be seen behind them.
 _PASSAGES = 50
+# Equivalence is not claimed here; the statistics ask for a margin all the same.
+_MARGIN = 0.05
 
 Search = Callable[[str, int, SearchSettings], Sequence[Passage]]
 
@@ -61,7 +62,6 @@ def evaluate_retrieval(
     document_ids: Collection[str],
     default: str | None = None,
     measure: Measure = "recall@5",
-    alpha: float = 0.05,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> RetrievalReport:
@@ -105,22 +105,64 @@ def evaluate_retrieval(
     }
     of_question = clusters_of(asked, known)
     clusters = [of_question[question.id] for question in asked]
-    comparisons = compare(scores, clusters, measure=measure, default=default, alpha=alpha, seed=seed)
+    comparisons = compare(scores, clusters, measure=measure, default=default, seed=seed)
     return RetrievalReport(
         question_ids=tuple(question.id for question in asked),
         num_without_gold=len(questions) - len(judged),
         num_not_indexed=len(judged) - len(asked),
         measure=measure,
-        alpha=alpha,
         scores=scores,
         intervals={
-            name: mean_interval(way.values[measure], clusters, alpha=alpha, seed=seed) for name, way in scores.items()
+            name: mean_interval(way.values[measure], clusters, alpha=ALPHA, seed=seed) for name, way in scores.items()
         },
         comparisons=comparisons,
         default=default,
         recommended=recommend(scores, comparisons, measure=measure, default=default),
         first_p50_ms=1000 * statistics.median(first_times),
     )
+
+
+def compare(
+    scores: Mapping[str, SettingScores],
+    clusters: Sequence[str],
+    *,
+    measure: Measure,
+    default: str,
+    seed: int = 0,
+) -> tuple[Comparison, ...]:
+    """Each fused setting against the better of its parts, each reranked one against itself without reranking, each
+    other one against the default; the p-values are corrected over all of them.
+
+    Fusing two rankings helps on some collections and hurts on others, and a reranker may too, so each is held against
+    what it is made of, on the same questions. `clusters` names what each question is resampled by. The same questions
+    choose the better part, which favours the part a little and never the fusion.
+    """
+    pairs = _pairs(scores, measure, default)
+    differences = [
+        paired_difference(
+            scores[name].values[measure],
+            scores[against].values[measure],
+            clusters,
+            margin=_MARGIN,
+            alpha=ALPHA,
+            seed=seed,
+        )
+        for name, against, _ in pairs
+    ]
+    corrected = holm([difference.p_value for difference in differences])
+    return tuple(
+        Comparison(name, against, reason, difference, p_value, _verdict(difference.mean, p_value))
+        for (name, against, reason), difference, p_value in zip(pairs, differences, corrected, strict=True)
+    )
+
+
+def recommend(
+    scores: Mapping[str, SettingScores], comparisons: Sequence[Comparison], *, measure: Measure, default: str
+) -> str:
+    """The default, unless a setting is shown to be better than it: then the best of those."""
+    better = [c.setting for c in comparisons if c.against == default and c.verdict == "better"]
+    better += [c.against for c in comparisons if c.setting == default and c.verdict == "worse"]
+    return max(better, key=lambda name: scores[name].mean(measure), default=default)
 
 
 def _timed(search: Search, query: str, settings: SearchSettings) -> tuple[Sequence[Passage], float]:
@@ -137,3 +179,30 @@ def _no_gold(questions: Sequence[Question], judged: Sequence[Question]) -> str:
         f"the index holds none of the documents that {len(judged)} questions name, such as {missing!r}; "
         "index them first, or give the questions of this index"
     )
+
+
+def _pairs(scores: Mapping[str, SettingScores], measure: Measure, default: str) -> list[tuple[str, str, str]]:
+    """(setting, against, reason), no two settings compared twice."""
+    plain = {name: s for name, s in scores.items() if s.settings.reranker is None}
+    parts = [name for name, s in plain.items() if s.settings.mode != "hybrid"]
+    pairs: list[tuple[str, str, str]] = []
+    for name, s in scores.items():
+        if s.settings.reranker is not None:
+            bare = replace(s.settings, reranker=None)
+            without = next((other for other, o in plain.items() if o.settings == bare), None)
+            if without is not None:
+                pairs.append((name, without, "the same without reranking"))
+        elif s.settings.mode == "hybrid" and {scores[part].settings.mode for part in parts} == {"dense", "bm25"}:
+            best = max(parts, key=lambda part: scores[part].mean(measure))
+            pairs.append((name, best, "the better of its parts"))
+    known = {frozenset(pair[:2]) for pair in pairs}
+    pairs += [
+        (name, default, "the default") for name in scores if name != default and frozenset((name, default)) not in known
+    ]
+    return pairs
+
+
+def _verdict(mean: float, p_value: float) -> Verdict:
+    if p_value >= ALPHA or mean == 0:
+        return "open"
+    return "better" if mean > 0 else "worse"

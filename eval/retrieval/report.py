@@ -1,4 +1,9 @@
-"""What an evaluation of retrieval found: `report.scores["hybrid minmax"].mean("recall@5")`, `report.to_dict()`."""
+"""What an evaluation of retrieval found, as a value, as JSON and in words.
+
+report.scores["hybrid minmax"].mean("recall@5")
+report.to_dict()
+print(to_text(report))
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from eval.retrieval.measures import Measure
+from eval.retrieval.measures import MEASURES, Measure
 from rag.search.settings import SearchSettings
 from router.deciding.statistics import Difference, Interval
 
+ALPHA = 0.05
 Verdict = Literal["better", "worse", "open"]
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,6 @@ class RetrievalReport:
     num_without_gold: int
     num_not_indexed: int
     measure: Measure
-    alpha: float
     scores: Mapping[str, SettingScores]
     intervals: Mapping[str, Interval]
     comparisons: tuple[Comparison, ...]
@@ -81,7 +88,7 @@ class RetrievalReport:
             "num_without_gold": self.num_without_gold,
             "num_not_indexed": self.num_not_indexed,
             "measure": self.measure,
-            "alpha": self.alpha,
+            "alpha": ALPHA,
             "default": self.default,
             "recommended": self.recommended,
             "first_p50_ms": self.first_p50_ms,
@@ -110,3 +117,55 @@ class RetrievalReport:
                 for i, name in enumerate(self.question_ids)
             ],
         }
+
+
+def to_text(report: RetrievalReport) -> str:
+    """The table, the verdicts and what was left out, for a terminal."""
+    left_out = []
+    if report.num_without_gold:
+        left_out.append(f"{report.num_without_gold} without gold documents")
+    if report.num_not_indexed:
+        left_out.append(f"{report.num_not_indexed} about documents that the index does not hold")
+    lines = [f"{len(report.question_ids)} questions with gold documents"]
+    if left_out:
+        lines[0] += f"; left out: {' and '.join(left_out)}"
+    lines += ["", *_table(report), ""]
+    lines += [f"{_described(comparison, report.measure)}." for comparison in report.comparisons]
+    if len(report.comparisons) > 1:
+        lines.append(f"(p corrected over {len(report.comparisons)} comparisons, intervals not)")
+    if report.recommended == report.default:
+        lines.append(f"Recommended: {report.default}, as it is set; nothing is shown to be better here.")
+    else:
+        lines.append(
+            f"Recommended: {report.recommended}, shown to be better than {report.default}. "
+            "It was chosen by these questions, so others will show a little less."
+        )
+    if missed := report.never_found:
+        shown = ", ".join(missed[:_SHOWN]) + (", ..." if len(missed) > _SHOWN else "")
+        lines.append(f"{len(missed)} of {len(report.question_ids)} questions find no gold document in any way: {shown}")
+    return "\n".join(lines)
+
+
+def _table(report: RetrievalReport) -> list[str]:
+    """One row a setting: every measure, the interval of the one that decides, and the median time of a search."""
+    rows = [["", *MEASURES, f"{report.measure} {1 - ALPHA:.0%}", "p50 ms"]]
+    for name, scores in report.scores.items():
+        interval = report.intervals[name]
+        means = [f"{scores.mean(measure):.3f}" for measure in MEASURES]
+        rows.append([name, *means, f"{interval.low:.3f} to {interval.high:.3f}", f"{scores.p50_ms:.1f}"])
+    first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        *("  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in rows),
+        f"(times without the query's embedding; a first search takes {report.first_p50_ms:.1f} ms)",
+    ]
+
+
+def _described(comparison: Comparison, measure: str) -> str:
+    """The verdict of one comparison, without a full stop."""
+    difference, against = comparison.difference, f"{comparison.against}, {comparison.reason}"
+    if comparison.verdict == "open":
+        found = f"no difference shown from {against}: {difference.mean:+.3f}"
+    else:
+        found = f"{comparison.verdict} than {against}, by {abs(difference.mean):.3f}"
+    bounds = f"[{difference.low:+.3f}, {difference.high:+.3f}]"
+    return f"{comparison.setting}: {found} {bounds} {measure}, p {comparison.p_value:.2g}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fakes.engines import FixedRetriever, ScriptedEngine, passage
 
-from eval.answers import AnswerCache, AnswerRecord
+from eval.answers import AnswerCache, AnswerRecord, Asked
 from eval.errors import EvalError
 from eval.evaluate import (
     BusyClock,
@@ -93,7 +93,7 @@ async def test_a_refused_question_is_an_error_and_the_rest_go_on(tmp_path: Path)
     with AnswerCache(tmp_path / "a.db") as cache:
         records = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
         assert [record.error for record in records] == ["the prompt is too long", None] * 2
-        scorecard = build_scorecard(ARMS, QUESTIONS, records, [SameText()], primary="same")
+        scorecard = build_scorecard(ARMS, Asked(QUESTIONS, records), [SameText()], primary="same")
     assert scorecard.by_name("base").scores["same"] == (None, 1.0)
     assert scorecard.by_name("base").errors == {"q1": "the prompt is too long"}
 
@@ -159,7 +159,7 @@ class SameText:
 def test_a_scorecard_keeps_arms_questions_and_clusters_aligned() -> None:
     records = [AnswerRecord(arm.name, q.id, q.answers[0], prompt_tokens=5) for arm in ARMS for q in QUESTIONS]
     records.reverse()  # order must not matter
-    scorecard = build_scorecard(ARMS, QUESTIONS, records, [SameText()], primary="same", training_s={"a@1": 3.0})
+    scorecard = build_scorecard(ARMS, Asked(QUESTIONS, records), [SameText()], primary="same", training_s={"a@1": 3.0})
     assert scorecard.question_ids == ("q1", "q2")
     assert scorecard.clusters == ("desk", "desk")
     assert [scores.scores["same"] for scores in scorecard.arms] == [(1.0, 1.0), (1.0, 1.0)]
@@ -170,7 +170,7 @@ def test_a_scorecard_keeps_arms_questions_and_clusters_aligned() -> None:
 
 def test_an_unknown_primary_metric_lists_the_known_ones() -> None:
     with pytest.raises(EvalError, match=r"no metric 'f2' for policy\.metric; choose one of: same"):
-        build_scorecard(ARMS, QUESTIONS, [], [SameText()], primary="f2")
+        build_scorecard(ARMS, Asked(QUESTIONS, ()), [SameText()], primary="f2")
 
 
 def test_answers_in_flight_share_the_seconds_of_the_engine() -> None:
@@ -188,7 +188,7 @@ async def test_engine_seconds_of_all_answers_add_up_to_the_time_asked(tmp_path: 
     answers, _ = answerer(lambda _: "nine")
     with AnswerCache(tmp_path / "a.db") as cache:
         records = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
-        scorecard = build_scorecard(ARMS, QUESTIONS, records, [SameText()], primary="same")
+        scorecard = build_scorecard(ARMS, Asked(QUESTIONS, records), [SameText()], primary="same")
     assert all(record.engine_s is not None and 0 < record.engine_s < 1 for record in records)
     assert scorecard.arms[0].engine_s == (records[0].engine_s, records[1].engine_s)
 
@@ -202,7 +202,7 @@ async def test_first_tokens_are_timed_once_and_kept(tmp_path: Path) -> None:
         times = recall_first_tokens(ARMS, QUESTIONS, cache, VERSIONS)
         records = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
     assert set(times) == {("base", "q1"), ("rag", "q1")}
-    scorecard = build_scorecard(ARMS, QUESTIONS, records, [SameText()], primary="same", first_tokens_ms=times)
+    scorecard = build_scorecard(ARMS, Asked(QUESTIONS, records, times), [SameText()], primary="same")
     assert scorecard.arms[1].ttft_ms == (times["rag", "q1"], None)
     assert scorecard.arms[1].median_ttft_ms() == times["rag", "q1"]
 
@@ -219,7 +219,7 @@ async def test_an_engine_that_is_away_leaves_the_first_token_unmeasured(tmp_path
 
 def test_a_question_that_was_not_asked_is_neither_scored_nor_unscored() -> None:
     records = [AnswerRecord("base", "q1", "nine"), AnswerRecord("rag", "q1", "ten"), AnswerRecord("rag", "q2", "here")]
-    scorecard = build_scorecard(ARMS, QUESTIONS, records, [SameText()], primary="same")
+    scorecard = build_scorecard(ARMS, Asked(QUESTIONS, records), [SameText()], primary="same")
     base, rag = scorecard.arms
     assert (base.not_asked, base.num_asked, base.num_unscored("same")) == (("q2",), 1, 0)
     assert (rag.not_asked, rag.scores["same"]) == ((), (0.0, 1.0))
@@ -238,7 +238,7 @@ def test_kinds_of_questions_can_have_metrics_of_their_own() -> None:
             return {"always": [0.25] * len(pairs)}
 
     declared = {"default": "same", "label": "always"}
-    scorecard = build_scorecard(ARMS[:1], questions, records, [SameText(), Always()], primary=declared)
+    scorecard = build_scorecard(ARMS[:1], Asked(questions, records), [SameText(), Always()], primary=declared)
     assert scorecard.primary == "primary"
     assert scorecard.arms[0].scores["primary"] == (0.25, 0.0)
     assert scorecard.metric_of == declared

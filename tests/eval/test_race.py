@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from eval.answers import AnswerRecord
+from eval.answers import AnswerRecord, Asked
 from eval.errors import EvalError
 from eval.questions import Question
-from eval.race import Look, Raced, RacePlan, plan_race, run_race
-from eval.race_settings import RaceSettings
+from eval.race import Look, RacePlan, plan_race, run_race
+from eval.settings import RaceSettings
 from router.answering.arm import Arm
 from router.deciding.evidence import rule
 
@@ -33,8 +33,8 @@ class Arms:
             AnswerRecord(arm.name, q.id, "", prompt_tokens=9, generated_tokens=1) for arm in arms for q in questions
         ]
 
-    def look(self, questions: Sequence[Question], records: Sequence[AnswerRecord], active: Sequence[str]) -> Look:
-        asked = {(record.arm, record.question_id) for record in records}
+    def look(self, seen: Asked, active: Sequence[str]) -> Look:
+        questions, asked = seen.questions, {(record.arm, record.question_id) for record in seen.records}
         columns = {
             name: [float(int(q.id[1:]) % 10 < limit) if (name, q.id) in asked else None for q in questions]
             for name, limit in self.right_until.items()
@@ -43,9 +43,9 @@ class Arms:
         clusters = [q.cluster for q in questions]
         costs = {name: float(i) for i, name in enumerate(self.right_until)}
         ruling = rule(columns, clusters, active=active, costs=costs, margin=0.05, alpha=0.05)
-        return Look(ruling, tuple(sorted(active, key=lambda name: -means[name])), cost=0.01 * len(records))
+        return Look(ruling, tuple(sorted(active, key=lambda name: -means[name])), cost=0.01 * len(seen.records))
 
-    def race(self, plan: RacePlan) -> Raced:
+    def race(self, plan: RacePlan) -> Asked:
         return run_race(self.arms, plan, self.ask, self.look, clock=lambda: 0.0)
 
 
@@ -53,22 +53,22 @@ def test_bad_arms_drop_out_and_only_finalists_see_the_held_out_questions() -> No
     arms = Arms(base=0, rag=4, hybrid=9)
     plan = plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.25))
     raced = arms.race(plan)
-    assert raced.record.stopped == "one arm left"
-    assert {drop.arm for drop in raced.record.drops} == {"base", "rag"}
-    assert raced.record.num_answers == len(arms.asked) == len(raced.records)
-    assert raced.record.num_possible == 600
-    assert raced.record.num_answers < 0.5 * 600
-    assert len(raced.record.held_out) == 50
-    held = set(raced.record.held_out)
+    assert raced.race.stopped == "one arm left"
+    assert {drop.arm for drop in raced.race.drops} == {"base", "rag"}
+    assert raced.race.num_answers == len(arms.asked) == len(raced.records)
+    assert raced.race.num_possible == 600
+    assert raced.race.num_answers < 0.5 * 600
+    assert len(raced.race.held_out) == 50
+    held = set(raced.race.held_out)
     assert {name for name, question in arms.asked if question in held} == {"hybrid", "rag"}
-    assert [q.id for q in raced.questions[raced.record.num_raced :]] == list(raced.record.held_out)
+    assert [q.id for q in raced.questions[raced.race.num_raced :]] == list(raced.race.held_out)
     assert len({q.id for q in raced.questions}) == len(raced.questions)
 
 
 def test_twins_spend_all_questions_and_stay_undecided() -> None:
     raced = Arms(a=5, b=5).race(plan_race(make_questions(40), RaceSettings(batch=10)))
-    assert (raced.record.stopped, raced.record.drops) == ("questions spent", ())
-    assert raced.record.num_raced == 30
+    assert (raced.race.stopped, raced.race.drops) == ("questions spent", ())
+    assert raced.race.num_raced == 30
 
 
 def test_the_order_follows_from_the_seed_and_not_from_the_file() -> None:
@@ -96,7 +96,7 @@ def test_no_document_is_in_two_places() -> None:
 def test_a_handful_of_questions_is_one_batch_with_nothing_held_out(n: int) -> None:
     plan = plan_race(make_questions(n), RaceSettings(batch=20))
     assert (len(plan.batches), plan.held_out) == (1, ())
-    assert Arms(a=9, b=0).race(plan).record.num_answers == 2 * n
+    assert Arms(a=9, b=0).race(plan).race.num_answers == 2 * n
 
 
 def test_a_budget_below_one_batch_is_refused() -> None:
@@ -119,8 +119,8 @@ def test_a_budget_of_questions_counts_the_held_out_ones() -> None:
 def test_a_budget_is_never_exceeded_and_is_named(caps: dict[str, Any], name: str) -> None:
     # An answer is 10 tokens and 0.01: 120 answers fit, held-out ones included.
     raced = Arms(a=5, b=5).race(plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.1, **caps)))
-    assert (raced.record.stopped, raced.record.budget) == ("budget spent", name)
-    assert 80 <= raced.record.num_answers <= 120
+    assert (raced.race.stopped, raced.race.budget) == ("budget spent", name)
+    assert 80 <= raced.race.num_answers <= 120
 
 
 def test_minutes_run_out() -> None:
@@ -128,5 +128,5 @@ def test_minutes_run_out() -> None:
     arms = Arms(a=5, b=5)
     plan = plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.1, max_minutes=4))
     raced = run_race(arms.arms, plan, arms.ask, arms.look, clock=lambda: float(next(ticks)))
-    assert raced.record.budget == "minutes"
-    assert raced.record.num_raced < 100
+    assert raced.race.budget == "minutes"
+    assert raced.race.num_raced < 100

@@ -20,11 +20,11 @@ from fakes.judges import (
 )
 
 from eval.errors import EvalError
-from eval.judge.asking import GIVE_UP_AFTER, open_judge
+from eval.judge.asking import GIVE_UP_AFTER, Ask, open_judge
 from eval.judge.certificate import Certificate
-from eval.judge.certification import certify
-from eval.judge.endpoint import JudgeEndpoint
-from eval.judge.probes import LabelledAnswer, LabelledPair, plan_probes
+from eval.judge.certification import certify, plan_asks
+from eval.judge.labels import LabelledAnswer, LabelledPair
+from eval.settings import JudgeEndpoint
 from router.deciding.policy import Prices
 
 # 15 right and 15 wrong answers; 20 pairs, the chosen one longer in half of them.
@@ -139,7 +139,7 @@ def test_a_verdict_in_a_markdown_fence_is_read(tmp_path: Path, fence: str) -> No
 async def test_a_reply_that_cannot_be_read_is_shown() -> None:
     with serve_judge(reply=prose) as server:
         async with open_judge(JudgeEndpoint(server.url, "judge")) as judge:
-            outcome = await judge.ask("judge_correctness", ("When?", "nine", ("nine",)))
+            outcome = await judge.ask(Ask("judge_correctness", ("When?", ("nine",), "nine")))
     assert (outcome.failure, outcome.reason) == ("no JSON", "no usable reply; it begins 'Well, I would say so.'")
 
 
@@ -262,4 +262,22 @@ def test_a_file_that_is_no_cache_is_set_aside_and_the_judge_is_asked(
 
 
 def test_the_plan_of_these_tests_is_what_they_count() -> None:
-    assert len(plan_probes(LABELLED, PAIRS, repeat_rows=10).distinct()) == NUM_ASKS
+    assert len(plan_asks(LABELLED, PAIRS, repeat_rows=10).distinct()) == NUM_ASKS
+
+
+def test_a_plan_asks_rows_once_some_of_them_again_and_pairs_in_both_orders() -> None:
+    labelled = [LabelledAnswer(f"q{i}", "r", ("g",), True) for i in range(10)]
+    plan = plan_asks(labelled, [LabelledPair("p", "c", "r")], repeats=3, repeat_rows=4)
+    assert sorted(len(asks) for asks in plan.verdicts) == [1] * 6 + [3] * 4
+    assert [ask.inputs for ask in plan.orders[0]] == [("p", "c", "r"), ("p", "r", "c")]
+    # 10 first asks, 2 orders, 4 rows asked twice more.
+    assert len(plan.distinct()) == 20
+    assert len({ask.key for ask in plan.distinct()}) == 20
+    assert plan == plan_asks(labelled, [LabelledPair("p", "c", "r")], repeats=3, repeat_rows=4)
+
+
+def test_equal_rows_are_asked_once() -> None:
+    row = LabelledAnswer("q", "r", ("g",), True)
+    plan = plan_asks([row, row], repeats=1)
+    assert len(plan.verdicts) == 2
+    assert len(plan.distinct()) == 1

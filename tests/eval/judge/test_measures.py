@@ -3,6 +3,7 @@
 import pytest
 
 from eval.judge.asking import Outcome
+from eval.judge.labels import LabelledPair
 from eval.judge.measures import (
     measure_agreement,
     measure_calls,
@@ -10,7 +11,6 @@ from eval.judge.measures import (
     measure_position,
     measure_repeatability,
 )
-from eval.judge.probes import LabelledPair
 from router.deciding.policy import Prices
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eval.answers import AnswerRecord
 from eval.errors import EvalError
 from eval.metrics.floors import (
     MAJORITY,
@@ -14,7 +13,6 @@ from eval.metrics.floors import (
     majority_answers,
     measure_floors,
     nearest_training_answers,
-    score_floor,
 )
 from eval.metrics.text import TEXT_SCORER
 from eval.questions import Question
@@ -79,8 +77,8 @@ class Judge:
 
 
 def test_scorers_of_other_metrics_are_not_asked() -> None:
-    records = [AnswerRecord(MAJORITY, question.id, "harbour") for question in QUESTIONS]
-    assert score_floor(QUESTIONS, records, [Judge(), TEXT_SCORER], "exact_match") == (1.0, 1.0, 0.0)
+    found = measure_floors(EXAMPLES, QUESTIONS, embed, [Judge(), TEXT_SCORER], "exact_match")
+    assert found == {NEAREST: (1.0, 0.0, 0.0), MAJORITY: (0.0, 0.0, 0.0)}
 
 
 def test_a_metric_that_nobody_gives_is_named() -> None:
@@ -90,7 +88,6 @@ def test_a_metric_that_nobody_gives_is_named() -> None:
 
 def test_without_training_rows_there_is_no_floor() -> None:
     assert measure_floors((), QUESTIONS, embed, [TEXT_SCORER], "exact_match") == {}
-    assert nearest_training_answers((), QUESTIONS, embed) == majority_answers((), QUESTIONS) == ()
 
 
 def test_more_questions_than_a_block_keep_their_order() -> None:

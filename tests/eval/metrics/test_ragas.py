@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from eval.answers import AnswerRecord
 from eval.judge.asking import GIVE_UP_AFTER
-from eval.judge.endpoint import JudgeEndpoint
-from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS, JudgeScorer, ReferenceScorer
+from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS, RagasScorer, judge_scorer, reference_scorer
 from eval.questions import Question
+from eval.settings import JudgeEndpoint
 
 TOWER = "The Eiffel Tower is in Paris. It was built in 1889."
 BRIDGE = "The Golden Gate Bridge is in California."
@@ -37,12 +37,12 @@ class Embedder:
         return np.array([known.get(text, (1, 1)) for text in texts], dtype=np.float32)
 
 
-def reference_scorer(embed: Embedder, contexts: tuple[str, ...] = (TOWER,)) -> ReferenceScorer:
-    return ReferenceScorer(embed, lambda question, record: contexts)
+def scorer_with(embed: Embedder, contexts: tuple[str, ...] = (TOWER,)) -> RagasScorer:
+    return reference_scorer(embed, lambda question, record: contexts)
 
 
 def test_similarities_take_the_best_gold_answer() -> None:
-    scores = reference_scorer(Embedder()).score([(QUESTION, AnswerRecord("base", "q1", "Pairs"))])
+    scores = scorer_with(Embedder()).score([(QUESTION, AnswerRecord("base", "q1", "Pairs"))])
     # Two of five letters change against "Paris" (0.6); against "in Paris" five of eight (0.375).
     assert scores["string_similarity"][0] == pytest.approx(0.6)
     # (1,1) against "Paris" (1,0) is 1 / sqrt(2), against "in Paris" (1,1) it is 1.
@@ -51,36 +51,36 @@ def test_similarities_take_the_best_gold_answer() -> None:
 
 def test_a_negative_cosine_scores_zero() -> None:
     question = Question("q", "Where?", answers=("Paris",))
-    scores = reference_scorer(Embedder()).score([(question, AnswerRecord("base", "q", "Nowhere"))])
+    scores = scorer_with(Embedder()).score([(question, AnswerRecord("base", "q", "Nowhere"))])
     assert scores["semantic_similarity"] == [0.0]
 
 
 def test_context_metrics_compare_the_passages_with_the_gold_passages() -> None:
     reversed_order = AnswerRecord("rag", "q1", "Paris", passages=(BRIDGE, TOWER))
     missed = AnswerRecord("rag", "q1", "Paris", passages=(BRIDGE,))
-    scores = reference_scorer(Embedder()).score([(QUESTION, RIGHT), (QUESTION, reversed_order), (QUESTION, missed)])
+    scores = scorer_with(Embedder()).score([(QUESTION, RIGHT), (QUESTION, reversed_order), (QUESTION, missed)])
     # The gold passage stands first (average precision 1), second (1/2), nowhere (0).
     assert scores["context_precision"] == pytest.approx([1.0, 0.5, 0.0], abs=1e-6)
     assert scores["context_recall"] == [1.0, 1.0, 0.0]
 
 
 def test_context_metrics_are_unscored_without_passages_or_without_gold_passages() -> None:
-    without_passages = reference_scorer(Embedder()).score([(QUESTION, CLOSED_BOOK)])
-    without_golds = reference_scorer(Embedder(), contexts=()).score([(QUESTION, RIGHT)])
+    without_passages = scorer_with(Embedder()).score([(QUESTION, CLOSED_BOOK)])
+    without_golds = scorer_with(Embedder(), contexts=()).score([(QUESTION, RIGHT)])
     for scores in (without_passages, without_golds):
         assert scores["context_precision"] == scores["context_recall"] == [None]
         assert scores["string_similarity"] == [1.0]
 
 
 def test_a_failed_answer_is_unscored_by_every_reference_metric() -> None:
-    scores = reference_scorer(Embedder()).score([(QUESTION, FAILED), (QUESTION, RIGHT)])
+    scores = scorer_with(Embedder()).score([(QUESTION, FAILED), (QUESTION, RIGHT)])
     assert {name: values[0] for name, values in scores.items()} == dict.fromkeys(REFERENCE_METRICS)
     assert all(values[1] is not None for values in scores.values())
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # ragas divides by the norm
 def test_a_vector_of_zeros_is_unscored() -> None:
-    scorer = ReferenceScorer(lambda texts: np.zeros((len(texts), 2), dtype=np.float32), lambda question, record: ())
+    scorer = reference_scorer(lambda texts: np.zeros((len(texts), 2), dtype=np.float32), lambda question, record: ())
     assert scorer.score([(QUESTION, CLOSED_BOOK)])["semantic_similarity"] == [None]
 
 
@@ -88,9 +88,10 @@ def test_every_distinct_text_is_embedded_once_and_in_one_call() -> None:
     embed = Embedder()
     progress: list[tuple[int, int]] = []
     pairs = [(QUESTION, RIGHT), (QUESTION, CLOSED_BOOK), (QUESTION, AnswerRecord("base", "q1", "London"))]
-    reference_scorer(embed).score(pairs, lambda done, total: progress.append((done, total)))
+    scorer_with(embed).score(pairs, lambda done, total: progress.append((done, total)))
     assert embed.calls == [["London", "Paris", "in Paris"]]
-    assert progress[-1] == (6, 6)  # two answers by two similarities, one set of passages by two context metrics
+    # two answers and two golds by two similarities, one set of passages by two context metrics
+    assert progress[-1] == (10, 10)
 
 
 def test_importing_the_module_imports_no_ragas() -> None:
@@ -104,7 +105,7 @@ def test_ragas_is_told_not_to_report_to_its_makers(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RAGAS_DO_NOT_TRACK", "false")
     do_not_track.cache_clear()
     assert not do_not_track()
-    reference_scorer(Embedder()).score([(QUESTION, RIGHT)])
+    scorer_with(Embedder()).score([(QUESTION, RIGHT)])
     assert do_not_track()
 
 
@@ -114,8 +115,8 @@ def judge() -> Iterator[ScriptedJudge]:
         yield scripted
 
 
-def scorer_of(judge: ScriptedJudge, **options: Any) -> JudgeScorer:
-    return JudgeScorer(JudgeEndpoint(judge.url, "judge", **{"timeout_s": 5.0, **options}), embed=Embedder())
+def scorer_of(judge: ScriptedJudge, **options: Any) -> RagasScorer:
+    return judge_scorer(JudgeEndpoint(judge.url, "judge", **{"timeout_s": 5.0, **options}), embed=Embedder())
 
 
 def test_an_honest_judge_scores_every_metric(judge: ScriptedJudge) -> None:
@@ -261,8 +262,25 @@ def test_failures_are_those_of_the_last_score(judge: ScriptedJudge) -> None:
     scorer.score([(QUESTION, RIGHT)])
     assert set(scorer.failures) == set(scorer.reasons) == set(JUDGE_METRICS)
     judge.status = lambda number: 200
-    scorer.score([(QUESTION, RIGHT)])
+    scorer.score([(QUESTION, AnswerRecord("base", "q1", "London"))])
     assert scorer.failures == scorer.reasons == {}
+
+
+def test_a_look_at_more_answers_asks_about_the_new_ones_alone(judge: ScriptedJudge) -> None:
+    scorer = scorer_of(judge)
+    assert scorer.score([(QUESTION, CLOSED_BOOK)])["judge_correctness"] == [1.0]
+    london = AnswerRecord("base", "q1", "London")
+    assert scorer.score([(QUESTION, london), (QUESTION, CLOSED_BOOK)])["judge_correctness"] == [0.0, 1.0]
+    assert [given["response"] for schema, given in judge.requests if schema == "Correctness"] == ["Paris", "London"]
+
+
+def test_what_is_unscored_is_counted_again_and_not_asked_again(judge: ScriptedJudge) -> None:
+    judge.status = lambda number: 400
+    scorer = scorer_of(judge)
+    for _ in range(2):
+        assert scorer.score([(QUESTION, CLOSED_BOOK)])["judge_correctness"] == [None]
+        assert scorer.failures["judge_correctness"] == 1
+    assert len(judge.requests) == 4
 
 
 def test_one_busy_reply_is_asked_again(judge: ScriptedJudge) -> None:
@@ -305,7 +323,7 @@ def test_a_hanging_judge_is_not_waited_for_for_ever(judge: ScriptedJudge) -> Non
 
 
 def test_an_unreachable_judge_is_unscored_with_the_reason() -> None:
-    scorer = JudgeScorer(JudgeEndpoint("http://127.0.0.1:9/v1", "judge", timeout_s=2.0), embed=Embedder())
+    scorer = judge_scorer(JudgeEndpoint("http://127.0.0.1:9/v1", "judge", timeout_s=2.0), embed=Embedder())
     scores = scorer.score([(QUESTION, RIGHT)])
     assert set(scores) == set(JUDGE_METRICS)
     assert all(values == [None] for values in scores.values())

@@ -7,7 +7,7 @@ import pytest
 
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
-from eval.metrics.user import UserMetric, UserScorer, load_user_metrics
+from eval.metrics.user import UserMetric, load_user_metrics, user_scorer
 from eval.questions import Question
 
 QUESTION = Question("q1", "Who?", ("Ada",))
@@ -32,7 +32,7 @@ def test_a_package_brings_metrics_that_score(tmp_path: Path, monkeypatch: pytest
     installed(tmp_path, "brief_metrics", "brevity = brief_metrics:brevity", code)
     monkeypatch.syspath_prepend(tmp_path)
     metrics = load_user_metrics(("token_f1",))
-    scorer = UserScorer(metrics)
+    scorer = user_scorer(metrics)
     assert scorer.names == ("brevity",)
     assert scorer.score([(QUESTION, AnswerRecord("base", "q1", "It was Ada Lovelace"))]) == {"brevity": [0.25]}
     assert scorer.diagnostics() == ()
@@ -88,7 +88,7 @@ def explode(question: Question, record: AnswerRecord) -> float:
     ],
 )
 def test_what_is_no_score_is_unscored_counted_and_explained(metric: UserMetric, reason: str) -> None:
-    scorer = UserScorer({"own": metric, "fine": lambda q, r: True})
+    scorer = user_scorer({"own": metric, "fine": lambda q, r: True})
     scores = scorer.score([(QUESTION, ANSWER), (QUESTION, ANSWER)])
     assert scores == {"own": [None, None], "fine": [1.0, 1.0]}
     assert scorer.failures == {"own": 2}
@@ -105,7 +105,7 @@ def test_none_is_undefined_and_a_failed_answer_is_never_shown() -> None:
         shown.append(record.text)
         return None
 
-    scorer = UserScorer({"own": own})
+    scorer = user_scorer({"own": own})
     failed = AnswerRecord("base", "q1", "", error="the engine answered 500")
     assert scorer.score([(QUESTION, ANSWER), (QUESTION, failed)]) == {"own": [None, None]}
     assert scorer.diagnostics() == ()
@@ -114,7 +114,7 @@ def test_none_is_undefined_and_a_failed_answer_is_never_shown() -> None:
 
 def test_rounding_is_clipped_and_diagnostics_are_those_of_the_last_score() -> None:
     values = iter([2.0, 1.0 + 1e-9])
-    scorer = UserScorer({"own": lambda q, r: next(values)})
+    scorer = user_scorer({"own": lambda q, r: next(values)})
     assert scorer.score([(QUESTION, ANSWER)]) == {"own": [None]}
     assert scorer.score([(QUESTION, ANSWER)]) == {"own": [1.0]}
     assert scorer.diagnostics() == ()

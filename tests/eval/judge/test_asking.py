@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from eval.judge.replies import fault_of
+from eval.judge.asking import fault_of
 
 
 def reply(kind: str, **fields: Any) -> Any:

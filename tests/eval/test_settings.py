@@ -1,7 +1,7 @@
 import pytest
 
 from eval.errors import EvalError
-from eval.judge.endpoint import JudgeEndpoint
+from eval.settings import JudgeEndpoint
 
 
 def test_the_key_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
