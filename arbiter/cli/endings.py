@@ -45,7 +45,7 @@ def ending(error: BaseException, log: Path) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, EXIT_INTERRUPTED
     if isinstance(error, ArbiterError):
-        return f"error: {error}", EXIT_FAILED
+        return f"error: {' '.join(str(error).split())}", EXIT_FAILED
     causes = _causes(error)
     if any(map(_is_disk_full, causes)):
         return f"error: {DISK_FULL}", EXIT_FAILED

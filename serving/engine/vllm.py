@@ -34,7 +34,7 @@ _log = logging.getLogger("arbiter.engine")
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank accepts, besides 1
 # How often a thread of libgomp looks for the others before it sleeps. By default it spins for milliseconds, which
 # beside other work it takes from the thread that it waits for (docs/experiments/sharing).
-_SPIN_COUNT = 4000
+_SPIN_COUNT = 1000
 _POLL_S = 0.25
 _WATCH_S = 0.5
 _STOP_GRACE_S = 10.0

@@ -144,7 +144,7 @@ def test_the_environment_on_a_cpu_binds_threads_preloads_and_stays_offline_for_a
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "3",
         "VLLM_CPU_OMP_THREADS_BIND": "0-1",
-        "GOMP_SPINCOUNT": "4000",
+        "GOMP_SPINCOUNT": "1000",
         "LD_PRELOAD": "libtcmalloc.so:libiomp5.so",
     }
 
