@@ -155,6 +155,17 @@ def as_question(example: Example) -> Question:
     return Question(example.id, example.question, answers, example.document_ids, example.metadata)
 
 
+def as_row(question: Question) -> dict[str, object]:
+    """The question as a row of a file that `load_questions` reads."""
+    return {
+        "id": question.id,
+        "question": question.text,
+        "answers": list(question.answers),
+        "doc_ids": list(question.document_ids),
+        "metadata": dict(question.metadata),
+    }
+
+
 def plain_text(text: str) -> str:
     """Lower case without punctuation, to compare what was asked; a text without words stays as it is."""
     return _NOT_WORD.sub(" ", text.lower()).strip() or text.strip()

@@ -14,8 +14,7 @@ from pathlib import Path
 from arbiter.console import Output, pad_table
 from eval.errors import EvalError
 from eval.exchange.export_formats import ExportFormat, export_run
-from eval.exchange.import_formats import import_dataset
-from eval.exchange.imported import Format, write_data_folder
+from eval.exchange.import_formats import Format, import_dataset, write_data_folder
 from eval.report.wording import as_percent
 from eval.runs.diff import ArmChange, RunDiff, diff_runs
 from eval.runs.run import Run, RunRow, list_runs, open_run

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
-from eval.questions import Question
+from eval.questions import Question, as_row
 from eval.runs.run import Run
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
@@ -96,44 +96,41 @@ def ragas_rows(arm: Arm, answered: Answered, documents: Mapping[str, str]) -> Ro
     The contexts of arms that retrieve documents are their passages; reference contexts are whole gold documents, left
     out where the text of one is not known.
     """
-    rows = []
+    rows: Rows = []
     for question, record in answered:
-        row: dict[str, object] = {
+        golds, gold_ids = list(question.answers), list(question.document_ids)
+        has_texts = bool(gold_ids) and documents.keys() >= set(gold_ids)
+        row = {
             "id": question.id,
             "user_input": question.text,
             "response": record.text,
-            "reference": question.answers[0],
+            "reference": golds[0],
+            "references": golds if len(golds) > 1 else None,
+            "retrieved_contexts": list(record.passages) if arm.reads_documents else None,
+            "retrieved_context_ids": list(record.passage_documents) if arm.reads_documents else None,
+            "reference_contexts": [documents[name] for name in gold_ids] if has_texts else None,
+            "reference_context_ids": gold_ids or None,
+            "metadata": dict(question.metadata) or None,
         }
-        if len(question.answers) > 1:
-            row["references"] = list(question.answers)
-        if arm.reads_documents:
-            row["retrieved_contexts"] = list(record.passages)
-            row["retrieved_context_ids"] = list(record.passage_documents)
-        if question.document_ids and all(name in documents for name in question.document_ids):
-            row["reference_contexts"] = [documents[name] for name in question.document_ids]
-        if question.document_ids:
-            row["reference_context_ids"] = list(question.document_ids)
-        if question.metadata:
-            row["metadata"] = dict(question.metadata)
-        rows.append(row)
+        rows.append({column: value for column, value in row.items() if value is not None})
     return rows
 
 
 def ragchecker_rows(arm: Arm, answered: Answered) -> Rows:
     """Rows of RAGChecker's `RAGResult`; `gt_answers` (where there are several golds) comes on top."""
-    rows = []
+    rows: Rows = []
     for question, record in answered:
         passages = zip(record.passage_documents, record.passages, strict=False) if arm.reads_documents else ()
-        row: dict[str, object] = {
-            "query_id": question.id,
-            "query": question.text,
-            "gt_answer": question.answers[0],
-            "response": record.text,
-            "retrieved_context": [{"doc_id": name, "text": text} for name, text in passages],
-        }
-        if len(question.answers) > 1:
-            row["gt_answers"] = list(question.answers)
-        rows.append(row)
+        rows.append(
+            {
+                "query_id": question.id,
+                "query": question.text,
+                "gt_answer": question.answers[0],
+                "response": record.text,
+                "retrieved_context": [{"doc_id": name, "text": text} for name, text in passages],
+                **({"gt_answers": list(question.answers)} if len(question.answers) > 1 else {}),
+            }
+        )
     return rows
 
 
@@ -143,58 +140,14 @@ def lm_eval_files(run: Run, scorecard: Scorecard, scores: ArmScores, answered: A
     The layout is that of lm_eval/loggers/evaluation_tracker.py, 0.4.9. `arguments` hold the conversation that the
     serving path was given; it renders the passages in `retrieved_contexts` into it.
     """
+    arm, sampling = scores.arm, scores.arm.sampling.options()
     # The last part of a run's id hashes config and data; what is before it names the data.
     task = _UNSAFE_TASK.sub("_", run.id.rpartition("-")[0] or run.id)
-    model = _UNSAFE_MODEL.sub("__", scores.arm.name)
+    model = _UNSAFE_MODEL.sub("__", arm.name)
     finished = float(run.manifest.get("finished_at", 0.0))
     date = datetime.datetime.fromtimestamp(finished, tz=datetime.UTC).replace(tzinfo=None).isoformat().replace(":", "-")
-    samples = _samples(scorecard, scores, answered)
-    results = _results(run, scorecard, scores, task=task, samples=samples)
-    return {
-        f"{model}/samples_{task}_{date}.jsonl": json_lines(samples),
-        f"{model}/results_{date}.json": json.dumps(results, ensure_ascii=False, indent=2),
-    }
-
-
-def _samples(scorecard: Scorecard, scores: ArmScores, answered: Answered) -> Rows:
-    place = {name: i for i, name in enumerate(scorecard.question_ids)}
-    rows: Rows = []
-    for question, record in answered:
-        i = place[question.id]
-        known = {name: score for name, values in scores.scores.items() if (score := values[i]) is not None}
-        doc: dict[str, object] = {
-            "id": question.id,
-            "question": question.text,
-            "answers": list(question.answers),
-            "doc_ids": list(question.document_ids),
-            "metadata": dict(question.metadata),
-        }
-        # lm-eval writes every target as text; a list of golds too.
-        target = question.answers[0] if len(question.answers) == 1 else str(list(question.answers))
-        prompt = json.dumps(scores.arm.prompt.ask(question.text), ensure_ascii=False)
-        rows.append(
-            {
-                "doc_id": i,
-                "doc": doc,
-                "target": target,
-                "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": scores.arm.sampling.options()}},
-                "resps": [[record.text]],
-                "filtered_resps": [record.text],
-                "filter": _NO_FILTER,
-                "metrics": list(known),
-                "doc_hash": _hash(json.dumps(doc, indent=2, ensure_ascii=False)),
-                "prompt_hash": _hash(prompt),
-                "target_hash": _hash(target),
-                **known,
-                "retrieved_contexts": list(record.passages),
-                "retrieved_context_ids": list(record.passage_documents),
-            }
-        )
-    return rows
-
-
-def _results(run: Run, scorecard: Scorecard, scores: ArmScores, *, task: str, samples: Rows) -> dict[str, object]:
-    arm, finished = scores.arm, float(run.manifest.get("finished_at", 0.0))
+    places = {name: place for place, name in enumerate(scorecard.question_ids)}
+    samples = [_sample(scores, places[question.id], question, record) for question, record in answered]
     known = {name: [v for v in values if v is not None] for name, values in scores.scores.items()}
     measured = {name: values for name, values in known.items() if values}
     means: dict[str, object] = {"alias": task}
@@ -203,26 +156,28 @@ def _results(run: Run, scorecard: Scorecard, scores: ArmScores, *, task: str, sa
         # lm-eval's mean_stderr: of independent questions, unlike the clustered intervals of a scorecard.
         spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else "N/A"
         means[f"{name}_stderr,{_NO_FILTER}"] = spread
-    sampling = arm.sampling.options()
     num_fewshot = arm.top_k if arm.index is not None and arm.prompt.passages == "turns" else 0
-    return {
-        "results": {task: means},
-        "group_subtasks": {task: []},
+    hashes = "".join(f"{sample['doc_hash']}{sample['prompt_hash']}{sample['target_hash']}" for sample in samples)
+    of_task = {
+        "results": means,
+        "group_subtasks": [],
         "configs": {
-            task: {
-                "task": task,
-                "output_type": "generate_until",
-                "description": arm.prompt.system,
-                "num_fewshot": num_fewshot,
-                "generation_kwargs": sampling,
-                "metric_list": [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in measured],
-                "metadata": {"primary": scorecard.primary, "arm": arm.to_dict()},
-            }
+            "task": task,
+            "output_type": "generate_until",
+            "description": arm.prompt.system,
+            "num_fewshot": num_fewshot,
+            "generation_kwargs": sampling,
+            "metric_list": [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in measured],
+            "metadata": {"primary": scorecard.primary, "arm": arm.to_dict()},
         },
-        "versions": {task: str(run.manifest.get("data_version", ""))},
-        "n-shot": {task: num_fewshot},
-        "higher_is_better": {task: dict.fromkeys(measured, True)},
-        "n-samples": {task: {"original": len(scorecard.question_ids), "effective": len(samples)}},
+        "versions": str(run.manifest.get("data_version", "")),
+        "n-shot": num_fewshot,
+        "higher_is_better": dict.fromkeys(measured, True),
+        "n-samples": {"original": len(scorecard.question_ids), "effective": len(samples)},
+        "task_hashes": _hash(hashes),
+    }
+    results = {
+        **{key: {task: value} for key, value in of_task.items()},
         "config": {
             "model": "arbiter",
             "model_args": {"arm": arm.name, "adapter": arm.adapter, "index": arm.index, "top_k": arm.top_k},
@@ -232,13 +187,40 @@ def _results(run: Run, scorecard: Scorecard, scores: ArmScores, *, task: str, sa
             "random_seed": arm.sampling.seed,
         },
         "date": finished,
-        "task_hashes": {task: _hash("".join(f"{s['doc_hash']}{s['prompt_hash']}{s['target_hash']}" for s in samples))},
         "model_source": "arbiter",
         "model_name": arm.name,
-        "model_name_sanitized": _UNSAFE_MODEL.sub("__", arm.name),
+        "model_name_sanitized": model,
         "system_instruction": arm.prompt.system,
         "total_evaluation_time_seconds": str(scorecard.evaluation_s),
         "provenance": dict(scorecard.provenance),
+    }
+    return {
+        f"{model}/samples_{task}_{date}.jsonl": json_lines(samples),
+        f"{model}/results_{date}.json": json.dumps(results, ensure_ascii=False, indent=2),
+    }
+
+
+def _sample(scores: ArmScores, place: int, question: Question, record: AnswerRecord) -> dict[str, object]:
+    known = {name: score for name, values in scores.scores.items() if (score := values[place]) is not None}
+    doc = as_row(question)
+    # lm-eval writes every target as text; a list of golds too.
+    target = question.answers[0] if len(question.answers) == 1 else str(list(question.answers))
+    prompt = json.dumps(scores.arm.prompt.ask(question.text), ensure_ascii=False)
+    return {
+        "doc_id": place,
+        "doc": doc,
+        "target": target,
+        "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": scores.arm.sampling.options()}},
+        "resps": [[record.text]],
+        "filtered_resps": [record.text],
+        "filter": _NO_FILTER,
+        "metrics": list(known),
+        "doc_hash": _hash(json.dumps(doc, indent=2, ensure_ascii=False)),
+        "prompt_hash": _hash(prompt),
+        "target_hash": _hash(target),
+        **known,
+        "retrieved_contexts": list(record.passages),
+        "retrieved_context_ids": list(record.passage_documents),
     }
 
 

@@ -1,134 +1,135 @@
-"""Data sets of other evaluation tools as documents and questions: AutoRAG, RAGChecker and ragas.
+"""Data sets of other evaluation tools as data folders: AutoRAG, RAGChecker and ragas.
 
 imported = import_dataset(Path("autorag/"))
-imported.documents, imported.questions, imported.notes
+write_data_folder(imported, Path("data/mine"), train_share=0.7)
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from eval.errors import EvalError
-from eval.exchange.imported import FORMATS, Collected, Format, Imported
-from eval.exchange.table_files import (
-    Placed,
-    Row,
-    parquet_columns,
-    read_json,
-    read_parquet,
-    read_rows,
-    rows_of_json,
-)
+from eval.errors import EvalError, listed
+from eval.exchange.table_files import Row, scan_rows
+from eval.questions import Question, as_row, load_questions, split_by_document
 from rag.documents.document import Document
-from storage.records import as_json
+from rag.documents.load import load_documents
+from storage.file_sets import write_files
+from storage.records import as_json, json_lines
+from tuning.data.examples import load_examples, texts_of
 
-_QA_FILES = ("qa.parquet", "qa_test.parquet", "qa_validation.parquet")
-# Columns of RAGChecker's results and of ragas's samples that say something about one system's answer. They are kept,
-# apart from the metadata that describes the question.
+Format = Literal["autorag", "ragchecker", "ragas"]
+
+_OF_A_QUESTION = ("id", "question", "golds", "gold", "gold_ids", "retrieved", "retrieved_ids")
 _RAGCHECKER_ANSWER = (
-    "response",
-    "response_claims",
-    "gt_answer_claims",
-    "answer2response",
-    "response2answer",
-    "retrieved2response",
-    "retrieved2answer",
-    "metrics",
+    *("response", "response_claims", "gt_answer_claims", "answer2response", "response2answer"),
+    *("retrieved2response", "retrieved2answer", "metrics"),
 )
-# The present name first, then the names of older versions.
-_RAGAS_NAMES: Mapping[str, tuple[str, ...]] = {
-    "id": ("id", "question_id", "sample_id", "qid"),
-    "user_input": ("user_input", "question"),
-    "references": ("references", "ground_truths", "answers"),
-    "reference": ("reference", "ground_truth"),
-    "response": ("response", "answer"),
-    "reference_contexts": ("reference_contexts",),
-    "retrieved_contexts": ("retrieved_contexts", "contexts"),
-    "reference_context_ids": ("reference_context_ids",),
-    "retrieved_context_ids": ("retrieved_context_ids",),
-    "multi_responses": ("multi_responses",),
+# Our names for a format's columns, each with its present name first and then those of older versions. What is not of a
+# question says something about one system's answer to it.
+_COLUMNS: Mapping[Format, Mapping[str, tuple[str, ...]]] = {
+    # https://marker-inc-korea.github.io/AutoRAG/data_creation/data_format.html
+    "autorag": {"id": ("qid",), "question": ("query",), "golds": ("generation_gt",), "gold_ids": ("retrieval_gt",)},
+    # ragchecker/container.py of amazon-science/RAGChecker: RAGResults
+    "ragchecker": {
+        "id": ("query_id",),
+        "question": ("query",),
+        "golds": ("gt_answers", "gt_answer"),
+        "retrieved": ("retrieved_context",),
+        **{name: (name,) for name in _RAGCHECKER_ANSWER},
+    },
+    # ragas.dataset_schema.SingleTurnSample, and the names before 0.2
+    "ragas": {
+        "id": ("id", "question_id", "sample_id", "qid"),
+        "question": ("user_input", "question"),
+        "golds": ("references", "ground_truths", "answers", "reference", "ground_truth"),
+        "gold": ("reference_contexts",),
+        "gold_ids": ("reference_context_ids",),
+        "retrieved": ("retrieved_contexts", "contexts"),
+        "retrieved_ids": ("retrieved_context_ids",),
+        "response": ("response", "answer"),
+        "multi_responses": ("multi_responses",),
+    },
 }
 
 
-def import_dataset(path: Path, format: Format | None = None) -> Imported:
-    """The data set in a file or folder; its format is recognised unless given.
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A data set in Arbiter's own values; `notes` say what a reader should know about it, a line each.
 
-    AutoRAG: a folder with corpus.parquet and qa.parquet, or the latter. RAGChecker: a JSON file of results. ragas: rows
-    in JSON lines, JSON, CSV, Parquet or a saved data set. Ids are kept. Raises EvalError naming every faulty row (the
-    first ten) and when the format is not known.
+    `metadata["imported"]` of a question holds what another system answered, its passages by document id.
+    """
+
+    format: Format
+    documents: tuple[Document, ...]
+    questions: tuple[Question, ...]
+    notes: tuple[str, ...] = ()
+
+
+def import_dataset(path: Path, format: Format | None = None) -> Imported:
+    """The data set in a file or folder; its format is recognised by the columns unless given.
+
+    AutoRAG: a folder with corpus.parquet and qa.parquet, or the latter. RAGChecker and ragas: rows in JSON, JSON lines,
+    CSV, Parquet or a saved data set. Ids are kept. Raises EvalError naming every faulty row (the first ten), and when
+    the format is not known.
     """
     path = path.expanduser()
     if not path.exists():
         raise EvalError(f"no file or folder {str(path)!r} to import; check the path")
-    found = format or recognise(path)
-    read = {"autorag": _read_autorag, "ragchecker": _read_ragchecker, "ragas": _read_ragas}.get(found)
-    if read is None:
-        raise EvalError(f"no format {found!r}; choose one of: {', '.join(FORMATS)}")
-    return read(path)
+    if (path / "corpus.parquet").is_file():
+        path, format = _qa_file(path), format or "autorag"
+    rows = list(scan_rows(path))
+    found = _Found(path, format or _recognised(rows))
+    if found.format not in _COLUMNS:
+        raise EvalError(f"no format {format!r}; choose one of: {', '.join(_COLUMNS)}")
+    if found.format == "autorag":
+        found.add_corpus(path.with_name("corpus.parquet"))
+    for place, row in rows:
+        try:
+            found.add_question(place, row)
+        except ValueError as fault:
+            found.faults.append(f"{place}: {fault}")
+    return found.finish()
 
 
-def recognise(path: Path) -> Format:
-    """The format of a file or folder by its names, columns and keys. Raises EvalError when it is none that is known."""
-    if path.is_dir():
-        if (path / "corpus.parquet").is_file():
-            return "autorag"
-        if (path / "dataset_info.json").is_file():
-            return "ragas"
-    elif path.suffix.lower() == ".parquet":
-        return "autorag" if {"qid", "retrieval_gt"} <= parquet_columns(path) else "ragas"
-    elif path.suffix.lower() == ".json":
-        rows = rows_of_json(read_json(path)) or []
-        keys = set(rows[0]) if rows and isinstance(rows[0], Mapping) else set()
-        return "ragchecker" if {"query", "gt_answer"} <= keys else "ragas"
-    elif path.suffix.lower() in (".jsonl", ".csv"):
-        return "ragas"
-    raise EvalError(
-        f"cannot tell the format of {str(path)!r}; give an AutoRAG folder (corpus.parquet and qa.parquet), the JSON "
-        "results of RAGChecker, or ragas rows (.jsonl, .json, .csv, .parquet)"
-    )
+def write_data_folder(
+    imported: Imported, folder: Path, *, train_share: float = 0.0, seed: int = 0, is_forced: bool = False
+) -> tuple[Path, ...]:
+    """Write docs.jsonl and test.jsonl, with a `train_share` in [0, 1) also train.jsonl, and return the paths.
+
+    Training rows are split off by source document (`eval.questions`). The files are read back before they are put in
+    place. Raises EvalError when files are there already (unless `is_forced`), or the questions contradict each other.
+    """
+    train: Sequence[Question] = ()
+    test: Sequence[Question] = imported.questions
+    if train_share:
+        if not 0 < train_share < 1:
+            raise EvalError(f"the share of training rows must be in [0, 1), not {train_share!r}")
+        train, test = split_by_document(imported.questions, (train_share, 1 - train_share), seed=seed)
+    parts: dict[str, list[dict[str, object]]] = {
+        "docs.jsonl": [
+            {"id": d.id, "title": d.title, "text": d.text, "metadata": d.metadata} for d in imported.documents
+        ],
+        "train.jsonl": [as_row(question) for question in train],
+        "test.jsonl": [as_row(question) for question in test],
+    }
+    files = {name: json_lines(rows) for name, rows in parts.items() if rows}
+    return write_files(folder, files, is_forced=is_forced, check=_read_back)
 
 
-def _read_autorag(path: Path) -> Imported:
-    """https://marker-inc-korea.github.io/AutoRAG/data_creation/data_format.html"""
-    qa = _qa_file(path) if path.is_dir() else path
-    found = Collected(qa)
-    corpus = qa.with_name("corpus.parquet")
-    if not corpus.is_file():
-        raise EvalError(f"no corpus.parquet beside {str(qa)!r}; AutoRAG's data are the two of them")
-    num_blank = 0
-    for number, row in enumerate(read_parquet(corpus), start=1):
-        name, text, metadata = row.get("doc_id"), row.get("contents"), row.get("metadata")
-        if name is None or not isinstance(text, str):
-            found.faults.append(f"corpus row {number}: no `doc_id` or no `contents` text")
-        elif not text.strip():
-            num_blank += 1
-        elif str(name) in found.documents and found.documents[str(name)].text != text:
-            found.faults.append(f"corpus row {number}: doc_id {name!r} is given twice with different contents")
-        else:
-            described = as_json(metadata) if isinstance(metadata, Mapping) else {}
-            title = described.get("title")
-            document = Document(str(name), title if isinstance(title, str) else "", text, described)
-            found.documents.setdefault(document.id, document)
-    for number, row in enumerate(read_parquet(qa), start=1):
-        groups = _groups(row.get("retrieval_gt"))
-        gold = [name for group in groups for name in group]
-        unknown = [name for name in gold if name not in found.documents]
-        if unknown:
-            found.faults.append(f"row {number}: retrieval_gt {unknown[0]!r} has no text in the corpus")
-            continue
-        metadata = {k: v for k, v in row.items() if k not in ("qid", "query", "retrieval_gt", "generation_gt")}
-        if any(len(group) > 1 for group in groups):
-            # One document of every group is enough; the flat list of documents cannot say so.
-            metadata["retrieval_gt"] = groups
-        found.add_question(f"row {number}", row.get("qid"), row.get("query"), row.get("generation_gt"), gold, metadata)
-    notes = [f"documents left out, for they have no text: {num_blank}"] if num_blank else []
-    return found.finish("autorag", notes)
+def _read_back(folder: Path) -> None:
+    if (folder / "docs.jsonl").is_file():
+        load_documents(folder / "docs.jsonl")
+    if (folder / "train.jsonl").is_file():
+        load_examples(folder / "train.jsonl")
+    load_questions(folder / "test.jsonl")
 
 
 def _qa_file(folder: Path) -> Path:
-    for name in _QA_FILES:
+    for name in ("qa.parquet", "qa_test.parquet", "qa_validation.parquet"):
         if (folder / name).is_file():
             return folder / name
     others = sorted(path.name for path in folder.glob("*.parquet") if path.name != "corpus.parquet")
@@ -136,98 +137,142 @@ def _qa_file(folder: Path) -> Path:
     raise EvalError(f"no qa.parquet in {str(folder)!r}; give the file of questions itself{known}")
 
 
-def _groups(gold: Any) -> list[list[str]]:
-    """`retrieval_gt` as a list of groups: it may also be a flat list, where all are needed, or one id."""
-    if gold is None:
-        return []
-    rows = gold if isinstance(gold, list | tuple) else [gold]
-    groups = [row if isinstance(row, list | tuple) else [row] for row in rows]
-    return [[str(name) for name in group if name is not None and str(name)] for group in groups if len(group)]
+def _recognised(rows: Sequence[tuple[str, Row | str]]) -> Format:
+    names = set(next((row for _, row in rows if not isinstance(row, str)), ()))
+    if {"qid", "retrieval_gt"} <= names:
+        return "autorag"
+    return "ragchecker" if {"query", "gt_answer"} <= names else "ragas"
 
 
-def _read_ragchecker(path: Path) -> Imported:
-    """ragchecker/container.py of amazon-science/RAGChecker: RAGResults."""
-    rows, faults = read_rows(path)
-    found = Collected(path, faults=faults)
-    for place, row in rows:
-        imported = {"from": "ragchecker", **{key: row[key] for key in _RAGCHECKER_ANSWER if row.get(key) is not None}}
-        retrieved = row.get("retrieved_context") or []
-        if not isinstance(retrieved, list) or not all(_is_passage(passage) for passage in retrieved):
-            found.faults.append(f"{place}: `retrieved_context` must be a list of objects with a `text`")
-            continue
-        kept = [passage for passage in retrieved if passage["text"].strip()]
-        imported["retrieved_documents"] = [
-            found.add_passage(passage.get("doc_id"), passage["text"]) for passage in kept
+@dataclass(slots=True)
+class _Found:
+    """What an import has found so far; every row either adds a question or a fault."""
+
+    path: Path
+    format: Format
+    documents: dict[str, Document] = field(default_factory=dict)
+    questions: dict[str, Question] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    num_blank: int = 0
+    num_renamed: int = 0
+    num_answered: int = 0
+
+    def add_corpus(self, path: Path) -> None:
+        """AutoRAG's documents."""
+        if not path.is_file():
+            raise EvalError(f"no {path.name} beside {str(self.path)!r}; AutoRAG's data are the two of them")
+        for place, row in scan_rows(path):
+            assert not isinstance(row, str), "a row of Parquet is a mapping"
+            name, text, metadata = row.get("doc_id"), row.get("contents"), as_json(row.get("metadata") or {})
+            if name is None or not isinstance(text, str):
+                self.faults.append(f"corpus {place}: no `doc_id` or no `contents` text")
+            elif not text.strip():
+                self.num_blank += 1
+            elif str(name) in self.documents and self.documents[str(name)].text != text:
+                self.faults.append(f"corpus {place}: doc_id {name!r} is given twice with different contents")
+            else:
+                described = metadata if isinstance(metadata, dict) else {}
+                title = described.get("title")
+                document = Document(str(name), title if isinstance(title, str) else "", text, described)
+                self.documents.setdefault(document.id, document)
+
+    def add_question(self, place: str, row: Row | str) -> None:
+        """The question of a row, and the passages that came with it. Raises ValueError for a faulty row."""
+        if isinstance(row, str):
+            raise ValueError(row)
+        columns = _COLUMNS[self.format]
+        given = {ours: value for ours, theirs in columns.items() if (value := _first(row, theirs)) is not None}
+        name = _as_id(given.get("id")) or f"{self.path.stem}-{place.split()[-1]}"
+        text, golds = given.get("question"), _golds(given.get("golds"))
+        groups = _groups(given.get("gold_ids"))
+        gold = self._add_passages(given, "gold") or [document for group in groups for document in group]
+        retrieved = self._add_passages(given, "retrieved")
+        if self.format == "autorag" and (unknown := [document for document in gold if document not in self.documents]):
+            raise ValueError(f"retrieval_gt {unknown[0]!r} has no text in the corpus")
+        if isinstance(text, list):
+            raise ValueError("a conversation of several turns; only single questions can be imported")
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError("no question")
+        if not golds:
+            raise ValueError(f"question {text[:40]!r} has no gold answer")
+        if name in self.questions:
+            raise ValueError(f"id {name!r} was already used")
+        known = {"metadata", *(column for theirs in columns.values() for column in theirs)}
+        metadata = {column: value for column, value in row.items() if column not in known and value is not None}
+        metadata |= own if isinstance(own := row.get("metadata"), Mapping) else {}
+        if any(len(group) > 1 for group in groups):
+            # One document of every group is enough; the flat list of documents cannot say so.
+            metadata["retrieval_gt"] = groups
+        answer = {ours: value for ours, value in given.items() if ours not in _OF_A_QUESTION}
+        if answer or retrieved:
+            metadata["imported"] = {"from": self.format, **answer, "retrieved_documents": retrieved}
+        self.num_answered += "response" in answer
+        self.questions[name] = Question(name, text, golds, tuple(dict.fromkeys(gold)), as_json(metadata))
+
+    def _add_passages(self, given: Mapping[str, Any], kind: str) -> list[str]:
+        """The ids of passages that are texts, with or without a list of ids, or RAGChecker's objects."""
+        values, ids = given.get(kind, []), given.get(f"{kind}_ids")
+        pairs: list[tuple[Any, Any]] = [
+            (value.get("doc_id"), value.get("text")) if isinstance(value, Mapping) else (None, value)
+            for value in _as_list(values)
         ]
-        known = ("query_id", "query", "gt_answer", "gt_answers", "retrieved_context", *_RAGCHECKER_ANSWER)
-        metadata = {**{k: v for k, v in row.items() if k not in known and v is not None}, "imported": imported}
-        golds = row.get("gt_answers") or row.get("gt_answer")
-        found.add_question(place, row.get("query_id"), row.get("query"), golds, (), metadata)
-    notes = [
-        "no gold documents are known: RAGChecker names none",
-        "the documents are the passages that were retrieved then; add the rest of the collection to docs.jsonl",
-    ]
-    return found.finish("ragchecker", notes)
+        if not isinstance(values, list) or not all(isinstance(text, str) for _, text in pairs):
+            raise ValueError(f"`{_COLUMNS[self.format][kind][0]}` must be a list of texts")
+        if isinstance(ids, list) and len(ids) == len(pairs):
+            pairs = [(name, text) for name, (_, text) in zip(ids, pairs, strict=True)]
+        return [self._add_passage(_as_id(name), text) for name, text in pairs if text.strip()]
 
+    def _add_passage(self, own: str, text: str) -> str:
+        """The id of a passage's document: its own where it is free, else one with a hash of the text in it."""
+        mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        chosen, metadata = own or f"passage-{mark}", {}
+        if chosen in self.documents and self.documents[chosen].text != text:
+            chosen, metadata = f"{chosen}@{mark}", {"doc_id": own}
+            self.num_renamed += chosen not in self.documents
+        self.documents.setdefault(chosen, Document(chosen, "", text, metadata))
+        return chosen
 
-def _is_passage(value: object) -> bool:
-    return isinstance(value, Mapping) and isinstance(value.get("text"), str)
-
-
-def _read_ragas(path: Path) -> Imported:
-    """ragas.dataset_schema.SingleTurnSample, with the column names of versions before 0.2 as well."""
-    rows, faults = read_rows(path)
-    found = Collected(path, faults=faults)
-    for place, row in rows:
-        sample = _by_present_names(row)
-        texts = {key: sample.get(key) or [] for key in ("reference_contexts", "retrieved_contexts")}
-        faulty = next((key for key, value in texts.items() if not _is_texts(value)), None)
-        if faulty is not None:
-            found.faults.append(f"{place}: `{faulty}` must be a list of texts")
-            continue
-        ids = {
-            key: _add_contexts(found, value, sample.get(key.replace("contexts", "context_ids")))
-            for key, value in texts.items()
+    def finish(self) -> Imported:
+        """The data set. Raises EvalError with all faults, or when there is no question."""
+        if self.faults:
+            raise EvalError(f"{self.path}: {len(self.faults)} faulty rows: {listed(self.faults)}")
+        if not self.questions:
+            raise EvalError(f"{self.path} holds no questions to import")
+        notes = {
+            f"documents left out, for they have no text: {self.num_blank}": self.num_blank,
+            "no gold documents are known: no row names any": not any(q.document_ids for q in self.questions.values()),
+            "the documents are the passages that came with the rows; add the rest of the collection to docs.jsonl": (
+                self.documents and self.format != "autorag"
+            ),
+            "there are no documents in it: add docs.jsonl or docs/": not self.documents,
+            f"answers that came with the rows, kept in the metadata and not evaluated: {self.num_answered}": (
+                self.num_answered
+            ),
+            f"passages that got a hash to their id, for it has another text: {self.num_renamed}": self.num_renamed,
         }
-        imported: dict[str, object] = {"from": "ragas"}
-        imported |= {key: sample[key] for key in ("response", "multi_responses") if sample.get(key) is not None}
-        if sample.get("retrieved_contexts") is not None:
-            imported["retrieved_documents"] = ids["retrieved_contexts"]
-        own = row.get("metadata") if isinstance(row.get("metadata"), Mapping) else {}
-        known = {"metadata", *(name for names in _RAGAS_NAMES.values() for name in names)}
-        rest = {key: value for key, value in row.items() if key not in known and value is not None}
-        metadata = {**rest, **(own or {})} | ({"imported": imported} if len(imported) > 1 else {})
-        golds = sample.get("references") or sample.get("reference")
-        gold_ids = ids["reference_contexts"] or [str(name) for name in sample.get("reference_context_ids") or []]
-        found.add_question(place, sample.get("id"), sample.get("user_input"), golds, gold_ids, metadata)
-    return found.finish("ragas", _ragas_notes(found, rows))
+        said = tuple(note for note, is_so in notes.items() if is_so)
+        return Imported(self.format, tuple(self.documents.values()), tuple(self.questions.values()), said)
 
 
-def _by_present_names(row: Row) -> dict[str, Any]:
-    found = {}
-    for name, names in _RAGAS_NAMES.items():
-        value = next((row[key] for key in names if row.get(key) is not None), None)
-        if value is not None:
-            found[name] = value
-    return found
+def _first(row: Row, columns: Sequence[str]) -> Any:
+    """The first of the columns that holds something."""
+    return next((row[name] for name in columns if row.get(name) is not None and row[name] not in ("", [])), None)
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
+def _as_id(value: object) -> str:
+    return str(value) if value is not None and str(value).strip() else ""
 
 
-def _add_contexts(found: Collected, texts: Sequence[str], ids: object) -> list[str]:
-    names = ids if isinstance(ids, list | tuple) and len(ids) == len(texts) else [None] * len(texts)
-    return [found.add_passage(name, text) for name, text in zip(names, texts, strict=True) if text.strip()]
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
-def _ragas_notes(found: Collected, rows: Sequence[Placed]) -> list[str]:
-    notes = []
-    if not any(question.document_ids for question in found.questions.values()):
-        notes.append("no gold documents are known: no row has reference_contexts")
-    if found.documents:
-        notes.append("the documents are the contexts of the rows; add the rest of the collection to docs.jsonl")
-    num_answered = sum("response" in _by_present_names(row) for _, row in rows)
-    if num_answered:
-        notes.append(f"answers that came with the rows, kept in the metadata and not evaluated: {num_answered}")
-    return notes
+def _golds(answers: object) -> tuple[str, ...]:
+    """Every gold once, without blanks; empty when there is none, or something else than texts and numbers."""
+    return tuple(dict.fromkeys(gold for gold in texts_of(_as_list(answers)) or () if gold.strip()))
+
+
+def _groups(gold: object) -> list[list[str]]:
+    """Gold documents in groups of which one is needed: `gold` may be a flat list, where all are needed, or one id."""
+    groups = [[name for value in _as_list(group) if (name := _as_id(value))] for group in _as_list(gold)]
+    return [group for group in groups if group]

@@ -21,10 +21,20 @@ _BETWEEN_IDS = re.compile(r"[;|\n]")
 
 
 def scan_csv(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
-    """`(row number, row)`, the header being row 1, or what is wrong with a row. Empty cells and rows are left out.
+    """The rows of `scan_cells` in our columns' names.
 
-    `answers` and `doc_ids` may be JSON lists, and `doc_ids` have ; or | between them. Columns of other names
-    are metadata. Delimiter and encoding are found out. Raises StorageError for a file that cannot be read as CSV.
+    `answers` and `doc_ids` may be JSON lists, and `doc_ids` have ; or | between them. Columns of other names are
+    metadata.
+    """
+    for number, cells in scan_cells(path):
+        yield number, cells if isinstance(cells, str) else _row(cells)
+
+
+def scan_cells(path: Path) -> Iterator[tuple[int, dict[str, str] | str]]:
+    """`(row number, cells by column)`, the header being row 1, or what is wrong with a row. Empty cells and rows are
+    left out.
+
+    Delimiter and encoding are found out. Raises StorageError for a file that cannot be read as CSV.
     """
     text = _decode(_read(path))
     named = _SEPARATOR_LINE.match(text)
@@ -36,8 +46,9 @@ def scan_csv(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
         for number, cells in enumerate(rows, start=2):
             if any(cells[len(header) :]):
                 yield number, f"{len(cells)} cells for {len(header)} columns; put a text with the delimiter in quotes"
-            elif any(cell.strip() for cell in cells):
-                yield number, _row(header, cells)
+            # A short row has no value in the last columns.
+            elif found := {name: cell for name, cell in zip(header, cells, strict=False) if name and cell.strip()}:
+                yield number, found
     except csv.Error as error:
         raise StorageError(f"{path}:{rows.line_num}: not valid CSV ({error}); export it again") from error
 
@@ -66,13 +77,10 @@ def _delimiter(text: str) -> str:
     return count.most_common(1)[0][0] if count else ","
 
 
-def _row(header: list[str], cells: list[str]) -> dict[str, object]:
+def _row(cells: dict[str, str]) -> dict[str, object]:
     row: dict[str, object] = {}
     others: dict[str, object] = {}
-    # A short row has no value in the last columns.
-    for name, cell in zip(header, cells, strict=False):
-        if not name or not cell.strip():
-            continue
+    for name, cell in cells.items():
         known = name.lower().replace(" ", "_")
         if known in _COLUMNS:
             row[known] = _value(known, cell)
