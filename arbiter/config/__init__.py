@@ -10,7 +10,6 @@ from arbiter.config.loading import data_home, load_config, load_data_keys
 from arbiter.config.policy import PolicyConfig, RequireConfig
 from arbiter.config.retrieval import EmbeddingConfig, FactoryConfig, IndexConfig
 from arbiter.config.schema import Config, config_faults
-from arbiter.config.sweep import SweepConfig
 
 __all__ = [
     "STANDARD_ADAPTERS",
@@ -23,7 +22,6 @@ __all__ = [
     "IndexConfig",
     "PolicyConfig",
     "RequireConfig",
-    "SweepConfig",
     "config_faults",
     "data_home",
     "load_config",

@@ -18,9 +18,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS, AdapterConfig, ArmConfig
 from arbiter.config.policy import PolicyConfig
 from arbiter.config.retrieval import EmbeddingConfig, IndexConfig
-from arbiter.config.sweep import SweepConfig
 from arbiter.models import EMBEDDER, GENERATOR
 from eval.settings import JudgeEndpoint, RaceSettings
+from eval.sweep.space import SweepSettings
 from router.answering.arm import Sampling
 from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine.settings import EngineSettings
@@ -99,7 +99,7 @@ class Config(BaseModel):
     engine: EngineSettings = EngineSettings()
     eval: EvalConfig = EvalConfig()
     race: RaceSettings | None = None
-    sweep: SweepConfig = SweepConfig()
+    sweep: SweepSettings = SweepSettings()
     policy: PolicyConfig = PolicyConfig()
 
     @model_validator(mode="before")

@@ -1,6 +1,6 @@
 """`arbiter sweep`: the settings of one arm tried on real parts, with one engine for all trials.
 
-report = run_sweep(pipeline, SweepConfig(arm="rag", trials=12), console)
+report = run_sweep(pipeline, SweepSettings(arm="rag", trials=12), console)
 """
 
 from __future__ import annotations
@@ -9,23 +9,22 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 
 from arbiter import build
 from arbiter.answer_lengths import with_max_tokens
 from arbiter.asking import Asker
 from arbiter.build import index_home
-from arbiter.config import Config, SweepConfig
+from arbiter.config import Config
 from arbiter.console import Console, Step
-from arbiter.data import Data, examples_as_documents
+from arbiter.data import examples_as_documents
 from arbiter.pipeline import Pipeline
-from arbiter.scoring import Scoring
-from arbiter.sweep.space import SweepTarget, apply_settings, resolve_sweep
+from arbiter.scoring import check_metric, find_judge
+from arbiter.sweep.target import SweepTarget, apply_settings, resolve_sweep, room_for_ranks
 from eval.answers import Asked
 from eval.evaluate import Patience
 from eval.sweep.report import SweepReport, TrialResult, describe
-from eval.sweep.space import Settings
+from eval.sweep.space import Settings, SweepSettings
 from eval.sweep.study import Ask, SweepPlan, TrialFailed, run_trials
 from rag.chunking.chunk import ChunkSettings
 from rag.index import Index
@@ -40,7 +39,7 @@ from tuning.export.adapters import Adapter
 _READY_POLL_S = 0.5
 
 
-def run_sweep(pipeline: Pipeline, sweep: SweepConfig, console: Console) -> SweepReport:
+def run_sweep(pipeline: Pipeline, sweep: SweepSettings, console: Console) -> SweepReport:
     """Search one arm's settings on the pipeline's dev questions; goes on where an earlier start was stopped.
 
     Same config, space and data are the same sweep; a larger budget continues it. Raises ArbiterError listing every
@@ -52,32 +51,30 @@ def run_sweep(pipeline: Pipeline, sweep: SweepConfig, console: Console) -> Sweep
         raise ArbiterError(
             f"data folder {str(data.folder)!r} gave no dev questions; add dev.jsonl, rows like test.jsonl"
         )
-    with contextlib.closing(LiveTrials(target, data, pipeline, console)) as trials:
+
+    def show(result: TrialResult) -> None:
+        outcome = result.reason if result.mean is None else f"{result.mean:.3f} over {result.num_asked} questions"
+        ended = {"pruned": ", ended early", "failed": ", failed", "finished": ""}[result.outcome]
+        console.say(
+            f"trial {result.number + 1} of {sweep.trials}: {describe(result.settings)}: {outcome}{ended} "
+            f"({result.seconds:.0f} s)"
+        )
+
+    with contextlib.closing(LiveTrials(target, pipeline, console)) as trials:
         path = pipeline.home / "sweep" / f"{data.name}-{target.arm}-{trials.fingerprint()[:12]}.db"
+        console.say(
+            f"trying {len(target.space)} settings of {target.arm} on {len(data.dev)} dev questions: {path.name}"
+        )
         plan = SweepPlan(
             space=target.space,
             defaults=target.defaults,
             clusters=tuple(question.cluster for question in data.dev),
-            trials=sweep.trials,
-            max_minutes=sweep.max_minutes,
-            batch=sweep.batch,
+            budget=sweep,
             seed=target.config.seed,
             margin=target.config.policy.margin,
         )
-        console.say(
-            f"trying {len(target.space)} settings of {target.arm} on {len(data.dev)} dev questions: {path.name}"
-        )
-
-        def show(result: TrialResult) -> None:
-            outcome = result.reason if result.mean is None else f"{result.mean:.3f} over {result.num_asked} questions"
-            ended = {"pruned": ", ended early", "failed": ", failed", "finished": ""}[result.outcome]
-            console.say(
-                f"trial {result.number + 1} of {sweep.trials}: {describe(result.settings)}: {outcome}{ended} "
-                f"({result.seconds:.0f} s)"
-            )
-
         report = run_trials(plan, trials, path=path, on_trial=show)
-    return replace(report, also=target.also(report.best.settings, pipeline.config))
+    return replace(report, also=room_for_ranks(pipeline.config, report.best.settings.items()))
 
 
 class LiveTrials:
@@ -87,14 +84,16 @@ class LiveTrials:
     content, as everywhere. The engine starts for the first answer that is not known yet, and stays up until the end.
     """
 
-    def __init__(self, target: SweepTarget, data: Data, pipeline: Pipeline, console: Console) -> None:
+    def __init__(self, target: SweepTarget, pipeline: Pipeline, console: Console) -> None:
         """Models and embedder are the pipeline's; its config is not used, the target's is."""
         self._target = target
-        self._data = data
         self._pipeline = pipeline
         self._console = console
+        self._data = replace(pipeline.data, questions=pipeline.data.dev)
+        self._versions = {"model": pipeline.models.base.revision, "engine": engine_identity(target.config.engine)}
         # Before anything is indexed or trained: a metric that nothing gives.
-        self._scoring(_of_arm(target.config, target.arm), None)
+        check_metric(target.config)
+        find_judge(target.config, pipeline.home)
         self._asker = Asker(
             config=target.config,
             models=pipeline.models,
@@ -107,14 +106,13 @@ class LiveTrials:
 
     def fingerprint(self) -> str:
         """What shapes the scores of this sweep, the budget aside."""
-        config = _of_arm(self._target.config, self._target.arm)
-        parts = {key: repr(part) for key, part in self._target.space.items()}
-        shared = self._shared_versions()
+        target = self._target
+        parts = {key: repr(part) for key, part in target.space.items()}
         return content_hash(
-            self._target.arm,
-            config.fingerprint(),
-            self._data.version,
-            json.dumps([parts, dict(self._target.defaults), shared], sort_keys=True),
+            target.arm,
+            _of_arm(target.config, target.arm).fingerprint(),
+            self._pipeline.data.version,
+            json.dumps([parts, dict(target.defaults), self._versions], sort_keys=True),
         )
 
     def close(self) -> None:
@@ -128,62 +126,55 @@ class LiveTrials:
             config = _of_arm(apply_settings(self._target.config, settings), self._target.arm)
         except ArbiterError as error:
             raise TrialFailed(str(error)) from error
-        alone = config.model_copy(update={"arms": {self._target.arm: config.arms[self._target.arm]}})
-        indexes = self._index(alone)
-        adapters = self._train(config, indexes)
-        (arm,) = build.build_arms(with_max_tokens(alone, self._pipeline.max_tokens), self._data, adapters)
-        role = alone.arms[arm.name].index
-        if role is not None:
-            arm = replace(arm, index=indexes[role].name)
-        self._asker.indexes = {index.name: index for index in indexes.values()}
-        self._asker.versions = {arm.name: {**self._shared_versions(), "index": indexes[role].version if role else ""}}
-        scoring = self._scoring(config, indexes.get("documents"))
-        with ExitStack() as during:
-            for index in indexes.values():
-                during.callback(index.close)
+        with contextlib.ExitStack() as during:
+            alone = config.model_copy(update={"arms": {self._target.arm: config.arms[self._target.arm]}})
+            indexes = self._index(alone, during)
+            trial = Pipeline(config, home=self._pipeline.home, console=self._console)
+            trial.data, trial.models, trial.embedder = self._data, self._pipeline.models, self._pipeline.embedder
+            trial.indexes = indexes
+            try:
+                adapters = trial.adapters
+                refuse_unfit(trial.models.base, adapters, max_rank=config.engine.max_lora_rank)
+            except ArbiterError as error:
+                raise TrialFailed(str(error)) from error
+            (arm,) = build.build_arms(with_max_tokens(alone, self._pipeline.max_tokens), self._data, adapters)
+            role = alone.arms[arm.name].index
+            if role is not None:
+                arm = replace(arm, index=indexes[role].name)
+            self._asker.indexes = {index.name: index for index in indexes.values()}
+            self._asker.versions = {arm.name: {**self._versions, "index": indexes[role].version if role else ""}}
             step: Step | None = None
             num_asked = 0
 
             def ask_numbers(numbers: Sequence[int]) -> Sequence[Score]:
                 nonlocal step, num_asked
-                questions = [self._data.dev[number] for number in numbers]
+                questions = [self._data.questions[number] for number in numbers]
                 if step is None and not self._asker.knows([arm], questions):
                     self._load(adapters.values(), during)
-                    title = f"asking up to {len(self._data.dev)} questions of {describe(settings)}"
+                    title = f"asking up to {len(self._data.questions)} questions of {describe(settings)}"
                     step = during.enter_context(self._console.step(title))
                 records = self._asker.ask([arm], questions)
-                if step is not None:
-                    step.update(num_asked + len(questions), len(self._data.dev))
                 num_asked += len(questions)
-                card = scoring.score_deciding([arm], Asked(tuple(questions), tuple(records)))
+                if step is not None:
+                    step.update(num_asked, len(self._data.questions))
+                card = trial.scoring.score_deciding([arm], Asked(tuple(questions), tuple(records)))
                 return card.arms[0].scores[card.primary]
 
             yield ask_numbers
 
-    def _index(self, alone: Config) -> dict[str, Index]:
+    def _index(self, alone: Config, during: contextlib.ExitStack) -> dict[str, Index]:
         """The indexes of one arm, cut as this trial wants it, under names that no run and no server uses."""
         indexes, settings = {}, part(alone.index, ChunkSettings)
         for role in build.index_roles(alone):
             documents = self._data.documents if role == "documents" else examples_as_documents(self._data.examples)
             name = f"{build.index_name(self._data, role)}-sweep-{content_hash(repr(settings))[:6]}"
-            indexes[role] = index_home(alone, self._pipeline.home).create(name, self._pipeline.embedder)
+            indexes[role] = index = index_home(alone, self._pipeline.home).create(name, self._pipeline.embedder)
+            during.callback(index.close)
             with self._console.step(f"indexing {len(documents)} {role} in chunks of {settings.chunk_tokens}") as step:
-                indexes[role].sync(documents, progress=step.update)
+                index.sync(documents, progress=step.update)
         return indexes
 
-    def _train(self, config: Config, indexes: dict[str, Index]) -> dict[str, Adapter]:
-        """The arm's adapter by its key; one that was trained before is found."""
-        trial = Pipeline(config, home=self._pipeline.home, console=self._console)
-        trial.data, trial.models, trial.embedder = self._data, self._pipeline.models, self._pipeline.embedder
-        trial.indexes = indexes
-        try:
-            adapters = trial.adapters
-            refuse_unfit(trial.models.base, adapters, max_rank=config.engine.max_lora_rank)
-        except ArbiterError as error:
-            raise TrialFailed(str(error)) from error
-        return adapters
-
-    def _load(self, adapters: Iterable[Adapter], during: ExitStack) -> None:
+    def _load(self, adapters: Iterable[Adapter], during: contextlib.ExitStack) -> None:
         """Have the engine up with the trial's adapters; they are unloaded when `during` ends."""
         engine = self._asker.start()
 
@@ -200,13 +191,6 @@ class LiveTrials:
                 time.sleep(_READY_POLL_S)
             engine.load(adapter)
             during.callback(unload, adapter)
-
-    def _scoring(self, config: Config, documents: Index | None) -> Scoring:
-        data = replace(self._data, questions=self._data.dev)
-        return Scoring(config, data, self._pipeline.embedder, documents, home=self._pipeline.home)
-
-    def _shared_versions(self) -> dict[str, str]:
-        return {"model": self._pipeline.models.base.revision, "engine": engine_identity(self._target.config.engine)}
 
 
 def _of_arm(config: Config, name: str) -> Config:

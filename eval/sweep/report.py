@@ -98,31 +98,43 @@ class SweepReport:
         rivals = sum(trial.outcome != "failed" for trial in self.trials) - 1
         return min(1.0, self.difference.p_value * max(rivals, 1))
 
-    def words(self) -> list[str]:
-        """`key=value` overrides that ask for the best settings; none when those are the defaults."""
+    @property
+    def changed(self) -> Settings:
+        """The best settings that are not the user's own, and what they need; none when the defaults are best."""
         changed = {k: v for k, v in self.best.settings.items() if not same({k: v}, {k: self.defaults.settings[k]})}
-        return [f"{key}={_as_yaml(value)}" for key, value in {**changed, **(self.also if changed else {})}.items()]
+        return {**changed, **self.also} if changed else {}
+
+    def words(self) -> list[str]:
+        """`key=value` overrides that ask for the best settings."""
+        return [f"{key}={_as_yaml(value)}" for key, value in self.changed.items()]
 
     def to_yaml(self) -> str:
         """The same as a YAML fragment; '' when the defaults are best."""
         import yaml
 
         nested: dict[str, Any] = {}
-        for word in self.words():
-            key, _, value = word.partition("=")
+        for key, value in self.changed.items():
             *parents, last = key.split(".")
             node = nested
             for parent in parents:
                 node = node.setdefault(parent, {})
-            node[last] = yaml.safe_load(value)
+            node[last] = value
         return yaml.safe_dump(nested, sort_keys=False) if nested else ""
 
     def to_text(self) -> str:
         """The result for a person: the comparison, what it cost, the settings to paste, and what it does not show."""
-        lines = [f"{len(self.trials)} trials ({self.num_pruned} ended early, {self.num_failed} failed): "
-                 f"{_STOPPED[self.stopped]}", self._spent(), *self._failures(), *self._outcome()]  # fmt: skip
+        unpruned, grid = len(self.trials) * self.num_questions, self.num_combinations
+        full = f" and {grid * self.num_questions:,} for the full grid" if grid is not None else ""
+        failed = [trial for trial in self.trials if trial.outcome == "failed"]
+        lines = [
+            f"{len(self.trials)} trials ({self.num_pruned} ended early, {len(failed)} failed): "
+            f"{_STOPPED[self.stopped]}",
+            f"{self.num_asked:,} evaluations, of {unpruned:,} if no trial had ended early{full}",
+            *(f"trial {trial.number} failed with {describe(trial.settings)}: {trial.reason}" for trial in failed),
+            *self._outcome(),
+        ]
         if self.is_better:
-            lines += ["", self.to_yaml().rstrip(), "", "or: " + " ".join(self.words()), "", OPTIMISTIC]
+            lines += ["", self.to_yaml().rstrip(), "", "or: " + describe(self.changed), "", OPTIMISTIC]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, object]:
@@ -143,20 +155,6 @@ class SweepReport:
             "stopped": self.stopped,
             "trials": [_row(trial) for trial in self.trials],
         }
-
-    def _spent(self) -> str:
-        unpruned = len(self.trials) * self.num_questions
-        line = f"{self.num_asked:,} evaluations, of {unpruned:,} if no trial had ended early"
-        if self.num_combinations is None:
-            return line
-        return f"{line} and {self.num_combinations * self.num_questions:,} for the full grid"
-
-    def _failures(self) -> list[str]:
-        return [
-            f"trial {trial.number} failed with {describe(trial.settings)}: {trial.reason}"
-            for trial in self.trials
-            if trial.outcome == "failed"
-        ]
 
     def _outcome(self) -> list[str]:
         if not self.is_better:

@@ -1,5 +1,6 @@
-"""What a sweep may set: each setting's choices or range, how many combinations there are, and how optuna draws one.
+"""What a sweep may set: each setting's choices or range, and how many combinations there are.
 
+SweepSettings(arm="hybrid", space={"arms.hybrid.top_k": [1, 2, 4], "index.chunk_tokens": Range(60, 240)})
 space = {"arms.rag.top_k": Choices((1, 2, 4)), "adapters.raft.learning_rate": Range(1e-4, 3e-3, log=True)}
 """
 
@@ -7,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from storage.settings import settings
+from eval.errors import EvalError
+from storage.settings import Above0, Count, settings
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    from optuna.distributions import BaseDistribution
 
 Value = bool | int | float | str | None
 # Dotted config keys to values.
@@ -57,9 +59,14 @@ class Choices:
         """The value at a place from 0 to num_values() - 1."""
         return self.values[place]
 
-    def draw(self, trial: Trial, name: str) -> Value:
-        """The sampler's choice for this trial."""
-        drawn: Value = trial.suggest_categorical(name, self.values)
+    def distribution(self) -> BaseDistribution:
+        """What optuna draws from."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.values)
+
+    def rounded(self, drawn: Value) -> Value:
+        """What was drawn, as it is tried."""
         return drawn
 
 
@@ -96,7 +103,7 @@ class Range:
         """Values to check for all: both ends, and a broken number between them where such are drawn."""
         if self.is_whole:
             return self.low, self.high
-        return self.low, self._rounded(self.low + (self.step or (self.high - self.low) / math.pi)), self.high
+        return self.low, self.rounded(self.low + (self.step or (self.high - self.low) / math.pi)), self.high
 
     def including(self, default: Value) -> Choices | Range:
         """The range with `default` in it: widened, or as choices where the default lies between two steps.
@@ -117,24 +124,44 @@ class Range:
             return None
         return math.floor((self.high - self.low) / (self.step or 1) + 1e-9) + 1
 
-    def at(self, place: int) -> Value:
+    def at(self, place: int) -> int | float:
         """The value at a place from 0 to num_values() - 1."""
         value = self.low + place * (self.step or 1)
         return value if self.is_whole else float(f"{value:.{_GRID_DIGITS}g}")
 
-    def draw(self, trial: Trial, name: str) -> Value:
-        """The sampler's number for this trial, rounded to three digits unless steps say more."""
-        if self.is_whole:
-            return trial.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
-        number = trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
-        return self._rounded(number)
+    def distribution(self) -> BaseDistribution:
+        """What optuna draws from."""
+        from optuna.distributions import FloatDistribution, IntDistribution
 
-    def _rounded(self, number: float) -> float:
+        high = self.high if self.step is None else self.at((self.num_values() or 1) - 1)
+        if self.is_whole:
+            return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, high, log=self.log, step=self.step)
+
+    def rounded(self, drawn: int | float) -> int | float:
+        """The drawn number with three digits, unless it is whole or steps say more."""
         digits = _DIGITS if self.step is None else _GRID_DIGITS
-        return min(max(float(f"{number:.{digits}g}"), self.low), self.high)
+        return drawn if self.is_whole else min(max(float(f"{drawn:.{digits}g}"), self.low), self.high)
 
 
 Space = Mapping[str, Choices | Range]
+
+
+@settings(EvalError)
+class SweepSettings:
+    """Settings of one arm to be tried on the development questions."""
+
+    arm: str | None = None
+    """The arm to sweep for."""
+    trials: Count = 20
+    """No trial starts after so many."""
+    max_minutes: Above0 | None = None
+    """No trial starts after so much work."""
+    batch: Count = 10
+    """Every so many questions a trial may be ended early."""
+    space: dict[str, Range | list[Value]] = field(default_factory=dict)
+    """Dotted config keys with a list of values or a range of numbers (`low`, `high`, `step`, `log`); empty is the usual
+    space of the arm's parts."""
 
 
 def num_combinations(space: Space) -> int | None:

@@ -15,12 +15,13 @@ from fakes.engines import completion
 from fakes.json_server import serving_json
 
 from arbiter import build
-from arbiter.config import Config, SweepConfig
+from arbiter.config import Config
 from arbiter.console import Console
 from arbiter.models import ResolvedModel
 from arbiter.pipeline import Pipeline
 from arbiter.sweep.trials import run_sweep
 from eval.errors import EvalError
+from eval.sweep.space import SweepSettings
 from rag.errors import RagError
 from rag.index import Index
 from router.answering.prompts import ANSWER
@@ -141,7 +142,7 @@ def quiet() -> Console:
     return Console(stderr=StringIO(), stdout=StringIO())
 
 
-RAG = SweepConfig(arm="rag", trials=10, space={"arms.rag.top_k": [1, 2], "index.chunk_tokens": [40, 50]})
+RAG = SweepSettings(arm="rag", trials=10, space={"arms.rag.top_k": [1, 2], "index.chunk_tokens": [40, 50]})
 
 
 def test_settings_that_retrieve_the_answer_are_found_on_the_dev_questions(folder: Path, base: ResolvedModel) -> None:
@@ -204,7 +205,7 @@ def test_an_adapter_a_trial_is_loaded_into_the_one_engine_and_unloaded(folder: P
         pipeline = open_pipeline(folder, base, url, quiet(), adapters={"closed_book": {"rank": 4}})
         narrow, wide = (publish_adapter(pipeline, base, rank=rank) for rank in (4, 32))
         fleet.knowing = {wide}
-        sweep = SweepConfig(arm="tuned", space={"adapters.closed_book.rank": [4, 32]})
+        sweep = SweepSettings(arm="tuned", space={"adapters.closed_book.rank": [4, 32]})
         # The user's own rank of 4 comes first; 32 is more than the config's engine takes.
         report = run_sweep(pipeline, sweep, quiet())
     assert [trial.mean for trial in report.trials] == [0.0, 1.0]
@@ -248,7 +249,7 @@ def publish_adapter(pipeline: Pipeline, base: ResolvedModel, *, rank: int) -> st
 
 
 def test_a_training_that_fails_is_a_failed_trial(folder: Path, base: ResolvedModel) -> None:
-    sweep = SweepConfig(arm="tuned", trials=1, space={"adapters.closed_book.rank": [8]})
+    sweep = SweepSettings(arm="tuned", trials=1, space={"adapters.closed_book.rank": [8]})
     pipeline = open_pipeline(folder, base, "http://127.0.0.1:9/v1", quiet())
     with pytest.raises(EvalError, match=r"none of 1 trials could be measured.*cannot load the base model"):
         run_sweep(pipeline, sweep, quiet())
@@ -280,7 +281,7 @@ def test_a_real_engine_is_started_once_for_all_trials(folder: Path, arbiter_home
     (folder / "dev.jsonl").write_text("\n".join(lines) + "\n")
     config = Config.model_validate({"data": folder, "index": {"top_k": 1}, "policy": {"metric": "contains"}})
     said = StringIO()
-    sweep = SweepConfig(arm="rag", trials=2, space={"arms.rag.top_k": [1, 4]})
+    sweep = SweepSettings(arm="rag", trials=2, space={"arms.rag.top_k": [1, 4]})
     report = run_sweep(
         Pipeline(config, home=home, console=quiet(), needs_dev=True), sweep, Console(stderr=said, stdout=StringIO())
     )

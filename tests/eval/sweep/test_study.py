@@ -6,20 +6,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eval.errors import EvalError
 from eval.sweep.report import SweepReport, TrialResult
-from eval.sweep.space import Choices, Range, Settings
+from eval.sweep.space import Choices, Range, Settings, SweepSettings
 from eval.sweep.study import Ask, SweepPlan, TrialFailed, run_trials
 
 REPOSITORY = Path(__file__).parents[3]
 TOTAL = 25
 SPACE = {"k": Choices((1, 2, 4)), "tokens": Choices((60, 120, 180))}
 DEFAULTS = {"k": 2, "tokens": 120}
-PLAN = SweepPlan(SPACE, DEFAULTS, tuple(f"d{i}" for i in range(TOTAL)), trials=9, batch=15)
+PLAN = SweepPlan(SPACE, DEFAULTS, tuple(f"d{i}" for i in range(TOTAL)), SweepSettings(trials=9, batch=15))
 SMALL = replace(PLAN, space={"k": SPACE["k"]}, defaults={"k": 2})
+
+
+def limited(plan: SweepPlan, **budget: Any) -> SweepPlan:
+    return replace(plan, budget=replace(plan.budget, **budget))
 
 
 class Library:
@@ -104,13 +109,13 @@ def test_hopeless_trials_end_early_and_are_counted(whole: tuple[SweepReport, Lib
 
 def test_a_finished_search_asks_nothing_and_a_larger_budget_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    first = run_trials(replace(PLAN, trials=2), Library(), path=path)
+    first = run_trials(limited(PLAN, trials=2), Library(), path=path)
     assert (first.stopped, len(first.trials)) == ("trials", 2)
     silent = Library()
-    again = run_trials(replace(PLAN, trials=2), silent, path=path)
+    again = run_trials(limited(PLAN, trials=2), silent, path=path)
     assert (silent.opened, described(again)) == ([], described(first))
     more = Library()
-    longer = run_trials(replace(PLAN, trials=3), more, path=path)
+    longer = run_trials(limited(PLAN, trials=3), more, path=path)
     assert len(more.opened) == 1
     assert described(longer)[:2] == described(first)
 
@@ -142,6 +147,7 @@ KILLED = """
 import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 sys.path[:0] = {paths!r}
 from test_study import PLAN, TOTAL, Library
 from eval.sweep.study import run_trials
@@ -168,21 +174,21 @@ def test_a_killed_search_asks_its_unfinished_trial_again(tmp_path: Path, whole: 
     killed = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=dict(os.environ), check=False)
     assert killed.returncode == -signal.SIGKILL
     resumed = Library()
-    report = run_trials(replace(PLAN, trials=4), resumed, path=path)
+    report = run_trials(limited(PLAN, trials=4), resumed, path=path)
     assert len(resumed.opened) == 4 - 1
     assert described(report) == described(whole[0])[:4]
 
 
 def test_no_trial_starts_after_the_minutes_are_used_up(tmp_path: Path) -> None:
     now = iter(range(0, 10_000, 45))
-    plan = replace(PLAN, max_minutes=1.0)
+    plan = limited(PLAN, max_minutes=1.0)
     report = run_trials(plan, Library(), path=tmp_path / "s.db", clock=lambda: float(next(now)))
     assert (report.stopped, len(report.trials)) == ("minutes", 2)  # 45 s each
     assert len(run_trials(plan, Library(), path=tmp_path / "s.db").trials) == 2
 
 
 def test_one_trial_measures_the_defaults_alone(tmp_path: Path) -> None:
-    report = run_trials(replace(PLAN, trials=1), Library(), path=tmp_path / "s.db")
+    report = run_trials(limited(PLAN, trials=1), Library(), path=tmp_path / "s.db")
     assert (len(report.trials), report.best, report.difference) == (1, report.defaults, None)
 
 
@@ -201,9 +207,9 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_the_others_go_on(tmp_pat
 def test_a_search_in_which_nothing_can_be_measured_is_an_error(tmp_path: Path) -> None:
     everything = Library(fails_at=[{"k": k, "tokens": t} for k in (1, 2, 4) for t in (60, 120, 180)])
     with pytest.raises(EvalError, match=r"none of 2 trials could be measured; the first failed because the loss"):
-        run_trials(replace(PLAN, trials=2), everything, path=tmp_path / "s.db")
+        run_trials(limited(PLAN, trials=2), everything, path=tmp_path / "s.db")
     with pytest.raises(EvalError, match=r"5 trials in a row failed, the last because the loss became nan"):
-        run_trials(replace(PLAN, trials=8), everything, path=tmp_path / "s.db")
+        run_trials(limited(PLAN, trials=8), everything, path=tmp_path / "s.db")
     assert len(everything.opened) == 2 + 5
 
 
@@ -216,12 +222,12 @@ def test_another_error_ends_the_search_at_once(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="the engine is gone"):
         run_trials(PLAN, engine_gone, path=tmp_path / "s.db")
     resumed = Library()
-    run_trials(replace(PLAN, trials=1), resumed, path=tmp_path / "s.db")
+    run_trials(limited(PLAN, trials=1), resumed, path=tmp_path / "s.db")
     assert resumed.opened == [DEFAULTS]
 
 
 def test_unscored_questions_are_left_out_and_counted(tmp_path: Path) -> None:
-    report = run_trials(replace(PLAN, trials=1), Library(unscored=[0, 1]), path=tmp_path / "s.db")
+    report = run_trials(limited(PLAN, trials=1), Library(unscored=[0, 1]), path=tmp_path / "s.db")
     assert (report.best.num_asked, report.best.num_unscored, len(report.best.scores)) == (TOTAL, 2, TOTAL - 2)
 
 
@@ -245,7 +251,7 @@ def test_a_continuous_range_is_searched_around_the_users_exact_value(tmp_path: P
         def num_right(self, settings: Settings) -> int:
             return round(22 * (1 - abs(float(str(settings["rate"])) - 0.7)))
 
-    plan = replace(PLAN, space={"rate": Range(0.0, 1.0)}, defaults={"rate": 0.123456}, trials=8)
+    plan = replace(limited(PLAN, trials=8), space={"rate": Range(0.0, 1.0)}, defaults={"rate": 0.123456})
     report = run_trials(plan, Peaked(), path=tmp_path / "s.db")
     assert report.num_combinations is None
     assert report.defaults.settings == {"rate": 0.123456}
@@ -264,7 +270,9 @@ def test_two_processes_are_not_let_at_one_search(tmp_path: Path) -> None:
         run_trials(PLAN, starts_another, path=path)
 
 
-def test_a_file_that_is_no_search_is_named(tmp_path: Path) -> None:
+def test_a_damaged_file_is_set_aside_and_the_search_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "s.db").write_text("not a database, but long enough to be taken for one" * 20)
-    with pytest.raises(EvalError, match=r"cannot keep the sweep in '.*s\.db': .*move the file away"):
-        run_trials(PLAN, Library(), path=tmp_path / "s.db")
+    library = Library()
+    run_trials(limited(PLAN, trials=1), library, path=tmp_path / "s.db")
+    assert library.opened == [DEFAULTS]
+    assert (tmp_path / "s.db.damaged").is_file()

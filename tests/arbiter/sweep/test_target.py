@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from arbiter.config import Config, SweepConfig
-from arbiter.sweep.space import apply_settings, resolve_sweep
-from eval.sweep.space import Choices, Range
+from arbiter.config import Config
+from arbiter.sweep.target import apply_settings, resolve_sweep, room_for_ranks
+from eval.sweep.space import Choices, Range, SweepSettings
 from storage.errors import ArbiterError
 
 
@@ -14,8 +14,8 @@ def config(**values: Any) -> Config:
     return Config.model_validate({"data": "x", **values})
 
 
-def search(arm: str | None, **space: Any) -> SweepConfig:
-    return SweepConfig(arm=arm, space={key.replace("__", "."): v for key, v in space.items()})
+def search(arm: str | None, **space: Any) -> SweepSettings:
+    return SweepSettings(arm=arm, space={key.replace("__", "."): v for key, v in space.items()})
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,15 @@ def test_every_fault_is_listed_at_once() -> None:
         resolve_sweep(config(), given)
     for fault in (
         "the sweep has 9 faults",
-        "sweep.space.index.chunk_token: unknown key (did you mean 'index.chunk_tokens'?)",
+        "sweep.space.index.chunk_token: no setting of arm 'hybrid' (did you mean 'index.chunk_tokens'?)",
         "index.chunk_tokens: 10 is not possible: index.overlap_tokens must be from 0 to chunk_tokens - 1, not 20 of 10",
         "adapters.raft.learning_rate: low 0.01 must be below high 0.001",
         "adapters.raft.dropout: the list of choices is empty; give at least one",
-        "adapters.closed_book.rank: arm 'hybrid' does not depend on adapters.closed_book",
-        "arms.rag.top_k: arm 'hybrid' does not depend on arms.rag",
+        "adapters.closed_book.rank: no setting of arm 'hybrid' (did you mean 'adapters.raft.rank'?)",
+        "arms.rag.top_k: no setting of arm 'hybrid' (did you mean",
         "arms.hybrid.prompt: 'terse' is not possible: arms.hybrid.prompt: no prompt 'terse'",
         "arms.hybrid.top_k: 1.32 is not possible",
-        "engine.max_loras: 'engine' is the same for all arms and cannot be tried",
+        "engine.max_loras: no setting of arm 'hybrid'",
     ):
         assert fault in str(caught.value)
 
@@ -113,26 +113,26 @@ def test_every_fault_is_listed_at_once() -> None:
         (search("nope", x=[]), "sweep.space.x: unknown key"),
         (search(None), "sweep.arm is missing"),
         (search("base"), "arm 'base' has neither index nor adapter; say what to sweep in sweep.space"),
-        (search("base", index__top_k=[1]), "index.top_k: arm 'base' retrieves nothing, so this cannot change it"),
+        (search("base", index__top_k=[1]), "index.top_k: no setting of arm 'base'"),
         (
             search("base", arms__base__retrieval__mode=["bm25"]),
-            "arm 'base' retrieves nothing, so this cannot change it",
+            "arms.base.retrieval.mode: no setting of arm 'base'",
         ),
-        (search("base", arms__base__condense=["last"]), "arm 'base' retrieves nothing, so this cannot change it"),
-        (search("rag", embedding__precision=["bfloat16"]), "'embedding' is the same for all arms and cannot be tried"),
-        (search("rag", index__database=["sqlite:///a"]), "index.database: it says where rows are kept"),
-        (search("rag", index={"low": 1, "high": 2}), "sweep.space.index: unknown key"),
+        (search("base", arms__base__condense=["last"]), "arms.base.condense: no setting of arm 'base'"),
+        (search("rag", embedding__precision=["bfloat16"]), "embedding.precision: no setting of arm 'rag'"),
+        (search("rag", index__database=["sqlite:///a"]), "index.database: no setting of arm 'rag'"),
+        (search("rag", index={"low": 1, "high": 2}), "sweep.space.index: no setting of arm 'rag'"),
         (search("rag", arms__rag__prompt={"low": 1, "high": 2}), "arms.rag.prompt: 1 is not possible"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused(given: SweepConfig, fault: str) -> None:
+def test_a_search_that_cannot_be_is_refused(given: SweepSettings, fault: str) -> None:
     with pytest.raises(ArbiterError, match=re.escape(fault)):
         resolve_sweep(config(), given)
 
 
 def test_an_unknown_key_of_the_section_is_refused() -> None:
     with pytest.raises(ArbiterError, match=r"trails: unknown key \(did you mean 'trials'\?\)"):
-        SweepConfig(arm="rag", trails=3)  # type: ignore[call-arg]
+        SweepSettings(arm="rag", trails=3)  # type: ignore[call-arg]
 
 
 def test_a_value_that_only_fits_with_others_of_the_space_is_possible() -> None:
@@ -144,7 +144,7 @@ def test_a_value_that_only_fits_with_others_of_the_space_is_possible() -> None:
 
 def test_how_documents_are_cut_and_ranked_may_be_searched() -> None:
     space = {"index.strategy": ["tokens", "parent_child"], "index.retrieval.mode": ["dense", "hybrid"]}
-    target = resolve_sweep(config(), SweepConfig(arm="rag", space=space))
+    target = resolve_sweep(config(), SweepSettings(arm="rag", space=space))
     assert target.defaults == {"index.strategy": "structure", "index.retrieval.mode": "hybrid"}
     changed = apply_settings(target.config, {"index.strategy": "parent_child", "index.retrieval.mode": "dense"})
     assert (changed.index.strategy, changed.index.retrieval.mode) == ("parent_child", "dense")
@@ -153,7 +153,7 @@ def test_how_documents_are_cut_and_ranked_may_be_searched() -> None:
 def test_an_arms_own_ranking_begins_with_that_of_the_index() -> None:
     mine = config(index={"retrieval": {"fusion": "rrf", "candidates": 30}})
     space = {"arms.rag.retrieval.mode": ["dense", "hybrid"], "index.retrieval.candidates": [30, 40]}
-    target = resolve_sweep(mine, SweepConfig(arm="rag", space=space))
+    target = resolve_sweep(mine, SweepSettings(arm="rag", space=space))
     assert target.defaults == {"arms.rag.retrieval.mode": "hybrid", "index.retrieval.candidates": 30}
     changed = apply_settings(target.config, {"arms.rag.retrieval.mode": "dense", "index.retrieval.candidates": 40})
     own = changed.arms["rag"].retrieval
@@ -164,8 +164,8 @@ def test_an_arms_own_ranking_begins_with_that_of_the_index() -> None:
 
 def test_the_indexs_ranking_is_no_matter_of_an_arm_with_its_own() -> None:
     mine = config(arms={"rag": {"retrieval": {"mode": "bm25"}}})
-    given = SweepConfig(arm="rag", space={"index.retrieval.mode": ["dense"]})
-    with pytest.raises(ArbiterError, match=r"arm 'rag' has a retrieval of its own; sweep arms\.rag\.retrieval\.mode"):
+    given = SweepSettings(arm="rag", space={"index.retrieval.mode": ["dense"]})
+    with pytest.raises(ArbiterError, match=r"no setting of arm 'rag' \(did you mean 'arms\.rag\.retrieval\.mode'\?\)"):
         resolve_sweep(mine, given)
 
 
@@ -178,8 +178,8 @@ def test_the_engine_gets_room_for_the_largest_rank_and_the_words_say_so() -> Non
     mine = config()
     target = resolve_sweep(mine, search("tuned", adapters__closed_book__rank=[8, 64]))
     assert target.config.engine.max_lora_rank == 64
-    assert target.also({"adapters.closed_book.rank": 64}, mine) == {"engine.max_lora_rank": 64}
-    assert target.also({"adapters.closed_book.rank": 16}, mine) == {}
+    assert room_for_ranks(mine, [("adapters.closed_book.rank", 64)]) == {"engine.max_lora_rank": 64}
+    assert room_for_ranks(mine, [("adapters.closed_book.rank", 16)]) == {}
 
 
 def test_applied_settings_leave_the_rest_alone_and_removed_arms_away() -> None:
