@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from arbiter.config import AdapterConfig, ArmConfig, Config, EmbeddingConfig
+from arbiter.config import ArmConfig, Config, EmbeddingConfig
 from arbiter.console import Console
 from arbiter.data import Data
 from arbiter.database import database_setting
@@ -26,6 +26,7 @@ from serving.engine import engine as engines
 from storage.hashes import content_hash
 from storage.settings import part
 from tuning.export.adapters import Adapter
+from tuning.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def index_roles(config: Config) -> list[str]:
     return sorted(roles)
 
 
-def used_adapters(config: Config) -> dict[str, AdapterConfig]:
+def used_adapters(config: Config) -> dict[str, Recipe]:
     """The adapters that some arm answers with; others are not trained."""
     used = {arm.adapter for arm in config.arms.values()}
     return {name: adapter for name, adapter in config.adapters.items() if name in used}

@@ -53,7 +53,6 @@ from storage.folders import sweep_drafts
 from storage.hashes import content_hash
 from storage.settings import part
 from tuning.export.adapters import Adapter, list_adapters
-from tuning.methods.lora import LoraRecipe
 from tuning.training.progress import TrainProgress
 from tuning.training.run import train_adapter
 
@@ -204,7 +203,7 @@ class Pipeline:
                 base_name=base.name,
                 base_revision=base.revision,
                 rows=rows,
-                recipe=part(spec, LoraRecipe),
+                recipe=spec,
                 name=name.replace("_", "-"),
                 adapters_dir=adapters_dir,
                 work_dir=build.home_of(self.home, "training"),

@@ -121,6 +121,8 @@ def faults_of(error: ValidationError, schema: _Schema) -> list[str]:
         key = ".".join(map(str, where))
         match fault["type"]:
             case "extra_forbidden" | "unexpected_keyword_argument":
+                # Another kind of a choice may have the key.
+                where, node = _walk(schema, fault["loc"][:-1], is_tagged=True)
                 key = ".".join(map(str, (*where, fault["loc"][-1])))
                 lines = [f"{key}: unknown key{_nearest(str(fault['loc'][-1]), node, schema)}"]
             case "value_error":
@@ -163,7 +165,11 @@ def find(schema: _Schema, keys: Sequence[str | int]) -> _Schema | None:
 
 def branches(node: _Schema, root: _Schema) -> list[_Schema]:
     """The kinds that a value may be, null aside; itself where there is no choice."""
-    return [_resolved(branch, root) for branch in node.get("anyOf", [node]) if branch.get("type") != "null"]
+    return [
+        _resolved(branch, root)
+        for branch in node.get("anyOf", node.get("oneOf", [node]))
+        if branch.get("type") != "null"
+    ]
 
 
 def _walk(root: _Schema, keys: Sequence[str | int], is_tagged: bool = False) -> tuple[list[str | int], _Schema]:

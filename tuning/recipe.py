@@ -1,4 +1,4 @@
-"""The numbers that every training has, whatever moves in it."""
+"""The numbers that every training has, whatever moves in it, and the shape of its rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from storage.settings import NUMBER, Above0, Count, Whole, settings
+from storage.settings import NUMBER, Above0, Count, Share, Whole, settings
 from tuning.errors import TuningError
 
 
@@ -28,3 +28,7 @@ class Recipe:
     """The share of the steps over which the learning rate rises."""
     seed: Whole = 0
     """Of the first weights and the order of the rows."""
+    passages: Whole = 0
+    """0 trains closed-book; n trains RAFT, each question with n passages."""
+    golden_fraction: Share = 0.8
+    """The share of RAFT's rows that have the golden passage among theirs."""

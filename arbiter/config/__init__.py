@@ -5,7 +5,7 @@ config = load_config(Path("configs/demo.yaml"), ["data=my/folder", "limits.quest
 docs/configuration.md lists every key; arbiter/config/reference.py writes it.
 """
 
-from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS, AdapterConfig, ArmConfig
+from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig
 from arbiter.config.loading import data_home, load_config, load_data_keys
 from arbiter.config.policy import PolicyConfig, RequireConfig
 from arbiter.config.retrieval import EmbeddingConfig, FactoryConfig, IndexConfig
@@ -14,7 +14,6 @@ from arbiter.config.schema import Config, config_faults
 __all__ = [
     "STANDARD_ADAPTERS",
     "STANDARD_ARMS",
-    "AdapterConfig",
     "ArmConfig",
     "Config",
     "EmbeddingConfig",

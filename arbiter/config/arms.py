@@ -1,4 +1,4 @@
-"""The sections of arms and adapters, and the standard ones that every config begins with."""
+"""The section of an arm, and the standard arms and adapters that every config begins with."""
 
 from __future__ import annotations
 
@@ -9,18 +9,7 @@ from rag.search.settings import SearchSettings, TopK
 from router.answering.arm import Sampling
 from router.answering.condense import Condense
 from storage.errors import ArbiterError
-from storage.settings import Share, Whole, settings
-from tuning.methods.lora import LoraRecipe
-
-
-@settings(ArbiterError)
-class AdapterConfig(LoraRecipe):
-    """One adapter: the LoRA recipe, and the shape of its rows."""
-
-    passages: Whole = 0
-    """0 trains closed-book; n trains RAFT, each question with n passages."""
-    golden_fraction: Share = 0.8
-    """The share of RAFT's rows that have the golden passage among theirs."""
+from storage.settings import settings
 
 
 @settings(ArbiterError)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS, AdapterConfig, ArmConfig
+from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig
 from arbiter.config.policy import PolicyConfig
 from arbiter.config.retrieval import EmbeddingConfig, IndexConfig
 from arbiter.models import EMBEDDER, GENERATOR
@@ -26,6 +26,7 @@ from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine.settings import EngineSettings
 from storage.errors import ArbiterError
 from storage.settings import Above0, Count, ModelName, Whole, faults_of, settings
+from tuning.methods.registry import AnyRecipe
 
 
 def _given(path: object) -> object:
@@ -92,7 +93,7 @@ class Config(BaseModel):
     limits: LimitsConfig = LimitsConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
     index: IndexConfig = IndexConfig()
-    adapters: dict[str, AdapterConfig]
+    adapters: dict[str, AnyRecipe]
     prompts: dict[str, Prompt] = {}
     sampling: Sampling = Sampling()
     arms: dict[str, ArmConfig]
@@ -134,10 +135,9 @@ class Config(BaseModel):
             if arm.prompt not in prompts:
                 faults.append(f"arms.{name}.prompt: no prompt {arm.prompt!r} (there is {', '.join(prompts)})")
         for name, adapter in self.adapters.items():
-            if adapter.rank > self.engine.max_lora_rank:
-                faults.append(
-                    f"adapters.{name}.rank: {adapter.rank} is over engine.max_lora_rank {self.engine.max_lora_rank}"
-                )
+            rank = getattr(adapter, "rank", 0)
+            if rank > self.engine.max_lora_rank:
+                faults.append(f"adapters.{name}.rank: {rank} is over engine.max_lora_rank {self.engine.max_lora_rank}")
         if faults:
             raise ValueError("\n".join(faults))
         return self

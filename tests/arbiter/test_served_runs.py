@@ -63,7 +63,8 @@ def write_adapter(home: Path) -> str:
     name = f"raft@{adapter_hash(draft)}"
     manifest = {
         "name": name,
-        "base": {"name": "org/base", "revision": "r1"},
+        "base_name": "org/base",
+        "base_revision": "r1",
         "chat_template_hash": "t1",
         "recipe_hash": "recipe",
         "num_rows": 9,

@@ -6,12 +6,14 @@ for adapter in list_adapters(home / "adapters"): print(adapter.name, adapter.fin
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.folders import is_complete, read_manifest
 from storage.hashes import content_hash, hash_files
+from storage.records import from_row
 from tuning.errors import TuningError
 
 WEIGHTS = "adapter_model.safetensors"
@@ -51,11 +53,17 @@ def load_adapter(path: Path) -> Adapter:
     remedy = "delete the directory and train again"
     try:
         config = json.loads((path / CONFIG).read_bytes())
-        adapter = _adapter(path, manifest, config)
+        described = {
+            "path": path,
+            "rank": max([config["r"], *(config.get("rank_pattern") or {}).values()]),
+            "is_dora": bool(config.get("use_dora")),
+            "modules_to_save": config.get("modules_to_save") or (),
+            "has_bias": config.get("bias", "none") != "none" or bool(config.get("lora_bias")),
+        }
+        adapter = from_row(Adapter, manifest | described, extra="ignore")
         expected = dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"no {error.args[0]!r} in its manifest" if isinstance(error, KeyError) else str(error)
-        raise TuningError(f"{str(path)!r} is no adapter of this program: {reason}; {remedy}") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise TuningError(f"{str(path)!r} is no adapter of this program: {error}; {remedy}") from error
     found = hash_files(path)
     changed = sorted(name for name in {WEIGHTS, CONFIG, *expected} if found.get(name, "") != expected.get(name))
     if changed:
@@ -87,21 +95,16 @@ def adapter_hash(directory: Path) -> str:
     return content_hash(hashes.get(CONFIG, ""), hashes.get(WEIGHTS, ""))[:8]
 
 
-def _adapter(path: Path, manifest: dict[str, Any], config: dict[str, Any]) -> Adapter:
-    return Adapter(
-        name=str(manifest["name"]),
-        path=path,
-        base_name=str(manifest["base"]["name"]),
-        base_revision=str(manifest["base"]["revision"]),
-        chat_template_hash=str(manifest["chat_template_hash"]),
-        recipe_hash=str(manifest["recipe_hash"]),
-        rank=max([int(config["r"]), *(config.get("rank_pattern") or {}).values()]),
-        is_dora=bool(config.get("use_dora")),
-        modules_to_save=tuple(config.get("modules_to_save") or ()),
-        has_bias=config.get("bias", "none") != "none" or bool(config.get("lora_bias")),
-        num_rows=int(manifest["num_rows"]),
-        num_dropped=int(manifest["num_dropped"]),
-        num_tokens=int(manifest["num_tokens"]),
-        training_s=float(manifest["training_s"]),
-        final_loss=float(manifest["final_loss"]),
-    )
+def save_adapter(model: Any, folder: Path, *, base_name: str, base_revision: str) -> None:
+    """Write the two files of a PeftModel that plain PEFT and vLLM load: the same bytes for the same weights, wherever
+    they were trained.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(str(folder))
+    (folder / "README.md").unlink(missing_ok=True)
+    config = json.loads((folder / CONFIG).read_bytes())
+    # PEFT writes this machine's path to the base model, and its sets in the order of the process's hash seed.
+    config |= {"base_model_name_or_path": base_name, "revision": base_revision}
+    config = {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}
+    (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS}

@@ -17,7 +17,7 @@ _NO_TARGETS = ("lm_head", "embed_tokens")
 
 @settings(TuningError)
 class LoraRecipe(Recipe):
-    """The numbers of one LoRA training."""
+    """One adapter: the numbers of its LoRA training, and the shape of its rows."""
 
     method: Literal["lora"] = "lora"
     """What moves: lora."""
@@ -56,4 +56,4 @@ def add_lora(model: Any, recipe: LoraRecipe) -> Any:
         ) from error
 
 
-LORA = Method(name="lora", paper="arXiv 2106.09685", form="lora", prepare=add_lora)
+LORA = Method(name="lora", paper="arXiv 2106.09685", form="lora", recipe=LoraRecipe, prepare=add_lora)

@@ -14,6 +14,8 @@ import transformers.utils.logging
 
 from tuning.errors import TuningError
 
+_LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets")
+
 
 def load(loader: Any, base_path: str, **options: Any) -> Any:
     """`loader.from_pretrained` of a folder. Raises TuningError if it holds no model that can be loaded."""
@@ -38,23 +40,20 @@ def plain_memory_errors(remedy: str) -> Iterator[None]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars, notes or usage reports of the libraries: the progress callback tells all there is."""
-    log, hub = transformers.utils.logging, huggingface_hub.constants
-    verbosity, has_bars, is_silent = log.get_verbosity(), log.is_progress_bar_enabled(), hub.HF_HUB_DISABLE_TELEMETRY
-    loggers = [logging.getLogger(name) for name in ("trl", "peft", "accelerate", "datasets")]
-    levels = [logger.level for logger in loggers]
-    log.set_verbosity_error()
-    log.disable_progress_bar()
+    hub, loggers = huggingface_hub.constants, [logging.getLogger(name) for name in _LIBRARIES]
+    is_silent, levels = hub.HF_HUB_DISABLE_TELEMETRY, [logger.level for logger in loggers]
+    has_bars = transformers.utils.logging.is_progress_bar_enabled()
     hub.HF_HUB_DISABLE_TELEMETRY = True
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.set_verbosity(verbosity)
-        if has_bars:
-            log.enable_progress_bar()
         hub.HF_HUB_DISABLE_TELEMETRY = is_silent
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        if has_bars:
+            transformers.utils.logging.enable_progress_bar()

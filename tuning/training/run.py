@@ -98,10 +98,10 @@ def train_adapter(
         sweep_drafts(adapters_dir)
         found = find_adapter(adapters_dir, digest, name=name)
         if found is None:
-            from tuning.training.checkpoints import package_versions
             from tuning.training.trainer import train
+            from tuning.training.watch import package_versions
 
-            trained = train(
+            measured = train(
                 base_path=base_path,
                 base_name=base_name,
                 base_revision=base_revision,
@@ -114,12 +114,14 @@ def train_adapter(
                 checkpoint_every_s=checkpoint_every_s,
                 started=started,
             )
-            final = adapters_dir / f"{name}@{adapter_hash(trained.folder)}"
+            trained = workplace / "adapter"
+            final = adapters_dir / f"{name}@{adapter_hash(trained)}"
             with publish(final) as folder:
-                shutil.copytree(trained.folder, folder, dirs_exist_ok=True)
+                shutil.copytree(trained, folder, dirs_exist_ok=True)
                 manifest = {
                     "name": final.name,
-                    "base": {"name": base_name, "revision": base_revision},
+                    "base_name": base_name,
+                    "base_revision": base_revision,
                     "chat_template_hash": template,
                     "method": recipe.method,
                     "objective": objective.name,
@@ -127,8 +129,7 @@ def train_adapter(
                     "recipe": asdict(recipe),
                     "recipe_hash": digest,
                     "rows_hash": rows_hash(rows),
-                    **{key: value for key, value in asdict(trained).items() if key != "folder"},
-                    "final_loss": trained.final_loss,
+                    **measured,
                     "packages": package_versions(),
                     "provenance": dict(provenance),
                     "created_at": int(time.time()),

@@ -2,51 +2,48 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
+from storage.folders import is_complete, read_manifest, write_manifest
 from tuning.errors import TuningError
-from tuning.training.checkpoints import mark_complete
 from tuning.training.progress import TrainProgress
 
 LOSS_WINDOW = 10
 """A loss that is told is the mean of so many steps."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Reports every step, asks for a checkpoint when the last one is old, and marks a written one as complete."""
 
-    def __init__(
-        self,
-        *,
-        num_tokens: Sequence[int],
-        progress: Callable[[TrainProgress], None] | None,
-        checkpoint_every_s: float,
-        started: float,
-    ) -> None:
-        self.progress = progress
-        self._num_tokens = num_tokens
-        self._checkpoint_every_s = checkpoint_every_s
-        self._started = started
-        self._first_step = 0
-        self._begun = self._saved = time.monotonic()
+    num_tokens: Sequence[int]
+    """Of each step."""
+    progress: Callable[[TrainProgress], None] | None
+    checkpoint_every_s: float
+    started: float
+    """The `time.monotonic()` from which a checkpoint's seconds count."""
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         self._first_step = state.global_step
         self._begun = self._saved = time.monotonic()
 
     def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
-        if time.monotonic() - self._saved >= self._checkpoint_every_s:
+        if time.monotonic() - self._saved >= self.checkpoint_every_s:
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        mark_complete(checkpoint, time.monotonic() - self._started)
+        elapsed_s = time.monotonic() - self.started
+        write_manifest(checkpoint, {"elapsed_s": elapsed_s, "packages": package_versions()})
         self._saved = time.monotonic()
 
     def on_log(self, args: Any, state: Any, _control: Any, logs: dict[str, Any], **_: Any) -> None:
@@ -60,16 +57,34 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if self.progress is None:
             return
         step, seconds = state.global_step, time.monotonic() - self._begun
-        num_tokens = sum(self._num_tokens[self._first_step : step])
+        num_tokens = sum(self.num_tokens[self._first_step : step])
         tokens_per_s = num_tokens / seconds
-        num_left = sum(self._num_tokens[step:])
+        num_left = sum(self.num_tokens[step:])
         self.progress(
             TrainProgress(
                 step=step,
-                num_steps=len(self._num_tokens),
+                num_steps=len(self.num_tokens),
                 loss=sum(losses) / len(losses),
                 num_tokens=num_tokens,
                 tokens_per_s=tokens_per_s,
                 seconds_left=num_left / tokens_per_s if step - self._first_step > 1 else None,
             )
         )
+
+
+def last_checkpoint(folder: Path) -> tuple[Path | None, float]:
+    """The newest complete checkpoint of these package versions and the seconds spent up to it; others are removed."""
+    usable: dict[int, tuple[Path, float]] = {}
+    for path in folder.glob("checkpoint-*"):
+        manifest = read_manifest(path) if is_complete(path) else {}
+        if manifest.get("packages") == package_versions():
+            usable[int(path.name.rpartition("-")[2])] = (path, float(manifest["elapsed_s"]))
+        else:
+            shutil.rmtree(path)
+    return usable[max(usable)] if usable else (None, 0.0)
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of what decides the weights."""
+    names = ("torch", "transformers", "trl", "peft", "accelerate", "safetensors", "tokenizers")
+    return {name: importlib.metadata.version(name) for name in names}

@@ -28,11 +28,9 @@ from router.answering.prompts import ANSWER
 from storage.errors import ArbiterError
 from storage.folders import write_manifest
 from storage.hashes import hash_files
-from storage.settings import part
 from tuning.data.rows import closed_book_rows
 from tuning.export.adapters import adapter_hash
 from tuning.export.admission import chat_template_hash
-from tuning.methods.lora import LoraRecipe
 from tuning.training.run import recipe_hash
 
 REPOSITORY = Path(__file__).parents[3]
@@ -227,14 +225,15 @@ def publish_adapter(pipeline: Pipeline, base: ResolvedModel, *, rank: int) -> st
     name = f"closed-book@{adapter_hash(draft)}"
     manifest = {
         "name": name,
-        "base": {"name": base.name, "revision": base.revision},
+        "base_name": base.name,
+        "base_revision": base.revision,
         "chat_template_hash": template,
         "recipe_hash": recipe_hash(
             base_name=base.name,
             base_revision=base.revision,
             chat_template=template,
             rows=closed_book_rows(pipeline.data.examples, ANSWER.ask),
-            recipe=part(spec, LoraRecipe),
+            recipe=spec,
         ),
         "num_rows": 1,
         "num_dropped": 0,

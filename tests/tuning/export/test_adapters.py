@@ -31,7 +31,8 @@ def written(
     final = parent / f"raft@{adapter_hash(draft)}"
     full = {
         "name": final.name,
-        "base": {"name": "org/base", "revision": "r1"},
+        "base_name": "org/base",
+        "base_revision": "r1",
         "chat_template_hash": "t1",
         "recipe_hash": "recipe",
         "num_rows": 9,
@@ -118,7 +119,7 @@ def rename_in_manifest(path: Path) -> None:
         (remove_config, "no adapter of this program"),
         (remove_manifest, "is not complete"),
         (tear_manifest, "cannot read manifest.json"),
-        (put_a_foreign_manifest, "no 'name' in its manifest"),
+        (put_a_foreign_manifest, "name: Field required"),
         (rename_in_manifest, "does not hold the weights of its name"),
     ],
 )
