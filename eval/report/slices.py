@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.errors import EvalError
 from eval.questions import Question
 from router.deciding.evidence import anytime_difference
 from router.deciding.policy import Policy
@@ -87,10 +86,8 @@ def find_slices(
 
     `excluded` arms may not be preferred. In a slice the rival's p-value is multiplied by the number of arms that it was
     picked from (Bonferroni), and Holm's correction goes over all slices. After a race the p-values and bounds are
-    anytime-valid, since the race decided by these scores when to stop asking. Raises EvalError for an unknown arm.
+    anytime-valid, since the race decided by these scores when to stop asking. Raises RouterError for an unknown arm.
     """
-    if chosen not in {scores.arm.name for scores in scorecard.arms}:
-        raise EvalError(f"no arm {chosen!r} to compare slices with; choose one of the scorecard's")
     asked = {question.id: question for question in questions}
     cuts = cut_questions([asked[name] for name in scorecard.question_ids], MIN_QUESTIONS)
     shown = cuts[:max_slices]

@@ -6,7 +6,7 @@ found["headline"], found["change"], found["warnings"]
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from eval.report.sensitivity import Sensitivity
@@ -137,9 +137,10 @@ def _warnings(
     rows: Sequence[Row],
     floors: Sequence[Row],
     sensitivity: Sensitivity | None,
-) -> list[str]:
-    scorecard, primary = table.scorecard, table.scorecard.primary
-    found = [f"{line[:1].upper()}{line[1:]}." for line in uncertified_lines(scorecard)]
+) -> Iterator[str]:
+    scorecard, primary, own = table.scorecard, table.scorecard.primary, table.row(decision.arm).score
+    for line in uncertified_lines(scorecard):
+        yield f"{line[:1].upper()}{line[1:]}."
     lost = [
         f"{row['arm']} {row['num_unscored']} of {len(scorecard.question_ids) - row['num_not_asked']}"
         + (f" ({row['num_errors']} failed)" if row["num_errors"] else "")
@@ -147,50 +148,34 @@ def _warnings(
         if row["num_unscored"]
     ]
     if lost:
-        found.append(f"Answers without a {primary} score, left out of means and comparisons: {', '.join(lost)}.")
+        yield f"Answers without a {primary} score, left out of means and comparisons: {', '.join(lost)}."
     apart = [comparison.other for comparison in decision.comparisons if comparison.difference is None]
     if apart:
         leader = leader_of(table, decision)
-        found.append(f"{leader} was never compared with {', '.join(apart)}: no question was scored for both.")
-    chosen = next(row for row in rows if row["is_chosen"])
-    own = chosen["primary"].mean if chosen["primary"] else 0.0
-    found += [
-        f"The floor “{floor['name']}” scores {as_score(floor['primary'].mean)} {primary} without any model, "
-        f"no less than {decision.arm} ({as_score(own)})."
-        for floor in floors
-        if floor["primary"] is not None and floor["primary"].mean >= own
-    ]
-    found += _barred(table, decision, primary) + _unpriced(table)
+        yield f"{leader} was never compared with {', '.join(apart)}: no question was scored for both."
+    for floor in floors:
+        if floor["primary"] is not None and floor["primary"].mean >= own:
+            yield (
+                f"The floor “{floor['name']}” scores {as_score(floor['primary'].mean)} {primary} without any model, "
+                f"no less than {decision.arm} ({as_score(own)})."
+            )
+    # The best of the arms that would have been better, had a limit not excluded them.
+    higher = [row for row in table.rows if row.score > own and table.can_compare(row.name, decision.arm)]
+    better = sorted((row for row in higher if row.excluded is not None), key=lambda row: -row.score)
+    if better:
+        rest = ", ".join(row.name for row in better[1:])
+        yield (
+            f"{better[0].name} scores higher ({as_score(better[0].score)} {primary}) but may not be served: "
+            f"{better[0].excluded}." + (f" Excluded too and higher: {rest}." if rest else "")
+        )
+    for missing in dict.fromkeys(row.costs.missing for row in table.rows if row.costs.missing):
+        names = ", ".join(row.name for row in table.rows if row.costs.missing == missing)
+        yield f"What {names} would cost is unknown: {' and '.join(missing)} were not measured."
     shows = detectable_difference(len(table.decided.question_ids), alpha=table.policy.alpha)
     if decision.runner_up is not None and scorecard.race is None and shows >= 1:
-        found.append(f"{_are_too_few(table)} to count on seeing any difference.")
+        yield f"{_are_too_few(table)} to count on seeing any difference."
     if sensitivity is not None and sensitivity.served != decision.arm:
-        found.append(
+        yield (
             f"By the measured means alone {sensitivity.served or 'no arm'} would be served; {decision.arm} costs less, "
             "and the tests do not show that it is worse."
         )
-    return found
-
-
-def _barred(table: ArmTable, decision: Decision, metric: str) -> list[str]:
-    """The best of the arms that would have been better, had a limit not excluded them."""
-    own = table.row(decision.arm).score
-    higher = [row for row in table.rows if row.score > own and table.can_compare(row.name, decision.arm)]
-    better = sorted((row for row in higher if row.excluded is not None), key=lambda row: -row.score)
-    if not better:
-        return []
-    line = f"{better[0].name} scores higher ({as_score(better[0].score)} {metric}) but may not be served"
-    rest = ", ".join(row.name for row in better[1:])
-    return [f"{line}: {better[0].excluded}." + (f" Excluded too and higher: {rest}." if rest else "")]
-
-
-def _unpriced(table: ArmTable) -> list[str]:
-    """A line for the arms that lack the same measurements."""
-    lacking: dict[tuple[str, ...], list[str]] = {}
-    for row in table.rows:
-        if row.costs.missing:
-            lacking.setdefault(row.costs.missing, []).append(row.name)
-    return [
-        f"What {', '.join(names)} would cost is unknown: {' and '.join(missing)} were not measured."
-        for missing, names in lacking.items()
-    ]

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 from fakes.comparison import Comparison
 
-from eval.errors import EvalError
 from eval.questions import Question
 from eval.report.slices import Slice, SliceTable, collection_of, cut_questions, find_slices
 from router.answering.arm import Arm
 from router.deciding.policy import Policy
 from router.deciding.race import RaceRecord
 from router.deciding.scorecard import ArmScores, Scorecard
+from router.errors import RouterError
 
 Column = Sequence[float | None]
 
@@ -199,7 +199,7 @@ def test_the_comparison_is_sliced_by_kind(comparison: Comparison) -> None:
 
 
 def test_an_unknown_arm_is_named(comparison: Comparison) -> None:
-    with pytest.raises(EvalError, match="no arm 'oracle'"):
+    with pytest.raises(RouterError, match="no arm 'oracle'"):
         find_slices(comparison.scorecard, comparison.questions, chosen="oracle", policy=Policy())
 
 
