@@ -21,11 +21,10 @@ from starlette.routing import Match, Route
 from router.errors import EngineUnavailable
 from serving.chat.api import chat_routes
 from serving.errors import Moved, NotFound
-from serving.http.accounting import Accounting
 from serving.http.body import to_invalid
 from serving.http.entry import Entry, served_by
 from serving.http.errors import error_response, refusals, shown_as
-from serving.http.served import ArmCard, ArmList, CurrentDecision, ModelCard, ModelList
+from serving.http.served import AUTO, ArmCard, ArmList, CurrentDecision, ModelCard, ModelList
 from storage.errors import ArbiterError
 
 
@@ -50,7 +49,6 @@ def create_app(current: CurrentDecision, *surfaces: APIRouter, api_key: str | No
         swagger_ui_parameters={"validatorUrl": None},
     )
     app.add_middleware(Entry, current=current, api_key=api_key)
-    app.add_middleware(Accounting)
     key = Depends(HTTPBearer(auto_error=False, description="`ARBITER_API_KEY`, where the server was started with one."))
     for routes in (_model_routes(), chat_routes(), *surfaces, _moved_routes()):
         app.include_router(routes, prefix="/v1", dependencies=[key], responses=refusals(401, 503, "default"))
@@ -105,24 +103,25 @@ def _pages() -> APIRouter:
 def _model_routes() -> APIRouter:
     router = APIRouter(tags=["models"])
 
-    @router.get("/models", response_model=ModelList)
-    async def models(request: Request) -> dict[str, object]:
+    @router.get("/models")
+    async def models(request: Request) -> ModelList:
         """Everything that a chat can name as its `model`."""
-        return {"object": "list", "data": served_by(request).models()}
+        served = served_by(request)
+        return ModelList(data=[served.model_card(name) for name in (AUTO, *served.arms)])
 
-    @router.get("/models/{name:path}", response_model=ModelCard, responses=refusals(404))
-    async def model(request: Request, name: str) -> dict[str, object]:
+    @router.get("/models/{name:path}", responses=refusals(404))
+    async def model(request: Request, name: str) -> ModelCard:
         """One of them."""
-        return served_by(request).model(name)
+        return served_by(request).model_card(name)
 
-    @router.get("/arbiter/arms", response_model=ArmList)
-    async def arms(request: Request) -> dict[str, object]:
+    @router.get("/arbiter/arms")
+    async def arms(request: Request) -> ArmList:
         """The arms of the run that is served, with what was measured of each."""
         served = served_by(request)
-        return {"object": "list", "data": [served.arm_card(name) for name in served.arms]}
+        return ArmList(data=[served.arm_card(name) for name in served.arms])
 
-    @router.get("/arbiter/arms/{name}", response_model=ArmCard, responses=refusals(404))
-    async def arm(request: Request, name: str) -> dict[str, object]:
+    @router.get("/arbiter/arms/{name}", responses=refusals(404))
+    async def arm(request: Request, name: str) -> ArmCard:
         """One arm."""
         return served_by(request).arm_card(name)
 

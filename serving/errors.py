@@ -54,9 +54,5 @@ class Overloaded(Refused):
     """Too much waits already; later it can be done."""
 
 
-class UnknownDecision(NotFound):
-    """No decision has this id."""
-
-
 class NotPromotable(Conflict):
     """The decision cannot be what `auto` means; the message says why and what to do."""

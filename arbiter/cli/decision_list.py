@@ -18,7 +18,7 @@ def show_decisions(home: Path) -> Output:
     """The newest decisions of a data directory, and for each whether `auto` means it."""
     with home_database(home) as database:
         ledger = Ledger(database)
-        found: list[RecordedDecision] = list(ledger.page(Page(limit=_MOST)).rows)
+        found: list[RecordedDecision] = list(ledger.page(Page(limit=_MOST, order="asc")).rows)
         is_auto = [_is_auto(ledger, decision) for decision in found]
     if not found:
         return f"no decisions in {str(home)!r}; make one with: arbiter run CONFIG", []

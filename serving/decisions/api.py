@@ -16,7 +16,7 @@ from serving.decisions.ledger import Promotion, RecordedCard, RecordedDecision
 from serving.decisions.promotion import Promoter
 from serving.errors import NotFound
 from serving.http.errors import refusals, shown_as
-from serving.http.pages import ListOf, PageQuery, list_body
+from serving.http.pages import ListOf, Page, list_body
 
 
 class DecisionCard(RecordedCard):
@@ -73,9 +73,9 @@ def decision_routes(promoter: Promoter) -> APIRouter:
         return {**shown(request, ledger.get(promotion.decision_id)), "promotion": promotion}
 
     @router.get("", response_model=ListOf[DecisionCard], responses=refusals(400))
-    def decisions(request: Request, query: Annotated[PageQuery, Query()]) -> dict[str, object]:
+    def decisions(request: Request, page: Annotated[Page, Query()]) -> dict[str, object]:
         """The decisions that this server can serve, the newest first unless told."""
-        return list_body(ledger.page(query.page(), scope=promoter.scope), lambda decision: listed(request, decision))
+        return list_body(ledger.page(page, scope=promoter.scope), lambda decision: listed(request, decision))
 
     @router.post("/rollback", response_model=PromotedDecision, responses=refusals(409))
     async def rollback(request: Request) -> dict[str, object]:

@@ -16,7 +16,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from eval.runs.run import Run
-from serving.errors import NotPromotable, UnknownDecision
+from serving.errors import NotFound, NotPromotable
 from serving.http.pages import Page, PageOfRows, select_page
 from storage.database import Database
 from storage.tables import NUMBER, TABLES
@@ -152,7 +151,7 @@ class Ledger:
         return decision.id
 
     def get(self, decision_id: str) -> RecordedDecision:
-        """A decision by its id. Raises UnknownDecision."""
+        """A decision by its id. Raises NotFound."""
         with self._database.read() as rows:
             return _get(rows, decision_id)
 
@@ -165,8 +164,7 @@ class Ledger:
         """A page of RecordedDecisions, of one scope or of all, without their evidence. Raises Invalid."""
         where = [DECISIONS.c.scope == scope] if scope is not None else []
         with self._database.read() as rows:
-            found = select_page(rows, DECISIONS, page, *where, without=[DECISIONS.c.evidence])
-        return replace(found, rows=[_decision(row) for row in found.rows])
+            return select_page(rows, DECISIONS, page, *where, read=_decision, without=[DECISIONS.c.evidence])
 
     def promotions(self, scope: str | None = None) -> list[Promotion]:
         """Every promotion and rollback of a scope or of all, oldest first."""
@@ -185,7 +183,7 @@ class Ledger:
         """Make a decision what `auto` means in its scope; doing so twice changes nothing.
 
         `previous_id` is what it meant until now, for a server that knows; otherwise the ledger's own `current`. Raises
-        UnknownDecision.
+        NotFound.
         """
         with self._database.write() as rows:
             decision = _get(rows, decision_id)
@@ -260,7 +258,9 @@ def record_run(ledger: Ledger, run: Run) -> RecordedDecision:
 def _get(rows: sa.Connection, decision_id: str) -> RecordedDecision:
     row = rows.execute(sa.select(DECISIONS).where(DECISIONS.c.id == decision_id)).one_or_none()
     if row is None:
-        raise UnknownDecision(f"no decision {decision_id!r}; list them with: arbiter decisions list")
+        raise NotFound(
+            f"no decision {decision_id!r}; list them with: arbiter decisions list", code="decision_not_found"
+        )
     return _decision(row)
 
 

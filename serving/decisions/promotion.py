@@ -59,7 +59,7 @@ class Promoter:
     async def promote(self, decision_id: str) -> Promotion:
         """Make a decision what `auto` means.
 
-        Raises UnknownDecision, NotPromotable with the reason, and EngineUnavailable; `auto` then means what it did.
+        Raises NotFound, NotPromotable with the reason, and EngineUnavailable; `auto` then means what it did.
         """
         async with self._lock:
             decision = await asyncio.to_thread(self.ledger.get, decision_id)

@@ -21,7 +21,7 @@ from serving.evals.runner import EvalRunner
 from serving.evals.store import LIVE, Card, EvalStore, ItemStatus, Run, RunStatus
 from serving.http.body import ApiRoute
 from serving.http.errors import refusals
-from serving.http.pages import ListOf, Order, PageQuery, list_body
+from serving.http.pages import ListOf, Order, Page, list_body
 from serving.vector_stores.files import FileStore
 
 
@@ -66,21 +66,21 @@ class ItemCard(OutputItemListResponse):
     sample: dict[str, Any]  # type: ignore[assignment]
 
 
-class EvalQuery(PageQuery):
+class EvalQuery(Page):
     """The query parameters of the list of evals."""
 
     order: Order = "asc"
     order_by: Literal["created_at", "updated_at"] | None = None
 
 
-class RunQuery(PageQuery):
+class RunQuery(Page):
     """The query parameters of a list of runs."""
 
     order: Order = "asc"
     status: RunStatus | None = None
 
 
-class ItemQuery(PageQuery):
+class ItemQuery(Page):
     """The query parameters of a list of output items."""
 
     order: Order = "asc"
@@ -113,7 +113,7 @@ def _add_eval_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) ->
     @router.get("", response_model=ListOf[EvalCard], responses=refusals(400))
     def evals(query: Annotated[EvalQuery, Query()]) -> Card:
         """All evals, the oldest first unless told."""
-        return list_body(store.evals(query.page(), by_update=query.order_by == "updated_at"), _card)
+        return list_body(store.evals(query, by_update=query.order_by == "updated_at"), _card)
 
     @router.get("/{eval_id}", response_model=EvalCard, responses=refusals(404))
     def retrieve(eval_id: str) -> Card:
@@ -172,7 +172,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
     def runs(request: Request, eval_id: str, query: Annotated[RunQuery, Query()]) -> Card:
         """An eval's runs, the oldest first unless told."""
         stored = store.get_eval(eval_id)
-        return list_body(store.runs(eval_id, query.page()), lambda run: shown(request, run, stored))
+        return list_body(store.runs(eval_id, query), lambda run: shown(request, run, stored))
 
     @router.get("/{eval_id}/runs/{run_id}", response_model=RunCard, responses=refusals(404))
     def retrieve_run(request: Request, eval_id: str, run_id: str) -> Card:
@@ -203,7 +203,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
     @router.get("/{eval_id}/runs/{run_id}/output_items", response_model=ListOf[ItemCard], responses=refusals(400, 404))
     def output_items(eval_id: str, run_id: str, query: Annotated[ItemQuery, Query()]) -> Card:
         """The outcomes of a run's rows, in the rows' order."""
-        return list_body(store.items(eval_id, run_id, query.page()), _card)
+        return list_body(store.items(eval_id, run_id, query), _card)
 
     @router.get("/{eval_id}/runs/{run_id}/output_items/{item_id}", response_model=ItemCard, responses=refusals(404))
     def output_item(eval_id: str, run_id: str, item_id: str) -> Card:

@@ -5,7 +5,6 @@ check_criteria(asked, embed=embed)   asked.card()   read_rows(asked, item_schema
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,7 @@ from eval.scorer import Embed
 from eval.templates import look_up, references, render
 from serving.chat.request import ChatBody
 from serving.errors import Invalid
-from serving.http.body import MAX_BODY_BYTES, Fields, Metadata, check_storable, read_model
+from serving.http.body import MAX_BODY_BYTES, Fields, Metadata, decode, read_model
 from serving.vector_stores.files import FileStore
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -302,13 +301,8 @@ def _file_rows(file_id: str, files: FileStore) -> list[Any]:
     rows = []
     with files.open(file_id) as content:
         for number, line in enumerate(content, start=1):
-            if not line.strip():
-                continue
-            try:
-                rows.append(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                raise Invalid(f"line {number} of {file_id!r} is not valid JSON: {error}", param=param) from error
-            check_storable(rows[-1], name=f"line {number} of {file_id!r}", param=param)
+            if line.strip():
+                rows.append(decode(line, f"line {number} of {file_id!r}", param=param))
     return rows
 
 

@@ -142,11 +142,10 @@ class EvalStore:
             return _run(rows, eval_id, run_id)
 
     def runs(self, eval_id: str, page: Page) -> PageOfRows:
-        """A page of an eval's runs without the rows of files; the filter `status` is heeded."""
-        where = [RUN_ROWS.c.eval_id == eval_id, *_with_status(RUN_ROWS, page)]
+        """A page of an eval's runs without the rows of files."""
         with self._database.read() as rows:
             _one(rows, EVAL_ROWS, eval_id, "eval")
-            return select_page(rows, RUN_ROWS, page, *where, without=[RUN_ROWS.c.content])
+            return select_page(rows, RUN_ROWS, page, RUN_ROWS.c.eval_id == eval_id, without=[RUN_ROWS.c.content])
 
     def set_status(self, run_id: str, status: RunStatus, *, error: Mapping[str, str] | None = None) -> bool:
         """Move a live run on; False, and nothing changed, when it has ended already or is gone."""
@@ -183,11 +182,10 @@ class EvalStore:
             return _card(rows, ITEM_ROWS, item_id, "output item", ITEM_ROWS.c.run_id == run_id)
 
     def items(self, eval_id: str, run_id: str, page: Page) -> PageOfRows:
-        """A page of a run's items in the order of its data; the filter `status` is heeded."""
-        where = [ITEM_ROWS.c.run_id == run_id, *_with_status(ITEM_ROWS, page)]
+        """A page of a run's items in the order of its data."""
         with self._database.read() as rows:
             _run(rows, eval_id, run_id)
-            return select_page(rows, ITEM_ROWS, page, *where, by=ITEM_ROWS.c.position)
+            return select_page(rows, ITEM_ROWS, page, ITEM_ROWS.c.run_id == run_id, by=ITEM_ROWS.c.position)
 
     def done_positions(self, run_id: str) -> set[int]:
         """The positions of the rows that have their outcome."""
@@ -242,10 +240,6 @@ def _card(rows: sa.Connection, table: sa.Table, row_id: str, what: str, *where: 
 
 def _run(rows: sa.Connection, eval_id: str, run_id: str) -> Run:
     return _one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id)
-
-
-def _with_status(table: sa.Table, page: Page) -> list[sa.ColumnElement[bool]]:
-    return [table.c.status == page.filters["status"]] if "status" in page.filters else []
 
 
 def _next_update(rows: sa.Connection) -> int:

@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic_core import from_json
 
 from serving.errors import Invalid, TooLarge
 
@@ -45,51 +46,29 @@ class ApiRoute(APIRoute):
             return handle
 
         async def handle_read(request: Request) -> Response:
-            raw = await _read(request)
-            is_json = "json" in request.headers.get("content-type", "")
-            return await handle(_ReadRequest(request, raw, _decode(raw) if raw and is_json else None))
+            raw = bytearray()
+            async for piece in request.stream():
+                raw += piece
+                if len(raw) > MAX_BODY_BYTES:
+                    raise TooLarge(f"the body is over {MAX_BODY_BYTES} bytes; send less text")
+            # What FastAPI is given of it.
+            request._body = bytes(raw)
+            if raw and "json" in request.headers.get("content-type", ""):
+                request._json = decode(request._body, "the body")
+            return await handle(request)
 
         return handle_read
 
 
-class _ReadRequest(Request):
-    def __init__(self, request: Request, raw: bytes, value: object) -> None:
-        super().__init__(request.scope, request.receive)
-        self._raw, self._value = raw, value
-
-    async def body(self) -> bytes:
-        return self._raw
-
-    async def json(self) -> Any:
-        return self._value
-
-
-async def _read(request: Request) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLarge(f"the body is over {MAX_BODY_BYTES} bytes; send less text")
-    return bytes(body)
-
-
-def _decode(raw: bytes) -> object:
+def decode(raw: bytes, name: str, *, param: str | None = None) -> Any:
+    """The value of a JSON text that can be written again: no NaN, no halves of surrogate pairs. Raises Invalid."""
     try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"the body is not valid JSON: {error}") from error
-    check_storable(value)
-    return value
-
-
-def check_storable(value: object, *, name: str = "the body", param: str | None = None) -> None:
-    """Refuse what was decoded from JSON and is none: NaN, halves of surrogate pairs. Raises Invalid."""
-    try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError as error:
-        raise Invalid(f"{name} holds half of a surrogate pair; send valid Unicode", param=param) from error
-    except (ValueError, RecursionError) as error:
+        value = from_json(raw, allow_inf_nan=False)
+        # 1e999 is read as infinite.
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
         raise Invalid(f"{name} is not valid JSON: {error}", param=param) from error
+    return value
 
 
 def read_model(model: type[Model], value: object) -> Model:

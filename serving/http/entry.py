@@ -1,4 +1,5 @@
-"""What every request passes first: its key is checked, and what it is served by stays whole until its response ends.
+"""What every request passes first: it gets an id and a line in the log, its key is checked, and what it is served by
+stays whole until its response ends.
 
 app.add_middleware(Entry, current=current, api_key=None)
 served_by(request).arm("auto")
@@ -9,22 +10,32 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import logging
+import re
+import time
+import uuid
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import Unauthorized
 from serving.http.errors import error_response
 from serving.http.served import CurrentDecision, Served
 
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 # A load balancer has no key, and learns nothing here.
 _OPEN = frozenset({"/health", "/ready"})
 _READING = frozenset({"GET", "HEAD"})
 
+_log = logging.getLogger("arbiter.http")
+
 
 class Entry:
-    """ASGI middleware over all routes, also those that there are not."""
+    """ASGI middleware over all routes, also those that there are not.
+
+    A route names the arm that answered in `request.scope["arm"]`.
+    """
 
     def __init__(self, app: ASGIApp, *, current: CurrentDecision, api_key: str | None) -> None:
         self._app = app
@@ -35,16 +46,33 @@ class Entry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["path"] in _OPEN or _has_key(scope, self._api_key):
-            with self._current.hold() as served:
-                scope["served"] = served
-                await self._app(scope, receive, send)
-            return
-        error = Unauthorized("wrong or missing API key; send Authorization: Bearer KEY")
-        response = error_response(error)
-        # Makes a browser ask for it.
-        response.headers["WWW-Authenticate"] = 'Basic realm="Arbiter: any user name, the API key as password"'
-        await response(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        started, status = time.perf_counter(), 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-arbiter-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            if scope["path"] in _OPEN or _has_key(scope, self._api_key):
+                with self._current.hold() as served:
+                    scope["served"] = served
+                    await self._app(scope, receive, counted)
+            else:
+                response = error_response(Unauthorized("wrong or missing API key; send Authorization: Bearer KEY"))
+                # Makes a browser ask for it.
+                response.headers["WWW-Authenticate"] = 'Basic realm="Arbiter: any user name, the API key as password"'
+                await response(scope, receive, counted)
+        finally:
+            ms = 1000 * (time.perf_counter() - started)
+            _log.info(
+                "%s %s status=%d arm=%s request_id=%s ms=%.0f",
+                scope["method"], scope["path"], status, scope.get("arm", "-"), request_id, ms,
+            )  # fmt: skip
 
 
 def served_by(request: Request) -> Served:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from openai.types import ErrorObject
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -19,7 +20,6 @@ from serving.errors import (
     Overloaded,
     TooLarge,
     Unauthorized,
-    UnknownDecision,
 )
 from storage.errors import ArbiterError
 
@@ -30,7 +30,6 @@ RETRY_AFTER_S = 2
 _STATUSES: tuple[tuple[type[Exception], int, str | None], ...] = (
     (Invalid, 400, None),
     (Unauthorized, 401, "invalid_api_key"),
-    (UnknownDecision, 404, "decision_not_found"),
     (NotFound, 404, None),
     (NotPromotable, 409, "not_promotable"),
     (Conflict, 409, None),
@@ -57,19 +56,10 @@ _MEANINGS: dict[int | str, str] = {
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
-class ErrorDetail(BaseModel):
-    """What is wrong: `param` names the field at fault, `code` is for programs."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
 class ErrorBody(BaseModel):
-    """OpenAI's error object."""
+    """OpenAI's error: `param` names the field at fault, `code` is for programs."""
 
-    error: ErrorDetail
+    error: ErrorObject
 
 
 def refusals(*statuses: int | str) -> dict[int | str, dict[str, Any]]:
@@ -84,30 +74,23 @@ def shown_as(kind: str, description: str) -> dict[int | str, dict[str, Any]]:
 
 def status_of(error: Exception) -> int:
     """The status that a client is told."""
-    match error:
-        case HTTPException():
-            return error.status_code
-        case EngineRejected():
-            return error.status
-        case _:
-            return next(status for kind, status, _ in _STATUSES if isinstance(error, kind))
+    return _status_and_code(error)[0]
 
 
 def error_body(error: Exception) -> dict[str, object]:
     """`{"error": {"message", "type", "param", "code"}}`."""
-    status = status_of(error)
+    status, code = _status_and_code(error)
     message = str(error)
     if isinstance(error, HTTPException):
         message = f"{error.detail}; the API is under /v1"
     elif status == 500:
         message = "the server failed on this request; its log has the reason"
-    code = next(code for kind, _, code in _STATUSES if isinstance(error, kind))
     return {
         "error": {
             "message": message,
             "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
             "param": getattr(error, "param", None),
-            "code": getattr(error, "code", None) or (None if isinstance(error, HTTPException) else code),
+            "code": getattr(error, "code", None) or code,
         }
     }
 
@@ -117,3 +100,10 @@ def error_response(error: Exception) -> JSONResponse:
     status = status_of(error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else None
     return JSONResponse(error_body(error), status_code=status, headers=headers)
+
+
+def _status_and_code(error: Exception) -> tuple[int, str | None]:
+    if isinstance(error, HTTPException):
+        return error.status_code, None
+    status, code = next((status, code) for kind, status, code in _STATUSES if isinstance(error, kind))
+    return error.status if isinstance(error, EngineRejected) else status, code

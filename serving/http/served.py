@@ -27,7 +27,7 @@ class ModelCard(BaseModel):
     """A model in OpenAI's shape, with vLLM's `root` and `parent`."""
 
     id: str
-    object: Literal["model"]
+    object: Literal["model"] = "model"
     created: int
     owned_by: str
     root: str
@@ -37,7 +37,7 @@ class ModelCard(BaseModel):
 class ModelList(BaseModel):
     """All models; there is no second page."""
 
-    object: Literal["list"]
+    object: Literal["list"] = "list"
     data: list[ModelCard]
 
 
@@ -45,7 +45,7 @@ class ArmCard(BaseModel):
     """An arm: its parts by name, how it samples, and what the scorecard says of it."""
 
     id: str
-    object: Literal["arm"]
+    object: Literal["arm"] = "arm"
     name: str
     kind: str
     adapter: str | None
@@ -60,7 +60,7 @@ class ArmCard(BaseModel):
 class ArmList(BaseModel):
     """All arms; there is no second page."""
 
-    object: Literal["list"]
+    object: Literal["list"] = "list"
     data: list[ArmCard]
 
 
@@ -102,40 +102,34 @@ class Served:
         names = ", ".join([AUTO, *self.arms])
         raise NotFound(f"no model {model!r}; this server has {names}", param="model", code="model_not_found")
 
-    def models(self) -> list[dict[str, object]]:
-        """OpenAI's model list, with vLLM's `root` and `parent`."""
-        return [self.model(name) for name in (AUTO, *self.arms)]
+    def model_card(self, name: str) -> ModelCard:
+        """One entry of the model list. Raises NotFound for an unknown name."""
+        adapter = self.arm(name).adapter
+        return ModelCard(
+            id=name,
+            created=self.created,
+            owned_by="arbiter",
+            root=adapter or self.base_model,
+            parent=self.base_model if adapter else None,
+        )
 
-    def model(self, name: str) -> dict[str, object]:
-        """One entry of the model list."""
-        arm = self.arm(name)
-        return {
-            "id": name,
-            "object": "model",
-            "created": self.created,
-            "owned_by": "arbiter",
-            "root": arm.adapter or self.base_model,
-            "parent": self.base_model if arm.adapter else None,
-        }
-
-    def arm_card(self, name: str) -> dict[str, object]:
+    def arm_card(self, name: str) -> ArmCard:
         """One arm with its parts and what was measured of it. Raises NotFound for an unknown name."""
         arm = self.arms.get(name)
         if arm is None:
             raise NotFound(f"no arm {name!r}; this server has {', '.join(self.arms)}", param="arm")
-        return {
-            "id": arm.name,
-            "object": "arm",
-            "name": arm.name,
-            "kind": arm.kind,
-            "adapter": arm.adapter,
-            "index": arm.index,
-            "prompt": arm.prompt.name,
-            "top_k": arm.top_k if arm.index else None,
-            "sampling": arm.sampling.options(),
-            "is_decided": name == self.decided_arm,
-            "measured": dict(self.measured[name]) if name in self.measured else None,
-        }
+        return ArmCard(
+            id=name,
+            name=name,
+            kind=arm.kind,
+            adapter=arm.adapter,
+            index=arm.index,
+            prompt=arm.prompt.name,
+            top_k=arm.top_k if arm.index else None,
+            sampling=arm.sampling.options(),
+            is_decided=name == self.decided_arm,
+            measured=dict(self.measured[name]) if name in self.measured else None,
+        )
 
     def headers(self, arm: Arm) -> dict[str, str]:
         """The response headers that say which arm answered and why."""

@@ -6,30 +6,25 @@ app.include_router(vector_store_routes(stores), prefix="/v1")
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from openai.types import VectorStoreDeleted
-from openai.types.vector_stores import VectorStoreFileDeleted
+from openai.types import VectorStore, VectorStoreDeleted, VectorStoreSearchResponse
+from openai.types.vector_store_search_response import Content
+from openai.types.vector_stores import VectorStoreFile, VectorStoreFileBatch, VectorStoreFileDeleted
+from pydantic import BaseModel, Field
 
+from rag.chunking.chunk import ChunkSettings, warn_long
+from rag.passage import Passage
+from router.answering.citations import filename_of
 from serving.http.body import ApiRoute
 from serving.http.errors import refusals
-from serving.http.pages import ListOf, TwoWayQuery, list_body
-from serving.vector_stores.cards import (
-    Batch,
-    ContentPage,
-    FileInStore,
-    ResultsPage,
-    Store,
-    batch_card,
-    chunking_of,
-    content_page,
-    results_page,
-    store_card,
-    store_file_card,
-)
+from serving.http.pages import ListOf, TwoWayPage, list_body
+from serving.vector_stores.listing import FilePage, attributes_of, vector_bytes
 from serving.vector_stores.request import (
     AttachFields,
     AttributeFields,
@@ -39,17 +34,82 @@ from serving.vector_stores.request import (
     UpdateFields,
 )
 from serving.vector_stores.rows import StoreFile
-from serving.vector_stores.schema import Status
+from serving.vector_stores.schema import STATUSES
 from serving.vector_stores.stores import StoreState, VectorStores
+from storage.tables import values_of
 
 # How often the client's `..._and_poll` should look; without the header it waits a second each time.
 _POLL_HEADERS = {"openai-poll-after-ms": "250"}
 
 
-class StatusQuery(TwoWayQuery):
-    """The query parameters of a list of files in a vector store."""
+class IndexNotes(BaseModel):
+    """How a vector store's index is built."""
 
-    filter: Status | None = None
+    index: str
+    embedder: str | None
+    generation: int
+    num_chunks: int
+    chunking: dict[str, Any] | None
+    warnings: list[str]
+
+
+class Store(VectorStore, extra="ignore"):
+    """OpenAI's vector store."""
+
+    object: Literal["vector_store"] = "vector_store"
+    description: str | None
+    arbiter: IndexNotes
+
+
+class FileInStore(VectorStoreFile):
+    """OpenAI's file in a vector store."""
+
+    object: Literal["vector_store.file"] = "vector_store.file"
+    vector_store_id: Annotated[str, Field(validation_alias="store_id")]
+    # Theirs would turn whole numbers into fractions.
+    attributes: dict[str, Any]
+
+
+class Batch(VectorStoreFileBatch, extra="ignore"):
+    """OpenAI's batch of files."""
+
+    object: Literal["vector_store.files_batch"] = "vector_store.files_batch"
+    vector_store_id: Annotated[str, Field(validation_alias="store_id")]
+
+
+class ChunkNotes(BaseModel):
+    """Where a result stands."""
+
+    chunk_id: str
+    title: str
+    page: int | None
+    headings: list[str]
+
+
+class Result(VectorStoreSearchResponse):
+    """OpenAI's search result."""
+
+    attributes: dict[str, Any]
+    arbiter: ChunkNotes
+
+
+class ResultsPage(BaseModel):
+    """The results of a search, best first; there is no second page."""
+
+    object: Literal["vector_store.search_results.page"] = "vector_store.search_results.page"
+    search_query: list[str]
+    data: list[Result]
+    has_more: Literal[False] = False
+    next_page: None = None
+
+
+class ContentPage(BaseModel):
+    """The text of a file."""
+
+    object: Literal["vector_store.file_content.page"] = "vector_store.file_content.page"
+    data: list[Content]
+    has_more: Literal[False] = False
+    next_page: None = None
 
 
 def vector_store_routes(stores: VectorStores, *, in_use: Callable[[], Collection[str]] = tuple) -> APIRouter:
@@ -72,9 +132,27 @@ def vector_store_routes(stores: VectorStores, *, in_use: Callable[[], Collection
 
 
 def _add_store_routes(router: APIRouter, stores: VectorStores, in_use: Callable[[], Collection[str]]) -> None:
+    embedder = stores.open_indexes.embedder
+
     def shown(found: StoreState) -> dict[str, object]:
-        embedder = stores.open_indexes.embedder
-        return store_card(found, dimension=embedder.dimension, max_tokens=getattr(embedder, "max_tokens", None))
+        state, settings = found.state, found.chunking
+        warning = warn_long(settings, getattr(embedder, "max_tokens", None)) if settings is not None else None
+        num_chunks = state.num_chunks if state is not None else 0
+        notes = {
+            "index": found.id,
+            "embedder": state.embedder if state is not None else None,
+            "generation": state.generation if state is not None else 0,
+            "num_chunks": num_chunks,
+            "chunking": asdict(settings) if settings is not None else None,
+            "warnings": [warning] if warning else [],
+        }
+        return {
+            **values_of(found.store),
+            "status": "in_progress" if found.counts["in_progress"] else "completed",
+            "usage_bytes": vector_bytes(num_chunks, embedder.dimension),
+            "file_counts": _file_counts(found.counts),
+            "arbiter": notes,
+        }
 
     @router.post("", response_model=Store, responses=refusals(400, 404, 413, 429))
     def create(body: StoreFields) -> dict[str, object]:
@@ -82,10 +160,9 @@ def _add_store_routes(router: APIRouter, stores: VectorStores, in_use: Callable[
         return shown(stores.create(body))
 
     @router.get("", response_model=ListOf[Store], responses=refusals(400))
-    def listed(query: Annotated[TwoWayQuery, Query()]) -> dict[str, object]:
+    def listed(page: Annotated[TwoWayPage, Query()]) -> dict[str, object]:
         """All vector stores, the newest first unless told; every index is one."""
-        found, by_id = stores.page(query.page())
-        return list_body(found, lambda store: shown(by_id[store.id]))
+        return list_body(stores.page(page), shown)
 
     @router.get("/{store_id}", response_model=Store, responses=refusals(404))
     def retrieve(store_id: str) -> dict[str, object]:
@@ -106,29 +183,31 @@ def _add_store_routes(router: APIRouter, stores: VectorStores, in_use: Callable[
     @router.post("/{store_id}/search", response_model=ResultsPage, responses=refusals(400, 404, 409, 413))
     def search(store_id: str, body: SearchFields) -> dict[str, object]:
         """The best passages for one query or several."""
-        return results_page(*stores.search(store_id, body))
+        queries, passages = stores.search(store_id, body)
+        return {"search_query": queries, "data": [_result(passage) for passage in passages]}
 
 
 def _add_file_routes(router: APIRouter, stores: VectorStores) -> None:
     def shown(file: StoreFile) -> dict[str, object]:
-        return store_file_card(file, chunking_of(stores.get(file.store_id)))
+        return _store_file(file, stores.get(file.store_id).chunking)
 
     @router.post("/{store_id}/files", response_model=FileInStore, responses=refusals(400, 404, 409, 413, 429))
     def attach(store_id: str, body: AttachFields) -> dict[str, object]:
         """Put a file into it, to be indexed in the background."""
-        return shown(stores.attach(store_id, body.wanted()))
+        stores.attach(store_id, body.wanted())
+        return shown(stores.get_file(store_id, body.file_id))
 
     @router.get("/{store_id}/files", response_model=ListOf[FileInStore], responses=refusals(400, 404))
-    def listed(store_id: str, query: Annotated[StatusQuery, Query()]) -> dict[str, object]:
+    def listed(store_id: str, page: Annotated[FilePage, Query()]) -> dict[str, object]:
         """Its files, and the documents that its index got elsewhere."""
-        chunking = chunking_of(stores.get(store_id))
-        return list_body(stores.list_files(store_id, query.page()), lambda file: store_file_card(file, chunking))
+        chunking = stores.get(store_id).chunking
+        return list_body(stores.list_files(store_id, page), lambda file: _store_file(file, chunking))
 
     # Documents that were indexed elsewhere have ids with slashes, such as handbook/hours.
     @router.get("/{store_id}/files/{file_id:path}/content", response_model=ContentPage, responses=refusals(404, 409))
     def content(store_id: str, file_id: str) -> dict[str, object]:
         """The text that was read of a file."""
-        return content_page(stores.text_of(store_id, file_id))
+        return {"data": [{"type": "text", "text": stores.text_of(store_id, file_id)}]}
 
     @router.get("/{store_id}/files/{file_id:path}", response_model=FileInStore, responses=refusals(404))
     def retrieve(store_id: str, file_id: str, response: Response) -> dict[str, object]:
@@ -152,12 +231,21 @@ def _add_file_routes(router: APIRouter, stores: VectorStores) -> None:
 
 def _add_batch_routes(router: APIRouter, stores: VectorStores) -> None:
     def shown(store_id: str, batch_id: str) -> dict[str, object]:
-        return batch_card(*stores.get_batch(store_id, batch_id))
+        batch, counts = stores.get_batch(store_id, batch_id)
+        status = "completed"
+        if batch.is_cancelled:
+            status = "cancelled"
+        elif counts["in_progress"]:
+            status = "in_progress"
+        elif counts["failed"] and counts["failed"] == counts.total():
+            # It has failed when every file of it has.
+            status = "failed"
+        return {**values_of(batch), "status": status, "file_counts": _file_counts(counts)}
 
     @router.post("/{store_id}/file_batches", response_model=Batch, responses=refusals(400, 404, 409, 413, 429))
     def create(store_id: str, body: BatchFields) -> dict[str, object]:
         """Put several files into it, to be indexed in the background."""
-        return shown(store_id, stores.attach_batch(store_id, body.wanted()).id)
+        return shown(store_id, stores.attach(store_id, body.wanted()).id)
 
     @router.get("/{store_id}/file_batches/{batch_id}", response_model=Batch, responses=refusals(404))
     def retrieve(store_id: str, batch_id: str, response: Response) -> dict[str, object]:
@@ -176,8 +264,30 @@ def _add_batch_routes(router: APIRouter, stores: VectorStores) -> None:
     @router.get(
         "/{store_id}/file_batches/{batch_id}/files", response_model=ListOf[FileInStore], responses=refusals(400, 404)
     )
-    def listed(store_id: str, batch_id: str, query: Annotated[StatusQuery, Query()]) -> dict[str, object]:
+    def listed(store_id: str, batch_id: str, page: Annotated[FilePage, Query()]) -> dict[str, object]:
         """The files of a batch."""
-        chunking = chunking_of(stores.get(store_id))
-        files = stores.batch_files(store_id, batch_id, query.page())
-        return list_body(files, lambda file: store_file_card(file, chunking))
+        chunking = stores.get(store_id).chunking
+        return list_body(stores.batch_files(store_id, batch_id, page), lambda file: _store_file(file, chunking))
+
+
+def _store_file(file: StoreFile, chunking: ChunkSettings | None) -> dict[str, object]:
+    strategy: dict[str, object] = {"type": "other"}
+    if chunking is not None and chunking.strategy == "tokens":
+        static = {"max_chunk_size_tokens": chunking.chunk_tokens, "chunk_overlap_tokens": chunking.overlap_tokens}
+        strategy = {"type": "static", "static": static}
+    return {**values_of(file), "chunking_strategy": strategy}
+
+
+def _result(passage: Passage) -> dict[str, object]:
+    return {
+        "file_id": passage.document_id,
+        "filename": filename_of(passage),
+        "score": passage.score,
+        "attributes": attributes_of(passage.metadata),
+        "content": [{"type": "text", "text": passage.text}],
+        "arbiter": passage,
+    }
+
+
+def _file_counts(counts: Counter[str]) -> dict[str, int]:
+    return {**{status: counts[status] for status in STATUSES}, "total": counts.total()}

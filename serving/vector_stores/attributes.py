@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from rag.documents.document import Document
 from rag.index import Index
 from serving.errors import Refused
-from serving.vector_stores.rows import Attributes, StoreFile, are_equal, stands_in, to_store_file
-from serving.vector_stores.schema import STORE_FILES
+from serving.vector_stores.rows import Attributes, StoreFile, among, are_equal
+from serving.vector_stores.schema import DELETING, STORE_FILES
 from storage.database import Database
 from storage.errors import ArbiterError
+from storage.tables import read_row
 
 # (store, file) -> where it is indexed, and what is there; raises Refused for what is not, or cannot be opened.
 FindDocument = Callable[[str, str], tuple[Index, Document]]
@@ -45,15 +46,16 @@ class FileAttributes:
             try:
                 self._settle(store_id, file_id, attributes, find)
             except ArbiterError:
+                # Unless another server has changed it since, the file has again what it had.
                 if before is not None:
-                    self._undo(before, attributes)
+                    self._end(store_id, file_id, attributes, before.attributes)
                 raise
 
     def finish_begun(self, find: FindDocument) -> None:
         """Brings into the indexes what killed servers had begun to change. Raises RagError."""
-        query = sa.select(STORE_FILES).where(STORE_FILES.c.status == "completed", STORE_FILES.c.is_changing)
+        query = sa.select(STORE_FILES).where(STORE_FILES.c.is_changing, STORE_FILES.c.status == "completed")
         with self._database.read() as rows:
-            begun = [to_store_file(row) for row in rows.execute(query)]
+            begun = [read_row(StoreFile, row) for row in rows.execute(query)]
         for file in begun:
             # One whose index needs another embedder, or has lost it, is left for the next time.
             with contextlib.suppress(Refused):
@@ -61,14 +63,14 @@ class FileAttributes:
 
     def _begin(self, store_id: str, file_id: str, attributes: Attributes) -> StoreFile | None:
         """The file as it was before, None if it was not attached."""
-        where = stands_in(store_id, file_id)
+        where = (*among(store_id, [file_id]), STORE_FILES.c.status != DELETING)
         with self._database.write() as rows:
             row = rows.execute(sa.select(STORE_FILES).where(*where)).one_or_none()
             if row is None:
                 return None
-            begun = {"attributes": dict(attributes), "is_changing": row.status == "completed"}
+            begun = {"attributes": attributes, "is_changing": row.status == "completed"}
             rows.execute(STORE_FILES.update().where(*where).values(begun))
-        return to_store_file(row)
+        return read_row(StoreFile, row)
 
     def _settle(self, store_id: str, file_id: str, attributes: Attributes, find: FindDocument) -> None:
         """Gives the index the attributes, and those that another server gives the file meanwhile."""
@@ -78,23 +80,15 @@ class FileAttributes:
         while newest is not None:
             if not are_equal(present, newest):
                 index.set_metadata(file_id, dict(newest))
-            present, newest = newest, self._end(store_id, file_id, newest)
+            present, newest = newest, self._end(store_id, file_id, newest, newest)
 
-    def _end(self, store_id: str, file_id: str, attributes: Attributes) -> Attributes | None:
-        """Notes that the index has the attributes; returns those that the file has if they are other ones by now."""
-        where = (*stands_in(store_id, file_id), STORE_FILES.c.status == "completed")
+    def _end(self, store_id: str, file_id: str, begun: Attributes, attributes: Attributes) -> Attributes | None:
+        """Ends a change with these attributes; returns those that the file has if they are not what was `begun`."""
+        where = (*among(store_id, [file_id]), STORE_FILES.c.status == "completed")
         with self._database.write() as rows:
             present: Attributes | None = rows.execute(sa.select(STORE_FILES.c.attributes).where(*where)).scalar()
-            if present is None or not are_equal(present, attributes):
+            if present is None or not are_equal(present, begun):
                 return present
-            rows.execute(STORE_FILES.update().where(*where).values(is_changing=False))
+            ended = {"attributes": attributes, "is_changing": False}
+            rows.execute(STORE_FILES.update().where(*where).values(ended))
         return None
-
-    def _undo(self, before: StoreFile, attributes: Attributes) -> None:
-        """Gives the file back what it had, unless another server has changed it since."""
-        where = (*stands_in(before.store_id, before.id), STORE_FILES.c.status == "completed")
-        with self._database.write() as rows:
-            present: Attributes | None = rows.execute(sa.select(STORE_FILES.c.attributes).where(*where)).scalar()
-            if present is not None and are_equal(present, attributes):
-                undone = {"attributes": dict(before.attributes), "is_changing": False}
-                rows.execute(STORE_FILES.update().where(*where).values(undone))

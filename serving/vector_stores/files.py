@@ -2,7 +2,7 @@
 
 files = FileStore(database, home / "files")
 with files.draft() as folder:
-    files.publish(folder, await receive_upload(request, folder / CONTENT, ...), "assistants")
+    files.publish(folder, await receive_upload(request, folder / CONTENT, ...))
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 
-from serving.errors import NotFound, Refused, ServingError
+from serving.errors import ServingError
 from serving.http.pages import Page, PageOfRows, select_page
+from serving.vector_stores.rows import no_file
 from serving.vector_stores.schema import FILES
 from serving.vector_stores.uploads import Upload
 from storage.database import Database
 from storage.disk import sync_path
 from storage.tables import read_row, values_of
 
-Purpose = Literal["assistants", "user_data", "evals", "fine-tune"]
-PURPOSES: tuple[Purpose, ...] = ("assistants", "user_data", "evals", "fine-tune")
 MAX_UPLOAD_BYTES = 512 * 2**20
 CONTENT = "content"
 
@@ -43,7 +43,7 @@ class StoredFile:
     id: str
     created_at: int
     filename: str
-    purpose: Purpose
+    purpose: str
     num_bytes: int
     sha256: str
 
@@ -77,12 +77,11 @@ class FileStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def publish(self, draft: Path, upload: Upload, purpose: Purpose) -> StoredFile:
+    def publish(self, draft: Path, upload: Upload) -> StoredFile:
         """The upload in a draft as a file, the row last."""
-        file_id = draft.name.removesuffix(_DRAFT)
-        stored = StoredFile(file_id, int(self._clock()), upload.filename, purpose, upload.num_bytes, upload.sha256)
+        stored = StoredFile(draft.name.removesuffix(_DRAFT), int(self._clock()), **values_of(upload))
         try:
-            draft.rename(self._folder / file_id)
+            draft.rename(self._folder / stored.id)
             sync_path(self._folder)
         except OSError as error:
             raise ServingError(f"the upload cannot be kept: {(error.strerror or str(error)).lower()}") from error
@@ -92,16 +91,12 @@ class FileStore:
 
     def get(self, file_id: str, *, param: str | None = None) -> StoredFile:
         with self._database.read() as rows:
-            return read_row(StoredFile, self._one(rows, file_id, param))
+            return read_row(StoredFile, self._one(rows, file_id, param=param))
 
     def page(self, page: Page) -> PageOfRows:
-        """A page of StoredFiles; the filter `purpose` is heeded."""
-        where = [~FILES.c.is_deleting]
-        if "purpose" in page.filters:
-            where.append(FILES.c.purpose == page.filters["purpose"])
+        """A page of StoredFiles."""
         with self._database.read() as rows:
-            found = select_page(rows, FILES, page, *where)
-        return replace(found, rows=[read_row(StoredFile, row) for row in found.rows])
+            return select_page(rows, FILES, page, ~FILES.c.is_deleting, read=partial(read_row, StoredFile))
 
     def path(self, file_id: str) -> Path:
         """Where the bytes of a file are, if there is such a file."""
@@ -113,12 +108,12 @@ class FileStore:
         try:
             return self.path(file_id).open("rb")
         except FileNotFoundError as error:
-            raise _missing(file_id) from error
+            raise no_file(file_id) from error
 
     def hide(self, file_id: str) -> None:
         """First step of a deletion: from now on there is no such file, also after a crash."""
         with self._database.write() as rows:
-            self._one(rows, file_id, None)
+            self._one(rows, file_id)
             rows.execute(FILES.update().where(FILES.c.id == file_id).values(is_deleting=True))
 
     def hidden(self) -> list[str]:
@@ -141,12 +136,8 @@ class FileStore:
                 if folder.name not in known and folder.stat().st_mtime < self._clock() - _DRAFT_LIFE_S:
                     shutil.rmtree(folder)
 
-    def _one(self, rows: sa.Connection, file_id: str, param: str | None) -> Any:
+    def _one(self, rows: sa.Connection, file_id: str, *, param: str | None = None) -> Any:
         row = rows.execute(sa.select(FILES).where(FILES.c.id == file_id, ~FILES.c.is_deleting)).one_or_none()
         if row is None:
-            raise _missing(file_id, param)
+            raise no_file(file_id, param=param)
         return row
-
-
-def _missing(file_id: str, param: str | None = None) -> Refused:
-    return NotFound(f"no file {file_id!r}; upload it with POST /v1/files", param=param, code="file_not_found")

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Annotated, BinaryIO
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from openai.types import FileDeleted, FileObject
 from pydantic import BaseModel, Field
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import FileResponse, Response
 
-from serving.errors import Invalid
 from serving.http.errors import refusals, shown_as
-from serving.http.pages import ListOf, PageQuery, list_body
-from serving.vector_stores.files import CONTENT, PURPOSES, Purpose, StoredFile
+from serving.http.pages import ListOf, Page, list_body
+from serving.vector_stores.files import CONTENT, StoredFile
 from serving.vector_stores.stores import VectorStores
-from serving.vector_stores.uploads import receive_upload
-
-_PIECE_BYTES = 2**18
+from serving.vector_stores.uploads import Purpose, receive_upload
+from storage.tables import values_of
 
 
 class Checksum(BaseModel):
@@ -28,15 +25,18 @@ class Checksum(BaseModel):
     sha256: str
 
 
-class File(FileObject):
+class File(FileObject, extra="ignore"):
     """OpenAI's file."""
 
+    object: Literal["file"] = "file"
+    bytes: Annotated[int, Field(validation_alias="num_bytes")]
     # Their answers leave out what their requests have.
     purpose: Purpose  # type: ignore[assignment]
+    status: Literal["uploaded", "processed", "error"] = "processed"
     arbiter: Checksum
 
 
-class FileQuery(PageQuery):
+class FilesPage(Page):
     """The query parameters of the list of files."""
 
     limit: Annotated[int, Field(ge=1, le=10_000)] = 10_000
@@ -60,27 +60,25 @@ def file_routes(stores: VectorStores) -> APIRouter:
     router = APIRouter(prefix="/files", tags=["files"])
     files = stores.files
 
+    def shown(stored: StoredFile) -> dict[str, object]:
+        return {**values_of(stored), "arbiter": stored}
+
     @router.post("", response_model=File, responses=refusals(400, 413), openapi_extra=_FORM)
     async def create(request: Request) -> dict[str, object]:
         """Upload a file, as a form; it is written to the disk as it comes in."""
         with files.draft() as draft:
-            upload = await receive_upload(request, draft / CONTENT, max_bytes=files.max_bytes, fields=("purpose",))
-            purpose = upload.fields.get("purpose")
-            known = [one for one in PURPOSES if one == purpose]
-            if not known:
-                given = "missing" if purpose is None else f"{purpose!r} is not supported"
-                raise Invalid(f"purpose: {given}; use {', '.join(PURPOSES)}", param="purpose")
-            return file_card(await asyncio.to_thread(files.publish, draft, upload, known[0]))
+            upload = await receive_upload(request, draft / CONTENT, max_bytes=files.max_bytes)
+            return shown(await asyncio.to_thread(files.publish, draft, upload))
 
     @router.get("", response_model=ListOf[File], responses=refusals(400))
-    def listed(query: Annotated[FileQuery, Query()]) -> dict[str, object]:
+    def listed(page: Annotated[FilesPage, Query()]) -> dict[str, object]:
         """The uploaded files, the newest first unless told."""
-        return list_body(files.page(query.page()), file_card)
+        return list_body(files.page(page), shown)
 
     @router.get("/{file_id}", response_model=File, responses=refusals(404))
     def retrieve(file_id: str) -> dict[str, object]:
         """What is known of a file."""
-        return file_card(files.get(file_id))
+        return shown(files.get(file_id))
 
     @router.get(
         "/{file_id}/content",
@@ -91,13 +89,11 @@ def file_routes(stores: VectorStores) -> APIRouter:
         """Its bytes, as they were uploaded."""
         stored = files.get(file_id)
         headers = {
-            "Content-Length": str(stored.num_bytes),
             # Somebody else's HTML must not run as a page of this server.
             "Content-Disposition": f"attachment; filename*=utf-8''{quote(stored.filename, safe='')}",
             "X-Content-Type-Options": "nosniff",
         }
-        pieces = _pieces(files.open(file_id))
-        return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
+        return FileResponse(files.path(file_id), media_type="application/octet-stream", headers=headers)
 
     @router.delete("/{file_id}", response_model=FileDeleted, responses=refusals(404))
     def delete(file_id: str) -> dict[str, object]:
@@ -106,25 +102,3 @@ def file_routes(stores: VectorStores) -> APIRouter:
         return {"id": file_id, "object": "file", "deleted": True}
 
     return router
-
-
-def file_card(stored: StoredFile) -> dict[str, object]:
-    """A file in OpenAI's shape."""
-    return {
-        "id": stored.id,
-        "object": "file",
-        "bytes": stored.num_bytes,
-        "created_at": stored.created_at,
-        "expires_at": None,
-        "filename": stored.filename,
-        "purpose": stored.purpose,
-        "status": "processed",
-        "status_details": None,
-        "arbiter": {"sha256": stored.sha256},
-    }
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece

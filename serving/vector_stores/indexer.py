@@ -13,8 +13,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 import sqlalchemy as sa
 
@@ -28,7 +28,6 @@ from rag.open_indexes import OpenIndexes
 from serving.errors import ServingError
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.listing import vector_bytes
-from serving.vector_stores.rows import Attributes
 from serving.vector_stores.work_rows import ErrorCode, Waiting, WorkRows
 from storage.errors import ArbiterError, StorageError
 from storage.jobs.jobs import Jobs, JobStopped, RunningJob
@@ -48,29 +47,13 @@ _LOOK_S = 0.2
 _GLANCE_S = 0.02
 # What was begun ends with its batch of embeddings; a machine may be slow.
 _PATIENCE_S = 180.0
-
-# (filename, where its bytes are, the document's id) -> the document; raises RagError.
-ReadFile = Callable[[str, Path, str], Document]
+_OUR_FAULT = "the server failed on this file; its log has the reason"
 
 _log = logging.getLogger("arbiter.files")
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A file that was converted and is to be added, with the attributes that it had when they were last looked up."""
-
-    waiting: Waiting
-    document: Document
-    attributes: Attributes = field(default_factory=dict)
-
-
 class _Unwanted(Exception):
     """A file that is being added was cancelled or deleted."""
-
-
-def read_file(name: str, data: Path, document_id: str) -> Document:
-    """An upload as a document. Its conversion is not kept elsewhere: of a deleted file nothing may stay."""
-    return read_upload(name, data, document_id=document_id)
 
 
 class Indexer:
@@ -88,10 +71,10 @@ class Indexer:
         open_indexes: OpenIndexes,
         jobs: Jobs,
         *,
-        read: ReadFile = read_file,
+        read: Callable[..., Document] = read_upload,
         pause_s: float = 1.0,
     ) -> None:
-        """`pause_s` is how soon what was in trouble is tried again."""
+        """`read` is called as `read_upload` is; `pause_s` is how soon what was in trouble is tried again."""
         self._work = work
         self._files = files
         self._open_indexes = open_indexes
@@ -156,7 +139,7 @@ class Indexer:
         while True:
             try:
                 self._clear(running.job, is_attempt=has_tried)
-                self._pass(running, running.job.key)
+                self._pass(running)
                 return
             except JobStopped:
                 with contextlib.suppress(ArbiterError):
@@ -186,89 +169,68 @@ class Indexer:
                     self._open_indexes.delete_documents(job.key, cancelled)
                 self._jobs.rows.progress(job.id, {})
 
-    def _pass(self, running: RunningJob, store_id: str) -> None:
-        place, last, held_over = 0, self._work.last(store_id), None
-        while True:
-            group, held_over, place = self._gather(running, store_id, held_over, after=place, last=last)
-            if not group:
-                return
-            self._add(running, group)
-
-    def _gather(
-        self, running: RunningJob, store_id: str, held_over: _Ready | None, *, after: int, last: int
-    ) -> tuple[list[_Ready], _Ready | None, int]:
-        """Files that are converted and ready to be added, none when nothing waits; one for later; the place reached."""
-        started = time.monotonic()
-        ready = [held_over] if held_over is not None else []
-        while len(ready) < _MAX_GROUP and sum(len(one.document.text) for one in ready) < _MAX_GROUP_CHARS:
+    def _pass(self, running: RunningJob) -> None:
+        """Converts the files that wait now, and adds them in groups; a large one is not waited for by small ones."""
+        ready: list[Document] = []
+        begun = time.monotonic()
+        for waiting in self._work.waiting(running.job.key):
             running.check()
-            if ready and time.monotonic() - started > _MAX_GROUP_S:
-                break
-            waiting = self._work.next(store_id, after=after, last=last)
-            if waiting is None:
-                break
-            after = waiting.sequence
-            self._put_up(running, [*ready, waiting], is_adding=False)
-            document = self._convert(waiting)
-            if document is not None and ready and len(document.text) >= _MAX_GROUP_CHARS:
-                # The small ones need not wait for a large one.
-                return ready, _Ready(waiting, document), after
-            if document is not None:
-                ready.append(_Ready(waiting, document))
-        return ready, None, after
+            running.progress(files=[*(document.id for document in ready), waiting.id], is_adding=False)
+            document = self._convert(running.job.key, waiting)
+            if document is None:
+                continue
+            chunking = ChunkSettings(**waiting.chunking)
+            if ready and sum(len(one.text) for one in (*ready, document)) > _MAX_GROUP_CHARS:
+                self._add(running, ready, chunking)
+                ready, begun = [], time.monotonic()
+            ready.append(document)
+            if len(ready) == _MAX_GROUP or time.monotonic() - begun > _MAX_GROUP_S:
+                self._add(running, ready, chunking)
+                ready, begun = [], time.monotonic()
+        if ready:
+            self._add(running, ready, chunking)
 
-    def _convert(self, waiting: Waiting) -> Document | None:
-        """The file as a document; None if it cannot be one, which its row then says."""
+    def _convert(self, store_id: str, waiting: Waiting) -> Document | None:
+        """The file as a document; None if it is wanted no more, or cannot be one, which its row then says."""
+        if not self._work.wanted(store_id, [waiting.id]):
+            return None
         try:
-            return self._read(waiting.filename, self._files.path(waiting.file_id), waiting.file_id)
+            # What is converted is kept nowhere else: of a deleted file nothing may stay.
+            return self._read(waiting.filename, self._files.path(waiting.id), document_id=waiting.id)
         except RagError as error:
             is_known = PurePosixPath(waiting.filename).suffix.lower() in KINDS
-            self._fail(waiting, "invalid_file" if is_known else "unsupported_file", str(error))
+            self._fail(store_id, waiting.id, "invalid_file" if is_known else "unsupported_file", str(error))
         except OSError as error:
-            self._fail(waiting, "server_error", f"the file cannot be read: {(error.strerror or str(error)).lower()}")
+            reason = (error.strerror or str(error)).lower()
+            self._fail(store_id, waiting.id, "server_error", f"the file cannot be read: {reason}")
         except Exception:
-            _log.exception("file=%s store=%s cannot be converted", waiting.file_id, waiting.store_id)
-            self._fail(waiting, "server_error", "the server failed on this file; its log has the reason")
+            _log.exception("file=%s store=%s cannot be converted", waiting.id, store_id)
+            self._fail(store_id, waiting.id, "server_error", _OUR_FAULT)
         return None
 
-    def _add(self, running: RunningJob, group: Sequence[_Ready]) -> None:
+    def _add(self, running: RunningJob, group: Sequence[Document], chunking: ChunkSettings) -> None:
         """Adds the group in one change, and again without what was cancelled or deleted while that went on."""
-        is_done = False
-        while not is_done:
+        while group:
             running.check()
             # Put up before the rows are read: whoever cancels after that sees it, and waits.
-            self._put_up(running, group, is_adding=True)
-            live = self._live(group)
+            running.progress(files=[document.id for document in group], is_adding=True)
+            wanted = self._work.wanted(running.job.key, [document.id for document in group])
+            live = [replace(one, metadata=dict(wanted[one.id])) for one in group if one.id in wanted]
             if len(live) < len(group):
-                self._put_up(running, live, is_adding=True)
-            group = live
-            is_done = self._add_live(running, group)
+                running.progress(files=list(wanted), is_adding=True)
+            group = [] if self._add_live(running, live, chunking) else live
         running.progress()
 
-    def _put_up(self, running: RunningJob, group: Sequence[_Ready | Waiting], *, is_adding: bool) -> None:
-        waiting = [one.waiting if isinstance(one, _Ready) else one for one in group]
-        running.progress(files=[one.file_id for one in waiting], is_adding=is_adding)
-
-    def _live(self, group: Sequence[_Ready]) -> list[_Ready]:
-        """Those of the files that are still wanted, with the attributes they have now."""
-        live = []
-        for ready in group:
-            attributes = self._work.attributes(ready.waiting)
-            if attributes is not None:
-                document = replace(ready.document, metadata=dict(attributes))
-                live.append(replace(ready, document=document, attributes=attributes))
-        return live
-
-    def _add_live(self, running: RunningJob, live: Sequence[_Ready]) -> bool:
+    def _add_live(self, running: RunningJob, live: Sequence[Document], chunking: ChunkSettings) -> bool:
         """Whether the files are done with; False if this was interrupted and is to be tried again."""
         if not live:
             return True
-        first = live[0].waiting
+        store_id = running.job.key
         try:
-            index = self._open_indexes.make(first.store_id, ChunkSettings(**first.chunking))
-            index.add([ready.document for ready in live], origin=ORIGIN, progress=lambda *_: self._watch(running, live))
-            for ready in live:
-                self._finish(ready, index)
+            index = self._open_indexes.make(store_id, chunking)
+            index.add(live, origin=ORIGIN, progress=lambda *_: self._watch(running, live))
+            for document in live:
+                self._finish(store_id, document, index)
         except _Unwanted:
             return False
         except RagError as error:
@@ -276,40 +238,37 @@ class Indexer:
             self._open_indexes.states()
             if len(live) > 1:
                 # One by one, so that a fault stays with its file.
-                outcomes = [self._add_live(running, [ready]) for ready in live]
+                outcomes = [self._add_live(running, [document], chunking) for document in live]
                 return all(outcomes)
-            self._fail(first, "server_error", str(error))
-            return True
+            self._fail(store_id, live[0].id, "server_error", str(error))
         except (StorageError, JobStopped):
             raise
         except Exception:
-            _log.exception("file=%s store=%s cannot be indexed", first.file_id, first.store_id)
-            for ready in live:
-                self._fail(ready.waiting, "server_error", "the server failed on this file; its log has the reason")
+            _log.exception("file=%s store=%s cannot be indexed", live[0].id, store_id)
+            for document in live:
+                self._fail(store_id, document.id, "server_error", _OUR_FAULT)
         return True
 
-    def _finish(self, ready: _Ready, index: Index) -> None:
+    def _finish(self, store_id: str, document: Document, index: Index) -> None:
         """What is in the index now becomes what its row says: completed, with newer attributes, or gone again."""
-        waiting = ready.waiting
-        attributes = ready.attributes
-        num_chunks = len(index.chunks_of(waiting.file_id))
+        attributes = document.metadata
+        num_chunks = len(index.chunks_of(document.id))
         usage_bytes = vector_bytes(num_chunks, self._open_indexes.embedder.dimension)
-        while (outcome := self._work.finish(waiting, attributes, usage_bytes=usage_bytes)) == "changed":
-            newer = self._work.attributes(waiting)
-            if newer is not None:
-                attributes = newer
-                index.set_metadata(waiting.file_id, dict(attributes))
+        while (outcome := self._work.finish(store_id, document.id, attributes, usage_bytes=usage_bytes)) == "changed":
+            if newer := self._work.wanted(store_id, [document.id]):
+                attributes = newer[document.id]
+                index.set_metadata(document.id, attributes)
         if outcome == "unwanted":
-            index.delete([waiting.file_id])
-        _log.info("file=%s store=%s %s chunks=%d", waiting.file_id, waiting.store_id, outcome, num_chunks)
+            index.delete([document.id])
+        _log.info("file=%s store=%s %s chunks=%d", document.id, store_id, outcome, num_chunks)
 
-    def _fail(self, waiting: Waiting, code: ErrorCode, message: str) -> None:
-        _log.warning("file=%s store=%s failed: %s", waiting.file_id, waiting.store_id, message)
-        self._work.fail(waiting, code, message)
+    def _fail(self, store_id: str, file_id: str, code: ErrorCode, message: str) -> None:
+        _log.warning("file=%s store=%s failed: %s", file_id, store_id, message)
+        self._work.fail(store_id, file_id, code, message)
 
-    def _watch(self, running: RunningJob, live: Sequence[_Ready]) -> None:
+    def _watch(self, running: RunningJob, live: Sequence[Document]) -> None:
         running.check()
         if time.monotonic() - self._looked_at > _LOOK_S:
             self._looked_at = time.monotonic()
-            if not self._work.are_wanted(running.job.key, [ready.waiting.file_id for ready in live]):
+            if len(self._work.wanted(running.job.key, [document.id for document in live])) < len(live):
                 raise _Unwanted

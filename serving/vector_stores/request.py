@@ -6,6 +6,7 @@ StoreFields(file_ids=["file-1"]).wanted()   SearchFields(query="desk").query
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from rag.errors import RagError
 from rag.search.filters import Filter, parse_filter
 from serving.errors import Invalid
 from serving.http.body import Fields, Metadata
-from serving.vector_stores.rows import Attributes, Wanted
+from serving.vector_stores.rows import Attributes
 
 MAX_BATCH = 2_000
 MAX_RESULTS = 50
@@ -30,23 +31,21 @@ def _check_attributes(given: dict[str, Any]) -> dict[str, Any]:
     if len(given) > MAX_ATTRIBUTES:
         raise ValueError(f"at most {MAX_ATTRIBUTES} attributes, not {len(given)}")
     for key, value in given.items():
-        if not 1 <= len(key) <= MAX_KEY_CHARS:
-            raise ValueError(f"a key has 1 to {MAX_KEY_CHARS} characters, not {key!r:.80}")
-        if not isinstance(value, str | bool | int | float):
-            raise ValueError(f"the value of {key!r} must be a string, a number or a boolean, not {value!r:.80}")
-        # No filter takes it, and not every database.
-        if "\0" in key or (isinstance(value, str) and "\0" in value):
-            raise ValueError(f"{key!r} or its value holds a NUL character; leave it out")
-        if isinstance(value, str) and len(value) > MAX_VALUE_CHARS:
-            raise ValueError(f"the value of {key!r} has {len(value)} characters; at most {MAX_VALUE_CHARS}")
-        # Numbers are compared as floats, which hold whole ones up to here.
-        if isinstance(value, int | float) and not (math.isfinite(value) if isinstance(value, float) else _fits(value)):
-            raise ValueError(f"the value of {key!r} is too large a number")
+        match value:
+            case str():
+                is_fit = len(value) <= MAX_VALUE_CHARS
+            case int():
+                # Numbers are compared as floats, which hold whole ones up to here.
+                is_fit = abs(value) <= 2**53
+            case _:
+                is_fit = isinstance(value, float) and math.isfinite(value)
+        # No filter takes a NUL, and not every database.
+        if not is_fit or not 1 <= len(key) <= MAX_KEY_CHARS or "\0" in f"{key}{value}":
+            raise ValueError(
+                f"{key!r:.80} cannot be {value!r:.80}: a key has 1 to {MAX_KEY_CHARS} characters, a value is a text of "
+                f"up to {MAX_VALUE_CHARS}, a number up to 2**53 or a boolean, and neither holds a NUL character"
+            )
     return given
-
-
-def _fits(value: int) -> bool:
-    return abs(value) <= 2**53
 
 
 def _filters(given: object) -> Filter | None:
@@ -59,13 +58,14 @@ def _filters(given: object) -> Filter | None:
 def _queries(given: object) -> list[str]:
     """The queries; the words for a union's faults would name branches that nobody asked for."""
     queries = [given] if isinstance(given, str) else given
-    if not isinstance(queries, list) or not all(isinstance(query, str) for query in queries):
-        raise ValueError(f"must be a text or a list of texts, not {given!r:.80}")
-    if not 1 <= len(queries) <= MAX_QUERIES:
-        raise ValueError(f"give 1 to {MAX_QUERIES} queries, not {len(queries)}")
-    for query in queries:
-        if not clean(query).strip() or len(query) > MAX_QUERY_CHARS:
-            raise ValueError(f"must have 1 to {MAX_QUERY_CHARS} characters, not {query!r:.80}")
+    if (
+        not isinstance(queries, list)
+        or not 1 <= len(queries) <= MAX_QUERIES
+        or not all(isinstance(one, str) and clean(one).strip() and len(one) <= MAX_QUERY_CHARS for one in queries)
+    ):
+        raise ValueError(
+            f"must be a text of 1 to {MAX_QUERY_CHARS} characters, or a list of 1 to {MAX_QUERIES}, not {given!r:.80}"
+        )
     return queries
 
 
@@ -83,9 +83,9 @@ FileIds = Annotated[list[str], Field(max_length=MAX_BATCH)]
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """Files that shall be in a store, each once. `chunking` None leaves the choice to the store."""
+    """Files that shall be in a store, by id, with their attributes. `chunking` None leaves the choice to the store."""
 
-    files: tuple[Wanted, ...]
+    files: Mapping[str, Attributes]
     chunking: ChunkSettings | None = None
 
 
@@ -93,9 +93,6 @@ class AutoChunking(Fields):
     """Files are cut as the store's are, or as this server cuts them."""
 
     type: Literal["auto"]
-
-    def settings(self) -> None:
-        """The store's, or this server's."""
 
 
 class StaticSizes(Fields):
@@ -118,10 +115,6 @@ class StaticChunking(Fields):
     type: Literal["static"]
     static: StaticSizes
 
-    def settings(self) -> ChunkSettings:
-        """The same in our words."""
-        return ChunkSettings(self.static.max_chunk_size_tokens, self.static.chunk_overlap_tokens, "tokens")
-
 
 Chunking = Annotated[AutoChunking | StaticChunking, Field(discriminator="type")] | None
 
@@ -140,7 +133,7 @@ class StoreFields(Fields):
 
     def wanted(self) -> Attachment:
         """The files that the store begins with."""
-        return Attachment(_once([(file_id, {}) for file_id in self.file_ids]), _settings(self.chunking_strategy))
+        return Attachment({file_id: {} for file_id in self.file_ids}, _settings(self.chunking_strategy))
 
 
 class UpdateFields(Fields):
@@ -169,7 +162,7 @@ class AttachFields(Fields):
 
     def wanted(self) -> Attachment:
         """The file, as an attachment."""
-        return Attachment((Wanted(self.file_id, self.attributes or {}),), _settings(self.chunking_strategy))
+        return Attachment({self.file_id: self.attributes or {}}, _settings(self.chunking_strategy))
 
 
 class AttributeFields(Fields):
@@ -191,14 +184,14 @@ class BatchFields(Fields):
     chunking_strategy: Chunking = None
 
     def wanted(self) -> Attachment:
-        """The files, each once. Raises Invalid for fields that do not go together."""
+        """The files, each as it was given last. Raises Invalid for fields that do not go together."""
         if (self.file_ids is None) == (self.files is None):
             raise Invalid("file_ids: give either file_ids or files", param="file_ids")
         name = "files" if self.file_ids is None else "file_ids"
         if not (self.file_ids or self.files):
             raise Invalid(f"{name}: names no file", param=name)
         if self.file_ids is not None:
-            wanted = _once([(one, self.attributes or {}) for one in self.file_ids])
+            wanted = dict.fromkeys(self.file_ids, self.attributes or {})
             return Attachment(wanted, _settings(self.chunking_strategy))
         for name in ("attributes", "chunking_strategy"):
             if getattr(self, name) is not None:
@@ -209,7 +202,7 @@ class BatchFields(Fields):
             raise Invalid(
                 "files: a vector store cuts all its files alike; give each the same chunking_strategy", param="files"
             )
-        return Attachment(_once([(file.file_id, file.attributes or {}) for file in files]), chunkings.pop())
+        return Attachment({file.file_id: file.attributes or {} for file in files}, chunkings.pop())
 
 
 class RankingOptions(Fields):
@@ -243,10 +236,7 @@ class SearchFields(Fields):
     rewrite_query: bool = False
 
 
-def _once(files: list[tuple[str, Attributes]]) -> tuple[Wanted, ...]:
-    """Each file once, with the attributes it was given last."""
-    return tuple(Wanted(file_id, attributes) for file_id, attributes in dict(files).items())
-
-
 def _settings(chunking: Chunking) -> ChunkSettings | None:
-    return chunking.settings() if chunking is not None else None
+    if not isinstance(chunking, StaticChunking):
+        return None
+    return ChunkSettings(chunking.static.max_chunk_size_tokens, chunking.static.chunk_overlap_tokens, "tokens")

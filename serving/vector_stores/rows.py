@@ -1,7 +1,7 @@
 """The rows of vector stores: which files stand in which, how far their indexing is, and batches of them.
 
 rows = StoreRows(database)
-rows.attach("vs_1", [Wanted("file-1", {"team": "desk"})], chunking={...}, max_waiting=10_000, submit=indexer.submit)
+rows.attach("vs_1", {"file-1": {"team": "desk"}}, chunking={...}, max_waiting=10_000, submit=indexer.submit)
 
 What the indexer works on next is asked of the same rows by serving/vector_stores/work_rows.py.
 """
@@ -12,19 +12,25 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
-from serving.errors import Conflict, NotFound, Overloaded, Refused
+from serving.errors import Conflict, Invalid, NotFound, Overloaded, Refused
 from serving.http.pages import Page, PageOfRows, select_page
 from serving.vector_stores.schema import BATCH_FILES, BATCHES, DELETING, FILES, STORE_FILES, STORES, Status
 from storage.database import Database, insert_missing
 from storage.tables import read_row, values_of
 
 Attributes = Mapping[str, str | float | bool]
+
+# What a file was uploaded for says whether passages of it may be shown: gold answers never.
+_SEARCHABLE = ("assistants", "user_data")
+_PRESENT = STORE_FILES.c.status != DELETING
+IN_PROGRESS = STORE_FILES.c.status == "in_progress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +61,6 @@ class StoreFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A file that shall be in a vector store, and its attributes there."""
-
-    file_id: str
-    attributes: Attributes
-
-
-@dataclass(frozen=True, slots=True)
 class StoredBatch:
     """Files that were attached together."""
 
@@ -81,11 +79,10 @@ class StoreRows:
 
     def add_store(
         self,
-        *,
         name: str | None,
-        description: str | None,
-        metadata: Mapping[str, str] | None,
-        chunking: Mapping[str, Any] | None,
+        description: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        chunking: Mapping[str, Any] | None = None,
     ) -> StoredStore:
         """A new vector store; one without a name is named by its id."""
         store_id, now = f"vs_{uuid.uuid4().hex}", self._now()
@@ -108,27 +105,24 @@ class StoreRows:
     def find_store(self, store_id: str) -> StoredStore | None:
         """The store, None if there is none."""
         with self._database.read() as rows:
-            row = _store_row(rows, store_id)
-        return read_row(StoredStore, row) if row is not None else None
+            return _find_store(rows, store_id)
 
     def stores(self, page: Page, indexes: Collection[str]) -> PageOfRows:
         """A page of StoredStores: those made over HTTP, and those of `indexes`."""
         where = sa.and_(~STORES.c.is_deleting, sa.or_(STORES.c.is_own, STORES.c.id.in_(indexes)))
         with self._database.read() as rows:
-            found = select_page(rows, STORES, page, where)
-        return replace(found, rows=[read_row(StoredStore, row) for row in found.rows])
+            return select_page(rows, STORES, page, where, read=partial(read_row, StoredStore))
 
-    def update_store(self, store_id: str, changes: Mapping[str, object]) -> StoredStore:
+    def update_store(self, store_id: str, changes: Mapping[str, object]) -> None:
         """Change the name or the metadata, as far as `changes` has them."""
+        values = {**changes, "last_active_at": self._now()}
         with self._database.write() as rows:
-            values = {**changes, "last_active_at": self._now()}
             rows.execute(STORES.update().where(STORES.c.id == store_id).values(values))
-            return read_row(StoredStore, _needed_store(rows, store_id))
 
     def hide_store(self, store_id: str) -> None:
         """First step of a deletion: from now on neither the store nor its files are to be had."""
         with self._database.write() as rows:
-            _needed_store(rows, store_id)
+            _get_store(rows, store_id)
             rows.execute(STORES.update().where(STORES.c.id == store_id).values(is_deleting=True))
             rows.execute(STORE_FILES.update().where(STORE_FILES.c.store_id == store_id).values(status=DELETING))
 
@@ -145,88 +139,55 @@ class StoreRows:
     def attach(
         self,
         store_id: str,
-        wanted: Sequence[Wanted],
+        files: Mapping[str, Attributes],
         *,
         chunking: Mapping[str, Any],
         max_waiting: int,
         submit: Callable[[str, sa.Connection], object],
         lost: Collection[str] = (),
-        is_batch: bool = False,
-    ) -> StoredBatch | None:
+    ) -> StoredBatch:
         """The files wait to be indexed, unless they are already and not `lost`; those keep the attributes they have.
 
         `submit` adds the store's job to the same transaction. `chunking` becomes the store's if it has none. Raises
-        Overloaded when more than `max_waiting` files wait.
+        Invalid for a file that may not be searched, and Overloaded when more than `max_waiting` files wait.
         """
-        now = self._now()
+        batch = StoredBatch(f"vsfb_{uuid.uuid4().hex}", store_id, self._now(), is_cancelled=False)
         with self._database.write() as rows:
-            store = _needed_store(rows, store_id)
-            rows.execute(
-                STORES.update()
-                .where(STORES.c.id == store_id)
-                .values(last_active_at=now, chunking=store.chunking if store.chunking is not None else dict(chunking))
-            )
-            _check_files(rows, [file.file_id for file in wanted])
-            _leave_room(rows, len(wanted), max_waiting)
-            for file in wanted:
-                _attach(rows, store_id, file, now, is_lost=file.file_id in lost)
+            store = _get_store(rows, store_id)
+            _check_files(rows, files)
+            _leave_room(rows, len(files), max_waiting)
+            active = {"last_active_at": batch.created_at, "chunking": store.chunking or chunking}
+            rows.execute(STORES.update().where(STORES.c.id == store_id).values(active))
+            for file_id, attributes in files.items():
+                _attach(rows, batch, file_id, attributes, is_lost=file_id in lost)
             submit(store_id, rows)
-            if not is_batch:
-                return None
-            batch = StoredBatch(f"vsfb_{uuid.uuid4().hex}", store_id, now, is_cancelled=False)
             rows.execute(BATCHES.insert().values(values_of(batch)))
-            members = [{"batch_id": batch.id, "file_id": file.file_id} for file in wanted]
-            rows.execute(BATCH_FILES.insert(), members)
+            rows.execute(BATCH_FILES.insert(), [{"batch_id": batch.id, "file_id": file_id} for file_id in files])
         return batch
+
+    def known(self, store_id: str, file_ids: Collection[str]) -> dict[str, StoreFile]:
+        """Those of the files that have a row in the store, by id; the status of one being deleted is DELETING."""
+        with self._database.read() as rows:
+            found = rows.execute(sa.select(STORE_FILES).where(*among(store_id, file_ids)))
+            return {row.id: read_row(StoreFile, row) for row in found}
 
     def find_file(self, store_id: str, file_id: str) -> StoreFile | None:
         """The file as it stands in the store, None if it does not."""
-        with self._database.read() as rows:
-            row = rows.execute(sa.select(STORE_FILES).where(*stands_in(store_id, file_id))).one_or_none()
-        return to_store_file(row) if row is not None else None
+        found = self.known(store_id, [file_id]).get(file_id)
+        return found if found is not None and found.status != DELETING else None
 
     def files(self, store_id: str, page: Page, *, batch_id: str | None = None) -> PageOfRows:
-        """A page of a store's StoreFiles, or of a batch's; the filter `filter` asks for one status."""
-        where = [STORE_FILES.c.store_id == store_id, STORE_FILES.c.status != DELETING]
-        if "filter" in page.filters:
-            where.append(STORE_FILES.c.status == page.filters["filter"])
+        """A page of a store's StoreFiles, or of a batch's."""
+        where = [STORE_FILES.c.store_id == store_id, _PRESENT]
         if batch_id is not None:
-            where.append(STORE_FILES.c.id.in_(_members(batch_id)))
+            where.append(_is_member(batch_id))
         with self._database.read() as rows:
-            found = select_page(rows, STORE_FILES, page, *where)
-        return replace(found, rows=[to_store_file(row) for row in found.rows])
-
-    def known_files(self, store_id: str, file_ids: Collection[str]) -> set[str]:
-        """Those of the ids that have a row in the store, also one that is being deleted."""
-        query = sa.select(STORE_FILES.c.id).where(STORE_FILES.c.store_id == store_id, STORE_FILES.c.id.in_(file_ids))
-        with self._database.read() as rows:
-            return set(rows.execute(query).scalars())
-
-    def differing(self, store_id: str, wanted: Sequence[Wanted]) -> list[Wanted]:
-        """Those of the files that stand in the store with other attributes."""
-        query = sa.select(STORE_FILES.c.id, STORE_FILES.c.attributes).where(
-            STORE_FILES.c.store_id == store_id,
-            STORE_FILES.c.id.in_([file.file_id for file in wanted]),
-            STORE_FILES.c.status != DELETING,
-        )
-        with self._database.read() as rows:
-            present = {row.id: row.attributes for row in rows.execute(query)}
-        return [
-            file for file in wanted if file.file_id in present and not are_equal(present[file.file_id], file.attributes)
-        ]
+            return select_page(rows, STORE_FILES, page, *where, read=partial(read_row, StoreFile))
 
     def counts(self, store_ids: Collection[str]) -> dict[str, Counter[str]]:
         """Store -> number of its files by status."""
-        query = (
-            sa.select(STORE_FILES.c.store_id, STORE_FILES.c.status, sa.func.count())
-            .where(STORE_FILES.c.store_id.in_(store_ids), STORE_FILES.c.status != DELETING)
-            .group_by(STORE_FILES.c.store_id, STORE_FILES.c.status)
-        )
-        counts: dict[str, Counter[str]] = {store_id: Counter() for store_id in store_ids}
         with self._database.read() as rows:
-            for store_id, status, number in rows.execute(query):
-                counts[store_id][status] = number
-        return counts
+            return _counts(rows, store_ids)
 
     def detach(self, file_id: str, *, store_id: str | None = None) -> list[str]:
         """First step of a deletion: the file is hidden in the store, or in all; returns those where it stood."""
@@ -244,39 +205,21 @@ class StoreRows:
         with self._database.read() as rows:
             return [(row.store_id, row.id) for row in rows.execute(query)]
 
-    def is_detached(self, store_id: str, file_id: str) -> bool:
-        """Whether the file's deletion was begun and not ended."""
-        query = sa.select(STORE_FILES.c.status).where(STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file_id)
-        with self._database.read() as rows:
-            return rows.execute(query).scalar_one_or_none() == DELETING
-
     def remove_file(self, store_id: str, file_id: str) -> None:
         """Last step of a deletion: the row. One that was attached again meanwhile stays."""
-        where = (STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file_id, STORE_FILES.c.status == DELETING)
         with self._database.write() as rows:
-            rows.execute(STORE_FILES.delete().where(*where))
+            rows.execute(STORE_FILES.delete().where(*among(store_id, [file_id]), STORE_FILES.c.status == DELETING))
 
     def get_batch(self, store_id: str, batch_id: str) -> tuple[StoredBatch, Counter[str]]:
         """A batch, and the number of its files by status."""
-        tally = (
-            sa.select(STORE_FILES.c.status, sa.func.count().label("number"))
-            .where(STORE_FILES.c.store_id == store_id, STORE_FILES.c.status != DELETING)
-            .where(STORE_FILES.c.id.in_(_members(batch_id)))
-            .group_by(STORE_FILES.c.status)
-        )
         with self._database.read() as rows:
-            batch = _batch(rows, store_id, batch_id)
-            return batch, Counter({row.status: row.number for row in rows.execute(tally)})
+            return _get_batch(rows, store_id, batch_id), _counts(rows, [store_id], _is_member(batch_id))[store_id]
 
     def cancel_batch(self, store_id: str, batch_id: str) -> list[str]:
         """Cancels the files of a batch that are not indexed yet; returns them. Raises Conflict for a batch done."""
-        where = (
-            STORE_FILES.c.store_id == store_id,
-            STORE_FILES.c.status == "in_progress",
-            STORE_FILES.c.id.in_(_members(batch_id)),
-        )
+        where = (STORE_FILES.c.store_id == store_id, _is_member(batch_id), IN_PROGRESS)
         with self._database.write() as rows:
-            batch = _batch(rows, store_id, batch_id)
+            batch = _get_batch(rows, store_id, batch_id)
             waiting = list(rows.execute(sa.select(STORE_FILES.c.id).where(*where)).scalars())
             if not waiting and not batch.is_cancelled:
                 raise Conflict(f"batch {batch_id!r} is done; there is nothing to cancel")
@@ -293,24 +236,33 @@ def are_equal(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
+def among(store_id: str, file_ids: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
+    """The rows of these files in a store."""
+    return STORE_FILES.c.store_id == store_id, STORE_FILES.c.id.in_(file_ids)
+
+
 def no_store(store_id: str) -> Refused:
     """The refusal of an unknown vector store."""
     return NotFound(f"no vector store {store_id!r}", code="vector_store_not_found")
 
 
-def _attach(rows: sa.Connection, store_id: str, file: Wanted, now: int, *, is_lost: bool) -> None:
-    where = (STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file.file_id)
+def no_file(file_id: str, *, param: str | None = None) -> Refused:
+    """The refusal of an unknown file."""
+    return NotFound(f"no file {file_id!r}; upload it with POST /v1/files", param=param, code="file_not_found")
+
+
+def _attach(rows: sa.Connection, batch: StoredBatch, file_id: str, attributes: Attributes, *, is_lost: bool) -> None:
+    where = among(batch.store_id, [file_id])
     present = rows.execute(sa.select(STORE_FILES.c.status).where(*where)).scalar_one_or_none()
-    attributes = dict(file.attributes)
     if present == DELETING:
-        raise Conflict(f"file {file.file_id!r} is being deleted from {store_id!r}; attach it again in a moment")
+        raise Conflict(f"file {file_id!r} is being deleted from {batch.store_id!r}; attach it again in a moment")
     if present == "completed" and not is_lost:
         return
     if present == "in_progress":
         rows.execute(STORE_FILES.update().where(*where).values(attributes=attributes))
         return
     waiting = {
-        "created_at": now,
+        "created_at": batch.created_at,
         "status": "in_progress",
         "last_error": None,
         "attributes": attributes,
@@ -319,54 +271,62 @@ def _attach(rows: sa.Connection, store_id: str, file: Wanted, now: int, *, is_lo
         "is_changing": False,
     }
     if present is None:
-        rows.execute(STORE_FILES.insert().values(store_id=store_id, id=file.file_id, **waiting))
+        rows.execute(STORE_FILES.insert().values(store_id=batch.store_id, id=file_id, **waiting))
     else:
         rows.execute(STORE_FILES.update().where(*where).values(waiting))
 
 
 def _check_files(rows: sa.Connection, file_ids: Collection[str]) -> None:
-    query = sa.select(FILES.c.id).where(FILES.c.id.in_(file_ids), ~FILES.c.is_deleting)
-    if gone := sorted(set(file_ids) - set(rows.execute(query).scalars())):
-        raise NotFound(f"no file {gone[0]!r}", code="file_not_found")
+    query = sa.select(FILES.c.id, FILES.c.purpose).where(FILES.c.id.in_(file_ids), ~FILES.c.is_deleting)
+    purposes = {row.id: row.purpose for row in rows.execute(query)}
+    for file_id in file_ids:
+        if file_id not in purposes:
+            raise no_file(file_id, param="file_id")
+        if purposes[file_id] not in _SEARCHABLE:
+            raise Invalid(
+                f"file {file_id!r} was uploaded with purpose {purposes[file_id]!r}; upload it again with one of "
+                f"{', '.join(_SEARCHABLE)}",
+                param="file_id",
+            )
 
 
 def _leave_room(rows: sa.Connection, num_more: int, max_waiting: int) -> None:
-    waiting = sa.select(sa.func.count()).where(STORE_FILES.c.status == "in_progress")
-    if rows.execute(waiting).scalar_one() + num_more > max_waiting:
+    if rows.execute(sa.select(sa.func.count()).where(IN_PROGRESS)).scalar_one() + num_more > max_waiting:
         raise Overloaded(
-            f"over {max_waiting:,} files would wait to be indexed; attach more when some are done",
-            code="queue_full",
+            f"over {max_waiting:,} files would wait to be indexed; attach more when some are done", code="queue_full"
         )
 
 
-def stands_in(store_id: str, file_id: str) -> tuple[sa.ColumnElement[bool], ...]:
-    """The row of a file in a store, unless it is being deleted."""
-    return STORE_FILES.c.store_id == store_id, STORE_FILES.c.id == file_id, STORE_FILES.c.status != DELETING
+def _counts(rows: sa.Connection, store_ids: Collection[str], *where: sa.ColumnElement[bool]) -> dict[str, Counter[str]]:
+    query = (
+        sa.select(STORE_FILES.c.store_id, STORE_FILES.c.status, sa.func.count())
+        .where(STORE_FILES.c.store_id.in_(store_ids), _PRESENT, *where)
+        .group_by(STORE_FILES.c.store_id, STORE_FILES.c.status)
+    )
+    counts: dict[str, Counter[str]] = {store_id: Counter() for store_id in store_ids}
+    for store_id, status, number in rows.execute(query):
+        counts[store_id][status] = number
+    return counts
 
 
-def _members(batch_id: str) -> sa.Select[tuple[str]]:
-    return sa.select(BATCH_FILES.c.file_id).where(BATCH_FILES.c.batch_id == batch_id)
+def _is_member(batch_id: str) -> sa.ColumnElement[bool]:
+    return STORE_FILES.c.id.in_(sa.select(BATCH_FILES.c.file_id).where(BATCH_FILES.c.batch_id == batch_id))
 
 
-def _store_row(rows: sa.Connection, store_id: str) -> Any:
-    return rows.execute(sa.select(STORES).where(STORES.c.id == store_id, ~STORES.c.is_deleting)).one_or_none()
+def _find_store(rows: sa.Connection, store_id: str) -> StoredStore | None:
+    row = rows.execute(sa.select(STORES).where(STORES.c.id == store_id, ~STORES.c.is_deleting)).one_or_none()
+    return read_row(StoredStore, row) if row is not None else None
 
 
-def _needed_store(rows: sa.Connection, store_id: str) -> Any:
-    row = _store_row(rows, store_id)
-    if row is None:
+def _get_store(rows: sa.Connection, store_id: str) -> StoredStore:
+    if (store := _find_store(rows, store_id)) is None:
         raise no_store(store_id)
-    return row
+    return store
 
 
-def _batch(rows: sa.Connection, store_id: str, batch_id: str) -> StoredBatch:
+def _get_batch(rows: sa.Connection, store_id: str, batch_id: str) -> StoredBatch:
     query = sa.select(BATCHES).where(BATCHES.c.id == batch_id, BATCHES.c.store_id == store_id)
     row = rows.execute(query).one_or_none()
     if row is None:
         raise NotFound(f"no file batch {batch_id!r} in {store_id!r}", code="file_batch_not_found")
     return read_row(StoredBatch, row)
-
-
-def to_store_file(row: Any) -> StoreFile:
-    """What a row of a store's files says."""
-    return read_row(StoreFile, row)

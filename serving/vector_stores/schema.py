@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import sqlalchemy as sa
 
 from storage.tables import NUMBER, TABLES
 
 Status = Literal["in_progress", "completed", "failed", "cancelled"]
-STATUSES: tuple[Status, ...] = ("in_progress", "completed", "failed", "cancelled")
+STATUSES: tuple[Status, ...] = get_args(Status)
 # What is being deleted is hidden at once, and its row stays until the index and the disk have followed.
 DELETING = "deleting"
 

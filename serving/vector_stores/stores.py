@@ -10,32 +10,40 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
+from rag.documents.load import read_upload
 from rag.index import Index, IndexState
 from rag.open_indexes import OpenIndexes, OtherEmbedder
 from rag.passage import Passage
+from rag.search.settings import SearchSettings
 from router.answering.condense import rewrite_query
 from serving.errors import Conflict, Invalid, NotFound, Refused
 from serving.http.pages import Page, PageOfRows
 from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import MAX_UPLOAD_BYTES, FileStore
-from serving.vector_stores.indexer import Indexer, ReadFile, read_file
-from serving.vector_stores.listing import list_files, store_file_of
-from serving.vector_stores.request import Attachment, SearchFields, StoreFields
-from serving.vector_stores.rows import Attributes, StoredBatch, StoredStore, StoreFile, StoreRows, no_store
-from serving.vector_stores.search import search_index
+from serving.vector_stores.indexer import Indexer
+from serving.vector_stores.listing import FilePage, list_files, store_file_of
+from serving.vector_stores.request import Attachment, RankingOptions, SearchFields, StoreFields
+from serving.vector_stores.rows import (
+    Attributes,
+    StoredBatch,
+    StoredStore,
+    StoreFile,
+    StoreRows,
+    are_equal,
+    no_store,
+)
+from serving.vector_stores.schema import DELETING
 from serving.vector_stores.work_rows import WorkRows
 from storage.database import Database
 from storage.errors import ArbiterError
 from storage.jobs.jobs import Jobs
 
 MAX_WAITING = 10_000
-# What a file was uploaded for says whether passages of it may be shown: gold answers never.
-_SEARCHABLE = ("assistants", "user_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,17 @@ class StoreState:
     store: StoredStore
     state: IndexState | None
     counts: Counter[str]
+
+    @property
+    def id(self) -> str:
+        return self.store.id
+
+    @property
+    def chunking(self) -> ChunkSettings | None:
+        """How its files are cut, None if that is not decided yet."""
+        if self.state is not None:
+            return self.state.settings
+        return ChunkSettings(**self.store.chunking) if self.store.chunking is not None else None
 
 
 @dataclass
@@ -97,19 +116,13 @@ class VectorStores:
     def create(self, asked: StoreFields) -> StoreState:
         """A new vector store; its files are indexed in the background."""
         attachment = asked.wanted()
-        self._check_files(attachment)
         # A database that is away is found out before a row is written.
         self.open_indexes.states()
-        chunking = attachment.chunking
-        store = self.rows.add_store(
-            name=asked.name,
-            description=asked.description,
-            metadata=asked.metadata,
-            chunking=asdict(chunking) if chunking is not None else None,
-        )
+        chunking = asdict(attachment.chunking) if attachment.chunking is not None else None
+        store = self.rows.add_store(asked.name, asked.description, asked.metadata, chunking)
         if attachment.files:
             try:
-                self._attach(store, None, attachment)
+                self.attach(store.id, attachment)
             except Refused:
                 self.rows.remove_store(store.id)
                 raise
@@ -117,14 +130,14 @@ class VectorStores:
 
     def get(self, store_id: str) -> StoreState:
         """One vector store."""
-        return self._shown([self._store(store_id)])[0]
+        return self._shown([self._store(store_id)], self.open_indexes.states())[0]
 
-    def page(self, page: Page) -> tuple[PageOfRows, Mapping[str, StoreState]]:
-        """A page of vector stores, and each as it is shown, by id."""
+    def page(self, page: Page) -> PageOfRows:
+        """A page of StoreStates."""
         states = self.open_indexes.states()
         self.rows.adopt(states)
         found = self.rows.stores(page, states)
-        return found, {shown.store.id: shown for shown in self._shown(found.rows, states)}
+        return replace(found, rows=self._shown(found.rows, states))
 
     def update(self, store_id: str, changes: Mapping[str, object]) -> StoreState:
         """Change the name or the metadata, as far as `changes` has them."""
@@ -140,22 +153,33 @@ class VectorStores:
         self.rows.hide_store(store_id)
         self._remove_store(store_id)
 
-    def attach(self, store_id: str, asked: Attachment) -> StoreFile:
-        """One file, to be indexed in the background."""
-        store = self._store(store_id)
-        self._check_files(asked)
-        self._attach(store, self._state(store_id), asked)
-        return self.get_file(store_id, asked.files[0].file_id)
-
-    def attach_batch(self, store_id: str, asked: Attachment) -> StoredBatch:
-        """Several files, to be indexed in the background."""
-        store = self._store(store_id)
-        self._check_files(asked)
-        batch = self._attach(store, self._state(store_id), asked, is_batch=True)
-        assert batch is not None, "a batch was asked for"
+    def attach(self, store_id: str, asked: Attachment) -> StoredBatch:
+        """Files, to be indexed in the background."""
+        present = self.get(store_id).chunking
+        if asked.chunking is not None and present is not None and asked.chunking != present:
+            raise Invalid(
+                f"chunking_strategy: {store_id!r} cuts all its files alike, in chunks of {present.chunk_tokens} tokens "
+                f"with {present.overlap_tokens} of overlap ({present.strategy}); leave it out, or make another store",
+                param="chunking_strategy",
+            )
+        known = self.rows.known(store_id, asked.files)
+        if known:
+            self._readable(store_id)  # Another embedder's index takes no new attributes.
+        batch = self.rows.attach(
+            store_id,
+            asked.files,
+            chunking=asdict(present or asked.chunking or self.open_indexes.index_home.chunking),
+            max_waiting=self.max_waiting,
+            submit=self.indexer.submit,
+            lost=known.keys() - self.open_indexes.present(store_id, known),
+        )
+        self.indexer.wake()
+        for file in self.rows.known(store_id, asked.files).values():
+            if file.status != DELETING and not are_equal(file.attributes, asked.files[file.id]):
+                self.set_attributes(store_id, file.id, asked.files[file.id])
         return batch
 
-    def list_files(self, store_id: str, page: Page) -> PageOfRows:
+    def list_files(self, store_id: str, page: FilePage) -> PageOfRows:
         """A page of StoreFiles: those attached over HTTP, and the documents that the index got elsewhere."""
         store = self._store(store_id)
         return list_files(store, page, self.rows, self._readable(store_id), self.open_indexes.embedder.dimension)
@@ -167,13 +191,8 @@ class VectorStores:
         if found is not None:
             return found
         index, document = self._document(store_id, file_id)
-        return store_file_of(
-            store,
-            document.id,
-            document.metadata,
-            num_chunks=len(index.chunks_of(document.id)),
-            dimension=self.open_indexes.embedder.dimension,
-        )
+        num_chunks = len(index.chunks_of(file_id))
+        return store_file_of(store, file_id, document.metadata, num_chunks, self.open_indexes.embedder.dimension)
 
     def text_of(self, store_id: str, file_id: str) -> str:
         """What was read of a file. Raises Conflict while that is not done."""
@@ -217,7 +236,7 @@ class VectorStores:
         cancelled = self.rows.cancel_batch(store_id, batch_id)
         self.indexer.wait_until_left(store_id, cancelled)
 
-    def batch_files(self, store_id: str, batch_id: str, page: Page) -> PageOfRows:
+    def batch_files(self, store_id: str, batch_id: str, page: FilePage) -> PageOfRows:
         """A page of a batch's StoreFiles."""
         self.get_batch(store_id, batch_id)
         return self.rows.files(store_id, page, batch_id=batch_id)
@@ -231,70 +250,23 @@ class VectorStores:
         if index is None:
             return asked.query, []
         try:
-            return asked.query, search_index(index, asked, self.open_indexes.index_home.retrieval)
+            return asked.query, _search(index, asked, self.open_indexes.index_home.retrieval)
         except ArbiterError:
             # It may have been deleted meanwhile, which is not the index's trouble.
             self._store(store_id)
             raise
 
-    def _attach(
-        self, store: StoredStore, state: IndexState | None, asked: Attachment, *, is_batch: bool = False
-    ) -> StoredBatch | None:
-        present = state.settings if state is not None else None
-        if present is None and store.chunking is not None:
-            present = ChunkSettings(**store.chunking)
-        if asked.chunking is not None and present is not None and asked.chunking != present:
-            raise Invalid(
-                f"chunking_strategy: {store.id!r} cuts all its files alike, in chunks of {present.chunk_tokens} tokens "
-                f"with {present.overlap_tokens} of overlap ({present.strategy}); leave it out, or make another store",
-                param="chunking_strategy",
-            )
-        known = self.rows.known_files(store.id, [file.file_id for file in asked.files])
-        if known:
-            self._readable(store.id)  # Another embedder's index takes no new attributes.
-        batch = self.rows.attach(
-            store.id,
-            asked.files,
-            chunking=asdict(present or asked.chunking or self.open_indexes.index_home.chunking),
-            max_waiting=self.max_waiting,
-            submit=self.indexer.submit,
-            lost=known - self.open_indexes.present(store.id, known),
-            is_batch=is_batch,
-        )
-        self.indexer.wake()
-        for file in self.rows.differing(store.id, asked.files):
-            self.set_attributes(store.id, file.file_id, file.attributes)
-        return batch
-
-    def _check_files(self, asked: Attachment) -> None:
-        for file in asked.files:
-            stored = self.files.get(file.file_id, param="file_id")
-            if stored.purpose not in _SEARCHABLE:
-                raise Invalid(
-                    f"file {file.file_id!r} was uploaded with purpose {stored.purpose!r}; upload it again with one of "
-                    f"{', '.join(_SEARCHABLE)}",
-                    param="file_id",
-                )
-
     def _store(self, store_id: str) -> StoredStore:
         store = self.rows.find_store(store_id)
-        if store is not None and store.is_own:
-            return store
-        if not self.open_indexes.has(store_id):
-            raise no_store(store_id)
-        if store is None:
+        is_there = (store is not None and store.is_own) or self.open_indexes.has(store_id)
+        if store is None and is_there:
             self.rows.adopt([store_id])
             store = self.rows.find_store(store_id)
-        if store is None:
+        if store is None or not is_there:
             raise no_store(store_id)
         return store
 
-    def _state(self, store_id: str) -> IndexState | None:
-        return self.open_indexes.states().get(store_id)
-
-    def _shown(self, stores: Sequence[StoredStore], states: Mapping[str, IndexState] | None = None) -> list[StoreState]:
-        if states is None:
-            states = self.open_indexes.states()
+    def _shown(self, stores: Sequence[StoredStore], states: Mapping[str, IndexState]) -> list[StoreState]:
         counts = self.rows.counts([store.id for store in stores])
         for store in stores:
             # Of what is in the index the index knows best: not all of it was attached over HTTP.
@@ -321,7 +293,8 @@ class VectorStores:
         self.indexer.wait_until_left(store_id, [file_id])
         # Of two deletions at once the second must not reach what was attached again after the first.
         with self._taking_out:
-            if self.rows.is_detached(store_id, file_id):
+            file = self.rows.known(store_id, [file_id]).get(file_id)
+            if file is not None and file.status == DELETING:
                 self.open_indexes.delete_documents(store_id, [file_id])
                 self.rows.remove_file(store_id, file_id)
 
@@ -343,11 +316,11 @@ def open_vector_stores(
     *,
     max_upload_bytes: int = MAX_UPLOAD_BYTES,
     max_waiting: int = MAX_WAITING,
-    read: ReadFile = read_file,
+    read: Callable[..., Document] = read_upload,
 ) -> VectorStores:
     """The vector stores of a home, not started yet; what a killed server had begun is finished.
 
-    `read` turns a file into a document; `jobs` are the home's, and index in the background. Raises RagError for an
+    `read` is called as `read_upload` is; `jobs` are the home's, and index in the background. Raises RagError for an
     index that cannot be written, and StorageError.
     """
     files = FileStore(database, open_indexes.index_home.home / "files", max_bytes=max_upload_bytes)
@@ -357,6 +330,24 @@ def open_vector_stores(
     )
     stores.finish_begun()
     return stores
+
+
+def _search(index: Index, asked: SearchFields, settings: SearchSettings) -> list[Passage]:
+    """As many passages as are asked for, of all queries together, ranked by the best score that one of them gave."""
+    options, k = asked.ranking_options or RankingOptions(), asked.max_num_results
+    if options.ranker == "none":
+        settings = replace(settings, reranker=None)
+    if options.score_threshold is not None:
+        settings = replace(settings, threshold=options.score_threshold)
+    best: dict[str, Passage] = {}
+    for query in asked.query:
+        for passage in index.search(query, k, settings=settings, filters=asked.filters):
+            known = best.get(passage.chunk_id)
+            if known is None or passage.score > known.score:
+                best[passage.chunk_id] = passage
+    if len(asked.query) == 1:
+        return list(best.values())
+    return sorted(best.values(), key=lambda passage: (-passage.score, passage.rank, passage.chunk_id))[:k]
 
 
 def _no_file(store_id: str, file_id: str) -> Refused:

@@ -11,7 +11,7 @@ from fakes.decisions import make_decision
 from eval.errors import EvalError
 from eval.runs.run import Run, publish_run
 from serving.decisions.ledger import Ledger, record_run
-from serving.errors import NotPromotable, UnknownDecision
+from serving.errors import NotFound, NotPromotable
 from serving.http.pages import Page
 from storage.database import Database
 from storage.errors import ArbiterError
@@ -37,7 +37,7 @@ def current(ledger: Ledger) -> str:
 def test_a_decision_comes_back_as_it_was_recorded(ledger: Ledger) -> None:
     assert ledger.get(RAG.id) == RAG
     assert RAG.id.startswith("dec_")
-    with pytest.raises(UnknownDecision, match="no decision 'dec_x'"):
+    with pytest.raises(NotFound, match="no decision 'dec_x'"):
         ledger.get("dec_x")
 
 

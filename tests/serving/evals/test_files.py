@@ -88,7 +88,7 @@ def test_a_run_reads_its_rows_from_a_file_and_keeps_them(client: openai.OpenAI) 
     [
         (jsonl(ROWS[0]) + b"{\n", "evals", "line 2 of 'file-"),
         (b'{"item": {"question": NaN}}', "evals", "line 1 of 'file-"),
-        (b'{"item": {"question": "\\ud800"}}', "evals", "surrogate"),
+        (b'{"item": {"question": "\\ud800"}}', "evals", "hex escape at line 1 column 30"),
         (jsonl(ROWS[0]), "assistants", "purpose 'assistants', not evals"),
         (jsonl(ROWS[0]) + b" " * 2**23, "evals", "split it"),
         (jsonl({"question": "x"}), "evals", "content\\[0\\].item: missing"),

@@ -23,10 +23,10 @@ from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.indexer import KIND, MAX_ATTEMPTS, Indexer
 from serving.vector_stores.request import Attachment, StoreFields
-from serving.vector_stores.rows import Attributes, StoreRows, Wanted
+from serving.vector_stores.rows import StoreRows
 from serving.vector_stores.stores import VectorStores, open_vector_stores
 from serving.vector_stores.uploads import Upload
-from serving.vector_stores.work_rows import Waiting, WorkRows
+from serving.vector_stores.work_rows import WorkRows
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.jobs.jobs import open_jobs
@@ -67,7 +67,7 @@ def taken_up(home: Path, store_id: str, *file_ids: str, owner: str) -> JobRows:
 def upload(stores: VectorStores, text: str = DESK) -> str:
     with stores.files.draft() as draft:
         (draft / "content").write_text(text)
-        return stores.files.publish(draft, Upload("note.txt", len(text), "0", {}), "assistants").id
+        return stores.files.publish(draft, Upload("note.txt", "assistants", len(text), "0")).id
 
 
 def made(stores: VectorStores, *texts: str) -> tuple[str, list[str]]:
@@ -170,7 +170,7 @@ def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_pa
     first, second = opened(tmp_path, embedder), opened(tmp_path, owner=OTHER)
     file_id = upload(first)
     store_id = first.create(StoreFields()).store.id
-    batch = first.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
+    batch = first.attach(store_id, Attachment({file_id: {}}))
     first.start()
     assert embedder.started.wait(10)
     calls: dict[str, Callable[[], None]] = {
@@ -244,7 +244,7 @@ def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancell
     stores = opened(tmp_path)
     file_id = upload(stores)
     store_id = stores.create(StoreFields()).store.id
-    batch = stores.attach_batch(store_id, Attachment((Wanted(file_id, {}),)))
+    batch = stores.attach(store_id, Attachment({file_id: {}}))
     taken_up(tmp_path, store_id, file_id, owner=GONE)
     index = stores.open_indexes.make(store_id, CHUNKING)
     index.add([Document(file_id, "note", DESK)])
@@ -273,11 +273,9 @@ def test_what_was_cancelled_is_left_to_the_server_that_is_at_it(tmp_path: Path) 
 
 def test_a_file_that_another_server_has_finished_is_not_taken_out(tmp_path: Path) -> None:
     stores = opened(tmp_path)
-    store_id, _ = made(stores, DESK)
+    store_id, (file_id,) = made(stores, DESK)
     work = WorkRows(open_database(tmp_path))
-    waiting = work.next(store_id, after=0, last=work.last(store_id))
-    assert waiting is not None
-    assert [work.finish(waiting, {}, usage_bytes=1) for _ in range(2)] == ["completed", "completed"]
+    assert [work.finish(store_id, file_id, {}, usage_bytes=1) for _ in range(2)] == ["completed", "completed"]
     assert stores.rows.counts([store_id])[store_id] == {"completed": 1}
     stores.close()
 
@@ -332,11 +330,11 @@ class FullDisk(WorkRows):
 
     num_finished = 0
 
-    def finish(self, waiting: Waiting, attributes: Attributes, *, usage_bytes: int) -> Any:
+    def finish(self, *what: Any, usage_bytes: int) -> Any:
         self.num_finished += 1
         if self.num_finished == 1:
             raise StorageError("the disk is full")
-        return super().finish(waiting, attributes, usage_bytes=usage_bytes)
+        return super().finish(*what, usage_bytes=usage_bytes)
 
 
 def test_rows_that_cannot_be_written_lose_nothing(tmp_path: Path) -> None:
@@ -385,7 +383,7 @@ def test_files_that_are_attached_again_are_looked_up_without_their_texts(tmp_pat
     stores.stop()
     sa.event.listen(sa.Engine, "before_cursor_execute", tell)
     try:
-        stores.attach_batch(store_id, Attachment(tuple(Wanted(file_id, {}) for file_id in ids)))
+        stores.attach(store_id, Attachment({file_id: {} for file_id in ids}))
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", tell)
     assert [statement for statement in told if "documents.text" in statement] == []

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from serving.errors import NotFound, Overloaded, Refused
 from serving.http.pages import Page
 from serving.vector_stores.files import CONTENT, FileStore
-from serving.vector_stores.rows import StoredStore, StoreRows, Wanted
+from serving.vector_stores.rows import StoredStore, StoreRows
 from serving.vector_stores.uploads import Upload
 from serving.vector_stores.work_rows import WorkRows
 from storage.database import Database
@@ -35,26 +36,22 @@ def work(database: Database) -> WorkRows:
 def upload(files: FileStore, name: str = "desk.txt") -> str:
     with files.draft() as draft:
         (draft / CONTENT).write_bytes(b"nine")
-        return files.publish(draft, Upload(name, 4, "0", {}), "assistants").id
+        return files.publish(draft, Upload(name, "assistants", 4, "0")).id
 
 
 def add_store(rows: StoreRows, name: str = "desk") -> StoredStore:
-    return rows.add_store(name=name, description=None, metadata={"team": "é\x00"}, chunking=None)
+    return rows.add_store(name, metadata={"team": "é\x00"})
 
 
 def attach(rows: StoreRows, store: StoredStore, *file_ids: str, max_waiting: int = 100) -> str:
-    wanted = [Wanted(file_id, {"year": 2026, "open": True}) for file_id in file_ids]
-    batch = rows.attach(
-        store.id, wanted, chunking=CHUNKING, max_waiting=max_waiting, submit=lambda *_: None, is_batch=True
-    )
-    assert batch is not None
-    return batch.id
+    wanted = {file_id: {"year": 2026, "open": True} for file_id in file_ids}
+    return rows.attach(store.id, wanted, chunking=CHUNKING, max_waiting=max_waiting, submit=lambda *_: None).id
 
 
 def test_a_file_comes_back_and_goes_in_two_steps(files: FileStore) -> None:
     names = [upload(files, f"{number}.txt") for number in range(3)]
-    assert [file.id for file in files.page(Page(limit=2)).rows] == names[:2]
-    assert [file.id for file in files.page(Page(after=names[1])).rows] == names[2:]
+    assert [file.id for file in files.page(Page(limit=2, order="asc")).rows] == names[:2]
+    assert [file.id for file in files.page(Page(after=names[1], order="asc")).rows] == names[2:]
     assert (files.get(names[0]).filename, files.get(names[0]).created_at) == ("0.txt", 1_700_000_000)
     with files.open(names[0]) as stream:
         assert stream.read() == b"nine"
@@ -69,10 +66,11 @@ def test_a_file_comes_back_and_goes_in_two_steps(files: FileStore) -> None:
 def test_a_store_comes_back_as_it_was_made_and_changed(rows: StoreRows) -> None:
     store = add_store(rows)
     assert rows.find_store(store.id) == store
-    assert rows.update_store(store.id, {"name": "front", "metadata": None}).name == "front"
+    rows.update_store(store.id, {"name": "front", "metadata": None})
+    assert rows.find_store(store.id) == replace(store, name="front", metadata=None)
     rows.adopt(["faq", "manual"])
     rows.adopt(["faq", "rules"])
-    page = rows.stores(Page(), ["faq", "rules"])
+    page = rows.stores(Page(order="asc"), ["faq", "rules"])
     assert [found.id for found in page.rows] == [store.id, "faq", "rules"]
     rows.hide_store(store.id)
     assert (rows.find_store(store.id), rows.hidden_stores()) == (None, [store.id])
@@ -86,15 +84,14 @@ def test_files_are_worked_off_in_the_order_they_came(files: FileStore, rows: Sto
     found = rows.find_store(store.id)
     assert found is not None
     assert found.chunking == CHUNKING
-    assert work.last(store.id) > 0
-    last, after, seen = work.last(store.id), 0, []
-    while (waiting := work.next(store.id, after=after, last=last)) is not None:
-        attributes = work.attributes(waiting)
+    waiting = work.waiting(store.id)
+    assert [one.id for one in waiting] == ids
+    assert waiting[0].chunking == CHUNKING
+    for file_id in ids:
+        attributes = work.wanted(store.id, [file_id])[file_id]
         assert json.dumps(attributes, sort_keys=True) == '{"open": true, "year": 2026}'
-        assert work.finish(waiting, attributes, usage_bytes=3_000_000_000) == "completed"
-        seen.append(waiting.file_id)
-        after = waiting.sequence
-    assert seen == ids
+        assert work.finish(store.id, file_id, attributes, usage_bytes=3_000_000_000) == "completed"
+    assert work.waiting(store.id) == []
     assert rows.counts([store.id])[store.id] == {"completed": 3}
     assert rows.get_batch(store.id, batch_id)[1] == {"completed": 3}
     with pytest.raises(Refused, match="is done"):
@@ -107,12 +104,11 @@ def test_files_are_worked_off_in_the_order_they_came(files: FileStore, rows: Sto
 def test_what_is_cancelled_or_taken_out_is_not_indexed(files: FileStore, rows: StoreRows, work: WorkRows) -> None:
     store, ids = add_store(rows), [upload(files) for _ in range(2)]
     batch_id = attach(rows, store, *ids)
-    waiting = work.next(store.id, after=0, last=work.last(store.id))
-    assert waiting is not None
+    assert set(work.wanted(store.id, ids)) == set(ids)
     assert rows.detach(ids[1]) == [store.id]
     assert rows.cancel_batch(store.id, batch_id) == ids[:1]
-    assert work.finish(waiting, {}, usage_bytes=1) == "unwanted"
-    assert work.last(store.id) == 0
+    assert work.finish(store.id, ids[0], {}, usage_bytes=1) == "unwanted"
+    assert (work.waiting(store.id), work.wanted(store.id, ids)) == ([], {})
     assert rows.detached() == [(store.id, ids[1])]
 
 

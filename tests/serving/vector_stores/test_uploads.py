@@ -49,13 +49,13 @@ async def test_a_large_file_is_never_in_memory_whole(tmp_path: Path) -> None:
     pieces = iter((HEAD, *[piece] * num_pieces, TAIL))
     tracemalloc.start()
     try:
-        upload = await receive_upload(request(pieces), tmp_path / "x", max_bytes=2**30, fields=("purpose",))
+        upload = await receive_upload(request(pieces), tmp_path / "x", max_bytes=2**30)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert upload.num_bytes == (tmp_path / "x").stat().st_size == len(piece) * num_pieces == 41_943_040
     assert upload.sha256 == hashlib.sha256(piece * num_pieces).hexdigest()
-    assert (upload.filename, upload.fields) == ("big.bin", {"purpose": "assistants"})
+    assert (upload.filename, upload.purpose) == ("big.bin", "assistants")
     assert peak < 8 * 2**20
 
 
@@ -63,7 +63,7 @@ async def test_a_large_file_is_never_in_memory_whole(tmp_path: Path) -> None:
 async def test_pieces_may_end_anywhere(tmp_path: Path, cut: int) -> None:
     body = HEAD + b"one\r\n--cu two\r\n" + TAIL
     pieces = iter([body[start : start + cut] for start in range(0, len(body), cut)])
-    upload = await receive_upload(request(pieces), tmp_path / "x", max_bytes=100, fields=("purpose",))
+    upload = await receive_upload(request(pieces), tmp_path / "x", max_bytes=100)
     assert (tmp_path / "x").read_bytes() == b"one\r\n--cu two\r\n"
     assert upload.num_bytes == 15
 
@@ -79,6 +79,6 @@ async def test_a_body_that_never_ends_is_not_read_forever(tmp_path: Path) -> Non
             yield b"x" * 1_000
 
     with pytest.raises(TooLarge, match="over the limit of 5,000 bytes") as refused:
-        await receive_upload(request(endless()), tmp_path / "x", max_bytes=5_000, fields=())
+        await receive_upload(request(endless()), tmp_path / "x", max_bytes=5_000)
     assert refused.value.param == "file"
     assert num_read < 12
