@@ -21,7 +21,7 @@ from serving.app import create_app
 from serving.decisions.api import decision_routes
 from serving.decisions.ledger import Ledger, RecordedDecision
 from serving.decisions.promotion import Promoter
-from serving.errors import PortTaken
+from serving.errors import ServingError
 from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
@@ -107,5 +107,5 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = error.strerror or str(error)
-        raise PortTaken(f"cannot listen on {host}:{port} ({reason.lower()}); choose another with --port") from error
+        raise ServingError(f"cannot listen on {host}:{port} ({reason.lower()}); choose another with --port") from error
     return listener

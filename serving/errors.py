@@ -9,10 +9,6 @@ class ServingError(ArbiterError):
     """Something the user can act on. The message is one line: what, which value, what to do next."""
 
 
-class PortTaken(ServingError):
-    """Another process listens on the port that was asked for."""
-
-
 class EngineFailed(ServingError):
     """vLLM did not start, or died. The message also holds its command and the last lines of its log."""
 

@@ -25,7 +25,7 @@ import httpx
 from serving.engine.host import EngineHost, detect_host
 from serving.engine.log import telling_lines
 from serving.engine.settings import EngineSettings
-from serving.errors import EngineFailed, PortTaken, ServingError
+from serving.errors import EngineFailed, ServingError
 
 State = Literal["starting", "ready", "restarting", "stopped", "failed"]
 Progress = Callable[[str], None]
@@ -44,13 +44,12 @@ _CRASH_WINDOW_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class VllmSettings:
-    """What one engine is started with: what the user sets, and which model; `port` 0 picks a free one."""
+    """What one engine is started with: what the user sets, and which model."""
 
     model_path: str
     served_name: str
     log_path: Path
     engine: EngineSettings = field(default_factory=EngineSettings)
-    port: int = 0
     max_num_seqs: int = 32
 
 
@@ -116,7 +115,7 @@ class VllmServer:
         self._environment = environment
         self._restart_delays_s = restart_delays_s
         self._clock = clock
-        self._port = settings.port
+        self._port = 0
         self.state: State = "stopped"
         self.adapters: dict[str, str] = {}
         self._adapter_lock = threading.Lock()
@@ -138,13 +137,13 @@ class VllmServer:
         return self.state == "ready" and self._is_running()
 
     def start(self, progress: Progress | None = None) -> None:
-        """Returns when the engine answers. Raises PortTaken, or EngineFailed with the command and the log's end."""
+        """Returns when the engine answers. Raises EngineFailed with the command and the log's end."""
         if self._watcher is not None:
             raise ServingError("the engine was started already; stop it first")
         self._stopping.clear()
         self.state, self.failure = "starting", None
         try:
-            self._port = _claim_port(self._settings.port)
+            self._port = _free_port()
             self._settings.log_path.parent.mkdir(parents=True, exist_ok=True)
             self._settings.log_path.write_bytes(b"")
             self._bring_up(progress or (lambda _line: None))
@@ -326,14 +325,9 @@ class VllmServer:
         return f"{what}\n  command: {' '.join(command)}\n  log: {self._settings.log_path}\n{shown}"
 
 
-def _claim_port(port: int) -> int:
-    """A free port on loopback: the one asked for, or any for 0. Raises PortTaken."""
+def _free_port() -> int:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise PortTaken(f"port {port} is taken; choose another one, or 0 for any free one") from error
+        probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 

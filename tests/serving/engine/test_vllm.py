@@ -18,7 +18,7 @@ import pytest
 from serving.engine.host import EngineHost
 from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmServer, VllmSettings, build_command, build_environment
-from serving.errors import EngineFailed, PortTaken, ServingError
+from serving.errors import EngineFailed, ServingError
 
 FAKE_ENGINE = Path(__file__).parents[1] / "fakes" / "fake_engine.py"
 CPU = EngineHost(
@@ -220,17 +220,6 @@ def test_an_engine_that_never_answers_is_ended_at_the_deadline(engine: Callable[
         fake.server.start()
 
     assert are_gone(fake.pids)
-
-
-def test_a_taken_port_is_reported_before_anything_starts(tmp_path: Path, engine: Callable[..., FakeEngine]) -> None:
-    fake = engine()
-    fake.server.start()
-    port = int(fake.server.url.split(":")[2].removesuffix("/v1"))
-
-    with pytest.raises(PortTaken, match=f"port {port} is taken"):
-        VllmServer(settings_in(tmp_path, port=port), command=fake_command(tmp_path)).start()
-
-    assert fake.starts == 1
 
 
 def test_stop_leaves_no_process_and_can_be_called_again(engine: Callable[..., FakeEngine]) -> None:
