@@ -1,9 +1,10 @@
 """The one queue of everything that takes longer than a request: durable, resumed after a crash, one owner at a time.
 
 jobs = open_jobs(database)
-jobs.begin("index", index_store, limit=1)      from now on this process works on these jobs, a thread each
-jobs.submit("index", "vs_1")                  its state, events and progress are rows
-jobs.stop("index")                           what is unfinished is the next server's
+jobs.begin("index", index_store, limit=1)   from now on this process works on these jobs, a thread each
+jobs.rows.submit("index", "vs_1")           its state, events and progress are rows
+jobs.wake()                                 or what waits is found at the next look
+jobs.stop("index")                          what is unfinished is the next server's
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,12 +107,6 @@ class Jobs:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-
-    def submit(self, kind: str, key: str, payload: Mapping[str, Any] | None = None) -> str:
-        """See JobRows.submit. Whoever submits in a transaction of their own calls `wake` after it."""
-        name = self.rows.submit(kind, key, payload)
-        self.wake()
-        return name
 
     def cancel(self, name: str) -> bool:
         """See JobRows.cancel; work of this process is told at once."""

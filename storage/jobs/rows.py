@@ -35,7 +35,6 @@ JOBS = sa.Table(
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False),
-    sa.Column("payload", sa.JSON, nullable=False),
     sa.Column("state", sa.Text, nullable=False, index=True),
     # The process that works on it, or will; none after its server has stopped.
     sa.Column("owner", sa.Text),
@@ -67,7 +66,6 @@ class Job:
     id: str
     kind: str
     key: str
-    payload: Mapping[str, Any]
     state: JobState
     owner: str | None
     seen_at: float
@@ -136,9 +134,7 @@ class JobRows:
         self._is_alive = is_alive
         self._clock = clock
 
-    def submit(
-        self, kind: str, key: str, payload: Mapping[str, Any] | None = None, *, rows: sa.Connection | None = None
-    ) -> str:
+    def submit(self, kind: str, key: str, *, rows: sa.Connection | None = None) -> str:
         """The job of this kind for this key waits, as a part of the transaction `rows` if one is given.
 
         One that waits already stays as it is, one that runs will run once more, and one whose owner is gone becomes
@@ -148,7 +144,6 @@ class JobRows:
             name, now = job_id(kind, key), self._clock()
             present = self._find(rows, name)
             waiting = {
-                "payload": dict(payload or {}),
                 "state": "queued",
                 "owner": self.owner,
                 "seen_at": now,

@@ -219,7 +219,6 @@ def upgrade() -> None:
         sa.Column("id", sa.Text, nullable=False, unique=True),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("key", sa.Text, nullable=False),
-        sa.Column("payload", sa.JSON, nullable=False),
         sa.Column("state", sa.Text, nullable=False, index=True),
         sa.Column("owner", sa.Text),
         sa.Column("seen_at", sa.Double, nullable=False),

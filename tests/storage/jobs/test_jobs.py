@@ -29,6 +29,12 @@ def jobs(tmp_path: Path) -> Jobs:
     return Jobs(JobRows(open_database(tmp_path)), poll_s=0.1, pause_s=0.01)
 
 
+def submit(jobs: Jobs, kind: str, key: str) -> str:
+    name = jobs.rows.submit(kind, key)
+    jobs.wake()
+    return name
+
+
 def state(jobs: Jobs, name: str) -> JobState:
     job = jobs.rows.get(name)
     assert job is not None
@@ -38,7 +44,7 @@ def state(jobs: Jobs, name: str) -> JobState:
 def test_a_submitted_job_is_worked_on_and_ends(jobs: Jobs) -> None:
     seen: list[str] = []
     jobs.begin("copy", lambda running: seen.append(running.job.key))
-    name = jobs.submit("copy", "a")
+    name = submit(jobs, "copy", "a")
     until(lambda: state(jobs, name) == "succeeded")
     assert seen == ["a"]
     jobs.stop("copy")
@@ -58,7 +64,7 @@ def test_no_more_jobs_of_a_kind_run_at_once_than_may(jobs: Jobs) -> None:
         with lock:
             now[kind] -= 1
 
-    names = [jobs.submit(kind, str(i)) for i in range(9) for kind in ("one", "three")]
+    names = [submit(jobs, kind, str(i)) for i in range(9) for kind in ("one", "three")]
     jobs.begin("one", work)
     jobs.begin("three", work, limit=3)
     until(lambda: all(state(jobs, name) == "succeeded" for name in names))
@@ -80,7 +86,7 @@ def test_a_fault_ends_its_job_and_no_other(jobs: Jobs, fault: Exception, error: 
             raise fault
 
     jobs.begin("copy", work)
-    bad, good = jobs.submit("copy", "bad"), jobs.submit("copy", "good")
+    bad, good = submit(jobs, "copy", "bad"), submit(jobs, "copy", "good")
     until(lambda: state(jobs, good) == "succeeded")
     job = jobs.rows.get(bad)
     assert job is not None
@@ -96,7 +102,7 @@ def waiting(running: RunningJob) -> None:
 @pytest.mark.parametrize("where", ["this process", "another"])
 def test_work_that_runs_is_cancelled_from_here_and_from_elsewhere(jobs: Jobs, tmp_path: Path, where: str) -> None:
     jobs.begin("copy", waiting)
-    name = jobs.submit("copy", "a")
+    name = submit(jobs, "copy", "a")
     until(lambda: state(jobs, name) == "running")
     if where == "another":
         assert JobRows(open_database(tmp_path)).cancel(name)
@@ -108,7 +114,7 @@ def test_work_that_runs_is_cancelled_from_here_and_from_elsewhere(jobs: Jobs, tm
 
 def test_what_is_stopped_goes_on_when_its_kind_is_begun_again(jobs: Jobs) -> None:
     jobs.begin("copy", waiting)
-    name = jobs.submit("copy", "a")
+    name = submit(jobs, "copy", "a")
     until(lambda: (job := jobs.rows.get(name)) and job.progress)
     jobs.stop("copy")
     job = jobs.rows.get(name)
@@ -122,7 +128,7 @@ def test_what_is_stopped_goes_on_when_its_kind_is_begun_again(jobs: Jobs) -> Non
 def test_work_that_hangs_stays_this_process_s_and_does_not_hold_up_the_stop(jobs: Jobs) -> None:
     let_go = threading.Event()
     jobs.begin("copy", lambda running: (let_go.wait(20), None)[1])
-    name, next_one = jobs.submit("copy", "a"), jobs.submit("copy", "b")
+    name, next_one = submit(jobs, "copy", "a"), submit(jobs, "copy", "b")
     until(lambda: state(jobs, name) == "running")
     jobs.stop("copy", timeout_s=0.05)
     assert state(jobs, name) == "running"
@@ -141,7 +147,7 @@ def test_work_whose_job_another_process_took_for_dead_is_stopped(jobs: Jobs, tmp
             raise
 
     jobs.begin("copy", work)
-    name = jobs.submit("copy", "a")
+    name = submit(jobs, "copy", "a")
     until(lambda: state(jobs, name) == "running")
     other = JobRows(open_database(tmp_path), owner="m:1:1.00", is_alive=lambda owner: False)
     assert [job.id for job in other.adopt("copy")] == [name]
@@ -184,7 +190,7 @@ def test_an_end_that_cannot_be_noted_is_noted_later(tmp_path: Path) -> None:
     rows = FullDisk(open_database(tmp_path))
     jobs = Jobs(rows, pause_s=0.01)
     jobs.begin("copy", lambda running: None)
-    name = jobs.submit("copy", "a")
+    name = submit(jobs, "copy", "a")
     until(lambda: state(jobs, name) == "succeeded")
     assert rows.num_ended == 2
     jobs.stop("copy")
