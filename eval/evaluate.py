@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from eval.answers import AnswerCache, AnswerRecord, Asked, answer_key
@@ -116,17 +117,28 @@ async def ask(
     gate = asyncio.Semaphore(concurrency)
     busy = BusyClock()
 
+    async def generate(arm: Arm, question: Question) -> AnswerRecord:
+        prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
+        started = busy.start()
+        try:
+            answer = await answerer.answer(prepared)
+        finally:
+            engine_s = busy.stop(started)
+        return AnswerRecord.from_answer(arm.name, question.id, answer, engine_s=engine_s)
+
     async def one(arm: Arm, question: Question) -> AnswerRecord:
         key = answer_key(arm, question.text, versions[arm.name])
-        cached = cache.get(key, arm=arm.name, question_id=question.id)
-        if cached is None:
+        record = cache.get(key, arm=arm.name, question_id=question.id)
+        is_known = record is not None
+        if record is None:
             async with gate:
-                record = await _answer(answerer, arm, question, patience, busy)
+                try:
+                    record = await patience.wait_for(partial(generate, arm, question))
+                except EngineRejected as error:
+                    record = AnswerRecord(arm=arm.name, question_id=question.id, text="", error=str(error))
             cache.put(key, record)
-        else:
-            record = cached
         if on_answer is not None:
-            on_answer(record, cached is not None)
+            on_answer(record, is_known)
         return record
 
     records: list[AnswerRecord] = []
@@ -176,24 +188,6 @@ def recall_first_tokens(
     keys = _asked(arms, questions, versions)
     times = {(arm.name, question.id): cache.get_first_token_ms(key) for arm, question, key in keys}
     return {place: ms for place, ms in times.items() if ms is not None}
-
-
-async def _answer(
-    answerer: Answerer, arm: Arm, question: Question, patience: Patience, busy: BusyClock
-) -> AnswerRecord:
-    async def ask_once() -> AnswerRecord:
-        prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
-        started = busy.start()
-        try:
-            answer = await answerer.answer(prepared)
-        finally:
-            engine_s = busy.stop(started)
-        return AnswerRecord.from_answer(arm.name, question.id, answer, engine_s=engine_s)
-
-    try:
-        return await patience.wait_for(ask_once)
-    except EngineRejected as error:
-        return AnswerRecord(arm=arm.name, question_id=question.id, text="", error=str(error))
 
 
 def build_scorecard(

@@ -53,17 +53,22 @@ class AnswerScorer:
     """A scorer that looks at one answer at a time: `score_one` gives for each of `names` a score, None where the metric
     is undefined, or the reason why the score was lost.
 
-    `failures` counts lost scores of the last `score` by metric, `reasons` has the first reason.
+    `prepare`, which reports the progress where it is set, is called before with all answers. `failures` counts lost
+    scores of the last `score` by metric, `reasons` has the first reason; `called` is what lost them.
     """
 
     names: tuple[str, ...]
     score_one: Callable[[Question, AnswerRecord], Sequence[float | str | None]]
+    prepare: Callable[[Sequence[Pair], Progress | None], None] | None = None
+    called: str = "the metric"
     failures: Counter[str] = field(default_factory=Counter, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
 
     def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
         """Scores of every answer; a failed answer is None, and never shown to the metric."""
         self.failures, self.reasons = Counter(), {}
+        if self.prepare is not None:
+            self.prepare(pairs, progress)
         scores: dict[str, list[float | None]] = {name: [] for name in self.names}
         for done, (question, record) in enumerate(pairs, start=1):
             values = self.score_one(question, record) if record.error is None else [None] * len(self.names)
@@ -72,14 +77,14 @@ class AnswerScorer:
                     self.failures[name] += 1
                     self.reasons.setdefault(name, one_line(f"question {question.id!r}: {value}", _REASON_CHARACTERS))
                 scores[name].append(None if isinstance(value, str) else value)
-            if progress is not None:
+            if progress is not None and self.prepare is None:
                 progress(done, len(pairs))
         return scores
 
     def diagnostics(self) -> tuple[str, ...]:
         """One line per metric that lost scores in the last `score`."""
         return tuple(
-            f"{name}: the metric failed to score {count} answers; the first: {self.reasons[name]}"
+            f"{name}: {self.called} failed to score {count} answers; the first: {self.reasons[name]}"
             for name, count in self.failures.items()
         )
 

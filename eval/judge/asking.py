@@ -1,7 +1,7 @@
 """A judge as ragas asks it: one score at a time, over any OpenAI-compatible URL, with what went wrong told in words.
 
-    async with open_judge(JudgeEndpoint("http://127.0.0.1:9000/v1", "my-judge")) as judge:
-        outcome = await judge.ask(Ask("judge_correctness", (question, golds, answer)))
+    endpoint = JudgeEndpoint("http://127.0.0.1:9000/v1", "my-judge")
+    await ask_all(endpoint, [Ask("judge_correctness", (question, golds, answer))], hear)
 
 Scoring (eval/metrics/ragas.py) and certification (eval/judge/certification.py) both ask through this module, so what is
 certified is what scores.
@@ -15,8 +15,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -110,8 +109,7 @@ class Outcome:
 class Judge:
     """An open connection to a judge. Nothing is remembered from one `ask` to the next."""
 
-    def __init__(self, endpoint: JudgeEndpoint, client: AsyncOpenAI, embeddings: object | None = None) -> None:
-        """`embeddings` is ragas's kind of embedder, needed by judge_answer_relevancy alone."""
+    def __init__(self, endpoint: JudgeEndpoint, client: AsyncOpenAI, embeddings: object | None) -> None:
         quiet_ragas()
         self._limit_s = _TIMEOUTS_PER_SCORE * endpoint.timeout_s
         self._metrics = _judge_metrics(embeddings)
@@ -157,32 +155,27 @@ class Judge:
         return (await metric(llm=judge).ascore(*inputs)).value
 
 
-@asynccontextmanager
-async def open_judge(endpoint: JudgeEndpoint, embeddings: object | None = None) -> AsyncIterator[Judge]:
-    """A judge to ask, inside one event loop."""
-    from openai import AsyncOpenAI
-
-    async with AsyncOpenAI(
-        base_url=endpoint.url, api_key=endpoint.api_key, timeout=endpoint.timeout_s, max_retries=1
-    ) as client:
-        _unfence(client)
-        yield Judge(endpoint, client, embeddings)
-
-
 async def ask_all(
     endpoint: JudgeEndpoint,
     asks: Iterable[Ask],
     hear: Callable[[Ask, Outcome], None],
     embeddings: object | None = None,
-) -> None:
-    """Ask for all these scores, several at once; `hear` is told each as it comes, and ends the asking by raising.
+) -> bool:
+    """Ask for all these scores, several at once, inside one event loop; `hear` is told each as it comes.
 
-    A judge that cannot be reached `GIVE_UP_AFTER` times in a row is not asked for the rest, which is told so.
+    A judge that cannot be reached `GIVE_UP_AFTER` times in a row is given up: it is not asked for the rest, which is
+    told so, and the result is False. `embeddings` is ragas's kind of embedder, needed by judge_answer_relevancy alone.
     """
+    from openai import AsyncOpenAI
+
     slots = asyncio.Semaphore(endpoint.concurrency)
     unreachable = 0
 
-    async with open_judge(endpoint, embeddings) as judge:
+    async with AsyncOpenAI(
+        base_url=endpoint.url, api_key=endpoint.api_key, timeout=endpoint.timeout_s, max_retries=1
+    ) as client:
+        _unfence(client)
+        judge = Judge(endpoint, client, embeddings)
 
         async def ask_one(ask: Ask) -> None:
             nonlocal unreachable
@@ -196,6 +189,7 @@ async def ask_all(
             hear(ask, outcome)
 
         await run_all(ask_one(ask) for ask in asks)
+    return unreachable < GIVE_UP_AFTER
 
 
 def fault_of(replies: Sequence[Any], *, gold_is_first: bool = False) -> str | None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eval.errors import EvalError
-from eval.judge.asking import GIVE_UP_AFTER, PROMPT_VERSION, Ask, Outcome, ask_all
+from eval.judge.asking import PROMPT_VERSION, Ask, Outcome, ask_all
 from eval.judge.certificate import Certificate, Thresholds
 from eval.judge.labels import LabelledAnswer, LabelledPair
 from eval.judge.measures import (
@@ -35,9 +35,7 @@ from tuning.data.examples import sample
 
 REPEATS = 3
 REPEAT_ROWS = 30
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT NOT NULL)"
-)
+_TABLE = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, outcome TEXT NOT NULL)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +81,6 @@ def certify(
     asks = plan.distinct()
     with RowCache(cache, (_TABLE,), called="cache of verdicts", row="a verdict") as kept:
         outcomes = _collect(endpoint, asks, kept, progress)
-        # What was the connection's and not the judge's is asked again by the next certification.
-        kept.write("DELETE FROM verdicts WHERE is_unreachable")
     verdicts = [[outcomes[ask].value for ask in row] for row in plan.verdicts]
     orders = [(outcomes[first].value, outcomes[second].value) for first, second in plan.orders]
     position, length = measure_position(orders), measure_length(pairs, orders)
@@ -132,46 +128,31 @@ def plan_asks(
 def _collect(
     endpoint: JudgeEndpoint, asks: Sequence[Ask], cache: RowCache, progress: Progress | None
 ) -> dict[Ask, Outcome]:
-    """What every ask came to, from the cache or the judge.
+    """What every ask came to, from the cache or the judge; what did not reach the judge is not kept.
 
-    Raises EvalError when the judge cannot be reached `GIVE_UP_AFTER` times in a row; what it said until then is kept,
-    those last failures are not.
+    Raises EvalError when the judge is away.
     """
     outcomes: dict[Ask, Outcome] = {}
+
+    def hear(ask: Ask, outcome: Outcome) -> None:
+        outcomes[ask] = outcome
+        if not outcome.is_unreachable:
+            cache.write("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", (ask.key, json.dumps(asdict(outcome))))
+        if progress is not None:
+            progress(len(outcomes), len(asks))
+
     for ask in asks:
         found = cache.find("SELECT outcome FROM verdicts WHERE key = ?", ask.key, lambda row: from_json(Outcome, row))
         if found is not None:
             outcomes[ask] = found
-    # Failures in a row are held back until the judge is heard again: a judge that is away is no judge that fails.
-    unheard: dict[Ask, Outcome] = {}
-
-    def keep() -> None:
-        for ask, outcome in unheard.items():
-            row = (ask.key, int(outcome.is_unreachable), json.dumps(asdict(outcome)))
-            cache.write("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", row)
-        outcomes.update(unheard)
-        unheard.clear()
-
-    def hear(ask: Ask, outcome: Outcome) -> None:
-        unheard[ask] = outcome
-        if not outcome.is_unreachable:
-            keep()
-        if len(unheard) >= GIVE_UP_AFTER:
-            raise _away(endpoint, outcome)
-        if progress is not None:
-            progress(len(outcomes) + len(unheard), len(asks))
-
     if progress is not None:
         progress(len(outcomes), len(asks))
-    asyncio.run(ask_all(endpoint, [ask for ask in asks if ask not in outcomes], hear))
-    if unheard and not outcomes:
-        raise _away(endpoint, next(iter(unheard.values())))
-    keep()
+    is_there = asyncio.run(ask_all(endpoint, [ask for ask in asks if ask not in outcomes], hear))
+    # A judge that is away is no judge that fails.
+    lost = [outcome for outcome in outcomes.values() if outcome.is_unreachable]
+    if lost and (not is_there or len(lost) == len(outcomes)):
+        raise EvalError(
+            f"the judge {endpoint.model!r} at {endpoint.url} cannot be reached: {lost[0].failure} ({lost[0].reason}); "
+            "correct eval.judge or start the judge, and run the same command again: it goes on where it stopped"
+        )
     return outcomes
-
-
-def _away(endpoint: JudgeEndpoint, outcome: Outcome) -> EvalError:
-    return EvalError(
-        f"the judge {endpoint.model!r} at {endpoint.url} cannot be reached: {outcome.failure} ({outcome.reason}); "
-        "correct eval.judge or start the judge, and run the same command again: it goes on where it stopped"
-    )

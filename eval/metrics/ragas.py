@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from eval.answers import AnswerRecord
 from eval.judge.asking import Ask, Outcome, ask_all, quiet_ragas
 from eval.questions import Question
-from eval.scorer import Embed, Pair, Progress, to_score
+from eval.scorer import AnswerScorer, Embed, Pair, Progress, to_score
 from eval.settings import JudgeEndpoint
 
 REFERENCE_METRICS = ("string_similarity", "semantic_similarity", "context_precision", "context_recall")
@@ -39,70 +38,12 @@ JUDGE_METRICS = (
 # An empty answer is wrong by these without asking: it makes no claim, holds none of the gold's, and is no answer.
 _EMPTY_IS_WRONG = ("judge_factual_correctness", "judge_claim_recall", "judge_correctness")
 
-AskAll = Callable[[Sequence[Ask], Callable[[Ask, Outcome], None]], Coroutine[Any, Any, None]]
-
-
-class RagasScorer:
-    """Scores of ragas's metrics. Nothing is asked for twice, whatever came of it: two arms with one index have equal
-    inputs, and a race looks at the answers so far again and again.
-
-    A score that was lost is None and counted: `failures` maps a metric to the number of such scores of the last
-    `score`, `reasons` to the first reason. What is undefined is None and not counted.
-    """
-
-    def __init__(
-        self,
-        names: tuple[str, ...],
-        asks_of: Callable[[Question, AnswerRecord], Iterator[Ask]],
-        ask_all: AskAll,
-        *,
-        called: str,
-    ) -> None:
-        """`asks_of` says what an answer is scored by, the best of equal names; `called` is who is asked."""
-        self.names, self._asks_of, self._ask_all, self._called = names, asks_of, ask_all, called
-        self._known: dict[Ask, Outcome] = {}
-        self.failures: Counter[str] = Counter()
-        self.reasons: dict[str, str] = {}
-
-    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
-        """Scores of every answer; a failed answer is None."""
-        rows: dict[Ask, list[int]] = defaultdict(list)
-        for row, (question, record) in enumerate(pairs):
-            if record.error is None:
-                for ask in self._asks_of(question, record):
-                    rows[ask].append(row)
-        new, done = [ask for ask in rows if ask not in self._known], itertools.count(1)
-
-        def hear(ask: Ask, outcome: Outcome) -> None:
-            self._known[ask] = outcome
-            if progress is not None:
-                progress(next(done), len(new))
-
-        if new:
-            asyncio.run(self._ask_all(new, hear))
-        self.failures, self.reasons = Counter(), {}
-        scores: dict[str, list[float | None]] = {name: [None] * len(pairs) for name in self.names}
-        for ask, places in rows.items():
-            outcome, column = self._known[ask], scores[ask.name]
-            if outcome.reason:
-                self.failures[ask.name] += len(places)
-                self.reasons.setdefault(ask.name, outcome.reason)
-            for row in places:
-                known = [score for score in (column[row], outcome.value) if score is not None]
-                column[row] = max(known, default=None)
-        return scores
-
-    def diagnostics(self) -> tuple[str, ...]:
-        """One line per metric that lost scores in the last `score`."""
-        return tuple(
-            f"{name}: {self._called} failed to score {count} answers; the first: {self.reasons[name]}"
-            for name, count in self.failures.items()
-        )
+AskAll = Callable[[Sequence[Ask], Callable[[Ask, Outcome], None]], Coroutine[Any, Any, object]]
 
 
 def reference_scorer(
     embed: Embed, reference_contexts: Callable[[Question, AnswerRecord], tuple[str, ...]]
-) -> RagasScorer:
+) -> AnswerScorer:
     """String and semantic similarity to the gold answer, non-LLM context precision and recall against gold passages.
 
     The similarities take the best over several golds. The context metrics compare passages by string similarity with
@@ -126,10 +67,10 @@ def reference_scorer(
         for ask in asks:
             hear(ask, Outcome(to_score(await metrics[ask.name](*ask.inputs))))
 
-    return RagasScorer(REFERENCE_METRICS, asks, ask_ragas, called="ragas")
+    return _ragas_scorer(REFERENCE_METRICS, asks, ask_ragas, called="ragas")
 
 
-def judge_scorer(endpoint: JudgeEndpoint, *, embed: Embed) -> RagasScorer:
+def judge_scorer(endpoint: JudgeEndpoint, *, embed: Embed) -> AnswerScorer:
     """ragas's LLM metrics, asked of any OpenAI-compatible judge.
 
     `judge_correctness` is one direct verdict, right or wrong, against all gold answers: it is what certification
@@ -146,7 +87,45 @@ def judge_scorer(endpoint: JudgeEndpoint, *, embed: Embed) -> RagasScorer:
             hear(ask, Outcome(0.0))
         await ask_all(endpoint, [ask for ask in asks if ask not in wrong], hear, _embedded(embed, ()))
 
-    return RagasScorer(JUDGE_METRICS, _judge_asks, ask_judge, called=f"the judge {endpoint.model!r}")
+    return _ragas_scorer(JUDGE_METRICS, _judge_asks, ask_judge, called=f"the judge {endpoint.model!r}")
+
+
+def _ragas_scorer(
+    names: tuple[str, ...], asks_of: Callable[[Question, AnswerRecord], Iterator[Ask]], ask_all: AskAll, *, called: str
+) -> AnswerScorer:
+    """Nothing is asked for twice, whatever came of it: two arms with one index have equal inputs, and a race looks at
+    the answers so far again and again. Of several asks of one name the best one counts.
+    """
+    known: dict[Ask, Outcome] = {}
+    asks: dict[tuple[str, AnswerRecord], tuple[Ask, ...]] = {}
+
+    def prepare(pairs: Sequence[Pair], progress: Progress | None) -> None:
+        asks.clear()
+        asks.update(
+            {(question.id, record): tuple(asks_of(question, record)) for question, record in pairs if not record.error}
+        )
+        new = [ask for ask in dict.fromkeys(itertools.chain(*asks.values())) if ask not in known]
+        done = itertools.count(1)
+
+        def hear(ask: Ask, outcome: Outcome) -> None:
+            known[ask] = outcome
+            if progress is not None:
+                progress(next(done), len(new))
+
+        if new:
+            asyncio.run(ask_all(new, hear))
+
+    def score_one(question: Question, record: AnswerRecord) -> list[float | str | None]:
+        found: dict[str, float | str | None] = dict.fromkeys(names)
+        for ask in asks[question.id, record]:
+            outcome, best = known[ask], found[ask.name]
+            if outcome.value is None:
+                found[ask.name] = best if outcome.reason == "" else outcome.reason
+            else:
+                found[ask.name] = max(outcome.value, best) if isinstance(best, float) else outcome.value
+        return list(found.values())
+
+    return AnswerScorer(names, score_one, prepare, called)
 
 
 def _judge_asks(question: Question, record: AnswerRecord) -> Iterator[Ask]:

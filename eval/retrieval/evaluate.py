@@ -112,9 +112,7 @@ def evaluate_retrieval(
         num_not_indexed=len(judged) - len(asked),
         measure=measure,
         scores=scores,
-        intervals={
-            name: mean_interval(way.values[measure], clusters, alpha=ALPHA, seed=seed) for name, way in scores.items()
-        },
+        intervals={name: mean_interval(way.values[measure], clusters, seed=seed) for name, way in scores.items()},
         comparisons=comparisons,
         default=default,
         recommended=recommend(scores, comparisons, measure=measure, default=default),
@@ -144,7 +142,6 @@ def compare(
             scores[against].values[measure],
             clusters,
             margin=_MARGIN,
-            alpha=ALPHA,
             seed=seed,
         )
         for name, against, _ in pairs

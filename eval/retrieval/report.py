@@ -15,6 +15,7 @@ from eval.retrieval.measures import MEASURES, Measure
 from rag.search.settings import SearchSettings
 from router.deciding.statistics import Difference, Interval
 
+# What the statistics take, too.
 ALPHA = 0.05
 Verdict = Literal["better", "worse", "open"]
 

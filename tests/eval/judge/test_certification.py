@@ -20,7 +20,7 @@ from fakes.judges import (
 )
 
 from eval.errors import EvalError
-from eval.judge.asking import GIVE_UP_AFTER, Ask, open_judge
+from eval.judge.asking import GIVE_UP_AFTER, Ask, Outcome, ask_all
 from eval.judge.certificate import Certificate
 from eval.judge.certification import certify, plan_asks
 from eval.judge.labels import LabelledAnswer, LabelledPair
@@ -137,9 +137,11 @@ def test_a_verdict_in_a_markdown_fence_is_read(tmp_path: Path, fence: str) -> No
 
 
 async def test_a_reply_that_cannot_be_read_is_shown() -> None:
+    heard: list[Outcome] = []
     with serve_judge(reply=prose) as server:
-        async with open_judge(JudgeEndpoint(server.url, "judge")) as judge:
-            outcome = await judge.ask(Ask("judge_correctness", ("When?", ("nine",), "nine")))
+        ask = Ask("judge_correctness", ("When?", ("nine",), "nine"))
+        await ask_all(JudgeEndpoint(server.url, "judge"), [ask], lambda _, outcome: heard.append(outcome))
+    (outcome,) = heard
     assert (outcome.failure, outcome.reason) == ("no JSON", "no usable reply; it begins 'Well, I would say so.'")
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from eval.answers import AnswerRecord
 from eval.judge.asking import GIVE_UP_AFTER
-from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS, RagasScorer, judge_scorer, reference_scorer
+from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS, judge_scorer, reference_scorer
 from eval.questions import Question
+from eval.scorer import AnswerScorer
 from eval.settings import JudgeEndpoint
 
 TOWER = "The Eiffel Tower is in Paris. It was built in 1889."
@@ -37,7 +38,7 @@ class Embedder:
         return np.array([known.get(text, (1, 1)) for text in texts], dtype=np.float32)
 
 
-def scorer_with(embed: Embedder, contexts: tuple[str, ...] = (TOWER,)) -> RagasScorer:
+def scorer_with(embed: Embedder, contexts: tuple[str, ...] = (TOWER,)) -> AnswerScorer:
     return reference_scorer(embed, lambda question, record: contexts)
 
 
@@ -115,7 +116,7 @@ def judge() -> Iterator[ScriptedJudge]:
         yield scripted
 
 
-def scorer_of(judge: ScriptedJudge, **options: Any) -> RagasScorer:
+def scorer_of(judge: ScriptedJudge, **options: Any) -> AnswerScorer:
     return judge_scorer(JudgeEndpoint(judge.url, "judge", **{"timeout_s": 5.0, **options}), embed=Embedder())
 
 
