@@ -13,10 +13,9 @@ TokenSpans = Callable[[Sequence[str]], list[list[tuple[int, int]]]]
 # A tokenizer may count a long unbroken run (base64, a 5 MB line) as one unknown token; no language comes near this.
 MAX_CHARS_PER_TOKEN = 16
 
-# With the white space before it, as byte-level tokenizers want it. An unbroken run is cut, or some would be quadratic.
-_WORD = re.compile(r"\s*\S{1,1000}")
-_MAX_KNOWN_WORDS = 500_000
-_WORDS_TOGETHER = 100
+# Up to a hundred words, with the white space before each, as byte-level tokenizers want it. An unbroken run is cut, or
+# some would be quadratic.
+_PIECE = re.compile(r"\s*\S{1,1000}(?:\s+\S{1,1000}){0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +48,17 @@ class Tokens:
 
 
 def tokenise(texts: Iterable[str], token_spans: TokenSpans) -> Iterator[Tokens]:
-    """The tokens of each text, in order; each distinct word goes through the tokenizer once.
+    """The tokens of each text, in order.
 
     Tokenizers do not look beyond the white space around a word, so the tokens are those of the whole text (measured:
     WordPiece and byte-level BPE alike, Unigram counts more in runs of spaces).
     """
-    known: dict[str, list[tuple[int, int]]] = {}
     for text in texts:
-        words = _WORD.findall(text.rstrip())
-        if len(known) > _MAX_KNOWN_WORDS:
-            known.clear()
-        known.update(_spans_of([word for word in dict.fromkeys(words) if word not in known], token_spans))
+        pieces = _PIECE.findall(text.rstrip())
         starts, ends, offset = [], [], 0
-        for word in words:
-            for start, end in known[word]:
-                starts.append(offset + start)
-                ends.append(offset + end)
-            offset += len(word)
+        for piece, spans in zip(pieces, token_spans(pieces), strict=True):
+            starts += [offset + start for start, _ in spans]
+            ends += [offset + end for _, end in spans]
+            offset += len(piece)
         # A normalising tokenizer may report a token a little before its predecessor; bisection needs them in order.
         yield Tokens(list(accumulate(starts, max)), list(accumulate(ends, max)))
-
-
-def _spans_of(words: Iterable[str], token_spans: TokenSpans) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Each word with its tokens. Words that begin with white space go to the tokenizer together, which is faster."""
-    groups: list[list[str]] = []
-    for word in words:
-        if not groups or not word[0].isspace() or len(groups[-1]) == _WORDS_TOGETHER:
-            groups.append([])
-        groups[-1].append(word)
-    for group, spans in zip(groups, token_spans(["".join(group) for group in groups]), strict=True):
-        offset, first = 0, 0
-        for word in group:
-            behind = first
-            while behind < len(spans) and spans[behind][0] < offset + len(word):
-                behind += 1
-            yield word, [(start - offset, end - offset) for start, end in spans[first:behind]]
-            offset, first = offset + len(word), behind

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,34 +111,19 @@ class NamedEmbedder:
     name: str
     make: Callable[[], Embedder]
 
-    @property
-    def dimension(self) -> int:
-        return self._real().dimension
-
-    @property
-    def max_tokens(self) -> int | None:
-        return self._real().max_tokens
-
-    def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
-        return self._real().embed(texts, progress=progress)
-
-    def embed_query(self, query: str) -> NDArray[np.float32]:
-        return self._real().embed_query(query)
-
-    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        return self._real().token_spans(texts)
-
-    def count_tokens(self, text: str) -> int:
-        return self._real().count_tokens(text)
-
-    def _real(self) -> Embedder:
+    def __getattr__(self, attribute: str) -> Any:
         embedder = self.make()
         if embedder.name != self.name:
             raise RagError(
                 f"the index was built with embedder {self.name!r}, not {embedder.name!r}; "
                 "give the config that names it with --config"
             )
-        return embedder
+        return getattr(embedder, attribute)
+
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        """An index takes hold of this one before anything is embedded."""
+        vector: NDArray[np.float32] = self.__getattr__("embed_query")(query)
+        return vector
 
 
 def _available_cores() -> int:

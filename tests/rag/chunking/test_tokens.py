@@ -58,19 +58,6 @@ def test_tokens_lie_where_the_tokenizer_finds_them_in_the_whole_text(pieces: Spa
     assert [list(zip(tokens.starts, tokens.ends, strict=True)) for tokens in found] == pieces(texts)
 
 
-def test_a_word_goes_through_the_tokenizer_once(words: Spans) -> None:
-    seen: list[str] = []
-
-    def counting(texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        seen.extend(texts)
-        return words(texts)
-
-    (tokens,) = tokenise(["the desk the desk the desk"], counting)
-
-    assert seen == ["the desk the"]
-    assert len(tokens.starts) == 6
-
-
 def test_the_tokenizer_never_gets_a_very_long_word(words: Spans) -> None:
     lengths = []
 
