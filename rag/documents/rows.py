@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic_core import from_json
+
 from rag.documents.clean import clean
 from rag.documents.document import Document, content_hash
 from rag.documents.markdown import table
@@ -123,15 +125,10 @@ def _csv_rows(text: str, path: str) -> list[dict[str, Any] | RagError] | None:
 
 def _parse_json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":
-            raise RagError("more than one JSON value; put each on a line of its own, in a .jsonl file") from error
-        line = f"line {error.lineno}, " if "\n" in text else ""
-        raise RagError(f"malformed JSON ({line}column {error.colno}: {error.msg}); correct it") from error
-    except RecursionError as error:
-        raise RagError("malformed JSON (nested too deeply); correct it") from error
+        return from_json(text)
     except ValueError as error:
+        if str(error).startswith("trailing characters"):
+            raise RagError("more than one JSON value; put each on a line of its own, in a .jsonl file") from error
         raise RagError(f"malformed JSON ({error}); correct it") from error
 
 

@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_skipped_and_named_and_the_rest_goes_on(tmp_path:
         "photo.jpg": ".jpg: kind not read",
         "pipe.txt": "not a regular file",
         "rows.jsonl:1": "empty text",
-        "rows.jsonl:2": "malformed JSON (column 2: Expecting property name enclosed in double quotes); correct it",
+        "rows.jsonl:2": "malformed JSON (EOF while parsing an object at line 1 column 1); correct it",
         "scan.pdf": "no text in it; a scan needs text recognition (OCR) first",
         "unseen.txt": "empty",
     }
@@ -151,7 +151,7 @@ def test_a_file_name_that_is_not_utf8_is_skipped(tmp_path: Path) -> None:
         ('{"id": "a", "text": "x", "title": 3}', "'title' must be a string, not 3"),
         ('{"id": "a", "text": "x", "metadata": ["m"]}', "'metadata' must be an object, not ['m']"),
         ('{"id": " ", "text": "x"}', "'id' is empty"),
-        ('{"id": "a", "text": "\\ud800"}', "cannot be stored"),
+        ('{"id": "a", "text": "\\ud800"}', "malformed JSON (unexpected end of hex escape"),
         ('{"id": "a\\u0000", "text": "x"}', "cannot be stored"),
         ('{"id": "a", "text": "x", "metadata": {"k": ["\\u0000"]}}', "cannot be stored"),
     ],

@@ -34,8 +34,8 @@ def test_the_delimiter_is_sought_outside_of_quotes_and_below_a_title() -> None:
     [
         ("csv", 'a,b\n1,2\n"5" wide",3\n', r"malformed CSV \(line 3: "),
         ("csv", 'a,b\n1,"2\n', r"malformed CSV \(line 2: unexpected end of data\)"),
-        ("json", '{"a": 1,\n}', r"malformed JSON \(line 2, column 1: "),
-        ("json", "[" * 100_000, r"malformed JSON \(nested too deeply\)"),
+        ("json", '{"a": 1,\n}', r"malformed JSON \(.* at line 2 column 1\)"),
+        ("json", "[" * 100_000, r"malformed JSON \(recursion limit exceeded at "),
         ("json", '{"a": 1}\n{"a": 2}\n', "more than one JSON value; put each on a line of its own, in a .jsonl file"),
     ],
 )
