@@ -175,10 +175,8 @@ def is_format_wrong(answer: str, golds: Sequence[str], labels: Labels | None = N
 def _control(scorecard: Scorecard, arm: Arm) -> ArmScores | None:
     if arm.index is None:
         return None
-    without_index = [scores for scores in scorecard.arms if scores.arm.index is None]
-    same_adapter = [scores for scores in without_index if scores.arm.adapter == arm.adapter]
-    base = [scores for scores in without_index if scores.arm.adapter is None]
-    return next(iter(same_adapter + base), None)
+    others = [scores for scores in scorecard.arms if scores.arm.index is None]
+    return next((s for adapter in (arm.adapter, None) for s in others if s.arm.adapter == adapter), None)
 
 
 def _is_json(text: str) -> bool:
