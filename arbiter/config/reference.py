@@ -12,11 +12,12 @@ from itertools import pairwise
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
+from pydantic import TypeAdapter
 from pydantic_core import PydanticUndefined
 
 from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS
-from arbiter.config.schema import Config, config_schema
-from storage.settings import find, words
+from arbiter.config.schema import Config
+from storage.settings import words
 
 _HEAD = """\
 # Configuration
@@ -44,8 +45,7 @@ def reference() -> str:
     standard = {"arms": STANDARD_ARMS, "adapters": STANDARD_ADAPTERS}
     shown = [f"{key}:\n" + "".join(_flow(name, row) for name, row in rows.items()) for key, rows in standard.items()]
     sections = {kind: ".".join(path) for path, kind in _sections((), Config, set())}
-    schema = config_schema()
-    return _HEAD + "".join(shown) + "```\n" + "".join(_table(kind, sections, schema) for kind in sections)
+    return _HEAD + "".join(shown) + "```\n" + "".join(_table(kind, sections) for kind in sections)
 
 
 def _flow(name: str, row: object) -> str:
@@ -57,32 +57,30 @@ def _sections(path: tuple[str, ...], kind: type, seen: set[type]) -> Iterator[tu
     seen.add(kind)
     yield path, kind
     for name, annotation in get_type_hints(kind).items():
-        section, is_named = _section(annotation)
-        if section is not None and section not in seen:
-            yield from _sections((*path, name, *(["NAME"] if is_named else [])), section, seen)
+        below = (*path, name, *(["NAME"] if get_origin(annotation) is dict else []))
+        for section in _classes(annotation):
+            if section not in seen:
+                yield from _sections(below, section, seen)
 
 
-def _section(annotation: Any) -> tuple[type | None, bool]:
-    """The class of a section, and whether there is one for each name; no class where the key takes a plain value."""
+def _classes(annotation: Any) -> list[type]:
+    """The classes of the sections that a key takes; none where it takes plain values."""
     if dataclasses.is_dataclass(annotation):
-        return annotation, False  # type: ignore[return-value]
-    found = [_section(argument)[0] for argument in get_args(annotation)]
-    return next((kind for kind in found if kind is not None), None), get_origin(annotation) is dict
+        return [annotation]  # type: ignore[list-item]
+    return [kind for argument in get_args(annotation) for kind in _classes(argument)]
 
 
-def _table(kind: type, sections: Mapping[type, str], schema: dict[str, Any]) -> str:
-    path, meanings = sections[kind], _meanings(kind)
+def _table(kind: type, sections: Mapping[type, str]) -> str:
+    path, meanings, schema = sections[kind], _meanings(kind), TypeAdapter(kind).json_schema()
     lines = ["", f"## {path or 'Top level'}", "", *_text(kind.__doc__), ""]
     if path:
         lines += [f"In the environment: `ARBITER_{path.replace('.', '__').upper()}__KEY`.", ""]
     lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, annotation in get_type_hints(kind).items():
-        node = find(schema, (*path.split("."), name) if path else (name,))
-        assert node is not None, name
-        section, is_named = _section(annotation)
-        value, default, meaning = words(node, schema), _default(kind, name), meanings.get(name, "")
-        if section is not None and section in sections:
-            where = sections[section]
+        value, default = words(schema["properties"][name], schema), _default(kind, name)
+        meaning = meanings.get(name, "")
+        for section in _classes(annotation)[:1]:
+            where, is_named = sections[section], get_origin(annotation) is dict
             value = f"[{where}](#{where.replace('.', '').lower()})"
             default = "" if is_named or default != "`null`" else default
             meaning = meaning or _text(section.__doc__)[0]
