@@ -14,7 +14,7 @@ from arbiter.config import ArmConfig, Config, EmbeddingConfig
 from arbiter.console import Console
 from arbiter.data import Data
 from arbiter.database import database_setting
-from arbiter.models import ResolvedModel, resolve_model
+from arbiter.models import resolve_model
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.home import IndexHome
@@ -25,6 +25,7 @@ from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine import engine as engines
 from storage.hashes import content_hash
 from storage.settings import part
+from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
 from tuning.recipe import Recipe
 

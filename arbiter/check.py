@@ -18,13 +18,13 @@ from arbiter.console import Console
 from arbiter.data import Data
 from arbiter.database import database_setting
 from arbiter.faults import Faults
-from arbiter.models import ResolvedModel
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge, load_labels
 from eval.metrics.labels import kind_of, label_sets
 from rag.langchain.factory import resolve
 from storage.database import make_engine
 from storage.errors import ArbiterError
+from tuning.base import ResolvedModel
 
 _SHOWN_LABELS = 6
 

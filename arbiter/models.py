@@ -11,12 +11,12 @@ import importlib.util
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import ArbiterError, StorageError
 from storage.folders import is_complete, publish_once
 from storage.text_files import replace_text
+from tuning.base import ResolvedModel
 
 GENERATOR = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -30,17 +30,6 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _NOT_LOADED = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.ot", "onnx/*", "openvino/*", "original/*", "coreml/*"]
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedModel:
-    """A model: `revision` is the hub's commit, or `sha256:...` of the content; `path` is "" for one that is not on this
-    disk, or not in the form that is loaded.
-    """
-
-    name: str
-    revision: str
-    path: str
 
 
 def resolve_model(

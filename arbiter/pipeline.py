@@ -25,7 +25,7 @@ from arbiter.config import Config, data_home
 from arbiter.console import Console
 from arbiter.data import Data, examples_as_documents, find_folder, load_data
 from arbiter.database import home_database
-from arbiter.models import ResolvedModel, resolve_model
+from arbiter.models import resolve_model
 from arbiter.other_runs import describe_other_runs
 from arbiter.scoring import Scoring
 from arbiter.spending import Spending
@@ -52,6 +52,7 @@ from storage.errors import ArbiterError
 from storage.folders import sweep_drafts
 from storage.hashes import content_hash
 from storage.settings import part
+from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter, list_adapters
 from tuning.training.progress import TrainProgress
 from tuning.training.run import train_adapter
@@ -199,9 +200,7 @@ class Pipeline:
                 step.update(now.step, now.num_steps, f"loss {now.loss:.3f}, {now.tokens_per_s:.0f} tokens/s, {left}")
 
             adapter = train_adapter(
-                base_path=base.path,
-                base_name=base.name,
-                base_revision=base.revision,
+                base=base,
                 rows=rows,
                 recipe=spec,
                 name=name.replace("_", "-"),

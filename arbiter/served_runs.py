@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, Config, config_faults
 from arbiter.console import Console
-from arbiter.models import ResolvedModel
 from eval.errors import EvalError
 from eval.runs.run import Run, find_run
 from rag.errors import RagError
@@ -35,6 +34,7 @@ from serving.errors import NotPromotable
 from serving.http.served import Served
 from storage.errors import ArbiterError
 from storage.folders import is_complete
+from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter, load_adapter
 
 _RUN_AGAIN = "measure again with: arbiter run CONFIG"

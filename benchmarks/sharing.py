@@ -135,9 +135,7 @@ def train(examples: Sequence[Example], home: Path, report: Report) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         train_adapter(
-            base_path=base.path,
-            base_name=base.name,
-            base_revision=base.revision,
+            base=base,
             rows=closed_book_rows(examples[:400], ANSWER.ask),
             recipe=LoraRecipe(epochs=1000, batch_size=8),
             name="sharing",

@@ -21,19 +21,9 @@ from serving.engine.host import detect_host, version_of
 from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmServer, VllmSettings
 from serving.errors import EngineFailed, ServingError
+from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
 from tuning.export.admission import chat_template_hash, check_admission
-
-
-class BaseModel(Protocol):
-    """The model that an engine serves: its name, its revision, and the folder that holds it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def revision(self) -> str: ...
-    @property
-    def path(self) -> str: ...
 
 
 class Progress(Protocol):
@@ -61,7 +51,7 @@ class OpenEngine:
 @contextmanager
 def open_engine(
     settings: EngineSettings,
-    base: BaseModel,
+    base: ResolvedModel,
     adapters: Mapping[str, Adapter],
     *,
     log_path: Path,
@@ -197,7 +187,7 @@ def engine_identity(settings: EngineSettings) -> str:
     return f"{version} {dtype} {settings.max_model_len}"
 
 
-def refuse_unfit(base: BaseModel, adapters: Mapping[str, Adapter], *, max_rank: int) -> None:
+def refuse_unfit(base: ResolvedModel, adapters: Mapping[str, Adapter], *, max_rank: int) -> None:
     """Raise ServingError with every reason why an adapter cannot serve on this base model and engine."""
     if not adapters:
         return
@@ -205,13 +195,7 @@ def refuse_unfit(base: BaseModel, adapters: Mapping[str, Adapter], *, max_rank: 
     reasons = [
         f"{adapter.name}: {reason}"
         for adapter in adapters.values()
-        for reason in check_admission(
-            adapter,
-            base_name=base.name,
-            base_revision=base.revision,
-            max_rank=max_rank,
-            chat_template_hash=template,
-        )
+        for reason in check_admission(adapter, base, max_rank=max_rank, chat_template_hash=template)
     ]
     if reasons:
         raise ServingError("adapters refused: " + "; ".join(reasons))

@@ -17,7 +17,6 @@ from pydantic import SecretStr
 from arbiter.build import index_home
 from arbiter.config import Config, load_config
 from arbiter.data import load_data
-from arbiter.models import ResolvedModel
 from arbiter.served_runs import RunOpener, ServedRuns
 from eval.questions import Question
 from eval.runs.run import publish_run
@@ -34,6 +33,7 @@ from serving.errors import NotPromotable
 from storage.errors import ArbiterError
 from storage.folders import write_manifest
 from storage.hashes import hash_files
+from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter, adapter_hash
 
 BASE = ResolvedModel("org/base", "r1", "/models/base")

@@ -14,6 +14,7 @@ from typing import Any
 from storage.folders import is_complete, read_manifest
 from storage.hashes import content_hash, hash_files
 from storage.records import from_row
+from tuning.base import ResolvedModel
 from tuning.errors import TuningError
 
 WEIGHTS = "adapter_model.safetensors"
@@ -95,7 +96,7 @@ def adapter_hash(directory: Path) -> str:
     return content_hash(hashes.get(CONFIG, ""), hashes.get(WEIGHTS, ""))[:8]
 
 
-def save_adapter(model: Any, folder: Path, *, base_name: str, base_revision: str) -> None:
+def save_adapter(model: Any, folder: Path, base: ResolvedModel) -> None:
     """Write the two files of a PeftModel that plain PEFT and vLLM load: the same bytes for the same weights, wherever
     they were trained.
     """
@@ -104,7 +105,7 @@ def save_adapter(model: Any, folder: Path, *, base_name: str, base_revision: str
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / CONFIG).read_bytes())
     # PEFT writes this machine's path to the base model, and its sets in the order of the process's hash seed.
-    config |= {"base_model_name_or_path": base_name, "revision": base_revision}
+    config |= {"base_model_name_or_path": base.name, "revision": base.revision}
     config = {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS}

@@ -6,23 +6,22 @@ import json
 from pathlib import Path
 
 from storage.hashes import content_hash
+from tuning.base import ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
 
 
-def check_admission(
-    adapter: Adapter, *, base_name: str, base_revision: str, max_rank: int, chat_template_hash: str
-) -> list[str]:
+def check_admission(adapter: Adapter, base: ResolvedModel, *, max_rank: int, chat_template_hash: str) -> list[str]:
     """Every reason why vLLM must not load this adapter beside this base model; none means it may.
 
     vLLM itself refuses rank, DoRA, replaced modules and biases, one at a time; an adapter of another base or chat
     template it would load without a word and answer wrongly.
     """
     reasons = []
-    if adapter.base_name != base_name:
-        reasons.append(f"trained on base model {adapter.base_name!r}, not {base_name!r}; train it again")
-    elif adapter.base_revision != base_revision:
-        reasons.append(f"trained on revision {adapter.base_revision!r}, not {base_revision!r}; train it again")
+    if adapter.base_name != base.name:
+        reasons.append(f"trained on base model {adapter.base_name!r}, not {base.name!r}; train it again")
+    elif adapter.base_revision != base.revision:
+        reasons.append(f"trained on revision {adapter.base_revision!r}, not {base.revision!r}; train it again")
     if adapter.chat_template_hash != chat_template_hash:
         reasons.append(
             f"trained with chat template {adapter.chat_template_hash}, not {chat_template_hash}; train it again"

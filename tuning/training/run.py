@@ -1,6 +1,6 @@
 """From rows to a published adapter: `train_adapter`, which finds the adapter if the same was asked before.
 
-adapter = train_adapter(base_path=..., base_name=..., base_revision=..., rows=rows, recipe=LoraRecipe(epochs=2),
+adapter = train_adapter(base=resolve_model(name, home=home), rows=rows, recipe=LoraRecipe(epochs=2),
                      name="raft", adapters_dir=home / "adapters", work_dir=home / "training", provenance={})
 """
 
@@ -18,6 +18,7 @@ from storage.disk import refuse_full_disk
 from storage.folders import publish, sweep_drafts, write_manifest
 from storage.hashes import content_hash, hash_files
 from storage.locks import hold_lock
+from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter
@@ -36,8 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def recipe_hash(
     *,
-    base_name: str,
-    base_revision: str,
+    base: ResolvedModel,
     chat_template: str,
     rows: Sequence[TrainingRow],
     recipe: Recipe,
@@ -45,7 +45,7 @@ def recipe_hash(
 ) -> str:
     """64 hex digits over all that decides the weights but the machine; `chat_template` is the template's hash."""
     numbers = json.dumps(asdict(recipe), sort_keys=True)
-    names = (base_name, base_revision, chat_template, objective.name)
+    names = (base.name, base.revision, chat_template, objective.name)
     return content_hash(f"{VERSION}", *names, rows_hash(rows), numbers)
 
 
@@ -56,9 +56,7 @@ def rows_hash(rows: Sequence[TrainingRow]) -> str:
 
 def train_adapter(
     *,
-    base_path: str,
-    base_name: str,
-    base_revision: str,
+    base: ResolvedModel,
     rows: Sequence[TrainingRow],
     recipe: Recipe,
     name: str,
@@ -81,10 +79,9 @@ def train_adapter(
     if not rows:
         raise TuningError(f"no rows to train adapter {name!r} on; give at least one example")
     started = time.monotonic()
-    template = chat_template_hash(base_path)
+    template = chat_template_hash(base.path)
     digest = recipe_hash(
-        base_name=base_name,
-        base_revision=base_revision,
+        base=base,
         chat_template=template,
         rows=rows,
         recipe=recipe,
@@ -102,9 +99,7 @@ def train_adapter(
             from tuning.training.watch import package_versions
 
             measured = train(
-                base_path=base_path,
-                base_name=base_name,
-                base_revision=base_revision,
+                base=base,
                 rows=rows,
                 recipe=recipe,
                 method=METHODS[recipe.method],
@@ -120,8 +115,8 @@ def train_adapter(
                 shutil.copytree(trained, folder, dirs_exist_ok=True)
                 manifest = {
                     "name": final.name,
-                    "base_name": base_name,
-                    "base_revision": base_revision,
+                    "base_name": base.name,
+                    "base_revision": base.revision,
                     "chat_template_hash": template,
                     "method": recipe.method,
                     "objective": objective.name,

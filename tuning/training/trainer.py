@@ -19,6 +19,7 @@ from peft.helpers import disable_input_dtype_casting
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
+from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import save_adapter
@@ -39,9 +40,7 @@ _EAGER_UP_TO_TOKENS = 128
 
 def train(
     *,
-    base_path: str,
-    base_name: str,
-    base_revision: str,
+    base: ResolvedModel,
     rows: Sequence[TrainingRow],
     recipe: Recipe,
     method: Method,
@@ -58,14 +57,14 @@ def train(
     """
     remedy = f"lower batch_size ({recipe.batch_size}) or max_length ({recipe.max_length})"
     with quiet(), plain_memory_errors(remedy):
-        tokenizer = load(AutoTokenizer, base_path)
+        tokenizer = load(AutoTokenizer, base.path)
         encoded, num_dropped = encode_rows(tokenizer, rows, objective, max_length=recipe.max_length)
         lengths = [row.num_tokens for row in encoded]
         order = training_order(lengths, epochs=recipe.epochs, batch_size=recipe.batch_size, seed=recipe.seed)
         precision = _precision()
-        base = _load_base(base_path, precision, longest=max(lengths))
+        plain = _load_base(base.path, precision, longest=max(lengths))
         set_seed(recipe.seed)  # a method draws its first weights at random
-        model = method.prepare(base, recipe)
+        model = method.prepare(plain, recipe)
         dataset = Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in encoded])
         checkpoint, elapsed_s = last_checkpoint(folder)
         starts = range(0, len(order), recipe.batch_size)
@@ -91,10 +90,10 @@ def train(
             # without.
             stack.enter_context(disable_input_dtype_casting(model, active=precision == "bf16"))
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        save_adapter(model, folder / "adapter", base_name=base_name, base_revision=base_revision)
+        save_adapter(model, folder / "adapter", base)
         curve = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
         # The base model and its activations are not needed while an engine starts beside this process.
-        del trainer, model, base
+        del trainer, model, plain
         gc.collect()
     return {
         "num_rows": len(encoded),

@@ -17,7 +17,6 @@ from fakes.json_server import serving_json
 from arbiter import build
 from arbiter.config import Config
 from arbiter.console import Console
-from arbiter.models import ResolvedModel
 from arbiter.pipeline import Pipeline
 from arbiter.sweep.trials import run_sweep
 from eval.errors import EvalError
@@ -28,6 +27,7 @@ from router.answering.prompts import ANSWER
 from storage.errors import ArbiterError
 from storage.folders import write_manifest
 from storage.hashes import hash_files
+from tuning.base import ResolvedModel
 from tuning.data.rows import closed_book_rows
 from tuning.export.adapters import adapter_hash
 from tuning.export.admission import chat_template_hash
@@ -229,8 +229,7 @@ def publish_adapter(pipeline: Pipeline, base: ResolvedModel, *, rank: int) -> st
         "base_revision": base.revision,
         "chat_template_hash": template,
         "recipe_hash": recipe_hash(
-            base_name=base.name,
-            base_revision=base.revision,
+            base=base,
             chat_template=template,
             rows=closed_book_rows(pipeline.data.examples, ANSWER.ask),
             recipe=spec,

@@ -1,7 +1,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,9 @@ from fakes.json_server import serving_json
 from serving.engine.engine import OpenEngine, engine_identity, open_engine, refuse_unfit
 from serving.engine.settings import EngineSettings
 from serving.errors import EngineFailed, ServingError
+from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
 from tuning.export.admission import chat_template_hash
-
-
-@dataclass(frozen=True)
-class Model:
-    name: str
-    revision: str
-    path: str
 
 
 class SomebodyElses:
@@ -44,14 +37,14 @@ class SomebodyElses:
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Model:
+def base(tmp_path: Path) -> ResolvedModel:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
-    return Model("org/base", "r1", str(folder))
+    return ResolvedModel("org/base", "r1", str(folder))
 
 
-def adapter(base: Model, *, rank: int = 8, name: str = "raft@1", base_name: str = "org/base") -> Adapter:
+def adapter(base: ResolvedModel, *, rank: int = 8, name: str = "raft@1", base_name: str = "org/base") -> Adapter:
     return Adapter(
         name=name,
         path=Path("/nowhere") / name,
@@ -72,7 +65,7 @@ def adapter(base: Model, *, rank: int = 8, name: str = "raft@1", base_name: str 
 
 
 def engine_of(
-    base: Model, url: str, *adapters: Adapter, model: str | None = None
+    base: ResolvedModel, url: str, *adapters: Adapter, model: str | None = None
 ) -> AbstractContextManager[OpenEngine]:
     return open_engine(
         EngineSettings(url=url, model=model),
@@ -84,28 +77,28 @@ def engine_of(
     )
 
 
-def opened(base: Model, url: str, *adapters: Adapter, model: str | None = None) -> str:
+def opened(base: ResolvedModel, url: str, *adapters: Adapter, model: str | None = None) -> str:
     with engine_of(base, url, *adapters, model=model) as engine:
         assert engine.url == url
         assert engine.is_ready()
         return engine.base_model
 
 
-def test_somebody_elses_engine_serves_what_it_lists(base: Model) -> None:
+def test_somebody_elses_engine_serves_what_it_lists(base: ResolvedModel) -> None:
     with SomebodyElses("org/base", "raft@1").listening() as url:
         assert opened(base, url, adapter(base)) == "org/base"
     with SomebodyElses("llama").listening() as url:
         assert opened(base, url) == "llama"
 
 
-def test_an_adapter_it_lacks_is_offered_once(base: Model) -> None:
+def test_an_adapter_it_lacks_is_offered_once(base: ResolvedModel) -> None:
     fleet = SomebodyElses("org/base", loads=True)
     with fleet.listening() as url:
         opened(base, url, adapter(base))
     assert fleet.models == ["org/base", "raft@1"]
 
 
-def test_an_open_engine_takes_further_adapters_in_and_lets_go_of_them(base: Model) -> None:
+def test_an_open_engine_takes_further_adapters_in_and_lets_go_of_them(base: ResolvedModel) -> None:
     fleet, theirs, ours = SomebodyElses("org/base", "raft@1", loads=True), adapter(base), adapter(base, name="raft@2")
     with fleet.listening() as url, engine_of(base, url) as engine:
         for _ in range(2):
@@ -118,7 +111,7 @@ def test_an_open_engine_takes_further_adapters_in_and_lets_go_of_them(base: Mode
         assert fleet.models == ["org/base", "raft@1"]
 
 
-def test_an_open_engine_refuses_an_unfit_adapter_before_it_is_offered(base: Model) -> None:
+def test_an_open_engine_refuses_an_unfit_adapter_before_it_is_offered(base: ResolvedModel) -> None:
     fleet = SomebodyElses("org/base", loads=True)
     with fleet.listening() as url, engine_of(base, url) as engine:
         with pytest.raises(ServingError, match="wide@1: rank 64 is over max_lora_rank 16"):
@@ -129,22 +122,22 @@ def test_an_open_engine_refuses_an_unfit_adapter_before_it_is_offered(base: Mode
     assert fleet.models == ["org/base"]
 
 
-def test_an_adapter_it_refuses_is_named(base: Model) -> None:
+def test_an_adapter_it_refuses_is_named(base: ResolvedModel) -> None:
     with SomebodyElses("org/base").listening() as url, pytest.raises(EngineFailed, match=r"does not serve raft@1"):
         opened(base, url, adapter(base))
 
 
-def test_a_wrong_model_name_lists_the_right_ones(base: Model) -> None:
+def test_a_wrong_model_name_lists_the_right_ones(base: ResolvedModel) -> None:
     with SomebodyElses("org/base").listening() as url, pytest.raises(EngineFailed, match="it serves org/base"):
         opened(base, url, model="other")
 
 
-def test_a_silent_url_is_an_engine_failure(base: Model) -> None:
+def test_a_silent_url_is_an_engine_failure(base: ResolvedModel) -> None:
     with pytest.raises(EngineFailed, match=r"does not answer as an OpenAI-compatible server"):
         opened(base, "http://127.0.0.1:9/v1")
 
 
-def test_every_unfit_adapter_is_listed_before_an_engine_starts(base: Model) -> None:
+def test_every_unfit_adapter_is_listed_before_an_engine_starts(base: ResolvedModel) -> None:
     unfit = [adapter(base, rank=64, name="wide@1"), adapter(base, base_name="org/other", name="foreign@1")]
     with pytest.raises(ServingError) as caught:
         refuse_unfit(base, {a.name: a for a in unfit}, max_rank=16)

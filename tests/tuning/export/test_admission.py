@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tuning.base import ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
 from tuning.export.admission import chat_template_hash, check_admission
@@ -43,7 +44,7 @@ FIT = Adapter(
     ],
 )
 def test_admission_names_every_reason(adapter: Adapter, reasons: list[str]) -> None:
-    found = check_admission(adapter, base_name="org/base", base_revision="r1", max_rank=16, chat_template_hash="t1")
+    found = check_admission(adapter, ResolvedModel("org/base", "r1", ""), max_rank=16, chat_template_hash="t1")
     assert len(found) == len(reasons)
     assert all(part in reason for part, reason in zip(reasons, found, strict=True))
 

@@ -1,9 +1,12 @@
+from dataclasses import replace
 from typing import Any
 
+from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.methods.lora import LoraRecipe
 from tuning.training.run import recipe_hash, rows_hash
 
+BASE = ResolvedModel("org/base", "r1", "models/base")
 ROWS = [
     TrainingRow(({"role": "user", "content": "q1"},), "a1"),
     TrainingRow(({"role": "user", "content": "q2"},), "a2"),
@@ -12,16 +15,15 @@ ROWS = [
 
 def test_the_recipe_hash_follows_everything_that_decides_the_weights() -> None:
     base: dict[str, Any] = {
-        "base_name": "org/base",
-        "base_revision": "r1",
+        "base": BASE,
         "chat_template": "t1",
         "rows": ROWS,
         "recipe": LoraRecipe(),
     }
     changes: list[dict[str, Any]] = [
         {},
-        {"base_name": "org/other"},
-        {"base_revision": "r2"},
+        {"base": replace(BASE, name="org/other")},
+        {"base": replace(BASE, revision="r2")},
         {"chat_template": "t2"},
         {"rows": ROWS[::-1]},
         {"rows": ROWS[:1]},
@@ -30,6 +32,7 @@ def test_the_recipe_hash_follows_everything_that_decides_the_weights() -> None:
     ]
     hashes = [recipe_hash(**{**base, **change}) for change in changes]
     assert len(set(hashes)) == len(changes)
+    assert hashes[0] == recipe_hash(**{**base, "base": replace(BASE, path="models/elsewhere")})
     assert hashes[0] == recipe_hash(**{**base, "rows": tuple(ROWS)})
 
 

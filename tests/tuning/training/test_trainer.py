@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from storage.folders import read_manifest
+from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, load_adapter
@@ -27,11 +28,13 @@ ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) f
 RECIPE = LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3)
 
 
-def train(base: Path, home: Path, **changes: Any) -> Adapter:
+def resolved(path: Path) -> ResolvedModel:
+    return ResolvedModel("org/tiny", "r1", str(path))
+
+
+def train(folder: Path, home: Path, **changes: Any) -> Adapter:
     arguments: dict[str, Any] = {
-        "base_path": str(base),
-        "base_name": "org/tiny",
-        "base_revision": "r1",
+        "base": resolved(folder),
         "rows": ROWS,
         "recipe": RECIPE,
         "name": "closed-book",
@@ -81,7 +84,7 @@ def test_the_loss_falls_and_every_step_is_reported(adapter: Adapter, steps: list
 def test_the_manifest_tells_how_the_adapter_came_to_be(adapter: Adapter, tiny_base: Path) -> None:
     manifest = read_manifest(adapter.path)
     template = chat_template_hash(tiny_base)
-    expected = recipe_hash(base_name="org/tiny", base_revision="r1", chat_template=template, rows=ROWS, recipe=RECIPE)
+    expected = recipe_hash(base=resolved(tiny_base), chat_template=template, rows=ROWS, recipe=RECIPE)
     assert manifest["recipe_hash"] == adapter.recipe_hash == expected
     assert manifest["recipe"]["learning_rate"] == 0.03
     assert manifest["provenance"] == {"data": "colours"}
@@ -112,8 +115,7 @@ def test_the_directory_holds_what_peft_and_vllm_load_and_no_path_of_this_machine
     assert load_adapter(adapter.path) == adapter
     assert not check_admission(
         adapter,
-        base_name="org/tiny",
-        base_revision="r1",
+        resolved(adapter.path),
         max_rank=16,
         chat_template_hash=adapter.chat_template_hash,
     )
@@ -201,7 +203,7 @@ def test_a_loss_that_diverges_is_an_error(tiny_base: Path, tmp_path: Path) -> No
     [
         ({"rows": []}, "no rows to train adapter 'closed-book' on"),
         ({"name": "a/b"}, "adapter name 'a/b' must consist"),
-        ({"base_path": "nowhere"}, "chat template of model folder 'nowhere'"),
+        ({"base": resolved(Path("nowhere"))}, "chat template of model folder 'nowhere'"),
         ({"recipe": LoraRecipe(target_modules=("q_proj", "wrong_proj"))}, None),
         ({"recipe": LoraRecipe(target_modules=("wrong_proj",))}, "do not fit the base model, which has .*q_proj"),
         (
@@ -232,8 +234,7 @@ def test_a_base_model_without_weights_is_a_plain_error(tiny_base: Path, tmp_path
 
 def test_two_processes_never_train_in_one_directory(tiny_base: Path, tmp_path: Path) -> None:
     digest = recipe_hash(
-        base_name="org/tiny",
-        base_revision="r1",
+        base=resolved(tiny_base),
         chat_template=chat_template_hash(tiny_base),
         rows=ROWS,
         recipe=RECIPE,
@@ -261,6 +262,7 @@ def test_a_training_prints_nothing(tiny_base: Path, tmp_path: Path, capfd: pytes
 CHILD = """
 import sys, time
 from pathlib import Path
+from tuning.base import ResolvedModel
 from tuning.training.run import train_adapter
 from tuning.methods.lora import LoraRecipe
 from tuning.data.rows import TrainingRow
@@ -272,7 +274,7 @@ def report(progress):
 home = Path(sys.argv[2])
 rows = [TrainingRow(({"role": "user", "content": f"what is {a}"},), b) for a, b in zip(sys.argv[3::2], sys.argv[4::2])]
 print(train_adapter(
-    base_path=sys.argv[1], base_name="org/tiny", base_revision="r1", rows=rows, name="closed-book",
+    base=ResolvedModel("org/tiny", "r1", sys.argv[1]), rows=rows, name="closed-book",
     recipe=LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3),
     adapters_dir=home / "adapters", work_dir=home / "training", provenance={}, progress=report, checkpoint_every_s=0.5,
 ).name)

@@ -1,0 +1,16 @@
+"""The model that adapters are trained on and served with: `ResolvedModel("org/name", "3f9c", "/models/name")`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model: `revision` is the hub's commit, or `sha256:...` of the content; `path` is "" for one that is not on this
+    disk, or not in the form that is loaded.
+    """
+
+    name: str
+    revision: str
+    path: str
