@@ -173,11 +173,10 @@ class IndexCommands:
             passages = index.search(query, k, settings=chosen, filters=parsed)
         lines = []
         for passage in passages:
-            place = [passage.source or passage.document_id]
-            place += [_pages_of(passage)] if passage.page is not None else []
-            place += [" > ".join(passage.headings)] if passage.headings else []
+            named = (passage.source or passage.document_id, _pages_of(passage), " > ".join(passage.headings))
+            place = ", ".join(filter(None, named))
             snippet = " ".join(passage.text.split())[:_SNIPPET_CHARS]
-            lines.append(f"{passage.rank}. {passage.score:.3f}  {passage.title}  ({', '.join(place)})\n   {snippet}")
+            lines.append(f"{passage.rank}. {passage.score:.3f}  {passage.title}  ({place})\n   {snippet}")
         found = [asdict(passage) for passage in passages]
         row = {"index": name, "query": query, "settings": asdict(chosen), "passages": found}
         return "\n".join(lines) or "nothing found", row
@@ -319,6 +318,8 @@ def _place(document_id: str, page: int | None) -> str:
 
 
 def _pages_of(passage: Passage) -> str:
+    if passage.page is None:
+        return ""
     last = passage.page_starts[-1][1] if passage.page_starts else passage.page
     return f"page {passage.page}" if last == passage.page else f"pages {passage.page} to {last}"
 

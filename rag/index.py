@@ -26,15 +26,13 @@ from rag.errors import RagError
 from rag.indexing import Indexing, Progress, SyncReport, WriteOptions
 from rag.passage import Passage
 from rag.search.dense import DenseView
-from rag.search.filters import Filter, filter_clause
+from rag.search.filters import Filter
 from rag.search.numbers import Numbers, Vectors
-from rag.search.ranking import retrieve
-from rag.search.rerank import load_reranker
+from rag.search.ranking import load_reranker, retrieve
 from rag.search.settings import MAX_TOP_K, SearchSettings
 from rag.store import chunks, documents, indexes
 from rag.store.documents import DocumentEntry
 from rag.store.indexes import IndexState
-from rag.store.schema import ATTRIBUTES, DOCUMENTS
 from rag.verification import VerifyReport, verify
 from rag.views import MakeViews, Outdated, live_vectors, live_words
 from rag.widening import passages_of
@@ -49,6 +47,10 @@ _FILTER_CACHE = 8
 _ATTEMPTS = 5
 
 log = logging.getLogger(__name__)
+
+
+class OtherEmbedder(RagError):
+    """The index was built with another embedder than the one that it is opened with."""
 
 
 class Options(TypedDict, total=False):
@@ -100,7 +102,7 @@ class Index:
 
     @classmethod
     def open(cls, home: Path, name: str, embedder: Embedder, **options: Unpack[Options]) -> Index:
-        """The existing index. Raises RagError if there is no such index, or if another embedder built it."""
+        """The existing index. Raises RagError if there is none, and OtherEmbedder."""
         indexes.check_name(name)
         store = options.get("store") or find_database(home, options.get("url"))
         if store is None:
@@ -108,7 +110,7 @@ class Index:
         try:
             with store.read() as rows:
                 state = indexes.existing(rows, name)
-            _check_embedder(state, embedder)
+            check_embedder(state, embedder)
         except ArbiterError:
             if options.get("store") is None:
                 store.close()
@@ -278,7 +280,7 @@ class Index:
     def _search(self, query: str, k: int, settings: SearchSettings, filters: Filter | None) -> tuple[Passage, ...]:
         with self._store.read() as rows:
             state = indexes.existing(rows, self.name)
-            _check_embedder(state, self._embedder)
+            check_embedder(state, self._embedder)
             stored: dict[int, Chunk] = {}
 
             def texts_of(numbers: Sequence[int]) -> list[str]:
@@ -308,9 +310,7 @@ class Index:
         key = (state.token, repr(filters))
         allowed = self._allowed.get(key)
         if allowed is None:
-            passing = filter_clause(filters, ATTRIBUTES, state.id, DOCUMENTS.c.id)
-            allowed = chunks.allowed_numbers(rows, state.id, passing)
-            self._allowed[key] = allowed
+            allowed = self._allowed[key] = chunks.allowed_numbers(rows, state.id, filters)
             while len(self._allowed) > _FILTER_CACHE:
                 self._allowed.popitem(last=False)
         return allowed
@@ -342,9 +342,10 @@ class Index:
         return found or IndexState(0, self.name, self._embedder.name, self.chunk_settings)
 
 
-def _check_embedder(state: IndexState, embedder: Embedder) -> None:
+def check_embedder(state: IndexState, embedder: Embedder) -> None:
+    """Raises OtherEmbedder."""
     if state.embedder != embedder.name:
-        raise RagError(
+        raise OtherEmbedder(
             f"index {state.name!r} was built with embedder {state.embedder!r}, not {embedder.name!r}; use that one, "
             f"or build it anew with: arbiter index update {state.name} FOLDER"
         )

@@ -13,17 +13,12 @@ import sqlalchemy as sa
 
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder
-from rag.errors import RagError
 from rag.home import IndexHome
-from rag.index import Index, IndexState
+from rag.index import Index, IndexState, check_embedder
 from rag.store import documents, indexes
 from storage.database import Database
 
 T = TypeVar("T")
-
-
-class OtherEmbedder(RagError):
-    """The index was built with another embedder than the one that is served with."""
 
 
 class OpenIndexes:
@@ -49,11 +44,7 @@ class OpenIndexes:
         state = self._state(name)
         if state is None:
             return None
-        if state.embedder != self.embedder.name:
-            raise OtherEmbedder(
-                f"index {name!r} was built with embedder {state.embedder!r}, not {self.embedder.name!r}; "
-                "index its documents anew, or serve with that embedder"
-            )
+        check_embedder(state, self.embedder)
         return self._opened(name, state.settings)
 
     def open(self, name: str) -> Index:

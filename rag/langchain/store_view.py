@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from rag.embedding.embedder import Embedder
-from rag.langchain.connection import Connection, connect
 from rag.langchain.factory import identity
-from rag.search.numbers import NOTHING, Numbers, Vectors, is_in
+from rag.langchain.vector_store import Connection, connect
+from rag.search.numbers import NOTHING, Numbers, Vectors, best, is_in
 from rag.search.view_file import read_view, write_view
 from rag.views import MakeViews, VectorsOf
 
@@ -216,11 +216,11 @@ class StoreView:
         self._views.save(file, stamp, self.numbers)
 
     def _search_rows(self, vector: Vectors, k: int, wanted: Numbers) -> tuple[Numbers, Vectors]:
-        best: tuple[Numbers, Vectors] = (NOTHING, np.empty(0, dtype=np.float32))
+        found: tuple[Numbers, Vectors] = (NOTHING, np.empty(0, dtype=np.float32))
         for start in range(0, len(wanted), _BLOCK):
             numbers, scores = _best(*self._views.vectors_of(wanted[start : start + _BLOCK]), vector, k)
-            best = _first(np.concatenate([best[0], numbers]), np.concatenate([best[1], scores]), k)
-        return best
+            found = best(np.concatenate([found[0], numbers]), np.concatenate([found[1], scores]), k)
+        return found
 
 
 def _collection(index: str, embedder: str, database: str) -> str:
@@ -235,9 +235,4 @@ def _collection(index: str, embedder: str, database: str) -> str:
 def _best(numbers: Numbers, vectors: Vectors, vector: Vectors, k: int) -> tuple[Numbers, Vectors]:
     if not len(numbers):
         return numbers, np.empty(0, dtype=np.float32)
-    return _first(numbers, np.clip(vectors @ vector, -1.0, 1.0), k)
-
-
-def _first(numbers: Numbers, scores: Vectors, k: int) -> tuple[Numbers, Vectors]:
-    order = np.lexsort((numbers, -scores))[:k]
-    return numbers[order], scores[order]
+    return best(numbers, np.clip(vectors @ vector, -1.0, 1.0), k)

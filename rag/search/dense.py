@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from rag.search.faiss_index import FLAT_BELOW, FaissIndex
-from rag.search.numbers import NOTHING, Numbers, Vectors, is_in, positions_of
+from rag.search.numbers import NOTHING, Numbers, Vectors, best, is_in, positions_of
 from rag.search.view_file import read_view, write_view
 
 # Vectors that are equal may differ in the last bit of a score: a few more are taken, and compared alike.
@@ -167,8 +167,7 @@ class DenseView:
             vectors = np.concatenate([vectors, self._added_vectors[added]])
         # Compared alike wherever they came from, so that equal vectors have equal scores.
         scores = np.clip(np.einsum("ij,j->i", vectors, query), -1.0, 1.0)
-        order = np.lexsort((numbers, -scores))[: max(k, 0)]
-        return numbers[order], scores[order]
+        return best(numbers, scores, max(k, 0))
 
     def recall(self) -> float:
         """Of the exact ten nearest in the main part, the share that a search finds, over a sample made from it."""

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.search.numbers import NOTHING, Numbers, is_in, positions_of
+from rag.search.numbers import NOTHING, Numbers, best, is_in, positions_of
 from rag.search.view_file import read_view, write_view
 
 # docs/adr/0011 has recall for these and other values.
@@ -194,8 +194,7 @@ class LexicalView:
             # All that are as good as the k-th, so that the cut among equals is made by number.
             kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
             numbers, scores = numbers[kept], scores[kept]
-        order = np.lexsort((numbers, -scores))[: max(k, 0)]
-        return numbers[order], scores[order]
+        return best(numbers, scores, max(k, 0))
 
     def _main_scores(self, words: list[str], allowed: Numbers | None) -> tuple[Numbers, NDArray[np.float32]]:
         """Numbers and scores of all texts of the main part that may be found."""

@@ -11,6 +11,12 @@ Vectors = NDArray[np.float32]
 NOTHING: Numbers = np.empty(0, dtype=np.int64)
 
 
+def best(numbers: Numbers, scores: Vectors, k: int | None = None) -> tuple[Numbers, Vectors]:
+    """The k numbers of the highest scores, None for all, and these, best first, ties by number."""
+    order = np.lexsort((numbers, -scores))[:k]
+    return numbers[order], scores[order]
+
+
 def is_in(numbers: Numbers, ascending: Numbers) -> NDArray[np.bool_]:
     """For each number whether it is in an ascending array."""
     if not len(ascending):

@@ -8,16 +8,20 @@ What is not needed is not loaded: the views, the query's vector and the texts co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag.chunking.duplicates import drop_near_duplicates
+from rag.errors import RagError
 from rag.search.dense import VectorView
 from rag.search.lexical import LexicalView
-from rag.search.numbers import Numbers, Vectors
-from rag.search.rerank import Reranker, load_reranker
+from rag.search.numbers import Numbers, Vectors, best
 from rag.search.settings import Fusion, SearchSettings
+from rag.torch_threads import silent_loading, torch_threads
 
 # Numbers, best first, and their scores.
 Ranking = tuple[Numbers, NDArray[np.float32]]
@@ -25,6 +29,9 @@ Ranking = tuple[Numbers, NDArray[np.float32]]
 # Cormack, Clarke and Büttcher 2009, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
 # Methods".
 _RRF_K = 60
+# A batch of so few pairs runs on one thread; see rag/embedding/embedder.py for why.
+_FEW_PAIRS = 4
+_BATCH_SIZE = 32
 
 
 def retrieve(
@@ -61,9 +68,8 @@ def retrieve(
         numbers, scores = numbers[:depth], scores[:depth]
     if settings.reranker is not None and len(numbers):
         reranker = reranker or load_reranker(settings.reranker)
-        scores = np.array(reranker.scores(query, texts_of(numbers.tolist())), dtype=np.float32)
-        order = np.lexsort((numbers, -scores))
-        numbers, scores = numbers[order], scores[order]
+        given = np.array(reranker.scores(query, texts_of(numbers.tolist())), dtype=np.float32)
+        numbers, scores = best(numbers, given)
     if settings.threshold is not None:
         is_fused = settings.mode == "hybrid" and settings.reranker is None
         # A fused score says only how the candidates of one query compare: the best has a high one whatever it is.
@@ -93,8 +99,8 @@ def fuse(dense: Ranking, lexical: Ranking, *, method: Fusion, dense_weight: floa
     scores = np.zeros(len(numbers))
     for (found, raw), weight in ((dense, dense_weight), (lexical, 1 - dense_weight)):
         scores[np.searchsorted(numbers, found)] += weight * bring(raw)
-    order = np.lexsort((numbers, -scores))
-    return numbers[order], scores[order].astype(np.float32)
+    numbers, scores = best(numbers, scores)
+    return numbers, scores.astype(np.float32)
 
 
 def pick_diverse(relevance: NDArray[np.float32], vectors: Vectors, k: int, weight: float) -> list[int]:
@@ -127,3 +133,57 @@ def _minmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _reciprocal_ranks(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     return (_RRF_K + 1) / (_RRF_K + 1 + np.arange(len(scores), dtype=np.float64))
+
+
+class Reranker:
+    """A sentence-transformers CrossEncoder with one output, which becomes a score by the logistic function.
+
+    It reads query and passage together: slower than comparing vectors and better at it, so it ranks only the candidates
+    that a search has found. May be called from several threads.
+    """
+
+    def __init__(self, model: str) -> None:
+        """`model` is a folder or a model id. Raises RagError if it cannot be loaded or has several outputs."""
+        if model.startswith(("/", ".", "~")) and not Path(model).expanduser().is_dir():
+            raise RagError(f"no reranker in {model!r}; give a folder or an id of a sentence-transformers CrossEncoder")
+        from sentence_transformers import CrossEncoder
+
+        with silent_loading():
+            try:
+                self._model: Any = CrossEncoder(str(Path(model).expanduser()) if model.startswith("~") else model)
+                num_outputs = self._model.num_labels
+            except Exception as error:
+                # The libraries raise a dozen types for a missing or broken model; each ends here with its own words.
+                reason = str(error).split("\n", 1)[0]
+                raise RagError(
+                    f"reranker {model!r} cannot be loaded ({reason}); give a sentence-transformers CrossEncoder"
+                ) from error
+        if num_outputs != 1:
+            raise RagError(f"reranker {model!r} has {num_outputs} outputs; give a CrossEncoder with one")
+        self._name = model
+
+    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        """How well each text answers the query, in [0, 1]. Raises RagError if the model gives what is no number."""
+        import torch
+
+        pairs = [(query, text) for text in texts]
+        logits = np.empty(len(pairs), dtype=np.float64)
+        # Pairs of like length share a batch, so that little is padded.
+        order = sorted(range(len(pairs)), key=lambda i: len(texts[i]), reverse=True)
+        for start in range(0, len(order), _BATCH_SIZE):
+            batch = order[start : start + _BATCH_SIZE]
+            with torch_threads(1 if len(batch) <= _FEW_PAIRS else None):
+                logits[batch] = self._model.predict(
+                    [pairs[i] for i in batch],
+                    batch_size=_BATCH_SIZE,
+                    activation_fn=torch.nn.Identity(),
+                    show_progress_bar=False,
+                )
+        if not np.isfinite(logits).all():
+            raise RagError(f"reranker {self._name!r} gives scores that are no numbers; use another model")
+        # In float64 a clear difference stays one where float32's logistic function has reached 1.
+        return [float(score) for score in 1 / (1 + np.exp(-np.clip(logits, -500, 500)))]
+
+
+# Each is loaded once.
+load_reranker = lru_cache(maxsize=4)(Reranker)

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from rag.chunking.chunk import Chunk
 from rag.errors import RagError
+from rag.search.filters import Filter, filter_clause
 from rag.search.numbers import Numbers, Vectors
 from rag.store.pending import Embedding
-from rag.store.schema import BATCH, CHUNKS, DOCUMENTS, NUMBERS, TOMBSTONES, VARIABLES, VECTORS, parts
+from rag.store.schema import ATTRIBUTES, BATCH, CHUNKS, DOCUMENTS, NUMBERS, TOMBSTONES, VARIABLES, VECTORS, parts
 from storage.database import Database
 
 _DAMAGED = "vectors are missing or damaged; mend the index with: arbiter index verify NAME --repair"
@@ -102,9 +103,11 @@ def extent(rows: sa.Connection, index_id: int, document_id: str, first: int, las
     return start, end
 
 
-def allowed_numbers(rows: sa.Connection, index_id: int, documents: sa.ColumnElement[bool]) -> Numbers:
-    """The chunks, ascending, of the documents that meet a condition on DOCUMENTS.c.id."""
-    passing = sa.select(DOCUMENTS.c.id).where(DOCUMENTS.c.index_id == index_id, documents)
+def allowed_numbers(rows: sa.Connection, index_id: int, filters: Filter) -> Numbers:
+    """The chunks, ascending, of the documents that pass."""
+    passing = sa.select(DOCUMENTS.c.id).where(
+        DOCUMENTS.c.index_id == index_id, filter_clause(filters, ATTRIBUTES, index_id, DOCUMENTS.c.id)
+    )
     query = sa.select(CHUNKS.c.number).where(CHUNKS.c.index_id == index_id, CHUNKS.c.document_id.in_(passing))
     return as_numbers(rows.execute(query).scalars())
 
