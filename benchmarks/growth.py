@@ -38,6 +38,7 @@ from arbiter.models import EMBEDDER
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.documents.load import load_documents
+from rag.home import IndexHome
 from rag.index import Index
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
@@ -200,7 +201,7 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def open_index(folder: Path, embedder: MadeEmbedder) -> Index:
-    return Index.create(folder / "home", NAME, embedder, ChunkSettings(chunk_tokens=CHUNK_TOKENS, overlap_tokens=0))
+    return IndexHome(folder / "home").create(NAME, embedder, ChunkSettings(chunk_tokens=CHUNK_TOKENS, overlap_tokens=0))
 
 
 def documents(data: Sequence[Path], num_chunks: int) -> Iterator[Document]:

@@ -26,7 +26,7 @@ from rag.documents.document import Document
 from rag.documents.load import load_documents
 from rag.embedding.embedder import SentenceTransformerEmbedder
 from rag.embedding.settings import EmbedderSettings
-from rag.index import Index
+from rag.home import IndexHome
 from rag.search.settings import SearchSettings
 
 DEPTH = 10
@@ -98,7 +98,7 @@ def compare(
             ]
             for side in sides if turn % 2 == 0 else reversed(sides):
                 side()
-            index = Index.open(Path(home) / "arbiter", "benchmark", ours)
+            index = IndexHome(Path(home) / "arbiter").open("benchmark", ours)
             unchanged_times.append(timed(lambda index=index: (index.sync(documents), None)[1]))
             index.close()
     our_s, their_s = statistics.median(our_times), statistics.median(their_times)
@@ -125,7 +125,7 @@ def ingest_arbiter(
     run: dict[str, Ranking],
 ) -> Callable[[], None]:
     """Ingests, and gives back what asks the questions, which is not to be timed."""
-    index = Index.create(home, "benchmark", embedder, settings, settings=SearchSettings(mode="dense"))
+    index = IndexHome(home, retrieval=SearchSettings(mode="dense")).create("benchmark", embedder, settings)
     index.sync(documents)
 
     def ask() -> None:

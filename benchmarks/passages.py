@@ -37,7 +37,7 @@ from rag.documents.document import Document
 from rag.documents.load import load_documents
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.errors import RagError
-from rag.index import Index
+from rag.home import IndexHome
 from router.answering.prompts import place_of
 from router.deciding.statistics import holm, mean_interval, paired_difference
 
@@ -232,7 +232,8 @@ def _sentences(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _measure(case: Case, settings: ChunkSettings, budgets: Sequence[int], embedder: Embedder, home: Path) -> Given:
-    index = Index.create(home, re.sub(r"[^\w.-]", "-", f"{case.name}-{name_of(settings)}")[-100:], embedder, settings)
+    name = re.sub(r"[^\w.-]", "-", f"{case.name}-{name_of(settings)}")[-100:]
+    index = IndexHome(home).create(name, embedder, settings)
     index.sync(case.documents)
     texts = {document.id: document.text for document in case.documents}
     extents = functools.cache(

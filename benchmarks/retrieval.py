@@ -24,6 +24,7 @@ from eval.retrieval.report import RetrievalReport, to_text
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.load import load_documents
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
+from rag.home import IndexHome
 from rag.index import Index
 from rag.search.settings import SearchSettings
 
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 def _indexed(home: Path, name: str, embedder: Embedder, way: ChunkSettings, data: Path) -> Index:
-    index = Index.create(home, name, embedder, way)
+    index = IndexHome(home).create(name, embedder, way)
     report = index.sync(load_documents(data / "docs.jsonl").documents)
     print(f"{name}: {report.embedded_chunks} chunks embedded in {report.seconds:.0f} s", file=sys.stderr)
     return index

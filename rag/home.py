@@ -18,10 +18,11 @@ import sqlalchemy as sa
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.conversions import Conversions
 from rag.embedding.embedder import Embedder
-from rag.index import Index, IndexState, Options
+from rag.index import Index, IndexState, check_embedder
 from rag.search.settings import SearchSettings
 from rag.store import indexes
-from storage.database import Database, database_url, find_database
+from storage.database import Database, database_url, find_database, open_database
+from storage.errors import ArbiterError
 
 if TYPE_CHECKING:
     from rag.views import MakeViews
@@ -55,8 +56,23 @@ class IndexHome:
         return find_database(self.home, self.url)
 
     def open(self, name: str, embedder: Embedder, *, database: Database | None = None) -> Index:
-        """The existing index, over an open `database` if one is given. Raises RagError; see `Index.open`."""
-        return Index.open(self.home, name, embedder, **self._options(name, embedder, database))
+        """The existing index. An open `database` serves any number of indexes, and stays open when one is closed.
+
+        Raises RagError if there is no such index, and OtherEmbedder.
+        """
+        indexes.check_name(name)
+        store = database or self.database()
+        if store is None:
+            raise indexes.missing(name)
+        try:
+            with store.read() as rows:
+                state = indexes.existing(rows, name)
+            check_embedder(state, embedder)
+        except ArbiterError:
+            if database is None:
+                store.close()
+            raise
+        return self._index(name, embedder, state.settings, store, is_shared=database is not None)
 
     def create(
         self,
@@ -66,9 +82,14 @@ class IndexHome:
         *,
         database: Database | None = None,
     ) -> Index:
-        """The index, new or existing, over an open `database` if one is given; see `Index.create`."""
-        chunking = chunking or self.chunking
-        return Index.create(self.home, name, embedder, chunking, **self._options(name, embedder, database))
+        """The index, new or existing, over an open `database` if one is given.
+
+        Nothing is written to it before `sync` or `add`. An index of another embedder or other chunk settings is built
+        anew by the next of them, and is as it was until then.
+        """
+        indexes.check_name(name)
+        store = database or open_database(self.home, self.url)
+        return self._index(name, embedder, chunking or self.chunking, store, is_shared=database is not None)
 
     def remove_leftovers(self) -> None:
         """Removes the view files of indexes that are gone: a search that a deletion overtook may have written one."""
@@ -81,17 +102,16 @@ class IndexHome:
         """Texts of files that were converted before; to be closed by the caller. Raises StorageError."""
         return Conversions(self.home / "conversions.db")
 
-    def _options(self, name: str, embedder: Embedder, database: Database | None) -> Options:
-        views = self._views(name, embedder)
-        return {"url": self.url, "store": database, "settings": self.retrieval, "views": views}
+    def _index(
+        self, name: str, embedder: Embedder, chunking: ChunkSettings, store: Database, *, is_shared: bool
+    ) -> Index:
+        folder, views = self.home / "indexes" / name, self._views(name, embedder)
+        return Index(folder, name, embedder, chunking, store, settings=self.retrieval, views=views, is_shared=is_shared)
 
     def _views(self, name: str, embedder: Embedder) -> MakeViews | None:
         if not self.store:
             return None
         from rag.langchain.store_view import store_views
 
-        try:
-            database = sa.make_url(database_url(self.home.resolve(), self.url)).render_as_string(hide_password=True)
-        except sa.exc.ArgumentError:
-            return None  # Opening the database says what is wrong with the URL.
+        database = sa.make_url(database_url(self.home.resolve(), self.url)).render_as_string(hide_password=True)
         return store_views(self.store, self.store_options, name=name, embedder=embedder, database=database)

@@ -1,6 +1,6 @@
 """A named collection of chunks that can be searched.
 
-index = Index.create(home, "faq", embedder, ChunkSettings())
+index = IndexHome(home).create("faq", embedder)
 index.sync(load_documents(Path("docs/")).documents)
 passages = index.search("When does the loan desk open?", k=3)
 """
@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import sqlalchemy as sa
 
@@ -36,7 +36,7 @@ from rag.store.indexes import IndexState
 from rag.verification import VerifyReport, verify
 from rag.views import MakeViews, Outdated, live_vectors, live_words
 from rag.widening import passages_of
-from storage.database import Database, find_database, open_database
+from storage.database import Database
 from storage.errors import ArbiterError
 
 __all__ = ["DocumentEntry", "Index", "IndexState", "SyncReport", "VerifyReport"]
@@ -53,22 +53,6 @@ class OtherEmbedder(RagError):
     """The index was built with another embedder than the one that it is opened with."""
 
 
-class Options(TypedDict, total=False):
-    """Where the rows of an index are, and how it is searched."""
-
-    url: str | sa.URL | None
-    """The database, in place of the home's SQLite file."""
-
-    store: Database | None
-    """That database, open: it serves any number of indexes, and stays open when one is closed."""
-
-    settings: SearchSettings
-    """Those of searches that bring none of their own."""
-
-    views: MakeViews | None
-    """Makes views of vectors in another store, in place of FAISS."""
-
-
 class Index:
     """An index of a home, shared by threads and processes: each search sees the newest committed content, whole.
 
@@ -77,58 +61,34 @@ class Index:
 
     def __init__(
         self,
-        home: Path,
+        folder: Path,
         name: str,
         embedder: Embedder,
         chunk_settings: ChunkSettings,
         store: Database,
-        options: Options,
+        *,
+        settings: SearchSettings = SearchSettings(),
+        views: MakeViews | None = None,
+        is_shared: bool = False,
     ) -> None:
-        """For `open` and `create`, which check the name and that the parts belong together."""
+        """For `IndexHome`, which checks that the parts belong together. `folder` is that of its view files.
+
+        `settings` are those of its searches; `views` puts another vector store in the place of FAISS. A shared `store`
+        stays open when the index is closed.
+        """
         self.name = name
         self.chunk_settings = chunk_settings
         self._embedder = embedder
-        self._settings = options.get("settings", SearchSettings())
+        self._settings = settings
         self._store = store
-        self._is_shared = options.get("store") is not None
-        self._folder = home / "indexes" / name
+        self._is_shared = is_shared
+        self._folder = folder
         self._indexing = Indexing(store, name, embedder, chunk_settings, self._oldest_file)
-        make_views = options.get("views")
-        self._other_store = make_views(self._vectors_of) if make_views is not None else None
-        self._dense = live_vectors(self._folder, self._other_store or DenseView)
-        self._lexical = live_words(self._folder)
+        self._other_store = views(self._vectors_of) if views is not None else None
+        self._dense = live_vectors(folder, self._other_store or DenseView)
+        self._lexical = live_words(folder)
         self._query_vector = lru_cache(maxsize=_QUERY_CACHE)(embedder.embed_query)
         self._allowed: OrderedDict[tuple[str, str], Numbers] = OrderedDict()
-
-    @classmethod
-    def open(cls, home: Path, name: str, embedder: Embedder, **options: Unpack[Options]) -> Index:
-        """The existing index. Raises RagError if there is none, and OtherEmbedder."""
-        indexes.check_name(name)
-        store = options.get("store") or find_database(home, options.get("url"))
-        if store is None:
-            raise indexes.missing(name)
-        try:
-            with store.read() as rows:
-                state = indexes.existing(rows, name)
-            check_embedder(state, embedder)
-        except ArbiterError:
-            if options.get("store") is None:
-                store.close()
-            raise
-        return cls(home, name, embedder, state.settings, store, options)
-
-    @classmethod
-    def create(
-        cls, home: Path, name: str, embedder: Embedder, chunk_settings: ChunkSettings, **options: Unpack[Options]
-    ) -> Index:
-        """The index, new or existing; nothing is written to it before `sync` or `add`.
-
-        An index of another embedder or other chunk settings is built anew by the next of them, and is as it was until
-        then.
-        """
-        indexes.check_name(name)
-        store = options.get("store") or open_database(home, options.get("url"))
-        return cls(home, name, embedder, chunk_settings, store, options)
 
     @property
     def num_chunks(self) -> int:

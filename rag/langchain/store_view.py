@@ -1,7 +1,6 @@
 """A vector store of another program as the view that an index's vectors are searched in, in place of FAISS files.
 
-views = store_views("qdrant", {"url": "http://127.0.0.1:6333"}, name="faq", embedder=embedder)
-index = Index.open(home, "faq", embedder, views=views)
+index = IndexHome(home, store="qdrant", store_options={"url": "http://127.0.0.1:6333"}).open("faq", embedder)
 
 The rows stay the truth: the store holds vectors under chunk numbers and nothing else, a hit counts only if the rows
 have its chunk, and every score is the exact cosine with the vector in the rows. So a store that is behind, or ahead,

@@ -99,8 +99,8 @@ def fuse(dense: Ranking, lexical: Ranking, *, method: Fusion, dense_weight: floa
     scores = np.zeros(len(numbers))
     for (found, raw), weight in ((dense, dense_weight), (lexical, 1 - dense_weight)):
         scores[np.searchsorted(numbers, found)] += weight * bring(raw)
-    numbers, scores = best(numbers, scores)
-    return numbers, scores.astype(np.float32)
+    order = np.lexsort((numbers, -scores))
+    return numbers[order], scores[order].astype(np.float32)
 
 
 def pick_diverse(relevance: NDArray[np.float32], vectors: Vectors, k: int, weight: float) -> list[int]:

@@ -22,7 +22,7 @@ from eval.questions import Question
 from eval.runs.run import publish_run
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
-from rag.index import Index
+from rag.home import IndexHome
 from rag.open_indexes import OpenIndexes
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
@@ -93,7 +93,7 @@ class Home:
         self.config = load_config(config_file, [], {})
         self.embedder = LetterEmbedder()
         self.adapter = write_adapter(self.path)
-        self.index = Index.create(self.path, "desk", self.embedder, ChunkSettings(20, 0))
+        self.index = IndexHome(self.path).create("desk", self.embedder, ChunkSettings(20, 0))
         self.sync("The desk opens at nine.")
         self.num_read = 0
 

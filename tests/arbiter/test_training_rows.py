@@ -14,7 +14,7 @@ from arbiter.config import Config
 from arbiter.training_rows import training_rows
 from rag.chunking.chunk import Chunk, ChunkSettings
 from rag.documents.document import Document
-from rag.index import Index
+from rag.home import IndexHome
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.answering.prompts import ANSWER
@@ -82,7 +82,7 @@ def test_a_golden_passage_that_retrieval_missed_is_trained_as_it_is_served(
         }
     )
     chunking = ChunkSettings(10, 0, strategy, 20)
-    with contextlib.closing(Index.create(tmp_path, "faq", WordEmbedder(), chunking)) as index:
+    with contextlib.closing(IndexHome(tmp_path).create("faq", WordEmbedder(), chunking)) as index:
         index.sync([BOOK, *NOISE])
         settings = config.index.retrieval
         example = Example("1", "When may we come late, curfew question?", "seventeen", ("book",))

@@ -19,7 +19,6 @@ from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.errors import RagError
 from rag.home import IndexHome
-from rag.index import Index
 from rag.open_indexes import OpenIndexes
 from rag.search.settings import SearchSettings
 from router.answering.answerer import Answerer
@@ -106,7 +105,7 @@ def serving(
         served = make_served(engine)
         if arm_index and open_indexes.has(arm_index):
             # Opened apart, as a run's indexes may be.
-            index = Index.open(home, arm_index, embedder)
+            index = IndexHome(home).open(arm_index, embedder)
             stack.callback(index.close)
             answerer = Answerer(engine, {"docs": index}, "org/base")
             served = replace(served, answerer=answerer)

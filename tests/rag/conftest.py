@@ -16,6 +16,7 @@ from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.index import Index
 from tests.fakes.embedders import WordTokens
+from tests.fakes.indexes import create_index
 
 Library = tuple[Document, ...]
 SETTINGS = ChunkSettings(20, 0)
@@ -81,7 +82,7 @@ def url() -> str | None:
 
 @pytest.fixture
 def index(home: Path, embedder: FakeEmbedder, library: Library, url: str | None) -> Iterator[Index]:
-    index = Index.create(home, "faq", embedder, SETTINGS, url=url)
+    index = create_index(home, "faq", embedder, SETTINGS, url=url)
     index.sync(library)
     yield index
     index.close()

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
+from rag.home import IndexHome
 from rag.index import Index
 from rag.search.settings import SearchSettings
 from tests.rag.conftest import FakeEmbedder
@@ -74,7 +75,7 @@ def apply(index: Index, state: State, todo: Operation) -> None:
 
 
 def open_index(home: Path, url: str | None) -> Index:
-    return Index.create(home, NAME, FakeEmbedder(dimension=64), SETTINGS, url=url, settings=HYBRID)
+    return IndexHome(home, url=url, retrieval=HYBRID).create(NAME, FakeEmbedder(dimension=64), SETTINGS)
 
 
 def state_of(index: Index) -> State:
@@ -123,7 +124,7 @@ def main() -> None:
     # The thread with which tqdm, in bm25s, watches its bars may hold their lock at the moment of a fork.
     tqdm.monitor_interval = 0
     # What is imported late is imported here, once.
-    warm = Index.create(home, "warm", FakeEmbedder(dimension=64), SETTINGS, settings=HYBRID)
+    warm = IndexHome(home, retrieval=HYBRID).create("warm", FakeEmbedder(dimension=64), SETTINGS)
     warm.sync([document("doc0", 0)])
     warm.search("common", 1)
     warm.close()

@@ -14,6 +14,7 @@ import pytest
 
 from rag.chunking.split import split_documents
 from rag.documents.document import Document
+from rag.home import IndexHome
 from rag.index import Index
 from rag.search.settings import SearchSettings
 from tests.rag.conftest import FakeEmbedder
@@ -116,8 +117,8 @@ from pathlib import Path
 from rag.documents.document import Document
 from tests.rag.conftest import FakeEmbedder
 from tests.rag.sync_forever import SETTINGS
-from rag.index import Index
-index = Index.create(Path(sys.argv[1]), "faq", FakeEmbedder(seconds_per_text=0.0005), SETTINGS)
+from rag.home import IndexHome
+index = IndexHome(Path(sys.argv[1])).create("faq", FakeEmbedder(seconds_per_text=0.0005), SETTINGS)
 documents = [Document(f"{n}", "", f"word{n}") for n in range(2000)]
 index.sync(documents, progress=lambda done, total: print("go", flush=True))
 """
@@ -130,7 +131,7 @@ def test_killed_while_embedding_the_next_run_embeds_only_the_rest(home: Path) ->
         for _ in range(2):
             process.stdout.readline()
         process.kill()
-    index = Index.create(home, "faq", FakeEmbedder(), SETTINGS)
+    index = IndexHome(home).create("faq", FakeEmbedder(), SETTINGS)
     assert index.generation == 0
 
     # A change of another origin does not throw away what was embedded.

@@ -13,6 +13,7 @@ from rag.home import IndexHome
 from rag.index import Index, SyncReport
 from rag.search.settings import SearchSettings
 from storage.errors import StorageError
+from tests.fakes.indexes import create_index, open_index
 from tests.rag.conftest import SETTINGS, Library
 
 DENSE = SearchSettings(mode="dense")
@@ -43,7 +44,7 @@ def test_search_gives_the_nearest_passage_first_with_all_it_is_known_by(index: I
 
 
 def test_the_score_is_the_cosine(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS, url=url, settings=DENSE)
+    index = create_index(home, "faq", embedder, SETTINGS, url=url, settings=DENSE)
     index.sync([Document("a", "", "red green blue grey")])
 
     # One shared word of four, against a query of one word: 1 / (sqrt(4) * sqrt(1)).
@@ -59,7 +60,7 @@ def test_the_title_is_searched_too(index: Index) -> None:
 def test_every_row_of_a_long_table_is_found_by_its_column(
     home: Path, embedder: Any, url: str | None, mode: Literal["dense", "bm25"]
 ) -> None:
-    index = Index.create(home, "faq", embedder, ChunkSettings(40, 0), url=url, settings=SearchSettings(mode=mode))
+    index = create_index(home, "faq", embedder, ChunkSettings(40, 0), url=url, settings=SearchSettings(mode=mode))
     rows = "\n".join(f"| part{number} | {number} |" for number in range(40))
     index.sync([Document("parts", "", f"| name | shelf |\n|---|---|\n{rows}"), Document("a", "", "nothing of it")])
 
@@ -84,7 +85,7 @@ def test_search_takes_a_query_that_is_empty_or_no_valid_unicode(index: Index) ->
 
 
 def test_ties_are_in_the_order_of_document_id_and_position(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS, url=url)
+    index = create_index(home, "faq", embedder, SETTINGS, url=url)
     index.sync([Document(f"doc{number:02}", "", "the same words") for number in reversed(range(40))])
 
     expected = [f"doc{number:02}" for number in range(40)]
@@ -103,7 +104,7 @@ def test_a_query_is_embedded_once(index: Index, embedder: Any) -> None:
 def test_the_first_sync_reports_and_counts_what_it_added(
     home: Path, embedder: Any, library: Library, url: str | None
 ) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS, url=url)
+    index = create_index(home, "faq", embedder, SETTINGS, url=url)
     calls: list[tuple[int, int]] = []
 
     report = index.sync(library, progress=lambda done, total: calls.append((done, total)))
@@ -115,7 +116,7 @@ def test_the_first_sync_reports_and_counts_what_it_added(
 
 
 def test_progress_counts_to_the_total_over_several_commits(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS, url=url)
+    index = create_index(home, "faq", embedder, SETTINGS, url=url)
     calls: list[tuple[int, int]] = []
 
     index.sync(
@@ -177,7 +178,7 @@ def test_a_deleted_document_is_never_found_again(
     report = index.sync(library[1:])
 
     assert _counts(report) == (0, 0, 1, 2)
-    for reader in (index, Index.open(home, "faq", embedder, url=url)):
+    for reader in (index, open_index(home, "faq", embedder, url=url)):
         assert {passage.document_id for passage in reader.search("The desk opens at nine", 10)} == {"fines", "rooms"}
         assert reader.chunks_of("hours") == ()
         assert reader.num_documents == 2
@@ -203,9 +204,9 @@ def test_an_index_can_be_emptied_and_filled_again(index: Index, library: Library
 def test_equal_content_has_an_equal_version_whatever_its_history(
     home: Path, embedder: Any, library: Library, url: str | None
 ) -> None:
-    straight = Index.create(home, "straight", embedder, SETTINGS, url=url)
+    straight = create_index(home, "straight", embedder, SETTINGS, url=url)
     straight.sync(library)
-    winding = Index.create(home, "winding", embedder, SETTINGS, url=url)
+    winding = create_index(home, "winding", embedder, SETTINGS, url=url)
     for documents in (library[2:], library[:2], [Document("hours", "", "Other.")], tuple(reversed(library))):
         winding.sync(documents)
 
@@ -220,7 +221,7 @@ def test_equal_content_has_an_equal_version_whatever_its_history(
 def test_settings_and_embedder_are_part_of_the_version(
     index: Index, home: Path, library: Library, make_embedder: Any, other: dict[str, Any], url: str | None
 ) -> None:
-    second = Index.create(
+    second = create_index(
         home, "second", make_embedder(other.get("embedder_name", "fake@1")), other.get("settings", SETTINGS), url=url
     )
     second.sync(library)
@@ -231,7 +232,7 @@ def test_settings_and_embedder_are_part_of_the_version(
 def test_a_text_that_another_index_holds_is_not_embedded_again_and_costs_what_it_cost(
     index: Index, home: Path, embedder: Any, library: Library, url: str | None
 ) -> None:
-    second = Index.create(home, "second", embedder, SETTINGS, url=url)
+    second = create_index(home, "second", embedder, SETTINGS, url=url)
 
     assert second.sync(library).embedded_chunks == 0
     assert second.indexing_s == pytest.approx(index.indexing_s)
@@ -241,7 +242,7 @@ def test_a_text_that_another_index_holds_is_not_embedded_again_and_costs_what_it
 def test_indexing_seconds_are_those_of_the_present_content(
     home: Path, make_embedder: Any, library: Library, url: str | None
 ) -> None:
-    index = Index.create(home, "faq", make_embedder(seconds_per_text=0.02), SETTINGS, url=url)
+    index = create_index(home, "faq", make_embedder(seconds_per_text=0.02), SETTINGS, url=url)
     index.sync(library)
     assert 0.06 <= index.indexing_s < 0.3
 
@@ -255,7 +256,7 @@ def test_open_gives_the_index_another_process_made(
 ) -> None:
     embedder = make_embedder()
 
-    opened = Index.open(home, "faq", embedder, url=url)
+    opened = open_index(home, "faq", embedder, url=url)
 
     assert opened.search("desk", 3) == index.search("desk", 3)
     assert embedder.num_embedded == 1  # the query
@@ -265,7 +266,7 @@ def test_open_gives_the_index_another_process_made(
 def test_open_syncs_with_the_settings_the_index_was_made_with(
     index: Index, home: Path, embedder: Any, url: str | None
 ) -> None:
-    opened = Index.open(home, "faq", embedder, url=url)
+    opened = open_index(home, "faq", embedder, url=url)
 
     opened.sync([Document("long", "", " ".join(f"w{n}" for n in range(40)))])
 
@@ -276,30 +277,30 @@ def test_open_refuses_an_index_that_does_not_exist_and_says_how_to_make_it(
     home: Path, embedder: Any, url: str | None
 ) -> None:
     with pytest.raises(RagError, match="no index 'faq'; create it with: arbiter index add faq FOLDER"):
-        Index.open(home, "faq", embedder, url=url)
+        open_index(home, "faq", embedder, url=url)
     assert not home.exists()
 
 
 def test_an_index_exists_from_its_first_sync_on(home: Path, embedder: Any, url: str | None) -> None:
-    created = Index.create(home, "faq", embedder, SETTINGS, url=url)
+    created = create_index(home, "faq", embedder, SETTINGS, url=url)
 
     assert (created.generation, created.num_chunks, created.version) == (0, 0, "")
-    for attempt in (lambda: created.search("desk", 1), lambda: Index.open(home, "faq", embedder, url=url)):
+    for attempt in (lambda: created.search("desk", 1), lambda: open_index(home, "faq", embedder, url=url)):
         with pytest.raises(RagError, match="no index 'faq'"):
             attempt()
 
 
 def test_open_refuses_another_embedder(index: Index, home: Path, make_embedder: Any, url: str | None) -> None:
     with pytest.raises(RagError, match="built with embedder 'fake@1', not 'fake@2'"):
-        Index.open(home, "faq", make_embedder("fake@2"), url=url)
+        open_index(home, "faq", make_embedder("fake@2"), url=url)
 
 
 def test_an_empty_index_takes_another_embedder_and_other_settings_at_its_next_sync(
     home: Path, embedder: Any, make_embedder: Any, url: str | None
 ) -> None:
-    Index.create(home, "empty", embedder, ChunkSettings(20, 0), url=url).sync([])
+    create_index(home, "empty", embedder, ChunkSettings(20, 0), url=url).sync([])
 
-    Index.create(home, "empty", make_embedder("fake@2"), ChunkSettings(10, 0), url=url).sync([])
+    create_index(home, "empty", make_embedder("fake@2"), ChunkSettings(10, 0), url=url).sync([])
 
     (state,) = IndexHome(home, url=url).states().values()
     assert (state.embedder, state.settings) == ("fake@2", ChunkSettings(10, 0))
@@ -309,7 +310,7 @@ def test_create_with_another_embedder_rebuilds_at_the_next_sync_and_leaves_the_o
     index: Index, home: Path, library: Library, make_embedder: Any, url: str | None
 ) -> None:
     other = make_embedder("fake@2", dimension=64)
-    renewed = Index.create(home, "faq", other, SETTINGS, url=url)
+    renewed = create_index(home, "faq", other, SETTINGS, url=url)
     with pytest.raises(RagError, match="built with embedder 'fake@1'"):
         renewed.search("desk", 1)
     assert len(index.search("desk", 3)) == 3
@@ -326,22 +327,22 @@ def test_create_with_another_embedder_rebuilds_at_the_next_sync_and_leaves_the_o
 def test_create_with_other_chunk_settings_cuts_again_at_the_next_sync(
     index: Index, home: Path, embedder: Any, library: Library, url: str | None
 ) -> None:
-    renewed = Index.create(home, "faq", embedder, ChunkSettings(5, 0), url=url)
+    renewed = create_index(home, "faq", embedder, ChunkSettings(5, 0), url=url)
 
     report = renewed.sync(library)
 
     assert _counts(report) == (0, 3, 0, 0)
     assert [chunk.text for chunk in renewed.chunks_of("hours")] == ["The desk opens at nine", "and closes at five."]
     assert [chunk.position for chunk in renewed.chunks_of("hours")] == [0, 1]
-    assert Index.open(home, "faq", embedder, url=url).version == renewed.version
+    assert open_index(home, "faq", embedder, url=url).version == renewed.version
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "é", "x" * 101, "a\n"])
 def test_impossible_names_are_refused(home: Path, embedder: Any, name: str, url: str | None) -> None:
     with pytest.raises(RagError, match="index name"):
-        Index.open(home, name, embedder, url=url)
+        open_index(home, name, embedder, url=url)
     with pytest.raises(RagError, match="index name"):
-        Index.create(home, name, embedder, SETTINGS, url=url)
+        create_index(home, name, embedder, SETTINGS, url=url)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +371,7 @@ def test_an_embedder_that_returns_no_numbers_is_refused(
     broken.embed = lambda texts, **_: np.full((len(texts), broken.dimension), np.nan, dtype=np.float32)
 
     with pytest.raises(RagError, match="returned no valid vectors"):
-        Index.create(home, "faq", broken, SETTINGS, url=url).sync(library)
+        create_index(home, "faq", broken, SETTINGS, url=url).sync(library)
 
 
 def test_a_closed_index_opens_again_by_itself(index: Index) -> None:
@@ -382,13 +383,13 @@ def test_a_closed_index_opens_again_by_itself(index: Index) -> None:
 def test_names_may_hold_letters_digits_dots_dashes_and_underscores(
     home: Path, embedder: Any, library: Library, url: str | None
 ) -> None:
-    Index.create(home, "Team-1_v2.0", embedder, SETTINGS, url=url).sync(library)
+    create_index(home, "Team-1_v2.0", embedder, SETTINGS, url=url).sync(library)
 
-    assert Index.open(home, "Team-1_v2.0", embedder, url=url).num_documents == 3
+    assert open_index(home, "Team-1_v2.0", embedder, url=url).num_documents == 3
 
 
 def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path, embedder: Any, url: str | None) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StorageError, match="data directory"):
-        Index.create(tmp_path / "file" / "home", "faq", embedder, SETTINGS, url=url)
+        create_index(tmp_path / "file" / "home", "faq", embedder, SETTINGS, url=url)

@@ -19,6 +19,7 @@ from rag.index import Index, SyncReport
 from rag.search.dense import DenseView
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
+from tests.fakes.indexes import create_index, open_index
 from tests.rag.conftest import SETTINGS, Library
 
 HYBRID = SearchSettings(mode="hybrid")
@@ -103,7 +104,7 @@ def test_other_settings_cut_the_documents_of_every_origin_again(
     index: Index, home: Path, embedder: Any, url: str | None
 ) -> None:
     index.add([Document("other", "", "one two three four five six")], origin="folder")
-    renewed = Index.create(home, "faq", embedder, ChunkSettings(3, 0), url=url)
+    renewed = create_index(home, "faq", embedder, ChunkSettings(3, 0), url=url)
 
     report = renewed.add([Document("new", "", "seven")])
 
@@ -118,24 +119,24 @@ def test_another_embedder_of_another_dimension_replaces_every_vector(
 ) -> None:
     index.search("desk", 1)
     other = make_embedder("fake@2", dimension=16)
-    renewed = Index.create(home, "faq", other, SETTINGS, url=url)
+    renewed = create_index(home, "faq", other, SETTINGS, url=url)
 
     report = renewed.add([])
 
     assert _counts(report) == (0, 3, 0, 0)
     assert renewed.search("When does the desk open?", 1)[0].document_id == "hours"
-    assert Index.open(home, "faq", other, url=url).verify().problems == ()
+    assert open_index(home, "faq", other, url=url).verify().problems == ()
 
 
 def test_a_deleted_document_is_found_by_nobody_from_then_on(
     index: Index, home: Path, embedder: Any, url: str | None
 ) -> None:
-    reader = Index.open(home, "faq", embedder, url=url, settings=HYBRID)
+    reader = open_index(home, "faq", embedder, url=url, settings=HYBRID)
     assert reader.search("desk", 3)[0].document_id == "hours"
 
     assert index.delete(["hours", "unknown", "hours"]) == 1
 
-    for search in (index.search, reader.search, Index.open(home, "faq", embedder, url=url).search):
+    for search in (index.search, reader.search, open_index(home, "faq", embedder, url=url).search):
         assert {passage.document_id for passage in search("the desk opens at nine", 3)} <= {"fines", "rooms"}
     assert (index.document("hours"), index.chunks_of("hours"), index.num_documents, index.num_chunks) == (
         None,
@@ -192,7 +193,7 @@ def test_a_change_to_a_large_index_reads_what_changed_and_leaves_the_file(
     home: Path, embedder: Any, url: str | None
 ) -> None:
     counts: dict[str, int] = {}
-    index = Index.create(home, "large", embedder, SETTINGS, url=url, views=lambda _: _Counted(counts))
+    index = create_index(home, "large", embedder, SETTINGS, url=url, views=lambda _: _Counted(counts))
     index.sync([Document(f"{n:04}", "", f"word{n} common") for n in range(500)])
     assert counts == {"built": 500}
     file = home / "indexes" / "large" / "1.faiss"
@@ -205,13 +206,13 @@ def test_a_change_to_a_large_index_reads_what_changed_and_leaves_the_file(
     assert "0007" not in {passage.document_id for passage in index.search("word7 common", 20)}
     assert (counts, file.stat().st_mtime_ns) == ({"built": 500, "added": 1, "removed": 1}, written)
     reopened: dict[str, int] = {}
-    again = Index.open(home, "large", embedder, url=url, views=lambda _: _Counted(reopened))
+    again = open_index(home, "large", embedder, url=url, views=lambda _: _Counted(reopened))
     assert again.search("something new", 5) == index.search("something new", 5)
     assert reopened == {"loaded": 1, "added": 1, "removed": 1}
 
 
 def test_a_file_that_fell_a_tenth_behind_is_written_anew(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "large", embedder, SETTINGS, url=url, settings=HYBRID)
+    index = create_index(home, "large", embedder, SETTINGS, url=url, settings=HYBRID)
     index.sync([Document(f"{n:04}", "", f"word{n} common") for n in range(100)])
     for n in range(11):
         index.add([Document(f"new{n:02}", "", f"new{n}")])
@@ -227,9 +228,9 @@ def test_a_file_that_fell_a_tenth_behind_is_written_anew(home: Path, embedder: A
 
 
 def test_a_reader_that_slept_through_many_changes_finds_its_way(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS, url=url, settings=HYBRID)
+    index = create_index(home, "faq", embedder, SETTINGS, url=url, settings=HYBRID)
     index.sync([Document(f"{n:02}", "", f"word{n}") for n in range(5)])
-    reader = Index.open(home, "faq", embedder, url=url, settings=HYBRID)
+    reader = open_index(home, "faq", embedder, url=url, settings=HYBRID)
     reader.search("word1", 3)
 
     for n in range(66):
@@ -242,9 +243,9 @@ def test_a_reader_that_slept_through_many_changes_finds_its_way(home: Path, embe
 def test_an_index_that_was_dropped_is_gone_and_one_of_its_name_begins_anew(
     index: Index, home: Path, embedder: Any, library: Library, url: str | None
 ) -> None:
-    other = Index.create(home, "other", embedder, SETTINGS, url=url)
+    other = create_index(home, "other", embedder, SETTINGS, url=url)
     other.sync(library)
-    reader = Index.open(home, "faq", embedder, url=url)
+    reader = open_index(home, "faq", embedder, url=url)
     reader.search("desk", 3)
 
     index.drop()
@@ -254,7 +255,7 @@ def test_an_index_that_was_dropped_is_gone_and_one_of_its_name_begins_anew(
     with pytest.raises(RagError, match="no index 'faq'"):
         reader.search("desk", 3)
     assert len(other.search("desk", 3)) == 3
-    again = Index.create(home, "faq", embedder, SETTINGS, url=url)
+    again = create_index(home, "faq", embedder, SETTINGS, url=url)
     # Equal content in another order: equal version and generation, other numbers.
     again.sync([library[2]])
     assert [passage.document_id for passage in reader.search("desk", 3)] == ["rooms"]
@@ -262,7 +263,7 @@ def test_an_index_that_was_dropped_is_gone_and_one_of_its_name_begins_anew(
 
 def test_another_vector_store_is_told_what_is_dropped_and_closed(home: Path, embedder: Any, library: Library) -> None:
     counts: dict[str, int] = {}
-    index = Index.create(home, "faq", embedder, SETTINGS, views=lambda _: _Counted(counts))
+    index = create_index(home, "faq", embedder, SETTINGS, views=lambda _: _Counted(counts))
     index.sync(library)
 
     index.drop()
@@ -272,8 +273,8 @@ def test_another_vector_store_is_told_what_is_dropped_and_closed(home: Path, emb
 
 
 def test_collections_cannot_see_each_other(home: Path, embedder: Any, url: str | None) -> None:
-    left = Index.create(home, "left", embedder, SETTINGS, url=url, settings=HYBRID)
-    right = Index.create(home, "right", embedder, SETTINGS, url=url, settings=HYBRID)
+    left = create_index(home, "left", embedder, SETTINGS, url=url, settings=HYBRID)
+    right = create_index(home, "right", embedder, SETTINGS, url=url, settings=HYBRID)
     left.sync([Document("a", "", "shared words left", {"side": "left"})])
     right.sync([Document("a", "", "shared words right", {"side": "right"}), Document("b", "", "shared words")])
     either = parse_filter({"type": "in", "key": "side", "value": ["left", "right"]})
@@ -298,7 +299,7 @@ def test_documents_are_listed_in_pages(index: Index, library: Library) -> None:
 
 def test_a_document_comes_back_as_it_was_given(home: Path, embedder: Any, url: str | None) -> None:
     given = Document("a", "T", "Ünï\n\n# Head\n\n" + "word " * 50, {"x": [1, {"y": None}]}, "f/a.pdf", (0, 7))
-    index = Index.create(home, "faq", embedder, SETTINGS, url=url)
+    index = create_index(home, "faq", embedder, SETTINGS, url=url)
     index.sync([given])
 
     assert index.document("a") == given
@@ -335,11 +336,11 @@ def test_what_progress_raises_ends_the_sync_and_leaves_the_index_as_it_was(index
 
 def test_a_delete_of_an_index_that_does_not_exist_says_so(home: Path, embedder: Any, url: str | None) -> None:
     with pytest.raises(RagError, match="no index 'faq'"):
-        Index.create(home, "faq", embedder, SETTINGS, url=url).delete(["a"])
+        create_index(home, "faq", embedder, SETTINGS, url=url).delete(["a"])
 
 
 def test_an_empty_index_exists_and_finds_nothing(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "empty", embedder, SETTINGS, url=url, settings=HYBRID)
+    index = create_index(home, "empty", embedder, SETTINGS, url=url, settings=HYBRID)
     index.sync([])
 
     assert list(IndexHome(home, url=url).states()) == ["empty"]
@@ -355,7 +356,7 @@ class Away(_Counted):
 
 
 def test_an_index_is_dropped_though_its_vector_store_is_away(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "faq", embedder, ChunkSettings(20, 0), url=url, views=lambda _: Away({}))
+    index = create_index(home, "faq", embedder, ChunkSettings(20, 0), url=url, views=lambda _: Away({}))
     index.sync([Document("a", "", "a boat")])
 
     index.drop()

@@ -16,6 +16,7 @@ import pytest
 from rag.documents.document import Document
 from rag.index import Index
 from rag.search.settings import SearchSettings
+from tests.fakes.indexes import create_index, open_index
 from tests.rag.conftest import SETTINGS, Library
 
 
@@ -42,12 +43,12 @@ def test_a_damaged_view_is_rebuilt_from_the_rows_without_embedding(
         file.unlink()
         file.write_bytes(damaged)
     embedder = make_embedder()
-    again = Index.open(home, "faq", embedder)
+    again = open_index(home, "faq", embedder)
 
     for mode, passages in expected.items():
         assert again.search("desk", 3, settings=SearchSettings(mode=mode)) == passages
     assert embedder.num_embedded == 1  # the query
-    third = Index.open(home, "faq", make_embedder())
+    third = open_index(home, "faq", make_embedder())
     assert third.verify().problems == ()
 
 
@@ -56,7 +57,7 @@ def test_a_missing_view_is_rebuilt_from_the_rows(index: Index, home: Path, embed
     expected = index.search("desk", 3)
     file.unlink()
 
-    assert Index.open(home, "faq", embedder).search("desk", 3) == expected
+    assert open_index(home, "faq", embedder).search("desk", 3) == expected
     assert file.exists()
 
 
@@ -68,7 +69,7 @@ def test_the_view_of_an_older_generation_under_the_newer_name_is_not_believed(
     (home / "indexes" / "faq" / "2.faiss").unlink()
     (home / "indexes" / "faq" / "2.faiss").write_bytes(old)
 
-    found = Index.open(home, "faq", embedder).search("closed", 1)
+    found = open_index(home, "faq", embedder).search("closed", 1)
 
     assert found[0].text == "Closed."
 
@@ -78,7 +79,7 @@ def test_a_reader_that_cannot_write_the_view_searches_all_the_same(index: Index,
     shutil.rmtree(folder)
     folder.write_text("a file where the folder should be")
 
-    assert len(Index.open(home, "faq", embedder).search("desk", 3)) == 3
+    assert len(open_index(home, "faq", embedder).search("desk", 3)) == 3
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, the device that is always full")
@@ -93,21 +94,21 @@ def test_a_view_that_finds_the_disk_full_does_not_undo_what_is_committed(
 
     assert report.added == 1
     assert index.search("new thing", 1)[0].document_id == "new"
-    assert Index.open(home, "faq", embedder).search("new thing", 1)[0].document_id == "new"
+    assert open_index(home, "faq", embedder).search("new thing", 1)[0].document_id == "new"
 
 
 _FILLS_THE_DISK = """
 import resource, sys
 from pathlib import Path
 from rag.documents.document import Document
-from rag.index import Index
 from storage.errors import ArbiterError
+from tests.fakes.indexes import create_index
 from tests.rag.conftest import SETTINGS, FakeEmbedder
 documents = [Document(f"{n}", "", f"new {n} " * 15) for n in range(600)]
 for limit in map(int, sys.argv[2:]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
-        index = Index.create(Path(sys.argv[1]), "faq", FakeEmbedder(), SETTINGS)
+        index = create_index(Path(sys.argv[1]), "faq", FakeEmbedder(), SETTINGS)
         index.sync(documents)
         print("done")
     except ArbiterError as error:
@@ -137,7 +138,7 @@ def test_a_file_system_that_refuses_at_any_point_leaves_the_old_index_whole(inde
 def test_another_reader_sees_a_change_at_its_next_search(
     index: Index, home: Path, embedder: Any, library: Library
 ) -> None:
-    reader = Index.open(home, "faq", embedder, settings=SearchSettings(mode="dense"))
+    reader = open_index(home, "faq", embedder, settings=SearchSettings(mode="dense"))
     assert len(reader.search("desk", 10)) == 3
 
     index.sync([*library, Document("new", "", "desk desk desk")])
@@ -152,7 +153,7 @@ def test_two_syncs_at_once_leave_one_of_both_contents(home: Path, make_embedder:
 
     def run(documents: list[Document]) -> None:
         try:
-            index = Index.create(home, "faq", make_embedder(), SETTINGS)
+            index = create_index(home, "faq", make_embedder(), SETTINGS)
             for _ in range(5):
                 barrier.wait(timeout=30)
                 index.sync(documents)
@@ -167,7 +168,7 @@ def test_two_syncs_at_once_leave_one_of_both_contents(home: Path, make_embedder:
         thread.join()
 
     assert errors == []
-    index = Index.open(home, "faq", make_embedder())
+    index = open_index(home, "faq", make_embedder())
     found = sorted(passage.document_id for passage in index.search("left right", 100))
     assert found in [sorted(document.id for document in documents) for documents in contents]
     assert index.num_documents == 30
@@ -175,14 +176,14 @@ def test_two_syncs_at_once_leave_one_of_both_contents(home: Path, make_embedder:
 
 def test_searches_during_syncs_see_one_content_or_the_other_and_never_a_mixture(home: Path, make_embedder: Any) -> None:
     contents = [[Document(f"{n}", "", f"{side} {n}") for n in range(20)] for side in ("left", "right")]
-    index = Index.create(home, "faq", make_embedder(), SETTINGS)
+    index = create_index(home, "faq", make_embedder(), SETTINGS)
     index.sync(contents[0])
     done = threading.Event()
     seen: list[frozenset[str]] = []
     errors: list[Exception] = []
 
     def read() -> None:
-        reader = Index.open(home, "faq", make_embedder())
+        reader = open_index(home, "faq", make_embedder())
         try:
             while not done.is_set():
                 seen.append(frozenset(passage.text.split()[0] for passage in reader.search("left right", 50)))
@@ -218,9 +219,9 @@ def test_while_documents_come_and_go_searches_see_those_that_are_there_and_no_ot
 ) -> None:
     url = None if database == "sqlite" else request.getfixturevalue("postgres_url")
     hybrid = SearchSettings(mode="hybrid")
-    other = Index.create(home, "other", make_embedder(), SETTINGS, url=url)
+    other = create_index(home, "other", make_embedder(), SETTINGS, url=url)
     other.sync([Document(f"other{n}", "", "common words of another collection") for n in range(5)])
-    index = Index.create(home, "faq", make_embedder(), SETTINGS, url=url, settings=hybrid)
+    index = create_index(home, "faq", make_embedder(), SETTINGS, url=url, settings=hybrid)
     index.sync([Document(f"stays{n}", "", f"common word{n}") for n in range(20)])
     stays = {f"stays{n}" for n in range(20)}
     deleted: list[str] = []
@@ -239,7 +240,7 @@ def test_while_documents_come_and_go_searches_see_those_that_are_there_and_no_ot
         except Exception as error:
             errors.append(error)
 
-    readers = [index, Index.open(home, "faq", make_embedder(), url=url, settings=hybrid)]
+    readers = [index, open_index(home, "faq", make_embedder(), url=url, settings=hybrid)]
     threads = [threading.Thread(target=read, args=(reader,)) for reader in readers]
     for thread in threads:
         thread.start()
@@ -260,7 +261,7 @@ def test_while_documents_come_and_go_searches_see_those_that_are_there_and_no_ot
 
 
 def test_writers_of_several_processes_do_not_lose_each_others_documents(home: Path, make_embedder: Any) -> None:
-    indexes = [Index.create(home, "faq", make_embedder(), SETTINGS) for _ in range(3)]
+    indexes = [create_index(home, "faq", make_embedder(), SETTINGS) for _ in range(3)]
     errors: list[Exception] = []
 
     def write(number: int) -> None:

@@ -12,6 +12,7 @@ from rag.documents.document import Document
 from rag.index import Index
 from rag.search.filters import MAX_COMPARISONS, parse_filter
 from rag.search.settings import SearchSettings
+from tests.fakes.indexes import create_index, open_index
 
 TEXT = " ".join(f"w{n}" for n in range(12))
 
@@ -24,7 +25,7 @@ def url(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 def pieces(home: Path, embedder: Any, url: str | None) -> Index:
     """One document of four chunks of three words, and another document."""
-    index = Index.create(home, "pieces", embedder, ChunkSettings(3, 0), url=url)
+    index = create_index(home, "pieces", embedder, ChunkSettings(3, 0), url=url)
     index.sync([Document("a", "", TEXT), Document("b", "", "other things")])
     return index
 
@@ -60,7 +61,7 @@ def test_both_views_are_kept_up_once_both_are_used(index: Index) -> None:
 
 
 def test_a_filter_narrows_before_the_best_are_taken(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "faq", embedder, ChunkSettings(20, 0), url=url)
+    index = create_index(home, "faq", embedder, ChunkSettings(20, 0), url=url)
     index.sync([Document(f"{n:03}", "", "the same words" + " x" * (n % 7), {"n": n}) for n in range(200)])
 
     for mode in ("dense", "bm25", "hybrid"):
@@ -85,7 +86,7 @@ def test_a_filter_of_the_last_generation_is_not_remembered(index: Index) -> None
 
 
 def test_filters_for_true_and_for_one_are_remembered_apart(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "boats", embedder, ChunkSettings(20, 0), url=url)
+    index = create_index(home, "boats", embedder, ChunkSettings(20, 0), url=url)
     index.sync([Document("flag", "", "a boat", {"x": True}), Document("count", "", "a boat", {"x": 1})])
 
     for value, found in ((True, "flag"), (1, "count"), (True, "flag")):
@@ -94,7 +95,7 @@ def test_filters_for_true_and_for_one_are_remembered_apart(home: Path, embedder:
 
 
 def test_a_filter_of_as_many_comparisons_as_may_be_is_searched(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "boats", embedder, ChunkSettings(20, 0), url=url)
+    index = create_index(home, "boats", embedder, ChunkSettings(20, 0), url=url)
     index.sync([Document("a", "", "a boat", {"x": MAX_COMPARISONS - 1}), Document("b", "", "a boat")])
     parts = [{"type": "eq", "key": "x", "value": number} for number in range(MAX_COMPARISONS)]
 
@@ -104,7 +105,7 @@ def test_a_filter_of_as_many_comparisons_as_may_be_is_searched(home: Path, embed
 
 
 def test_the_source_can_be_filtered_on(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "faq", embedder, ChunkSettings(20, 0), url=url)
+    index = create_index(home, "faq", embedder, ChunkSettings(20, 0), url=url)
     index.sync([Document("a", "", "words", source="x/a.pdf"), Document("b", "", "words")])
 
     found = index.search("words", 5, filters=parse_filter({"type": "eq", "key": "source", "value": "x/a.pdf"}))
@@ -113,7 +114,7 @@ def test_the_source_can_be_filtered_on(home: Path, embedder: Any, url: str | Non
 
 
 def test_a_value_too_long_for_a_filter_is_stored_all_the_same(home: Path, embedder: Any, url: str | None) -> None:
-    index = Index.create(home, "faq", embedder, ChunkSettings(20, 0), url=url)
+    index = create_index(home, "faq", embedder, ChunkSettings(20, 0), url=url)
     metadata = {"long": "é" * 5000, "k" * 5000: 1, "nan": float("nan"), "huge": 10**400, "ok": 1}
     index.sync([Document("a", "", "words", metadata)])
 
@@ -138,7 +139,7 @@ def test_a_passage_within_a_better_one_is_left_out_and_the_next_takes_its_place(
 
 def test_a_search_gives_the_parent_of_a_chunk_once(home: Path, embedder: Any, url: str | None) -> None:
     settings = ChunkSettings(3, 0, strategy="parent_child", parent_tokens=6)
-    index = Index.create(home, "parents", embedder, settings, url=url)
+    index = create_index(home, "parents", embedder, settings, url=url)
     index.sync([Document("a", "", TEXT)])
 
     passages = index.search("w4", 5)
@@ -150,7 +151,7 @@ def test_a_search_gives_the_parent_of_a_chunk_once(home: Path, embedder: Any, ur
 def test_a_passage_tells_the_page_of_each_of_its_characters(home: Path, embedder: Any, url: str | None) -> None:
     # Pages begin at w0, w2, w4 and w9, and the third has no text.
     pages = (0, 6, 12, 12, 27)
-    index = Index.create(home, "pages", embedder, ChunkSettings(3, 0), url=url)
+    index = create_index(home, "pages", embedder, ChunkSettings(3, 0), url=url)
     index.sync([Document("a", "", TEXT, pages=pages), Document("b", "", "other things")])
 
     def starts(query: str, neighbours: int = 0) -> tuple[tuple[int, int], ...]:
@@ -176,7 +177,7 @@ def test_a_query_with_hidden_characters_finds_what_the_plain_one_finds(index: In
 def test_the_indexs_own_settings_are_those_of_its_searches(
     index: Index, home: Path, embedder: Any, url: str | None
 ) -> None:
-    strict = Index.open(home, "faq", embedder, url=url, settings=SearchSettings(threshold=0.4))
+    strict = open_index(home, "faq", embedder, url=url, settings=SearchSettings(threshold=0.4))
 
     assert len(index.search("desk", 3)) == 3
     assert [passage.document_id for passage in strict.search("desk", 3)] == ["hours"]

@@ -16,6 +16,7 @@ from rag.indexing import Indexing
 from rag.search.settings import SearchSettings
 from rag.store import faults, indexes
 from storage.database import Database, database_url
+from tests.fakes.indexes import create_index
 from tests.rag.conftest import SETTINGS, Library
 
 
@@ -71,7 +72,7 @@ def test_a_document_that_was_stored_anew_meanwhile_is_not_made_the_old_one(
 def test_a_repair_that_was_not_ended_is_ended_by_other_settings(
     store: Database, index: Index, home: Path, embedder: Any, url: str | None, library: Library
 ) -> None:
-    renewed = Index.create(home, "faq", embedder, ChunkSettings(3, 0), url=url)
+    renewed = create_index(home, "faq", embedder, ChunkSettings(3, 0), url=url)
 
     renewed.add([])
 

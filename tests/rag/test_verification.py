@@ -20,6 +20,7 @@ from rag.verification import NearDuplicate, VerifyReport, verify
 from rag.views import live_vectors, live_words
 from storage.database import Database, sqlite_url
 from storage.errors import StorageError
+from tests.fakes.indexes import create_index, open_index
 from tests.rag.conftest import SETTINGS, Library
 
 
@@ -100,7 +101,7 @@ def test_damaged_rows_are_found_and_repaired(
     assert (repaired.repaired, repaired.is_sound) == (True, True)
     assert index.verify().problems == ()
     index.sync(library)
-    fresh = Index.open(home, "faq", make_embedder())
+    fresh = open_index(home, "faq", make_embedder())
     assert fresh.verify().problems == ()
     assert {passage.document_id for passage in fresh.search("desk", 3)} == {"hours", "fines", "rooms"}
 
@@ -109,7 +110,7 @@ def test_words_are_not_taken_for_those_of_another_document_where_one_is_missing(
     home: Path, embedder: Any, library: Library
 ) -> None:
     bm25 = SearchSettings(mode="bm25")
-    index = Index.create(home, "faq", embedder, SETTINGS, settings=SearchSettings(mode="dense"))
+    index = create_index(home, "faq", embedder, SETTINGS, settings=SearchSettings(mode="dense"))
     index.sync(library)
     with sqlite3.connect(home / "arbiter.db") as connection:
         connection.execute("DELETE FROM documents WHERE id = 'fines'")
@@ -125,7 +126,7 @@ def test_a_repair_that_was_killed_is_found_and_ended(
     index: Index, database: sqlite3.Connection, home: Path, embedder: Any
 ) -> None:
     database.execute("UPDATE chunks SET text = 'Made up.' WHERE number = 2")
-    broken = Index.open(home, "faq", _Interrupted(embedder))
+    broken = open_index(home, "faq", _Interrupted(embedder))
     with pytest.raises(KeyboardInterrupt):
         broken.verify(repair=True)
 
@@ -143,10 +144,10 @@ def test_a_damaged_view_file_is_found_and_repaired(index: Index, home: Path, emb
     file.unlink()
     file.write_bytes(data)
 
-    report = Index.open(home, "faq", embedder).verify(repair=True)
+    report = open_index(home, "faq", embedder).verify(repair=True)
 
     assert report.problems == ("view file '1.bm25' is damaged, or not of this index",)
-    assert Index.open(home, "faq", embedder).verify().problems == ()
+    assert open_index(home, "faq", embedder).verify().problems == ()
 
 
 def test_a_view_that_another_process_writes_meanwhile_is_no_fault(index: Index, home: Path, embedder: Any) -> None:
@@ -155,7 +156,7 @@ def test_a_view_that_another_process_writes_meanwhile_is_no_fault(index: Index, 
     live = live_vectors(home / "indexes" / "faq")
     with store.read() as rows:
         before = existing(rows, "faq")
-        Index.open(home, "faq", embedder).sync([Document("new", "", "Something else.")])
+        open_index(home, "faq", embedder).sync([Document("new", "", "Something else.")])
         assert [file.name for file in (home / "indexes" / "faq").glob("*.faiss")] == ["2.faiss"]
 
         assert live.damaged_files(rows, before) == []
@@ -208,7 +209,7 @@ def test_a_text_that_is_no_utf8_any_more_is_found_and_mended(
 
 
 def test_metadata_that_cannot_be_read_is_mended_from_what_filters_compare(home: Path, embedder: Any) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS)
+    index = create_index(home, "faq", embedder, SETTINGS)
     compared = {"team": "front", "year": 2026, "share": 0.5, "draft": True}
     index.sync([Document("a", "A", "A boat.", {**compared, "tags": ["x"]}, "a.md", (0,))])
     with sqlite3.connect(home / "arbiter.db") as connection:
@@ -234,7 +235,7 @@ def test_one_damaged_vector_is_not_taken_for_the_measure_of_the_others(
 
 
 def test_documents_of_several_parts_are_all_checked(home: Path, embedder: Any) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS)
+    index = create_index(home, "faq", embedder, SETTINGS)
     index.sync([Document(f"{n:03}", "", f"word{n} " * 30) for n in range(120)])
     told: list[tuple[int, int]] = []
 
@@ -269,7 +270,7 @@ def test_a_check_writes_no_file(index: Index, home: Path, suffix: str, damage: s
 
 
 def test_a_file_that_the_rows_have_left_behind_is_no_fault(home: Path, embedder: Any) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS, settings=SearchSettings(mode="hybrid"))
+    index = create_index(home, "faq", embedder, SETTINGS, settings=SearchSettings(mode="hybrid"))
     index.sync([Document(f"{n:02}", "", f"word{n}") for n in range(60)])
     index.add([Document("new", "", "something new")])
     index.delete(["07"])
@@ -281,7 +282,7 @@ def test_a_file_that_the_rows_have_left_behind_is_no_fault(home: Path, embedder:
 
 
 def test_chunks_that_repeat_others_are_counted(home: Path, embedder: Any) -> None:
-    index = Index.create(home, "faq", embedder, SETTINGS)
+    index = create_index(home, "faq", embedder, SETTINGS)
     text = "the very same words in two of the three documents"
     index.sync([Document("a", "", text), Document("b", "B", text), Document("c", "", "something else altogether here")])
 
@@ -293,4 +294,4 @@ def test_chunks_that_repeat_others_are_counted(home: Path, embedder: Any) -> Non
 
 def test_an_index_that_does_not_exist_cannot_be_verified(home: Path, embedder: Any) -> None:
     with pytest.raises(RagError, match="no index 'faq'"):
-        Index.create(home, "faq", embedder, SETTINGS).verify()
+        create_index(home, "faq", embedder, SETTINGS).verify()

@@ -22,7 +22,7 @@ from arbiter.sweep.trials import run_sweep
 from eval.errors import EvalError
 from eval.sweep.space import SweepSettings
 from rag.errors import RagError
-from rag.index import Index
+from rag.home import IndexHome
 from router.answering.prompts import ANSWER
 from storage.errors import ArbiterError
 from storage.folders import write_manifest
@@ -161,10 +161,10 @@ def test_a_search_leaves_the_served_index_alone(folder: Path, base: ResolvedMode
         pipeline = open_pipeline(folder, base, url, quiet())
         pipeline.index()
         name = build.index_name(pipeline.data, "documents")
-        before = Index.open(pipeline.home, name, pipeline.embedder)
+        before = IndexHome(pipeline.home).open(name, pipeline.embedder)
         generation, version = before.generation, before.version
         run_sweep(open_pipeline(folder, base, url, quiet()), RAG, quiet())
-        after = Index.open(pipeline.home, name, pipeline.embedder)
+        after = IndexHome(pipeline.home).open(name, pipeline.embedder)
     assert (after.generation, after.version) == (generation, version)
 
 
@@ -258,7 +258,7 @@ def test_a_metric_that_does_not_exist_is_refused_before_anything_is_indexed(fold
     with pytest.raises(EvalError, match="no metric 'f2'"):
         run_sweep(pipeline, RAG, quiet())
     with pytest.raises(RagError, match="no index"):
-        Index.open(pipeline.home, build.index_name(pipeline.data, "documents"), pipeline.embedder)
+        IndexHome(pipeline.home).open(build.index_name(pipeline.data, "documents"), pipeline.embedder)
 
 
 def test_without_dev_questions_nothing_is_searched(folder: Path, base: ResolvedModel) -> None:

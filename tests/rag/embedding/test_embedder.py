@@ -13,8 +13,8 @@ from rag.documents.document import Document
 from rag.embedding.embedder import NamedEmbedder, SentenceTransformerEmbedder
 from rag.embedding.settings import EmbedderSettings
 from rag.errors import RagError
-from rag.index import Index
 from rag.search.settings import SearchSettings
+from tests.fakes.indexes import create_index
 
 TEXTS = ["short", "a somewhat longer text about a library", "words " * 200, "", "The desk opens at nine."] * 15
 
@@ -257,7 +257,7 @@ def test_the_right_document_is_among_the_first_three_for_questions_in_other_word
         "Can I get something to eat?": "cafe",
     }
     # By vectors alone: the words are others on purpose.
-    index = Index.create(home, "library", minilm, ChunkSettings(), settings=SearchSettings(mode="dense"))
+    index = create_index(home, "library", minilm, ChunkSettings(), settings=SearchSettings(mode="dense"))
     index.sync([Document(key, "", text) for key, text in texts.items()])
 
     missed = [

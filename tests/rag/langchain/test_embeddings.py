@@ -10,8 +10,8 @@ from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
-from rag.index import Index
 from rag.langchain.embeddings import ArbiterEmbeddings, LangChainEmbedder, open_embedder
+from tests.fakes.indexes import create_index, open_index
 
 
 def test_vectors_are_float32_unit_rows_in_the_order_of_the_texts() -> None:
@@ -79,12 +79,12 @@ def test_what_is_no_vector_is_refused(rows: object, fault: str) -> None:
 
 def test_an_index_is_built_and_searched_with_langchain_embeddings(home: Path) -> None:
     embedder = LangChainEmbedder(LetterEmbeddings(), name="letters@1")
-    index = Index.create(home, "letters", embedder, ChunkSettings(20, 0))
+    index = create_index(home, "letters", embedder, ChunkSettings(20, 0))
     index.sync([Document("x", "", "a a a"), Document("y", "", "c b c")])
     assert [passage.document_id for passage in index.search("c", 1)] == ["y"]
     index.close()
     with pytest.raises(RagError, match="built with embedder 'letters@1', not 'letters@2'"):
-        Index.open(home, "letters", LangChainEmbedder(LetterEmbeddings(), name="letters@2"))
+        open_index(home, "letters", LangChainEmbedder(LetterEmbeddings(), name="letters@2"))
 
 
 def test_our_embedder_serves_a_langchain_store(embedder: Embedder) -> None:

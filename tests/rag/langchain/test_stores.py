@@ -18,6 +18,7 @@ from rag.langchain.store_view import StoreViews, store_views
 from rag.langchain.vector_store import open_vector_store
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
+from tests.fakes.indexes import create_index
 
 MODULES = {
     "qdrant": ["langchain_qdrant"],
@@ -54,9 +55,9 @@ def library(count: int) -> list[Document]:
     return [Document(f"d{i}", f"Title {i}", f"shelf {i} holds book {i * i}", {"floor": i % 4}) for i in range(count)]
 
 
-def open_index(home: Path, embedder: Embedder, store: Store | None) -> Index:
+def opened(home: Path, embedder: Embedder, store: Store | None) -> Index:
     views = store_views(*store, name="faq", embedder=embedder) if store else None
-    return Index.create(home, "faq", embedder, ChunkSettings(20, 0), views=views)
+    return create_index(home, "faq", embedder, ChunkSettings(20, 0), views=views)
 
 
 def hits(index: Index, query: str, k: int = 5, **rest: Any) -> list[tuple[str, float]]:
@@ -69,7 +70,7 @@ def hits(index: Index, query: str, k: int = 5, **rest: Any) -> list[tuple[str, f
 def test_an_index_over_a_store_finds_what_one_over_faiss_finds(
     home: Path, tmp_path: Path, embedder: Embedder, store: Store
 ) -> None:
-    theirs, ours = open_index(home, embedder, store), open_index(tmp_path / "faiss", embedder, None)
+    theirs, ours = opened(home, embedder, store), opened(tmp_path / "faiss", embedder, None)
     for index in (theirs, ours):
         index.sync(library(20))
         index.add([Document("new", "New", "shelf 99 holds an atlas", {"floor": 2})])
@@ -91,11 +92,11 @@ def test_an_index_over_a_store_finds_what_one_over_faiss_finds(
 def test_an_index_goes_on_with_the_store_it_finds_and_embeds_nothing_again(
     home: Path, make_embedder: type, store: Store
 ) -> None:
-    index = open_index(home, make_embedder(), store)
+    index = opened(home, make_embedder(), store)
     index.sync(library(30))
     index.close()
     second = make_embedder()
-    again = open_index(home, second, store)
+    again = opened(home, second, store)
     assert again.sync(library(30)).embedded_chunks == 0
     assert again.search("shelf 7 book 49", 1)[0].document_id == "d7"
     # The query, and the dummy text by which the store learns how long a vector is.
@@ -108,7 +109,7 @@ def test_an_index_that_is_embedded_anew_with_longer_vectors_is_searched(
 ) -> None:
     for dimension in (64, 96):
         embedder = make_embedder(f"fake@{dimension}", dimension)
-        index = open_index(home, embedder, store)
+        index = opened(home, embedder, store)
         index.sync(library(12))
         assert index.search("shelf 7 book 49", 1)[0].document_id == "d7"
         index.close()
@@ -118,14 +119,14 @@ def test_a_store_that_never_heard_of_a_change_is_told_when_it_is_opened(
     home: Path, embedder: Embedder, store: Store
 ) -> None:
     for kept, number in ((store, 12), (None, 20), (store, 20)):
-        index = open_index(home, embedder, kept)
+        index = opened(home, embedder, kept)
         index.sync(library(number)[number - 12 :])
         assert {p.document_id for p in index.search("shelf", 20)} == {f"d{i}" for i in range(number - 12, number)}
         index.close()
 
 
 def test_an_index_is_open_twice_in_one_process(home: Path, embedder: Embedder, store: Store) -> None:
-    one, other = open_index(home, embedder, store), open_index(home, embedder, store)
+    one, other = opened(home, embedder, store), opened(home, embedder, store)
     one.sync(library(12))
     assert other.search("shelf 7 book 49", 1)[0].document_id == "d7"
     other.add([Document("new", "", "an atlas")])
@@ -137,10 +138,10 @@ def test_an_index_is_open_twice_in_one_process(home: Path, embedder: Embedder, s
 
 
 def test_a_dropped_index_leaves_nothing_in_the_store(home: Path, embedder: Embedder, store: Store) -> None:
-    index = open_index(home, embedder, store)
+    index = opened(home, embedder, store)
     index.sync(library(10))
     index.close()
-    index = open_index(home, embedder, store)
+    index = opened(home, embedder, store)
     index.drop()
     index.close()
     views = store_views(*store, name="faq", embedder=embedder)(lambda numbers: (numbers, np.empty((0, 512), "f4")))
@@ -166,11 +167,11 @@ open_vector_store({store[0]!r}, {store[1]!r}, DeterministicFakeEmbedding(size=8)
 
 def test_a_store_that_lost_everything_is_filled_again_from_the_rows(home: Path, make_embedder: type) -> None:
     in_memory = "qdrant", {"location": ":memory:"}
-    index = open_index(home, make_embedder(), in_memory)
+    index = opened(home, make_embedder(), in_memory)
     index.sync(library(30))
     assert index.search("shelf 7 book 49", 1)[0].document_id == "d7"
     index.close()
-    again = open_index(home, make_embedder(), in_memory)
+    again = opened(home, make_embedder(), in_memory)
     assert again.search("shelf 7 book 49", 1)[0].document_id == "d7"
     assert again.verify().recall == 1.0
     again.close()

@@ -12,7 +12,7 @@ from fakes.embedders import WordEmbedder
 from fakes.retrieval_server import CHUNKING, Server, serving
 
 from rag.documents.document import Document
-from rag.index import Index
+from rag.home import IndexHome
 from storage.database import sqlite_url
 
 DESK, FINES, ROOMS = "The desk opens at nine.", "A late book costs ten cents.", "Study rooms are booked upstairs."
@@ -250,7 +250,7 @@ def test_lists_come_in_pages_both_ways_and_by_status(server: Server) -> None:
 
 def make_docs(home: Path, *, embedder: WordEmbedder | None = None) -> None:
     """An index `docs` as a run makes it, with ids that have slashes in them."""
-    index = Index.create(home, "docs", embedder or WordEmbedder(), CHUNKING)
+    index = IndexHome(home).create("docs", embedder or WordEmbedder(), CHUNKING)
     index.sync(
         [Document(f"rules/{i}", f"Rule {i}", f"Rule number {i} is kept.", {"number": i}, f"r{i}.md") for i in range(5)]
     )
@@ -285,7 +285,7 @@ def test_an_index_of_a_run_is_a_store_under_its_own_name(tmp_path: Path) -> None
         assert "rules/3" not in server.found("docs", "rule number 3")
         assert stores.retrieve("docs").file_counts.completed == 5
     # A run's next sync of its own documents leaves what was attached.
-    index = Index.create(tmp_path, "docs", WordEmbedder(), CHUNKING)
+    index = IndexHome(tmp_path).create("docs", WordEmbedder(), CHUNKING)
     index.sync([Document("rules/0", "Rule 0", "Rule number 0 is new.", source="r0.md")])
     assert {entry.id for entry in index.documents()} == {"rules/0", file.id}
     index.close()
