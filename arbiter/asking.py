@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from arbiter.build import Models, open_engine
 from arbiter.config import Config
 from arbiter.console import Console
-from eval.answers import AnswerCache, AnswerRecord
-from eval.evaluate import Patience, Versions, ask, recall, recall_first_tokens, time_first_tokens
+from eval.answers import AnswerCache, AnswerRecord, Versions
+from eval.evaluate import Patience, ask, recall, recall_first_tokens, time_first_tokens
 from eval.questions import Question
 from rag.index import Index
 from router.answering.answerer import Answerer
@@ -48,7 +48,7 @@ class Asker:
     """The same; these and `versions` may be set anew between two asks."""
 
     versions: Versions
-    """As in `eval.evaluate.ask`."""
+    """As in `eval.answers`."""
 
     asking_s: float = field(default=0.0, init=False)
     _open: ExitStack = field(default_factory=ExitStack, init=False)

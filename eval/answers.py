@@ -20,6 +20,9 @@ from router.deciding.race import RaceRecord
 from storage.records import from_json
 from storage.row_cache import RowCache
 
+# An arm's name -> what its answers depend on besides the arm itself: model revision, index version.
+Versions = Mapping[str, Mapping[str, str]]
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerRecord:
@@ -73,9 +76,9 @@ class Asked:
     race: RaceRecord | None = None
 
 
-def answer_key(arm: Arm, question: str, versions: Mapping[str, str]) -> str:
+def answer_key(arm: Arm, question: Question, versions: Versions) -> str:
     """A hash of what shapes an answer: the arm's parts (not its label), the question, model and index versions."""
-    parts = [arm.fingerprint(), question, json.dumps(versions, sort_keys=True)]
+    parts = [arm.fingerprint(), question.text, json.dumps(versions[arm.name], sort_keys=True)]
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
 
@@ -93,21 +96,22 @@ class AnswerCache(RowCache):
         )
         super().__init__(path, tables, called="answer cache", row="an answer")
 
-    def get(self, key: str, *, arm: str, question_id: str) -> AnswerRecord | None:
-        """The stored answer under this arm's and question's names, or None."""
+    def get(self, arm: Arm, question: Question, versions: Versions) -> AnswerRecord | None:
+        """What this arm, or one of the same parts, answered to this question, under their names; None if not known."""
         statement = "SELECT record FROM answers WHERE key = ?"
-        found = self.find(statement, key, lambda row: from_json(AnswerRecord, row))
-        return None if found is None else replace(found, arm=arm, question_id=question_id)
+        found = self.find(statement, answer_key(arm, question, versions), lambda row: from_json(AnswerRecord, row))
+        return None if found is None else replace(found, arm=arm.name, question_id=question.id)
 
-    def put(self, key: str, record: AnswerRecord) -> None:
+    def put(self, arm: Arm, question: Question, versions: Versions, record: AnswerRecord) -> None:
         """Keep an answer. Raises StorageError when the disk is full."""
         if record.error is None:
-            self.write("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(record))))
+            row = (answer_key(arm, question, versions), json.dumps(asdict(record)))
+            self.write("INSERT OR REPLACE INTO answers VALUES (?, ?)", row)
 
-    def get_first_token_ms(self, key: str) -> float | None:
+    def get_first_token_ms(self, arm: Arm, question: Question, versions: Versions) -> float | None:
         """The measured time to the first token of this answer, or None."""
-        return self.find("SELECT ms FROM first_tokens WHERE key = ?", key, float)
+        return self.find("SELECT ms FROM first_tokens WHERE key = ?", answer_key(arm, question, versions), float)
 
-    def put_first_token_ms(self, key: str, ms: float) -> None:
+    def put_first_token_ms(self, arm: Arm, question: Question, versions: Versions, ms: float) -> None:
         """Keep a measured time to the first token. Raises StorageError when the disk is full."""
-        self.write("INSERT OR REPLACE INTO first_tokens VALUES (?, ?)", (key, ms))
+        self.write("INSERT OR REPLACE INTO first_tokens VALUES (?, ?)", (answer_key(arm, question, versions), ms))

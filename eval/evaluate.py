@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from eval.answers import AnswerCache, AnswerRecord, Asked, answer_key
+from eval.answers import AnswerCache, AnswerRecord, Asked, Versions
 from eval.metrics.catalogue import PRIMARY, Declared, check_declared, primary_column
 from eval.questions import Question
 from eval.scorer import Pair, Progress, Scorer
@@ -25,7 +26,6 @@ from router.deciding.scorecard import ArmScores, Score, Scorecard
 from router.errors import EngineRejected, EngineUnavailable
 
 T = TypeVar("T")
-Versions = Mapping[str, Mapping[str, str]]
 
 # What stands where an arm was not asked a question.
 _NOT_ASKED = AnswerRecord(arm="", question_id="", text="")
@@ -109,8 +109,7 @@ async def ask(
 ) -> list[AnswerRecord]:
     """Every arm's answer to every question, arm by arm, in order; `on_answer(record, was_cached)` reports each.
 
-    `versions` maps an arm's name to what its answers depend on besides the arm itself (model revision, index
-    version). A request that the engine refuses becomes a record with an `error`; an engine that stays away raises
+    A request that the engine refuses becomes a record with an `error`; an engine that stays away raises
     EngineUnavailable with everything answered so far in the cache.
     """
     patience = patience or Patience()
@@ -127,8 +126,7 @@ async def ask(
         return AnswerRecord.from_answer(arm.name, question.id, answer, engine_s=engine_s)
 
     async def one(arm: Arm, question: Question) -> AnswerRecord:
-        key = answer_key(arm, question.text, versions[arm.name])
-        record = cache.get(key, arm=arm.name, question_id=question.id)
+        record = cache.get(arm, question, versions)
         is_known = record is not None
         if record is None:
             async with gate:
@@ -136,7 +134,7 @@ async def ask(
                     record = await patience.wait_for(partial(generate, arm, question))
                 except EngineRejected as error:
                     record = AnswerRecord(arm=arm.name, question_id=question.id, text="", error=str(error))
-            cache.put(key, record)
+            cache.put(arm, question, versions, record)
         if on_answer is not None:
             on_answer(record, is_known)
         return record
@@ -155,8 +153,8 @@ async def time_first_tokens(
     Asked before anything else, so that the engine's prefix cache has not seen the questions. An engine that is away or
     refuses leaves the time unmeasured.
     """
-    for arm, question, key in _asked(arms, questions, versions):
-        if cache.get_first_token_ms(key) is not None:
+    for arm, question in itertools.product(arms, questions):
+        if cache.get_first_token_ms(arm, question, versions) is not None:
             continue
         started, found = time.perf_counter(), None
         with contextlib.suppress(EngineRejected, EngineUnavailable):
@@ -165,29 +163,25 @@ async def time_first_tokens(
                 if found is None and any(choice.delta.content for choice in chunk.choices):
                     found = 1000 * (time.perf_counter() - started)
             if found is not None:
-                cache.put_first_token_ms(key, found)
-
-
-def _asked(arms: Sequence[Arm], questions: Sequence[Question], versions: Versions) -> list[tuple[Arm, Question, str]]:
-    """Every arm with every question, arm by arm, and the key of its answer."""
-    return [(arm, asked, answer_key(arm, asked.text, versions[arm.name])) for arm in arms for asked in questions]
+                cache.put_first_token_ms(arm, question, versions, found)
 
 
 def recall(
     arms: Sequence[Arm], questions: Sequence[Question], cache: AnswerCache, versions: Versions
 ) -> list[AnswerRecord | None]:
     """The answers that are known already, in the order of `ask`; None for those that it would have to generate."""
-    keys = _asked(arms, questions, versions)
-    return [cache.get(key, arm=arm.name, question_id=question.id) for arm, question, key in keys]
+    return [cache.get(arm, question, versions) for arm, question in itertools.product(arms, questions)]
 
 
 def recall_first_tokens(
     arms: Sequence[Arm], questions: Sequence[Question], cache: AnswerCache, versions: Versions
 ) -> dict[tuple[str, str], float]:
     """The measured times to the first token in ms, by arm and question id."""
-    keys = _asked(arms, questions, versions)
-    times = {(arm.name, question.id): cache.get_first_token_ms(key) for arm, question, key in keys}
-    return {place: ms for place, ms in times.items() if ms is not None}
+    return {
+        (arm.name, question.id): ms
+        for arm, question in itertools.product(arms, questions)
+        if (ms := cache.get_first_token_ms(arm, question, versions)) is not None
+    }
 
 
 def build_scorecard(

@@ -11,6 +11,7 @@ goes on.
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -155,12 +156,8 @@ def run_race(
 
 def _first(groups: Sequence[list[Question]], limit: int) -> list[list[Question]]:
     """The first whole groups that together hold at most `limit` questions."""
-    taken: list[list[Question]] = []
-    for group in groups:
-        if sum(map(len, taken)) + len(group) > limit:
-            break
-        taken.append(group)
-    return taken
+    totals = itertools.accumulate(map(len, groups))
+    return [group for group, total in zip(groups, totals, strict=True) if total <= limit]
 
 
 def _cap_reached(

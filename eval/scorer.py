@@ -1,4 +1,4 @@
-"""The shape that every group of metrics has, and what counts as a score.
+"""Metrics that are computed together, and what counts as a score.
 
 scorer.score([(question, record)], progress)  # {"exact_match": [1.0], "token_f1": [1.0]}
 """
@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from eval.answers import AnswerRecord
 from eval.errors import one_line
@@ -27,31 +27,10 @@ Progress = Callable[[int, int], None]
 _REASON_CHARACTERS = 200
 
 
-class Scorer(Protocol):
-    """One or more metrics that are computed together.
-
-    What stays true: every list is aligned with `pairs`; None means unscored (a failed answer, a failed judge, a metric
-    that is undefined there), never 0; every other value is finite and in [0, 1].
-    """
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The metrics this scorer gives a value for."""
-        ...
-
-    def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
-        """One list of scores per metric; `progress(done, total)` is called as work is finished."""
-        ...
-
-    def diagnostics(self) -> tuple[str, ...]:
-        """What a reader should know about the last `score`, a line each: scores that were lost, and why."""
-        ...
-
-
 @dataclass(slots=True)
-class AnswerScorer:
-    """A scorer that looks at one answer at a time: `score_one` gives for each of `names` a score, None where the metric
-    is undefined, or the reason why the score was lost.
+class Scorer:
+    """One or more metrics: `score_one` gives for each of `names` a score in [0, 1], None where the metric is undefined,
+    or the reason why the score was lost.
 
     `prepare`, which reports the progress where it is set, is called before with all answers. `failures` counts lost
     scores of the last `score` by metric, `reasons` has the first reason; `called` is what lost them.
@@ -65,7 +44,9 @@ class AnswerScorer:
     reasons: dict[str, str] = field(default_factory=dict, init=False)
 
     def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
-        """Scores of every answer; a failed answer is None, and never shown to the metric."""
+        """One list of scores per metric, aligned with `pairs`; None is unscored, never 0. A failed answer is None, and
+        never shown to the metric. `progress(done, total)` is called as work is finished.
+        """
         self.failures, self.reasons = Counter(), {}
         if self.prepare is not None:
             self.prepare(pairs, progress)

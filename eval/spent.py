@@ -38,7 +38,7 @@ class SpentTime:
 
     def __enter__(self) -> SpentTime:
         """Raises StorageError where the file cannot be written, before anything is spent."""
-        self._open().close()
+        self._rows = RowCache(self._path, (_TABLE,), called="record of spent time", row="the time spent")
         self._started = self._clock()
         self._keeper.start()
         return self
@@ -47,21 +47,18 @@ class SpentTime:
         """Raises what writing raised, a full disk for example, unless something else was raised before."""
         self._is_over.set()
         self._keeper.join()
+        self._rows.close()
         if self._error is not None and value is None:
             raise self._error
-
-    def _open(self) -> RowCache:
-        return RowCache(self._path, (_TABLE,), called="record of spent time", row="the time spent")
 
     def _keep(self) -> None:
         written, is_over = self._started, False
         try:
-            with self._open() as rows:
-                while not is_over:
-                    is_over = self._is_over.wait(self._every_s)
-                    now = self._clock()
-                    rows.write(_ADD, (self._run, now - written))
-                    written = now
-                self.total_s = rows.find("SELECT seconds FROM spent WHERE run = ?", self._run, float) or 0.0
+            while not is_over:
+                is_over = self._is_over.wait(self._every_s)
+                now = self._clock()
+                self._rows.write(_ADD, (self._run, now - written))
+                written = now
+            self.total_s = self._rows.find("SELECT seconds FROM spent WHERE run = ?", self._run, float) or 0.0
         except StorageError as error:
             self._error = error

@@ -8,6 +8,7 @@ Verdicts are kept as they come, so that a certification that was stopped goes on
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -50,10 +51,8 @@ class Plan:
     orders: tuple[tuple[Ask, Ask], ...]
 
     def distinct(self) -> tuple[Ask, ...]:
-        """All asks, equal ones once: first verdicts, then pairs, then repeats."""
-        firsts = [asks[0] for asks in self.verdicts]
-        repeats = [ask for asks in self.verdicts for ask in asks[1:]]
-        return tuple(dict.fromkeys((*firsts, *(ask for orders in self.orders for ask in orders), *repeats)))
+        """All asks, equal ones once."""
+        return tuple(dict.fromkeys(itertools.chain(*self.verdicts, *self.orders)))
 
 
 def certify(

@@ -11,7 +11,7 @@ import re
 from eval.answers import AnswerRecord
 from eval.metrics.text import best_over, exact_match, normalise
 from eval.questions import Question
-from eval.scorer import AnswerScorer
+from eval.scorer import Scorer
 
 # Golds that say that a question has no answer. "unknown" or "none" may well be a label or the true answer.
 _NO_ANSWER = frozenset({"unanswerable", "not answerable", "no answer", "noanswer", "no answer possible"})
@@ -72,4 +72,4 @@ def _score(question: Question, record: AnswerRecord) -> tuple[float, float]:
 # `abstention`: 1.0 when the answer abstains and the question has no answer, or neither, else 0.0; on questions without
 # an answer this is SQuAD 2.0's score of them (Rajpurkar et al. 2018). `abstained`: 1.0 when the answer abstains; a
 # description, neither good nor bad. Both are defined on every question.
-ABSTENTION_SCORER = AnswerScorer(("abstention", "abstained"), _score)
+ABSTENTION_SCORER = Scorer(("abstention", "abstained"), _score)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from eval.answers import AnswerRecord
 from eval.questions import Question
-from eval.scorer import AnswerScorer
+from eval.scorer import Scorer
 
 # Chat models like to put code into a fence; what stands inside is the answer.
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
@@ -59,7 +59,7 @@ def _score(question: Question, record: AnswerRecord) -> tuple[float | None, ...]
 
 # `json_valid` is 1.0 when the answer is a JSON object or array, the others take the best over the golds that are;
 # unscored where no gold is.
-JSON_SCORER = AnswerScorer(("json_valid", "json_f1", "json_exact"), _score)
+JSON_SCORER = Scorer(("json_valid", "json_f1", "json_exact"), _score)
 
 
 def _refuse(constant: str) -> object:

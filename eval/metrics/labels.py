@@ -11,15 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.answers import AnswerRecord
+from eval.metrics.text import split_words
 from eval.questions import Question
-from eval.scorer import AnswerScorer
+from eval.scorer import Scorer
 from tuning.data.examples import Example
 
 # More labels than this, or labels that are used less than twice on average, are taken for free answers.
 MAX_LABELS = 100
 MIN_USES = 2
-
-_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def kind_of(row: Question | Example) -> str | None:
     return None if kind is None else str(kind)
 
 
-def label_scorer(sets: Mapping[str | None, Labels]) -> AnswerScorer:
+def label_scorer(sets: Mapping[str | None, Labels]) -> Scorer:
     """`label_accuracy`: 1.0 when the one label that the answer names is an accepted one, else 0.0.
 
     `sets` maps kinds of questions to their labels: `label_sets(questions)`, or the user's own. Unscored where the
@@ -89,7 +88,7 @@ def label_scorer(sets: Mapping[str | None, Labels]) -> AnswerScorer:
         golds = {labels.find(gold) for gold in question.answers} - {None} if labels is not None else set()
         return (float(labels.find(record.text) in golds) if labels is not None and golds else None,)
 
-    return AnswerScorer(("label_accuracy",), score)
+    return Scorer(("label_accuracy",), score)
 
 
 def _labels(golds: Sequence[Sequence[str]]) -> set[str]:
@@ -100,6 +99,5 @@ def _labels(golds: Sequence[Sequence[str]]) -> set[str]:
 
 
 def _words(text: str) -> list[str]:
-    """Words in lower case, single letters as they are written; a text without words in pieces between spaces."""
-    words = _WORD.findall(text) or text.split()
-    return [word if len(word) == 1 else word.lower() for word in words]
+    """Words in lower case, single letters as they are written."""
+    return [word if len(word) == 1 else word.lower() for word in split_words(text)]

@@ -1,4 +1,4 @@
-"""ragas's metrics behind the `Scorer` shape: those that need no judge, and those that ask one.
+"""ragas's metrics as scorers: those that need no judge, and those that ask one.
 
     reference_scorer(embed, reference_contexts).score(pairs)
     judge_scorer(JudgeEndpoint("http://127.0.0.1:9000/v1", "my-judge"), embed=embed).score(pairs)
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from eval.answers import AnswerRecord
 from eval.judge.asking import Ask, Outcome, ask_all, quiet_ragas
 from eval.questions import Question
-from eval.scorer import AnswerScorer, Embed, Pair, Progress, to_score
+from eval.scorer import Embed, Pair, Progress, Scorer, to_score
 from eval.settings import JudgeEndpoint
 
 REFERENCE_METRICS = ("string_similarity", "semantic_similarity", "context_precision", "context_recall")
@@ -41,9 +41,7 @@ _EMPTY_IS_WRONG = ("judge_factual_correctness", "judge_claim_recall", "judge_cor
 AskAll = Callable[[Sequence[Ask], Callable[[Ask, Outcome], None]], Coroutine[Any, Any, object]]
 
 
-def reference_scorer(
-    embed: Embed, reference_contexts: Callable[[Question, AnswerRecord], tuple[str, ...]]
-) -> AnswerScorer:
+def reference_scorer(embed: Embed, reference_contexts: Callable[[Question, AnswerRecord], tuple[str, ...]]) -> Scorer:
     """String and semantic similarity to the gold answer, non-LLM context precision and recall against gold passages.
 
     The similarities take the best over several golds. The context metrics compare passages by string similarity with
@@ -70,7 +68,7 @@ def reference_scorer(
     return _ragas_scorer(REFERENCE_METRICS, asks, ask_ragas, called="ragas")
 
 
-def judge_scorer(endpoint: JudgeEndpoint, *, embed: Embed) -> AnswerScorer:
+def judge_scorer(endpoint: JudgeEndpoint, *, embed: Embed) -> Scorer:
     """ragas's LLM metrics, asked of any OpenAI-compatible judge.
 
     `judge_correctness` is one direct verdict, right or wrong, against all gold answers: it is what certification
@@ -92,7 +90,7 @@ def judge_scorer(endpoint: JudgeEndpoint, *, embed: Embed) -> AnswerScorer:
 
 def _ragas_scorer(
     names: tuple[str, ...], asks_of: Callable[[Question, AnswerRecord], Iterator[Ask]], ask_all: AskAll, *, called: str
-) -> AnswerScorer:
+) -> Scorer:
     """Nothing is asked for twice, whatever came of it: two arms with one index have equal inputs, and a race looks at
     the answers so far again and again. Of several asks of one name the best one counts.
     """
@@ -125,7 +123,7 @@ def _ragas_scorer(
                 found[ask.name] = max(outcome.value, best) if isinstance(best, float) else outcome.value
         return list(found.values())
 
-    return AnswerScorer(names, score_one, prepare, called)
+    return Scorer(names, score_one, prepare, called)
 
 
 def _judge_asks(question: Question, record: AnswerRecord) -> Iterator[Ask]:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from eval.answers import AnswerRecord
 from eval.questions import Question
-from eval.scorer import AnswerScorer
+from eval.scorer import Scorer
 
 
-def source_scorer(is_document: Callable[[str], bool] | None = None) -> AnswerScorer:
+def source_scorer(is_document: Callable[[str], bool] | None = None) -> Scorer:
     """Set precision and recall over document ids.
 
     `retrieval_recall` is the share of the gold documents among the retrieved ones (recall@k at the arm's own k),
@@ -35,4 +35,4 @@ def source_scorer(is_document: Callable[[str], bool] | None = None) -> AnswerSco
             len(retrieved & gold) / len(gold),
         )
 
-    return AnswerScorer(("citation_precision", "citation_recall", "retrieval_recall"), score)
+    return Scorer(("citation_precision", "citation_recall", "retrieval_recall"), score)

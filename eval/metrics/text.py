@@ -15,7 +15,7 @@ from typing import Any
 
 from eval.answers import AnswerRecord
 from eval.questions import Question
-from eval.scorer import AnswerScorer
+from eval.scorer import Scorer
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WORD = re.compile(r"[^\W_]+")
@@ -60,7 +60,7 @@ def _score(question: Question, record: AnswerRecord) -> list[float]:
 
 
 # The metrics of `METRICS`: pure functions of the answer's text and the gold answers, the best over the golds.
-TEXT_SCORER = AnswerScorer(tuple(METRICS), _score)
+TEXT_SCORER = Scorer(tuple(METRICS), _score)
 
 
 def best_over(metric: Callable[[str, str], float], answer: str, golds: Sequence[str]) -> float:
@@ -83,10 +83,14 @@ def normalise(text: str) -> str:
     return ""
 
 
+def split_words(text: str) -> list[str]:
+    """Words of any script; a text without words in pieces between spaces."""
+    return _WORD.findall(text) or text.split()
+
+
 def words(text: str) -> list[str]:
-    """Words of any script in lower case; a text without words in pieces between spaces."""
-    lowered = text.lower()
-    return _WORD.findall(lowered) or lowered.split()
+    """The same in lower case."""
+    return split_words(text.lower())
 
 
 @cache

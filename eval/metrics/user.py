@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
 from eval.questions import Question
-from eval.scorer import AnswerScorer, to_score
+from eval.scorer import Scorer, to_score
 
 GROUP = "arbiter.metrics"
 
@@ -47,12 +47,12 @@ def load_user_metrics(taken: Collection[str]) -> dict[str, UserMetric]:
     return metrics
 
 
-def user_scorer(metrics: Mapping[str, UserMetric]) -> AnswerScorer:
+def user_scorer(metrics: Mapping[str, UserMetric]) -> Scorer:
     """Metrics by name that somebody else wrote; a score is lost where one raises or returns what is no score.
 
     None is no loss: the metric says that it is undefined there.
     """
-    return AnswerScorer(
+    return Scorer(
         tuple(metrics), lambda question, record: [_score(metric, question, record) for metric in metrics.values()]
     )
 

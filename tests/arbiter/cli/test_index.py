@@ -148,4 +148,4 @@ def test_an_index_is_made_updated_searched_and_measured(
     questions = tmp_path / "q.jsonl"
     questions.write_text(json.dumps({"question": "When does the desk open?", "doc_ids": ["desk"]}) + "\n")
     assert run(monkeypatch, "evaluate", "faq", "--questions", questions, "--json") == 0
-    assert result(capsys)["settings"]["dense"]["means"]["recall@1"] == 1.0  # type: ignore[index]
+    assert result(capsys)["means"]["dense"]["recall@1"] == 1.0  # type: ignore[index]

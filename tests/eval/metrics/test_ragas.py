@@ -15,7 +15,7 @@ from eval.answers import AnswerRecord
 from eval.judge.asking import GIVE_UP_AFTER
 from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS, judge_scorer, reference_scorer
 from eval.questions import Question
-from eval.scorer import AnswerScorer
+from eval.scorer import Scorer
 from eval.settings import JudgeEndpoint
 
 TOWER = "The Eiffel Tower is in Paris. It was built in 1889."
@@ -38,7 +38,7 @@ class Embedder:
         return np.array([known.get(text, (1, 1)) for text in texts], dtype=np.float32)
 
 
-def scorer_with(embed: Embedder, contexts: tuple[str, ...] = (TOWER,)) -> AnswerScorer:
+def scorer_with(embed: Embedder, contexts: tuple[str, ...] = (TOWER,)) -> Scorer:
     return reference_scorer(embed, lambda question, record: contexts)
 
 
@@ -116,7 +116,7 @@ def judge() -> Iterator[ScriptedJudge]:
         yield scripted
 
 
-def scorer_of(judge: ScriptedJudge, **options: Any) -> AnswerScorer:
+def scorer_of(judge: ScriptedJudge, **options: Any) -> Scorer:
     return judge_scorer(JudgeEndpoint(judge.url, "judge", **{"timeout_s": 5.0, **options}), embed=Embedder())
 
 
