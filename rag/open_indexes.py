@@ -16,6 +16,7 @@ from rag.embedding.embedder import Embedder
 from rag.home import IndexHome
 from rag.index import Index, IndexState, check_embedder
 from rag.store import documents, indexes
+from rag.store.documents import DocumentEntry
 from storage.database import Database
 
 T = TypeVar("T")
@@ -63,12 +64,12 @@ class OpenIndexes:
         state = self._state(name)
         return self._opened(name, state.settings).delete(document_ids) if state is not None else 0
 
-    def present(self, name: str, document_ids: Collection[str]) -> set[str]:
-        """Those of the documents that are in the index, whoever built it; none if there is no such index."""
-        state = self._state(name)
+    def entries(self, name: str, document_ids: Collection[str]) -> dict[str, DocumentEntry]:
+        """Those of the documents that are in the index, by id, whoever built it; none if there is no such index."""
+        state = self._state(name) if document_ids else None
         if state is None:
-            return set()
-        return set(self._read(lambda rows: documents.present(rows, state.id, document_ids)) or ())
+            return {}
+        return self._read(lambda rows: documents.entries_of(rows, state.id, document_ids)) or {}
 
     def drop(self, name: str) -> None:
         """Takes an index away, if there is one."""

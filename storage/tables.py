@@ -40,5 +40,6 @@ def values_of(stored: DataclassInstance) -> dict[str, Any]:
 
 
 def read_row(kind: type[T], row: Any) -> T:
-    """What a row of a SELECT holds."""
-    return kind(**{field.name: row._mapping[field.name] for field in dataclasses.fields(kind)})
+    """What a row of a SELECT holds; a field without a column has its default."""
+    names = (field.name for field in dataclasses.fields(kind))
+    return kind(**{name: row._mapping[name] for name in names if name in row._mapping})

@@ -35,6 +35,9 @@ class DocumentEntry:
     content_hash: str
 
 
+_ENTRIES = sa.select(*(DOCUMENTS.c[field.name] for field in fields(DocumentEntry)))
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A document that is ready to be stored, with its chunks."""
@@ -143,11 +146,20 @@ def stream(rows: sa.Connection, index_id: int) -> Iterator[Document]:
 
 def entries(rows: sa.Connection, index_id: int, *, limit: int | None, after: str | None) -> list[DocumentEntry]:
     """Up to `limit` documents by id, None for all, those behind the id `after`."""
-    query = sa.select(*(DOCUMENTS.c[field.name] for field in fields(DocumentEntry)))
-    query = query.where(DOCUMENTS.c.index_id == index_id).order_by(DOCUMENTS.c.id).limit(limit)
+    query = _ENTRIES.where(DOCUMENTS.c.index_id == index_id).order_by(DOCUMENTS.c.id).limit(limit)
     if after is not None:
         query = query.where(DOCUMENTS.c.id > after)
-    return [DocumentEntry(**{**row, "metadata": json.loads(row["metadata"])}) for row in rows.execute(query).mappings()]
+    return [_entry(row) for row in rows.execute(query).mappings()]
+
+
+def entries_of(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> dict[str, DocumentEntry]:
+    """Those of the documents that are stored, by id."""
+    query = _ENTRIES.where(DOCUMENTS.c.index_id == index_id)
+    return {
+        row["id"]: _entry(row)
+        for part in parts(document_ids, VARIABLES)
+        for row in rows.execute(query.where(DOCUMENTS.c.id.in_(part))).mappings()
+    }
 
 
 def slice_of(rows: sa.Connection, index_id: int, document_id: str, start: int, end: int) -> str:
@@ -195,6 +207,10 @@ def _whole(rows: sa.Connection, chosen: sa.ColumnElement[bool], *order: sa.Colum
 
 def _present(rows: sa.Connection, query: sa.Select[Any]) -> dict[str, Present]:
     return {row[0]: Present(row[1], row[2]) for row in rows.execute(query)}
+
+
+def _entry(row: sa.RowMapping) -> DocumentEntry:
+    return DocumentEntry(**{**row, "metadata": json.loads(row["metadata"])})
 
 
 def _value(digest: str) -> int:

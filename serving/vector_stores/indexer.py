@@ -27,7 +27,6 @@ from rag.index import Index
 from rag.open_indexes import OpenIndexes
 from serving.errors import ServingError
 from serving.vector_stores.files import FileStore
-from serving.vector_stores.listing import vector_bytes
 from serving.vector_stores.work_rows import ErrorCode, Waiting, WorkRows
 from storage.errors import ArbiterError, StorageError
 from storage.jobs.jobs import Jobs, JobStopped, RunningJob
@@ -252,15 +251,13 @@ class Indexer:
     def _finish(self, store_id: str, document: Document, index: Index) -> None:
         """What is in the index now becomes what its row says: completed, with newer attributes, or gone again."""
         attributes = document.metadata
-        num_chunks = len(index.chunks_of(document.id))
-        usage_bytes = vector_bytes(num_chunks, self._open_indexes.embedder.dimension)
-        while (outcome := self._work.finish(store_id, document.id, attributes, usage_bytes=usage_bytes)) == "changed":
+        while (outcome := self._work.finish(store_id, document.id, attributes)) == "changed":
             if newer := self._work.wanted(store_id, [document.id]):
                 attributes = newer[document.id]
                 index.set_metadata(document.id, attributes)
         if outcome == "unwanted":
             index.delete([document.id])
-        _log.info("file=%s store=%s %s chunks=%d", document.id, store_id, outcome, num_chunks)
+        _log.info("file=%s store=%s %s", document.id, store_id, outcome)
 
     def _fail(self, store_id: str, file_id: str, code: ErrorCode, message: str) -> None:
         _log.warning("file=%s store=%s failed: %s", file_id, store_id, message)

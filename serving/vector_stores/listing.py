@@ -1,17 +1,18 @@
 """The files of a vector store as one list: those attached over HTTP, and the documents that its index got elsewhere.
 
-list_files(store, page, rows, index, dimension)
+list_files(store, page, rows, index)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Annotated
 
 from pydantic import Field
 
-from rag.index import Index
+from rag.index import DocumentEntry, Index
 from rag.search.filters import kind_of
 from serving.errors import Invalid
 from serving.http.pages import PageOfRows, TwoWayPage
@@ -30,7 +31,7 @@ class FilePage(TwoWayPage):
     status: Annotated[Status | None, Field(alias="filter")] = None
 
 
-def list_files(store: StoredStore, page: FilePage, rows: StoreRows, index: Index | None, dimension: int) -> PageOfRows:
+def list_files(store: StoredStore, page: FilePage, rows: StoreRows, index: Index | None) -> PageOfRows:
     """A page of StoreFiles. Documents that were not attached count as the oldest, all of one age, ordered by id.
 
     Raises Invalid for a cursor that names nothing, or reads backwards among such documents.
@@ -54,7 +55,7 @@ def list_files(store: StoredStore, page: FilePage, rows: StoreRows, index: Index
             known = rows.known(store.id, [entry.id for entry in part])
             for entry in part:
                 if entry.id not in known:
-                    yield store_file_of(store, entry.id, entry.metadata, entry.num_chunks, dimension)
+                    yield unattached(store, entry.id)
             after = part[-1].id
 
     parts = [attached, others] if page.order == "desc" else [others, attached]
@@ -65,19 +66,15 @@ def list_files(store: StoredStore, page: FilePage, rows: StoreRows, index: Index
     return PageOfRows(rows=found[: page.limit], has_more=len(found) > page.limit)
 
 
-def store_file_of(
-    store: StoredStore, document_id: str, metadata: Mapping[str, object], num_chunks: int, dimension: int
-) -> StoreFile:
+def unattached(store: StoredStore, document_id: str) -> StoreFile:
     """A document that was not attached, as a file of the store."""
-    return StoreFile(
-        id=document_id,
-        store_id=store.id,
-        created_at=store.created_at,
-        status="completed",
-        last_error=None,
-        attributes=attributes_of(metadata),
-        usage_bytes=vector_bytes(num_chunks, dimension),
-    )
+    return StoreFile(document_id, store.id, store.created_at, "completed", None, {})
+
+
+def as_indexed(file: StoreFile, entry: DocumentEntry, dimension: int) -> StoreFile:
+    """A file with what the index holds of it."""
+    usage_bytes = vector_bytes(entry.num_chunks, dimension)
+    return replace(file, attributes=attributes_of(entry.metadata), usage_bytes=usage_bytes)
 
 
 def attributes_of(metadata: Mapping[str, object]) -> Attributes:

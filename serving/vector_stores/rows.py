@@ -49,7 +49,7 @@ class StoredStore:
 
 @dataclass(frozen=True, slots=True)
 class StoreFile:
-    """A file in a vector store. `usage_bytes` is what its vectors take, 0 until they are there."""
+    """A file in a vector store. Once it is indexed, only the index knows its attributes and what its vectors take."""
 
     id: str
     store_id: str
@@ -57,7 +57,7 @@ class StoreFile:
     status: Status
     last_error: Mapping[str, str] | None
     attributes: Attributes
-    usage_bytes: int
+    usage_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,12 @@ class StoreRows:
         with self._database.read() as rows:
             return select_page(rows, STORE_FILES, page, *where, read=partial(read_row, StoreFile))
 
+    def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> bool:
+        """Replaces the attributes of a file in the store that is not indexed; False if there is none."""
+        where = (*among(store_id, [file_id]), STORE_FILES.c.status.not_in(("completed", DELETING)))
+        with self._database.write() as rows:
+            return rows.execute(STORE_FILES.update().where(*where).values(attributes=attributes)).rowcount == 1
+
     def counts(self, store_ids: Collection[str]) -> dict[str, Counter[str]]:
         """Store -> number of its files by status."""
         with self._database.read() as rows:
@@ -266,9 +272,7 @@ def _attach(rows: sa.Connection, batch: StoredBatch, file_id: str, attributes: A
         "status": "in_progress",
         "last_error": None,
         "attributes": attributes,
-        "usage_bytes": 0,
         "attempts": 0,
-        "is_changing": False,
     }
     if present is None:
         rows.execute(STORE_FILES.insert().values(store_id=batch.store_id, id=file_id, **waiting))

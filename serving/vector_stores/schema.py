@@ -52,10 +52,8 @@ STORE_FILES = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("status", sa.Text, nullable=False, index=True),
     sa.Column("last_error", sa.JSON),
+    # What it comes into the index with; of a file that is there the index's hold.
     sa.Column("attributes", sa.JSON, nullable=False),
-    sa.Column("usage_bytes", sa.BigInteger, nullable=False, default=0),
-    # Its attributes are being changed in the index, or were when a server was killed.
-    sa.Column("is_changing", sa.Boolean, nullable=False, default=False),
     # How often its indexing broke off.
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("store_id", "id"),

@@ -23,10 +23,9 @@ from rag.search.settings import SearchSettings
 from router.answering.condense import rewrite_query
 from serving.errors import Conflict, Invalid, NotFound, Refused
 from serving.http.pages import Page, PageOfRows
-from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import MAX_UPLOAD_BYTES, FileStore
 from serving.vector_stores.indexer import Indexer
-from serving.vector_stores.listing import FilePage, list_files, store_file_of
+from serving.vector_stores.listing import FilePage, as_indexed, list_files, unattached
 from serving.vector_stores.request import Attachment, RankingOptions, SearchFields, StoreFields
 from serving.vector_stores.rows import (
     Attributes,
@@ -71,14 +70,13 @@ class VectorStores:
     """What was deleted is gone from every search when the call returns, whatever was being indexed meanwhile.
 
     That holds for several servers of one home on one machine. A deletion waits until the server that indexes the file
-    has released it, and goes on if that one is killed. What a killed server had begun to delete, to cancel and to
-    change in a file's attributes is finished by the next one that starts, before it serves.
+    has released it, and goes on if that one is killed. What a killed server had begun to delete and to cancel is
+    finished by the next one that starts, before it serves.
 
     Methods that name a store, a file or a batch raise NotFound for none.
     """
 
     rows: StoreRows
-    attributes: FileAttributes
     files: FileStore
     open_indexes: OpenIndexes
     indexer: Indexer
@@ -88,9 +86,7 @@ class VectorStores:
     _taking_out: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def finish_begun(self) -> None:
-        """Finish what a killed server had begun to delete, cancel or change. Raises RagError for an index it cannot
-        write.
-        """
+        """Finish what a killed server had begun to delete or cancel. Raises RagError for an index it cannot write."""
         for file_id in self.files.hidden():
             self._remove_file(file_id)
         for store_id in self.rows.hidden_stores():
@@ -98,7 +94,6 @@ class VectorStores:
         for store_id, file_id in self.rows.detached():
             self._take_out(store_id, file_id)
         self.indexer.finish_begun()
-        self.attributes.finish_begun(self._document)
         self.files.sweep()
 
     def start(self) -> None:
@@ -165,34 +160,33 @@ class VectorStores:
         known = self.rows.known(store_id, asked.files)
         if known:
             self._readable(store_id)  # Another embedder's index takes no new attributes.
+        kept = self.open_indexes.entries(store_id, known)
         batch = self.rows.attach(
             store_id,
             asked.files,
             chunking=asdict(present or asked.chunking or self.open_indexes.index_home.chunking),
             max_waiting=self.max_waiting,
             submit=self.indexer.submit,
-            lost=known.keys() - self.open_indexes.present(store_id, known),
+            lost=known.keys() - kept.keys(),
         )
         self.indexer.wake()
-        for file in self.rows.known(store_id, asked.files).values():
-            if file.status != DELETING and not are_equal(file.attributes, asked.files[file.id]):
-                self.set_attributes(store_id, file.id, asked.files[file.id])
+        for file_id, entry in kept.items():
+            if not are_equal(entry.metadata, asked.files[file_id]):
+                self.set_attributes(store_id, file_id, asked.files[file_id])
         return batch
 
     def list_files(self, store_id: str, page: FilePage) -> PageOfRows:
         """A page of StoreFiles: those attached over HTTP, and the documents that the index got elsewhere."""
-        store = self._store(store_id)
-        return list_files(store, page, self.rows, self._readable(store_id), self.open_indexes.embedder.dimension)
+        found = list_files(self._store(store_id), page, self.rows, self._readable(store_id))
+        return replace(found, rows=self._as_indexed(store_id, found.rows))
 
     def get_file(self, store_id: str, file_id: str) -> StoreFile:
         """One file, or one document that the index got elsewhere."""
         store = self._store(store_id)
         found = self.rows.find_file(store_id, file_id)
-        if found is not None:
-            return found
-        index, document = self._document(store_id, file_id)
-        num_chunks = len(index.chunks_of(file_id))
-        return store_file_of(store, file_id, document.metadata, num_chunks, self.open_indexes.embedder.dimension)
+        if found is None and not self.open_indexes.entries(store_id, [file_id]):
+            raise _no_file(store_id, file_id)
+        return self._as_indexed(store_id, [found or unattached(store, file_id)])[0]
 
     def text_of(self, store_id: str, file_id: str) -> str:
         """What was read of a file. Raises Conflict while that is not done."""
@@ -204,12 +198,14 @@ class VectorStores:
     def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> StoreFile:
         """Replace a file's attributes; searches heed them at once. If the index does not take them nothing changes."""
         self._store(store_id)
-        try:
-            self.attributes.change(store_id, file_id, attributes, self._document)
-        except ArbiterError:
-            # It may have been deleted meanwhile, which is not the index's trouble.
-            self.get_file(store_id, file_id)
-            raise
+        if not self.rows.set_attributes(store_id, file_id, attributes):
+            index, _ = self._document(store_id, file_id)
+            try:
+                index.set_metadata(file_id, attributes)
+            except ArbiterError:
+                # It may have been deleted meanwhile, which is not the index's trouble.
+                self.get_file(store_id, file_id)
+                raise
         return self.get_file(store_id, file_id)
 
     def detach(self, store_id: str, file_id: str) -> None:
@@ -239,7 +235,8 @@ class VectorStores:
     def batch_files(self, store_id: str, batch_id: str, page: FilePage) -> PageOfRows:
         """A page of a batch's StoreFiles."""
         self.get_batch(store_id, batch_id)
-        return self.rows.files(store_id, page, batch_id=batch_id)
+        found = self.rows.files(store_id, page, batch_id=batch_id)
+        return replace(found, rows=self._as_indexed(store_id, found.rows))
 
     def search(self, store_id: str, asked: SearchFields) -> tuple[list[str], list[Passage]]:
         """The queries, without phrases of asking if that is asked for, and the best passages for them."""
@@ -273,6 +270,12 @@ class VectorStores:
             state = states.get(store.id)
             counts[store.id]["completed"] = state.num_documents if state is not None else 0
         return [StoreState(store, states.get(store.id), counts[store.id]) for store in stores]
+
+    def _as_indexed(self, store_id: str, files: Sequence[StoreFile]) -> list[StoreFile]:
+        """The files, those that are indexed with the attributes that filters look at."""
+        kept = self.open_indexes.entries(store_id, [file.id for file in files if file.status == "completed"])
+        dimension = self.open_indexes.embedder.dimension
+        return [as_indexed(file, kept[file.id], dimension) if file.id in kept else file for file in files]
 
     def _readable(self, store_id: str) -> Index | None:
         """The store's index, None before its first file. Raises Conflict if another embedder built it."""
@@ -325,9 +328,7 @@ def open_vector_stores(
     """
     files = FileStore(database, open_indexes.index_home.home / "files", max_bytes=max_upload_bytes)
     indexer = Indexer(WorkRows(database), files, open_indexes, jobs, read=read)
-    stores = VectorStores(
-        StoreRows(database), FileAttributes(database), files, open_indexes, indexer, max_waiting=max_waiting
-    )
+    stores = VectorStores(StoreRows(database), files, open_indexes, indexer, max_waiting=max_waiting)
     stores.finish_begun()
     return stores
 

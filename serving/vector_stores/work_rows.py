@@ -1,7 +1,7 @@
 """The rows of vector stores as the indexer sees them: the files that are in progress, in the order they came.
 
 for waiting in work.waiting("vs_1"):
-    work.finish("vs_1", waiting.id, attributes, usage_bytes=4096)
+    work.finish("vs_1", waiting.id, attributes)
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class WorkRows:
             return {row.id: row.attributes for row in rows.execute(query)}
 
     def finish(
-        self, store_id: str, file_id: str, attributes: Mapping[str, object], *, usage_bytes: int
+        self, store_id: str, file_id: str, attributes: Mapping[str, object]
     ) -> Literal["completed", "changed", "unwanted"]:
         """Note that the file is in the index with these attributes.
 
@@ -67,8 +67,7 @@ class WorkRows:
                 return "unwanted"
             if row.status == "in_progress" and not are_equal(row.attributes, attributes):
                 return "changed"
-            done = {"status": "completed", "usage_bytes": usage_bytes, "last_error": None}
-            rows.execute(STORE_FILES.update().where(*this, IN_PROGRESS).values(done))
+            rows.execute(STORE_FILES.update().where(*this, IN_PROGRESS).values(status="completed", last_error=None))
         return "completed"
 
     def fail(self, store_id: str, file_id: str, code: ErrorCode, message: str) -> None:

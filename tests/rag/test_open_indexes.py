@@ -53,3 +53,13 @@ def test_indexes_share_their_connections(tmp_path: Path) -> None:
         sa.event.remove(sa.Pool, "connect", count)
         open_indexes.close()
     assert num_opened == 1
+
+
+def test_documents_are_looked_up_whichever_embedder_built_the_index(tmp_path: Path) -> None:
+    for embedder in (WordEmbedder(), WordEmbedder("other@1")):
+        with contextlib.closing(OpenIndexes(IndexHome(tmp_path), embedder)) as open_indexes:
+            assert open_indexes.entries("none", ["desk"]) == {}
+            if embedder.name != "other@1":
+                open_indexes.make("faq", CHUNKING).add([Document("desk", "Desk", "At nine.", {"year": 2026})])
+            (entry,) = open_indexes.entries("faq", ["desk", "fines"]).values()
+            assert (entry.id, entry.metadata, entry.num_chunks) == ("desk", {"year": 2026}, 1)

@@ -150,8 +150,6 @@ def upgrade() -> None:
         sa.Column("status", sa.Text, nullable=False, index=True),
         sa.Column("last_error", sa.JSON),
         sa.Column("attributes", sa.JSON, nullable=False),
-        sa.Column("usage_bytes", sa.BigInteger, nullable=False),
-        sa.Column("is_changing", sa.Boolean, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.UniqueConstraint("store_id", "id"),
     )

@@ -1,7 +1,7 @@
 """Attributes are the same where they are shown and where filters look, whatever fails in between."""
 
 import contextlib
-import json
+import dataclasses
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ import openai
 import pytest
 from fakes.retrieval_server import Server, serving
 
-from rag.errors import RagError
-from serving.vector_stores.attributes import FileAttributes
+from serving.errors import NotFound
+from serving.vector_stores.rows import StoreRows
 from storage.database import open_database
 
 DESK = "The desk opens at nine."
@@ -70,16 +70,6 @@ def test_attributes_that_the_index_does_not_take_change_nothing(server: Server, 
     assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])
 
 
-def test_a_change_that_a_killed_server_had_begun_is_finished(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        store_id, file_id = filled(server)
-    # As a server leaves it that is killed after the row was written and before the index was.
-    with contextlib.closing(sqlite3.connect(tmp_path / "arbiter.db")) as rows, rows:
-        rows.execute("UPDATE vector_store_files SET attributes = ?, is_changing = 1", (json.dumps(NEW),))
-    with serving(tmp_path) as server:
-        assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])
-
-
 @pytest.mark.parametrize("way", ["update", "attach"])
 def test_one_and_true_are_different_attributes(server: Server, way: str) -> None:
     store_id, file_id = filled(server)
@@ -94,13 +84,9 @@ def test_one_and_true_are_different_attributes(server: Server, way: str) -> None
             assert bool(server.found(store_id, DESK, filters=equal)) == (asked is value)
 
 
-def test_a_file_that_the_index_has_lost_is_indexed_again_although_a_change_of_it_had_begun(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_file_that_the_index_has_lost_is_indexed_again(server: Server) -> None:
     store_id, file_id = filled(server)
     server.stores.open_indexes.delete_documents(store_id, [file_id])
-    with contextlib.closing(sqlite3.connect(tmp_path / "arbiter.db")) as rows, rows:
-        rows.execute("UPDATE vector_store_files SET is_changing = 1")
     server.client.vector_stores.files.create(store_id, file_id=file_id, attributes=NEW)
     server.until_indexed(store_id)
     assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])
@@ -124,23 +110,19 @@ def test_of_many_changes_at_once_one_counts_in_both_places(server: Server) -> No
     assert [shown] == [{"state": state} for state in found]
 
 
-@pytest.mark.parametrize("fault", [None, RagError("away")])
-def test_a_deletion_does_not_wait_for_a_change_and_is_not_undone_by_it(
-    server: Server, tmp_path: Path, fault: RagError | None
-) -> None:
+def test_a_deletion_does_not_wait_for_a_change_and_is_not_undone_by_it(server: Server, tmp_path: Path) -> None:
     store_id, file_id = filled(server)
-    with contextlib.closing(open_database(tmp_path)) as database:
 
-        def find(store: str, file: str) -> Any:
-            index = server.stores.open_indexes.open(store)
-            document = index.document(file)
+    class Deleting(StoreRows):
+        def set_attributes(self, *what: Any) -> bool:
+            is_set = super().set_attributes(*what)
             # Deleted while another server changes it.
-            server.stores.detach(store, file)
-            if fault:
-                raise fault
-            return index, document
+            server.stores.detach(store_id, file_id)
+            return is_set
 
-        with pytest.raises(RagError):
-            FileAttributes(database).change(store_id, file_id, NEW, find)
+    with contextlib.closing(open_database(tmp_path)) as database:
+        other = dataclasses.replace(server.stores, rows=Deleting(database))
+        with pytest.raises(NotFound):
+            other.set_attributes(store_id, file_id, NEW)
     assert server.stores.open_indexes.open(store_id).documents() == []
     assert server.client.vector_stores.retrieve(store_id).file_counts.total == 0

@@ -19,7 +19,6 @@ from fakes.retrieval_server import CHUNKING, read_text, serving
 from rag.documents.document import Document
 from rag.home import IndexHome
 from rag.open_indexes import OpenIndexes
-from serving.vector_stores.attributes import FileAttributes
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.indexer import KIND, MAX_ATTEMPTS, Indexer
 from serving.vector_stores.request import Attachment, StoreFields
@@ -275,7 +274,7 @@ def test_a_file_that_another_server_has_finished_is_not_taken_out(tmp_path: Path
     stores = opened(tmp_path)
     store_id, (file_id,) = made(stores, DESK)
     work = WorkRows(open_database(tmp_path))
-    assert [work.finish(store_id, file_id, {}, usage_bytes=1) for _ in range(2)] == ["completed", "completed"]
+    assert [work.finish(store_id, file_id, {}) for _ in range(2)] == ["completed", "completed"]
     assert stores.rows.counts([store_id])[store_id] == {"completed": 1}
     stores.close()
 
@@ -321,8 +320,7 @@ def assembled(home: Path, database: Database, work: WorkRows) -> VectorStores:
     files = FileStore(database, home / "files")
     open_indexes = OpenIndexes(IndexHome(home / "apart", chunking=CHUNKING), WordEmbedder())
     indexer = Indexer(work, files, open_indexes, open_jobs(database), read=read_text, pause_s=0.01)
-    attributes = FileAttributes(database)
-    return VectorStores(StoreRows(database), attributes, files, open_indexes, indexer)
+    return VectorStores(StoreRows(database), files, open_indexes, indexer)
 
 
 class FullDisk(WorkRows):
@@ -330,11 +328,11 @@ class FullDisk(WorkRows):
 
     num_finished = 0
 
-    def finish(self, *what: Any, usage_bytes: int) -> Any:
+    def finish(self, *what: Any) -> Any:
         self.num_finished += 1
         if self.num_finished == 1:
             raise StorageError("the disk is full")
-        return super().finish(*what, usage_bytes=usage_bytes)
+        return super().finish(*what)
 
 
 def test_rows_that_cannot_be_written_lose_nothing(tmp_path: Path) -> None:

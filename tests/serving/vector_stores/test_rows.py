@@ -90,15 +90,12 @@ def test_files_are_worked_off_in_the_order_they_came(files: FileStore, rows: Sto
     for file_id in ids:
         attributes = work.wanted(store.id, [file_id])[file_id]
         assert json.dumps(attributes, sort_keys=True) == '{"open": true, "year": 2026}'
-        assert work.finish(store.id, file_id, attributes, usage_bytes=3_000_000_000) == "completed"
+        assert work.finish(store.id, file_id, attributes) == "completed"
     assert work.waiting(store.id) == []
     assert rows.counts([store.id])[store.id] == {"completed": 3}
     assert rows.get_batch(store.id, batch_id)[1] == {"completed": 3}
     with pytest.raises(Refused, match="is done"):
         rows.cancel_batch(store.id, batch_id)
-    file = rows.find_file(store.id, ids[0])
-    assert file is not None
-    assert file.usage_bytes == 3_000_000_000
 
 
 def test_what_is_cancelled_or_taken_out_is_not_indexed(files: FileStore, rows: StoreRows, work: WorkRows) -> None:
@@ -107,7 +104,7 @@ def test_what_is_cancelled_or_taken_out_is_not_indexed(files: FileStore, rows: S
     assert set(work.wanted(store.id, ids)) == set(ids)
     assert rows.detach(ids[1]) == [store.id]
     assert rows.cancel_batch(store.id, batch_id) == ids[:1]
-    assert work.finish(store.id, ids[0], {}, usage_bytes=1) == "unwanted"
+    assert work.finish(store.id, ids[0], {}) == "unwanted"
     assert (work.waiting(store.id), work.wanted(store.id, ids)) == ([], {})
     assert rows.detached() == [(store.id, ids[1])]
 
