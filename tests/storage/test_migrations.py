@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 # Every package's tables, so that TABLES has them.
+import rag.store.schema  # noqa: F401
 import serving.decisions.ledger
 import serving.evals.store
 import serving.vector_stores.schema  # noqa: F401
