@@ -36,7 +36,7 @@ from rag.passage import Passage
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
 from storage.errors import ArbiterError
-from storage.text_files import replace_file
+from storage.files import replace_file
 
 _SHOWN = 20
 _SNIPPET_CHARS = 160

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from storage.errors import ArbiterError, StorageError
+from storage.files import replace_text
 from storage.folders import is_complete, publish_once
-from storage.text_files import replace_text
 from tuning.base import ResolvedModel
 
 GENERATOR = "HuggingFaceTB/SmolLM2-135M-Instruct"

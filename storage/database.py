@@ -19,8 +19,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.disk import is_full_disk
 from storage.errors import StorageError
+from storage.files import is_full_disk
 
 FILE = "arbiter.db"
 

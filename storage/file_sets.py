@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from storage.disk import refuse_full_disk
 from storage.errors import ArbiterError, StorageError
+from storage.files import refuse_full_disk
 from storage.folders import draft_folder
 
 

@@ -18,10 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from storage.disk import refuse_full_disk, sync_path
 from storage.errors import StorageError
-from storage.locks import hold_lock
-from storage.text_files import replace_text
+from storage.files import hold_lock, refuse_full_disk, replace_text, sync_path
 
 MANIFEST = "manifest.json"
 

@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from storage.disk import is_full_disk
 from storage.errors import StorageError
-from storage.locks import hold_lock
+from storage.files import hold_lock, is_full_disk
 
 Value = str | int | float
 T = TypeVar("T")

@@ -15,9 +15,9 @@ from eval.errors import EvalError
 from eval.judge.asking import PROMPT_VERSION
 from eval.judge.measures import Agreement, Calls, LengthBias, PositionBias, Repeatability
 from router.deciding.statistics import Interval
+from storage.files import replace_text
 from storage.hashes import content_hash
 from storage.records import from_json
-from storage.text_files import replace_text
 
 _IDENTITY_DIGITS = 16
 

@@ -24,9 +24,9 @@ from eval.errors import EvalError, listed
 from eval.questions import Question
 from router.deciding.decision import Decision
 from router.deciding.scorecard import Scorecard
+from storage.files import replace_text
 from storage.folders import is_complete, publish, read_manifest, write_manifest
 from storage.records import WrongShape, from_json, from_row, json_lines
-from storage.text_files import replace_text
 
 Value = TypeVar("Value")
 

@@ -19,7 +19,7 @@ from eval.errors import EvalError
 from eval.sweep.report import Stop, SweepReport, TrialResult, compare
 from eval.sweep.space import Settings, Space, SweepSettings, Value, num_combinations, same
 from router.deciding.scorecard import Score
-from storage.locks import hold_lock
+from storage.files import hold_lock
 from storage.records import from_json
 from storage.row_cache import RowCache
 

@@ -31,7 +31,7 @@ from rag.errors import RagError
 from rag.langchain.embeddings import KnownVectors
 from rag.langchain.factory import construct, describe_error, identity, resolve
 from rag.search.numbers import Numbers, Vectors
-from storage.locks import hold_lock
+from storage.files import hold_lock
 
 # What the stores call the parameter that takes the embeddings.
 _EMBEDDINGS_NAMES = ("embedding", "embeddings", "embedding_function")

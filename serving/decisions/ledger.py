@@ -26,8 +26,8 @@ from eval.runs.run import Run
 from serving.errors import NotFound, NotPromotable
 from serving.http.pages import Page, PageOfRows, select_page
 from storage.database import Database
+from storage.files import replace_text
 from storage.tables import NUMBER, TABLES
-from storage.text_files import replace_text
 
 DECISIONS = sa.Table(
     "decisions",

@@ -25,7 +25,7 @@ from serving.vector_stores.rows import no_file
 from serving.vector_stores.schema import FILES
 from serving.vector_stores.uploads import Upload
 from storage.database import Database
-from storage.disk import sync_path
+from storage.files import sync_path
 from storage.tables import read_row, values_of
 
 MAX_UPLOAD_BYTES = 512 * 2**20

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from storage.disk import refuse_full_disk
 from storage.errors import StorageError
+from storage.files import refuse_full_disk
 from storage.folders import is_complete, publish, read_manifest, sweep_drafts, write_manifest
 from storage.hashes import content_hash, hash_files
 

@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from storage.disk import refuse_full_disk
+from storage.files import hold_lock, refuse_full_disk
 from storage.folders import publish, sweep_drafts, write_manifest
 from storage.hashes import content_hash, hash_files
-from storage.locks import hold_lock
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError

@@ -1,16 +1,21 @@
-"""The disk: whether it is full, in whatever words a library says so, and what is surely on it.
+"""Files on a disk that may be full: replaced whole, surely there, and locked against other processes.
 
 with refuse_full_disk(target): model.save(target)
+replace_text(run / "card.json", text)
+with hold_lock(folder / "lock", busy=EvalError("another process does that")): ...
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from storage.errors import ArbiterError, StorageError
 
@@ -60,6 +65,47 @@ def sync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old or the new text. Raises StorageError when it cannot be written."""
+    with replace_file(path) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[TextIO]:
+    """As `replace_text`, for a text that is written piece by piece; an exception leaves the old file."""
+    draft = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with refuse_full_disk(path):
+            with draft.open("w", encoding="utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            sync_path(path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot write {str(path)!r}: {error.strerror or error}; check the path") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def hold_lock(file: Path, *, busy: Exception | None = None) -> Iterator[None]:
+    """Hold the lock of a file, which is made if need be with its folder; the kernel lets go of it when we are killed.
+
+    Where another process has it, raises `busy`, or waits if that is not given. Raises OSError.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("ab") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy is not None else 0))
+        except BlockingIOError:
+            assert busy is not None
+            raise busy from None
+        yield
 
 
 def _free_bytes(path: Path) -> int:

@@ -1,10 +1,17 @@
+"""Whether a disk is full, files that are replaced whole, and locks."""
+
 from __future__ import annotations
 
 import errno
+import json
 import os
+import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,8 +21,8 @@ import pytest
 from sqlalchemy import text
 
 from storage.database import open_database
-from storage.disk import is_full_disk
 from storage.errors import StorageError
+from storage.files import hold_lock, is_full_disk, replace_file, replace_text
 from storage.row_cache import RowCache
 
 
@@ -84,3 +91,81 @@ def test_rows_are_read_while_the_disk_is_full_and_written_when_it_is_not(tiny_di
         with database.read() as rows:
             assert rows.execute(text("SELECT count(*) FROM pending_embeddings")).scalar() == 0
         write(1)
+
+
+def test_a_write_that_fails_half_way_keeps_the_old_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text("old")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        # The kernel stops the write after 10 bytes, as a full disk would.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
+        with pytest.raises(StorageError, match=r"cannot write .*x\.json"):
+            replace_text(path, "much longer than ten bytes")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_replacing_a_file_never_shows_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    replace_text(path, json.dumps({"a": 1}))
+    replace_text(path, json.dumps({"a": 2}))
+    assert json.loads(path.read_text()) == {"a": 2}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_an_exception_between_two_pieces_keeps_the_old_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    replace_text(path, "old")
+
+    def interrupted() -> None:
+        with replace_file(path) as file:
+            file.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from storage.files import hold_lock
+with hold_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_that_another_process_has_is_busy_until_that_is_killed(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(file)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(StorageError, match="busy"), hold_lock(file, busy=StorageError("busy")):
+            pass
+        process.kill()
+    with hold_lock(file, busy=StorageError("busy")):
+        pass
+
+
+def test_without_an_error_to_raise_it_waits(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def wait() -> None:
+        with hold_lock(tmp_path / "lock"):
+            order.append("second")
+
+    with hold_lock(tmp_path / "lock"):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join(timeout=0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
