@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         model = resolve_model(arguments.model, home=Path(home))
         embedder = SentenceTransformerEmbedder(model.path, name=model.name)
-        embedder.count_tokens("The tokenizer is loaded before the clock starts.")
+        embedder.token_spans(["The tokenizer is loaded before the clock starts."])
         corpora = {folder.name: load_documents(folder / "docs.jsonl").documents for folder in arguments.data}
         corpora["all in one text"] = (
             Document("all", "", "\n\n".join(document.text for corpus in corpora.values() for document in corpus)),
@@ -64,7 +64,7 @@ def _measure(
         keep_separator="end",
         chunk_size=arguments.chunk_tokens,
         chunk_overlap=arguments.overlap_tokens,
-        length_function=embedder.count_tokens,
+        length_function=lambda text: len(embedder.token_spans([text])[0]),
     )
     langchain_s, langchain_chunks = _fastest(
         lambda: sum(len(splitter.split_text(document.text)) for document in documents), arguments.repeats

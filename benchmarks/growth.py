@@ -120,9 +120,6 @@ class MadeEmbedder:
     def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[match.span() for match in _TOKEN.finditer(text)] for text in texts]
 
-    def count_tokens(self, text: str) -> int:
-        return len(_TOKEN.findall(text))
-
 
 def fill(folder: Path, data: Sequence[Path], size: int, questions: Sequence[str]) -> dict[str, Any]:
     """The index is made, by one `add`."""

@@ -18,7 +18,6 @@ from rag.documents.encoding import decode
 from rag.documents.limits import Limits
 from rag.documents.markdown import split_title, table
 from rag.documents.pdf import read_pdf
-from rag.documents.signature import check_signature
 from rag.documents.webpage import read_page
 from rag.documents.word import read_word
 from rag.errors import RagError
@@ -59,7 +58,6 @@ def convert(kind: str, data: bytes, limits: Limits) -> Converted:
     Raises RagError with the reason if the file is encrypted, torn, without text or over a limit. Other exceptions are
     those of a parser that met a file it cannot read.
     """
-    check_signature(kind, data)
     if kind in OFFICE_FOLDERS:
         check_office(kind, io.BytesIO(data), limits)
     title, parts = _FORMATS[kind](data)

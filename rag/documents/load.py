@@ -16,7 +16,6 @@ from rag.documents.encoding import decode
 from rag.documents.limits import Limits
 from rag.documents.markdown import split_title
 from rag.documents.rows import Row, read_rows, whole_text
-from rag.documents.signature import check_signature
 from rag.documents.sources import KINDS, NOT_READ, Source, SourceReader, find_sources
 from rag.errors import RagError
 
@@ -177,7 +176,6 @@ def _read_content(source: Source, data: bytes, limits: Limits, cache: Conversion
     kind = source.kind
     if kind not in _ROWS and kind not in _TEXTS:
         return convert_once(kind, data, limits, cache)
-    check_signature(kind, data)
     text = decode(data)
     if len(text) > limits.max_text_chars:
         raise RagError(f"{len(text)} characters, over the limit of {limits.max_text_chars} (max_text_chars)")

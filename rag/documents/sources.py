@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
-from rag.documents.archive import member_fault, open_archive, read_member
+from rag.documents.archive import OFFICE_FOLDERS, member_fault, open_archive, read_member
 from rag.documents.limits import Limits, describe_size
 from rag.errors import RagError
 
@@ -35,6 +35,20 @@ _LOCK = "~$"
 NOT_READ = "kind not read"
 _MAGIC = frozenset("*?[")
 _LINK = "link to a folder, not followed"
+
+_NONE: frozenset[str] = frozenset()
+_OFFICE = frozenset(OFFICE_FOLDERS)
+# How a file begins, the kinds that begin so, what it is and what to do with it.
+_SIGNATURES = (
+    (b"%PDF-", frozenset({"pdf"}), "a PDF; give it the suffix .pdf"),
+    (b"PK\x03\x04", _OFFICE, "a zip archive or an Office file; give it the suffix of its kind"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _OFFICE, "an old Office file; save it as .docx, .pptx or .xlsx"),
+    (b"{\\rtf1", _NONE, "an RTF file; save it as .docx"),
+    ((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"), _NONE, "an image; it needs text recognition (OCR) first"),
+    (b"\x1f\x8b", _NONE, "compressed (gzip); unpack it first"),
+)
+# Text may hold a page's source; what is no text was meant to be something else.
+_PAGES = (b"<!doctype html", b"<html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +85,20 @@ class SourceReader:
         self._archive = None
 
     def read(self, source: Source) -> bytes:
-        """The file's bytes. Raises RagError with the reason if they cannot be read or have grown over the limit."""
+        """The file's bytes.
+
+        Raises RagError with the reason if they cannot be read, have grown over the limit or are of another kind.
+        """
+        if source.member:
+            data = read_member(self._archive_of(source.file), source.member)
+        else:
+            data = self._read_file(source.file)
+        _check_signature(source.kind, data)
+        return data
+
+    def _read_file(self, file: Path) -> bytes:
         try:
-            if source.member:
-                return read_member(self._archive_of(source.file), source.member)
-            with source.file.open("rb") as stream:
+            with file.open("rb") as stream:
                 data = stream.read(self._limits.max_file_bytes + 1)
                 size = max(len(data), os.fstat(stream.fileno()).st_size)
         except OSError as error:
@@ -107,6 +130,15 @@ def find_sources(path: Path, limits: Limits) -> tuple[Source, ...]:
         else:
             found.append(_inspect(item, _shown(item.relative_to(root)), limits))
     return tuple(found)
+
+
+def _check_signature(kind: str, data: bytes) -> None:
+    """Raises RagError with what the file is, if its first bytes are clearly not those of its suffix's kind."""
+    for head, kinds, found in _SIGNATURES:
+        if data.startswith(head) and kind not in kinds:
+            raise RagError(f"not {kind} but {found}")
+    if kind in {"pdf", *_OFFICE} and data[:500].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGES):
+        raise RagError(f"not {kind} but a web page; give it the suffix .html")
 
 
 def _size_fault(num_bytes: int, limits: Limits) -> str:

@@ -43,9 +43,6 @@ class Embedder(Protocol):
     def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """For each text the (start, end) characters of its tokens, without special tokens and without truncation."""
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of the text in this model, without special tokens and without truncation."""
-
 
 class SentenceTransformerEmbedder:
     """A sentence-transformers model in a local folder, loaded at first use and never before."""
@@ -88,10 +85,8 @@ class SentenceTransformerEmbedder:
         window = self.model.window
         if window is None:
             return None
-        return max(0, window - self.model.num_special - self.count_tokens(self.prefixes.passage))
-
-    def count_tokens(self, text: str) -> int:
-        return len(self.token_spans([text])[0])
+        (prefix,) = self.token_spans([self.prefixes.passage])
+        return max(0, window - self.model.num_special - len(prefix))
 
     def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return self.model.token_spans(texts)

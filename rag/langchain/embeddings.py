@@ -79,10 +79,6 @@ class LangChainEmbedder:
         """For each text the (start, end) characters of its tokens."""
         return self._token_spans(texts)
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of the text."""
-        return len(self._token_spans([text])[0])
-
     def _unit_rows(self, embed: Callable[[], list[list[float]]], count: int) -> NDArray[np.float32]:
         rows = self._rows(embed, count)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)

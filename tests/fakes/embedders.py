@@ -20,9 +20,6 @@ class WordTokens:
     def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[word.span() for word in re.finditer(r"\S+", text)] for text in texts]
 
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())
-
 
 class WordEmbedder(WordTokens):
     """Bags of words, each word hashed to an axis. Passages wait for `gate` and take `seconds_per_text`; queries never.

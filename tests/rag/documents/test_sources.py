@@ -6,12 +6,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from fakes.files import docx_file, zip_file
+from fakes.files import docx_file, pdf_file, xlsx_file, zip_file
 
 from rag.documents.limits import Limits
-from rag.documents.load import load_documents
+from rag.documents.load import load_documents, read_upload
 from rag.documents.sources import SourceReader, find_sources
 from rag.errors import RagError
+
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+PAGE = b"\n<!DOCTYPE html><html><body>Log in.</body></html>"
 
 
 def _write(root: Path, files: dict[str, bytes]) -> Path:
@@ -185,3 +188,39 @@ def test_the_lock_of_an_open_office_file_is_hidden(tmp_path: Path) -> None:
     (tmp_path / "~$rules.docx").write_bytes(b"\x05Ada" * 40)
 
     assert [source.reason for source in find_sources(tmp_path, Limits())] == ["hidden file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.txt", pdf_file(["x"]), "not txt but a PDF; give it the suffix .pdf"),
+        ("a.csv", xlsx_file({"A": [["x"]]}), "not csv but a zip archive or an Office file"),
+        ("a.md", OLE, "not md but an old Office file"),
+        ("a.txt", b"{\\rtf1 x}", "not txt but an RTF file; save it as .docx"),
+        ("a.html", b"\x89PNG\r\n", "not html but an image"),
+        ("a.jsonl", b"\x1f\x8b\x08", "not jsonl but compressed (gzip); unpack it first"),
+        ("a.docx", pdf_file(["x"]), "not docx but a PDF; give it the suffix .pdf"),
+        ("a.docx", xlsx_file({"A": [["x"]]}), "not docx but xlsx; give it the suffix .xlsx"),
+        ("a.xlsx", docx_file(), "not xlsx but docx; give it the suffix .docx"),
+        ("a.pdf", PAGE, "not pdf but a web page; give it the suffix .html"),
+        ("a.pptx", PAGE, "not pptx but a web page; give it the suffix .html"),
+        ("a.xlsx", b"a,b\n1,2\n", "no xlsx file"),
+        ("a.docx", zip_file({"a.txt": "x"}), "corrupt, or no docx file"),
+    ],
+)
+def test_a_file_of_another_kind_than_its_suffix_says_is_called_what_it_is(
+    tmp_path: Path, name: str, data: bytes, reason: str
+) -> None:
+    (tmp_path / "file").write_bytes(data)
+
+    with pytest.raises(RagError) as caught:
+        read_upload(name, tmp_path / "file", document_id="a")
+
+    assert str(caught.value).startswith(f"{name!r}: {reason}")
+
+
+@pytest.mark.parametrize(("name", "data"), [("a.txt", PAGE), ("a.pdf", b"HTTP/1.1 200 OK\r\n\r\n" + pdf_file(["x"]))])
+def test_what_may_begin_so_is_read(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / "file").write_bytes(data)
+
+    assert read_upload(name, tmp_path / "file", document_id="a").text

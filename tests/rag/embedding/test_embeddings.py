@@ -18,7 +18,7 @@ class _Stopped:
     """An embedder that is interrupted after so many batches."""
 
     def __init__(self, inner: Any, batches: int) -> None:
-        self.name, self.dimension, self.count_tokens = inner.name, inner.dimension, inner.count_tokens
+        self.name, self.dimension = inner.name, inner.dimension
         self._inner = inner
         self._left = batches
 
@@ -81,7 +81,7 @@ def test_an_embedder_of_the_wrong_dimension_is_refused(store: Database, make_emb
     liar = make_embedder(dimension=8)
 
     class Liar:
-        name, dimension, embed, count_tokens = "liar", 16, liar.embed, liar.count_tokens
+        name, dimension, embed = "liar", 16, liar.embed
 
     with pytest.raises(RagError, match="'liar' returned no valid vectors"):
         embed_chunks(_chunks(2), Liar(), store, index_name="faq", origin="")
