@@ -17,22 +17,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from arbiter.answering import OpenAnswerer, open_answerer
-    from arbiter.config import Config, data_home, load_config
-    from arbiter.console import Console
-    from arbiter.pipeline import Pipeline
-    from storage.errors import ArbiterError
-
-__all__ = [
-    "ArbiterError",
-    "Config",
-    "Console",
-    "OpenAnswerer",
-    "Pipeline",
-    "data_home",
-    "load_config",
-    "open_answerer",
-]
+    from arbiter.answering import OpenAnswerer as OpenAnswerer
+    from arbiter.answering import open_answerer as open_answerer
+    from arbiter.config import Config as Config
+    from arbiter.config import load_config as load_config
+    from arbiter.console import Console as Console
+    from arbiter.home import data_home as data_home
+    from arbiter.pipeline import Pipeline as Pipeline
+    from storage.errors import ArbiterError as ArbiterError
 
 _MODULES = {
     "ArbiterError": "storage.errors",
@@ -40,10 +32,12 @@ _MODULES = {
     "Console": "arbiter.console",
     "OpenAnswerer": "arbiter.answering",
     "Pipeline": "arbiter.pipeline",
-    "data_home": "arbiter.config",
+    "data_home": "arbiter.home",
     "load_config": "arbiter.config",
     "open_answerer": "arbiter.answering",
 }
+
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> object:

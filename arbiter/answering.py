@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from arbiter.build import index_home, open_engine
-from arbiter.database import home_database
-from arbiter.served_runs import RunOpener, ServedRuns, served_decision
+from arbiter.build import index_home
+from arbiter.home import home_database
+from arbiter.served_runs import ServedRuns, served_decision
 from rag.open_indexes import OpenIndexes
-from router.answering.engine import HttpEngine
 from serving.decisions.ledger import Ledger
 from serving.http.served import AUTO, Served
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from router.answering.answerer import Answer
 
 
+@dataclass(frozen=True)
 class OpenAnswerer:
     """Answers as `arbiter serve` would, until its `with` block ends. Safe to call from several threads."""
 
-    def __init__(self, served: Served, portal: BlockingPortal) -> None:
-        self._served = served
-        self._portal = portal
+    served: Served
+    portal: BlockingPortal
 
     @property
     def arms(self) -> tuple[str, ...]:
         """The names that can be asked, `auto` first: the decided arm."""
-        return (AUTO, *self._served.arms)
+        return (AUTO, *self.served.arms)
 
     def __call__(self, question: str | Sequence[Mapping[str, str]], *, arm: str = AUTO) -> Answer:
         """The answer of an arm to a question, or to the last message of a conversation in OpenAI's form.
@@ -46,10 +46,10 @@ class OpenAnswerer:
         messages = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
 
         async def answer() -> Answer:
-            prepared = await self._served.answerer.prepare(self._served.arm(arm), messages)
-            return await self._served.answerer.answer(prepared)
+            prepared = await self.served.answerer.prepare(self.served.arm(arm), messages)
+            return await self.served.answerer.answer(prepared)
 
-        return self._portal.call(answer)
+        return self.portal.call(answer)
 
 
 @contextlib.contextmanager
@@ -61,18 +61,12 @@ def open_answerer(pipeline: Pipeline) -> Iterator[OpenAnswerer]:
     config, home, console = pipeline.config, pipeline.home, pipeline.console
     with home_database(home) as database:
         decision = served_decision(Ledger(database), config.fingerprint(), pipeline.last_run, console)
-    open_indexes = OpenIndexes(index_home(config, home), pipeline.embedder)
-    with contextlib.closing(open_indexes):
+    with contextlib.closing(OpenIndexes(index_home(config, home), pipeline.embedder)) as indexes:
         runs = ServedRuns(
-            config, home=home, open_indexes=open_indexes, base=pipeline.models.base, data_version=lambda _: ""
+            config=config, home=home, open_indexes=indexes, base=pipeline.models.base, data_version=lambda _: ""
         )
-        parts = runs.servable_parts(decision)
-        with (
-            open_engine(config, pipeline.models.base, parts.adapters, home=home, console=console) as engine,
-            start_blocking_portal() as portal,
-        ):
-            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=config.engine.request_timeout_s)
+        with runs.served(decision, console) as (_, served, http), start_blocking_portal() as portal:
             try:
-                yield OpenAnswerer(RunOpener(runs, engine, http).serve(decision, parts), portal)
+                yield OpenAnswerer(served, portal)
             finally:
                 portal.call(http.close)

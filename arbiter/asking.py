@@ -2,31 +2,37 @@
 
 asker = Asker(config=config, models=models, home=home, console=console, adapters={}, indexes=indexes, versions=versions)
 with closing(asker):
-    records = asker.ask(arms, questions)
+    asked = asker.ask_all(arms, questions)          or asker.race(arms, plan, policy, score)
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
+import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from arbiter.build import Models, open_engine
 from arbiter.config import Config
-from arbiter.console import Console
-from eval.answers import AnswerCache, AnswerRecord, Versions
+from arbiter.console import Console, Step
+from eval.answers import AnswerCache, AnswerRecord, Asked, Versions
 from eval.evaluate import Patience, ask, recall, recall_first_tokens, time_first_tokens
 from eval.questions import Question
+from eval.race import Look, RacePlan, run_race
 from rag.index import Index
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
+from router.deciding.arm_table import make_table
+from router.deciding.policy import Policy
+from router.deciding.recommend import look
+from router.deciding.scorecard import Drop, Scorecard
 from serving.engine.engine import OpenEngine
+from storage.errors import ArbiterError
 from tuning.export.adapters import Adapter
 
 T = TypeVar("T")
@@ -35,27 +41,61 @@ OnAnswer = Callable[[AnswerRecord, bool], None]
 
 @dataclass(kw_only=True)
 class Asker:
-    """One run's answers: from the cache where they are known, else from an engine that stays up until the end."""
+    """One run's answers: from the cache where they are known, else from an engine that stays up until the end.
+
+    `adapters` and `indexes` are by the names that arms hold, `versions` as in `eval.answers`; the last two may be
+    set anew between two asks.
+    """
 
     config: Config
     models: Models
     home: Path
     console: Console
     adapters: Mapping[str, Adapter]
-    """By the names that arms hold."""
-
     indexes: Mapping[str, Index]
-    """The same; these and `versions` may be set anew between two asks."""
-
     versions: Versions
-    """As in `eval.answers`."""
-
-    asking_s: float = field(default=0.0, init=False)
     _open: ExitStack = field(default_factory=ExitStack, init=False)
     _engine: OpenEngine | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._cache = self._open.enter_context(AnswerCache(self.home / "answers.db"))
+
+    def ask_all(self, arms: list[Arm], questions: tuple[Question, ...]) -> Asked:
+        """Every arm's answer to every question; the engine starts for the first one that is not known."""
+        num_answers = len(arms) * len(questions)
+        if self.knows(arms, questions):
+            self.console.say(f"all {num_answers} answers are known: nothing to generate")
+            return Asked(questions, tuple(self.ask(arms, questions)), self._first_tokens(arms, questions))
+        self.start()
+        first_tokens_ms = self._first_tokens(arms, questions)
+        with self.console.step(f"asking {len(arms)} arms {len(questions)} questions") as step:
+            records = self.ask(arms, questions, _counting(step, num_answers))
+        return Asked(questions, tuple(records), first_tokens_ms)
+
+    def race(self, arms: list[Arm], plan: RacePlan, policy: Policy, score: Callable[[Asked], Scorecard]) -> Asked:
+        """The answers of a race; `score` gives what it decides by. Raises ArbiterError for a cost cap without costs."""
+        if not self.knows(arms, plan.batches[0]):
+            self.start()
+        first_tokens_ms = self._first_tokens(arms, plan.batches[0])
+        with self.console.step(f"racing {len(arms)} arms over {plan.num_questions} questions") as step:
+            counted = _counting(step, len(arms) * plan.num_questions)
+
+            def look_at(asked: Asked, active: Sequence[str]) -> Look:
+                table = make_table(score(asked), policy)
+                ruling, ranking = look(table, active, largest=plan.largest)
+                costs = [(row.scores.num_asked, row.costs.per_1k) for row in table.rows]
+                if plan.settings.max_cost is not None and any(num and cost is None for num, cost in costs):
+                    raise ArbiterError("race.max_cost needs every cost; set the prices of what is not measured to 0")
+                return Look(ruling, ranking, sum(num * (cost or 0.0) / 1000 for num, cost in costs))
+
+            def tell(num_spent: int, _active: Sequence[str], drops: Sequence[Drop]) -> None:
+                for drop in drops:
+                    self.console.say(f"  after {num_spent} questions {drop.arm} is out: {drop.beaten_by} is better")
+
+            raced = run_race(arms, plan, lambda some, asked: self.ask(some, asked, counted), look_at, on_look=tell)
+        assert raced.race is not None
+        self.console.say(f"  {raced.race.summary}")
+        return replace(raced, first_tokens_ms=first_tokens_ms)
 
     def knows(self, arms: Sequence[Arm], questions: Sequence[Question]) -> bool:
         """Whether every answer is in the cache."""
@@ -72,10 +112,8 @@ class Asker:
                     on_answer(record, True)
             return known
         self.start()
-        started = time.monotonic()
-
-        async def all_answers(answerer: Answerer) -> list[AnswerRecord]:
-            return await ask(
+        return self._with_answerer(
+            lambda answerer: ask(
                 arms,
                 questions,
                 answerer,
@@ -85,22 +123,7 @@ class Asker:
                 patience=Patience(limit_s=self.config.eval.patience_s),
                 on_answer=on_answer,
             )
-
-        try:
-            return self._with_answerer(all_answers)
-        finally:
-            self.asking_s += time.monotonic() - started
-
-    def time_first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
-        """The time to the first token in ms, by arm and question id; measured only while an engine is up."""
-        if self._engine is not None:
-
-            async def measure(answerer: Answerer) -> None:
-                await time_first_tokens(arms, questions, answerer, self._cache, versions=self.versions)
-
-            with self.console.step(f"timing the first token of {len(questions)} answers an arm"):
-                self._with_answerer(measure)
-        return recall_first_tokens(arms, questions, self._cache, self.versions)
+        )
 
     def start(self) -> OpenEngine:
         """The engine, brought up if it is not."""
@@ -108,6 +131,20 @@ class Asker:
             engine = open_engine(self.config, self.models.base, self.adapters, home=self.home, console=self.console)
             self._engine = self._open.enter_context(engine)
         return self._engine
+
+    def close(self) -> None:
+        """Stops the engine, if one was started, and closes the cache."""
+        self._open.close()
+
+    def _first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
+        """The time to the first token of a few answers in ms, by arm and question id; measured only with an engine."""
+        probes = questions[: self.config.eval.first_token_probes]
+        if self._engine is not None:
+            with self.console.step(f"timing the first token of {len(probes)} answers an arm"):
+                self._with_answerer(
+                    lambda answerer: time_first_tokens(arms, probes, answerer, self._cache, versions=self.versions)
+                )
+        return recall_first_tokens(arms, probes, self._cache, self.versions)
 
     def _with_answerer(self, work: Callable[[Answerer], Awaitable[T]]) -> T:
         engine = self.start()
@@ -121,9 +158,11 @@ class Asker:
 
         return _run(run)
 
-    def close(self) -> None:
-        """Stops the engine, if one was started, and closes the cache."""
-        self._open.close()
+
+def _counting(step: Step, total: int) -> OnAnswer:
+    """Shows how many answers are there."""
+    done = itertools.count(1)
+    return lambda record, _was_cached: step.update(next(done), total, record.arm)
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -1,33 +1,39 @@
-"""From config values to live parts: models, indexes, rows, arms, scorers. The only place where names become objects."""
+"""From config values to live parts: models, indexes, training rows, arms, engine. Only here names become objects."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arbiter.config import ArmConfig, Config, EmbeddingConfig
 from arbiter.console import Console
 from arbiter.data import Data
-from arbiter.database import database_setting
-from arbiter.models import resolve_model
+from arbiter.home import database_setting
+from arbiter.models import PACKAGES, resolve_model
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
 from rag.home import IndexHome
+from rag.index import Index
 from rag.langchain.factory import identity
+from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.answering.arm import Arm
-from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine import engine as engines
 from storage.hashes import content_hash
 from storage.settings import part
 from tuning.base import ResolvedModel
+from tuning.data.examples import Example
+from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
 from tuning.export.adapters import Adapter
 from tuning.recipe import Recipe
+
+# Distractors come from further down the ranking than what an arm will see, so that a row can always be filled.
+_CONTEXT_DEPTH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +42,6 @@ class Models:
 
     base: ResolvedModel
     embedder: ResolvedModel
-
-
-def prompts_of(config: Config) -> dict[str, Prompt]:
-    """Built-in prompts and the config's own, by name."""
-    return {**BUILT_IN, **config.prompts}
 
 
 def resolve_embedder(
@@ -84,20 +85,40 @@ def used_adapters(config: Config) -> dict[str, Recipe]:
     return {name: adapter for name, adapter in config.adapters.items() if name in used}
 
 
-def retrieval_of_arm(arm: ArmConfig, config: Config) -> SearchSettings:
-    """How passages are ranked for the arm: its own way, or the index's."""
-    return arm.retrieval or config.index.retrieval
+def training_rows(
+    config: Config, adapter: str, examples: Sequence[Example], documents: Index | None
+) -> list[TrainingRow]:
+    """One row an example for the adapter of this key: closed-book, or RAFT with passages of `documents`.
+
+    The prompt is that of the adapter's first arm, and passages are retrieved as for its first arm that shows documents:
+    the words and the passages that the arm is served with.
+    """
+    spec = config.adapters[adapter]
+    arms = [arm for arm in config.arms.values() if arm.adapter == adapter]
+    prompt = config.all_prompts[arms[0].prompt]
+    if not spec.passages:
+        return closed_book_rows(examples, prompt.ask)
+    assert documents is not None, "RAFT adapters bring the documents role with them"
+    own = next((arm.retrieval for arm in arms if arm.index == "documents"), None)
+    retrieval, depth = own or config.index.retrieval, spec.passages + _CONTEXT_DEPTH
+    return raft_rows(
+        examples,
+        [_context(example, documents, depth, retrieval) for example in examples],
+        _is_golden,
+        prompt.ask,
+        num_passages=spec.passages,
+        golden_fraction=spec.golden_fraction,
+        seed=config.seed,
+    )
 
 
-def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter]) -> list[Arm]:
-    """The config's arms with the names of what was trained and indexed."""
-    prompts = prompts_of(config)
-    return [_arm(name, arm, config, data, adapters, prompts[arm.prompt]) for name, arm in config.arms.items()]
+def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter], *, max_tokens: int) -> list[Arm]:
+    """The config's arms with the names of what was trained and indexed, and `max_tokens` where none are said."""
+    return [_arm(name, arm, config, data, adapters, max_tokens) for name, arm in config.arms.items()]
 
 
 def provenance(config: Config, data: Data, models: Models, engine: str) -> dict[str, object]:
     """What a reader needs to reproduce a run: versions, hashes, seed, machine."""
-    packages = ("torch", "transformers", "peft", "trl", "sentence-transformers", "faiss-cpu", "ragas", "langchain")
     return {
         "arbiter": importlib.metadata.version("arbiter"),
         "data": data.version,
@@ -105,7 +126,7 @@ def provenance(config: Config, data: Data, models: Models, engine: str) -> dict[
         "embedder": f"{models.embedder.name} {models.embedder.revision}",
         "engine": engine,
         "seed": config.seed,
-        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
@@ -138,22 +159,40 @@ def open_engine(
     )
 
 
-def home_of(home: Path, part: str) -> Path:
-    """One of the data directory's folders: models, indexes, adapters, runs, training."""
-    folder = home / part
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _arm(name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mapping[str, Adapter], prompt: Prompt) -> Arm:
+def _arm(
+    name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mapping[str, Adapter], max_tokens: int
+) -> Arm:
     default_k = config.index.example_top_k if arm.index == "examples" else config.index.top_k
+    sampling = arm.sampling or config.sampling
     return Arm(
         name=name,
         adapter=adapters[arm.adapter].name if arm.adapter else None,
         index=index_name(data, arm.index) if arm.index else None,
-        prompt=prompt,
+        prompt=config.all_prompts[arm.prompt],
         top_k=(arm.top_k or default_k) if arm.index else 0,
-        sampling=arm.sampling or config.sampling,
-        retrieval=retrieval_of_arm(arm, config) if arm.index else SearchSettings(),
+        sampling=replace(sampling, max_tokens=sampling.max_tokens or max_tokens),
+        retrieval=(arm.retrieval or config.index.retrieval) if arm.index else SearchSettings(),
         condense=arm.condense if arm.index else "last",
     )
+
+
+def _context(example: Example, documents: Index, depth: int, retrieval: SearchSettings) -> tuple[Passage, ...]:
+    """Passages for one training row: what retrieval finds, led by the golden passage where retrieval missed it."""
+    found = documents.search(example.question, depth, settings=retrieval)
+    if any(_is_golden(example, passage) for passage in found):
+        return found
+    chunks = [chunk for name in example.document_ids for chunk in documents.chunks_of(name)]
+    missed = next((chunk for chunk in chunks if _holds(chunk.text, example.answer)), None)
+    if missed is None:
+        return found
+    golden = documents.passage_of(missed, settings=retrieval)
+    return (golden, *(passage for passage in found if passage.chunk_id != golden.chunk_id))
+
+
+def _is_golden(example: Example, passage: Passage) -> bool:
+    # A long document has chunks that do not hold the answer; training on those would teach to guess.
+    return passage.document_id in example.document_ids and _holds(passage.text, example.answer)
+
+
+def _holds(text: str, answer: str) -> bool:
+    return answer.lower() in text.lower()

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from arbiter import build
-from arbiter.answer_lengths import cut_notes, measure, token_counter, with_max_tokens
 from arbiter.config import Config, load_config, load_data_keys
-from arbiter.console import Console
-from arbiter.data import Data
-from arbiter.database import database_setting
-from arbiter.faults import Faults
+from arbiter.console import Console, Output
+from arbiter.data import Data, Faults
+from arbiter.home import database_setting
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge, load_labels
 from eval.metrics.labels import kind_of, label_sets
@@ -27,10 +25,11 @@ from storage.errors import ArbiterError
 from tuning.base import ResolvedModel
 
 _SHOWN_LABELS = 6
+_HINT = "label_accuracy reads a label in any spelling: policy.metric=label_accuracy"
 
 
-def check_all(path: Path, overrides: Sequence[str], *, home: Path, console: Console) -> tuple[str, dict[str, Any]]:
-    """What a run would work with, as text and as a JSON value.
+def check_all(path: Path, overrides: Sequence[str], *, home: Path, console: Console) -> Output:
+    """What a run would work with, as text and as a JSON value; nothing is converted, downloaded, trained or asked.
 
     Raises ArbiterError: the one fault, or their number after each was said.
     """
@@ -38,7 +37,7 @@ def check_all(path: Path, overrides: Sequence[str], *, home: Path, console: Cons
     read = faults.attempt(lambda: load_config(path, overrides), None)
     # With a faulty config the data can still be looked at.
     config = read or Faults().attempt(lambda: load_data_keys(path, overrides), None)
-    shown = _Check(config, home, console).check(faults) if config is not None else None
+    shown = _check(Pipeline(config, home=home, console=console), faults) if config is not None else None
     if len(faults.found) > 1:
         for fault in faults.found:
             console.say(f"fault: {fault}")
@@ -48,70 +47,60 @@ def check_all(path: Path, overrides: Sequence[str], *, home: Path, console: Cons
     return shown
 
 
-class _Check:
-    """One config and its data; nothing is converted, downloaded, trained or asked."""
-
-    def __init__(self, config: Config, home: Path, console: Console) -> None:
-        self._config = config
-        self._pipeline = Pipeline(config, home=home, console=console)
-        self._home = home
-
-    def check(self, faults: Faults) -> tuple[str, dict[str, Any]] | None:
-        """What there is to show; None with faults, which are added to those that are known."""
-        config, pipeline = self._config, self._pipeline
-        data = faults.attempt(lambda: pipeline.data, None)
-        metrics = faults.attempt(lambda: check_metric(config), tuple[str, ...]())
-        faults.attempt(lambda: find_judge(config, self._home), None)
-        faults.attempt(lambda: load_labels(config), dict[str, dict[str, float]]())
-        for other in find_others(config):
-            faults.attempt(other, None)
-        base = faults.attempt(lambda: pipeline.find_base(fetch=False), None)
-        embedder = faults.attempt(lambda: build.resolve_embedder(config, self._home, _silent, fetch=False), None)
-        if data is None:
-            return None
+def _check(pipeline: Pipeline, faults: Faults) -> Output | None:
+    """What there is to show; None with faults, which are added to those that are known."""
+    config, home = pipeline.config, pipeline.home
+    data = faults.attempt(lambda: pipeline.data, None)
+    metrics = faults.attempt(lambda: check_metric(config), tuple[str, ...]())
+    finds: list[Callable[[], object]] = [partial(find_judge, config, home), partial(load_labels, config)]
+    for find in (*finds, *find_others(config)):
+        faults.attempt(find, None)
+    base = faults.attempt(lambda: pipeline.find_base(fetch=False), None)
+    embedder = faults.attempt(lambda: build.resolve_embedder(config, home, lambda _: None, fetch=False), None)
+    if data is not None:
         faults.attempt(pipeline.race_plan, None)
-        if base is None or embedder is None or faults.found:
-            return None
-        return self._show(data, metrics, base, embedder)
+    if data is None or base is None or embedder is None or faults.found:
+        return None
+    pipeline.models = build.Models(base, embedder)
+    return _show(pipeline, data, metrics)
 
-    def _show(
-        self, data: Data, metrics: tuple[str, ...], base: ResolvedModel, embedder: ResolvedModel
-    ) -> tuple[str, dict[str, Any]]:
-        config = self._pipeline.askable
-        lengths = measure(data.examples, data.questions, token_counter(base.path))
-        chosen = config.sampling.max_tokens or lengths.max_tokens(config.engine.max_model_len)
-        cut = cut_notes(with_max_tokens(config, chosen), lengths)
-        labels = label_balance(data)
-        power, (one, best) = self._pipeline.power()
-        lines = [
-            f"decides: {_metric(config)}, differences from {config.policy.margin:g} on (policy.metric, policy.margin)",
-            *(_label_line(kind, counts) for kind, counts in labels.items()),
-            *([f"  {_HINT}"] if labels and config.policy.metric == "token_f1" else []),
-            lengths.told(chosen),
-            *(f"warning: {note}" for note in cut),
-            power,
-            f"model: {_model(base)}; embedder: {_model(embedder)}",
-            f"config and data are fine; arms: {', '.join(config.arms)}; metrics: {', '.join(metrics)}",
-        ]
-        return "\n".join(lines), {
-            "data": str(data.folder),
-            "documents": len(data.documents),
-            "skipped": [{"path": s.path, "reason": s.reason} for s in data.skipped],
-            "training_rows": len(data.examples),
-            "questions": len(data.questions),
-            "arms": list(config.arms),
-            "metrics": list(metrics),
-            "metric": config.policy.metric,
-            "margin": config.policy.margin,
-            "labels": {kind or "": dict(counts) for kind, counts in labels.items()},
-            "max_tokens": chosen,
-            "answer_tokens_p95": lengths.percentile(),
-            "detectable": {"two_arms": one if one < 1 else None, "best_of_all": best if best < 1 else None},
-            "models": {
-                name: {"name": m.name, "path": m.path or None} for name, m in (("base", base), ("embedder", embedder))
-            },
-            "notes": [*data.notes, *cut],
-        }
+
+def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
+    config, models, labels = pipeline.askable, pipeline.models, label_balance(data)
+    policy = config.policy
+    room, *cut = pipeline.answer_lengths.notes(config)
+    power, detectable = pipeline.power()
+    lines = [
+        f"decides: {_metric(config)}, differences from {policy.margin:g} on (policy.metric, policy.margin)",
+        *(_label_line(kind, counts) for kind, counts in labels.items()),
+        *([f"  {_HINT}"] if labels and policy.metric == "token_f1" else []),
+        room,
+        *(f"warning: {note}" for note in cut),
+        f"{power}; see: arbiter plan",
+        f"model: {_model(models.base)}; embedder: {_model(models.embedder)}",
+        f"config and data are fine; arms: {', '.join(config.arms)}; metrics: {', '.join(metrics)}",
+    ]
+    row: dict[str, Any] = {
+        "data": str(data.folder),
+        "documents": len(data.documents),
+        "skipped": [{"path": s.path, "reason": s.reason} for s in data.skipped],
+        "training_rows": len(data.examples),
+        "questions": len(data.questions),
+        "arms": list(config.arms),
+        "metrics": list(metrics),
+        "metric": policy.metric,
+        "margin": policy.margin,
+        "labels": {kind or "": dict(counts) for kind, counts in labels.items()},
+        "max_tokens": pipeline.max_tokens,
+        "answer_tokens_p95": pipeline.answer_lengths.percentile(),
+        "detectable": detectable,
+        "models": {
+            name: {"name": m.name, "path": m.path or None}
+            for name, m in (("base", models.base), ("embedder", models.embedder))
+        },
+        "notes": [*data.notes, *cut],
+    }
+    return "\n".join(lines), row
 
 
 def find_others(config: Config) -> Iterator[Callable[[], object]]:
@@ -128,15 +117,11 @@ def find_others(config: Config) -> Iterator[Callable[[], object]]:
         yield partial(find_factory, store.factory)
 
 
-_HINT = "label_accuracy reads a label in any spelling: policy.metric=label_accuracy"
-
-
 def label_balance(data: Data) -> dict[str | None, Counter[str]]:
     """How often each label is the first gold, by kind of question; only for kinds whose golds are labels."""
-    sets = label_sets(data.questions)
-    counts: dict[str | None, Counter[str]] = {kind: Counter() for kind in sets}
+    counts: dict[str | None, Counter[str]] = {kind: Counter() for kind in label_sets(data.questions)}
     for question in data.questions:
-        if (kind := kind_of(question)) in sets:
+        if (kind := kind_of(question)) in counts:
             counts[kind][question.answers[0]] += 1
     return counts
 
@@ -158,7 +143,3 @@ def _model(model: ResolvedModel) -> str:
     if model.path or model.revision.startswith("at "):
         return f"{model.name} {'on this disk' if model.path else model.revision}"
     return f"{model.name}, to be downloaded or converted by the first run"
-
-
-def _silent(_line: str) -> None:
-    pass

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TextIO
+from dataclasses import dataclass
+from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 # Without a terminal a line every few seconds shows that the work goes on, without filling a log.
 PLAIN_EVERY_S = 5.0
@@ -30,12 +31,15 @@ def pad_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-class Step(Protocol):
+@dataclass(frozen=True, slots=True)
+class Step:
     """One piece of work with progress."""
+
+    show: Callable[[float, float | None, str], None]
 
     def update(self, done: float, total: float | None, note: str = "") -> None:
         """Show how far the work is; `total` None when that is unknown."""
-        ...
+        self.show(done, total, note)
 
 
 class Console:
@@ -58,7 +62,16 @@ class Console:
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
         """Show a piece of work from start to end, with the time it took."""
-        started = time.monotonic()
+        started = shown = time.monotonic()
+
+        def say_at_times(done: float, total: float | None, note: str) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown >= PLAIN_EVERY_S:
+                shown = now
+                progress = f"{done:g}/{total:g}" if total is not None else f"{now - started:.0f} s"
+                self.say(f"  {title} {progress} {note}".rstrip())
+
         if self._err.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
@@ -68,29 +81,9 @@ class Console:
                 TextColumn("{task.fields[note]}"),
             )
             with Progress(*columns, console=self._err, transient=True) as bar:
-                yield _Bar(bar, bar.add_task(title, total=None, note=""))
+                task = bar.add_task(title, total=None, note="")
+                yield Step(lambda done, total, note: bar.update(task, completed=done, total=total, note=note))
         else:
             self.say(f"{title} ...")
-            yield _Plain(self, title)
+            yield Step(say_at_times)
         self.say(f"{title}: {time.monotonic() - started:.1f} s")
-
-
-class _Bar:
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar, self._task = bar, task
-
-    def update(self, done: float, total: float | None, note: str = "") -> None:
-        self._bar.update(self._task, completed=done, total=total, note=note)
-
-
-class _Plain:
-    def __init__(self, console: Console, title: str) -> None:
-        self._console, self._title = console, title
-        self._started = self._shown = time.monotonic()
-
-    def update(self, done: float, total: float | None, note: str = "") -> None:
-        now = time.monotonic()
-        if now - self._shown >= PLAIN_EVERY_S:
-            self._shown = now
-            progress = f"{done:g}/{total:g}" if total is not None else f"{now - self._started:.0f} s"
-            self._console.say(f"  {self._title} {progress} {note}".rstrip())

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from arbiter.faults import Faults
-from eval.leaks import OnFault
+from arbiter.config import ArmConfig, Config, LimitsConfig
 from eval.question_sets import QuestionFiles, QuestionSets, divide
 from eval.questions import Question
 from rag.documents.conversions import Conversions
@@ -25,8 +25,33 @@ from storage.errors import ArbiterError
 from storage.hashes import content_hash
 from tuning.data.examples import Example, load_examples, sample
 
+T = TypeVar("T")
+
 DOCUMENTS = ("docs.jsonl", "docs", "docs.zip", "docs.csv")
 _SHOWN = 8
+_PARTS = {"documents": "documents (docs.jsonl, docs/ or docs.zip)", "examples": "training rows (train.jsonl)"}
+
+
+class Faults:
+    """Errors for a person that are collected, in the order in which they were met, so that all are said at once."""
+
+    def __init__(self) -> None:
+        self.found: list[ArbiterError] = []
+
+    def attempt(self, work: Callable[[], T], otherwise: T) -> T:
+        """What `work` gives, or `otherwise` with its error kept."""
+        try:
+            return work()
+        except ArbiterError as error:
+            self.found.append(error)
+            return otherwise
+
+    def raise_any(self) -> None:
+        """Raise the one fault as it is, several as one ArbiterError."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise ArbiterError(f"{len(self.found)} faults: {'; '.join(map(str, self.found))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +87,9 @@ class Data:
 
 def load_data(
     folder: Path,
+    limits: LimitsConfig = LimitsConfig(),
     *,
-    train_rows: int | None = None,
-    questions: int | None = None,
     seed: int = 0,
-    contradictions: OnFault = "refuse",
-    repeats: OnFault = "refuse",
     trains: bool = True,
     needs_questions: bool = True,
     needs_dev: bool = False,
@@ -77,8 +99,7 @@ def load_data(
 
     Without test.jsonl, the rows of questions.jsonl or train.jsonl are split by source document, always in the same way.
     Training rows are read only when something is trained or retrieved from them (`trains`), dev questions only when
-    asked for (`needs_dev`). `contradictions` and `repeats` as in `eval.question_sets.divide`. `conversions` keeps the
-    texts of files that need converting.
+    asked for (`needs_dev`). `conversions` keeps the texts of files that need converting.
 
     Raises ArbiterError for a missing folder, and for missing questions if those are needed (`needs_questions`); for the
     faults of the parts, which are all said at once.
@@ -86,7 +107,7 @@ def load_data(
     folder = find_folder(folder)
     files = _question_files(folder, needs_questions=needs_questions, needs_dev=needs_dev)
     faults = Faults()
-    documents = next((folder / name for name in DOCUMENTS if (folder / name).exists()), None)
+    documents = find_documents(folder)
     loaded = Loaded((), ())
     if documents is not None:
         loaded = faults.attempt(lambda: load_documents(documents, cache=conversions), loaded)
@@ -102,8 +123,8 @@ def load_data(
             trains=trains,
             # Rows that cannot be read give no dev questions, and one fault is enough.
             needs_dev=needs_dev and (rows is not None or files.dev is not None),
-            contradictions=contradictions,
-            repeats=repeats,
+            contradictions=limits.contradictions,
+            repeats=limits.repeats,
         ),
         QuestionSets(),
     )
@@ -115,8 +136,8 @@ def load_data(
         folder=folder,
         documents=loaded.documents,
         skipped=loaded.skipped,
-        examples=sample(sets.examples, train_rows, seed),
-        questions=sample(sets.questions, questions, seed),
+        examples=sample(sets.examples, limits.train_rows, seed),
+        questions=sample(sets.questions, limits.questions, seed),
         dev=sets.dev,
         notes=tuple(notes),
         clusters=sets.clusters,
@@ -126,15 +147,39 @@ def load_data(
 def find_folder(folder: Path) -> Path:
     """The data folder's full path. Raises ArbiterError when it is not there or empty."""
     folder = folder.expanduser().resolve()
+    wanted = "docs.jsonl or docs/, train.jsonl and test.jsonl"
     if not folder.is_dir():
-        raise ArbiterError(
-            f"no data folder {str(folder)!r}; give one with docs.jsonl or docs/, train.jsonl and test.jsonl"
-        )
+        raise ArbiterError(f"no data folder {str(folder)!r}; give one with {wanted}")
     if not any(folder.iterdir()):
-        raise ArbiterError(
-            f"data folder {str(folder)!r} is empty; it needs docs.jsonl or docs/, train.jsonl and test.jsonl"
-        )
+        raise ArbiterError(f"data folder {str(folder)!r} is empty; it needs {wanted}")
     return folder
+
+
+def find_documents(folder: Path) -> Path | None:
+    """Where a data folder has its documents, if it has any."""
+    return next((folder / name for name in DOCUMENTS if (folder / name).exists()), None)
+
+
+def needs_examples(config: Config) -> bool:
+    """Whether some arm is trained on examples or retrieves them."""
+    return any("examples" in _needs(config, arm) for arm in config.arms.values())
+
+
+def askable_arms(config: Config, data: Data) -> tuple[Config, tuple[str, ...]]:
+    """The config without the arms that need a part which the data lacks, and a note for each such part.
+
+    Raises ArbiterError when no arm is left.
+    """
+    lacks = [part for part, rows in (("documents", data.documents), ("examples", data.examples)) if not rows]
+    kept = {name: arm for name, arm in config.arms.items() if not _needs(config, arm).intersection(lacks)}
+    notes = []
+    for part in lacks:
+        names = [name for name, arm in config.arms.items() if part in _needs(config, arm)]
+        if names:
+            notes.append(f"no {_PARTS[part]}, so these arms are left out: {', '.join(names)}")
+    if not kept:
+        raise ArbiterError(f"data folder {str(data.folder)!r}: no arm can be asked: {'; '.join(notes)}")
+    return config.model_copy(update={"arms": kept}), tuple(notes)
 
 
 def examples_as_documents(examples: Sequence[Example]) -> tuple[Document, ...]:
@@ -167,9 +212,19 @@ def _question_files(folder: Path, *, needs_questions: bool, needs_dev: bool) -> 
     return QuestionFiles(folder, pool=pool, dev=dev)
 
 
+def _needs(config: Config, arm: ArmConfig) -> set[str]:
+    """The parts of a data folder that an arm cannot do without."""
+    needs: set[str] = {arm.index} if arm.index is not None else set()
+    if arm.adapter is not None:
+        needs |= {"examples", "documents"} if config.adapters[arm.adapter].passages else {"examples"}
+    return needs
+
+
 def _file(folder: Path, name: str) -> Path | None:
-    """The file of rows with this name. Raises ArbiterError when there are two."""
-    found = [path for suffix in (".jsonl", ".csv") if (path := folder / f"{name}{suffix}").is_file()]
+    """The file of rows with this name. Raises ArbiterError when there are two, or something else has the name."""
+    found = [path for suffix in (".jsonl", ".csv") if (path := folder / f"{name}{suffix}").exists()]
     if len(found) > 1:
         raise ArbiterError(f"data folder {str(folder)!r} has both {name}.jsonl and {name}.csv; keep one of them")
+    if found and not found[0].is_file():
+        raise ArbiterError(f"{str(found[0])!r} is no file; put its rows into a file of this name")
     return found[0] if found else None

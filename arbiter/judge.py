@@ -13,7 +13,6 @@ from arbiter.console import Console
 from eval.judge.certificate import Certificate, Thresholds, judge_identity, shown, store_certificate
 from eval.judge.certification import REPEATS, certify
 from eval.judge.labels import load_labelled, load_pairs
-from router.deciding.policy import Prices
 from storage.errors import ArbiterError
 from tuning.data.examples import sample
 
@@ -27,16 +26,14 @@ def certify_judge(
     pairs: Path | None = None,
     repeats: int = REPEATS,
     limit: int | None = None,
-    prices: Prices | None = None,
     home: Path,
     console: Console,
 ) -> Certificate:
     """Certify the config's judge on labelled answers and pairs, and store the certificate, passed or not.
 
-    `limit` caps the labelled answers and the pairs, drawn with the config's seed; `prices` are the judge's, per million
-    tokens. A stopped certification goes on where it stopped. Raises ArbiterError when the config has no judge, a number
-    is out of range or the labels are too few for any judge; EvalError for faulty files, and when the judge cannot be
-    reached.
+    `limit` caps the labelled answers and the pairs, drawn with the config's seed; its policy's prices are the judge's.
+    A stopped certification goes on where it stopped. Raises ArbiterError when the config has no judge, a number is out
+    of range or the labels are too few for any judge; EvalError for faulty files, and when the judge cannot be reached.
     """
     judge = config.eval.judge
     if judge is None:
@@ -57,7 +54,7 @@ def certify_judge(
             paired,
             cache=home / "judges" / f"{judge_identity(judge.url, judge.model)}.db",
             repeats=repeats,
-            prices=prices,
+            prices=config.policy.prices,
             progress=lambda done, total: step.update(done, total, "asks"),
         )
     store_certificate(home, certificate)
@@ -67,58 +64,43 @@ def certify_judge(
 def certificate_text(certificate: Certificate) -> str:
     """The certificate as lines for a person: the outcome, a table of what was measured, and what fails."""
     outcome = "certified" if certificate.is_certified else "NOT certified: its metrics are diagnostics"
-    rows = _measured(certificate)
-    lines = [
-        f"judge {certificate.model} at {certificate.url}: {outcome}",
-        *(f"  {name:<{_NAME_WIDTH}} {value}" for name, value in rows),
-        *(f"  fails: {reason}" for reason in certificate.reasons()),
-    ]
-    return "\n".join(lines)
-
-
-def _measured(certificate: Certificate) -> list[tuple[str, str]]:
-    found, limits = certificate, certificate.thresholds
-    rows: list[tuple[str, str]] = []
-    if found.agreement is not None:
-        kappa = found.agreement.kappa
-        rows += [
-            ("accuracy", f"{shown(found.agreement.accuracy)} on {found.agreement.num_rows} labelled answers"),
-            (
-                "Cohen's kappa",
-                shown(kappa) if kappa is not None else "undefined: all labels and verdicts are the same",
-            ),
+    return "\n".join(
+        [
+            f"judge {certificate.model} at {certificate.url}: {outcome}",
+            *(f"  {name:<{_NAME_WIDTH}} {value}" for name, value in _measured(certificate).items()),
+            *(f"  fails: {reason}" for reason in certificate.reasons()),
         ]
-    if found.repeats is not None:
-        flips = f"{shown(found.repeats.flip_rate)} of {found.repeats.num_rows} rows change their verdict"
-        rows += [("repeats", flips), ("variance in a row", f"{found.repeats.mean_variance:.3f}")]
-    else:
-        rows.append(("repeats", "not measured"))
-    kinds = ", ".join(f"{count} {kind}" for kind, count in found.calls.failures.items())
-    lost = f"{found.calls.nan_rate:.1%} of {found.calls.num_calls} asks"
-    rows.append(("no usable verdict", f"{lost} ({kinds})" if kinds else lost))
-    without = f"not measured: it takes {limits.num_pairs} labelled pairs judged in both orders"
-    if found.position is not None:
-        rows += [
-            ("order decides", f"{shown(found.position.order_dependent)} of {found.position.num_pairs} pairs"),
-            ("first over second", shown(found.position.first_minus_second)),
-            ("accuracy on pairs", shown(found.position.accuracy)),
-        ]
-    else:
-        rows.append(("position bias", without))
-    if found.length is not None:
-        longer = f"judge {found.length.judge_longer:.0%}, people {found.length.label_longer:.0%}"
-        rows.append(("prefers the longer", f"{longer}; agreement differs by {shown(found.length.gap)}"))
-    else:
-        rows.append(("length bias", without))
-    return [*rows, ("cost of an ask", _cost(found))]
+    )
 
 
-def _cost(certificate: Certificate) -> str:
-    calls = certificate.calls
-    tokens = "tokens unknown"
+def _measured(found: Certificate) -> dict[str, str]:
+    rows = {}
+    if agreement := found.agreement:
+        kappa = agreement.kappa
+        rows["accuracy"] = f"{shown(agreement.accuracy)} on {agreement.num_rows} labelled answers"
+        rows["Cohen's kappa"] = shown(kappa) if kappa else "undefined: all labels and verdicts are the same"
+    rows["repeats"] = "not measured"
+    if again := found.repeats:
+        rows["repeats"] = f"{shown(again.flip_rate)} of {again.num_rows} rows change their verdict"
+        rows["variance in a row"] = f"{again.mean_variance:.3f}"
+    calls = found.calls
+    kinds = ", ".join(f"{count} {kind}" for kind, count in calls.failures.items())
+    rows["no usable verdict"] = f"{calls.nan_rate:.1%} of {calls.num_calls} asks{f' ({kinds})' if kinds else ''}"
+    without = f"not measured: it takes {found.thresholds.num_pairs} labelled pairs judged in both orders"
+    if position := found.position:
+        rows["order decides"] = f"{shown(position.order_dependent)} of {position.num_pairs} pairs"
+        rows["first over second"] = shown(position.first_minus_second)
+        rows["accuracy on pairs"] = shown(position.accuracy)
+    else:
+        rows["position bias"] = without
+    if length := found.length:
+        longer = f"judge {length.judge_longer:.0%}, people {length.label_longer:.0%}"
+        rows["prefers the longer"] = f"{longer}; agreement differs by {shown(length.gap)}"
+    else:
+        rows["length bias"] = without
+    cost = "tokens unknown"
     if calls.prompt_tokens is not None and calls.generated_tokens is not None and calls.price is not None:
-        tokens = (
-            f"{calls.prompt_tokens:.0f} prompt and {calls.generated_tokens:.0f} generated tokens, "
-            f"{1000 * calls.price:.4g} for 1,000"
-        )
-    return f"{tokens}; median {calls.median_s:.2f} s" if calls.median_s is not None else tokens
+        tokens = f"{calls.prompt_tokens:.0f} prompt and {calls.generated_tokens:.0f} generated tokens"
+        cost = f"{tokens}, {1000 * calls.price:.4g} for 1,000"
+    rows["cost of an ask"] = cost if calls.median_s is None else f"{cost}; median {calls.median_s:.2f} s"
+    return rows

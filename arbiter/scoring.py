@@ -7,7 +7,7 @@ scorecard = scoring.score(arms, asked, training_s=..., indexing_s=...)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,47 +74,40 @@ def find_judge(config: Config, home: Path) -> Certificate | None:
     return certificate
 
 
+@dataclass
 class Scoring:
-    """The metrics of one config over one data folder. Making it raises what is wrong with them, before anything is
-    asked.
+    """The metrics of one config over one data folder. Making it raises what is wrong with them before anything is
+    asked: EvalError for a metric that does not exist, one of an uncertified judge, and faulty labels.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        data: Data,
-        embedder: Embedder,
-        documents: Index | None,
-        *,
-        home: Path,
-    ) -> None:
-        """Raises EvalError for a metric that does not exist, one of an uncertified judge, and faulty labels."""
-        self._config = config
-        self._data = data
-        self._embedder = embedder
-        self._documents = documents
-        self._user_metrics = load_user_metrics(built_in_names())
-        self._labels = load_labels(config)
-        check_metric(config)
-        self._certificate = find_judge(config, home)
+    config: Config
+    data: Data
+    embedder: Embedder
+    documents: Index | None
+    home: Path
+
+    def __post_init__(self) -> None:
+        self._labels = load_labels(self.config)
+        check_metric(self.config)
+        self._certificate = find_judge(self.config, self.home)
 
     @cached_property
     def scorers(self) -> list[Scorer]:
         """Every metric: the plain ones, the user's, ragas's reference-based ones, and a judge's where there is one."""
         scorers: list[Scorer] = [
-            *plain_scorers(self._data.questions, self._data.examples, self._is_document),
-            user_scorer(self._user_metrics),
-            reference_scorer(self._embedder.embed, self._reference_contexts),
+            *plain_scorers(self.data.questions, self.data.examples, self._is_document),
+            user_scorer(load_user_metrics(built_in_names())),
+            reference_scorer(self.embedder.embed, self._reference_contexts),
         ]
-        judge = self._config.eval.judge
+        judge = self.config.eval.judge
         if judge is not None:
-            scorers.append(judge_scorer(judge, embed=self._embedder.embed))
+            scorers.append(judge_scorer(judge, embed=self.embedder.embed))
         return scorers
 
     @cached_property
     def deciding_scorers(self) -> list[Scorer]:
         """Those that the choice rests on: all that a race has to score while it goes on."""
-        wanted = {*metrics_of(self._config.policy.metric), *([ABSTAINED] if self._config.policy.utility else [])}
+        wanted = {*metrics_of(self.config.policy.metric), *([ABSTAINED] if self.config.policy.utility else [])}
         return [scorer for scorer in self.scorers if wanted.intersection(scorer.names)]
 
     def score_deciding(self, arms: Sequence[Arm], asked: Asked, **rest: Any) -> Scorecard:
@@ -124,22 +117,22 @@ class Scoring:
     def score(self, arms: Sequence[Arm], asked: Asked, progress: Progress | None = None, **rest: Any) -> Scorecard:
         """The whole scorecard, with floors; what a reader must know about the metrics is among its diagnostics."""
         floors = measure_floors(
-            self._data.examples,
+            self.data.examples,
             asked.questions,
-            self._embedder.embed,
+            self.embedder.embed,
             self.deciding_scorers,
-            self._config.policy.metric,
+            self.config.policy.metric,
         )
         scorecard = self._build(arms, asked, self.scorers, progress, floors=floors, **rest)
-        judge, notes = self._config.eval.judge, list[str]()
+        judge, notes = self.config.eval.judge, list[str]()
         if judge is not None:
             notes.append(judge_standing(judge.model, self._certificate)[1])
-        if unused := unused_kinds(self._config.policy.metric, asked.questions):
+        if unused := unused_kinds(self.config.policy.metric, asked.questions):
             notes.append(f"policy.metric names kinds that no question has: {', '.join(unused)}")
         return replace(
             scorecard,
             corrected=self._corrected(scorecard),
-            diagnostics=(*notes, *self._data.notes, *scorecard.diagnostics),
+            diagnostics=(*notes, *self.data.notes, *scorecard.diagnostics),
         )
 
     def _build(
@@ -149,8 +142,8 @@ class Scoring:
             arms,
             asked,
             scorers,
-            primary=self._config.policy.metric,
-            clusters=self._data.clusters,
+            primary=self.config.policy.metric,
+            clusters=self.data.clusters,
             progress=progress,
             **rest,
         )
@@ -169,12 +162,12 @@ class Scoring:
 
     def _is_document(self, name: str) -> bool:
         # Passages of another index, such as the few-shot examples, cannot be right or wrong about the documents.
-        return self._documents is not None and bool(self._documents.chunks_of(name))
+        return self.documents is not None and bool(self.documents.chunks_of(name))
 
     def _reference_contexts(self, question: Question, record: AnswerRecord) -> tuple[str, ...]:
-        if self._documents is None or not any(map(self._is_document, record.passage_documents)):
+        if self.documents is None or not any(map(self._is_document, record.passage_documents)):
             return ()
-        chunks = [chunk.text for name in question.document_ids for chunk in self._documents.chunks_of(name)]
+        chunks = [chunk.text for name in question.document_ids for chunk in self.documents.chunks_of(name)]
         # Of a long document only the chunks that hold the answer are wanted; where none does, all of them are.
         golden = [text for text in chunks if any(answer.lower() in text.lower() for answer in question.answers)]
         return tuple(golden or chunks)

@@ -2,30 +2,34 @@
 
 runs = ServedRuns(config, home=home, open_indexes=open_indexes, base=base, data_version=data_version)
 parts = runs.parts_of(decision)
-runs.stale_reason(decision)     # None, or why it should be measured again
+runs.stale_reason(decision)                     # None, or why it should be measured again
+describe_other_runs(config, home / "runs")      # what there is for a config without a run
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from arbiter.build import open_engine
 from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, Config, config_faults
 from arbiter.console import Console
 from eval.errors import EvalError
-from eval.runs.run import Run, find_run
+from eval.runs.run import Run, find_run, finished_runs
 from rag.errors import RagError
 from rag.index import Index
 from rag.open_indexes import OpenIndexes
 from rag.search.settings import SearchSettings
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
-from router.answering.engine import Engine
+from router.answering.engine import HttpEngine
 from router.deciding.scorecard import Scorecard
 from router.errors import EngineUnavailable
 from serving.decisions.ledger import Ledger, RecordedDecision, record_run
@@ -38,6 +42,8 @@ from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter, load_adapter
 
 _RUN_AGAIN = "measure again with: arbiter run CONFIG"
+_SHOWN_RUNS = 3
+_SHOWN_KEYS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +57,25 @@ class RunParts:
     question: str
 
 
+@dataclass(kw_only=True)
 class ServedRuns:
-    """The runs of one home for one base model. Their indexes are those of `open_indexes`, which closes them."""
+    """The runs of one home for one base model. Their indexes are those of `open_indexes`, which closes them.
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        home: Path,
-        open_indexes: OpenIndexes,
-        base: ResolvedModel,
-        data_version: Callable[[Config], str],
-    ) -> None:
-        """`data_version` reads the data as a config has it and says what version that is now."""
-        self._config = config
-        self._home = home
-        self._data_version_of = data_version
-        self._open_indexes = open_indexes
-        self._base = base
-        self._warm: set[tuple[str, SearchSettings]] = set()
-        self._versions: dict[str, tuple[object, str]] = {}
-        self._lock = threading.Lock()
+    `data_version` reads the data as a config has it and says what version that is now.
+    """
+
+    config: Config
+    home: Path
+    open_indexes: OpenIndexes
+    base: ResolvedModel
+    data_version: Callable[[Config], str]
+    _warm: set[tuple[str, SearchSettings]] = field(default_factory=set, init=False)
+    _versions: dict[str, tuple[object, str]] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def parts_of(self, decision: RecordedDecision) -> RunParts:
         """The parts of a decision's run. Raises NotPromotable naming what is gone or does not fit."""
-        base = f"{self._base.name} {self._base.revision}"
+        base = f"{self.base.name} {self.base.revision}"
         if decision.base_model != base:
             raise NotPromotable(f"it was measured on {decision.base_model!r}, and the model is {base!r}; {_RUN_AGAIN}")
         run = self._run(decision)
@@ -97,15 +97,23 @@ class ServedRuns:
         except ArbiterError as error:
             raise NotPromotable(str(error)) from error
 
-    def servable_parts(self, decision: RecordedDecision) -> RunParts:
-        """As `parts_of`, for a start: raises ArbiterError that says what else can be served."""
+    @contextlib.contextmanager
+    def served(self, decision: RecordedDecision, console: Console) -> Iterator[tuple[RunOpener, Served, HttpEngine]]:
+        """A decision's run behind the config's engine, which is asked by the last value, while the block lasts.
+
+        Raises ArbiterError that says what else can be served, and EngineFailed when there is no engine.
+        """
         try:
-            return self.parts_of(decision)
+            parts = self.parts_of(decision)
         except NotPromotable as error:
             raise ArbiterError(
                 f"decision {decision.id} cannot be served: {error}, or choose another with: "
                 "arbiter decisions promote ID"
             ) from error
+        with open_engine(self.config, self.base, parts.adapters, home=self.home, console=console) as engine:
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=self.config.engine.request_timeout_s)
+            opener = RunOpener(self, engine, http)
+            yield opener, opener.serve(decision, parts), http
 
     def stale_reason(self, decision: RecordedDecision) -> str | None:
         """Why what was measured no longer holds: the run or an adapter is gone, the data or an index has changed."""
@@ -113,13 +121,13 @@ class ServedRuns:
             run = self._run(decision)
             arms = [scores.arm for scores in run.scorecard().arms]
             for arm in arms:
-                if arm.adapter is not None and not is_complete(self._home / "adapters" / arm.adapter):
+                if arm.adapter is not None and not is_complete(self.home / "adapters" / arm.adapter):
                     return f"adapter {arm.adapter!r} is gone; {_RUN_AGAIN}"
             for arm in arms:
                 measured = run.manifest.get("versions", {}).get(arm.name, {}).get("index")
                 if arm.index is not None and self._index(arm.index, arm.retrieval).version != measured:
                     return f"index {arm.index!r} has changed since; {_RUN_AGAIN}"
-            if self._data_version(run, decision) != decision.data_version:
+            if self._version_now(run, decision) != decision.data_version:
                 return f"the data has changed since; {_RUN_AGAIN}"
         except (NotPromotable, EvalError, RagError) as error:
             return str(error)
@@ -134,7 +142,7 @@ class ServedRuns:
         return run
 
     def _index(self, name: str, retrieval: SearchSettings) -> Index:
-        index = self._open_indexes.open(name)
+        index = self.open_indexes.open(name)
         with self._lock:
             if (name, retrieval) not in self._warm:
                 # The first search loads embedder, views and reranker; that wait is not for the first request.
@@ -143,14 +151,14 @@ class ServedRuns:
         return index
 
     def _adapter(self, name: str) -> Adapter:
-        path = self._home / "adapters" / name
+        path = self.home / "adapters" / name
         if not is_complete(path):
             raise NotPromotable(f"adapter {name!r} is gone from {str(path.parent)!r}; {_RUN_AGAIN}")
         return load_adapter(path)
 
-    def _data_version(self, run: Run, decision: RecordedDecision) -> str:
+    def _version_now(self, run: Run, decision: RecordedDecision) -> str:
         """The version of the data as the run's config reads it now; read again only when some file was touched."""
-        folder = self._config.data.expanduser().resolve()
+        folder = self.config.data.expanduser().resolve()
         touched = sorted(
             (str(path), stat.st_mtime_ns, stat.st_size)
             for path in folder.rglob("*")
@@ -159,17 +167,17 @@ class ServedRuns:
         known = self._versions.get(run.id)
         if known is not None and known[0] == touched:
             return known[1]
-        is_own = decision.config_fingerprint == self._config.fingerprint()
-        config = self._config if is_own else self._where_this_reads(config_of(run))
-        version = self._data_version_of(config)
+        is_own = decision.config_fingerprint == self.config.fingerprint()
+        config = self.config if is_own else self._where_this_reads(config_of(run))
+        version = self.data_version(config)
         self._versions[run.id] = (touched, version)
         return version
 
     def _where_this_reads(self, config: Config) -> Config:
         """A run's config with this one's places: a run does not write down the database, which may hold a password."""
-        here = self._config.index
+        here = self.config.index
         index = replace(config.index, database=here.database, store=here.store)
-        return config.model_copy(update={"data": self._config.data, "index": index})
+        return config.model_copy(update={"data": self.config.data, "index": index})
 
 
 def served_decision(
@@ -191,28 +199,27 @@ def served_decision(
     return current
 
 
+@dataclass
 class RunOpener:
-    """Puts runs in front of one engine. `_loaded` are the adapters that it has brought there."""
+    """Puts runs in front of one engine, which `generator` asks. `_loaded` holds the adapters it has brought there."""
 
-    def __init__(self, runs: ServedRuns, engine: OpenEngine, generator: Engine) -> None:
-        """`generator` asks the engine."""
-        self._runs = runs
-        self._engine = engine
-        self._generator = generator
-        self._loaded: dict[str, Adapter] = {}
+    runs: ServedRuns
+    engine: OpenEngine
+    generator: HttpEngine
+    _loaded: dict[str, Adapter] = field(default_factory=dict, init=False)
 
     def stale_reason(self, decision: RecordedDecision) -> str | None:
         """As `ServedRuns.stale_reason`."""
-        return self._runs.stale_reason(decision)
+        return self.runs.stale_reason(decision)
 
     def open(self, decision: RecordedDecision) -> Served:
         """The decision's run with its adapters loaded into the engine. Raises NotPromotable and EngineUnavailable."""
-        parts = self._runs.parts_of(decision)
-        if not self._engine.is_ready():
+        parts = self.runs.parts_of(decision)
+        if not self.engine.is_ready():
             raise EngineUnavailable("the engine is starting or restarting")
         try:
             for adapter in parts.adapters.values():
-                self._engine.load(adapter)
+                self.engine.load(adapter)
                 self._loaded[adapter.name] = adapter
         except ArbiterError as error:
             raise NotPromotable(str(error)) from error
@@ -221,20 +228,20 @@ class RunOpener:
     def unload_except(self, adapters: Collection[str]) -> None:
         """Takes the adapters that were loaded out of the engine, but not these. Raises ArbiterError."""
         for name in sorted(self._loaded.keys() - set(adapters)):
-            self._engine.unload(self._loaded[name])
+            self.engine.unload(self._loaded[name])
             del self._loaded[name]
 
     def serve(self, decision: RecordedDecision, parts: RunParts) -> Served:
         """Parts whose adapters are loaded, as what an app serves."""
         self._loaded |= parts.adapters
         return Served(
-            answerer=Answerer(self._generator, parts.indexes, self._engine.base_model),
+            answerer=Answerer(self.generator, parts.indexes, self.engine.base_model),
             arms=parts.arms,
             decided_arm=decision.arm,
             decision_id=decision.id,
             confidence=decision.confidence,
-            base_model=self._engine.base_model,
-            is_ready=self._engine.is_ready,
+            base_model=self.engine.base_model,
+            is_ready=self.engine.is_ready,
             created=decision.created_at,
             question=parts.question,
             report=decision.report,
@@ -265,14 +272,42 @@ def _measured(scorecard: Scorecard, decision: RecordedDecision) -> dict[str, dic
 def config_of(run: Run) -> Config:
     """The config that a run was made with, but for its policy. Raises ArbiterError when it is none any more."""
     try:
-        values = yaml.safe_load((run.directory / "config.yaml").read_text(encoding="utf-8"))
         # The policy does not shape the data, and older runs have older policies.
-        values.pop("policy", None)
+        values = {**run.config(), "policy": {}}
         # A standard arm that the run did not have must be taken away again.
         for section, standard in (("arms", STANDARD_ARMS), ("adapters", STANDARD_ADAPTERS)):
             values[section] = {**dict.fromkeys(standard), **values.get(section, {})}
         return Config.model_validate(values)
-    except (OSError, ValueError, AttributeError, yaml.YAMLError, ValidationError) as error:
-        faults = config_faults(error) if isinstance(error, ValidationError) else str(error).splitlines()[:1]
-        reason = "; ".join(faults)
-        raise ArbiterError(f"the config of run {run.id!r} is none any more: {reason}; {_RUN_AGAIN}") from error
+    except (EvalError, TypeError, ValidationError) as error:
+        faults = config_faults(error) if isinstance(error, ValidationError) else [str(error)]
+        raise ArbiterError(
+            f"the config of run {run.id!r} is none any more: {'; '.join(faults)}; {_RUN_AGAIN}"
+        ) from error
+
+
+def describe_other_runs(config: Config, runs: Path) -> str:
+    """The nearest finished runs with the overrides that this config lacks to be theirs; "" without any.
+
+    For example "demo-1a2b3c4d with limits.questions=60 seed=3; ...".
+    """
+    wanted = config.shaping()
+    found = []
+    for run in finished_runs(runs):
+        try:
+            keys = [f"{key}={value}" for key, value in _differences(wanted, config_of(run).shaping())]
+        except ArbiterError:  # of another version
+            continue
+        more = f" and {len(keys) - _SHOWN_KEYS} more keys" if len(keys) > _SHOWN_KEYS else ""
+        words = " ".join(keys[:_SHOWN_KEYS]) + more or "another policy in its race"
+        found.append((len(keys), -float(run.manifest["finished_at"]), f"{run.id} with {words}"))
+    more = f" and {len(found) - _SHOWN_RUNS} more" if len(found) > _SHOWN_RUNS else ""
+    return "; ".join(shown for _, _, shown in sorted(found)[:_SHOWN_RUNS]) + more
+
+
+def _differences(mine: Any, theirs: Any, at: str = "") -> Iterator[tuple[str, str]]:
+    """Keys in which `theirs` differs, with its values as an override would give them."""
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        for key in sorted({*mine, *theirs}):
+            yield from _differences(mine.get(key), theirs.get(key), f"{at}.{key}" if at else str(key))
+    elif mine != theirs:
+        yield at, theirs if isinstance(theirs, str) else json.dumps(theirs)

@@ -16,7 +16,7 @@ from pathlib import Path
 from eval.questions import Question
 from router.answering.answerer import Answer
 from router.answering.arm import Arm
-from router.deciding.race import RaceRecord
+from router.deciding.scorecard import RaceRecord
 from storage.records import from_json
 from storage.row_cache import RowCache
 

@@ -24,7 +24,7 @@ from eval.questions import Question
 from eval.settings import RaceSettings
 from router.answering.arm import Arm
 from router.deciding.evidence import Ruling
-from router.deciding.race import Drop, RaceRecord, Stop
+from router.deciding.scorecard import Drop, RaceRecord, Stop
 
 # Asks these arms these questions; the records come arm by arm.
 Ask = Callable[[Sequence[Arm], Sequence[Question]], list[AnswerRecord]]

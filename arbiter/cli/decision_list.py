@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from arbiter.console import Output, pad_table
-from arbiter.database import home_database
+from arbiter.home import home_database
 from serving.decisions.ledger import Ledger, Promotion, RecordedDecision
 from serving.http.pages import Page
 from storage.errors import ArbiterError
@@ -17,25 +17,24 @@ _MOST = 100
 def show_decisions(home: Path) -> Output:
     """The newest decisions of a data directory, and for each whether `auto` means it."""
     with home_database(home) as database:
-        ledger = Ledger(database)
-        found: list[RecordedDecision] = list(ledger.page(Page(limit=_MOST, order="asc")).rows)
-        is_auto = [_is_auto(ledger, decision) for decision in found]
+        ledger, where, page = Ledger(database), database.engine.url.render_as_string(), Page(limit=_MOST, order="asc")
+        found = [(decision, _is_auto(ledger, decision)) for decision in ledger.page(page).rows]
     if not found:
-        return f"no decisions in {str(home)!r}; make one with: arbiter run CONFIG", []
+        return f"no decisions in {where!r}; make one with: arbiter run CONFIG", []
     rows = [
         (
             decision.id,
-            "auto" if auto else "",
+            "auto" if is_auto else "",
             decision.arm,
             decision.verdict,
             f"{decision.confidence:.2f}",
             decision.run_id,
             time.strftime("%Y-%m-%d %H:%M", time.localtime(decision.created_at)),
         )
-        for decision, auto in zip(found, is_auto, strict=True)
+        for decision, is_auto in found
     ]
     table = pad_table(("decision", "serves", "arm", "verdict", "confidence", "run", "decided"), rows)
-    return table, [{**d.card(), "is_auto": auto} for d, auto in zip(found, is_auto, strict=True)]
+    return table, [{**decision.card(), "is_auto": is_auto} for decision, is_auto in found]
 
 
 def _is_auto(ledger: Ledger, decision: RecordedDecision) -> bool:

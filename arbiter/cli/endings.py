@@ -16,6 +16,7 @@ from pathlib import Path
 
 from eval.tasks import first_error
 from storage.errors import ArbiterError
+from storage.files import is_full_disk
 
 EXIT_MISSED = 1
 EXIT_FAILED = 2
@@ -23,17 +24,16 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 LOG = "arbiter.log"
-INTERRUPTED = "interrupted; the same command goes on where it stopped"
-TERMINATED = "terminated; the same command goes on where it stopped"
 # What a stopped command says; Typer and signal handlers end it with the exit code alone.
-STOPPED: dict[object, str] = {EXIT_INTERRUPTED: INTERRUPTED, EXIT_TERMINATED: TERMINATED}
-DISK_FULL = "the disk is full; free some space and run the same command again"
-OUT_OF_MEMORY = (
+STOPPED: dict[object, str] = {
+    EXIT_INTERRUPTED: "interrupted; the same command goes on where it stopped",
+    EXIT_TERMINATED: "terminated; the same command goes on where it stopped",
+}
+_DISK_FULL = "the disk is full; free some space and run the same command again"
+_OUT_OF_MEMORY = (
     "out of memory; end other programs or lower engine.kv_cache_gib, eval.concurrency or adapters.NAME.batch_size, and "
     "run the same command again: it goes on where it stopped"
 )
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 # What torch, vLLM and the kernel say where Python would raise MemoryError.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate")
 _MESSAGE_CHARACTERS = 300
@@ -43,38 +43,26 @@ def ending(error: BaseException, log: Path) -> tuple[str, int]:
     """The line to end with, and the exit code. What is not meant for a user is written to `log` with its traceback."""
     error = first_error(error)
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, EXIT_INTERRUPTED
+        return STOPPED[EXIT_INTERRUPTED], EXIT_INTERRUPTED
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None and cause not in causes:
+        causes.append(cause)
     if isinstance(error, ArbiterError):
-        return f"error: {' '.join(str(error).split())}", EXIT_FAILED
-    causes = _causes(error)
-    if any(map(_is_disk_full, causes)):
-        return f"error: {DISK_FULL}", EXIT_FAILED
-    if any(map(_is_out_of_memory, causes)):
-        return f"error: {OUT_OF_MEMORY}", EXIT_FAILED
-    return f"error: {_told(error, causes)}; {_logged(error, log)}", EXIT_FAILED
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """The exception and those that it was raised from, the outermost first."""
-    chain = [error]
-    while (cause := chain[-1].__cause__) is not None and cause not in chain:
-        chain.append(cause)
-    return chain
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in _FULL
-    return isinstance(error, sqlite3.Error) and "disk is full" in str(error)
+        line = " ".join(str(error).split())
+    elif any(isinstance(cause, OSError | sqlite3.Error) and is_full_disk(cause, log) for cause in causes):
+        line = _DISK_FULL
+    elif any(map(_is_out_of_memory, causes)):
+        line = _OUT_OF_MEMORY
+    else:
+        line = f"{_told(error, causes)}; {_logged(error, log)}"
+    return f"error: {line}", EXIT_FAILED
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
-    )
+    says_so = any(words in str(error).lower() for words in _NO_MEMORY)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and says_so)
 
 
 def _told(error: BaseException, causes: list[BaseException]) -> str:

@@ -10,6 +10,7 @@ import typer
 from arbiter.cli.endings import EXIT_MISSED
 from arbiter.cli.words import ConfigOption, JsonOption, Words, open_config, open_pipeline
 from arbiter.console import Console
+from arbiter.home import data_home
 
 runs_app = typer.Typer(name="runs", help="Finished runs: list them, compare two, export answers.", no_args_is_help=True)
 judge_app = typer.Typer(name="judge", help="Certify the judge before its scores decide anything.", no_args_is_help=True)
@@ -77,7 +78,6 @@ def certify(
     is_json: JsonOption = False,
 ) -> None:
     """Measure the judge against people's labels; exits 1 when it is not certified."""
-    from arbiter.config import data_home
     from arbiter.judge import certificate_text, certify_judge
 
     loaded = open_config("judge certify", words, config)
@@ -88,7 +88,6 @@ def certify(
         pairs=pairs,
         repeats=repeats,
         limit=limit,
-        prices=loaded.policy.prices,
         home=data_home(),
         console=console,
     )
@@ -101,7 +100,6 @@ def certify(
 def list_runs(is_json: JsonOption = False) -> None:
     """Every run of the data directory, the newest first."""
     from arbiter.cli.runs import show_runs
-    from arbiter.config import data_home
 
     Console(is_json=is_json).result(*show_runs(data_home()))
 
@@ -115,7 +113,6 @@ def diff_runs(
 ) -> None:
     """What changed between two runs: config, data, arms, and each arm's answers question by question."""
     from arbiter.cli.runs import show_diff
-    from arbiter.config import data_home
     from router.deciding.policy import Policy
 
     Console(is_json=is_json).result(*show_diff(data_home(), before, after, Policy(margin=margin)))
@@ -134,7 +131,6 @@ def export_run(
 ) -> None:
     """Write a run's answers for another tool."""
     from arbiter.cli.runs import export_answers
-    from arbiter.config import data_home
 
     shown = export_answers(data_home(), run, folder, format=format, arms=arm or (), is_forced=force)
     Console(is_json=is_json).result(*shown)
@@ -163,7 +159,6 @@ def import_data(
 def list_decisions(is_json: JsonOption = False) -> None:
     """Every decision, the newest first, and which one `auto` means."""
     from arbiter.cli.decision_list import show_decisions
-    from arbiter.config import data_home
 
     Console(is_json=is_json).result(*show_decisions(data_home()))
 
@@ -172,7 +167,6 @@ def list_decisions(is_json: JsonOption = False) -> None:
 def promote(decision: Annotated[str, typer.Argument(help="The decision's id.")], is_json: JsonOption = False) -> None:
     """Make a decision what `auto` means; a running server has an endpoint of its own for this."""
     from arbiter.cli.decision_list import promote_decision
-    from arbiter.config import data_home
 
     Console(is_json=is_json).result(*promote_decision(data_home(), decision))
 
@@ -184,6 +178,5 @@ def rollback(
 ) -> None:
     """Go back to what `auto` meant before the last promotion."""
     from arbiter.cli.decision_list import roll_back
-    from arbiter.config import data_home
 
     Console(is_json=is_json).result(*roll_back(data_home(), decision))

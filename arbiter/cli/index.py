@@ -13,6 +13,7 @@ from arbiter.cli.endings import EXIT_FAILED, EXIT_MISSED
 from arbiter.cli.words import ConfigOption as CommandConfigOption
 from arbiter.cli.words import JsonOption, Words, open_pipeline
 from arbiter.console import Console
+from arbiter.home import data_home
 from storage.errors import ArbiterError
 
 if TYPE_CHECKING:
@@ -221,7 +222,6 @@ def _is_config(path: Path) -> bool:
 
 def _open(config: Path | None, is_json: bool) -> tuple[IndexCommands, Console]:
     """The indexes as the command line wants them; heavy imports wait until its words are known to be right."""
-    from arbiter.config import data_home
     from arbiter.index_commands import open_index_commands
 
     console = Console(is_json=is_json)

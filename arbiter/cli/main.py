@@ -22,6 +22,7 @@ from arbiter.cli.evidence import add_commands
 from arbiter.cli.index import index_app
 from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline, read_words, say_folder
 from arbiter.console import Console
+from arbiter.home import data_home
 
 if TYPE_CHECKING:
     from arbiter.pipeline import Pipeline
@@ -60,7 +61,6 @@ def run(
 def check(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
     """Read the config and the data and list what is wrong with them; trains, converts and asks nothing."""
     from arbiter.check import check_all
-    from arbiter.config import data_home
 
     path, given = read_words("check", words, config)
     console = Console(is_json=is_json)
@@ -72,7 +72,6 @@ def check(words: Words = None, config: ConfigOption = None, is_json: JsonOption 
 def doctor(is_json: JsonOption = False) -> None:
     """Show what this machine offers and what is missing; exits 2 when something is."""
     from arbiter.cli.doctor import examine
-    from arbiter.config import data_home
 
     console = Console(is_json=is_json)
     findings = examine(data_home())
@@ -193,8 +192,6 @@ def run_to_the_end(command: Callable[[], object], termination: Termination | Non
     except SystemExit as ended:
         line, code = "", termination.code(ended.code)
     except BaseException as error:
-        from arbiter.config import data_home
-
         if os.environ.get("ARBITER_DEBUG"):
             traceback.print_exception(error)
         line, failed = ending(error, data_home() / LOG)
@@ -231,16 +228,11 @@ def _decide_and_show(pipeline: Pipeline, console: Console, *, run_again: bool = 
 
 
 def _check(pipeline: Pipeline, console: Console, finished: Run, decision: Decision) -> None:
-    from arbiter.requirements import missed_requirements
     from router.deciding.arm_table import make_table
 
     policy = pipeline.config.policy
-    missed = missed_requirements(
-        policy.require,
-        decision,
-        make_table(finished.scorecard(), policy),
-        stale_reason=pipeline.stale_reason(finished),
-    )
+    table, stale = make_table(finished.scorecard(), policy), pipeline.stale_reason(finished)
+    missed = policy.require.missed_by(decision, table, stale_reason=stale)
     for line in missed:
         console.say(f"missed: {line}")
     if missed:

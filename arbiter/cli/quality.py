@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from arbiter.console import Console, Output
 from arbiter.index_commands import IndexCommands
 from arbiter.pipeline import Pipeline
@@ -29,14 +31,12 @@ def evaluate_index(
     console: Console,
     reranker: str | None = None,
     measure: Measure = "recall@5",
-    seed: int = 0,
 ) -> Output:
     """Compares the ways to search an index on questions of a file. Raises what the index and the questions raise."""
     judged = load_judged(questions)
     with contextlib.closing(commands.searchable(name)) as index:
-        return _evaluate(
-            index, judged, commands.index_home.retrieval, console, reranker=reranker, measure=measure, seed=seed
-        )
+        retrieval = commands.index_home.retrieval
+        return _evaluate(index, judged, retrieval, console, reranker=reranker, measure=measure, seed=0)
 
 
 def evaluate_config(
@@ -56,9 +56,10 @@ def evaluate_config(
     index = pipeline.indexes.get("documents")
     if index is None:
         raise ArbiterError("no arm of this config retrieves from documents, so there is no index to evaluate")
-    retrieval = pipeline.config.index.retrieval
-    seed = pipeline.config.seed
-    return _evaluate(index, judged, retrieval, console, reranker=reranker, measure=measure, seed=seed)
+    config = pipeline.config
+    return _evaluate(
+        index, judged, config.index.retrieval, console, reranker=reranker, measure=measure, seed=config.seed
+    )
 
 
 def config_lines(settings: SearchSettings) -> dict[str, object]:
@@ -94,13 +95,6 @@ def _evaluate(
             progress=step.update,
         )
     keys = config_lines(report.scores[report.recommended].settings)
-    text = "\n".join([to_text(report), "", "In the config:", *_yaml(keys)])
+    nested = {"index": {"retrieval": {key.rpartition(".")[2]: value for key, value in keys.items()}}}
+    text = f"{to_text(report)}\n\nIn the config:\n{yaml.safe_dump(nested, sort_keys=False)}"
     return text, {"index": index.name, **report.to_dict(), "config": keys}
-
-
-def _yaml(keys: dict[str, object]) -> list[str]:
-    """The keys as the lines of a YAML config."""
-    import yaml
-
-    nested = {"index": {"retrieval": {key.rsplit(".", 1)[-1]: value for key, value in keys.items()}}}
-    return str(yaml.safe_dump(nested, sort_keys=False)).rstrip().splitlines()

@@ -12,21 +12,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from arbiter.console import Output, pad_table
-from eval.errors import EvalError
+from arbiter.data import find_documents
+from arbiter.served_runs import config_of
 from eval.exchange.export_formats import ExportFormat, export_run
 from eval.exchange.import_formats import Format, import_dataset, write_data_folder
 from eval.report.wording import as_percent
 from eval.runs.diff import ArmChange, RunDiff, diff_runs
 from eval.runs.run import Run, RunRow, list_runs, open_run
 from rag.documents.load import load_documents
-from rag.errors import RagError
 from router.deciding.policy import Policy
-from router.deciding.statistics import Difference
 from router.deciding.wording import as_lead, as_score
+from storage.errors import ArbiterError
 
 _SHOWN_IDS = 12
 _CELL = 60
-_HAS_DOCUMENTS = ("docs.jsonl", "docs")
 
 
 def show_runs(home: Path) -> Output:
@@ -71,35 +70,32 @@ def import_folder(
     *,
     format: Format | None = None,
     train_share: float = 0.0,
-    seed: int = 0,
     is_forced: bool = False,
 ) -> Output:
     """Write another tool's data set as a data folder. Raises EvalError for faulty rows and files that are there."""
     imported = import_dataset(source, format)
-    paths = [
-        str(path)
-        for path in write_data_folder(imported, target, train_share=train_share, seed=seed, is_forced=is_forced)
-    ]
-    row = {
+    written = write_data_folder(imported, target, train_share=train_share, is_forced=is_forced)
+    paths, notes = [str(path) for path in written], list(imported.notes)
+    num_documents, num_questions = len(imported.documents), len(imported.questions)
+    head = f"{imported.format}: {num_documents} documents, {num_questions} questions"
+    return "\n".join([head, *paths, *(f"note: {note}" for note in notes)]), {
         "format": imported.format,
-        "documents": len(imported.documents),
-        "questions": len(imported.questions),
+        "documents": num_documents,
+        "questions": num_questions,
         "files": paths,
-        "notes": list(imported.notes),
+        "notes": notes,
     }
-    counted = f"{imported.format}: {len(imported.documents)} documents, {len(imported.questions)} questions"
-    return "\n".join([counted, *paths, *(f"note: {note}" for note in imported.notes)]), row
 
 
 def _documents_of(run: Run) -> tuple[dict[str, str], list[str]]:
     """Texts of the documents by id, and why there are none."""
     try:
-        folder = Path(str(run.config()["data"])).expanduser()
-        path = next(folder / name for name in _HAS_DOCUMENTS if (folder / name).exists())
+        folder = config_of(run).data
+        path = find_documents(folder)
+        if path is None:
+            return {}, [f"there are no reference contexts: no documents in {str(folder)!r} any more"]
         return {document.id: document.text for document in load_documents(path).documents}, []
-    except StopIteration:
-        return {}, [f"there are no reference contexts: no documents in {str(folder)!r} any more"]
-    except (OSError, KeyError, TypeError, EvalError, RagError) as error:
+    except ArbiterError as error:
         return {}, [f"there are no reference contexts: the run's data cannot be read ({error})"]
 
 
@@ -154,23 +150,20 @@ def _diff_text(diff: RunDiff, policy: Policy) -> str:
 
 
 def _arm_cells(change: ArmChange) -> tuple[str, ...]:
+    found, lead = change.difference, ("–", "–")
+    if found is not None:
+        lead = as_lead(found.mean), f"{as_lead(found.low)} to {as_lead(found.high)}"
     return (
         change.arm,
         _shown(change.mean_before, as_score),
         _shown(change.mean_after, as_score),
-        *_difference_cells(change.difference),
+        *lead,
         _shown(change.p_holm, "{:.2g}".format),
         str(len(change.gained)),
         str(len(change.lost)),
         " -> ".join(_shown(cost, "{:.3g}".format) for cost in change.cost_per_1k),
         " -> ".join(_shown(ms, "{:.0f}".format) for ms in change.latency_ms),
     )
-
-
-def _difference_cells(difference: Difference | None) -> tuple[str, str]:
-    if difference is None:
-        return "–", "–"
-    return as_lead(difference.mean), f"{as_lead(difference.low)} to {as_lead(difference.high)}"
 
 
 def _shown(value: float | None, form: Callable[[float], str]) -> str:

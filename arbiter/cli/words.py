@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arbiter.console import Console
+from arbiter.home import data_home
 from storage.errors import ArbiterError
 
 if TYPE_CHECKING:
@@ -46,16 +47,10 @@ def open_config(command: str, words: list[str] | None, config: Path | None) -> C
 
 
 def open_pipeline(
-    command: str,
-    words: list[str] | None,
-    config: Path | None,
-    is_json: bool,
-    *,
-    needs_questions: bool = True,
-    needs_dev: bool = False,
+    command: str, words: list[str] | None, config: Path | None, is_json: bool, **needs: bool
 ) -> tuple[Pipeline, Console]:
-    """The pipeline of a command line; heavy imports wait until the config is known to be right."""
-    from arbiter.config import data_home, load_config
+    """The pipeline of a command line, as `Pipeline` takes `needs`; heavy imports wait until the config is right."""
+    from arbiter.config import load_config
 
     path, given = read_words(command, words, config)
     loaded = load_config(path, given)
@@ -64,15 +59,7 @@ def open_pipeline(
     from arbiter.pipeline import Pipeline
 
     line = shlex.join(["arbiter", "run", str(path), *given])
-    pipeline = Pipeline(
-        loaded,
-        home=data_home(),
-        console=console,
-        command=line,
-        needs_questions=needs_questions,
-        needs_dev=needs_dev,
-    )
-    return pipeline, console
+    return Pipeline(loaded, home=data_home(), console=console, command=line, **needs), console
 
 
 def say_folder(path: Path, console: Console) -> None:

@@ -5,11 +5,16 @@ config = load_config(Path("configs/demo.yaml"), ["data=my/folder", "limits.quest
 docs/configuration.md lists every key; arbiter/config/reference.py writes it.
 """
 
-from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig
-from arbiter.config.loading import data_home, load_config, load_data_keys
-from arbiter.config.policy import PolicyConfig, RequireConfig
-from arbiter.config.retrieval import EmbeddingConfig, FactoryConfig, IndexConfig
+from arbiter.config.loading import load_config, load_data_keys
 from arbiter.config.schema import Config, config_faults
+from arbiter.config.sections import (
+    STANDARD_ADAPTERS,
+    STANDARD_ARMS,
+    ArmConfig,
+    EmbeddingConfig,
+    LimitsConfig,
+    RequireConfig,
+)
 
 __all__ = [
     "STANDARD_ADAPTERS",
@@ -17,12 +22,9 @@ __all__ = [
     "ArmConfig",
     "Config",
     "EmbeddingConfig",
-    "FactoryConfig",
-    "IndexConfig",
-    "PolicyConfig",
+    "LimitsConfig",
     "RequireConfig",
     "config_faults",
-    "data_home",
     "load_config",
     "load_data_keys",
 ]

@@ -6,7 +6,7 @@ config = load_config(Path("configs/demo.yaml"), ["data=my/folder", "limits.quest
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from storage.settings import branches, find
 
 # A file of a data folder, given in place of the folder or a config.
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".zip", ".md", ".txt", ".pdf")
+# A file without an end, like /dev/zero, is not read to its end.
+_MOST_CHARACTERS = 1_000_000
 
 
 def load_config(
@@ -33,27 +35,19 @@ def load_config(
     Raises ArbiterError listing every fault at once.
     """
     path = Path(path) if path is not None else None
-    values = _read_values(path)
-    faults: list[str] = []
-    for source, assignments in (("environment", _from_environment(environment)), ("", _split(overrides, faults))):
-        for key, raw in assignments:
-            _assign(values, key, raw, source, faults)
+    values, faults = _read_values(path), list[str]()
+    for name, raw in sorted((os.environ if environment is None else environment).items()):
+        key = name.removeprefix("ARBITER_").lower().replace("__", ".")
+        if name.startswith("ARBITER_") and key.split(".")[0] in Config.model_fields:
+            _assign(values, key, raw, faults, source="environment ")
+    _override(values, overrides, faults)
     return _validated(values, path, faults)
 
 
-def data_home(environment: Mapping[str, str] | None = None) -> Path:
-    """The data directory: `ARBITER_HOME`, or `.arbiter` in the working directory."""
-    env = os.environ if environment is None else environment
-    return Path(env.get("ARBITER_HOME") or ".arbiter").expanduser().resolve()
-
-
 def load_data_keys(path: Path | None, overrides: Sequence[str] = ()) -> Config:
-    """The data folder and limits of a config whose other keys are faulty. Raises as `load_config`."""
-    values = _read_values(path)
-    kept = [override for override in overrides if override.split("=")[0].split(".")[0].strip() == "data"]
-    faults: list[str] = []
-    for key, raw in _split(kept, faults):
-        _assign(values, key, raw, "", faults)
+    """The data folder of a config whose other keys are faulty. Raises as `load_config`."""
+    values, faults = _read_values(path), list[str]()
+    _override(values, [word for word in overrides if word.partition("=")[0].strip() == "data"], faults)
     return _validated({"data": values.get("data", ".")}, path, faults)
 
 
@@ -86,7 +80,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if path.suffix in DATA_SUFFIXES:
         raise ArbiterError(f"{str(path)!r} is no config; give the folder that it lies in: {str(path.parent)!r}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST_CHARACTERS)
+        if len(text) == _MOST_CHARACTERS:
+            raise ArbiterError(f"{path} is no config: it has more than a million characters")
+        values = yaml.load(text, _TextKeys)
     except FileNotFoundError as error:
         raise ArbiterError(
             f"no config file {str(path)!r}; the project's own is configs/demo.yaml, and a data folder needs none"
@@ -104,34 +102,32 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _from_environment(environment: Mapping[str, str] | None) -> list[tuple[str, str]]:
-    env = os.environ if environment is None else environment
-    found = []
-    for name, raw in sorted(env.items()):
-        key = name.removeprefix("ARBITER_").lower().replace("__", ".")
-        if name.startswith("ARBITER_") and key.split(".")[0] in Config.model_fields:
-            found.append((key, raw))
-    return found
+class _TextKeys(yaml.SafeLoader):
+    """YAML whose keys are text as it was typed: an arm may be called 7 or yes."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
 
 
-def _split(overrides: Iterable[str], faults: list[str]) -> list[tuple[str, str]]:
-    pairs = []
+def _override(values: dict[str, Any], overrides: Sequence[str], faults: list[str]) -> None:
     for override in overrides:
         key, equals, raw = (part.strip() for part in override.partition("="))
-        if not equals or not key:
-            faults.append(f"{override!r} is not an override; write key=value, without spaces")
+        if equals and all(key.split(".")):
+            _assign(values, key, raw, faults)
         else:
-            pairs.append((key, raw))
-    return pairs
+            faults.append(f"{override!r} is not an override; write key=value, without spaces")
 
 
-def _assign(values: dict[str, Any], key: str, raw: str, source: str, faults: list[str]) -> None:
+def _assign(values: dict[str, Any], key: str, raw: str, faults: list[str], source: str = "") -> None:
     node = values
     *parents, last = key.split(".")
     for parent in parents:
-        node = node.setdefault(parent, {}) if isinstance(node, dict) else {}
-        if node is None or not isinstance(node, dict):
-            faults.append(f"{source + ' ' if source else ''}{key}: {parent!r} is not a section")
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            faults.append(f"{source}{key}: {parent!r} is not a section")
             return
     node[last] = _read(key, raw)
 
@@ -139,7 +135,7 @@ def _assign(values: dict[str, Any], key: str, raw: str, source: str, faults: lis
 def _read(key: str, raw: str) -> object:
     """The value of a key as YAML reads it; where the key takes text, a number or a date stays what was typed."""
     try:
-        value = yaml.safe_load(raw)
+        value = yaml.load(raw, _TextKeys)
     except (yaml.YAMLError, RecursionError):
         return raw
     place = find(config_schema(), key.split("."))

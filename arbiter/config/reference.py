@@ -15,8 +15,8 @@ import yaml
 from pydantic import TypeAdapter
 from pydantic_core import PydanticUndefined
 
-from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS
 from arbiter.config.schema import Config
+from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS
 from storage.settings import words
 
 _HEAD = """\

@@ -11,21 +11,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from arbiter.config.arms import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig
-from arbiter.config.policy import PolicyConfig
-from arbiter.config.retrieval import EmbeddingConfig, IndexConfig
+from arbiter.config.sections import (
+    STANDARD_ADAPTERS,
+    STANDARD_ARMS,
+    ArmConfig,
+    EmbeddingConfig,
+    EvalConfig,
+    IndexConfig,
+    LimitsConfig,
+    PolicyConfig,
+)
 from arbiter.models import EMBEDDER, GENERATOR
-from eval.settings import JudgeEndpoint, RaceSettings
+from eval.settings import RaceSettings
 from eval.sweep.space import SweepSettings
 from router.answering.arm import Sampling
 from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine.settings import EngineSettings
-from storage.errors import ArbiterError
-from storage.settings import Above0, Count, ModelName, Whole, faults_of, settings
+from storage.settings import ModelName, Whole, faults_of
 from tuning.methods.registry import AnyRecipe
 
 
@@ -41,35 +47,6 @@ def _resolved(path: Path) -> Path:
         return path.expanduser().resolve()
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{str(path)!r} leads nowhere: {error}") from error
-
-
-@settings(ArbiterError)
-class LimitsConfig:
-    """What is used of the data."""
-
-    train_rows: Count | None = None
-    """The most training rows, sampled with `seed`; null is all."""
-    questions: Count | None = None
-    """The most evaluation questions, sampled with `seed`; null is all."""
-    contradictions: Literal["refuse", "drop"] = "refuse"
-    """Questions asked twice with no gold in common stop the run, or are left out, counted and listed."""
-    repeats: Literal["refuse", "drop"] = "refuse"
-    """Training rows that ask an evaluation question; the same."""
-
-
-@settings(ArbiterError)
-class EvalConfig:
-    """How the arms are asked and their answers scored."""
-
-    first_token_probes: Whole = 3
-    """Answers an arm that are streamed one at a time for the time to the first token."""
-    labels: str | None = None
-    """A file in the data folder with human labels of answers; they correct the judge's mean."""
-    concurrency: Count = 16
-    """Questions in flight at once."""
-    patience_s: Above0 = 300.0
-    """How long a silent engine is waited for."""
-    judge: JudgeEndpoint | None = None
 
 
 class Config(BaseModel):
@@ -114,33 +91,37 @@ class Config(BaseModel):
         own = {"seed": seed} if type(seed) is int and seed >= 0 else {}
         values["sampling"] = _with(values.get("sampling", {}), own)
         values["race"] = _with(values.get("race"), own)
-        values["prompts"] = _each(values.get("prompts", {}), lambda name, prompt: _with(prompt, {"name": name}))
-        adapters = _over_standard(values.get("adapters", {}), STANDARD_ADAPTERS)
-        values["adapters"] = _each(adapters, lambda _, adapter: _with(adapter, own))
-        arms = _over_standard(values.get("arms", {}), STANDARD_ARMS)
-        values["arms"] = _each(arms, lambda _, arm: _sampled(arm, own))
+        for key, standard, complete in (
+            ("prompts", {}, lambda name, prompt: _with(prompt, {"name": name})),
+            ("adapters", STANDARD_ADAPTERS, lambda _, adapter: _with(adapter, own)),
+            ("arms", STANDARD_ARMS, lambda _, arm: _with(arm, {}, sampling=own)),
+        ):
+            values[key] = _named(values.get(key, {}), standard, complete)
         return values
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
-        faults = []
-        if not self.arms:
-            faults.append("arms: none is left; keep at least one")
-        prompts = {**BUILT_IN, **self.prompts}
+        faults = [] if self.arms else ["arms: none is left; keep at least one"]
         for name, arm in self.arms.items():
-            if name == "auto" or ":" in name or "/" in name:
-                faults.append(f"arms.{name}: 'auto', ':' and '/' are taken; choose another name")
+            if not name or name == "auto" or ":" in name or "/" in name:
+                faults.append(f"arms.{name}: 'auto', ':', '/' and an empty name are taken; choose another")
             if arm.adapter is not None and arm.adapter not in self.adapters:
                 faults.append(f"arms.{name}.adapter: no adapter {arm.adapter!r} (there is {', '.join(self.adapters)})")
-            if arm.prompt not in prompts:
-                faults.append(f"arms.{name}.prompt: no prompt {arm.prompt!r} (there is {', '.join(prompts)})")
+            if arm.prompt not in self.all_prompts:
+                faults.append(f"arms.{name}.prompt: no prompt {arm.prompt!r} (there is {', '.join(self.all_prompts)})")
+        most = self.engine.max_lora_rank
         for name, adapter in self.adapters.items():
             rank = getattr(adapter, "rank", 0)
-            if rank > self.engine.max_lora_rank:
-                faults.append(f"adapters.{name}.rank: {rank} is over engine.max_lora_rank {self.engine.max_lora_rank}")
+            if rank > most:
+                faults.append(f"adapters.{name}.rank: {rank} is over engine.max_lora_rank {most}")
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def all_prompts(self) -> dict[str, Prompt]:
+        """The built-in prompts and the config's own, by name."""
+        return {**BUILT_IN, **self.prompts}
 
     def fingerprint(self) -> str:
         """sha256 over what shapes the answers and scores: not the policy, which can be changed without asking again,
@@ -179,26 +160,22 @@ def config_schema() -> dict[str, Any]:
     return Config.model_json_schema()
 
 
-def _over_standard(given: object, standard: Mapping[str, Mapping[str, object]]) -> object:
+def _named(
+    given: object, standard: Mapping[str, Mapping[str, object]], complete: Callable[[str, object], object]
+) -> object:
+    """Named sections over the standard ones, each completed; one that is null is taken away."""
     if not isinstance(given, Mapping):
         return given
     merged: dict[str, object] = {name: _with(given.get(name, {}), section) for name, section in standard.items()}
-    return {name: section for name, section in {**merged, **given, **merged}.items() if section is not None}
+    sections = {**merged, **given, **merged}  # the standard ones first
+    return {name: complete(name, section) for name, section in sections.items() if section is not None}
 
 
-def _each(sections: object, change: Callable[[str, object], object]) -> object:
-    if not isinstance(sections, Mapping):
-        return sections
-    return {name: change(name, section) for name, section in sections.items()}
-
-
-def _with(section: object, defaults: Mapping[str, object]) -> object:
-    """The section with what it lacks; what is no section stays, for pydantic to refuse."""
-    return {**defaults, **section} if isinstance(section, Mapping) else section
-
-
-def _sampled(arm: object, own: Mapping[str, object]) -> object:
-    return {**arm, "sampling": _with(arm.get("sampling"), own)} if isinstance(arm, Mapping) else arm
+def _with(section: object, defaults: Mapping[str, object], **parts: Mapping[str, object]) -> object:
+    """The section with what it and its `parts` lack; what is no section stays, for pydantic to refuse."""
+    if not isinstance(section, Mapping):
+        return section
+    return {**defaults, **section, **{name: _with(section.get(name), part) for name, part in parts.items()}}
 
 
 def _without(node: Any, item: tuple[str, object]) -> Any:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from arbiter import build
-from arbiter.answer_lengths import with_max_tokens
 from arbiter.asking import Asker
 from arbiter.build import index_home
 from arbiter.config import Config
@@ -137,7 +136,7 @@ class LiveTrials:
                 refuse_unfit(trial.models.base, adapters, max_rank=config.engine.max_lora_rank)
             except ArbiterError as error:
                 raise TrialFailed(str(error)) from error
-            (arm,) = build.build_arms(with_max_tokens(alone, self._pipeline.max_tokens), self._data, adapters)
+            (arm,) = build.build_arms(alone, self._data, adapters, max_tokens=self._pipeline.max_tokens)
             role = alone.arms[arm.name].index
             if role is not None:
                 arm = replace(arm, index=indexes[role].name)

@@ -22,8 +22,7 @@ from eval.report.slices import find_slices
 from eval.report.summary import leader_of, summarise, uncertified_lines
 from eval.report.wording import as_line, flip_words
 from router.deciding.arm_table import ArmRow, ArmTable
-from router.deciding.costs.arm_costs import evaluation_cost
-from router.deciding.costs.break_even import break_even_table
+from router.deciding.costs import break_even_table, evaluation_cost
 from router.deciding.decision import Decision
 from router.deciding.pareto import pareto_front
 from router.deciding.scorecard import ArmScores
@@ -177,7 +176,7 @@ def _sensitivity(found: Sensitivity) -> dict[str, Any]:
 def _costs(row: ArmRow, questions: float) -> dict[str, Any]:
     return {
         "arm": row.name,
-        **asdict(row.whole.usage),
+        **row.whole.usage._asdict(),
         "training_s": row.whole.training_s,
         "indexing_s": row.whole.indexing_s,
         "fixed": row.costs.fixed,

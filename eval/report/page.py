@@ -21,10 +21,9 @@ from eval.report.plots import (
 )
 from eval.report.tables import standing_of
 from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_signed_amount
-from router.deciding.costs.arm_costs import ArmCosts
-from router.deciding.costs.break_even import BreakEven
-from router.deciding.costs.winning_map import WinningMap
+from router.deciding.costs import ArmCosts, BreakEven
 from router.deciding.policy import Policy
+from router.deciding.preference import WinningMap
 from router.deciding.wording import as_lead, as_level, as_score
 from storage.records import from_row
 

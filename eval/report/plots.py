@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.report.svg import ACCENT, BAND, INK, LINE, MUTED, PANEL, Labels, Offset, draw_svg, shorten_name
-from router.deciding.costs.arm_costs import ArmCosts
-from router.deciding.costs.break_even import BreakEven
-from router.deciding.costs.winning_map import WinningMap
+from router.deciding.costs import ArmCosts, BreakEven
 from router.deciding.policy import Policy
+from router.deciding.preference import WinningMap
 from router.deciding.wording import as_lead, as_score
 
 if TYPE_CHECKING:

@@ -11,11 +11,10 @@ import math
 from dataclasses import dataclass
 
 from router.deciding.arm_table import ArmTable
-from router.deciding.costs.winning_map import WinningMap, winning_map
 from router.deciding.decision import Decision
 from router.deciding.flips import Flip, find_flips, stability
 from router.deciding.planning import carries_flips
-from router.deciding.preference import make_preference
+from router.deciding.preference import WinningMap, make_preference, winning_map
 from router.errors import RouterError
 
 

@@ -13,7 +13,7 @@ from eval.report.sensitivity import Sensitivity
 from eval.report.side_by_side import Row, Unit
 from eval.report.wording import as_amount, as_percent, break_even_words, flip_words
 from router.deciding.arm_table import ArmTable
-from router.deciding.costs.break_even import BreakEven
+from router.deciding.costs import BreakEven
 from router.deciding.decision import Decision
 from router.deciding.scorecard import Scorecard
 from router.deciding.statistics import Interval, detectable_difference

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from router.deciding.costs.break_even import BreakEven
+from router.deciding.costs import BreakEven
 from router.deciding.flips import Flip
 
 # The policy's weights in a sentence; a flip names them by their path.

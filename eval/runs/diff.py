@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from eval.errors import EvalError
 from eval.runs.run import Run
-from router.deciding.costs.arm_costs import cost_per_1k
+from router.deciding.costs import cost_per_1k
 from router.deciding.policy import Policy
 from router.deciding.scorecard import Scorecard
 from router.deciding.statistics import Difference, holm, mean_known, paired_difference

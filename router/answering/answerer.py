@@ -12,27 +12,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rag.passage import Passage
-from rag.search.settings import SearchSettings
 from router.answering.arm import Arm
 from router.answering.citations import Citation, cite
 from router.answering.condense import retrieval_query
-from router.answering.engine import Engine, EngineRequest
+from router.answering.engine import EngineRequest, HttpEngine
 from router.answering.prompts import Message
 from router.errors import EngineUnavailable, RouterError
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-
-class Retriever(Protocol):
-    """What the answerer needs from an index."""
-
-    def search(self, query: str, k: int, *, settings: SearchSettings | None = None) -> tuple[Passage, ...]:
-        """Up to k passages, best first, ranked as `settings` say."""
-        ...
+    from rag.index import Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +63,7 @@ class Answer:
 class Answerer:
     """Holds one engine and the open indexes; arms are arguments, so any number of them share it."""
 
-    def __init__(self, engine: Engine, indexes: Mapping[str, Retriever], base_model: str) -> None:
+    def __init__(self, engine: HttpEngine, indexes: Mapping[str, Index], base_model: str) -> None:
         """`base_model` is the engine's name for the model without an adapter."""
         self._engine = engine
         self._indexes = indexes

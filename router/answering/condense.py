@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from router.answering.engine import Engine, EngineRequest
+from router.answering.engine import EngineRequest, HttpEngine
 from router.answering.prompts import Message, ask_rewrite
 from router.errors import EngineRejected, EngineUnavailable, RouterError
 
@@ -34,7 +34,7 @@ _POLITE = re.compile(
 )
 
 
-async def retrieval_query(messages: Sequence[Message], mode: Condense, engine: Engine, model: str) -> str:
+async def retrieval_query(messages: Sequence[Message], mode: Condense, engine: HttpEngine, model: str) -> str:
     """The text to search for the conversation's last user message; `model` is the engine's name for the one to ask.
 
     Raises RouterError when no message is the user's. An engine that is away, refuses or rambles is not waited for: the
@@ -62,7 +62,7 @@ def rewrite_query(query: str) -> str:
     return (joined[polite.end() :].strip() or joined) if polite else joined
 
 
-async def _rewritten(question: str, before: Sequence[tuple[str, str]], engine: Engine, model: str) -> str:
+async def _rewritten(question: str, before: Sequence[tuple[str, str]], engine: HttpEngine, model: str) -> str:
     request = EngineRequest(model=model, messages=ask_rewrite(question, before), options=_REWRITE_OPTIONS)
     try:
         completion = await engine.complete(request)

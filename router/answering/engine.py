@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from router.answering.prompts import Message
@@ -33,20 +33,8 @@ class EngineRequest:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-class Engine(Protocol):
-    """What an answerer needs from a text generator."""
-
-    async def complete(self, request: EngineRequest) -> ChatCompletion:
-        """The whole completion. Raises EngineUnavailable or EngineRejected."""
-        ...
-
-    def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
-        """The completion's chunks as they come. Raises EngineUnavailable or EngineRejected."""
-        ...
-
-
 class HttpEngine:
-    """The official openai client behind the `Engine` protocol; one connection pool, no retries of its own.
+    """What generates text, behind the official openai client; one connection pool, no retries of its own.
 
     Retrying belongs to the caller: an evaluation waits for a restarting engine, a chat request says 503 at once.
     """
@@ -60,7 +48,7 @@ class HttpEngine:
         self._client: AsyncOpenAI | None = None
 
     async def complete(self, request: EngineRequest) -> ChatCompletion:
-        """The whole completion."""
+        """The whole completion. Raises EngineUnavailable or EngineRejected."""
         try:
             completion: ChatCompletion = await self._openai().chat.completions.create(**_body(request))
         except _engine_faults() as error:
@@ -68,7 +56,7 @@ class HttpEngine:
         return completion
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
-        """The completion's chunks, usage on the last."""
+        """The completion's chunks as they come, usage on the last. Raises EngineUnavailable or EngineRejected."""
         body = {**_body(request), "stream": True, "stream_options": {"include_usage": True}}
         try:
             chunks = await self._openai().chat.completions.create(**body)

@@ -12,10 +12,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from router.deciding.costs.arm_costs import ArmCosts, Measures, measure, price
+from router.deciding.costs import ArmCosts, Measures, measure, price
 from router.deciding.policy import Policy
-from router.deciding.race import Drop
-from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.scorecard import ArmScores, Drop, Scorecard
 from router.deciding.statistics import mean_known
 from router.deciding.utility import UTILITY, Outcomes, Scale, count_outcomes, mean_worth, with_utility
 from router.deciding.wording import as_score

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router.deciding.race import Drop
-from router.deciding.statistics import Difference, Floats, clustered_error
+from router.deciding.scorecard import Drop
+from router.deciding.statistics import Difference, Floats, question_sd
 
 TEST = "anytime e-process"
 # Any positive weights that sum to 1 keep the guarantee; this many Gauss-Legendre nodes integrate hundreds of
@@ -114,7 +114,7 @@ def anytime_difference(
         p_value=min(1.0, 2 * _as_p(max(bets.log_evidence(0.0), back.log_evidence(0.0)))),
         # Closer than the margin means that both "at least the margin" and "at most minus the margin" are refuted.
         p_equivalent=_as_p(min(bets.log_evidence(-margin), back.log_evidence(-margin))),
-        sd=_spread(bets),
+        sd=question_sd(bets.sums, bets.sizes),
         num_pairs=num_pairs,
         test=TEST,
     )
@@ -192,9 +192,3 @@ def rule(
 
 def _as_p(log_evidence: float) -> float:
     return min(1.0, math.exp(-max(log_evidence, 0.0)))
-
-
-def _spread(bets: Bets) -> float | None:
-    """Standard deviation of one question's difference, inflated for clustering as in `router.deciding.statistics`."""
-    error = clustered_error(bets.sums, bets.sizes)
-    return None if error is None else error * math.sqrt(float(bets.sizes.sum()))

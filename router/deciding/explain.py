@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from router.deciding.arm_table import ArmRow, ArmTable
@@ -16,42 +17,35 @@ def explain(table: ArmTable, *, leader: ArmRow, chosen: ArmRow, comparisons: Seq
     unit = f"{card.primary} (scaled to 0 to 1)" if card.primary == UTILITY else card.primary
     text = [f"{chosen.name} scored {as_score(chosen.mean)} {unit} on {len(card.question_ids)} questions"]
     interval = f"{as_level(table.policy.alpha)} interval" if card.race is None else "anytime interval"
-    by_standing: dict[str, list[str]] = {"beaten": [], "equivalent": [], "open": [], "apart": []}
+    by_standing: dict[str, list[str]] = defaultdict(list)
     for c in comparisons:
         if c.difference is None:
             by_standing["apart" if c.standing == "open" else c.standing].append(c.other)
             continue
         mean, low, high = map(as_lead, (c.difference.mean, c.difference.low, c.difference.high))
         by_standing[c.standing].append(f"{c.other} ({mean}, {interval} {low} to {high}, p={c.p_corrected:.2g})")
+    said = {standing: ", ".join(others) for standing, others in by_standing.items()}
+    further = f"about {more} more question{'' if more == 1 else 's'}"
     if card.race is not None:
         text.append(card.race.summary)
-    if by_standing["beaten"]:
-        text.append(f"{first} is significantly better than " + ", ".join(by_standing["beaten"]))
-    if by_standing["equivalent"]:
-        near = ", ".join(by_standing["equivalent"])
+    if beaten := said.get("beaten"):
+        text.append(f"{first} is significantly better than {beaten}")
+    if near := said.get("equivalent"):
         text.append(f"{first} is equivalent within {table.margin:g} to {near}")
-    if by_standing["open"]:
-        unsettled = ", ".join(by_standing["open"])
+    if (unsettled := said.get("open")) and more:
+        text.append(f"{first} leads {unsettled}, which is not settled: {further} would settle it")
+    elif unsettled:
+        text.append(f"{first} and {unsettled} need not be told apart: none is better by {table.margin:g}")
+    if apart := said.get("apart"):
         text.append(
-            f"{first} leads {unsettled}, which is not settled: {_further(more)} would settle it"
-            if more
-            else f"{first} and {unsettled} need not be told apart: none is better by {table.margin:g}"
+            f"{first} was never compared with {apart}, for no question was scored for both: {further}, scored for "
+            "every arm, would settle it"
         )
-    if by_standing["apart"]:
-        others = ", ".join(by_standing["apart"])
-        text.append(
-            f"{first} was never compared with {others}, for no question was scored for both: {_further(more)}, scored "
-            "for every arm, would settle it"
-        )
-    if by_standing["equivalent"] or chosen is not leader:
+    if near or chosen is not leader:
         text.append(f"of the arms within {table.margin:g} of {first}, the cheapest is served")
     text.append(_why_kind(table))
     text.extend(f"{arm} excluded: {why}" for arm, why in table.excluded.items())
     return "; ".join(part for part in text if part) + "."
-
-
-def _further(more: int) -> str:
-    return f"about {more} more question{'' if more == 1 else 's'}"
 
 
 def _why_kind(table: ArmTable) -> str:

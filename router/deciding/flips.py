@@ -5,57 +5,41 @@ for flip in find_flips(preference, policy):
     flip.weight, flip.at, flip.arm  # "utility.wrong", -3.2, "rag"
 stability(preference.choose, policy)  # 0.93
 
-Under a utility the choice is linear in most weights, and its flips are exact; the others are bracketed on a grid and
-bisected with whatever rule chooses (`search_flip`).
+Values away from a weight's own are tried until another arm is chosen, and then bisected. Under a utility the choice is
+linear in most weights: an arm is chosen over one stretch of values, so that the place where it ends is exact.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from operator import attrgetter
 
-from router.deciding.arm_table import ArmRow
-from router.deciding.costs.winning_map import Choice
 from router.deciding.policy import Policy
-from router.deciding.preference import Preference
+from router.deciding.preference import Choice, Preference
 
+_NEARLY_1, _INFINITE = 1 - 1e-9, math.inf
+# The weights by their paths in the policy, with the bounds that a search tries; an infinite one is never reached.
+WEIGHTS: Mapping[str, tuple[float, float]] = {
+    "margin": (-_INFINITE, _NEARLY_1),
+    "utility.right": (-_INFINITE, _INFINITE),
+    "utility.wrong": (-_INFINITE, _INFINITE),
+    "utility.abstain": (-_INFINITE, _INFINITE),
+    "prices.prompt": (0.0, _INFINITE),
+    "prices.generated": (0.0, _INFINITE),
+    "prices.engine_hour": (0.0, _INFINITE),
+    "prices.training_hour": (0.0, _INFINITE),
+    "prices.indexing_hour": (0.0, _INFINITE),
+    "traffic.questions": (-_INFINITE, _INFINITE),
+    "traffic.months": (-_INFINITE, _INFINITE),
+    "traffic.churn": (0.0, 1.0),
+    "traffic.retrain_at": (-_INFINITE, 1.0),
+    "traffic.prefix_hits": (0.0, 1.0),
+}
 
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """A number of the policy, by its path; it lies between `low` and `high`.
-
-    `has_low` and `has_high` say whether it may be the bound itself, `is_linear` whether net utility is linear in it.
-    """
-
-    path: str
-    low: float = 0.0
-    high: float = math.inf
-    has_low: bool = True
-    has_high: bool = True
-    is_linear: bool = True
-
-
-WEIGHTS = (
-    Weight("margin", high=1.0, has_low=False, has_high=False, is_linear=False),
-    Weight("utility.right", low=-math.inf, has_low=False),
-    Weight("utility.wrong", low=-math.inf, has_high=False),
-    Weight("utility.abstain", low=-math.inf),
-    Weight("prices.prompt"),
-    Weight("prices.generated"),
-    Weight("prices.engine_hour"),
-    Weight("prices.training_hour"),
-    Weight("prices.indexing_hour"),
-    Weight("traffic.questions", has_low=False, is_linear=False),
-    Weight("traffic.months", has_low=False, is_linear=False),
-    Weight("traffic.churn", high=1.0),
-    Weight("traffic.retrain_at", high=1.0, has_low=False, is_linear=False),
-    Weight("traffic.prefix_hits", high=1.0),
-)
-
-# A search goes this far up and down, in this many steps of equal ratio; a weight of 0 is raised from the last number.
+# A search goes this far up and down, in this many steps of equal ratio. What may be 0 or change its sign is moved by
+# steps that begin with this share of its size.
 _FACTOR, _STEPS, _FIRST = 1000.0, 60, 1e-3
 _BISECTIONS = 50
 # What every weight is multiplied by at the most to see whether the choice stands.
@@ -67,86 +51,53 @@ class Flip:
     """`at` is the nearest value of a weight at which `arm` is chosen instead of `served`, None where there is none.
 
     `weight` is the path of the number in the policy, `value` what it is now. Where no arm keeps the limits beyond `at`,
-    `arm` is None. The search went from `low` to `high`; None is all the way.
+    `arm` is None.
     """
 
     weight: str
     value: float
     served: str | None
-    at: float | None
-    arm: str | None
-    low: float | None
-    high: float | None
+    at: float | None = None
+    arm: str | None = None
 
 
 def find_flips(preference: Preference, policy: Policy) -> tuple[Flip, ...]:
-    """The flip of every weight that the policy has; margins matter without a utility only.
+    """The flip of every weight that the policy has; the margin matters without a utility only.
 
     Left out are weights that need a number nobody measured: the engine's price, say, without engine seconds.
     """
     found = []
-    for weight in WEIGHTS:
-        is_value, is_margin = weight.path.startswith("utility."), weight.path == "margin"
-        if policy.utility is None if is_value else (is_margin and policy.utility is not None):
-            continue
-        if not preference.is_priced(_with(policy, weight.path, _value(policy, weight.path) or _FIRST)):
-            continue
-        is_limited = policy.limits.cost_per_1k is not None and not is_value
-        is_exact = policy.utility is not None and weight.is_linear and not is_limited
-        found.append(
-            linear_flip(preference, policy, weight) if is_exact else search_flip(preference.choose, policy, weight)
-        )
+    for path in WEIGHTS:
+        has_part = policy.utility is not None if path.startswith("utility.") else True
+        is_idle = path == "margin" and policy.utility is not None
+        if has_part and not is_idle and preference.is_priced(_with(policy, path, _value(policy, path) or _FIRST)):
+            found.append(search_flip(preference.choose, policy, path))
     return tuple(found)
 
 
-def linear_flip(preference: Preference, policy: Policy, weight: Weight) -> Flip:
-    """Where the chosen arm's net utility first meets another's, as the weight moves away from its value.
+def search_flip(choose: Choice, policy: Policy, path: str) -> Flip:
+    """The nearest flip, whatever rule chooses: by ratio, or by distance where the weight is 0 or a value of answers.
 
-    Exact: two lines meet where their difference, known at two points, is 0. The policy must have a utility that says
-    right is worth more than wrong, and values stay so: `right` above `wrong`, and abstaining at most as good as right.
+    It is looked for up to a factor of 1,000 away; a region narrower than a step (12%) can be stepped over. Values
+    of answers stay in their order: `right` above `wrong`, and abstaining at most as good as right.
     """
-    value, served = _value(policy, weight.path), preference.choose(policy)
-    low, high = _bounds(policy, weight)
-    other_value = value + max(1.0, abs(value))
-    moved = _with(policy, weight.path, other_value)
-    meetings: list[tuple[float, float, str]] = []
-    own = [candidate for candidate in preference.candidates if candidate.name == served]
-    rivals = [candidate for candidate in preference.candidates if candidate.name != served]
-    for mine, rival in product(own, rivals):
-        now, then = _ahead(mine, rival, policy), _ahead(mine, rival, moved)
-        if now is None or then is None or then == now:
-            continue
-        at = value - now * (other_value - value) / (then - now)
-        if low < at < high or (at == low and weight.has_low) or (at == high and weight.has_high):
-            meetings.append((abs(at - value), at, rival.name))
-    _, nearest, arm = min(meetings) if meetings else (None, None, None)
-    ends = (low if math.isfinite(low) else None, high if math.isfinite(high) else None)
-    return Flip(weight.path, value, served, nearest, arm, *ends)
-
-
-def search_flip(choose: Choice, policy: Policy, weight: Weight) -> Flip:
-    """The nearest flip by ratio, up to a factor of 1,000 away, whatever rule chooses; a weight of 0 is raised only.
-
-    A region narrower than one of the 60 steps (12 %) can be stepped over.
-    """
-    value, served = _value(policy, weight.path), choose(policy)
-
-    def chosen_at(at: float) -> str | None:
-        return choose(_with(policy, weight.path, at))
-
-    ways = [list(_steps(value, weight, direction)) for direction in (1, -1)]
-    reached = [value, *(at for way in ways for at in way)]
-    ends = (min(reached), max(reached))
+    value, served = _value(policy, path), choose(policy)
+    ways = _ways(policy, path)
     same = [value, value]
-    for step in range(max(len(way) for way in ways)):
+    for step in range(max(map(len, ways))):
         for side, way in enumerate(ways):
             if step >= len(way):
                 continue
-            if chosen_at(way[step]) != served:
-                at = _bisect(choose, policy, weight.path, inside=same[side], outside=way[step])
-                return Flip(weight.path, value, served, at, chosen_at(at), *ends)
-            same[side] = way[step]
-    return Flip(weight.path, value, served, None, None, *ends)
+            if choose(_with(policy, path, way[step])) == served:
+                same[side] = way[step]
+                continue
+            inside, outside = same[side], way[step]
+            for _ in range(_BISECTIONS):
+                middle = (inside + outside) / 2
+                is_same = choose(_with(policy, path, middle)) == served
+                inside, outside = (middle, outside) if is_same else (inside, middle)
+            return Flip(path, value, served, outside, choose(_with(policy, path, outside)))
+    return Flip(path, value, served)
 
 
 def stability(choose: Choice, policy: Policy, *, draws: int = 500) -> float:
@@ -168,53 +119,30 @@ def stability(choose: Choice, policy: Policy, *, draws: int = 500) -> float:
 
 def _jolt(policy: Policy, exponents: Sequence[float]) -> Policy:
     moved = policy
-    for weight, exponent in zip(WEIGHTS, exponents, strict=True):
-        if policy.utility is None and weight.path.startswith("utility."):
-            continue
-        value = _value(policy, weight.path) * _NEAR**exponent
-        most = weight.high if weight.has_high else weight.high * (1 - 1e-9)
-        moved = _with(moved, weight.path, min(value, most))
+    for (path, (_, high)), exponent in zip(WEIGHTS.items(), exponents, strict=True):
+        if policy.utility is not None or not path.startswith("utility."):
+            moved = _with(moved, path, min(_value(policy, path) * _NEAR**exponent, high))
     return moved
 
 
-def _ahead(own: ArmRow, rival: ArmRow, policy: Policy) -> float | None:
-    first, second = own.net_utility(policy), rival.net_utility(policy)
-    return None if first is None or second is None else first - second
-
-
-def _bounds(policy: Policy, weight: Weight) -> tuple[float, float]:
-    assert policy.utility is not None
-    low, high = weight.low, weight.high
-    if weight.path == "utility.right":
-        low = max(policy.utility.wrong, policy.utility.abstain)
-    elif weight.path in ("utility.wrong", "utility.abstain"):
-        high = policy.utility.right
-    return low, high
-
-
-def _steps(value: float, weight: Weight, direction: int) -> Iterator[float]:
-    """Values away from `value`, the nearest first, ending at a bound that may be reached."""
-    if value == 0:
-        start, ratio, num = _FIRST, (_FACTOR / _FIRST) ** (1 / _STEPS), _STEPS + 1
-        points = [start * ratio**step for step in range(num)] if direction > 0 else []
+def _ways(policy: Policy, path: str) -> list[list[float]]:
+    """Values above and below a weight's own, the nearest first, each ending at its bound if that is finite."""
+    value, (low, high), utility = _value(policy, path), WEIGHTS[path], policy.utility
+    size = max(abs(value), 1.0)
+    if utility is not None and path == "utility.right":
+        low = max(utility.wrong, utility.abstain) + 1e-9 * size
+    elif utility is not None and path.startswith("utility."):
+        high = utility.right - (1e-9 * size if path == "utility.wrong" else 0.0)
+    steps = [step / _STEPS for step in range(_STEPS + 1)]
+    if value == 0 or path.startswith("utility."):
+        away = [size * _FIRST * (_FACTOR / _FIRST) ** step for step in steps]
+        up, down = [value + distance for distance in away], [value - distance for distance in away]
     else:
-        points = [value * _FACTOR ** (direction * step / _STEPS) for step in range(1, _STEPS + 1)]
-    bound = weight.high if direction > 0 else weight.low
-    yield from (point for point in points if (point < bound if direction > 0 else point > bound))
-    may_be = weight.has_high if direction > 0 else weight.has_low
-    if may_be and math.isfinite(bound) and value != bound:
-        yield bound
-
-
-def _bisect(choose: Choice, policy: Policy, path: str, *, inside: float, outside: float) -> float:
-    served = choose(policy)
-    for _ in range(_BISECTIONS):
-        middle = (inside + outside) / 2
-        if choose(_with(policy, path, middle)) == served:
-            inside = middle
-        else:
-            outside = middle
-    return outside
+        up, down = ([value * ratio**step for step in steps[1:]] for ratio in (_FACTOR, 1 / _FACTOR))
+    return [
+        [*(at for at in up if at < high), *([high] if value < high < _INFINITE else [])],
+        [*(at for at in down if at > low), *([low] if -_INFINITE < low < value else [])],
+    ]
 
 
 def _value(policy: Policy, path: str) -> float:

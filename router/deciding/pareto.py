@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.deciding.arm_table import ArmRow, ArmTable
-from router.deciding.costs.arm_costs import unit_prices
+from router.deciding.costs import unit_prices
 from router.deciding.policy import Policy
 from router.deciding.statistics import Floats
 

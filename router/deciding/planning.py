@@ -7,6 +7,7 @@ for row in plan_questions(num_arms=6, discordance=0.2):
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,17 +52,6 @@ def plan_questions(
     ]
 
 
-def detectable_effects(
-    num_questions: int, *, num_arms: int, discordance: float, alpha: float = 0.05
-) -> tuple[float, float]:
-    """The smallest difference that so many questions show with 80% power: for two arms, and for the best of all."""
-    rivals = max(num_arms - 1, 1)
-    return (
-        detectable_difference(num_questions, discordance=discordance, alpha=alpha),
-        detectable_difference(num_questions, discordance=discordance, alpha=alpha / rivals),
-    )
-
-
 def carries_flips(num_questions: int, *, lead: float, alpha: float = 0.05) -> bool:
     """Whether there are questions enough to say where a choice flips: with too few of them, noise puts the flip there.
 
@@ -86,13 +76,5 @@ def race_questions(effect: float, discordance: float, *, num_arms: int, alpha: f
     def is_enough(num_questions: int) -> bool:
         return log_mixture(np.array([1.0, -1.0]), num_questions * shares) >= wanted
 
-    high = 1
-    while not is_enough(high):
-        high *= 2
-        if high > _MOST:
-            return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high
+    found = bisect_left(range(_MOST + 1), True, key=is_enough)
+    return found if found <= _MOST else None

@@ -11,7 +11,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from storage.settings import NUMBER, Above0, NotNegative, Share, settings
+from storage.settings import NUMBER, Above0, Share, settings
+
+# Bounds that nobody reaches, so that no sum or quotient of these overflows.
+Price = Annotated[float, Field(ge=0, le=1e9), NUMBER]
+Worth = Annotated[float, Field(ge=-1e9, le=1e9), NUMBER]
+Volume = Annotated[float, Field(ge=1e-3, le=1e12), NUMBER]
 
 
 @settings()
@@ -20,15 +25,15 @@ class Prices:
     engine price.
     """
 
-    prompt: NotNegative = 0.10
+    prompt: Price = 0.10
     """A million prompt tokens; the defaults only say that a generated token costs about four of them."""
-    generated: NotNegative = 0.40
+    generated: Price = 0.40
     """A million generated tokens."""
-    engine_hour: NotNegative = 0.0
+    engine_hour: Price = 0.0
     """An hour of the engine, as measured."""
-    training_hour: NotNegative = 0.0
+    training_hour: Price = 0.0
     """An hour of training, as measured."""
-    indexing_hour: NotNegative = 0.0
+    indexing_hour: Price = 0.0
     """An hour of indexing, as measured."""
 
 
@@ -36,13 +41,13 @@ class Prices:
 class Traffic:
     """What is expected of production."""
 
-    questions: Above0 = 10_000.0
+    questions: Volume = 10_000.0
     """Questions a month."""
-    months: Above0 = 12.0
+    months: Volume = 12.0
     """How long the costs of training and indexing are spread over."""
     churn: Share = 0.0
     """The share of the documents that changes in a month."""
-    retrain_at: Annotated[float, Field(gt=0, le=1), NUMBER] = 0.1
+    retrain_at: Annotated[float, Field(ge=1e-6, le=1), NUMBER] = 0.1
     """The share of changed documents at which an arm that answers from its weights alone must be trained again."""
     prefix_hits: Share = 0.0
     """The share of prompt tokens that the engine's prefix cache answers for."""
@@ -70,11 +75,11 @@ class Utility:
     the primary metric decides and costs settle ties.
     """
 
-    right: float = 1.0
+    right: Worth = 1.0
     """A right answer; more than a wrong one."""
-    wrong: float = -1.0
+    wrong: Worth = -1.0
     """A wrong answer."""
-    abstain: float = 0.0
+    abstain: Worth = 0.0
     """An answer that says it does not know."""
 
 

@@ -1,19 +1,27 @@
 """Which arm the measured means favour under a policy: the decision without its tests, fast enough for thousands of
-policies.
+policies; and which at which traffic.
 
 preference = make_preference(make_table(scorecard, policy))
 preference.choose(replace(policy, margin=0.1))
+found = winning_map(preference.choose, policy)
+found.winners[row][column], found.churns[row], found.volumes[column]
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from router.deciding.arm_table import COST_LIMIT, ArmRow, ArmTable
-from router.deciding.costs.arm_costs import price
+from router.deciding.costs import price
 from router.deciding.policy import Policy
 from router.errors import RouterError
+
+Choice = Callable[[Policy], str | None]
+
+VOLUMES = (1e2, 1e7)  # questions a month
+_COLUMNS, _ROWS = 81, 41
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +36,43 @@ class Preference:
         Arms over the policy's limit on the cost are passed over; None when no arm is left. An arm of unknown cost has
         no utility and is never the cheapest, but is chosen where every other arm is worse by more than the margin.
         """
-        allowed = [candidate for candidate in self.candidates if _is_affordable(candidate, policy)]
+        limit = policy.limits.cost_per_1k
+        allowed = [
+            row for row in self.candidates if limit is None or _known(price(row.measures, policy).per_1k) <= limit
+        ]
         if policy.utility is not None:
-            nets = [(net, candidate) for candidate in allowed if (net := candidate.net_utility(policy)) is not None]
-            return min(nets, key=lambda row: (-row[0], row[1].name))[1].name if nets else None
-        best = max((candidate.score for candidate in allowed), default=0.0)
-        near = [candidate for candidate in allowed if candidate.score >= best - policy.margin - 1e-12]
-        costs = [(candidate.amortised(policy), candidate) for candidate in near]
-        ranked = sorted(costs, key=lambda row: (row[0] is None, row[0] or 0.0, -row[1].score, row[1].name))
-        return ranked[0][1].name if ranked else None
+            nets = [(-net, row.name) for row in allowed if (net := row.net_utility(policy)) is not None]
+            return min(nets)[1] if nets else None
+        best = max((row.score for row in allowed), default=0.0)
+        near = [row for row in allowed if row.score >= best - policy.margin - 1e-12]
+        return min(((_known(row.amortised(policy)), -row.score, row.name) for row in near), default=(0, 0, None))[2]
 
     def is_priced(self, policy: Policy) -> bool:
         """Whether the cost of every candidate is known under this policy."""
         return all(candidate.amortised(policy) is not None for candidate in self.candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class WinningMap:
+    """Which arm wins at each churn (a row of `winners`) and volume (a column); None where none keeps the limits.
+
+    `volumes` are questions a month, each a constant factor above the last; `churns` are shares from 0 to 1. `volume`,
+    `churn` and `winner` belong to the policy's own traffic.
+    """
+
+    volumes: tuple[float, ...]
+    churns: tuple[float, ...]
+    winners: tuple[tuple[str | None, ...], ...]
+    volume: float
+    churn: float
+    winner: str | None
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the map that each winning arm holds, the largest first."""
+        cells = [winner for row in self.winners for winner in row]
+        names = sorted({name for name in cells if name is not None}, key=lambda name: (-cells.count(name), name))
+        return {name: cells.count(name) / len(cells) for name in names}
 
 
 def make_preference(table: ArmTable, arms: Collection[str] | None = None) -> Preference:
@@ -61,9 +93,19 @@ def make_preference(table: ArmTable, arms: Collection[str] | None = None) -> Pre
     return Preference(candidates)
 
 
-def _is_affordable(candidate: ArmRow, policy: Policy) -> bool:
-    limit = policy.limits.cost_per_1k
-    if limit is None:
-        return True
-    cost = price(candidate.measures, policy).per_1k
-    return cost is not None and cost <= limit
+def winning_map(choose: Choice, policy: Policy) -> WinningMap:
+    """The arm that `choose` names at each traffic, all else as in the policy, whose own volume the map includes."""
+    traffic = policy.traffic
+    low, high = min(VOLUMES[0], traffic.questions), max(VOLUMES[1], traffic.questions)
+    volumes = tuple(low * (high / low) ** (column / (_COLUMNS - 1)) for column in range(_COLUMNS))
+    churns = tuple(row / (_ROWS - 1) for row in range(_ROWS))
+    winners = tuple(
+        tuple(choose(replace(policy, traffic=replace(traffic, questions=volume, churn=churn))) for volume in volumes)
+        for churn in churns
+    )
+    return WinningMap(volumes, churns, winners, traffic.questions, traffic.churn, choose(policy))
+
+
+def _known(cost: float | None) -> float:
+    """An unknown cost counts as the dearest."""
+    return math.inf if cost is None else cost

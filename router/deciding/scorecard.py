@@ -1,20 +1,24 @@
-"""The scorecard: arms x questions x metrics, with costs, unscored counts and provenance, as plain values."""
+"""The scorecard: arms x questions x metrics, with costs, unscored counts, provenance, and how a race spent the
+questions, as plain values. A race's rules are in router/deciding/evidence.py, the race itself in eval/race.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from router.answering.arm import Arm
-from router.deciding.race import RaceRecord
 from router.deciding.statistics import Interval, mean_interval
 from router.errors import RouterError
 
 Score = float | None
 Value = TypeVar("Value")
+# Why a race ended: one arm is left; every arm left is within the margin of the one that is served; all questions are
+# spent; or a cap of the budget was reached.
+Stop = Literal["one arm left", "within the margin", "questions spent", "budget spent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,52 @@ class Pairs(NamedTuple):
     a: tuple[float, ...]
     b: tuple[float, ...]
     clusters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An arm that was shown to be worse than `beaten_by` after so many questions.
+
+    `p_value` is anytime-valid and corrected for the number of arms; looking after every batch does not inflate it.
+    """
+
+    arm: str
+    beaten_by: str
+    after: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class RaceRecord:
+    """The first `num_raced` questions of the scorecard were spent in batches, in this order. Those in `held_out` were
+    put to the finalists afterwards and decided nothing, so what they say about an arm is unbiased.
+
+    `num_answers` were asked for in all, a full grid would have been `num_possible`. `budget` names the cap that ended
+    the race, if one did. No source document brought more than `largest` questions.
+    """
+
+    seed: int
+    batch: int
+    num_raced: int
+    held_out: tuple[str, ...]
+    drops: tuple[Drop, ...]
+    stopped: Stop
+    num_answers: int
+    num_possible: int
+    budget: str | None = None
+    largest: int = 1
+
+    @property
+    def summary(self) -> str:
+        """What it took and why it ended, in a sentence without its full stop."""
+        ended = {
+            "one arm left": "it ended with one arm left",
+            "within the margin": "it ended when no arm left could be better by the margin",
+            "questions spent": "it ended because all questions were spent",
+            "budget spent": f"it ended because the budget ({self.budget}) was spent",
+        }[self.stopped]
+        share = self.num_answers / self.num_possible if self.num_possible else 1.0
+        return f"{self.num_answers:,} of {self.num_possible:,} answers were needed ({share:.0%}); {ended}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +218,14 @@ def _part(scores: ArmScores, rows: Sequence[int], names: frozenset[str]) -> ArmS
     def pick(values: tuple[Value, ...]) -> tuple[Value, ...]:
         return tuple(values[i] for i in rows) if values else ()
 
+    names_of_columns = ("latency_ms", "prompt_tokens", "generated_tokens", "ttft_ms", "engine_s")
+    columns: dict[str, Any] = {name: pick(getattr(scores, name)) for name in names_of_columns}
     return replace(
         scores,
         scores={name: pick(values) for name, values in scores.scores.items()},
-        latency_ms=pick(scores.latency_ms),
-        prompt_tokens=pick(scores.prompt_tokens),
-        generated_tokens=pick(scores.generated_tokens),
         errors={name: why for name, why in scores.errors.items() if name in names},
-        ttft_ms=pick(scores.ttft_ms),
-        engine_s=pick(scores.engine_s),
         not_asked=tuple(name for name in scores.not_asked if name in names),
+        **columns,
     )
 
 

@@ -34,8 +34,7 @@ class Difference:
     """Mean of (a - b) over jointly scored questions.
 
     `p_value` is two-sided for "no difference"; `p_equivalent` is the TOST p-value for "closer than the margin"; `sd`
-    is the standard deviation of one question's difference, inflated so that sd / sqrt(num_pairs) is the clustered
-    standard error; None when all questions are about one document.
+    is that of one question's difference, as `question_sd` has it; None when all questions are about one document.
     """
 
     mean: float
@@ -108,14 +107,14 @@ def paired_difference(
         test, p_value = "exact McNemar", _mcnemar(differences)
     else:
         test, p_value = "sign-flip permutation", _sign_flip(sums, seed=seed)
-    error = clustered_error(sums, counts)
+    sd = question_sd(sums, counts)
     return Difference(
         mean=mean,
         low=low,
         high=high,
         p_value=p_value,
-        p_equivalent=_tost(mean, error, margin=margin, num_clusters=len(sums)),
-        sd=None if error is None else error * math.sqrt(len(differences)),
+        p_equivalent=_tost(mean, sd, margin=margin, num_pairs=len(differences), num_clusters=len(sums)),
+        sd=sd,
         num_pairs=len(differences),
         test=test,
     )
@@ -165,16 +164,13 @@ def detectable_difference(num_questions: int, *, discordance: float = 0.2, alpha
     `discordance` is the share of questions on which exactly one of two arms is right. 100 questions at 0.2 see 0.12;
     0.05 needs 626.
     """
-    from scipy.optimize import brentq
-
-    def shortfall(difference: float) -> float:
-        spread = max(discordance - difference**2, 0.0)
-        needed = _z(1 - alpha / 2) * math.sqrt(discordance) + _z(_POWER) * math.sqrt(spread)
-        return difference * math.sqrt(num_questions) - needed
-
-    if shortfall(discordance) < 0:
+    # The root of d sqrt(n) = z sqrt(D) + power sqrt(D - d^2), in which D is the discordance.
+    needed, power = _z(1 - alpha / 2) * math.sqrt(discordance), _z(_POWER) ** 2
+    square = power * ((num_questions + power) * discordance - needed**2)
+    if square < 0:
         return 1.0
-    return float(brentq(shortfall, 0.0, discordance))
+    found = (needed * math.sqrt(num_questions) + math.sqrt(square)) / (num_questions + power)
+    return found if found <= discordance else 1.0
 
 
 def by_cluster(values: Iterable[float], clusters: Sequence[str]) -> tuple[Floats, Floats]:
@@ -244,22 +240,24 @@ def _sign_flip(sums: Floats, *, seed: int) -> float:
     )
 
 
-def clustered_error(sums: Floats, counts: Floats) -> float | None:
-    """Standard error of the ratio sum(sums) / sum(counts) over clusters (linearisation); None for a single cluster."""
+def question_sd(sums: Floats, counts: Floats) -> float | None:
+    """The standard deviation of one question's value; divided by the root of their number it is the standard error of
+    the ratio sum(sums) / sum(counts) over clusters (linearisation). None for a single cluster.
+    """
     if len(sums) < 2:
         return None
     residuals = sums - counts * (sums.sum() / counts.sum())
-    return float(math.sqrt(len(sums) / (len(sums) - 1) * (residuals**2).sum()) / counts.sum())
+    return math.sqrt(len(sums) / (len(sums) - 1) * float((residuals**2).sum()) / float(counts.sum()))
 
 
-def _tost(mean: float, error: float | None, *, margin: float, num_clusters: int) -> float:
-    if error is None:
+def _tost(mean: float, sd: float | None, *, margin: float, num_pairs: int, num_clusters: int) -> float:
+    if sd is None:
         return 1.0
-    if error == 0:
+    if sd == 0:
         return 0.0 if abs(mean) < margin else 1.0
     from scipy.stats import t
 
-    return float(t.sf((margin - abs(mean)) / error, df=num_clusters - 1))
+    return float(t.sf((margin - abs(mean)) / sd * math.sqrt(num_pairs), df=num_clusters - 1))
 
 
 def _z(probability: float) -> float:

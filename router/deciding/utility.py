@@ -7,9 +7,9 @@ scale.to_currency(0.8)                                  # in the prices' currenc
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from router.deciding.costs.arm_costs import mean_usage, measure, price, question_costs, usage_cost
+from router.deciding.costs import mean_usage, measure, price, question_costs, usage_cost
 from router.deciding.policy import Policy, Utility
 from router.deciding.scorecard import ArmScores, Score, Scorecard
 from router.errors import RouterError
@@ -68,10 +68,7 @@ def question_outcomes(scores: ArmScores, primary: str) -> tuple[Outcome | None, 
 def count_outcomes(scores: ArmScores, primary: str) -> Outcomes | None:
     """Shares of right, wrong and abstained; None when nothing was scored."""
     known = [outcome for outcome in question_outcomes(scores, primary) if outcome is not None]
-    if not known:
-        return None
-    num = len(known)
-    return Outcomes(known.count("right") / num, known.count("wrong") / num, known.count("abstain") / num)
+    return Outcomes(*(known.count(outcome) / len(known) for outcome in get_args(Outcome))) if known else None
 
 
 def mean_worth(outcomes: Outcomes, utility: Utility) -> float:
@@ -143,4 +140,4 @@ def _outcome(score: float, abstained: Score = None) -> Outcome:
 
 
 def _worth(outcome: Outcome, values: Utility) -> float:
-    return {"right": values.right, "wrong": values.wrong, "abstain": values.abstain}[outcome]
+    return float(getattr(values, outcome))

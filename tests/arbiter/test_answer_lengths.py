@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from arbiter.answer_lengths import AnswerLengths, cut_notes, measure, token_counter, with_max_tokens
+from arbiter.answer_lengths import AnswerLengths, measure, token_counter
 from arbiter.config import Config
 from eval.questions import Question
 from tuning.data.examples import Example
@@ -35,10 +35,9 @@ def test_room_follows_the_95th_percentile_between_floor_and_context(
 def test_without_training_rows_the_golds_say_it() -> None:
     found = lengths(asked=(80, 80))
     assert found.max_tokens(2048) == 104
-    assert (
-        found.told(104)
-        == "answers may have 104 tokens (sampling.max_tokens): 95% of the questions' answers have 80 or fewer"
-    )
+    assert found.notes(Config(data=Path("d"))) == [
+        "answers may have 104 tokens (sampling.max_tokens): 95% of the questions' answers have 80 or fewer"
+    ]
 
 
 def test_the_shortest_gold_of_a_question_counts() -> None:
@@ -57,15 +56,12 @@ def test_golds_that_do_not_fit_are_told_for_each_room_of_the_arms() -> None:
             | dict.fromkeys(("fewshot", "tuned", "tuned_rag", "hybrid")),
         }
     )
-    full = with_max_tokens(config, 40)
-    assert {name: arm.sampling and arm.sampling.max_tokens for name, arm in full.arms.items()} == {"base": 40, "rag": 8}
-    assert full.sampling.max_tokens == 40
     # The end of an answer is a token, too: eight tokens leave room for seven.
-    notes = cut_notes(full, lengths(asked=(7, 8, 39)))
-    assert notes == (
+    _, *notes = lengths(30, asked=(7, 8, 39)).notes(config)
+    assert notes == [
         "2 of 3 questions have no gold answer of fewer than 8 tokens (39 for the longest), so rag cannot give it in "
         "full: raise sampling.max_tokens",
-    )
+    ]
 
 
 def test_a_model_that_is_not_here_counts_nothing(tmp_path: Path) -> None:

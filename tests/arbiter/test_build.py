@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.embedders import WordEmbedder
 
 from arbiter import build
-from arbiter.build import index_home
+from arbiter.build import index_home, training_rows
 from arbiter.config import Config
+from arbiter.data import Data
+from rag.chunking.chunk import Chunk, ChunkSettings
 from rag.documents.document import Document
+from rag.home import IndexHome
+from rag.passage import Passage
 from rag.search.settings import SearchSettings
+from router.answering.prompts import ANSWER
+from tuning.data.examples import Example
 
 
 def test_options_of_a_vector_store_are_not_written_down() -> None:
@@ -48,3 +59,90 @@ def test_other_options_make_another_embedder(tmp_path: Path) -> None:
         return build.resolve_embedder(config, tmp_path, lambda _: None).revision
 
     assert name(1) == name(1) != name(2)
+
+
+def test_an_arm_has_room_where_its_config_says_none() -> None:
+    rag, base = {"sampling": {"max_tokens": 8}}, {"sampling": {"temperature": 0.5}}
+    others = dict.fromkeys(("tuned", "tuned_rag", "hybrid"))
+    config = Config.model_validate({"data": "d", "arms": {"rag": rag, "base": base, **others}})
+    arms = build.build_arms(config, Data(Path("d"), (), (), (), ()), {}, max_tokens=40)
+    assert {arm.name: arm.sampling.max_tokens for arm in arms} == {"base": 40, "fewshot": 40, "rag": 8}
+
+
+class Searches:
+    """An index that remembers how it was searched."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int, SearchSettings | None]] = []
+
+    def search(self, query: str, k: int, *, settings: SearchSettings | None = None) -> tuple[Passage, ...]:
+        self.asked.append((query, k, settings))
+        return (Passage("d#0", "d", "", "It opens at nine.", 1.0, 1),)
+
+    def chunks_of(self, document_id: str) -> tuple[Chunk, ...]:
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("arms", "mode", "neighbours"),
+    [
+        ({}, "bm25", 0),
+        ({"hybrid": {"retrieval": {"mode": "dense", "neighbours": 2}}}, "dense", 2),
+        ({"rag": {"retrieval": {"mode": "dense"}}}, "bm25", 0),
+    ],
+)
+def test_an_adapter_is_trained_on_what_its_arm_retrieves(arms: dict[str, Any], mode: Any, neighbours: int) -> None:
+    config = Config.model_validate({"data": "x", "index": {"retrieval": {"mode": "bm25"}}, "arms": arms})
+    index: Any = Searches()
+    examples = [Example("1", "When does it open?", "nine", ("d",))]
+
+    rows = training_rows(config, "raft", examples, index)
+
+    assert len(rows) == 1
+    assert [settings for _, _, settings in index.asked] == [SearchSettings(mode=mode, neighbours=neighbours)]
+
+
+def test_a_closed_book_adapter_sees_the_question_in_its_arms_prompt() -> None:
+    prompts = {"curt": {"system": "One word."}}
+    config = Config.model_validate({"data": "x", "prompts": prompts, "arms": {"tuned": {"prompt": "curt"}}})
+    config = config.model_copy(update={"arms": {"tuned": replace(config.arms["tuned"], adapter="curt")}})
+    config = config.model_copy(update={"adapters": {"curt": config.adapters["closed_book"]}})
+    (row,) = training_rows(config, "curt", [Example("1", "When?", "nine")], None)
+    assert [message["content"] for message in row.prompt] == ["One word.", "When?"]
+
+
+FIRST = "# Rooms\n\nThe library has rooms that can be had by everybody who asks for them at the counter.\n\n"
+SECOND = "## Opening\n\nOn Sundays the doors are unlocked at seventeen hundred, for members alone. Bring a card."
+BOOK = Document("book", "Handbook", FIRST + SECOND, {"year": 1990}, "handbook.md", pages=(0, len(FIRST)))
+NOISE = [Document(f"n{i}", "Curfew", f"Curfew question {i}: when may we come late?") for i in range(12)]
+
+
+@pytest.mark.parametrize("neighbours", [0, 1])
+@pytest.mark.parametrize("strategy", ["tokens", "structure", "parent_child"])
+def test_a_golden_passage_that_retrieval_missed_is_trained_as_it_is_served(
+    tmp_path: Path, strategy: Any, neighbours: int
+) -> None:
+    config = Config.model_validate(
+        {
+            "data": "x",
+            "index": {"retrieval": {"mode": "dense", "neighbours": neighbours}},
+            "adapters": {"raft": {"passages": 1, "golden_fraction": 1.0}},
+        }
+    )
+    chunking = ChunkSettings(10, 0, strategy, 20)
+    with contextlib.closing(IndexHome(tmp_path).create("faq", WordEmbedder(), chunking)) as index:
+        index.sync([BOOK, *NOISE])
+        settings = config.index.retrieval
+        example = Example("1", "When may we come late, curfew question?", "seventeen", ("book",))
+        assert all(passage.document_id != "book" for passage in index.search(example.question, 5, settings=settings))
+        served = index.search("Sundays the doors are unlocked at seventeen hundred", 1, settings=settings)
+        assert all((served[0].headings, served[0].page, served[0].source, served[0].title))
+
+        (row,) = training_rows(config, "raft", [example], index)
+
+        assert row.prompt == ANSWER.ask(example.question, served)
+        for chunk in index.chunks_of("book"):
+            trained = index.passage_of(chunk, settings=settings)
+            # A passage that lies within a better one is left out of a search.
+            found = {passage.chunk_id: passage for passage in index.search(chunk.text, 40, settings=settings)}
+            assert replace(found.get(chunk.id, trained), score=0.0, rank=1) == trained

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from arbiter.data import examples_as_documents, load_data
+from arbiter.config import Config, LimitsConfig
+from arbiter.data import Data, askable_arms, examples_as_documents, load_data, needs_examples
 from eval.errors import EvalError
 from eval.questions import Question
+from rag.documents.document import Document
 from rag.errors import RagError
 from storage.errors import ArbiterError, StorageError
 from tuning.data.examples import Example
@@ -32,11 +34,11 @@ def test_a_folder_is_read_whole_and_limits_sample(tmp_path: Path) -> None:
     where = folder(tmp_path / "d")
     data = load_data(where)
     assert (len(data.documents), len(data.examples), len(data.questions)) == (1, 9, 9)
-    some = load_data(where, train_rows=4, questions=3, seed=1)
+    some = load_data(where, LimitsConfig(4, 3), seed=1)
     assert (len(some.examples), len(some.questions)) == (4, 3)
     assert [q.id for q in some.questions] == sorted(q.id for q in some.questions)
-    assert load_data(where, train_rows=4, questions=3, seed=1) == some
-    draws = [load_data(where, train_rows=4, questions=3, seed=seed).examples for seed in range(6)]
+    assert load_data(where, LimitsConfig(4, 3), seed=1) == some
+    draws = [load_data(where, LimitsConfig(4, 3), seed=seed).examples for seed in range(6)]
     drawn = {tuple(example.id for example in draw) for draw in draws}
     assert len(drawn) > 1
 
@@ -128,8 +130,8 @@ def test_what_is_refused_can_be_dropped_and_is_listed(tmp_path: Path) -> None:
     with pytest.raises(EvalError, match=r"limits\.contradictions=drop"):
         load_data(where)
     with pytest.raises(EvalError, match=r"limits\.repeats=drop"):
-        load_data(where, contradictions="drop")
-    data = load_data(where, contradictions="drop", repeats="drop")
+        load_data(where, LimitsConfig(contradictions="drop"))
+    data = load_data(where, LimitsConfig(contradictions="drop", repeats="drop"))
     assert [question.id for question in data.questions] == [f"q{i}" for i in range(1, 9)]
     assert len(data.examples) == 9
     assert data.notes == (
@@ -307,3 +309,53 @@ def test_what_is_wrong_with_the_parts_is_named(
         load_data(folder(tmp_path / "d", **parts), needs_dev=True, trains=parts != {"train": None})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["test.jsonl", "train.csv"])
+def test_a_folder_in_the_place_of_a_file_of_rows_is_a_fault(tmp_path: Path, name: str) -> None:
+    where = folder(tmp_path / "d", **{name.split(".")[0]: None})
+    (where / name).mkdir()
+    with pytest.raises(ArbiterError, match=rf"{name}' is no file; put its rows into a file of this name"):
+        load_data(where)
+
+
+DOCUMENT, EXAMPLE = Document("d", "", "text"), Example("t", "?", "a")
+
+
+def data_of(*, documents: bool = True, examples: bool = True) -> Data:
+    return Data(Path("team"), (DOCUMENT,) * documents, (), (EXAMPLE,) * examples, ())
+
+
+@pytest.mark.parametrize(
+    ("documents", "examples", "arms"),
+    [
+        (True, True, ["base", "fewshot", "rag", "tuned", "tuned_rag", "hybrid"]),
+        (False, True, ["base", "fewshot", "tuned"]),
+        (True, False, ["base", "rag"]),
+        (False, False, ["base"]),
+    ],
+)
+def test_arms_are_left_out_for_want_of_a_part(documents: bool, examples: bool, arms: list[str]) -> None:
+    config, notes = askable_arms(Config(data=Path("team")), data_of(documents=documents, examples=examples))
+    assert list(config.arms) == arms
+    assert len(notes) == 2 - documents - examples
+
+
+def test_raft_rows_need_documents_even_where_the_arm_retrieves_none() -> None:
+    only = dict.fromkeys(("fewshot", "rag", "tuned", "tuned_rag", "hybrid"))
+    config = Config.model_validate({"data": "team", "arms": {**only, "mine": {"adapter": "raft"}}})
+    assert list(askable_arms(config, data_of(documents=False))[0].arms) == ["base"]
+
+
+def test_a_part_that_no_arm_needs_is_not_missed() -> None:
+    only = dict.fromkeys(("fewshot", "rag", "tuned", "tuned_rag", "hybrid"))
+    config = Config.model_validate({"data": "team", "arms": only})
+    assert askable_arms(config, data_of(documents=False, examples=False)) == (config, ())
+    assert not needs_examples(config)
+    assert needs_examples(Config(data=Path("team")))
+
+
+def test_no_arm_left_is_an_error_that_says_why() -> None:
+    config = Config.model_validate({"data": "team", "arms": {"base": None}})
+    with pytest.raises(ArbiterError, match=r"no arm can be asked: no documents .*; no training rows"):
+        askable_arms(config, data_of(documents=False, examples=False))

@@ -13,13 +13,13 @@ from arbiter.console import Console
 from arbiter.judge import certificate_text, certify_judge
 from eval.errors import EvalError
 from eval.judge.certificate import find_certificate
-from router.deciding.policy import Prices
 from storage.errors import ArbiterError
 
 
 def config_of(url: str | None) -> Config:
     judge = {"url": url, "model": "judge", "timeout_s": 5} if url else None
-    return Config.model_validate({"data": "data", "eval": {"judge": judge}})
+    prices = {"prompt": 1.0, "generated": 2.0}
+    return Config.model_validate({"data": "data", "eval": {"judge": judge}, "policy": {"prices": prices}})
 
 
 def write(path: Path, *rows: object) -> Path:
@@ -60,7 +60,6 @@ def test_an_honest_judge_gets_a_certificate_that_is_found_and_shown(tmp_path: Pa
             labels,
             pairs=pairs,
             repeats=2,
-            prices=Prices(prompt=1.0, generated=2.0),
             home=tmp_path / "home",
             console=console,
         )

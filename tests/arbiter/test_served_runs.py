@@ -132,7 +132,7 @@ class Home:
 
     def runs(self, **changes: Any) -> ServedRuns:
         parts: dict[str, Any] = {"home": self.path, "open_indexes": self.open_indexes(), "base": BASE}
-        return ServedRuns(self.config, **{**parts, **changes}, data_version=self.version)
+        return ServedRuns(config=self.config, **{**parts, **changes}, data_version=self.version)
 
 
 @pytest.fixture
@@ -229,7 +229,9 @@ def test_another_config_of_the_same_data_is_read_as_it_was(home: Home) -> None:
         seen.append(config)
         return home.version(config)
 
-    runs = ServedRuns(home.config, home=home.path, open_indexes=home.open_indexes(), base=BASE, data_version=version)
+    runs = ServedRuns(
+        config=home.config, home=home.path, open_indexes=home.open_indexes(), base=BASE, data_version=version
+    )
     assert runs.stale_reason(decision) is None
     assert list(seen[0].arms) == ["base"]
 
@@ -248,7 +250,7 @@ def test_another_config_is_read_with_the_places_of_this_one(home: Home) -> None:
         seen.append(config)
         return home.version(config)
 
-    runs = ServedRuns(other, home=home.path, open_indexes=open_indexes, base=BASE, data_version=version)
+    runs = ServedRuns(config=other, home=home.path, open_indexes=open_indexes, base=BASE, data_version=version)
     assert runs.stale_reason(decision) is None
     assert seen[0].seed == home.config.seed
     assert seen[0].index.database == other.index.database

@@ -10,8 +10,7 @@ from fakes.comparison import Comparison, make_comparison
 from eval.report.card import Card, make_card
 from router.deciding.decision import Decision
 from router.deciding.policy import Policy, Utility
-from router.deciding.race import Drop, RaceRecord
-from router.deciding.scorecard import ArmScores
+from router.deciding.scorecard import ArmScores, Drop, RaceRecord
 
 NUM_RACED, NUM_HELD_OUT = 15, 5
 # The twelve facts and the first three notes were raced over; hybrid and tuned_rag are the finalists.

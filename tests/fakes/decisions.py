@@ -9,7 +9,7 @@ from typing import Any
 
 from fakes.endpoints import make_served
 
-from router.answering.engine import Engine
+from router.answering.engine import HttpEngine
 from serving.decisions.ledger import RecordedDecision
 from serving.errors import NotPromotable
 from serving.http.served import Served
@@ -41,7 +41,7 @@ class FakeOpener:
     of their arm `hybrid`. `loaded` is what the engine would have.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: HttpEngine) -> None:
         self.engine = engine
         self.stale: dict[str, str] = {}
         self.gone: dict[str, str] = {}

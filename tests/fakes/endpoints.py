@@ -15,7 +15,7 @@ from fastapi import APIRouter, FastAPI
 
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
-from router.answering.engine import Engine
+from router.answering.engine import HttpEngine
 from serving.app import create_app
 from serving.http.served import CurrentDecision, Served
 
@@ -28,7 +28,7 @@ DESK = passage("The desk opens at nine.", document="desk", title="Desk")
 
 
 def make_served(
-    engine: Engine,
+    engine: HttpEngine,
     *,
     arm: str = "hybrid",
     decision_id: str = "dec_1",

@@ -22,7 +22,7 @@ from fakes.teams import answering, remote, write_folder
 import arbiter
 from arbiter.cli.decision_list import show_decisions
 from arbiter.cli.main import main
-from arbiter.config import data_home
+from arbiter.home import data_home
 from rag.errors import RagError
 
 pytestmark = pytest.mark.slow

@@ -83,7 +83,7 @@ def test_an_export_takes_gold_documents_from_the_data_folder(comparison: Compari
     data.mkdir()
     rows = [{"id": f"doc-{i}", "text": f"whole {i}"} for i in range(12)]
     (data / "docs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    publish(comparison, tmp_path, "demo-1", f"data: {data}\n")
+    publish(comparison, tmp_path, "demo-1", f"data: {data}\narms: {{base: {{}}}}\n")
     text, row = export_answers(tmp_path, "demo", tmp_path / "out", format="ragas", arms=["rag"])
     assert text == str(tmp_path / "out" / "rag.jsonl")
     assert row == {"run": "demo-1", "files": [str(tmp_path / "out" / "rag.jsonl")], "notes": []}

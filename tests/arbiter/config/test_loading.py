@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from arbiter.config import Config, data_home, load_config
+from arbiter.config import Config, load_config
 from storage.errors import ArbiterError
 
 ENV: dict[str, str] = {}
@@ -71,6 +71,14 @@ def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
         ("arms.hybrid.adapter=other", "arms.hybrid.adapter: no adapter 'other' (there is closed_book, raft)"),
         ("arms.rag.prompt=long", "arms.rag.prompt: no prompt 'long'"),
         ("arms.auto.index=documents", "arms.auto: 'auto'"),
+        ("arms={'': {index: documents}}", "arms.: 'auto', ':', '/' and an empty name are taken"),
+        ("arms..index=documents", "'arms..index=documents' is not an override; write key=value"),
+        ("policy.utility.right=1e308", "policy.utility.right must be a number from -1e+09 to 1e+09, not '1e308'"),
+        (
+            "policy.traffic.questions=1e-300",
+            "policy.traffic.questions must be a number from 0.001 to 1e+12, not '1e-300'",
+        ),
+        ("policy.prices.prompt=1e300", "policy.prices.prompt must be a number from 0 to 1e+09, not '1e300'"),
         ("adapters.raft.rank=64", "adapters.raft.rank: 64 is over engine.max_lora_rank 16"),
         ("index.overlap_tokens=500", "overlap_tokens must be from 0 to chunk_tokens - 1, not 500 of 120"),
         ("limits=3", "limits must be a section of keys (train_rows, questions, contradictions, repeats), not 3"),
@@ -116,6 +124,18 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str, fault: str) -> None:
     assert fault in str(caught.value)
 
 
+def test_a_file_without_an_end_is_no_config() -> None:
+    with pytest.raises(ArbiterError, match="/dev/zero is no config: it has more than a million characters"):
+        load_config("/dev/zero", [], ENV)
+
+
+def test_keys_are_text_as_they_were_typed(tmp_path: Path) -> None:
+    config = load(tmp_path, text="data: corpus\narms: {7: {index: documents}, yes: {}, 2024-01-01: {}}\n")
+    assert list(config.arms)[6:] == ["7", "yes", "2024-01-01"]
+    with pytest.raises(ArbiterError, match="1: unknown key"):
+        load(tmp_path, text="data: corpus\n1: 2\n")
+
+
 def test_a_missing_file_points_to_the_projects_own(tmp_path: Path) -> None:
     with pytest.raises(ArbiterError, match=r"configs/demo\.yaml"):
         load_config(tmp_path / "none.yaml", [], ENV)
@@ -124,11 +144,6 @@ def test_a_missing_file_points_to_the_projects_own(tmp_path: Path) -> None:
 def test_the_projects_own_configs_are_valid() -> None:
     for path in sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")):
         assert load_config(path, [], ENV).data.is_dir(), path
-
-
-def test_home_is_a_setting(tmp_path: Path) -> None:
-    assert data_home({"ARBITER_HOME": str(tmp_path)}) == tmp_path
-    assert data_home({}) == Path(".arbiter").resolve()
 
 
 @pytest.mark.parametrize(

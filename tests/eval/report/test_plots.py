@@ -18,10 +18,9 @@ from eval.report.plots import (
     pareto_front,
     winning_map_plot,
 )
-from router.deciding.costs.arm_costs import ArmCosts
-from router.deciding.costs.break_even import break_even
-from router.deciding.costs.winning_map import WinningMap, winning_map
+from router.deciding.costs import ArmCosts, break_even
 from router.deciding.policy import Policy, Traffic
+from router.deciding.preference import WinningMap, winning_map
 
 MARKS = [Mark("hybrid", 0.62, 0.5, 0.75, is_chosen=True), Mark("a <b> & $c$", 0.2, 0.1, 0.3)]
 KIND = "95% intervals"

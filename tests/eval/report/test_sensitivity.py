@@ -29,7 +29,7 @@ def test_the_nearest_flip_is_the_smallest_factor(comparison: Comparison) -> None
 
 def test_flips_from_zero_come_after_those_with_a_factor() -> None:
     valued = make_valued()
-    policy = replace(valued.policy, prices=Prices(training_hour=1.0))
+    policy = replace(valued.policy, prices=Prices(prompt=1e3, generated=4e3, training_hour=1e4))
     found = find_sensitivity(make_table(valued.scorecard, policy), valued.decision)
     assert found is not None
     happening = [flip for flip in found.flips if flip.at is not None]

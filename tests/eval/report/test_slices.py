@@ -13,8 +13,7 @@ from eval.questions import Question
 from eval.report.slices import Slice, SliceTable, collection_of, cut_questions, find_slices
 from router.answering.arm import Arm
 from router.deciding.policy import Policy
-from router.deciding.race import RaceRecord
-from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.scorecard import ArmScores, RaceRecord, Scorecard
 from router.errors import RouterError
 
 Column = Sequence[float | None]

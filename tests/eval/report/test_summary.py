@@ -9,7 +9,7 @@ from eval.judge.certificate import judge_standing
 from eval.report.sensitivity import find_sensitivity
 from eval.report.side_by_side import floor_rows, side_by_side, unit_of
 from eval.report.summary import leader_of, summarise
-from router.deciding.costs.break_even import break_even_table
+from router.deciding.costs import break_even_table
 from router.deciding.decision import Decision
 from router.deciding.policy import Policy, Prices
 from router.deciding.statistics import Interval

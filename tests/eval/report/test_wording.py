@@ -9,9 +9,9 @@ from eval.report.wording import (
     break_even_words,
     flip_words,
 )
-from router.deciding.costs.break_even import BreakEven
+from router.deciding.costs import BreakEven
 from router.deciding.flips import WEIGHTS, Flip
-from router.deciding.race import RaceRecord
+from router.deciding.scorecard import RaceRecord
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,17 @@ def test_nested_provenance_is_one_line() -> None:
 
 def test_every_weight_that_can_flip_has_words() -> None:
     for weight in WEIGHTS:
-        assert " were 2 instead of 1: then rag" in flip_words(Flip(weight.path, 1.0, "base", 2.0, "rag", 0.0, 9.0))
+        assert " were 2 instead of 1: then rag" in flip_words(Flip(weight, 1.0, "base", 2.0, "rag"))
 
 
 def test_a_flip_very_near_shows_that_the_numbers_differ() -> None:
-    words = flip_words(Flip("margin", 0.05, "base", 0.050004, "rag", 0.0, 1.0))
+    words = flip_words(Flip("margin", 0.05, "base", 0.050004, "rag"))
     assert words == "the margin were 0.050004 instead of 0.05: then rag"
 
 
 def test_a_flip_to_nothing_and_no_flip_are_said() -> None:
-    assert flip_words(Flip("prices.prompt", 1.0, "base", 2.0, None, 0.0, 9.0)).endswith("no arm would keep the limits")
-    assert "no value of margin" in flip_words(Flip("margin", 0.05, "base", None, None, 0.0, 1.0))
+    assert flip_words(Flip("prices.prompt", 1.0, "base", 2.0)).endswith("no arm would keep the limits")
+    assert "no value of margin" in flip_words(Flip("margin", 0.05, "base"))
 
 
 @pytest.mark.parametrize(

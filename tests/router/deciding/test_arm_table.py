@@ -5,7 +5,7 @@ from fakes.decided import make_raced, make_valued
 from fakes.priced import BASE, HYBRID, RAG, TUNED, make_card, make_scores
 
 from router.deciding.arm_table import make_table
-from router.deciding.costs.arm_costs import measure, price
+from router.deciding.costs import measure, price
 from router.deciding.policy import Limits, Policy, Prices, Traffic
 from router.errors import RouterError
 

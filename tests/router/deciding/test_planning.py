@@ -1,6 +1,6 @@
 import pytest
 
-from router.deciding.planning import carries_flips, detectable_effects, plan_questions, race_questions
+from router.deciding.planning import carries_flips, plan_questions, race_questions
 
 
 def test_a_plan_by_hand() -> None:
@@ -29,12 +29,6 @@ def test_effects_that_are_too_small_for_any_race_are_none() -> None:
     assert race_questions(1e-6, 1.0, num_arms=6) is None
     with pytest.raises(ValueError, match="disagree on at least as many"):
         race_questions(0.3, 0.2, num_arms=2)
-
-
-def test_all_arms_hide_smaller_effects_than_two() -> None:
-    one, best = detectable_effects(100, num_arms=6, discordance=0.2)
-    assert one == pytest.approx(0.124, abs=1e-3)
-    assert best > one
 
 
 def test_flips_are_carried_from_where_the_lead_could_be_shown() -> None:

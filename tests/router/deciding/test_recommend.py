@@ -8,8 +8,7 @@ from router.deciding import recommend as recommending
 from router.deciding.arm_table import make_table
 from router.deciding.decision import Decision
 from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
-from router.deciding.race import Drop, RaceRecord
-from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.scorecard import ArmScores, Drop, RaceRecord, Scorecard
 from router.deciding.statistics import questions_needed
 from router.errors import RouterError
 

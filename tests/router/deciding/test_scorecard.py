@@ -4,9 +4,8 @@ from dataclasses import replace
 import pytest
 
 from router.answering.arm import Arm
-from router.deciding.costs.arm_costs import Usage, mean_usage
-from router.deciding.race import Drop, RaceRecord
-from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.costs import Usage, mean_usage
+from router.deciding.scorecard import ArmScores, Drop, RaceRecord, Scorecard
 from router.deciding.statistics import Interval
 from router.errors import RouterError
 from storage.records import from_json

@@ -116,6 +116,8 @@ def test_known_sample_sizes() -> None:
     assert detectable_difference(100) == pytest.approx(0.124, abs=1e-3)
     assert detectable_difference(626) == pytest.approx(0.05, abs=1e-4)
     assert detectable_difference(2) == 1.0
+    # The best of six arms is compared five times.
+    assert detectable_difference(100, alpha=0.05 / 5) > detectable_difference(100)
     # (1.96 + 0.84)² · 0.2 / 0.05², without McNemar's small correction.
     assert questions_needed(0.05, math.sqrt(0.2)) == 628
     assert questions_needed(0.1, 0.0) == 1

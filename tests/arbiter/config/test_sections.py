@@ -4,7 +4,6 @@ import pytest
 from fakes.comparison import make_comparison
 
 from arbiter.config import RequireConfig
-from arbiter.requirements import missed_requirements
 from router.deciding.statistics import Interval
 from storage.errors import ArbiterError
 
@@ -12,7 +11,7 @@ from storage.errors import ArbiterError
 def missed(stale_reason: str | None = None, **demands: object) -> list[str]:
     comparison = make_comparison()
     require = RequireConfig(**demands)
-    return missed_requirements(require, comparison.decision, comparison.table, stale_reason=stale_reason)
+    return require.missed_by(comparison.decision, comparison.table, stale_reason=stale_reason)
 
 
 def test_a_check_that_demands_nothing_is_refused() -> None:
@@ -52,12 +51,12 @@ def test_held_out_questions_speak_for_a_raced_arm() -> None:
     comparison = make_comparison()
     decision = replace(comparison.decision, held_out=Interval(0.3, 0.2, 0.4), held_out_lead=Interval(0.02, -0.1, 0.14))
     require = RequireConfig(score=0.5, lead=0.05)
-    found = missed_requirements(require, decision, comparison.table, stale_reason=None)
+    found = require.missed_by(decision, comparison.table, stale_reason=None)
     assert found == ["mean token_f1 is 0.300, below 0.5", "lead is 0.020, below 0.05"]
 
 
 def test_an_unknown_cost_is_no_low_cost() -> None:
     comparison = make_comparison()
     decision = replace(comparison.decision, cost_per_1k={"hybrid": None})
-    found = missed_requirements(RequireConfig(cost_per_1k=9.0), decision, comparison.table, stale_reason=None)
+    found = RequireConfig(cost_per_1k=9.0).missed_by(decision, comparison.table, stale_reason=None)
     assert found == ["cost of 1,000 questions is unknown, above 9"]

@@ -1,7 +1,9 @@
-"""What an arm costs: measured tokens, seconds and times on one side, the policy's prices and traffic on the other.
+"""What an arm costs: measured tokens, seconds and times on one side, the policy's prices and traffic on the other; and
+from how many questions on one arm is cheaper than another.
 
 costs = price(measure(scorecard, scores), policy)
 costs.per_1k, costs.monthly(10_000), costs.amortised_per_1k(10_000, months=12)
+break_even(costs, others, policy).text  # "from 120,000 questions (10,000 a month)"
 
 Every amount is in the currency of the prices, and None ("unknown") where it needs a number that was not measured at a
 price that is not 0. The model, over a horizon of `months` with `questions` a month each:
@@ -18,11 +20,18 @@ What it assumes:
   not trained again. An adapter without it holds the documents in its weights, and goes stale with them.
 - Examples that are shown as turns are no documents: they teach form, and do not age with the documents.
 - The evaluation is paid once for all arms and already spent, so it is shown (`evaluation_cost`) and added to none.
+
+For a trained arm against one that reads documents the break-even is the rule of thumb
+
+    questions = (training + evaluation) / (context tokens * price * (1 - prefix hits) + retrieval - adapter overhead)
+
+with the evaluation in it or not, and with the upkeep of both arms under churn.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 from router.answering.arm import Arm
 from router.deciding.policy import Policy
@@ -32,9 +41,11 @@ from router.deciding.statistics import mean_known
 _TOKENS = 1e6  # token prices are per million
 _HOUR_S = 3600.0
 
+Outcome = Literal["at once", "from", "until", "never", "equal", "unknown"]
+_PLAIN = {"equal": "never: both cost the same", "unknown": "unknown: a cost was not measured"}
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+
+class Usage(NamedTuple):
     """What one question takes: tokens, and its share of a busy engine's seconds; None where it was not measured."""
 
     prompt_tokens: float | None
@@ -138,12 +149,7 @@ def price(measures: Measures, policy: Policy) -> ArmCosts:
 
 def usage_cost(usage: Usage, policy: Policy) -> float | None:
     """What one question of this usage costs, without what is paid once or by the month."""
-    prompt, generated, engine = unit_prices(policy)
-    return _sum(
-        _times(prompt, usage.prompt_tokens),
-        _times(generated, usage.generated_tokens),
-        _times(engine, usage.engine_s),
-    )
+    return _sum(*map(_times, unit_prices(policy), usage))
 
 
 def unit_prices(policy: Policy) -> tuple[float, float, float]:
@@ -171,12 +177,85 @@ def evaluation_cost(scorecard: Scorecard, policy: Policy) -> float | None:
     Answers that failed have no measured usage and are left out.
     """
     uncached = replace(policy, traffic=replace(policy.traffic, prefix_hits=0.0))
-    return _sum(
-        *(
-            _times(scores.num_asked - len(scores.errors), usage_cost(mean_usage(scores), uncached))
-            for scores in scorecard.arms
-        )
-    )
+    answered = [(scores.num_asked - len(scores.errors), mean_usage(scores)) for scores in scorecard.arms]
+    return _sum(*(_times(num, usage_cost(usage, uncached)) for num, usage in answered))
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """`arm` is cheaper than `other` between `starts` and `ends` questions in total, over a horizon of `months`.
+
+    `starts` is 0 for "at once", `ends` None for "from there on". Both are None where `arm` is never cheaper; `outcome`
+    says why. `after_evaluation` is `starts` for somebody who would have served `other` without measuring: `arm` has to
+    earn back the evaluation, too.
+    """
+
+    arm: str
+    other: str
+    outcome: Outcome
+    starts: float | None
+    ends: float | None
+    after_evaluation: float | None
+    months: float
+
+    @property
+    def questions(self) -> float | None:
+        """Questions in total at which the two cost the same; 0 for "at once", None where there is no such number."""
+        return self.ends if self.outcome == "until" else self.starts
+
+    @property
+    def a_month(self) -> float | None:
+        """`questions` spread over the horizon."""
+        return None if self.questions is None else self.questions / self.months
+
+    @property
+    def text(self) -> str:
+        """For a table's cell."""
+        if self.questions is None or self.outcome == "at once":
+            return _PLAIN.get(self.outcome, self.outcome)
+        return f"{self.outcome} {max(self.questions, 1):,.0f} questions ({max(self.a_month or 0, 1):,.0f} a month)"
+
+
+def break_even(a: ArmCosts, b: ArmCosts, policy: Policy, *, evaluation: float | None = 0.0) -> BreakEven:
+    """Where `a` is cheaper than `b` over the policy's horizon, at its prices and churn."""
+    months = policy.traffic.months
+    own, others = (arm.total(0, months=months) for arm in (a, b))
+    if own is None or others is None or a.question is None or b.question is None:
+        return BreakEven(a.arm, b.arm, "unknown", None, None, None, months)
+    ahead, saving = own - others, b.question - a.question
+    outcome, starts, ends = _cheaper(ahead, saving)
+    paid = None if evaluation is None else _cheaper(ahead + evaluation, saving)[1]
+    return BreakEven(a.arm, b.arm, outcome, starts, ends, paid, months)
+
+
+def break_even_table(scorecard: Scorecard, policy: Policy, chosen: str) -> tuple[BreakEven, ...]:
+    """The chosen arm against each other one, in the order of the scorecard.
+
+    Each pair is measured on the questions that both answered: an answer that is missing on one side must not look like
+    a saving. Raises RouterError for an unknown arm.
+    """
+    spent = evaluation_cost(scorecard, policy)
+    found = []
+    for scores in scorecard.arms:
+        if scores.arm.name != chosen:
+            pair = _shared(scorecard, chosen, scores.arm.name)
+            own, other = (price(measure(pair, pair.by_name(name)), policy) for name in (chosen, scores.arm.name))
+            found.append(break_even(own, other, policy, evaluation=spent))
+    return tuple(found)
+
+
+def _shared(scorecard: Scorecard, *names: str) -> Scorecard:
+    latencies = zip(*(scorecard.by_name(name).latency_ms for name in names), strict=True)
+    return scorecard.part([row for row, both in enumerate(latencies) if None not in both])
+
+
+def _cheaper(ahead: float, saving: float) -> tuple[Outcome, float | None, float | None]:
+    """Where ahead - questions * saving < 0: `ahead` is what has to be earned back, `saving` what a question earns."""
+    if saving > 0:
+        return ("from", ahead / saving, None) if ahead > 0 else ("at once", 0.0, None)
+    if ahead < 0:
+        return ("until", 0.0, ahead / saving) if saving < 0 else ("at once", 0.0, None)
+    return ("equal" if ahead == saving == 0 else "never"), None, None
 
 
 def _times(factor: float, amount: float | None) -> float | None:

@@ -4,9 +4,16 @@ import pytest
 
 from arbiter.build import index_home
 from arbiter.config import load_config
-from arbiter.database import database_setting, home_database
+from arbiter.home import data_home, database_setting, home_database
 from storage.database import sqlite_url
 from storage.errors import StorageError
+
+
+def test_home_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARBITER_HOME", str(tmp_path))
+    assert data_home() == tmp_path
+    monkeypatch.delenv("ARBITER_HOME")
+    assert data_home() == Path(".arbiter").resolve()
 
 
 def test_without_a_setting_the_database_is_a_file_of_the_data_directory(
@@ -16,7 +23,8 @@ def test_without_a_setting_the_database_is_a_file_of_the_data_directory(
     with home_database(tmp_path / "home"):
         pass
     assert (tmp_path / "home" / "arbiter.db").is_file()
-    assert database_setting({"ARBITER_DATABASE": ""}) is None
+    monkeypatch.setenv("ARBITER_DATABASE", "")
+    assert database_setting() is None
 
 
 def test_the_setting_holds_for_everything_that_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

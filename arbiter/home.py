@@ -1,0 +1,35 @@
+"""The data directory, and the database of everything that is a row: `with home_database(home) as database: ...`.
+
+`ARBITER_HOME` names the one, `ARBITER_DATABASE` the other, as sqlite:///FILE or
+postgresql+psycopg://USER:PASSWORD@HOST/DATABASE; without it, it is a file of the data directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from storage.database import Database
+
+
+def data_home() -> Path:
+    """The data directory: `ARBITER_HOME`, or `.arbiter` in the working directory."""
+    return Path(os.environ.get("ARBITER_HOME") or ".arbiter").expanduser().resolve()
+
+
+def database_setting() -> str | None:
+    """The URL in `ARBITER_DATABASE`, if there is one; it may hold a password."""
+    return os.environ.get("ARBITER_DATABASE") or None
+
+
+@contextlib.contextmanager
+def home_database(home: Path) -> Iterator[Database]:
+    """The database of a data directory, closed at the end of the block. Raises StorageError."""
+    from storage.database import open_database  # brings SQLAlchemy
+
+    with contextlib.closing(open_database(home, database_setting())) as database:
+        yield database

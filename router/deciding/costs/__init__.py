@@ -1,1 +1,0 @@
-"""What an arm costs, from when it pays, and where which arm is cheapest."""
