@@ -13,8 +13,6 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
-from eval.answers import AnswerRecord
-from eval.questions import Question
 from eval.scorer import Scorer
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -55,12 +53,11 @@ METRICS: Mapping[str, Callable[[str, str], float]] = {
 }
 
 
-def _score(question: Question, record: AnswerRecord) -> list[float]:
-    return [best_over(metric, record.text, question.answers) for metric in METRICS.values()]
-
-
 # The metrics of `METRICS`: pure functions of the answer's text and the gold answers, the best over the golds.
-TEXT_SCORER = Scorer(tuple(METRICS), _score)
+TEXT_SCORER = Scorer(
+    tuple(METRICS),
+    lambda question, record: [best_over(metric, record.text, question.answers) for metric in METRICS.values()],
+)
 
 
 def best_over(metric: Callable[[str, str], float], answer: str, golds: Sequence[str]) -> float:

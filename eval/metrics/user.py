@@ -43,7 +43,17 @@ def load_user_metrics(taken: Collection[str]) -> dict[str, UserMetric]:
             raise EvalError(f"{where} has the name of a built-in metric; give it another name")
         if entry.name in sources:
             raise EvalError(f"{where} has the name of a metric of {sources[entry.name]!r}; uninstall one of them")
-        metrics[entry.name], sources[entry.name] = _loaded(entry, where), source
+        try:
+            metric = entry.load()
+        # Importing somebody else's module may raise anything.
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise EvalError(f"{where} cannot be imported: {reason}; repair or uninstall the package") from error
+        if not callable(metric) or inspect.iscoroutinefunction(metric):
+            raise EvalError(
+                f"{where} is no plain function of a question and an answer; repair or uninstall the package"
+            )
+        metrics[entry.name], sources[entry.name] = metric, source
     return metrics
 
 
@@ -68,16 +78,3 @@ def _score(metric: UserMetric, question: Question, record: AnswerRecord) -> floa
     # Clipping 85 to 1 would hide a metric that counts in percent.
     is_score = number is not None and abs(float(value) - number) <= _ROUNDING  # type: ignore[arg-type]  # it is a number
     return number if is_score or value is None else f"it returned {value!r}, which is no number in [0, 1]"
-
-
-def _loaded(entry: importlib.metadata.EntryPoint, where: str) -> UserMetric:
-    try:
-        metric = entry.load()
-    # Importing somebody else's module may raise anything.
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise EvalError(f"{where} cannot be imported: {reason}; repair or uninstall the package") from error
-    if not callable(metric) or inspect.iscoroutinefunction(metric):
-        raise EvalError(f"{where} is no plain function of a question and an answer; repair or uninstall the package")
-    checked: UserMetric = metric
-    return checked

@@ -16,15 +16,8 @@ DEPTH = 10
 Measure = Literal["hit@5", "recall@1", "recall@3", "recall@5", "recall@10", "mrr@10", "ndcg@10"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
-_NAMES: dict[Measure, str] = {
-    "hit@5": "success_5",
-    "recall@1": "recall_1",
-    "recall@3": "recall_3",
-    "recall@5": "recall_5",
-    "recall@10": "recall_10",
-    "mrr@10": "recip_rank",
-    "ndcg@10": "ndcg_cut_10",
-}
+# What pytrec_eval calls them.
+_NAMES = ("success_5", "recall_1", "recall_3", "recall_5", "recall_10", "recip_rank", "ndcg_cut_10")
 # A name no document can have: an empty ranking would make pytrec_eval leave the question out.
 _NOTHING = "nothing"
 
@@ -49,9 +42,8 @@ def score_rankings(
         judged[str(number)] = {ids[name]: 1 for name in gold}
         best = ranking[:DEPTH]
         ranked[str(number)] = {ids[name]: float(len(best) - i) for i, name in enumerate(best)} or {_NOTHING: 1.0}
-    measures = {"success.5", "recall.1,3,5,10", "recip_rank", "ndcg_cut.10"}
-    found = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(ranked) if judged else {}
+    found = pytrec_eval.RelevanceEvaluator(judged, set(_NAMES)).evaluate(ranked) if judged else {}
     return {
         measure: tuple(float(found[str(number)][name]) for number in range(len(golds)))
-        for measure, name in _NAMES.items()
+        for measure, name in zip(MEASURES, _NAMES, strict=True)
     }
