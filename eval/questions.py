@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from eval.errors import EvalError, sound_rows
+from eval.errors import EvalError
+from storage.jsonl import sound_rows
 from tuning.data.examples import Example, scan_examples
 
 _NOT_WORD = re.compile(r"\W+")
@@ -64,7 +65,8 @@ def load_questions(path: Path, *, refuse_contradictions: bool = True) -> tuple[Q
         for place, earlier in _contradictions([question for _, question in sound]):
             i, question = sound[place]
             rows[i] = (rows[i][0], _CONTRADICTION.format(question.text[:40], rows[sound[earlier][0]][0]))
-    return sound_rows(path, rows, called="questions", like='{"question": ..., "answers": [...]}')
+    like = '{"question": ..., "answers": [...]}'
+    return sound_rows(path, rows, called="questions", like=like, error=EvalError)
 
 
 def load_judged(path: Path) -> tuple[Question, ...]:
@@ -73,7 +75,8 @@ def load_judged(path: Path) -> tuple[Question, ...]:
     """
     scanned = scan_examples(path, needs_answers=False)
     rows = [(line, row if isinstance(row, str) else as_question(row)) for line, row in scanned]
-    return merge_repeats(sound_rows(path, rows, called="questions", like='{"question": ..., "doc_ids": [...]}'))[0]
+    like = '{"question": ..., "doc_ids": [...]}'
+    return merge_repeats(sound_rows(path, rows, called="questions", like=like, error=EvalError))[0]
 
 
 def merge_repeats(questions: Sequence[Question]) -> tuple[tuple[Question, ...], tuple[tuple[str, str], ...]]:

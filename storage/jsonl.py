@@ -5,12 +5,15 @@ for line, row in scan_jsonl(Path("data/train.jsonl")): ...
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic_core import from_json
 
-from storage.errors import StorageError
+from storage.errors import ArbiterError, StorageError
+
+Row = TypeVar("Row")
 
 _SHOWN = 10
 _BOM = b"\xef\xbb\xbf"
@@ -34,13 +37,21 @@ def scan_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
         raise StorageError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
 
 
-def faults_error(path: Path, faults: Sequence[tuple[int, str]]) -> StorageError:
-    """One error for all `(line, fault)` pairs of a file; the first ten are listed."""
-    shown = "; ".join(f"{path}:{line}: {fault}" for line, fault in faults[:_SHOWN])
-    if len(faults) == 1:
-        return StorageError(shown)
-    more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-    return StorageError(f"{len(faults)} faulty lines: {shown}{more}")
+def sound_rows(
+    path: Path, rows: Iterable[tuple[int, Row | str]], *, called: str, like: str, error: type[ArbiterError]
+) -> tuple[Row, ...]:
+    """The rows of a file; `rows` holds what is wrong in place of a faulty one, each with its line.
+
+    Raises `error` with all faults (the first ten are listed), and when there is no row, which is `like` this.
+    """
+    found = list(rows)
+    faults = [f"line {line}: {row}" for line, row in found if isinstance(row, str)]
+    if faults:
+        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise error(f"{path}: {len(faults)} faulty {called}: {'; '.join(faults[:_SHOWN])}{more}")
+    if not found:
+        raise error(f"{path} holds no {called}; add rows like {like}")
+    return tuple(row for _, row in found if not isinstance(row, str))
 
 
 def _parse(raw: bytes) -> dict[str, object] | str:

@@ -20,9 +20,9 @@ import numpy as np
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from eval.errors import sound_rows
+from eval.errors import EvalError
 from router.deciding.statistics import Interval, mean_interval
-from storage.jsonl import scan_jsonl
+from storage.jsonl import scan_jsonl, sound_rows
 from tuning.data.examples import texts_of
 
 # The corrected interval is a normal approximation, whose usual rule of thumb this is; with 30 labels the simulation in
@@ -106,13 +106,13 @@ def load_labelled(path: Path) -> tuple[LabelledAnswer, ...]:
     when there is no such file.
     """
     like = '{"question": ..., "response": ..., "reference": ..., "label": 1}'
-    return sound_rows(path, _rows(path, LabelledAnswer), called="rows", like=like)
+    return sound_rows(path, _rows(path, LabelledAnswer), called="rows", like=like, error=EvalError)
 
 
 def load_pairs(path: Path) -> tuple[LabelledPair, ...]:
     """Rows `{prompt, chosen, rejected}`, all texts, the two responses different. Raises as `load_labelled`."""
     like = '{"prompt": ..., "chosen": ..., "rejected": ...}'
-    return sound_rows(path, _rows(path, LabelledPair), called="rows", like=like)
+    return sound_rows(path, _rows(path, LabelledPair), called="rows", like=like, error=EvalError)
 
 
 def load_human_labels(path: Path) -> dict[str, dict[str, float]]:
@@ -131,7 +131,8 @@ def load_human_labels(path: Path) -> dict[str, dict[str, float]]:
         return row
 
     rows = ((line, add(row)) for line, row in _rows(path, _HumanLabel))
-    sound_rows(path, rows, called="labels", like='{"arm": ..., "question_id": ..., "label": 1}')
+    like = '{"arm": ..., "question_id": ..., "label": 1}'
+    sound_rows(path, rows, called="labels", like=like, error=EvalError)
     return labels
 
 

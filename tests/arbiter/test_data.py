@@ -12,8 +12,9 @@ from eval.errors import EvalError
 from eval.questions import Question
 from rag.documents.document import Document
 from rag.errors import RagError
-from storage.errors import ArbiterError, StorageError
+from storage.errors import ArbiterError
 from tuning.data.examples import Example
+from tuning.errors import TuningError
 
 DOCS = [{"id": "desk", "title": "Desk", "text": "The desk opens at nine."}]
 TRAIN = [{"id": f"t{i}", "question": f"Train {i}?", "answers": ["nine"], "doc_ids": ["desk"]} for i in range(9)]
@@ -71,7 +72,11 @@ def test_training_rows_are_not_needed_when_nothing_is_trained(tmp_path: Path) ->
     [
         ({"test": None}, ArbiterError, "has no test.jsonl (evaluation questions)"),
         ({"docs": '{"id": 1\n'}, RagError, "docs.jsonl:1"),
-        ({"train": '{"question": "a", "answers": ["b"]}\n{oops\n'}, StorageError, "train.jsonl:2"),
+        (
+            {"train": '{"question": "a", "answers": ["b"]}\n{oops\n'},
+            TuningError,
+            "train.jsonl: 1 faulty examples: line 2",
+        ),
         ({"test": "{oops\n"}, EvalError, "test.jsonl: 1 faulty questions: line 1: not valid JSON"),
         ({"test": ""}, EvalError, "holds no questions"),
         ({"test": [{**TEST[0], "answers": []}]}, EvalError, "has no gold answer"),
@@ -120,7 +125,7 @@ def test_the_faults_of_all_parts_come_at_once(tmp_path: Path) -> None:
         load_data(folder(tmp_path / "d", docs='{"id": 1\n', train="{oops\n", test="{oops\n"))
     message = str(caught.value)
     assert message.startswith("3 faults: ")
-    assert all(part in message for part in ("docs.jsonl:1", "train.jsonl:1", "test.jsonl: 1 faulty"))
+    assert all(part in message for part in ("docs.jsonl:1", "train.jsonl: 1 faulty", "test.jsonl: 1 faulty"))
 
 
 def test_what_is_refused_can_be_dropped_and_is_listed(tmp_path: Path) -> None:

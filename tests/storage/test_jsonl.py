@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageError
-from storage.jsonl import faults_error, scan_jsonl
+from storage.jsonl import scan_jsonl, sound_rows
 
 
 def written(folder: Path, content: bytes) -> Path:
@@ -69,8 +69,16 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         list(scan_jsonl(tmp_path))
 
 
+def sound(*rows: int | str) -> tuple[int, ...]:
+    numbered = enumerate(rows, start=1)
+    return sound_rows(Path("t.jsonl"), numbered, called="numbers", like="1", error=StorageError)
+
+
 def test_ten_faults_are_listed_and_the_rest_counted() -> None:
-    message = str(faults_error(Path("t.jsonl"), [(line, "bad") for line in range(1, 13)]))
-    assert message.startswith("12 faulty lines: t.jsonl:1: bad; ")
-    assert message.endswith("t.jsonl:10: bad; and 2 more")
-    assert str(faults_error(Path("t.jsonl"), [(7, "bad")])) == "t.jsonl:7: bad"
+    assert sound(3, 4) == (3, 4)
+    with pytest.raises(StorageError, match=r"^t\.jsonl: 1 faulty numbers: line 2: bad$"):
+        sound(3, "bad")
+    with pytest.raises(StorageError, match=r"^t\.jsonl: 12 faulty numbers: line 1: bad; .*; line 10: bad and 2 more$"):
+        sound(*["bad"] * 12)
+    with pytest.raises(StorageError, match=r"^t\.jsonl holds no numbers; add rows like 1$"):
+        sound()

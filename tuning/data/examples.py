@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from storage.jsonl import faults_error, scan_jsonl
+from storage.jsonl import scan_jsonl, sound_rows
 from tuning.data.spreadsheet import scan_csv
 from tuning.errors import TuningError
 
@@ -38,21 +38,12 @@ class Example:
 def load_examples(path: Path) -> tuple[Example, ...]:
     """Examples from the rows that `scan_examples` reads; the first answer is learned.
 
-    Raises StorageError with the line of every faulty row and repeated id (the first ten are listed), and TuningError
-    when there is no row at all.
+    Raises TuningError with the line of every faulty row and repeated id (the first ten are listed), and when there is
+    no row at all.
     """
-    examples: list[Example] = []
-    faults: list[tuple[int, str]] = []
-    for line, example in scan_examples(path, _nothing_to_learn):
-        if isinstance(example, str):
-            faults.append((line, example))
-        else:
-            examples.append(example)
-    if faults:
-        raise faults_error(path, faults)
-    if not examples:
-        raise TuningError(f'{path} holds no examples; add rows like {{"question": "...", "answers": ["..."]}}')
-    return tuple(examples)
+    rows = scan_examples(path, _nothing_to_learn)
+    like = '{"question": "...", "answers": ["..."]}'
+    return sound_rows(path, rows, called="examples", like=like, error=TuningError)
 
 
 def scan_examples(

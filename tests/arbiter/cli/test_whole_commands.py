@@ -84,14 +84,20 @@ def test_check_lists_the_faults_of_config_models_and_data_at_once(
     words = ["policy.metric=token_f2", "model=org/none", "embedder=/no/embedder"]
     assert run(monkeypatch, "check", folder, *words) == 2
     err = capsys.readouterr().err
-    for part in ("train.jsonl:1", "test.jsonl: 1 faulty", "token_f2", "model 'org/none' cannot", "'/no/embedder'"):
+    for part in (
+        "train.jsonl: 1 faulty",
+        "test.jsonl: 1 faulty",
+        "token_f2",
+        "model 'org/none' cannot",
+        "'/no/embedder'",
+    ):
         assert part in err
     assert err.strip().splitlines()[-1] == "error: 4 faults in config and data; mend them and check again"
     # A config that is faulty itself does not hide what is wrong with its data.
     assert run(monkeypatch, "check", folder, "sede=2") == 2
     err = capsys.readouterr().err
     assert "sede: unknown key (did you mean 'seed'?)" in err
-    assert "train.jsonl:1" in err
+    assert "train.jsonl: 1 faulty" in err
 
 
 def test_check_says_once_that_there_is_no_data_to_look_at(

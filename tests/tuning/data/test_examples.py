@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import StorageError
 from tuning.data.examples import Example, load_examples, sample
 from tuning.errors import TuningError
 
@@ -80,15 +79,17 @@ def test_numbers_are_document_ids_and_further_answers_are_kept(tmp_path: Path) -
 )
 def test_a_faulty_row_is_refused_with_file_and_line(tmp_path: Path, row: object, fault: str) -> None:
     path = written(tmp_path, GOOD, row)
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(TuningError) as caught:
         load_examples(path)
-    assert str(caught.value).startswith(f"{path}:2: {fault}")
+    assert str(caught.value).startswith(f"{path}: 1 faulty examples: line 2: {fault}")
 
 
 def test_faults_of_every_kind_come_at_once(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(b'{"question": ""}\n{\n\xff\n' + json.dumps(GOOD).encode() + b"\n")
-    with pytest.raises(StorageError, match=r"3 faulty lines: .*:1: no `question`.*:2: not valid JSON.*:3: not UTF-8"):
+    with pytest.raises(
+        TuningError, match=r"3 faulty examples: line 1: no `que.*line 2: not valid JSON.*line 3: not UTF-8"
+    ):
         load_examples(path)
 
 

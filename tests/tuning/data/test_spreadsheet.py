@@ -5,6 +5,7 @@ import pytest
 from storage.errors import StorageError
 from tuning.data.examples import load_examples
 from tuning.data.spreadsheet import scan_csv
+from tuning.errors import TuningError
 
 ROW = {"question": "When does it open?", "answer": "at nine, or so"}
 
@@ -39,7 +40,7 @@ def test_letters_of_windows_lists_ids_and_other_columns(tmp_path: Path) -> None:
 def test_faults_name_the_row(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("question,answer\nWhen?,nine,or ten\n,nine\nWhere?,here\n")
-    with pytest.raises(StorageError, match=r"2 faulty lines: .*:2: 3 cells for 2 columns.*:3: no `question` text"):
+    with pytest.raises(TuningError, match=r"2 faulty examples: line 2: 3 cells for 2 col.*line 3: no `question` text"):
         load_examples(path)
     path.write_text('question,answer\n"When?,nine\n')
     with pytest.raises(StorageError, match="not valid CSV"):
