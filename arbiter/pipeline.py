@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -54,31 +54,24 @@ from tuning.training.progress import TrainProgress
 from tuning.training.run import train_adapter
 
 
+@dataclass(eq=False)
 class Pipeline:
-    """One config, one data directory. Stages call those before them; what exists already is found by its content."""
+    """One config, one data directory. Stages call those before them; what exists already is found by its content.
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        home: Path | None = None,
-        console: Console | None = None,
-        command: str = "arbiter run",
-        needs_questions: bool = True,
-        needs_dev: bool = False,
-    ) -> None:
-        """`home` is the data directory (`data_home()`), `console` shows progress.
+    `command` is what the report names as the way to get it again. `needs_dev` reads the dev questions, too; without
+    `needs_questions` there may be none to evaluate.
+    """
 
-        `command` is what the report names as the way to get it again. `needs_dev` reads the dev questions, too; without
-        `needs_questions` there may be none to evaluate.
-        """
-        self.config = config
-        self.home = home or data_home()
-        self.console = console or Console()
-        self._command = command
-        self._needs_questions = needs_questions
-        self._needs_dev = needs_dev
-        self._index_home = build.index_home(config, self.home)
+    config: Config
+    _: KW_ONLY
+    home: Path = field(default_factory=data_home)
+    console: Console = field(default_factory=Console)
+    command: str = "arbiter run"
+    needs_questions: bool = True
+    needs_dev: bool = False
+
+    def __post_init__(self) -> None:
+        self._index_home = build.index_home(self.config, self.home)
 
     @cached_property
     def data(self) -> Data:
@@ -90,8 +83,8 @@ class Pipeline:
                 config.limits,
                 seed=config.seed,
                 trains=needs_examples(config),
-                needs_questions=self._needs_questions,
-                needs_dev=self._needs_dev,
+                needs_questions=self.needs_questions,
+                needs_dev=self.needs_dev,
                 conversions=conversions,
             )
         data = replace(data, notes=(*askable_arms(config, data)[1], *data.notes))
@@ -277,7 +270,7 @@ class Pipeline:
                 "data_version": self.data.version,
                 "base_revision": self.models.base.revision,
                 "versions": versions,
-                "command": self._command,
+                "command": self.command,
             },
         )
 

@@ -30,7 +30,7 @@ from eval.metrics.floors import measure_floors
 from eval.metrics.ragas import judge_scorer, reference_scorer
 from eval.metrics.user import load_user_metrics, user_scorer
 from eval.questions import Question
-from eval.scorer import Progress, Scorer
+from eval.scorer import Scorer
 from rag.embedding.embedder import Embedder
 from rag.index import Index
 from router.answering.arm import Arm
@@ -112,41 +112,27 @@ class Scoring:
 
     def score_deciding(self, arms: Sequence[Arm], asked: Asked, **rest: Any) -> Scorecard:
         """A scorecard of what decides and nothing else."""
-        return self._build(arms, asked, self.deciding_scorers, None, **rest)
+        return self._build(arms, asked, self.deciding_scorers, **rest)
 
-    def score(self, arms: Sequence[Arm], asked: Asked, progress: Progress | None = None, **rest: Any) -> Scorecard:
+    def score(self, arms: Sequence[Arm], asked: Asked, **rest: Any) -> Scorecard:
         """The whole scorecard, with floors; what a reader must know about the metrics is among its diagnostics."""
-        floors = measure_floors(
-            self.data.examples,
-            asked.questions,
-            self.embedder.embed,
-            self.deciding_scorers,
-            self.config.policy.metric,
-        )
-        scorecard = self._build(arms, asked, self.scorers, progress, floors=floors, **rest)
-        judge, notes = self.config.eval.judge, list[str]()
+        data, metric, judge = self.data, self.config.policy.metric, self.config.eval.judge
+        floors = measure_floors(data.examples, asked.questions, self.embedder.embed, self.deciding_scorers, metric)
+        scorecard = self._build(arms, asked, self.scorers, floors=floors, **rest)
+        notes = []
         if judge is not None:
             notes.append(judge_standing(judge.model, self._certificate)[1])
-        if unused := unused_kinds(self.config.policy.metric, asked.questions):
+        if unused := unused_kinds(metric, asked.questions):
             notes.append(f"policy.metric names kinds that no question has: {', '.join(unused)}")
         return replace(
             scorecard,
             corrected=self._corrected(scorecard),
-            diagnostics=(*notes, *self.data.notes, *scorecard.diagnostics),
+            diagnostics=(*notes, *data.notes, *scorecard.diagnostics),
         )
 
-    def _build(
-        self, arms: Sequence[Arm], asked: Asked, scorers: Sequence[Scorer], progress: Progress | None, **rest: Any
-    ) -> Scorecard:
-        return build_scorecard(
-            arms,
-            asked,
-            scorers,
-            primary=self.config.policy.metric,
-            clusters=self.data.clusters,
-            progress=progress,
-            **rest,
-        )
+    def _build(self, arms: Sequence[Arm], asked: Asked, scorers: Sequence[Scorer], **rest: Any) -> Scorecard:
+        primary, clusters = self.config.policy.metric, self.data.clusters
+        return build_scorecard(arms, asked, scorers, primary=primary, clusters=clusters, **rest)
 
     def _corrected(self, scorecard: Scorecard) -> dict[str, Interval]:
         """Arm -> the judge's mean verdict, corrected by people's labels where there are enough of them."""
