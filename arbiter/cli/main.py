@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -54,7 +54,7 @@ def run(
 ) -> None:
     """The main job: index, tune, evaluate, decide. Goes on where an earlier run was stopped."""
     pipeline, console = open_pipeline("run", _raced(words, race), config, is_json)
-    _decide_and_show(pipeline, console)
+    _show_decision(pipeline, console, pipeline.evaluate())
 
 
 @app.command()
@@ -112,7 +112,7 @@ def evaluate(
     row = {
         "run": str(finished.directory),
         "metric": card.primary,
-        "arms": {name: {"mean": i.mean, "low": i.low, "high": i.high} for name, i in means.items()},
+        "arms": {name: asdict(interval) for name, interval in means.items()},
     }
     console.result("\n".join([*lines, f"run: {finished.directory}"]), row)
 
@@ -127,9 +127,19 @@ def decide(
 ) -> None:
     """Decide again from the last finished run, for example with another policy; asks nothing."""
     pipeline, console = open_pipeline("decide", _raced(words, race), config, is_json)
-    finished, decision = _decide_and_show(pipeline, console, run_again=False)
+    finished, policy = pipeline.last_run(), pipeline.config.policy
+    decision = _show_decision(pipeline, console, finished)
+    if (stale := pipeline.stale_reason(finished)) is not None:
+        console.say(f"warning: {stale}")
     if is_checked:
-        _check(pipeline, console, finished, decision)
+        from router.deciding.arm_table import make_table
+
+        missed = policy.require.missed_by(decision, make_table(finished.scorecard(), policy), stale_reason=stale)
+        for line in missed:
+            console.say(f"missed: {line}")
+        if missed:
+            raise typer.Exit(EXIT_MISSED)
+        console.say("the decision meets every demand of policy.require")
 
 
 @app.command()
@@ -209,10 +219,9 @@ def _raced(words: list[str] | None, race: bool) -> list[str]:
     return [*given, "race={}"] if race and not any(word.startswith("race") for word in given) else given
 
 
-def _decide_and_show(pipeline: Pipeline, console: Console, *, run_again: bool = True) -> tuple[Run, Decision]:
+def _show_decision(pipeline: Pipeline, console: Console, finished: Run) -> Decision:
     from eval.report.tables import to_json, to_markdown
 
-    finished = pipeline.evaluate() if run_again else pipeline.last_run()
     decision = pipeline.decide(finished)
     card = finished.card()
     text = [
@@ -220,21 +229,5 @@ def _decide_and_show(pipeline: Pipeline, console: Console, *, run_again: bool = 
         f"report: {finished.directory / 'report.html'}",
         f"serve it: {finished.manifest['command'].replace('arbiter run', 'arbiter serve', 1)} --port 8080",
     ]
-    row: dict[str, Any] = to_json(str(finished.directory), card)
-    console.result("\n".join(text), row)
-    if not run_again and (stale := pipeline.stale_reason(finished)) is not None:
-        console.say(f"warning: {stale}")
-    return finished, decision
-
-
-def _check(pipeline: Pipeline, console: Console, finished: Run, decision: Decision) -> None:
-    from router.deciding.arm_table import make_table
-
-    policy = pipeline.config.policy
-    table, stale = make_table(finished.scorecard(), policy), pipeline.stale_reason(finished)
-    missed = policy.require.missed_by(decision, table, stale_reason=stale)
-    for line in missed:
-        console.say(f"missed: {line}")
-    if missed:
-        raise typer.Exit(EXIT_MISSED)
-    console.say("the decision meets every demand of policy.require")
+    console.result("\n".join(text), to_json(str(finished.directory), card))
+    return decision
