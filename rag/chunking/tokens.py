@@ -1,10 +1,10 @@
-"""Where the tokens of a text lie, so that lengths are arithmetic: `next(tokenise([text], embedder.token_spans))`."""
+"""Where the tokens of a text lie, so that lengths are arithmetic: `tokenise(text, embedder.token_spans)`."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -47,18 +47,17 @@ class Tokens:
         return max(self.ends[before], earliest) if before >= 0 else earliest
 
 
-def tokenise(texts: Iterable[str], token_spans: TokenSpans) -> Iterator[Tokens]:
-    """The tokens of each text, in order.
+def tokenise(text: str, token_spans: TokenSpans) -> Tokens:
+    """The tokens of the text.
 
-    Tokenizers do not look beyond the white space around a word, so the tokens are those of the whole text (measured:
-    WordPiece and byte-level BPE alike, Unigram counts more in runs of spaces).
+    Tokenizers do not look beyond the white space around a word, so the pieces' tokens are those of the whole text
+    (measured: WordPiece and byte-level BPE alike, Unigram counts more in runs of spaces).
     """
-    for text in texts:
-        pieces = _PIECE.findall(text.rstrip())
-        starts, ends, offset = [], [], 0
-        for piece, spans in zip(pieces, token_spans(pieces), strict=True):
-            starts += [offset + start for start, _ in spans]
-            ends += [offset + end for _, end in spans]
-            offset += len(piece)
-        # A normalising tokenizer may report a token a little before its predecessor; bisection needs them in order.
-        yield Tokens(list(accumulate(starts, max)), list(accumulate(ends, max)))
+    pieces = _PIECE.findall(text.rstrip())
+    starts, ends, offset = [], [], 0
+    for piece, spans in zip(pieces, token_spans(pieces), strict=True):
+        starts += [offset + start for start, _ in spans]
+        ends += [offset + end for _, end in spans]
+        offset += len(piece)
+    # A normalising tokenizer may report a token a little before its predecessor; bisection needs them in order.
+    return Tokens(list(accumulate(starts, max)), list(accumulate(ends, max)))

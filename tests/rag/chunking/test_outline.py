@@ -152,7 +152,7 @@ def test_a_range_stands_under_the_headings_of_all_its_text(first: str, last: str
 
 def test_blocks_are_headings_with_what_follows_and_what_fits_whole(words: Spans) -> None:
     text = "# A\nx y\n\n| a |\n|---|\n| 1 |\n| 2 |\n\n```\np q\nr\n```\n"
-    (tokens,) = tokenise([text], words)
+    tokens = tokenise(text, words)
 
     def kept(limit: int) -> list[str]:
         return [text[start:end] for start, end in read_outline(text).blocks(text, tokens, limit).kept]

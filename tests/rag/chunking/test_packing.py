@@ -12,7 +12,7 @@ Spans = Callable[[Sequence[str]], list[list[tuple[int, int]]]]
 
 
 def _packed(text: str, spans: Spans, limit: int, overlap: int = 0, blocks: Blocks = Blocks()) -> list[str]:
-    (tokens,) = tokenise([text], spans)
+    tokens = tokenise(text, spans)
     return [text[start:end] for start, end in pack(text, tokens, (0, len(text)), limit, overlap=overlap, blocks=blocks)]
 
 
