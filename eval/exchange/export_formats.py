@@ -22,7 +22,7 @@ from eval.questions import Question, as_row
 from eval.runs.run import Run
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
-from storage.file_sets import write_files
+from storage.folders import write_files
 from storage.records import json_lines
 
 ExportFormat = Literal["ragas", "ragchecker", "lm-eval"]

@@ -17,7 +17,7 @@ from eval.exchange.table_files import Row, scan_rows
 from eval.questions import Question, as_row, load_questions, split_by_document
 from rag.documents.document import Document
 from rag.documents.load import load_documents
-from storage.file_sets import write_files
+from storage.folders import write_files
 from storage.records import as_json, json_lines
 from tuning.data.examples import load_examples, texts_of
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,7 +24,6 @@ from typing import Literal
 import httpx
 
 from serving.engine.host import EngineHost, detect_host
-from serving.engine.log import telling_lines
 from serving.engine.settings import EngineSettings
 from serving.errors import EngineFailed, ServingError
 
@@ -40,6 +40,11 @@ _WATCH_S = 0.5
 _STOP_GRACE_S = 10.0
 # More crashes than there are restart delays within this time are a loop, however long the engine ran in between.
 _CRASH_WINDOW_S = 1800.0
+# "(EngineCore pid=12) ERROR 11-20 10:00:00 [core.py:1] text" -> level and text.
+_PREFIX = re.compile(r"^(?:\([^)]*pid=\d+\) )?(?:(?P<level>DEBUG|INFO|WARNING|ERROR) \S+ \S+ \[[^\]]*\] ?)?")
+# A line without a level is kept for these words: an exception, argparse, the dynamic linker, the kernel's OOM killer.
+_TELLING = re.compile(r"error|exception|killed|segmentation fault|aborted", re.IGNORECASE)
+_FRAME = re.compile(r"^\s*(File \"|Traceback |\^|~|During handling|The above exception)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +328,22 @@ class VllmServer:
             lines = telling_lines(log.read().decode(errors="replace"))
         shown = "\n".join(f"    {line}" for line in lines)
         return f"{what}\n  command: {' '.join(command)}\n  log: {self._settings.log_path}\n{shown}"
+
+
+def telling_lines(text: str, limit: int = 15) -> list[str]:
+    """At most `limit` lines in order: the errors without their traceback frames, or simply the last lines."""
+    kept: list[str] = []
+    in_frame = False
+    for line in text.splitlines():
+        match = _PREFIX.match(line)
+        level = match["level"] if match else None
+        body = (line[match.end() :] if match else line).rstrip()
+        is_source = in_frame and body.startswith("    ")
+        in_frame = body.lstrip().startswith('File "')
+        is_error = level == "ERROR" or (level is None and _TELLING.search(body))
+        if body and is_error and not is_source and not _FRAME.match(body) and body not in kept:
+            kept.append(body)
+    return (kept or text.splitlines())[-limit:]
 
 
 def _free_port() -> int:

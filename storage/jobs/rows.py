@@ -72,9 +72,7 @@ class Job:
     is_cancelling: bool
     progress: Mapping[str, Any]
     error: str | None
-    created_at: float
     started_at: float | None
-    ended_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
