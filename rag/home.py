@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,11 +21,9 @@ from rag.embedding.embedder import Embedder
 from rag.index import Index, IndexState, check_embedder
 from rag.search.settings import SearchSettings
 from rag.store import indexes
+from rag.views import MakeViews
 from storage.database import Database, database_url, find_database, open_database
 from storage.errors import ArbiterError
-
-if TYPE_CHECKING:
-    from rag.views import MakeViews
 
 
 @dataclass(frozen=True, slots=True)

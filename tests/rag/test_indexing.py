@@ -14,7 +14,8 @@ from rag.errors import RagError
 from rag.index import Index
 from rag.indexing import Indexing
 from rag.search.settings import SearchSettings
-from rag.store import faults, indexes
+from rag.store import indexes
+from rag.verification import mend
 from storage.database import Database, database_url
 from tests.fakes.indexes import create_index
 from tests.rag.conftest import SETTINGS, Library
@@ -32,7 +33,7 @@ def store(home: Path, index: Index, url: str | None) -> Iterator[Database]:
     with store.write() as rows:
         state = indexes.existing(rows, "faq", is_locked=True)
         indexes.forget_generations(rows, state.id)
-        indexes.advance(rows, state, faults.mend(rows, state.id, ["hours"]))
+        indexes.advance(rows, state, mend(rows, state.id, ["hours"]))
     yield store
     store.close()
 
