@@ -19,9 +19,10 @@ from rag.chunking.chunk import ChunkSettings
 from rag.documents.conversions import Conversions
 from rag.embedding.embedder import Embedder
 from rag.index import Index, IndexState, check_embedder
+from rag.search.numbers import Numbers, Vectors
 from rag.search.settings import SearchSettings
-from rag.store import indexes
-from rag.views import MakeViews
+from rag.store import chunks, indexes
+from rag.views import VectorViews
 from storage.database import Database, database_url, find_database, open_database
 from storage.errors import ArbiterError
 
@@ -103,13 +104,19 @@ class IndexHome:
     def _index(
         self, name: str, embedder: Embedder, chunking: ChunkSettings, store: Database, *, is_shared: bool
     ) -> Index:
-        folder, views = self.home / "indexes" / name, self._views(name, embedder)
+        folder, views = self.home / "indexes" / name, self._views(name, embedder, store)
         return Index(folder, name, embedder, chunking, store, settings=self.retrieval, views=views, is_shared=is_shared)
 
-    def _views(self, name: str, embedder: Embedder) -> MakeViews | None:
+    def _views(self, name: str, embedder: Embedder, store: Database) -> VectorViews | None:
         if not self.store:
             return None
-        from rag.langchain.store_view import store_views
+        from rag.langchain.store_view import StoreViews
 
-        database = sa.make_url(database_url(self.home.resolve(), self.url)).render_as_string(hide_password=True)
-        return store_views(self.store, self.store_options, name=name, embedder=embedder, database=database)
+        def vectors_of(numbers: Numbers) -> tuple[Numbers, Vectors]:
+            with store.read() as rows:
+                return chunks.vectors_of(rows, indexes.existing(rows, name).id, numbers.tolist())
+
+        where = sa.make_url(database_url(self.home.resolve(), self.url)).render_as_string(hide_password=True)
+        return StoreViews(
+            self.store, self.store_options, name=name, embedder=embedder, vectors_of=vectors_of, database=where
+        )

@@ -27,14 +27,14 @@ from rag.indexing import Indexing, Progress, SyncReport, WriteOptions
 from rag.passage import Passage
 from rag.search.dense import DenseView
 from rag.search.filters import Filter
-from rag.search.numbers import Numbers, Vectors
+from rag.search.numbers import Numbers
 from rag.search.ranking import load_reranker, retrieve
 from rag.search.settings import MAX_TOP_K, SearchSettings
 from rag.store import chunks, documents, indexes
 from rag.store.documents import DocumentEntry
 from rag.store.indexes import IndexState
 from rag.verification import VerifyReport, verify
-from rag.views import MakeViews, Outdated, live_vectors, live_words
+from rag.views import Outdated, VectorViews, live_vectors, live_words
 from rag.widening import passages_of
 from storage.database import Database
 from storage.errors import ArbiterError
@@ -68,7 +68,7 @@ class Index:
         store: Database,
         *,
         settings: SearchSettings = SearchSettings(),
-        views: MakeViews | None = None,
+        views: VectorViews | None = None,
         is_shared: bool = False,
     ) -> None:
         """For `IndexHome`, which checks that the parts belong together. `folder` is that of its view files.
@@ -84,8 +84,8 @@ class Index:
         self._is_shared = is_shared
         self._folder = folder
         self._indexing = Indexing(store, name, embedder, chunk_settings, self._oldest_file)
-        self._other_store = views(self._vectors_of) if views is not None else None
-        self._dense = live_vectors(folder, self._other_store or DenseView)
+        self._other_store = views
+        self._dense = live_vectors(folder, views or DenseView)
         self._lexical = live_words(folder)
         self._query_vector = lru_cache(maxsize=_QUERY_CACHE)(embedder.embed_query)
         self._allowed: OrderedDict[tuple[str, str], Numbers] = OrderedDict()
@@ -274,10 +274,6 @@ class Index:
             while len(self._allowed) > _FILTER_CACHE:
                 self._allowed.popitem(last=False)
         return allowed
-
-    def _vectors_of(self, numbers: Numbers) -> tuple[Numbers, Vectors]:
-        with self._store.read() as rows:
-            return chunks.vectors_of(rows, indexes.existing(rows, self.name).id, numbers.tolist())
 
     def _keep_up(self) -> None:
         """Brings the views that are in use up to date. The change is committed: no failure here can take it back."""

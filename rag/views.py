@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from rag.search.dense import DenseView, VectorView, View
 from rag.search.lexical import LexicalView
-from rag.search.numbers import Numbers, Vectors
+from rag.search.numbers import Numbers
 from rag.store import chunks, indexes
 from rag.store.indexes import IndexState
 
@@ -58,9 +58,6 @@ class VectorViews(Views[VectorView], Protocol):
         """Gives connections back; the next call opens new ones."""
 
 
-# Reads vectors by chunk number from the rows: the numbers found, ascending, and their (m, d) float32 unit rows.
-VectorsOf = Callable[[Numbers], tuple[Numbers, Vectors]]
-MakeViews = Callable[[VectorsOf], VectorViews]
 # The numbers, ascending, and the vectors or texts that later generations have added: (rows, index id, generation).
 Content = Callable[[sa.Connection, int, int], tuple[Numbers, Any]]
 

@@ -14,7 +14,7 @@ import logging
 import math
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from rag.langchain.factory import identity
 from rag.langchain.vector_store import Connection, connect
 from rag.search.numbers import NOTHING, Numbers, Vectors, best, is_in
 from rag.search.view_file import read_view, write_view
-from rag.views import MakeViews, VectorsOf
 
 _BLOCK = 16_384
 # A hit of a store costs as much as reading this many vectors from the rows: 59 µs from Qdrant in this process, 12 µs
@@ -45,35 +44,36 @@ _DEPTHS = (1, 4)
 _SAMPLE = 20
 _SAME_SCORE = 1e-6
 
+# Reads vectors by chunk number from the rows: the numbers found, ascending, and their (m, d) float32 unit rows.
+VectorsOf = Callable[[Numbers], tuple[Numbers, Vectors]]
+
 log = logging.getLogger(__name__)
-
-
-def store_views(
-    factory: str, options: Mapping[str, Any], *, name: str, embedder: Embedder, database: str = ""
-) -> MakeViews:
-    """What an index takes as `views` to search its vectors in that store; see `open_vector_store` for the arguments.
-
-    `database` tells indexes of one name apart whose rows are in different databases: one store may serve them all.
-    The store is opened at the first use, whose RagError says why it cannot be.
-    """
-
-    def make(vectors_of: VectorsOf) -> StoreViews:
-        collection = _collection(name, embedder.name, database)
-        return StoreViews(factory, options, collection=collection, embedder=embedder, vectors_of=vectors_of)
-
-    return make
 
 
 class StoreViews:
     """Holds the connection to one store, and knows which chunks were put there."""
 
     def __init__(
-        self, factory: str, options: Mapping[str, Any], *, collection: str, embedder: Embedder, vectors_of: VectorsOf
+        self,
+        factory: str,
+        options: Mapping[str, Any],
+        *,
+        name: str,
+        embedder: Embedder,
+        vectors_of: VectorsOf,
+        database: str = "",
     ) -> None:
-        self.collection = collection
+        """The views of the index `name` in the store that `connect` opens, at the first use.
+
+        `database` tells indexes of one name apart whose rows are in different databases: one store may serve them all.
+        """
+        # A collection holds vectors of one length, so that of another embedder is another one; its name is of letters,
+        # digits and underscores, which every store takes.
+        digest = hashlib.sha256(f"{name}\n{embedder.name}\n{database}".encode()).hexdigest()[:8]
+        self.collection = f"{re.sub(r'[^A-Za-z0-9]', '_', name)}_{digest}"
         self.vectors_of = vectors_of
-        self._identity = f"{identity(factory, options)}/{collection}"
-        self._connect = partial(connect, factory, dict(options), name=collection, embedder=embedder)
+        self._identity = f"{identity(factory, options)}/{self.collection}"
+        self._connect = partial(connect, factory, dict(options), name=self.collection, embedder=embedder)
         self._opened: Connection | None = None
         self._opening = threading.Lock()
         self._writing = threading.Lock()
@@ -220,15 +220,6 @@ class StoreView:
             numbers, scores = _best(*self._views.vectors_of(wanted[start : start + _BLOCK]), vector, k)
             found = best(np.concatenate([found[0], numbers]), np.concatenate([found[1], scores]), k)
         return found
-
-
-def _collection(index: str, embedder: str, database: str) -> str:
-    """Where the vectors of an index are: in letters, digits and underscores, which every store takes.
-
-    A collection holds vectors of one length, so that of another embedder is another one.
-    """
-    digest = hashlib.sha256(f"{index}\n{embedder}\n{database}".encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9]', '_', index)}_{digest}"
 
 
 def _best(numbers: Numbers, vectors: Vectors, vector: Vectors, k: int) -> tuple[Numbers, Vectors]:

@@ -9,7 +9,7 @@ from rag.embedding.embedder import Embedder
 from rag.home import IndexHome
 from rag.index import Index
 from rag.search.settings import SearchSettings
-from rag.views import MakeViews
+from rag.views import VectorViews
 from storage.database import open_database
 
 
@@ -21,7 +21,7 @@ def create_index(
     *,
     url: str | None = None,
     settings: SearchSettings = SearchSettings(),
-    views: MakeViews | None = None,
+    views: VectorViews | None = None,
 ) -> Index:
     if views is None:
         return IndexHome(home, url=url, retrieval=settings).create(name, embedder, chunking)
@@ -36,7 +36,7 @@ def open_index(
     *,
     url: str | None = None,
     settings: SearchSettings = SearchSettings(),
-    views: MakeViews | None = None,
+    views: VectorViews | None = None,
 ) -> Index:
     index = IndexHome(home, url=url, retrieval=settings).open(name, embedder)
     if views is None:

@@ -193,7 +193,7 @@ def test_a_change_to_a_large_index_reads_what_changed_and_leaves_the_file(
     home: Path, embedder: Any, url: str | None
 ) -> None:
     counts: dict[str, int] = {}
-    index = create_index(home, "large", embedder, SETTINGS, url=url, views=lambda _: _Counted(counts))
+    index = create_index(home, "large", embedder, SETTINGS, url=url, views=_Counted(counts))
     index.sync([Document(f"{n:04}", "", f"word{n} common") for n in range(500)])
     assert counts == {"built": 500}
     file = home / "indexes" / "large" / "1.faiss"
@@ -206,7 +206,7 @@ def test_a_change_to_a_large_index_reads_what_changed_and_leaves_the_file(
     assert "0007" not in {passage.document_id for passage in index.search("word7 common", 20)}
     assert (counts, file.stat().st_mtime_ns) == ({"built": 500, "added": 1, "removed": 1}, written)
     reopened: dict[str, int] = {}
-    again = open_index(home, "large", embedder, url=url, views=lambda _: _Counted(reopened))
+    again = open_index(home, "large", embedder, url=url, views=_Counted(reopened))
     assert again.search("something new", 5) == index.search("something new", 5)
     assert reopened == {"loaded": 1, "added": 1, "removed": 1}
 
@@ -263,7 +263,7 @@ def test_an_index_that_was_dropped_is_gone_and_one_of_its_name_begins_anew(
 
 def test_another_vector_store_is_told_what_is_dropped_and_closed(home: Path, embedder: Any, library: Library) -> None:
     counts: dict[str, int] = {}
-    index = create_index(home, "faq", embedder, SETTINGS, views=lambda _: _Counted(counts))
+    index = create_index(home, "faq", embedder, SETTINGS, views=_Counted(counts))
     index.sync(library)
 
     index.drop()
@@ -356,7 +356,7 @@ class Away(_Counted):
 
 
 def test_an_index_is_dropped_though_its_vector_store_is_away(home: Path, embedder: Any, url: str | None) -> None:
-    index = create_index(home, "faq", embedder, ChunkSettings(20, 0), url=url, views=lambda _: Away({}))
+    index = create_index(home, "faq", embedder, ChunkSettings(20, 0), url=url, views=Away({}))
     index.sync([Document("a", "", "a boat")])
 
     index.drop()

@@ -43,7 +43,7 @@ def make_views(rows: Rows, factory: str = IN_MEMORY, options: dict[str, Any] | N
         def embed(self, texts: Any, *, progress: Any = None) -> Vectors:
             return np.eye(8, dtype=np.float32)[np.zeros(len(texts), dtype=int)]
 
-    return StoreViews(factory, options or {}, collection="faq_1", embedder=Eight(), vectors_of=rows.vectors_of)  # type: ignore[arg-type]
+    return StoreViews(factory, options or {}, name="faq", embedder=Eight(), vectors_of=rows.vectors_of)  # type: ignore[arg-type]
 
 
 def exact(numbers: Numbers, vectors: Vectors, query: Vectors, k: int, allowed: set[int] | None = None) -> list[int]:

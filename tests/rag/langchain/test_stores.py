@@ -6,19 +6,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.embedding.embedder import Embedder
+from rag.home import IndexHome
 from rag.index import Index
 from rag.langchain.embeddings import ArbiterEmbeddings
-from rag.langchain.store_view import StoreViews, store_views
+from rag.langchain.store_view import StoreViews
 from rag.langchain.vector_store import open_vector_store
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
-from tests.fakes.indexes import create_index
 
 MODULES = {
     "qdrant": ["langchain_qdrant"],
@@ -56,8 +55,8 @@ def library(count: int) -> list[Document]:
 
 
 def opened(home: Path, embedder: Embedder, store: Store | None) -> Index:
-    views = store_views(*store, name="faq", embedder=embedder) if store else None
-    return create_index(home, "faq", embedder, ChunkSettings(20, 0), views=views)
+    name, options = store or ("", {})
+    return IndexHome(home, store=name, store_options=options).create("faq", embedder, ChunkSettings(20, 0))
 
 
 def hits(index: Index, query: str, k: int = 5, **rest: Any) -> list[tuple[str, float]]:
@@ -144,10 +143,10 @@ def test_a_dropped_index_leaves_nothing_in_the_store(home: Path, embedder: Embed
     index = opened(home, embedder, store)
     index.drop()
     index.close()
-    views = store_views(*store, name="faq", embedder=embedder)(lambda numbers: (numbers, np.empty((0, 512), "f4")))
-    assert isinstance(views, StoreViews)
-    assert views.nearest(embedder.embed_query("shelf 7"), 20).tolist() == []
-    views.close()
+    left = opened(home, embedder, store)
+    assert isinstance(left._other_store, StoreViews)
+    assert left._other_store.nearest(embedder.embed_query("shelf 7"), 20).tolist() == []
+    left.close()
 
 
 def test_a_store_in_a_folder_is_one_process_s_until_it_is_closed(home: Path, embedder: Embedder, store: Store) -> None:
