@@ -1,1 +1,1 @@
-"""What every HTTP route does with bodies, pages, errors and log lines, and the chat route, in OpenAI's shapes."""
+"""What every HTTP route does with keys, bodies, pages, errors and log lines, and what is served by them."""

@@ -147,46 +147,46 @@ class CurrentDecision:
     """
 
     def __init__(self, served: Served) -> None:
-        self._now = _Held(served)
-        # Those that were promoted away from, as long as something in flight holds them.
-        self._earlier: list[_Held] = []
+        # The last is what is served now, the others are held by something in flight.
+        self._held = [_Held(served)]
 
     @property
     def served(self) -> Served:
-        return self._now.served
+        return self._held[-1].served
 
     @contextmanager
     def hold(self) -> Iterator[Served]:
         """What is served now; its adapters stay loaded until the block ends."""
-        held = self._now
+        held = self._held[-1]
         held.count += 1
         try:
             yield held.served
         finally:
             held.count -= 1
-            if held.count == 0 and held in self._earlier:
-                self._earlier.remove(held)
-                held.is_free.set()
+            self._let_go(held)
 
     def show(self, served: Served) -> asyncio.Event:
         """From now on new requests see `served`. The event is set when nothing holds what was served before."""
-        before, self._now = self._now, _Held(served)
-        if before.count:
-            self._earlier.append(before)
-        else:
-            before.is_free.set()
+        before = self._held[-1]
+        self._held.append(_Held(served))
+        self._let_go(before)
         return before.is_free
 
     def adapters(self) -> set[str]:
         """The adapters that something in flight or something to come may be answered by."""
-        held = [one.served for one in (self._now, *self._earlier)]
-        return {arm.adapter for served in held for arm in served.arms.values() if arm.adapter is not None}
+        arms = [arm for held in self._held for arm in held.served.arms.values()]
+        return {arm.adapter for arm in arms if arm.adapter is not None}
+
+    def _let_go(self, held: _Held) -> None:
+        if held.count == 0 and held is not self._held[-1]:
+            self._held.remove(held)
+            held.is_free.set()
 
 
+@dataclass(eq=False, slots=True)
 class _Held:
     """A `Served`, and how many hold it."""
 
-    def __init__(self, served: Served) -> None:
-        self.served = served
-        self.count = 0
-        self.is_free = asyncio.Event()
+    served: Served
+    count: int = 0
+    is_free: asyncio.Event = field(default_factory=asyncio.Event)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import sqlalchemy as sa
 
@@ -90,8 +90,12 @@ class FileStore:
         return stored
 
     def get(self, file_id: str, *, param: str | None = None) -> StoredFile:
+        query = sa.select(FILES).where(FILES.c.id == file_id, ~FILES.c.is_deleting)
         with self._database.read() as rows:
-            return read_row(StoredFile, self._one(rows, file_id, param=param))
+            row = rows.execute(query).one_or_none()
+        if row is None:
+            raise no_file(file_id, param=param)
+        return read_row(StoredFile, row)
 
     def page(self, page: Page) -> PageOfRows:
         """A page of StoredFiles."""
@@ -112,9 +116,10 @@ class FileStore:
 
     def hide(self, file_id: str) -> None:
         """First step of a deletion: from now on there is no such file, also after a crash."""
+        hidden = FILES.update().where(FILES.c.id == file_id, ~FILES.c.is_deleting).values(is_deleting=True)
         with self._database.write() as rows:
-            self._one(rows, file_id)
-            rows.execute(FILES.update().where(FILES.c.id == file_id).values(is_deleting=True))
+            if rows.execute(hidden).rowcount == 0:
+                raise no_file(file_id)
 
     def hidden(self) -> list[str]:
         """The files whose deletion was begun."""
@@ -135,9 +140,3 @@ class FileStore:
             with contextlib.suppress(OSError):
                 if folder.name not in known and folder.stat().st_mtime < self._clock() - _DRAFT_LIFE_S:
                     shutil.rmtree(folder)
-
-    def _one(self, rows: sa.Connection, file_id: str, *, param: str | None = None) -> Any:
-        row = rows.execute(sa.select(FILES).where(FILES.c.id == file_id, ~FILES.c.is_deleting)).one_or_none()
-        if row is None:
-            raise no_file(file_id, param=param)
-        return row

@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, Response
 from serving.http.errors import refusals, shown_as
 from serving.http.pages import ListOf, Page, list_body
 from serving.vector_stores.files import CONTENT, StoredFile
+from serving.vector_stores.rows import no_file
 from serving.vector_stores.stores import VectorStores
 from serving.vector_stores.uploads import Purpose, receive_upload
 from storage.tables import values_of
@@ -87,13 +88,15 @@ def file_routes(stores: VectorStores) -> APIRouter:
     )
     def content(file_id: str) -> Response:
         """Its bytes, as they were uploaded."""
-        stored = files.get(file_id)
+        stored, path = files.get(file_id), files.path(file_id)
+        if not path.is_file():
+            raise no_file(file_id)
         headers = {
             # Somebody else's HTML must not run as a page of this server.
             "Content-Disposition": f"attachment; filename*=utf-8''{quote(stored.filename, safe='')}",
             "X-Content-Type-Options": "nosniff",
         }
-        return FileResponse(files.path(file_id), media_type="application/octet-stream", headers=headers)
+        return FileResponse(path, media_type="application/octet-stream", headers=headers)
 
     @router.delete("/{file_id}", response_model=FileDeleted, responses=refusals(404))
     def delete(file_id: str) -> dict[str, object]:

@@ -71,7 +71,7 @@ class StoredBatch:
 
 
 class StoreRows:
-    """Every method is one transaction. Those that name a store, a file or a batch raise NotFound for none."""
+    """Every method is one transaction. `attach` and those that name a batch raise NotFound for what is not there."""
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -122,7 +122,6 @@ class StoreRows:
     def hide_store(self, store_id: str) -> None:
         """First step of a deletion: from now on neither the store nor its files are to be had."""
         with self._database.write() as rows:
-            _get_store(rows, store_id)
             rows.execute(STORES.update().where(STORES.c.id == store_id).values(is_deleting=True))
             rows.execute(STORE_FILES.update().where(STORE_FILES.c.store_id == store_id).values(status=DELETING))
 
@@ -153,7 +152,8 @@ class StoreRows:
         """
         batch = StoredBatch(f"vsfb_{uuid.uuid4().hex}", store_id, self._now(), is_cancelled=False)
         with self._database.write() as rows:
-            store = _get_store(rows, store_id)
+            if (store := _find_store(rows, store_id)) is None:
+                raise no_store(store_id)
             _check_files(rows, files)
             _leave_room(rows, len(files), max_waiting)
             active = {"last_active_at": batch.created_at, "chunking": store.chunking or chunking}
@@ -320,12 +320,6 @@ def _is_member(batch_id: str) -> sa.ColumnElement[bool]:
 def _find_store(rows: sa.Connection, store_id: str) -> StoredStore | None:
     row = rows.execute(sa.select(STORES).where(STORES.c.id == store_id, ~STORES.c.is_deleting)).one_or_none()
     return read_row(StoredStore, row) if row is not None else None
-
-
-def _get_store(rows: sa.Connection, store_id: str) -> StoredStore:
-    if (store := _find_store(rows, store_id)) is None:
-        raise no_store(store_id)
-    return store
 
 
 def _get_batch(rows: sa.Connection, store_id: str, batch_id: str) -> StoredBatch:
