@@ -36,7 +36,7 @@ from storage.errors import ArbiterError
 from tuning.export.adapters import Adapter
 
 T = TypeVar("T")
-OnAnswer = Callable[[AnswerRecord, bool], None]
+OnAnswer = Callable[[AnswerRecord], None]
 
 
 @dataclass(kw_only=True)
@@ -88,11 +88,10 @@ class Asker:
                     raise ArbiterError("race.max_cost needs every cost; set the prices of what is not measured to 0")
                 return Look(ruling, ranking, sum(num * (cost or 0.0) / 1000 for num, cost in costs))
 
-            def tell(num_spent: int, _active: Sequence[str], drops: Sequence[Drop]) -> None:
-                for drop in drops:
-                    self.console.say(f"  after {num_spent} questions {drop.arm} is out: {drop.beaten_by} is better")
+            def tell(drop: Drop) -> None:
+                self.console.say(f"  after {drop.after} questions {drop.arm} is out: {drop.beaten_by} is better")
 
-            raced = run_race(arms, plan, lambda some, asked: self.ask(some, asked, counted), look_at, on_look=tell)
+            raced = run_race(arms, plan, lambda some, asked: self.ask(some, asked, counted), look_at, on_drop=tell)
         assert raced.race is not None
         self.console.say(f"  {raced.race.summary}")
         return replace(raced, first_tokens_ms=first_tokens_ms)
@@ -109,7 +108,7 @@ class Asker:
         if len(known) == len(arms) * len(questions):
             for record in known:
                 if on_answer is not None:
-                    on_answer(record, True)
+                    on_answer(record)
             return known
         self.start()
         return self._with_answerer(
@@ -162,7 +161,7 @@ class Asker:
 def _counting(step: Step, total: int) -> OnAnswer:
     """Shows how many answers are there."""
     done = itertools.count(1)
-    return lambda record, _was_cached: step.update(next(done), total, record.arm)
+    return lambda record: step.update(next(done), total, record.arm)
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -105,9 +105,9 @@ async def ask(
     versions: Versions,
     concurrency: int = 16,
     patience: Patience | None = None,
-    on_answer: Callable[[AnswerRecord, bool], None] | None = None,
+    on_answer: Callable[[AnswerRecord], None] | None = None,
 ) -> list[AnswerRecord]:
-    """Every arm's answer to every question, arm by arm, in order; `on_answer(record, was_cached)` reports each.
+    """Every arm's answer to every question, arm by arm, in order; `on_answer` reports each.
 
     A request that the engine refuses becomes a record with an `error`; an engine that stays away raises
     EngineUnavailable with everything answered so far in the cache.
@@ -127,7 +127,6 @@ async def ask(
 
     async def one(arm: Arm, question: Question) -> AnswerRecord:
         record = cache.get(arm, question, versions)
-        is_known = record is not None
         if record is None:
             async with gate:
                 try:
@@ -136,7 +135,7 @@ async def ask(
                     record = AnswerRecord(arm=arm.name, question_id=question.id, text="", error=str(error))
             cache.put(arm, question, versions, record)
         if on_answer is not None:
-            on_answer(record, is_known)
+            on_answer(record)
         return record
 
     records: list[AnswerRecord] = []

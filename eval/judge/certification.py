@@ -12,7 +12,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from eval.errors import EvalError
@@ -39,22 +39,6 @@ REPEAT_ROWS = 30
 _TABLE = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, outcome TEXT NOT NULL)"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Every ask of a certification, ordered as the rows they belong to.
-
-    `verdicts[i]` are the asks about labelled answer i, the first one and any repeats; `orders[j]` are those about pair
-    j, with the chosen response first and second.
-    """
-
-    verdicts: tuple[tuple[Ask, ...], ...]
-    orders: tuple[tuple[Ask, Ask], ...]
-
-    def distinct(self) -> tuple[Ask, ...]:
-        """All asks, equal ones once."""
-        return tuple(dict.fromkeys(itertools.chain(*self.verdicts, *self.orders)))
-
-
 def certify(
     endpoint: JudgeEndpoint,
     labelled: Sequence[LabelledAnswer],
@@ -76,12 +60,12 @@ def certify(
     if not labelled:
         raise EvalError("no labelled answer to certify the judge on; give rows with --labels FILE")
     limits = Thresholds()
-    plan = plan_asks(labelled, pairs, repeats=repeats, repeat_rows=repeat_rows)
-    asks = plan.distinct()
+    asked, asked_both_ways = plan_asks(labelled, pairs, repeats=repeats, repeat_rows=repeat_rows)
+    asks = tuple(dict.fromkeys(itertools.chain(*asked, *asked_both_ways)))
     with RowCache(cache, (_TABLE,), called="cache of verdicts", row="a verdict") as kept:
         outcomes = _collect(endpoint, asks, kept, progress)
-    verdicts = [[outcomes[ask].value for ask in row] for row in plan.verdicts]
-    orders = [(outcomes[first].value, outcomes[second].value) for first, second in plan.orders]
+    verdicts = [[outcomes[ask].value for ask in row] for row in asked]
+    orders = [(outcomes[first].value, outcomes[second].value) for first, second in asked_both_ways]
     position, length = measure_position(orders), measure_length(pairs, orders)
     return Certificate(
         url=endpoint.url,
@@ -103,25 +87,26 @@ def plan_asks(
     *,
     repeats: int = REPEATS,
     repeat_rows: int = REPEAT_ROWS,
-) -> Plan:
-    """One ask a labelled answer, `repeats` asks for `repeat_rows` of them, always the same, and two a pair."""
+) -> tuple[list[list[Ask]], list[tuple[Ask, Ask]]]:
+    """The asks about each labelled answer, `repeats` for `repeat_rows` of them (always the same), one for the others;
+    and the two about each pair, with the chosen response first and second.
+    """
     repeated = set(sample(range(len(labelled)), repeat_rows, seed=0))
-    return Plan(
-        verdicts=tuple(
-            tuple(
-                Ask("judge_correctness", (row.question, row.references, row.response), repeat)
-                for repeat in range(repeats if i in repeated else 1)
-            )
-            for i, row in enumerate(labelled)
-        ),
-        orders=tuple(
-            (
-                Ask("preference", (pair.prompt, pair.chosen, pair.rejected)),
-                Ask("preference", (pair.prompt, pair.rejected, pair.chosen)),
-            )
-            for pair in pairs
-        ),
-    )
+    verdicts = [
+        [
+            Ask("judge_correctness", (row.question, row.references, row.response), repeat)
+            for repeat in range(repeats if i in repeated else 1)
+        ]
+        for i, row in enumerate(labelled)
+    ]
+    orders = [
+        (
+            Ask("preference", (pair.prompt, pair.chosen, pair.rejected)),
+            Ask("preference", (pair.prompt, pair.rejected, pair.chosen)),
+        )
+        for pair in pairs
+    ]
+    return verdicts, orders
 
 
 def _collect(

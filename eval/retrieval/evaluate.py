@@ -78,8 +78,13 @@ def evaluate_retrieval(
     known = frozenset(document_ids)
     judged = [question for question in questions if question.document_ids]
     asked = [question for question in judged if not known.isdisjoint(question.document_ids)]
+    if not judged:
+        raise EvalError(f'none of {len(questions)} questions names a gold document; add "doc_ids": [...] to them')
     if not asked:
-        raise EvalError(_no_gold(questions, judged))
+        raise EvalError(
+            f"the index holds none of the documents that {len(judged)} questions name, such as "
+            f"{judged[0].document_ids[0]!r}; index them first, or give the questions of this index"
+        )
     rankings: dict[str, list[tuple[str, ...]]] = {name: [] for name in settings}
     times: dict[str, list[float]] = {name: [] for name in settings}
     first_times = []
@@ -166,16 +171,6 @@ def _timed(search: Search, query: str, settings: SearchSettings) -> tuple[Sequen
     clock = time.perf_counter()
     found = search(query, max(min(settings.candidates, _PASSAGES), DEPTH), settings)
     return found, time.perf_counter() - clock
-
-
-def _no_gold(questions: Sequence[Question], judged: Sequence[Question]) -> str:
-    if not judged:
-        return f'none of {len(questions)} questions names a gold document; add "doc_ids": [...] to them'
-    missing = judged[0].document_ids[0]
-    return (
-        f"the index holds none of the documents that {len(judged)} questions name, such as {missing!r}; "
-        "index them first, or give the questions of this index"
-    )
 
 
 def _pairs(scores: Mapping[str, SettingScores], measure: Measure, default: str) -> list[tuple[str, str, str]]:

@@ -54,14 +54,12 @@ async def test_every_arm_answers_every_question_in_order(tmp_path: Path) -> None
 
 async def test_a_second_run_generates_nothing_and_a_new_index_asks_its_arm_again(tmp_path: Path) -> None:
     answers, engine = answerer(lambda _: "nine")
-    seen: list[bool] = []
+    seen: list[AnswerRecord] = []
     with AnswerCache(tmp_path / "a.db") as cache:
         assert recall(ARMS, QUESTIONS, cache, VERSIONS) == [None] * 4
         first = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
-        again = await ask(
-            ARMS, QUESTIONS, answers, cache, versions=VERSIONS, on_answer=lambda _, cached: seen.append(cached)
-        )
-        assert (len(engine.requests), again, seen) == (4, first, [True] * 4)
+        again = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS, on_answer=seen.append)
+        assert (len(engine.requests), again, seen) == (4, first, first)
         assert recall(ARMS, QUESTIONS, cache, VERSIONS) == first
         moved = {**VERSIONS, "rag": {"model": "1", "index": "v2"}}
         await ask(ARMS, QUESTIONS, answers, cache, versions=moved)
