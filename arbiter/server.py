@@ -87,14 +87,9 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
         # Listening at once makes a second server fail now and not after its engine has started.
-        listener.listen(128)
+        return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise ServingError(f"cannot listen on {host}:{port} ({reason.lower()}); choose another with --port") from error
-    return listener
+        reason = (error.strerror or str(error)).partition(" (while")[0].lower()
+        raise ServingError(f"cannot listen on {host}:{port} ({reason}); choose another with --port") from error

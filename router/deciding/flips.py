@@ -12,29 +12,25 @@ linear in most weights: an arm is chosen over one stretch of values, so that the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 
-from router.deciding.policy import Policy
+from router.deciding.policy import Policy, Prices, Traffic, Utility
 from router.deciding.preference import Choice, Preference
 
-_NEARLY_1, _INFINITE = 1 - 1e-9, math.inf
-# The weights by their paths in the policy, with the bounds that a search tries; an infinite one is never reached.
-WEIGHTS: Mapping[str, tuple[float, float]] = {
-    "margin": (-_INFINITE, _NEARLY_1),
-    "utility.right": (-_INFINITE, _INFINITE),
-    "utility.wrong": (-_INFINITE, _INFINITE),
-    "utility.abstain": (-_INFINITE, _INFINITE),
-    "prices.prompt": (0.0, _INFINITE),
-    "prices.generated": (0.0, _INFINITE),
-    "prices.engine_hour": (0.0, _INFINITE),
-    "prices.training_hour": (0.0, _INFINITE),
-    "prices.indexing_hour": (0.0, _INFINITE),
-    "traffic.questions": (-_INFINITE, _INFINITE),
-    "traffic.months": (-_INFINITE, _INFINITE),
+# The weights by their paths in the policy.
+WEIGHTS = (
+    "margin",
+    *(f"utility.{value.name}" for value in fields(Utility)),
+    *(f"prices.{price.name}" for price in fields(Prices)),
+    *(f"traffic.{number.name}" for number in fields(Traffic)),
+)
+# The bounds that a search tries; prices end at 0, and what is not here has no end in reach.
+_BOUNDS = {
+    "margin": (-math.inf, 1 - 1e-9),
     "traffic.churn": (0.0, 1.0),
-    "traffic.retrain_at": (-_INFINITE, 1.0),
+    "traffic.retrain_at": (-math.inf, 1.0),
     "traffic.prefix_hits": (0.0, 1.0),
 }
 
@@ -119,15 +115,15 @@ def stability(choose: Choice, policy: Policy, *, draws: int = 500) -> float:
 
 def _jolt(policy: Policy, exponents: Sequence[float]) -> Policy:
     moved = policy
-    for (path, (_, high)), exponent in zip(WEIGHTS.items(), exponents, strict=True):
+    for path, exponent in zip(WEIGHTS, exponents, strict=True):
         if policy.utility is not None or not path.startswith("utility."):
-            moved = _with(moved, path, min(_value(policy, path) * _NEAR**exponent, high))
+            moved = _with(moved, path, min(_value(policy, path) * _NEAR**exponent, _bounds(path)[1]))
     return moved
 
 
 def _ways(policy: Policy, path: str) -> list[list[float]]:
     """Values above and below a weight's own, the nearest first, each ending at its bound if that is finite."""
-    value, (low, high), utility = _value(policy, path), WEIGHTS[path], policy.utility
+    value, (low, high), utility = _value(policy, path), _bounds(path), policy.utility
     size = max(abs(value), 1.0)
     if utility is not None and path == "utility.right":
         low = max(utility.wrong, utility.abstain) + 1e-9 * size
@@ -140,9 +136,13 @@ def _ways(policy: Policy, path: str) -> list[list[float]]:
     else:
         up, down = ([value * ratio**step for step in steps[1:]] for ratio in (_FACTOR, 1 / _FACTOR))
     return [
-        [*(at for at in up if at < high), *([high] if value < high < _INFINITE else [])],
-        [*(at for at in down if at > low), *([low] if -_INFINITE < low < value else [])],
+        [*(at for at in up if at < high), *([high] if value < high < math.inf else [])],
+        [*(at for at in down if at > low), *([low] if -math.inf < low < value else [])],
     ]
+
+
+def _bounds(path: str) -> tuple[float, float]:
+    return _BOUNDS.get(path, (0.0 if path.startswith("prices.") else -math.inf, math.inf))
 
 
 def _value(policy: Policy, path: str) -> float:

@@ -6,6 +6,7 @@ scale.to_currency(0.8)                                  # in the prices' currenc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -22,15 +23,7 @@ ABSTAINED = "abstained"
 RIGHT_AT = 0.5
 
 Outcome = Literal["right", "wrong", "abstain"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """Shares of an arm's scored questions; they add up to 1."""
-
-    right: float
-    wrong: float
-    abstain: float
+Outcomes = Mapping[Outcome, float]  # shares of an arm's scored questions; they add up to 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +61,12 @@ def question_outcomes(scores: ArmScores, primary: str) -> tuple[Outcome | None, 
 def count_outcomes(scores: ArmScores, primary: str) -> Outcomes | None:
     """Shares of right, wrong and abstained; None when nothing was scored."""
     known = [outcome for outcome in question_outcomes(scores, primary) if outcome is not None]
-    return Outcomes(*(known.count(outcome) / len(known) for outcome in get_args(Outcome))) if known else None
+    return {outcome: known.count(outcome) / len(known) for outcome in get_args(Outcome)} if known else None
 
 
 def mean_worth(outcomes: Outcomes, utility: Utility) -> float:
     """What a question's answer is worth on average, before its cost."""
-    return outcomes.right * utility.right + outcomes.wrong * utility.wrong + outcomes.abstain * utility.abstain
+    return sum(share * _worth(outcome, utility) for outcome, share in outcomes.items())
 
 
 def utility_scale(scorecard: Scorecard, policy: Policy) -> Scale:

@@ -9,7 +9,6 @@ from router.deciding.policy import Policy, Prices, Utility
 from router.deciding.scorecard import ArmScores
 from router.deciding.utility import (
     UTILITY,
-    Outcomes,
     Scale,
     count_outcomes,
     question_outcomes,
@@ -41,7 +40,7 @@ def test_an_abstention_that_scored_right_is_right() -> None:
 
 
 def test_shares_are_of_scored_questions() -> None:
-    assert count_outcomes(four(), "f1") == Outcomes(right=2 / 3, wrong=0.0, abstain=1 / 3)
+    assert count_outcomes(four(), "f1") == {"right": 2 / 3, "wrong": 0.0, "abstain": 1 / 3}
     assert count_outcomes(make_scores(BASE, [None]), "f1") is None
 
 
