@@ -60,7 +60,7 @@ class Data:
 
     `dev` holds the questions that settings are searched on, empty unless they were asked for. `notes` says what was
     done to the rows: splits, rows that were left out or merged. `clusters` maps question ids to what the statistics
-    resample by.
+    resample by. `variant` ends the name: what is indexed under it leaves the data's own indexes alone.
     """
 
     folder: Path
@@ -71,12 +71,13 @@ class Data:
     dev: tuple[Question, ...] = ()
     notes: tuple[str, ...] = ()
     clusters: Mapping[str, str] = field(default_factory=dict)
+    variant: str = ""
 
     @property
     def name(self) -> str:
         """The folder's name and a hash of where it lies, so that two folders of one name stay apart."""
         safe = re.sub(r"[^A-Za-z0-9._-]+", "-", self.folder.name).strip(".-") or "data"
-        return f"{safe}-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:6]}"
+        return f"{safe}-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:6]}{self.variant}"
 
     @property
     def version(self) -> str:

@@ -13,10 +13,8 @@ from dataclasses import replace
 
 from arbiter import build
 from arbiter.asking import Asker
-from arbiter.build import index_home
 from arbiter.config import Config
 from arbiter.console import Console, Step
-from arbiter.data import examples_as_documents
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge
 from arbiter.sweep.target import SweepTarget, apply_settings, resolve_sweep, room_for_ranks
@@ -26,7 +24,6 @@ from eval.sweep.report import SweepReport, TrialResult, describe
 from eval.sweep.space import Settings, SweepSettings
 from eval.sweep.study import Ask, SweepPlan, TrialFailed, run_trials
 from rag.chunking.chunk import ChunkSettings
-from rag.index import Index
 from router.deciding.scorecard import Score
 from serving.engine.engine import engine_identity, refuse_unfit
 from serving.errors import EngineFailed
@@ -125,23 +122,23 @@ class LiveTrials:
             config = _of_arm(apply_settings(self._target.config, settings), self._target.arm)
         except ArbiterError as error:
             raise TrialFailed(str(error)) from error
+        trial = Pipeline(config, home=self._pipeline.home, console=self._console)
+        cut = content_hash(repr(part(config.index, ChunkSettings)))[:6]
+        trial.data = replace(self._data, variant=f"-sweep-{cut}")
+        trial.models, trial.embedder = self._pipeline.models, self._pipeline.embedder
         with contextlib.ExitStack() as during:
-            alone = config.model_copy(update={"arms": {self._target.arm: config.arms[self._target.arm]}})
-            indexes = self._index(alone, during)
-            trial = Pipeline(config, home=self._pipeline.home, console=self._console)
-            trial.data, trial.models, trial.embedder = self._data, self._pipeline.models, self._pipeline.embedder
-            trial.indexes = indexes
+            for index in trial.indexes.values():
+                during.callback(index.close)
             try:
                 adapters = trial.adapters
                 refuse_unfit(trial.models.base, adapters, max_rank=config.engine.max_lora_rank)
             except ArbiterError as error:
                 raise TrialFailed(str(error)) from error
-            (arm,) = build.build_arms(alone, self._data, adapters, max_tokens=self._pipeline.max_tokens)
-            role = alone.arms[arm.name].index
-            if role is not None:
-                arm = replace(arm, index=indexes[role].name)
-            self._asker.indexes = {index.name: index for index in indexes.values()}
-            self._asker.versions = {arm.name: {**self._versions, "index": indexes[role].version if role else ""}}
+            arms = build.build_arms(config, trial.data, adapters, max_tokens=self._pipeline.max_tokens)
+            arm = next(arm for arm in arms if arm.name == self._target.arm)
+            self._asker.indexes = {index.name: index for index in trial.indexes.values()}
+            version = self._asker.indexes[arm.index].version if arm.index is not None else ""
+            self._asker.versions = {arm.name: {**self._versions, "index": version}}
             step: Step | None = None
             num_asked = 0
 
@@ -160,18 +157,6 @@ class LiveTrials:
                 return card.arms[0].scores[card.primary]
 
             yield ask_numbers
-
-    def _index(self, alone: Config, during: contextlib.ExitStack) -> dict[str, Index]:
-        """The indexes of one arm, cut as this trial wants it, under names that no run and no server uses."""
-        indexes, settings = {}, part(alone.index, ChunkSettings)
-        for role in build.index_roles(alone):
-            documents = self._data.documents if role == "documents" else examples_as_documents(self._data.examples)
-            name = f"{build.index_name(self._data, role)}-sweep-{content_hash(repr(settings))[:6]}"
-            indexes[role] = index = index_home(alone, self._pipeline.home).create(name, self._pipeline.embedder)
-            during.callback(index.close)
-            with self._console.step(f"indexing {len(documents)} {role} in chunks of {settings.chunk_tokens}") as step:
-                index.sync(documents, progress=step.update)
-        return indexes
 
     def _load(self, adapters: Iterable[Adapter], during: contextlib.ExitStack) -> None:
         """Have the engine up with the trial's adapters; they are unloaded when `during` ends."""
@@ -195,6 +180,10 @@ class LiveTrials:
 def _of_arm(config: Config, name: str) -> Config:
     """The config with this arm and those that share its adapter, whose first one says how the adapter is prompted."""
     adapter = config.arms[name].adapter
-    arms = {n: arm for n, arm in config.arms.items() if n == name or (adapter is not None and arm.adapter == adapter)}
+    sharing = {n: arm for n, arm in config.arms.items() if adapter is not None and arm.adapter == adapter}
+    if adapter is not None and not config.adapters[adapter].passages:
+        # Nothing is indexed for arms that say no more than a prompt.
+        sharing = {n: replace(arm, index=None) for n, arm in sharing.items()}
+    arms = {**sharing, name: config.arms[name]}
     evaluation = replace(config.eval, labels=None)
     return config.model_copy(update={"arms": arms, "race": None, "eval": evaluation})
