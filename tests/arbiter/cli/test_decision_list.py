@@ -42,6 +42,11 @@ def test_no_decisions_say_how_to_make_one(tmp_path: Path) -> None:
     assert rows == []
 
 
+def test_of_many_decisions_the_newest_are_shown_in_order(tmp_path: Path) -> None:
+    ids = [record(tmp_path, "rag", f"demo-{number}") for number in range(101)]
+    assert [row["id"] for row in show_decisions(tmp_path)[1]] == ids[1:]
+
+
 def test_the_newest_serves_until_another_is_promoted_and_rolled_back(tmp_path: Path) -> None:
     old, new = record(tmp_path, "rag", "demo-1"), record(tmp_path, "hybrid", "demo-2")
     assert serving_arms(tmp_path) == ["hybrid"]
