@@ -57,9 +57,10 @@ class StreamOptions(Fields):
     include_usage: bool = False
 
 
-def _asks(messages: list[ChatMessage]) -> list[ChatMessage]:
+def check_asked(messages: list[Any]) -> list[Any]:
+    """Messages, or templates of such, of which one is the user's."""
     if not any(message.role == "user" for message in messages):
-        raise ValueError("hold no user message; add one with the question")
+        raise ValueError("no message is the user's; add one with the question")
     return messages
 
 
@@ -77,7 +78,7 @@ def _only(*values: object) -> AfterValidator:
 class Conversation(Fields):
     """What is asked, how it is answered, and what changes nothing. A field that is null counts as left out."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1), AfterValidator(_asks)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1), AfterValidator(check_asked)]
     model: Annotated[str, Field(description="`auto`, an arm, or `base:adapter`.")] = "auto"
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()

@@ -113,7 +113,7 @@ def _add_eval_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) ->
     @router.get("", response_model=ListOf[EvalCard], responses=refusals(400))
     def evals(query: Annotated[EvalQuery, Query()]) -> Card:
         """All evals, the oldest first unless told."""
-        return list_body(store.evals(query, by_update=query.order_by == "updated_at"), _card)
+        return list_body(store.evals(query, by_update=query.order_by == "updated_at"), lambda row: row.card)
 
     @router.get("/{eval_id}", response_model=EvalCard, responses=refusals(404))
     def retrieve(eval_id: str) -> Card:
@@ -160,8 +160,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
         run = store.add_run(
             eval_id,
             {**card, "arbiter": notes},
-            arm=arm.to_dict() if arm is not None else None,
-            content=content,
+            work={"arm": arm.to_dict() if arm is not None else None, "rows": content},
             submit=runner.submit,
         )
         reply = shown(request, run, stored)
@@ -203,14 +202,9 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
     @router.get("/{eval_id}/runs/{run_id}/output_items", response_model=ListOf[ItemCard], responses=refusals(400, 404))
     def output_items(eval_id: str, run_id: str, query: Annotated[ItemQuery, Query()]) -> Card:
         """The outcomes of a run's rows, in the rows' order."""
-        return list_body(store.items(eval_id, run_id, query), _card)
+        return list_body(store.items(eval_id, run_id, query), lambda row: row.card)
 
     @router.get("/{eval_id}/runs/{run_id}/output_items/{item_id}", response_model=ItemCard, responses=refusals(404))
     def output_item(eval_id: str, run_id: str, item_id: str) -> Card:
         """The outcome of one row."""
         return store.get_item(eval_id, run_id, item_id)
-
-
-def _card(row: Run) -> Card:
-    card: Card = row.card
-    return card

@@ -14,7 +14,7 @@ from eval.errors import EvalError
 from eval.graders import Criterion, TextSimilarity, similarity
 from eval.scorer import Embed
 from eval.templates import look_up, references, render
-from serving.chat.request import ChatBody
+from serving.chat.request import ChatBody, check_asked
 from serving.errors import Invalid
 from serving.http.body import MAX_BODY_BYTES, Fields, Metadata, decode, read_model
 from serving.vector_stores.files import FileStore
@@ -66,7 +66,6 @@ def _text(content: object) -> str:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Labels = Annotated[Metadata, Field(max_length=16)]
 
 
 class CustomSource(Fields):
@@ -107,7 +106,7 @@ class CreateEval(Fields):
     data_source_config: CustomSource
     testing_criteria: Annotated[list[Criterion], Field(min_length=1)]
     name: Name | None = None
-    metadata: Labels | None = None
+    metadata: Metadata | None = None
 
     def card(self) -> dict[str, Any]:
         """The eval in OpenAI's shape, but for its id."""
@@ -131,7 +130,7 @@ class UpdateEval(Fields):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Opening hours, 2026"}]})
 
     name: Annotated[Name, Field(description="An eval keeps a name; leave it out to keep this one.")] = ""
-    metadata: Labels | None = None
+    metadata: Metadata | None = None
 
 
 class Row(Fields):
@@ -176,17 +175,11 @@ class TemplateMessage(Fields):
     type: Any = None
 
 
-def _asks(template: list[TemplateMessage]) -> list[TemplateMessage]:
-    if not any(message.role == "user" for message in template):
-        raise ValueError("holds no user message; add one with the question")
-    return template
-
-
 class TemplateMessages(Fields):
     """Messages that are made of each row."""
 
     type: Literal["template"]
-    template: Annotated[list[TemplateMessage], Field(min_length=1), AfterValidator(_asks)]
+    template: Annotated[list[TemplateMessage], Field(min_length=1), AfterValidator(check_asked)]
 
 
 class ItemMessages(Fields):
@@ -250,7 +243,7 @@ class CreateRun(Fields):
 
     data_source: Annotated[JsonlSource | CompletionsSource, Field(discriminator="type")]
     name: Name | None = None
-    metadata: Labels | None = None
+    metadata: Metadata | None = None
 
 
 def check_criteria(asked: CreateEval, *, embed: Embed | None = None) -> None:

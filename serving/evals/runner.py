@@ -63,7 +63,7 @@ class _Work:
 
     run: Run
     source: JsonlSource | CompletionsSource
-    content: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
     criteria: Sequence[StringCheck | TextSimilarity]
     answerer: Answerer
     arm: Arm | None
@@ -166,7 +166,7 @@ class EvalRunner:
             if not await asyncio.to_thread(self.store.set_status, run.id, "in_progress"):
                 return
         done = await asyncio.to_thread(self.store.done_positions, run.id)
-        rows = iter([(i, row) for i, row in enumerate(work.content) if i not in done])
+        rows = iter([(i, row) for i, row in enumerate(work.rows) if i not in done])
         # A fault in one of them ends the whole group.
         await asyncio.wait([group.create_task(self._work_off(work, rows)) for _ in range(self._concurrency)])
         if await asyncio.to_thread(self.store.set_status, run.id, "completed"):
@@ -174,8 +174,8 @@ class EvalRunner:
 
     def _prepare(self, run: Run, served: Served) -> _Work:
         source, arm = CreateRun.model_validate({"data_source": run.card["data_source"]}).data_source, None
-        if run.arm is not None:
-            measured = from_row(Arm, run.arm)
+        if run.work["arm"] is not None:
+            measured = from_row(Arm, run.work["arm"])
             with contextlib.suppress(NotFound):
                 arm = served.arm(measured.name)
             if arm is None or arm.fingerprint() != measured.fingerprint():
@@ -185,7 +185,7 @@ class EvalRunner:
         return _Work(
             run=run,
             source=source,
-            content=run.content or run.card["data_source"]["source"]["content"],
+            rows=run.work["rows"] or run.card["data_source"]["source"]["content"],
             criteria=_CRITERIA.validate_python(self.store.get_eval(run.eval_id)["testing_criteria"]),
             answerer=served.answerer,
             arm=arm,

@@ -1,7 +1,7 @@
 """The rows behind /v1/evals: evals, their runs, and an output item for every row that is done.
 
 store = EvalStore(open_database(home))
-run = store.add_run(eval_id, {"name": "first", "data_source": source, ...}, arm=arm.to_dict())
+run = store.add_run(eval_id, {"name": "first", "data_source": source, ...}, work={"arm": None, "rows": None})
 store.done_positions(run.id)     what a restart need not ask again
 
 A row's `card` is what a client is shown of it, as far as that does not change.
@@ -44,10 +44,8 @@ RUN_ROWS = sa.Table(
     sa.Column("eval_id", sa.ForeignKey(EVAL_ROWS.c.id, ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("status", sa.Text, nullable=False, index=True),
     sa.Column("error", sa.JSON),
-    # The arm that answers all of it; none where nothing is generated.
-    sa.Column("arm", sa.JSON),
-    # The rows that stood in a file; others are in the card.
-    sa.Column("content", sa.JSON),
+    # `arm` answers all of it, none where nothing is generated; `rows` stood in a file, none where they are in the card.
+    sa.Column("work", sa.JSON, nullable=False),
     sa.Column("card", sa.JSON, nullable=False),
 )
 ITEM_ROWS = sa.Table(
@@ -64,6 +62,7 @@ ITEM_ROWS = sa.Table(
 Card = dict[str, Any]
 # A row of RUN_ROWS.
 Run = sa.Row[Any]
+Submit = Callable[[str, sa.Connection], object]
 
 
 class EvalStore:
@@ -110,26 +109,11 @@ class EvalStore:
             rows.execute(EVAL_ROWS.delete().where(EVAL_ROWS.c.id == eval_id))
         return list(runs)
 
-    def add_run(
-        self,
-        eval_id: str,
-        card: Card,
-        *,
-        arm: Mapping[str, Any] | None = None,
-        content: Sequence[Mapping[str, Any]] | None = None,
-        submit: Callable[[str, sa.Connection], object] | None = None,
-    ) -> Run:
+    def add_run(self, eval_id: str, card: Card, *, work: Mapping[str, Any], submit: Submit | None = None) -> Run:
         """A queued run, named by its id without a name; `submit` adds its job to the same transaction."""
         card = self._new("evalrun") | {"object": "eval.run", "eval_id": eval_id} | card
         card["name"] = card["name"] or card["id"]
-        values = {
-            "id": card["id"],
-            "eval_id": eval_id,
-            "status": "queued",
-            "arm": arm,
-            "content": content,
-            "card": card,
-        }
+        values = {"id": card["id"], "eval_id": eval_id, "status": "queued", "work": work, "card": card}
         with self._database.write() as rows:
             _one(rows, EVAL_ROWS, eval_id, "eval")
             rows.execute(RUN_ROWS.insert().values(values))
@@ -145,7 +129,7 @@ class EvalStore:
         """A page of an eval's runs without the rows of files."""
         with self._database.read() as rows:
             _one(rows, EVAL_ROWS, eval_id, "eval")
-            return select_page(rows, RUN_ROWS, page, RUN_ROWS.c.eval_id == eval_id, without=[RUN_ROWS.c.content])
+            return select_page(rows, RUN_ROWS, page, RUN_ROWS.c.eval_id == eval_id, without=[RUN_ROWS.c.work])
 
     def set_status(self, run_id: str, status: RunStatus, *, error: Mapping[str, str] | None = None) -> bool:
         """Move a live run on; False, and nothing changed, when it has ended already or is gone."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import from_json
 
 from serving.errors import Invalid, TooLarge
@@ -26,6 +26,7 @@ Metadata = Annotated[
         Annotated[str, StringConstraints(max_length=64)],
         Annotated[str, StringConstraints(max_length=512)],
     ],
+    Field(max_length=16),
     "OpenAI's labels for the caller's own books",
 ]
 _NO_OBJECT = "the body must be a JSON object, sent with Content-Type: application/json"

@@ -77,7 +77,6 @@ def _refuse_expiry(given: object) -> None:
 AttributeMap = Annotated[dict[str, Any], AfterValidator(_check_attributes)]
 Expiry = Annotated[Any, BeforeValidator(_refuse_expiry), Field(description="Not supported; leave it out.")]
 StoreName = Annotated[str, Field(min_length=1, max_length=256)]
-StoreMetadata = Annotated[Metadata, Field(max_length=16)]
 FileIds = Annotated[list[str], Field(max_length=MAX_BATCH)]
 
 
@@ -127,7 +126,7 @@ class StoreFields(Fields):
     name: StoreName | None = None
     description: Annotated[str, Field(max_length=2_000)] | None = None
     file_ids: FileIds = Field(default_factory=list)
-    metadata: StoreMetadata | None = None
+    metadata: Metadata | None = None
     chunking_strategy: Chunking = None
     expires_after: Expiry = None
 
@@ -142,7 +141,7 @@ class UpdateFields(Fields):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Hours", "metadata": {"team": "desk"}}]})
 
     name: StoreName | None = None
-    metadata: StoreMetadata | None = None
+    metadata: Metadata | None = None
     expires_after: Expiry = None
 
     def changes(self) -> dict[str, object]:

@@ -180,8 +180,7 @@ def upgrade() -> None:
         sa.Column("eval_id", sa.Text, sa.ForeignKey("evals.id", ondelete="CASCADE"), nullable=False, index=True),
         sa.Column("status", sa.Text, nullable=False, index=True),
         sa.Column("error", sa.JSON),
-        sa.Column("arm", sa.JSON),
-        sa.Column("content", sa.JSON),
+        sa.Column("work", sa.JSON, nullable=False),
         sa.Column("card", sa.JSON, nullable=False),
     )
     op.create_table(

@@ -10,6 +10,7 @@ from storage.database import Database
 from storage.errors import StorageError
 
 RUN: Any = {"name": None, "data_source": {"type": "jsonl"}}
+WORK: Any = {"arm": None, "rows": None}
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def store(database: Database) -> EvalStore:
 
 
 def add_run(store: EvalStore) -> Run:
-    return store.add_run(store.add_eval({"name": None})["id"], RUN)
+    return store.add_run(store.add_eval({"name": None})["id"], RUN, work=WORK)
 
 
 def add_item(store: EvalStore, run: Run, position: int, **changes: Any) -> None:
@@ -122,5 +123,5 @@ def test_a_run_and_its_job_are_kept_together_or_not_at_all(store: EvalStore) -> 
         raise StorageError("the disk is full")
 
     with pytest.raises(StorageError):
-        store.add_run(run.eval_id, RUN, submit=refuse)
+        store.add_run(run.eval_id, RUN, work=WORK, submit=refuse)
     assert [one.id for one in store.runs(run.eval_id, Page()).rows] == [run.id]
