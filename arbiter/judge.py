@@ -102,5 +102,5 @@ def _measured(found: Certificate) -> dict[str, str]:
     if calls.prompt_tokens is not None and calls.generated_tokens is not None and calls.price is not None:
         tokens = f"{calls.prompt_tokens:.0f} prompt and {calls.generated_tokens:.0f} generated tokens"
         cost = f"{tokens}, {1000 * calls.price:.4g} for 1,000"
-    rows["cost of an ask"] = cost if calls.median_s is None else f"{cost}; median {calls.median_s:.2f} s"
+    rows["cost of an ask"] = f"{cost}; median {calls.median_s:.2f} s"
     return rows

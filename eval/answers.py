@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from eval.questions import Question
-from router.answering.answerer import Answer
 from router.answering.arm import Arm
 from router.deciding.scorecard import RaceRecord
 from storage.records import from_json
@@ -44,23 +43,6 @@ class AnswerRecord:
     latency_ms: float | None = None
     error: str | None = None
     engine_s: float | None = None
-
-    @classmethod
-    def from_answer(cls, arm: str, question_id: str, answer: Answer, *, engine_s: float | None = None) -> AnswerRecord:
-        """The record of a collected answer."""
-        return cls(
-            arm=arm,
-            question_id=question_id,
-            text=answer.text,
-            passages=tuple(passage.text for passage in answer.passages),
-            passage_documents=tuple(passage.document_id for passage in answer.passages),
-            cited_documents=tuple(citation.document_id for citation in answer.citations),
-            prompt_tokens=answer.prompt_tokens,
-            generated_tokens=answer.generated_tokens,
-            retrieval_ms=answer.retrieval_ms,
-            latency_ms=answer.latency_ms,
-            engine_s=engine_s,
-        )
 
 
 @dataclass(frozen=True, slots=True)

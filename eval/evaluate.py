@@ -123,7 +123,19 @@ async def ask(
             answer = await answerer.answer(prepared)
         finally:
             engine_s = busy.stop(started)
-        return AnswerRecord.from_answer(arm.name, question.id, answer, engine_s=engine_s)
+        return AnswerRecord(
+            arm=arm.name,
+            question_id=question.id,
+            text=answer.text,
+            passages=tuple(passage.text for passage in answer.passages),
+            passage_documents=tuple(passage.document_id for passage in answer.passages),
+            cited_documents=tuple(citation.document_id for citation in answer.citations),
+            prompt_tokens=answer.prompt_tokens,
+            generated_tokens=answer.generated_tokens,
+            retrieval_ms=answer.retrieval_ms,
+            latency_ms=answer.latency_ms,
+            engine_s=engine_s,
+        )
 
     async def one(arm: Arm, question: Question) -> AnswerRecord:
         record = cache.get(arm, question, versions)

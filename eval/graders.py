@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from eval.errors import EvalError
-from eval.metrics.text import contains, exact_match, rouge, rouge_l, token_f1, words
+from eval.metrics.text import METRICS, rouge, words
 from eval.scorer import Embed, to_score
 from eval.templates import Template, render
 
@@ -131,9 +131,6 @@ _MEASURES: Mapping[str, Measure] = {
     "fuzzy_match": _fuzzy,
     "bleu": _bleu,
     "gleu": _gleu,
-    "exact_match": exact_match,
-    "token_f1": token_f1,
-    "contains": contains,
     **{f"rouge_{n}": partial(rouge, f"rouge{n}") for n in range(1, 6)},
-    "rouge_l": rouge_l,
+    **METRICS,
 }

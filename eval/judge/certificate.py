@@ -19,8 +19,6 @@ from storage.files import replace_text
 from storage.hashes import content_hash
 from storage.records import from_json
 
-_IDENTITY_DIGITS = 16
-
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
@@ -154,7 +152,7 @@ class Certificate:
 
 def judge_identity(url: str, model: str) -> str:
     """The name of a judge's files: a hash of where it is, which model it is and the prompts of this version."""
-    return content_hash(url.rstrip("/"), model, PROMPT_VERSION)[:_IDENTITY_DIGITS]
+    return content_hash(url.rstrip("/"), model, PROMPT_VERSION)[:16]
 
 
 def store_certificate(home: Path, certificate: Certificate) -> Path:

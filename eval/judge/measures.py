@@ -88,12 +88,12 @@ class Calls:
     prompt_tokens: float | None
     generated_tokens: float | None
     price: float | None
-    median_s: float | None
+    median_s: float
 
     @property
     def nan_rate(self) -> float:
         """Share of asks without a usable verdict."""
-        return sum(self.failures.values()) / self.num_calls if self.num_calls else 0.0
+        return sum(self.failures.values()) / self.num_calls
 
 
 def measure_agreement(labels: Sequence[bool], verdicts: Sequence[Verdict]) -> Agreement | None:
@@ -169,7 +169,7 @@ def measure_length(pairs: Sequence[LabelledPair], orders: Sequence[tuple[Verdict
 
 
 def measure_calls(outcomes: Sequence[Outcome], prices: Prices) -> Calls:
-    """Costs count every ask that reported them, failed ones too."""
+    """Of one ask at least; costs count every ask that reported them, failed ones too."""
     prompt = mean_known(outcome.prompt_tokens for outcome in outcomes)
     generated = mean_known(outcome.generated_tokens for outcome in outcomes)
     is_known = prompt is not None and generated is not None
@@ -179,7 +179,7 @@ def measure_calls(outcomes: Sequence[Outcome], prices: Prices) -> Calls:
         prompt_tokens=prompt,
         generated_tokens=generated,
         price=((prompt or 0) * prices.prompt + (generated or 0) * prices.generated) / 1e6 if is_known else None,
-        median_s=statistics.median(outcome.seconds for outcome in outcomes) if outcomes else None,
+        median_s=statistics.median(outcome.seconds for outcome in outcomes),
     )
 
 

@@ -112,7 +112,7 @@ def test_what_was_not_measured_stands_in_the_table(tmp_path: Path, labels: Path)
     mute = dataclasses.replace(
         found,
         agreement=None,
-        calls=dataclasses.replace(found.calls, failures={"no JSON": 30}, price=None, median_s=None),
+        calls=dataclasses.replace(found.calls, failures={"no JSON": 30}, price=None),
     )
     assert "no usable verdict    100.0% of 30 asks (30 no JSON)" in certificate_text(mute)
     assert "tokens unknown" in certificate_text(mute)
