@@ -156,7 +156,8 @@ def _precision() -> Precision:
     """
     if _device() == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "float32"
+    # Not every torch that is allowed has the public get_capabilities().
+    return "bf16" if torch.cpu._is_amx_tile_supported() else "float32"
 
 
 def _load_base(base_path: str, precision: Precision, *, longest: int) -> Any:
