@@ -7,7 +7,7 @@ space = {"arms.rag.top_k": Choices((1, 2, 4)), "adapters.raft.learning_rate": Ra
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -51,13 +51,9 @@ class Choices:
         numbers = [value for value in both if isinstance(value, int | float) and not isinstance(value, bool)]
         return Choices(tuple(sorted(numbers)) if len(numbers) == len(both) else both)
 
-    def num_values(self) -> int:
-        """How many values it has."""
-        return len(self.values)
-
-    def at(self, place: int) -> Value:
-        """The value at a place from 0 to num_values() - 1."""
-        return self.values[place]
+    def grid(self) -> tuple[Value, ...]:
+        """Every value."""
+        return self.values
 
     def distribution(self) -> BaseDistribution:
         """What optuna draws from."""
@@ -115,25 +111,24 @@ class Range:
         if self.step is None and (not self.is_whole or default == int(default)):
             default = int(default) if self.is_whole else default
             return Range(min(self.low, default), max(self.high, default), None, self.log)
-        steps = Choices(tuple(self.at(i) for i in range(self.num_values() or 0)))
+        steps = Choices(tuple(self.grid() or ()))
         return self if _is_among(default, steps.values) else steps.including(default)
 
-    def num_values(self) -> int | None:
-        """How many values it has; None where they cannot be counted."""
-        if self.step is None and not self.is_whole:
+    def grid(self) -> Sequence[int | float] | None:
+        """Every value; None where they cannot be counted."""
+        if self.is_whole:
+            return range(int(self.low), int(self.high) + 1, int(self.step or 1))
+        if self.step is None:
             return None
-        return math.floor((self.high - self.low) / (self.step or 1) + 1e-9) + 1
-
-    def at(self, place: int) -> int | float:
-        """The value at a place from 0 to num_values() - 1."""
-        value = self.low + place * (self.step or 1)
-        return value if self.is_whole else float(f"{value:.{_GRID_DIGITS}g}")
+        places = range(math.floor((self.high - self.low) / self.step + 1e-9) + 1)
+        return tuple(float(f"{self.low + place * self.step:.{_GRID_DIGITS}g}") for place in places)
 
     def distribution(self) -> BaseDistribution:
         """What optuna draws from."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
-        high = self.high if self.step is None else self.at((self.num_values() or 1) - 1)
+        # Its own last step: optuna warns of another end.
+        high = (self.grid() or (self.high,))[-1]
         if self.is_whole:
             return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, high, log=self.log, step=self.step)
@@ -166,8 +161,8 @@ class SweepSettings:
 
 def num_combinations(space: Space) -> int | None:
     """Size of the full grid; None when a range is continuous."""
-    sizes = [part.num_values() for part in space.values()]
-    return None if None in sizes else math.prod(size for size in sizes if size is not None)
+    grids = [part.grid() for part in space.values()]
+    return None if None in grids else math.prod(len(grid) for grid in grids if grid is not None)
 
 
 def same(a: Settings, b: Settings) -> bool:

@@ -151,7 +151,7 @@ def _next(plan: SweepPlan, trials: Sequence[TrialResult]) -> Settings:
     settings: dict[str, Value] = {name: part.rounded(drawn[name]) for name, part in plan.space.items()}
     is_grid = num_combinations(plan.space) is not None
     while is_grid and any(same(settings, trial.settings) for trial in trials):
-        settings = {name: part.at(rng.randrange(part.num_values() or 1)) for name, part in plan.space.items()}
+        settings = {name: rng.choice(part.grid() or ()) for name, part in plan.space.items()}
     return settings
 
 

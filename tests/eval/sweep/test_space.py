@@ -52,7 +52,7 @@ def test_a_grid_counts_its_combinations_and_a_continuous_range_cannot_be_counted
     grid = {"k": Choices((1, 2, 4)), "tokens": Range(60, 240, step=20), "rank": Range(8, 16)}
     assert num_combinations(grid) == 3 * 10 * 9
     assert num_combinations({**grid, "rate": Range(1e-4, 1e-3)}) is None
-    assert [Range(0.1, 0.35, step=0.1).at(place) for place in range(3)] == [0.1, 0.2, 0.3]
+    assert Range(0.1, 0.35, step=0.1).grid() == (0.1, 0.2, 0.3)
 
 
 def test_whole_ranges_have_only_whole_numbers_to_be_possible() -> None:
