@@ -13,7 +13,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter
-from pydantic_core import PydanticUndefined
 
 from arbiter.config.schema import Config
 from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS
@@ -77,7 +76,7 @@ def _table(kind: type, sections: Mapping[type, str]) -> str:
         lines += [f"In the environment: `ARBITER_{path.replace('.', '__').upper()}__KEY`.", ""]
     lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, annotation in get_type_hints(kind).items():
-        value, default = words(schema["properties"][name], schema), _default(kind, name)
+        value, default = words(schema["properties"][name], schema), _default(schema, name)
         meaning = meanings.get(name, "")
         for section in _classes(annotation)[:1]:
             where, is_named = sections[section], get_origin(annotation) is dict
@@ -88,11 +87,10 @@ def _table(kind: type, sections: Mapping[type, str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _default(kind: type, name: str) -> str:
-    fields: Mapping[str, Any] = getattr(kind, "model_fields", None) or kind.__dataclass_fields__  # type: ignore[attr-defined]
-    default = fields[name].default
-    if default is dataclasses.MISSING or default is PydanticUndefined:
-        return "" if getattr(fields[name], "default_factory", None) not in (None, dataclasses.MISSING) else "required"
+def _default(schema: Mapping[str, Any], name: str) -> str:
+    if name in schema.get("required", ()):
+        return "required"
+    default = schema["properties"][name].get("default", {})
     return f"`{json.dumps(default)}`" if isinstance(default, str | int | float | None) else ""
 
 

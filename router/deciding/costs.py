@@ -149,14 +149,11 @@ def price(measures: Measures, policy: Policy) -> ArmCosts:
 
 def usage_cost(usage: Usage, policy: Policy) -> float | None:
     """What one question of this usage costs, without what is paid once or by the month."""
-    return _sum(*map(_times, unit_prices(policy), usage))
-
-
-def unit_prices(policy: Policy) -> tuple[float, float, float]:
-    """What one prompt token, one generated token and one engine second cost, the prefix cache's share taken off."""
     prices = policy.prices
+    # The prefix cache's share is taken off.
     prompt = prices.prompt * (1 - policy.traffic.prefix_hits)
-    return prompt / _TOKENS, prices.generated / _TOKENS, prices.engine_hour / _HOUR_S
+    units = (prompt / _TOKENS, prices.generated / _TOKENS, prices.engine_hour / _HOUR_S)
+    return _sum(*map(_times, units, usage))
 
 
 def question_costs(scores: ArmScores, policy: Policy) -> tuple[float | None, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.deciding.arm_table import ArmRow, ArmTable
-from router.deciding.costs import unit_prices
+from router.deciding.costs import question_costs
 from router.deciding.policy import Policy
 from router.deciding.statistics import Floats
 
@@ -91,11 +91,9 @@ def _axes(
     """(resamples, arms, axes) under `draws`, (resamples, clusters) of how often each cluster counts."""
     axes = []
     for scores in (row.decided for row in arms):
-        columns = (scores.prompt_tokens, scores.generated_tokens, scores.engine_s)
-        cost = np.zeros(len(draws))
-        for unit_price, column in zip(unit_prices(policy), columns, strict=True):
-            if unit_price:
-                cost += unit_price * _means(column, rows, draws) if any(v is not None for v in column) else np.inf
+        costs = question_costs(scores, policy)
+        is_known = any(cost is not None for cost in costs)
+        cost = _means(costs, rows, draws) if is_known else np.full(len(draws), np.inf)
         own = [-_means(scores.scores[primary], rows, draws), cost]
         if policy.limits.latency_ms is not None:
             own.append(_medians(scores.latency_ms, rows, draws))
