@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from router.deciding.costs import ArmCosts, Measures, measure, price
 from router.deciding.policy import Policy
-from router.deciding.scorecard import ArmScores, Drop, Scorecard
+from router.deciding.scorecard import ArmScores, Drop, Score, Scorecard
 from router.deciding.statistics import mean_known
 from router.deciding.utility import UTILITY, Outcomes, Scale, count_outcomes, mean_worth, with_utility
 from router.deciding.wording import as_score
@@ -29,10 +29,11 @@ _SHARED = 0.5
 class ArmRow:
     """One arm: its results on all questions it was asked (`scores`), and on those that decide (`decided`).
 
-    The questions that decide give `score`, the mean of the primary metric; `mean`, that of what decides; `outcomes`,
-    the shares of right, wrong and abstained; and `measures`, what prices apply to. Both means are 0 where nothing is
-    scored, and the arm is excluded. `price` settles a tie: 1,000 questions with everything included, an unknown price
-    being the highest. Where utility decides, costs are in it already, and `price` is minus the mean.
+    The questions that decide give `score`, the mean of the primary metric; `column`, the scores of what decides, and
+    `mean`, theirs; `outcomes`, the shares of right, wrong and abstained; and `measures`, what prices apply to. Both
+    means are 0 where nothing is scored, and the arm is excluded. `price` settles a tie: 1,000 questions with everything
+    included, an unknown price being the highest. Where utility decides, costs are in it already, and `price` is minus
+    the mean.
 
     All questions give the costs and latencies that are shown: `whole` and all below it. `broken` maps the policy's
     limits that the arm does not keep to the reason in words.
@@ -40,6 +41,7 @@ class ArmRow:
 
     scores: ArmScores
     decided: ArmScores
+    column: tuple[Score, ...]
     score: float
     mean: float
     outcomes: Outcomes | None
@@ -124,9 +126,9 @@ class ArmTable:
 
         Of the questions that were put to both and scored for either, at least half must be scored for both.
         """
-        a, b = self.row(arm).decided, self.row(other).decided
-        hidden, primary = {*a.not_asked, *b.not_asked}, self.decided.primary
-        rows = zip(self.decided.question_ids, a.scores[primary], b.scores[primary], strict=True)
+        a, b = self.row(arm), self.row(other)
+        hidden = {*a.decided.not_asked, *b.decided.not_asked}
+        rows = zip(self.decided.question_ids, a.column, b.column, strict=True)
         num_known = [(x is not None) + (y is not None) for name, x, y in rows if name not in hidden]
         return num_known.count(2) >= _SHARED * (num_known.count(1) + num_known.count(2)) > 0
 
@@ -173,6 +175,7 @@ def _row(
     return ArmRow(
         scores=scores,
         decided=decided,
+        column=decided.scores[primary],
         score=mean_known(decided.scores[card.primary]) or 0.0,
         mean=mean,
         outcomes=count_outcomes(decided, card.primary),

@@ -14,7 +14,6 @@ import numpy as np
 from router.deciding.arm_table import ArmRow, ArmTable
 from router.deciding.decision import Comparison, Decision, Standing, Verdict
 from router.deciding.evidence import (
-    Column,
     Ruling,
     anytime_difference,
     claim_level,
@@ -109,7 +108,7 @@ def _ranked(table: ArmTable) -> list[ArmRow]:
 
 def _rule(table: ArmTable, active: Sequence[str], largest: int) -> Ruling:
     return rule(
-        {row.name: row.decided.scores[table.decided.primary] for row in table.rows},
+        {row.name: row.column for row in table.rows},
         table.decided.clusters,
         active=active,
         costs={row.name: row.price for row in table.rows},
@@ -117,10 +116,6 @@ def _rule(table: ArmTable, active: Sequence[str], largest: int) -> Ruling:
         alpha=table.policy.alpha,
         largest=largest,
     )
-
-
-def _columns(table: ArmTable, a: ArmRow, b: ArmRow) -> tuple[Column, Column]:
-    return a.decided.scores[table.decided.primary], b.decided.scores[table.decided.primary]
 
 
 def _compare(table: ArmTable, leader: ArmRow, others: Sequence[ArmRow]) -> list[Comparison]:
@@ -153,7 +148,8 @@ def _difference(table: ArmTable, a: ArmRow, b: ArmRow) -> Difference | None:
     if card.race is None:
         return _paired(card, a.decided, b.decided, table)
     return anytime_difference(
-        *_columns(table, a, b),
+        a.column,
+        b.column,
         card.clusters,
         margin=table.margin,
         alpha=2 * claim_level(table.policy.alpha, len(card.arms)),
@@ -194,7 +190,7 @@ def _confidence(table: ArmTable, ranked: Sequence[ArmRow], chosen: ArmRow) -> fl
     left = [row for row in ranked if row.dropped is None or row is chosen]
     if len(left) == 1 and len(ranked) > 1:
         left = [*left, next(row for row in ranked if row is not chosen)]
-    columns = [row.decided.scores[table.decided.primary] for row in left]
+    columns = [row.column for row in left]
     shared = [i for i, values in enumerate(zip(*columns, strict=True)) if None not in values]
     if not shared:
         return 0.0
@@ -217,7 +213,7 @@ def _more_questions(table: ArmTable, leader: ArmRow, comparison: Comparison, com
     # The race goes on until the leader is shown to be better, or the dearer of the two not to be better by the margin.
     cheaper, dearer = sorted((leader, other), key=lambda row: row.price)
     ways = [
-        questions_until(make_bets(*_columns(table, a, b), card.clusters, largest=card.race.largest), null, level)
+        questions_until(make_bets(a.column, b.column, card.clusters, largest=card.race.largest), null, level)
         for a, b, null in ((leader, other, 0.0), (cheaper, dearer, -table.margin))
     ]
     found = [way for way in ways if way is not None]
