@@ -35,6 +35,7 @@ from rag.origins import gone_from, unreadable_now, with_own_ids
 from rag.passage import Passage
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
+from rag.store.indexes import missing
 from storage.errors import ArbiterError
 from storage.files import replace_file
 
@@ -275,8 +276,7 @@ class IndexCommands:
     def _state(self, name: str) -> IndexState:
         states = self.index_home.states()
         if name not in states:
-            known = f"there is {', '.join(states)}" if states else "there is none yet"
-            raise ArbiterError(f"no index {name!r} ({known}); create it with: arbiter index add {name} FOLDER")
+            raise missing(name, states)
         return states[name]
 
     def _say_left(self, name: str, index: Index, origin: str) -> None:

@@ -62,7 +62,7 @@ class IndexHome:
         indexes.check_name(name)
         store = database or self.database()
         if store is None:
-            raise indexes.missing(name)
+            raise indexes.missing(name, ())
         try:
             with store.read() as rows:
                 state = indexes.existing(rows, name)

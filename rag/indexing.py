@@ -218,7 +218,7 @@ class Indexing:
                 present = documents.present_of_origin(rows, state.id, None if is_stale else wanted.origin)
             present |= documents.present(rows, state.id, {*wanted.hashes, *wanted.renewed} - present.keys())
         elif wanted.renewed:
-            raise indexes.missing(self.name)
+            indexes.existing(rows, self.name)  # Raises: a repair begins nothing anew.
         removed = set()
         if wanted.is_whole:
             removed = {key for key, found in present.items() if found.origin == wanted.origin} - wanted.documents.keys()

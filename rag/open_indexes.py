@@ -52,7 +52,7 @@ class OpenIndexes:
         """The index. Raises RagError if there is none, and OtherEmbedder."""
         index = self.find(name)
         if index is None:
-            raise indexes.missing(name)
+            raise indexes.missing(name, self.states())
         return index
 
     def make(self, name: str, chunking: ChunkSettings) -> Index:

@@ -234,10 +234,10 @@ def mend(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> Tal
         values: dict[str, object] = {"content_hash": "", "digest": digest_of(document_id, "", []), "num_chunks": 0}
         query = sa.select(DOCUMENTS.c.metadata, DOCUMENTS.c.pages, DOCUMENTS.c.source).where(key)
         for metadata, pages, source in rows.execute(query).all():
-            if not _is_metadata(metadata):
+            if not _is_json(metadata, dict):
                 kept = _compared(rows, index_id, document_id, source)
                 values["metadata"] = json.dumps(kept, ensure_ascii=False)
-            if not _is_pages(pages):
+            if not _is_json(pages, list, int):
                 values["pages"] = "[]"
         rows.execute(DOCUMENTS.update().where(key).values(values))
     return count(rows, DOCUMENTS.c.index_id == index_id, CHUNKS.c.index_id == index_id)
@@ -259,9 +259,9 @@ def _chunks_of(rows: sa.Connection, index_id: int, document_ids: Sequence[str]) 
 
 
 def _faults(document: Any, cut: Sequence[Any], digest: str, size: int) -> Iterator[str]:
-    if not _is_metadata(document.metadata):
+    if not _is_json(document.metadata, dict):
         yield "its metadata is damaged; a repair keeps of it what filters compare"
-    if not _is_pages(document.pages):
+    if not _is_json(document.pages, list, int):
         yield "its page numbers are damaged; a repair drops them"
     if not document.content_hash:
         yield "its repair was begun and not ended"
@@ -272,7 +272,7 @@ def _faults(document: Any, cut: Sequence[Any], digest: str, size: int) -> Iterat
     for chunk in cut:
         if document.text[chunk.start : chunk.start + len(chunk.text)] != chunk.text:
             yield f"chunk {chunk.position} is not in its text"
-        if not isinstance(_parsed(chunk.headings), list):
+        if not _is_json(chunk.headings, list):
             yield f"chunk {chunk.position} has damaged headings"
         if not _is_unit(chunk.vector, size):
             yield f"chunk {chunk.position} has no valid vector"
@@ -285,20 +285,14 @@ def _is_unit(data: bytes | None, size: int) -> bool:
     return abs(float(np.linalg.norm(np.frombuffer(data, dtype="<f4"))) - 1) < _LENGTH_ERROR
 
 
-def _is_metadata(text: str) -> bool:
-    return isinstance(_parsed(text), dict)
-
-
-def _is_pages(text: str) -> bool:
-    pages = _parsed(text)
-    return isinstance(pages, list) and all(isinstance(page, int) for page in pages)
-
-
-def _parsed(text: str) -> object:
+def _is_json(text: str, kind: type, of: type = object) -> bool:
+    """Whether the text is JSON of this kind; of a list, one that holds such values."""
     try:
-        return json.loads(text)
+        value: Any = json.loads(text)
     except ValueError:
-        return None
+        return False
+    is_kind = isinstance(value, kind)
+    return is_kind and (kind is not list or all(isinstance(one, of) for one in value))
 
 
 def _compared(rows: sa.Connection, index_id: int, document_id: str, source: str) -> dict[str, object]:

@@ -68,14 +68,12 @@ class Outdated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Held(Generic[V]):
-    """A view in memory, the generation that it is of, and the one that it was built at."""
+    """A view in memory, what it is a view of, and the generation that it was built at."""
 
-    index_id: int
-    generation: int
-    token: str
+    state: IndexState
     view: V
     built_at: int
-    looked_at: float = 0.0
+    looked_at: float
 
 
 class LiveView(Generic[V]):
@@ -101,7 +99,7 @@ class LiveView(Generic[V]):
         Raises Outdated if another thread has gone on to a newer generation.
         """
         held = self._held
-        if held is None or held.token != state.token or self._is_due(held, state):
+        if held is None or held.state.token != state.token or self._is_due(held, state):
             with self._lock:
                 held = self._held = self._catch_up(rows, state)
         return held.view
@@ -166,17 +164,17 @@ class LiveView(Generic[V]):
 
     def _catch_up(self, rows: sa.Connection, state: IndexState) -> _Held[V]:
         held = self._held
-        if held and held.token == state.token:
+        if held and held.state.token == state.token:
             if not self._is_due(held, state):
                 return held
             newer = self._from_file(rows, state, held.built_at)
             return newer or replace(held, looked_at=time.monotonic())
-        if held and held.index_id == state.id:
-            if held.generation > state.generation:
+        if held and held.state.id == state.id:
+            if held.state.generation > state.generation:
                 raise Outdated
-            if indexes.token(rows, state.id, held.generation) == held.token:
-                view = self._changed(held.view, rows, state.id, held.generation)
-                return replace(held, generation=state.generation, token=state.token, view=view)
+            if indexes.token(rows, state.id, held.state.generation) == held.state.token:
+                view = self._changed(held.view, rows, state.id, held.state.generation)
+                return replace(held, state=state, view=view)
         loaded = self._from_file(rows, state)
         if loaded and not _is_far(loaded.view, state):
             return loaded
@@ -190,7 +188,7 @@ class LiveView(Generic[V]):
         view, generation = found
         if generation < state.generation:
             view = self._changed(view, rows, state.id, generation)
-        return _Held(state.id, state.generation, state.token, view, generation, time.monotonic())
+        return _Held(state, view, generation, time.monotonic())
 
     def _build(self, rows: sa.Connection, state: IndexState) -> V:
         return self._views.build(*self._content(rows, state.id, -1))
@@ -212,7 +210,7 @@ class LiveView(Generic[V]):
             log.warning("view %s cannot be written: %s", file, error.strerror or error)
         else:
             self.remove_files(state.generation)
-        return _Held(state.id, state.generation, state.token, view, state.generation, time.monotonic())
+        return _Held(state, view, state.generation, time.monotonic())
 
     def _is_due(self, held: _Held[V], state: IndexState) -> bool:
         return _is_far(held.view, state) and time.monotonic() - held.looked_at > _LOOK_EVERY_S

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,7 +17,7 @@ from rag.store.indexes import Tally
 from rag.store.schema import ATTRIBUTES, BATCH, CHUNKS, DOCUMENTS, TOMBSTONES, VARIABLES, VECTORS, parts
 from storage.tables import values_of
 
-_COMPARED = (DOCUMENTS.c.id, DOCUMENTS.c.origin, DOCUMENTS.c.content_hash)
+_COMPARED = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.origin, DOCUMENTS.c.content_hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +112,18 @@ def count(rows: sa.Connection, of_documents: sa.ColumnElement[bool], of_chunks: 
 def present(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> dict[str, Present]:
     """Those of the documents that are stored, by id."""
     # The last column is in the key's row only: for the others SQLite would read documents_by_origin from end to end.
-    query = sa.select(*_COMPARED, DOCUMENTS.c.num_chunks).where(DOCUMENTS.c.index_id == index_id)
-    found = {}
-    for part in parts(document_ids, VARIABLES):
-        found.update(_present(rows, query.where(DOCUMENTS.c.id.in_(part))))
-    return found
+    query = _COMPARED.add_columns(DOCUMENTS.c.num_chunks).where(DOCUMENTS.c.index_id == index_id)
+    found = [
+        row for part in parts(document_ids, VARIABLES) for row in rows.execute(query.where(DOCUMENTS.c.id.in_(part)))
+    ]
+    return {row.id: Present(row.origin, row.content_hash) for row in found}
 
 
 def present_of_origin(rows: sa.Connection, index_id: int, origin: str | None) -> dict[str, Present]:
     """The stored documents of an origin, or of all for None, by id."""
-    query = sa.select(*_COMPARED).where(DOCUMENTS.c.index_id == index_id)
-    return _present(rows, query if origin is None else query.where(DOCUMENTS.c.origin == origin))
+    query = _COMPARED.where(DOCUMENTS.c.index_id == index_id)
+    found = rows.execute(query if origin is None else query.where(DOCUMENTS.c.origin == origin))
+    return {row.id: Present(row.origin, row.content_hash) for row in found}
 
 
 def adopt(rows: sa.Connection, index_id: int, document_ids: Sequence[str], origin: str) -> None:
@@ -203,10 +203,6 @@ def _whole(rows: sa.Connection, chosen: sa.ColumnElement[bool], *order: sa.Colum
     query = sa.select(DOCUMENTS).where(chosen).order_by(*order)
     for row in rows.execute(query.execution_options(yield_per=100)):
         yield Document(row.id, row.title, row.text, json.loads(row.metadata), row.source, tuple(json.loads(row.pages)))
-
-
-def _present(rows: sa.Connection, query: sa.Select[Any]) -> dict[str, Present]:
-    return {row[0]: Present(row[1], row[2]) for row in rows.execute(query)}
 
 
 def _entry(row: sa.RowMapping) -> DocumentEntry:

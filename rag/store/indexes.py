@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 import sqlalchemy as sa
@@ -92,12 +93,14 @@ def existing(rows: sa.Connection, name: str, *, is_locked: bool = False) -> Inde
     """As `state`. Raises RagError if there is no such index."""
     found = state(rows, name, is_locked=is_locked)
     if found is None:
-        raise missing(name)
+        raise missing(name, [other.name for other in states(rows)])
     return found
 
 
-def missing(name: str) -> RagError:
-    return RagError(f"no index {name!r}; create it with: arbiter index add {name} FOLDER")
+def missing(name: str, others: Iterable[str]) -> RagError:
+    known = ", ".join(others)
+    there = f"there is {known}" if known else "there is none yet"
+    return RagError(f"no index {name!r} ({there}); create it with: arbiter index add {name} FOLDER")
 
 
 def states(rows: sa.Connection) -> list[IndexState]:

@@ -276,7 +276,9 @@ def test_open_syncs_with_the_settings_the_index_was_made_with(
 def test_open_refuses_an_index_that_does_not_exist_and_says_how_to_make_it(
     home: Path, embedder: Any, url: str | None
 ) -> None:
-    with pytest.raises(RagError, match="no index 'faq'; create it with: arbiter index add faq FOLDER"):
+    with pytest.raises(
+        RagError, match=r"no index 'faq' \(there is none yet\); create it with: arbiter index add faq FOLDER"
+    ):
         open_index(home, "faq", embedder, url=url)
     assert not home.exists()
 
