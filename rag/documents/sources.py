@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -122,13 +122,15 @@ def find_sources(path: Path, limits: Limits) -> tuple[Source, ...]:
     """
     root, files = _expand(path)
     found: list[Source] = []
-    for item in files:
-        if isinstance(item, Source):
-            found.append(item)
+    # A pattern may match both a file and its folder.
+    for item, reason in dict.fromkeys(files):
+        shown = _shown(item.relative_to(root))
+        if reason:
+            found.append(Source(shown, reason))
         elif item.suffix.lower() == ".zip" and not item.name.startswith("."):
-            found.extend(_members(item, "" if item == path else _shown(item.relative_to(root)), limits))
+            found.extend(_members(item, "" if item == path else shown, limits))
         else:
-            found.append(_inspect(item, _shown(item.relative_to(root)), limits))
+            found.append(_inspect(item, shown, limits))
     return tuple(found)
 
 
@@ -149,8 +151,8 @@ def _size_fault(num_bytes: int, limits: Limits) -> str:
     return f"{describe_size(num_bytes)}, over the limit of {limit} (max_file_bytes)"
 
 
-def _expand(path: Path) -> tuple[Path, Iterator[Path | Source]]:
-    """The folder that shown paths are relative to, and the files and refused folders under it."""
+def _expand(path: Path) -> tuple[Path, Iterator[tuple[Path, str]]]:
+    """The folder that shown paths are relative to, and under it files, and folders with the reason to pass them by."""
     try:
         path.stat()
     except (OSError, ValueError) as error:
@@ -161,7 +163,7 @@ def _expand(path: Path) -> tuple[Path, Iterator[Path | Source]]:
             f"no folder or file {str(path)!r} that can be read; give a folder, a pattern, a .zip or one "
             f"{', '.join(KINDS)} file"
         ) from error
-    return (path, _walk(path, path)) if path.is_dir() else (path.parent, iter((path,)))
+    return (path, _walk(path)) if path.is_dir() else (path.parent, iter([(path, "")]))
 
 
 def fixed_part(path: Path) -> Path:
@@ -169,30 +171,24 @@ def fixed_part(path: Path) -> Path:
     return Path(*itertools.takewhile(lambda part: not _MAGIC & set(part), path.parts))
 
 
-def _match(root: Path, pattern: str) -> Iterator[Path | Source]:
+def _match(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
     """Files that the pattern matches, and the files of folders that it matches; none that is hidden."""
     try:
         matches = sorted(root.glob(pattern))
     except ValueError as error:
         raise RagError(f"{pattern!r} is no pattern ({error}); write for example docs/**/*.pdf") from error
-    seen: set[str] = set()
     for match in matches:
-        inner = match.relative_to(root)
-        if any(part.startswith(".") for part in inner.parts):
+        if any(part.startswith(".") for part in match.relative_to(root).parts):
             continue
-        items: Iterable[Path | Source] = (match,)
-        if match.is_symlink() and match.is_dir():
-            items = (Source(_shown(inner), _LINK),)
-        elif match.is_dir():
-            items = _walk(match, root)
-        for item in items:
-            name = item.path if isinstance(item, Source) else str(item)
-            if name not in seen:
-                yield item
-            seen.add(name)
+        if not match.is_dir():
+            yield match, ""
+        elif match.is_symlink():
+            yield match, _LINK
+        else:
+            yield from _walk(match)
 
 
-def _walk(folder: Path, root: Path) -> Iterator[Path | Source]:
+def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
     unreadable: list[OSError] = []
     for parent, folders, files in os.walk(folder, onerror=unreadable.append):
         folders.sort()
@@ -200,28 +196,24 @@ def _walk(folder: Path, root: Path) -> Iterator[Path | Source]:
             inner = Path(parent, name)
             if name.startswith(".") or inner.is_symlink():
                 folders.remove(name)
-                reason = _LINK if inner.is_symlink() else "hidden folder"
-                yield Source(_shown(inner.relative_to(root)), reason)
+                yield inner, _LINK if inner.is_symlink() else "hidden folder"
         for name in sorted(files):
-            yield Path(parent, name)
+            yield Path(parent, name), ""
     for error in unreadable:
-        yield Source(_shown(Path(error.filename).relative_to(root)), f"cannot be read: {error.strerror}")
+        yield Path(error.filename), f"cannot be read: {error.strerror}"
 
 
 def _inspect(file: Path, shown: str, limits: Limits) -> Source:
     """The file, with the reason why it is not opened if there is one: a pipe or a device would block or never end."""
     try:
         str(file).encode()
-    except UnicodeEncodeError:
-        return Source(shown, "its name is not UTF-8")
-    reason = _name_fault(file.name)
-    if not reason:
-        try:
-            status = file.stat()
-        except OSError as error:
-            return Source(shown, f"cannot be read: {error.strerror}")
+        status = file.stat()
         reason = _size_fault(status.st_size, limits) if stat.S_ISREG(status.st_mode) else "not a regular file"
-    return Source(shown, reason, file)
+    except UnicodeEncodeError:
+        reason = "its name is not UTF-8"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    return Source(shown, _name_fault(file.name) or reason, file)
 
 
 def _members(file: Path, shown: str, limits: Limits) -> Iterator[Source]:
