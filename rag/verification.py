@@ -165,11 +165,10 @@ def _check_views(
 
 
 def _near_duplicates(rows: sa.Connection, state: IndexState) -> tuple[NearDuplicate, ...]:
-    numbered = dict(chunks.stream(rows, state.id))
-    found = near_duplicates(list(numbered), [chunk.text for chunk in numbered.values()])
+    found = [chunk for _, chunk in chunks.stream(rows, state.id)]
     return tuple(
-        NearDuplicate(repeating.document_id, repeating.page, original.document_id, original.page, similarity)
-        for repeating, original, similarity in ((numbered[number], numbered[of], like) for number, of, like in found)
+        NearDuplicate(found[place].document_id, found[place].page, found[of].document_id, found[of].page, similarity)
+        for place, of, similarity in near_duplicates([chunk.text for chunk in found])
     )
 
 

@@ -1,4 +1,4 @@
-"""Texts that repeat another almost word for word: `near_duplicates(numbers, texts)` finds them.
+"""Texts that repeat another almost word for word: `near_duplicates(texts)` finds them.
 
 `drop_near_duplicates(texts)` gives the places of the others.
 """
@@ -25,10 +25,8 @@ _BUCKETS = 1 << 18
 _ROUNDING = 1e-9
 
 
-def near_duplicates(
-    numbers: Sequence[int], texts: Sequence[str], *, threshold: float = 0.9
-) -> list[tuple[int, int, float]]:
-    """The texts that repeat an earlier one, each as (its number, the number of that one, their similarity).
+def near_duplicates(texts: Sequence[str], *, threshold: float = 0.9) -> list[tuple[int, int, float]]:
+    """The texts that repeat an earlier one, each as (its index, the index of that one, their similarity).
 
     Similarity is the Jaccard index of the texts' word triples, in [threshold, 1]. A text is compared with the earlier
     ones that repeat nothing themselves, and appears once at most: with the most similar of them, the earliest if equal.
@@ -68,7 +66,7 @@ def near_duplicates(
                     earlier.add(other)
         best = max(((_jaccard(shingles, _shingles(texts[other])), -other) for other in earlier), default=(0.0, 0))
         if best[0] >= threshold:
-            found.append((numbers[index], numbers[-best[1]], best[0]))
+            found.append((index, -best[1], best[0]))
             continue
         for place, key in enumerate(rarest):
             insort(holders.setdefault(key, []), (size, size - place, index))
@@ -77,7 +75,7 @@ def near_duplicates(
 
 def drop_near_duplicates(texts: Sequence[str], *, threshold: float = 0.9) -> list[int]:
     """Indexes of the texts without those that `near_duplicates` finds, in order."""
-    repeated = {index for index, _, _ in near_duplicates(range(len(texts)), texts, threshold=threshold)}
+    repeated = {index for index, _, _ in near_duplicates(texts, threshold=threshold)}
     return [index for index in range(len(texts)) if index not in repeated]
 
 
