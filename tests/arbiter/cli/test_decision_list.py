@@ -36,9 +36,12 @@ def serving_arms(home: Path) -> list[str]:
     return [row["arm"] for row in rows if row["is_auto"]]
 
 
-def test_no_decisions_say_how_to_make_one(tmp_path: Path) -> None:
+def test_no_decisions_say_where_there_are_none_and_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARBITER_DATABASE", f"sqlite:///{tmp_path}/elsewhere.db")
     text, rows = show_decisions(tmp_path)
-    assert "make one with: arbiter run CONFIG" in text
+    assert text == f"no decisions in 'sqlite:///{tmp_path}/elsewhere.db'; make one with: arbiter run CONFIG"
     assert rows == []
 
 
