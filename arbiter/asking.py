@@ -2,7 +2,7 @@
 
 asker = Asker(config=config, models=models, home=home, console=console, adapters={}, indexes=indexes, versions=versions)
 with closing(asker):
-    asked = asker.ask_all(arms, questions)          or asker.race(arms, plan, policy, score)
+    asked = asker.ask_all(arms, questions)          or asker.race(arms, plan, score)
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
 from router.deciding.arm_table import make_table
-from router.deciding.policy import Policy
 from router.deciding.recommend import look
 from router.deciding.scorecard import Drop, Scorecard
 from serving.engine.engine import OpenEngine
@@ -72,7 +71,7 @@ class Asker:
             records = self.ask(arms, questions, _counting(step, num_answers))
         return Asked(questions, tuple(records), first_tokens_ms)
 
-    def race(self, arms: list[Arm], plan: RacePlan, policy: Policy, score: Callable[[Asked], Scorecard]) -> Asked:
+    def race(self, arms: list[Arm], plan: RacePlan, score: Callable[[Asked], Scorecard]) -> Asked:
         """The answers of a race; `score` gives what it decides by. Raises ArbiterError for a cost cap without costs."""
         if not self.knows(arms, plan.batches[0]):
             self.start()
@@ -81,7 +80,7 @@ class Asker:
             counted = _counting(step, len(arms) * plan.num_questions)
 
             def look_at(asked: Asked, active: Sequence[str]) -> Look:
-                table = make_table(score(asked), policy)
+                table = make_table(score(asked), self.config.policy)
                 ruling, ranking = look(table, active, largest=plan.largest)
                 costs = [(row.scores.num_asked, row.costs.per_1k) for row in table.rows]
                 if plan.settings.max_cost is not None and any(num and cost is None for num, cost in costs):

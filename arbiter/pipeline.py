@@ -26,7 +26,6 @@ from arbiter.home import data_home, home_database
 from arbiter.models import resolve_model
 from arbiter.scoring import Scoring
 from arbiter.served_runs import describe_other_runs
-from eval.answers import Asked
 from eval.race import RacePlan, plan_race
 from eval.report.card import make_card
 from eval.report.page import to_html
@@ -245,7 +244,10 @@ class Pipeline:
                 versions=versions,
             )
             with closing(asker):
-                asked = self._spend(arms, plan, asker)
+                if plan is None:
+                    asked = asker.ask_all(arms, self.data.questions)
+                else:
+                    asked = asker.race(arms, plan, lambda so: self.scoring.score_deciding(arms, so, **self._times))
             with self.console.step("scoring") as step:
                 scorecard = self.scoring.score(
                     arms,
@@ -350,12 +352,6 @@ class Pipeline:
     def _versions(self, arms: list[Arm], indexes: Mapping[str, Index]) -> dict[str, dict[str, str]]:
         shared = {"model": self.models.base.revision, "engine": engine_identity(self.config.engine)}
         return {arm.name: {**shared, "index": indexes[arm.index].version if arm.index else ""} for arm in arms}
-
-    def _spend(self, arms: list[Arm], plan: RacePlan | None, asker: Asker) -> Asked:
-        if plan is None:
-            return asker.ask_all(arms, self.data.questions)
-        policy = part(self.config.policy, Policy)
-        return asker.race(arms, plan, policy, lambda asked: self.scoring.score_deciding(arms, asked, **self._times))
 
     @cached_property
     def _times(self) -> dict[str, dict[str, float]]:
