@@ -137,7 +137,7 @@ class Asker:
     def _first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
         """The time to the first token of a few answers in ms, by arm and question id; measured only with an engine."""
         probes = questions[: self.config.eval.first_token_probes]
-        if self._engine is not None:
+        if self._engine is not None and probes:
             with self.console.step(f"timing the first token of {len(probes)} answers an arm"):
                 self._with_answerer(
                     lambda answerer: time_first_tokens(arms, probes, answerer, self._cache, versions=self.versions)
