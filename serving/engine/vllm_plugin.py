@@ -121,9 +121,9 @@ def _of_slot(weights: Tensor, slot: int, dtype: torch.dtype) -> Tensor:
 
 
 def _multiply(
-    inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, *, scale: float = 1.0, is_added: bool = False
+    inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, scaling: float = 1.0, *, add_inputs: bool = False
 ) -> None:
-    """output (n, >= o) = or += scale * inputs (n, i) @ weights[slot] (o, i).T for each row with an adapter."""
+    """output (n, >= o) = or += scaling * inputs (n, i) @ weights[slot] (o, i).T for each row with an adapter."""
     # Adapter and layer may be padded to different widths.
     width = min(weights.shape[-2], output.shape[1])
     columns = output[:, :width]
@@ -131,46 +131,38 @@ def _multiply(
         weight = _of_slot(weights, slot, output.dtype)[:, :width]
         if isinstance(rows, slice):
             # beta=0 overwrites whatever is there, NaN included.
-            columns[rows].addmm_(inputs[rows].to(output.dtype), weight, beta=int(is_added), alpha=scale)
+            columns[rows].addmm_(inputs[rows].to(output.dtype), weight, beta=int(add_inputs), alpha=scaling)
         else:
-            product = torch.mm(inputs.index_select(0, rows).to(output.dtype), weight).mul_(scale)
-            (columns.index_add_ if is_added else columns.index_copy_)(0, rows, product)
-
-
-def _shrink(inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, scaling: float = 1.0) -> None:
-    _multiply(inputs, weights, output, plan, scale=scaling)
+            product = torch.mm(inputs.index_select(0, rows).to(output.dtype), weight).mul_(scaling)
+            (columns.index_add_ if add_inputs else columns.index_copy_)(0, rows, product)
 
 
 def _expand(inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, add_inputs: bool) -> None:
-    _multiply(inputs, weights, output, plan, is_added=add_inputs)
+    _multiply(inputs, weights, output, plan, add_inputs=add_inputs)
 
 
 def _expand_slice(
     inputs: Tensor, weights: Tensor, output: Tensor, plan: Plan, start: int, size: int, add_inputs: bool
 ) -> None:
     """_expand into the columns [start, start + size) of output."""
-    _multiply(inputs, weights, output[:, start : start + size], plan, is_added=add_inputs)
+    _multiply(inputs, weights, output[:, start : start + size], plan, add_inputs=add_inputs)
 
 
-def _per_row(operate: Callable[..., None]) -> Callable[..., None]:
-    """vLLM's bgmv operator: `slots` (n,) has one for each row, -1 for no adapter."""
+def _operators(operate: Callable[..., None]) -> tuple[Callable[..., None], Callable[..., None]]:
+    """vLLM's bgmv operator, with a slot (n,) for each row, -1 for no adapter; and its sgmv operator, with a slot for
+    each run of rows, and sizes that only GPU kernels use.
+    """
 
-    def operator(inputs: Tensor, weights: Tensor, output: Tensor, slots: Tensor, *rest: Any, **named: Any) -> None:
+    def bgmv(inputs: Tensor, weights: Tensor, output: Tensor, slots: Tensor, *rest: Any, **named: Any) -> None:
         operate(inputs, weights, output, _rows_by_slot(slots), *rest, **named)
 
-    return operator
-
-
-def _per_run(operate: Callable[..., None]) -> Callable[..., None]:
-    """vLLM's sgmv operator: the same with a slot for each run of rows, and sizes that only GPU kernels use."""
-
-    def operator(inputs: Tensor, weights: Tensor, output: Tensor, *batch: Any, **named: Any) -> None:
+    def sgmv(inputs: Tensor, weights: Tensor, output: Tensor, *batch: Any, **named: Any) -> None:
         _starts, lengths, slots, _num_runs, _longest, _num_rows, *rest = batch
         operate(inputs, weights, output, _rows_by_slot(slots, lengths), *rest, **named)
 
-    return operator
+    return bgmv, sgmv
 
 
-bgmv_shrink, sgmv_shrink = _per_row(_shrink), _per_run(_shrink)
-bgmv_expand, sgmv_expand = _per_row(_expand), _per_run(_expand)
-bgmv_expand_slice, sgmv_expand_slice = _per_row(_expand_slice), _per_run(_expand_slice)
+bgmv_shrink, sgmv_shrink = _operators(_multiply)
+bgmv_expand, sgmv_expand = _operators(_expand)
+bgmv_expand_slice, sgmv_expand_slice = _operators(_expand_slice)

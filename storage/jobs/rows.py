@@ -138,31 +138,19 @@ class JobRows:
         One that waits already stays as it is, one that runs will run once more, and one whose owner is gone becomes
         this process's.
         """
+        name, now = job_id(kind, key), self._clock()
         with self._write(rows) as rows:
-            name, now = job_id(kind, key), self._clock()
             present = self._find(rows, name)
-            waiting = {
-                "state": "queued",
-                "owner": self.owner,
-                "seen_at": now,
-                "is_again": False,
-                "is_cancelling": False,
-                "error": None,
-                "created_at": now,
-                "started_at": None,
-                "ended_at": None,
-            }
-            if present is None:
-                rows.execute(JOBS.insert().values(id=name, kind=kind, key=key, progress={}, **waiting))
-            elif present.state not in LIVE:
-                rows.execute(EVENTS.delete().where(EVENTS.c.job_id == name))
-                rows.execute(JOBS.update().where(JOBS.c.id == name).values(progress={}, **waiting))
+            if present is None or present.state not in LIVE:
+                # What ended goes with its events.
+                rows.execute(JOBS.delete().where(JOBS.c.id == name))
+                waiting = {"state": "queued", "owner": self.owner, "seen_at": now, "created_at": now}
+                rows.execute(JOBS.insert().values(id=name, kind=kind, key=key, **waiting))
+                self._note(rows, name, "queued")
             elif not self.has_owner(present):
                 self._take(rows, present)
             elif present.state == "running":
                 rows.execute(JOBS.update().where(JOBS.c.id == name).values(is_again=True))
-            if present is None or present.state not in LIVE:
-                self._note(rows, name, "queued")
         return name
 
     def get(self, name: str) -> Job | None:
