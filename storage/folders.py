@@ -149,8 +149,15 @@ def draft_folder(final: Path) -> Iterator[Path]:
 def sweep_drafts(parent: Path) -> None:
     """Remove the drafts in `parent` whose writers were killed (kill -9); those still being written are left alone."""
     for leftover in parent.glob(".*.tmp-*"):
-        if leftover.is_dir() and _DRAFT.fullmatch(leftover.name):
-            _remove_abandoned(leftover)
+        if not leftover.is_dir() or not _DRAFT.fullmatch(leftover.name):
+            continue
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            lock = os.open(leftover, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(leftover, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def _make_locked(final: Path) -> tuple[Path, int]:
@@ -162,20 +169,6 @@ def _make_locked(final: Path) -> tuple[Path, int]:
         if draft.exists():
             return draft, lock
         os.close(lock)  # a sweeper came between mkdir and flock
-
-
-def _remove_abandoned(leftover: Path) -> None:
-    try:
-        lock = os.open(leftover, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(leftover, ignore_errors=True)
-    except BlockingIOError:
-        return
-    finally:
-        os.close(lock)
 
 
 def _finish(draft: Path, final: Path) -> None:

@@ -196,7 +196,7 @@ class Ledger:
                 before = current.id if current is not None else None
             # A decision that was `auto` already, as the newest, has nothing to go back to.
             previous = before if before != decision_id else None
-            return self._append(rows, decision.scope, "promote", decision_id, previous)
+            return self._append(rows, decision.scope, action="promote", decision_id=decision_id, previous_id=previous)
 
     def rollback(self, scope: str, *, to: str | None = None) -> Promotion:
         """Go back to what `auto` meant before the last promotion that was not rolled back.
@@ -208,23 +208,15 @@ class Ledger:
             back = _before(log)
             if to not in (None, back):
                 raise NotPromotable("another promotion came in between; look at the decisions and try again")
-            return self._append(rows, scope, "rollback", back, log[-1].decision_id)
+            return self._append(rows, scope, action="rollback", decision_id=back, previous_id=log[-1].decision_id)
 
     def before(self, scope: str) -> str:
         """The id of the decision that `rollback` would go back to. Raises NotPromotable when there is none."""
         with self._database.read() as rows:
             return _before(_promotions(rows, scope))
 
-    def _append(
-        self,
-        rows: sa.Connection,
-        scope: str,
-        action: Literal["promote", "rollback"],
-        decision_id: str,
-        previous_id: str | None,
-    ) -> Promotion:
-        values = {"action": action, "decision_id": decision_id, "previous_id": previous_id}
-        rows.execute(PROMOTIONS.insert().values(scope=scope, promoted_at=int(self._clock()), **values))
+    def _append(self, rows: sa.Connection, scope: str, **change: str | None) -> Promotion:
+        rows.execute(PROMOTIONS.insert().values(scope=scope, promoted_at=int(self._clock()), **change))
         return _promotions(rows, scope)[-1]
 
 
