@@ -62,9 +62,7 @@ def open_answerer(pipeline: Pipeline) -> Iterator[OpenAnswerer]:
     with home_database(home) as database:
         decision = served_decision(Ledger(database), config.fingerprint(), pipeline.last_run, console)
     with contextlib.closing(OpenIndexes(index_home(config, home), pipeline.embedder)) as indexes:
-        runs = ServedRuns(
-            config=config, home=home, open_indexes=indexes, base=pipeline.models.base, data_version=lambda _: ""
-        )
+        runs = ServedRuns(config=config, home=home, open_indexes=indexes, base=pipeline.base, data_version=lambda _: "")
         with runs.served(decision, console) as (_, served, http), start_blocking_portal() as portal:
             try:
                 yield OpenAnswerer(served, portal)

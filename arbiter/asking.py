@@ -1,6 +1,6 @@
 """Asking the arms of a run: the engine is started for the first answer that is not known yet, and every answer is kept.
 
-asker = Asker(config=config, models=models, home=home, console=console, adapters={}, indexes=indexes, versions=versions)
+asker = Asker(config=config, base=base, home=home, console=console, adapters={}, indexes=indexes, versions=versions)
 with closing(asker):
     asked = asker.ask_all(arms, questions)          or asker.race(arms, plan, score)
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from arbiter.build import Models, open_engine
+from arbiter.build import open_engine
 from arbiter.config import Config
 from arbiter.console import Console, Step
 from eval.answers import AnswerCache, AnswerRecord, Asked, Versions
@@ -32,6 +32,7 @@ from router.deciding.recommend import look
 from router.deciding.scorecard import Drop, Scorecard
 from serving.engine.engine import OpenEngine
 from storage.errors import ArbiterError
+from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class Asker:
     """
 
     config: Config
-    models: Models
+    base: ResolvedModel
     home: Path
     console: Console
     adapters: Mapping[str, Adapter]
@@ -126,7 +127,7 @@ class Asker:
     def start(self) -> OpenEngine:
         """The engine, brought up if it is not."""
         if self._engine is None:
-            engine = open_engine(self.config, self.models.base, self.adapters, home=self.home, console=self.console)
+            engine = open_engine(self.config, self.base, self.adapters, home=self.home, console=self.console)
             self._engine = self._open.enter_context(engine)
         return self._engine
 

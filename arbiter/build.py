@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from arbiter.config import ArmConfig, Config, EmbeddingConfig
@@ -34,14 +34,6 @@ from tuning.recipe import Recipe
 
 # Distractors come from further down the ranking than what an arm will see, so that a row can always be filled.
 _CONTEXT_DEPTH = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """The base model and the embedder, resolved to folders."""
-
-    base: ResolvedModel
-    embedder: ResolvedModel
 
 
 def resolve_embedder(
@@ -117,13 +109,15 @@ def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter], *, m
     return [_arm(name, arm, config, data, adapters, max_tokens) for name, arm in config.arms.items()]
 
 
-def provenance(config: Config, data: Data, models: Models, engine: str) -> dict[str, object]:
+def provenance(
+    config: Config, data: Data, base: ResolvedModel, embedder: ResolvedModel, engine: str
+) -> dict[str, object]:
     """What a reader needs to reproduce a run: versions, hashes, seed, machine."""
     return {
         "arbiter": importlib.metadata.version("arbiter"),
         "data": data.version,
-        "model": f"{models.base.name} {models.base.revision}",
-        "embedder": f"{models.embedder.name} {models.embedder.revision}",
+        "model": f"{base.name} {base.revision}",
+        "embedder": f"{embedder.name} {embedder.revision}",
         "engine": engine,
         "seed": config.seed,
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},

@@ -61,13 +61,13 @@ def _check(pipeline: Pipeline, faults: Faults) -> Output | None:
         faults.attempt(pipeline.race_plan, None)
     if data is None or base is None or embedder is None or faults.found:
         return None
-    pipeline.models = build.Models(base, embedder)
+    pipeline.base, pipeline.embedder_model = base, embedder
     return _show(pipeline, data, metrics)
 
 
 def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
-    config, models, labels = pipeline.askable, pipeline.models, label_balance(data)
-    policy = config.policy
+    config, labels = pipeline.askable, label_balance(data)
+    policy, base, embedder = config.policy, pipeline.base, pipeline.embedder_model
     room, *cut = pipeline.answer_lengths.notes(config)
     power, detectable = pipeline.power()
     lines = [
@@ -77,7 +77,7 @@ def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
         room,
         *(f"warning: {note}" for note in cut),
         f"{power}; see: arbiter plan",
-        f"model: {_model(models.base)}; embedder: {_model(models.embedder)}",
+        f"model: {_model(base)}; embedder: {_model(embedder)}",
         f"config and data are fine; arms: {', '.join(config.arms)}; metrics: {', '.join(metrics)}",
     ]
     row: dict[str, Any] = {
@@ -95,8 +95,7 @@ def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
         "answer_tokens_p95": pipeline.answer_lengths.percentile(),
         "detectable": detectable,
         "models": {
-            name: {"name": m.name, "path": m.path or None}
-            for name, m in (("base", models.base), ("embedder", models.embedder))
+            name: {"name": m.name, "path": m.path or None} for name, m in (("base", base), ("embedder", embedder))
         },
         "notes": [*data.notes, *cut],
     }

@@ -103,11 +103,11 @@ class Pipeline:
         return askable_arms(self.config, self.data)[0]
 
     @cached_property
-    def models(self) -> build.Models:
-        """Base model and embedder on this disk; of somebody else's engine without adapters only the name is needed."""
+    def base(self) -> ResolvedModel:
+        """The base model on this disk; of somebody else's engine without adapters only the name is needed."""
         # The embedder first: where it is missing, the base model's conversion would be waited for in vain.
-        embedder = self._embedder_model
-        return build.Models(base=self.find_base(), embedder=embedder)
+        self.embedder_model  # noqa: B018
+        return self.find_base()
 
     def find_base(self, *, fetch: bool = True) -> ResolvedModel:
         """The base model; without `fetch` nothing is downloaded or converted. Raises ArbiterError."""
@@ -125,13 +125,14 @@ class Pipeline:
             return True
 
     @cached_property
-    def _embedder_model(self) -> ResolvedModel:
+    def embedder_model(self) -> ResolvedModel:
+        """The embedder on this disk."""
         return build.resolve_embedder(self.config, self.home, self.console.say)
 
     @cached_property
     def embedder(self) -> Embedder:
         """The embedder; loads its weights when it first embeds."""
-        return build.build_embedder(self._embedder_model, self.config.embedding)
+        return build.build_embedder(self.embedder_model, self.config.embedding)
 
     def index(self) -> dict[str, SyncReport]:
         """Bring every index the config needs up to date; an unchanged folder costs nothing."""
@@ -171,7 +172,7 @@ class Pipeline:
         return {name: self._adapter(name) for name in build.used_adapters(self.askable)}
 
     def _adapter(self, name: str) -> Adapter:
-        spec, base, examples = self.config.adapters[name], self.models.base, self.data.examples
+        spec, base, examples = self.config.adapters[name], self.base, self.data.examples
         documents = self.indexes["documents"] if spec.passages else None
         with self.console.step(f"making rows of {len(examples)} examples for {name}"):
             rows = build.training_rows(self.config, name, examples, documents)
@@ -202,7 +203,7 @@ class Pipeline:
     @cached_property
     def answer_lengths(self) -> AnswerLengths:
         """How long the data's answers are, in tokens of the base model if it is on this disk."""
-        return measure(self.data.examples, self.data.questions, token_counter(self.models.base.path))
+        return measure(self.data.examples, self.data.questions, token_counter(self.base.path))
 
     @property
     def max_tokens(self) -> int:
@@ -222,7 +223,7 @@ class Pipeline:
         for note in (notes := self.answer_lengths.notes(self.askable)):
             self.console.say(f"note: {note}")
         adapters = self.adapters
-        refuse_unfit(self.models.base, adapters, max_rank=self.config.engine.max_lora_rank)
+        refuse_unfit(self.base, adapters, max_rank=self.config.engine.max_lora_rank)
         arms = build.build_arms(self.askable, self.data, adapters, max_tokens=self.max_tokens)
         versions = self._versions(arms, indexes)
         fingerprint = content_hash(self.config.fingerprint(), self.data.version, json.dumps(versions, sort_keys=True))
@@ -236,7 +237,7 @@ class Pipeline:
         with SpentTime(self.home / "spent.db", fingerprint) as spent:
             asker = Asker(
                 config=self.config,
-                models=self.models,
+                base=self.base,
                 home=self.home,
                 console=self.console,
                 adapters={adapter.name: adapter for adapter in adapters.values()},
@@ -254,7 +255,7 @@ class Pipeline:
                     asked,
                     progress=step.update,
                     provenance=build.provenance(
-                        self.config, self.data, self.models, engine_identity(self.config.engine)
+                        self.config, self.data, self.base, self.embedder_model, engine_identity(self.config.engine)
                     ),
                     **self._times,
                 )
@@ -270,7 +271,7 @@ class Pipeline:
                 "data": str(self.data.folder),
                 "data_name": self.data.name,
                 "data_version": self.data.version,
-                "base_revision": self.models.base.revision,
+                "base_revision": self.base.revision,
                 "versions": versions,
                 "command": self.command,
             },
@@ -350,7 +351,7 @@ class Pipeline:
         return plan_race(self.data.questions, self.config.race, self.data.clusters)
 
     def _versions(self, arms: list[Arm], indexes: Mapping[str, Index]) -> dict[str, dict[str, str]]:
-        shared = {"model": self.models.base.revision, "engine": engine_identity(self.config.engine)}
+        shared = {"model": self.base.revision, "engine": engine_identity(self.config.engine)}
         return {arm.name: {**shared, "index": indexes[arm.index].version if arm.index else ""} for arm in arms}
 
     @cached_property

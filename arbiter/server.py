@@ -48,7 +48,7 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
         database = during.enter_context(home_database(home))
         decision = served_decision(Ledger(database), config.fingerprint(), pipeline.last_run, console)
         # From here on models are looked for, and converted where that was not done yet.
-        base = pipeline.models.base
+        base = pipeline.base
         open_indexes = OpenIndexes(index_home(config, home), pipeline.embedder)
         runs = ServedRuns(config=config, home=home, open_indexes=open_indexes, base=base, data_version=read_version)
         jobs = during.enter_context(contextlib.closing(open_jobs(database)))

@@ -86,13 +86,13 @@ class LiveTrials:
         self._pipeline = pipeline
         self._console = console
         self._data = replace(pipeline.data, questions=pipeline.data.dev)
-        self._versions = {"model": pipeline.models.base.revision, "engine": engine_identity(target.config.engine)}
+        self._versions = {"model": pipeline.base.revision, "engine": engine_identity(target.config.engine)}
         # Before anything is indexed or trained: a metric that nothing gives.
         check_metric(target.config)
         find_judge(target.config, pipeline.home)
         self._asker = Asker(
             config=target.config,
-            models=pipeline.models,
+            base=pipeline.base,
             home=pipeline.home,
             console=console,
             adapters={},
@@ -125,13 +125,13 @@ class LiveTrials:
         trial = Pipeline(config, home=self._pipeline.home, console=self._console)
         cut = content_hash(repr(part(config.index, ChunkSettings)))[:6]
         trial.data = replace(self._data, variant=f"-sweep-{cut}")
-        trial.models, trial.embedder = self._pipeline.models, self._pipeline.embedder
+        trial.base, trial.embedder = self._pipeline.base, self._pipeline.embedder
         with contextlib.ExitStack() as during:
             for index in trial.indexes.values():
                 during.callback(index.close)
             try:
                 adapters = trial.adapters
-                refuse_unfit(trial.models.base, adapters, max_rank=config.engine.max_lora_rank)
+                refuse_unfit(trial.base, adapters, max_rank=config.engine.max_lora_rank)
             except ArbiterError as error:
                 raise TrialFailed(str(error)) from error
             arms = build.build_arms(config, trial.data, adapters, max_tokens=self._pipeline.max_tokens)

@@ -32,7 +32,7 @@ def test_a_remote_engine_without_adapters_needs_no_model_on_this_disk(tmp_path: 
     pipeline, _ = pipeline_of(folder, home, *remote(url))
     run = pipeline.evaluate()
     assert not (home / "models").exists()
-    assert pipeline.models.base.path == ""
+    assert pipeline.base.path == ""
     assert run.manifest["base_revision"] == f"at {url}"
     assert [scores.arm.name for scores in run.scorecard().arms] == ["base", "fewshot", "rag"]
     pipeline.decide(run)

@@ -126,7 +126,7 @@ def open_pipeline(folder: Path, base: ResolvedModel, url: str, console: Console,
         | {"engine": {"url": url}, "eval": {"patience_s": 0.1}}
     )
     pipeline = Pipeline(config, home=folder.parent / "home", console=console, needs_dev=True)
-    pipeline.models = build.Models(base=base, embedder=ResolvedModel("words", "1", str(folder)))
+    pipeline.base, pipeline.embedder_model = base, ResolvedModel("words", "1", str(folder))
     pipeline.embedder = WordEmbedder()  # type: ignore[assignment]
     return pipeline
 
