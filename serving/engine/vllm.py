@@ -99,6 +99,7 @@ def build_environment(settings: VllmSettings, *, host: EngineHost, base: Mapping
     return env
 
 
+@dataclass(eq=False)
 class VllmServer:
     """One engine on loopback. Between calls `adapters` (name -> folder) is what the running engine has loaded, restarts
     included. `failure` says why it was given up, with its command and the last lines of its log.
@@ -106,29 +107,22 @@ class VllmServer:
     All methods block; one thread watches. `command` gives the argument vector for a port: tests pass a fake engine.
     """
 
-    def __init__(
-        self,
-        settings: VllmSettings,
-        *,
-        command: Callable[[int], list[str]] | None = None,
-        environment: Mapping[str, str] | None = None,
-        restart_delays_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 30.0),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._settings = settings
-        self._command = command
-        self._environment = environment
-        self._restart_delays_s = restart_delays_s
-        self._clock = clock
-        self._port = 0
-        self.state: State = "stopped"
-        self.adapters: dict[str, str] = {}
-        self._adapter_lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._watcher: threading.Thread | None = None
-        self._log_start = 0
-        self.failure: str | None = None
+    settings: VllmSettings
+    command: Callable[[int], list[str]] | None = None
+    environment: Mapping[str, str] | None = None
+    restart_delays_s: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 30.0)
+    clock: Callable[[], float] = time.monotonic
+    state: State = field(default="stopped", init=False)
+    failure: str | None = field(default=None, init=False)
+    adapters: dict[str, str] = field(default_factory=dict, init=False)
+    _adapter_lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _watcher: threading.Thread | None = field(default=None, init=False)
+    _port: int = field(default=0, init=False)
+    _log_start: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
         # The environment's proxies must not see requests to loopback.
         self._http = httpx.Client(trust_env=False, timeout=10.0)
 
@@ -149,8 +143,8 @@ class VllmServer:
         self.state, self.failure = "starting", None
         try:
             self._port = _free_port()
-            self._settings.log_path.parent.mkdir(parents=True, exist_ok=True)
-            self._settings.log_path.write_bytes(b"")
+            self.settings.log_path.parent.mkdir(parents=True, exist_ok=True)
+            self.settings.log_path.write_bytes(b"")
             self._bring_up(progress or (lambda _line: None))
         except BaseException as error:  # Ctrl-C included: no engine may stay behind
             self._end_process()
@@ -227,27 +221,27 @@ class VllmServer:
     def _bring_up(self, progress: Progress) -> None:
         """Starts the process, waits until it answers and loads the adapters it had. Raises EngineFailed."""
         command = self._launch()
-        started = self._clock()
+        started = self.clock()
         while self._health() != httpx.codes.OK:
-            waited = self._clock() - started
+            waited = self.clock() - started
             if not self._is_running():
                 raise EngineFailed(self._failure("vLLM ended before it was ready", command))
-            if waited > self._settings.engine.ready_timeout_s:
+            if waited > self.settings.engine.ready_timeout_s:
                 raise EngineFailed(self._failure(f"vLLM was not ready after {waited:.0f} s", command))
             if self._stopping.wait(_POLL_S):
                 raise EngineFailed("vLLM was stopped before it was ready")
-            progress(f"starting vLLM with {self._settings.served_name}: {waited:.0f} s")
+            progress(f"starting vLLM with {self.settings.served_name}: {waited:.0f} s")
         with self._adapter_lock:
             for name, folder in self.adapters.items():
                 self._post_load(name, folder)
         self.state = "ready"
-        _log.info("engine ready url=%s s=%.1f adapters=%d", self.url, self._clock() - started, len(self.adapters))
+        _log.info("engine ready url=%s s=%.1f adapters=%d", self.url, self.clock() - started, len(self.adapters))
 
     def _launch(self) -> list[str]:
         command, env = self._plan()
         script = str(Path(__file__).with_name("process_group.py"))
         guard = [sys.executable, "-S", script, str(os.getpid()), str(_STOP_GRACE_S)]
-        with self._settings.log_path.open("ab") as log:
+        with self.settings.log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
                 guard + command,
@@ -260,13 +254,13 @@ class VllmServer:
         return command
 
     def _plan(self) -> tuple[list[str], dict[str, str]]:
-        base = os.environ if self._environment is None else self._environment
-        if self._command is not None:
-            return self._command(self._port), dict(base)
+        base = os.environ if self.environment is None else self.environment
+        if self.command is not None:
+            return self.command(self._port), dict(base)
         host = detect_host()
         host.require_engine()
-        command = build_command(self._settings, port=self._port, host=host)
-        return command, build_environment(self._settings, host=host, base=base)
+        command = build_command(self.settings, port=self._port, host=host)
+        return command, build_environment(self.settings, host=host, base=base)
 
     def _watch(self) -> None:
         """Restarts the engine whenever it ends by itself, until `stop` or until it crashes in a loop.
@@ -279,15 +273,15 @@ class VllmServer:
                 continue
             self.state = "restarting"
             self._end_process()
-            now = self._clock()
+            now = self.clock()
             crashes = [*(crash for crash in crashes if now - crash < _CRASH_WINDOW_S), now]
-            if len(crashes) > len(self._restart_delays_s):
+            if len(crashes) > len(self.restart_delays_s):
                 what = f"vLLM ended {len(crashes)} times within {now - crashes[0]:.0f} s and was given up"
                 self.failure = self._failure(what, self._plan()[0])
                 self.state = "failed"
                 _log.error("engine failed: %s", self.failure)
                 return
-            delay_s = self._restart_delays_s[len(crashes) - 1]
+            delay_s = self.restart_delays_s[len(crashes) - 1]
             _log.warning("engine ended by itself; restart in %.0f s", delay_s)
             if self._stopping.wait(delay_s):
                 return
@@ -323,11 +317,11 @@ class VllmServer:
         self._process = None
 
     def _failure(self, what: str, command: list[str]) -> str:
-        with self._settings.log_path.open("rb") as log:
+        with self.settings.log_path.open("rb") as log:
             log.seek(self._log_start)
             lines = telling_lines(log.read().decode(errors="replace"))
         shown = "\n".join(f"    {line}" for line in lines)
-        return f"{what}\n  command: {' '.join(command)}\n  log: {self._settings.log_path}\n{shown}"
+        return f"{what}\n  command: {' '.join(command)}\n  log: {self.settings.log_path}\n{shown}"
 
 
 def telling_lines(text: str, limit: int = 15) -> list[str]:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -70,60 +70,49 @@ class _Work:
     patience: Patience
 
 
+@dataclass(eq=False)
 class EvalRunner:
     """At most `concurrency` rows of all runs together are in flight, so that chat requests keep most of the engine.
 
     An outcome is in the store before it is counted. A row is asked again only if it has none. All rows of a run are
-    answered by the arm that `model` meant when the run was created.
+    answered by the arm that `model` meant when the run was created. A silent engine is waited for, `patience_s` in all,
+    from `pause_s` on with doubling pauses. `embed` makes the metric `cosine` available.
     """
 
-    def __init__(
-        self,
-        store: EvalStore,
-        current: CurrentDecision,
-        jobs: Jobs,
-        *,
-        concurrency: int = 4,
-        patience_s: float = 300.0,
-        pause_s: float = 0.5,
-        embed: Embed | None = None,
-    ) -> None:
-        """`patience_s` is how long a silent engine is waited for, from `pause_s` on with doubling pauses.
+    store: EvalStore
+    current: CurrentDecision
+    jobs: Jobs
+    concurrency: int = 4
+    patience_s: float = 300.0
+    pause_s: float = 0.5
+    embed: Embed | None = None
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
 
-        `embed` makes the metric `cosine` available.
-        """
-        self.store = store
-        self.current = current
-        self.embed = embed
-        self._jobs = jobs
-        self._concurrency = concurrency
-        self._patience_s = patience_s
-        self._pause_s = pause_s
-        self._gate = asyncio.Semaphore(concurrency)
-        self._loop: asyncio.AbstractEventLoop | None = None
+    def __post_init__(self) -> None:
+        self._gate = asyncio.Semaphore(self.concurrency)
 
     async def open(self) -> None:
         """Begin, with what an earlier server left first."""
         self._loop = asyncio.get_running_loop()
         # Another server that lives may serve other arms: what one leaves is for its own next start.
-        begin = partial(self._jobs.begin, KIND, self._work, limit=_MAX_RUNS, takes_over=False)
+        begin = partial(self.jobs.begin, KIND, self._work, limit=_MAX_RUNS, takes_over=False)
         await asyncio.to_thread(begin)
 
     def submit(self, run_id: str, rows: sa.Connection) -> None:
         """Work on a run in the background, if the transaction is committed; `wake` then."""
-        self._jobs.rows.submit(KIND, run_id, rows=rows)
+        self.jobs.rows.submit(KIND, run_id, rows=rows)
 
     def wake(self) -> None:
         """Look for jobs now."""
-        self._jobs.wake()
+        self.jobs.wake()
 
     def stop(self, run_id: str) -> None:
         """Stop working on a run; its status is the caller's to set, and its items stay."""
-        self._jobs.cancel(job_id(KIND, run_id))
+        self.jobs.cancel(job_id(KIND, run_id))
 
     async def close(self) -> None:
         """Stop working; live runs go on when a server starts again."""
-        await asyncio.to_thread(self._jobs.stop, KIND)
+        await asyncio.to_thread(self.jobs.stop, KIND)
 
     def _work(self, running: RunningJob) -> None:
         run = self.store.find_live_run(running.job.key)
@@ -137,7 +126,7 @@ class EvalRunner:
             except ArbiterError as trouble:
                 # The database itself is the trouble.
                 _log.warning("run=%s: %s", run.id, trouble)
-                running.wait(self._pause_s)
+                running.wait(self.pause_s)
             else:
                 raise EvalError(error["message"])
 
@@ -168,7 +157,7 @@ class EvalRunner:
         done = await asyncio.to_thread(self.store.done_positions, run.id)
         rows = iter([(i, row) for i, row in enumerate(work.rows) if i not in done])
         # A fault in one of them ends the whole group.
-        await asyncio.wait([group.create_task(self._work_off(work, rows)) for _ in range(self._concurrency)])
+        await asyncio.wait([group.create_task(self._work_off(work, rows)) for _ in range(self.concurrency)])
         if await asyncio.to_thread(self.store.set_status, run.id, "completed"):
             _log.info("run=%s completed", run.id)
 
@@ -189,7 +178,7 @@ class EvalRunner:
             criteria=_CRITERIA.validate_python(self.store.get_eval(run.eval_id)["testing_criteria"]),
             answerer=served.answerer,
             arm=arm,
-            patience=Patience(limit_s=self._patience_s, pause_s=self._pause_s),
+            patience=Patience(limit_s=self.patience_s, pause_s=self.pause_s),
         )
 
     async def _work_off(self, work: _Work, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> None:
