@@ -164,7 +164,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
             submit=runner.submit,
         )
         reply = shown(request, run, stored)
-        runner.wake()
+        runner.jobs.wake()
         return reply
 
     @router.get("/{eval_id}/runs", response_model=ListOf[RunCard], responses=refusals(400, 404))

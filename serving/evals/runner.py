@@ -95,16 +95,11 @@ class EvalRunner:
         """Begin, with what an earlier server left first."""
         self._loop = asyncio.get_running_loop()
         # Another server that lives may serve other arms: what one leaves is for its own next start.
-        begin = partial(self.jobs.begin, KIND, self._work, limit=_MAX_RUNS, takes_over=False)
-        await asyncio.to_thread(begin)
+        await asyncio.to_thread(self.jobs.begin, KIND, self._work, limit=_MAX_RUNS, takes_over=False)
 
     def submit(self, run_id: str, rows: sa.Connection) -> None:
-        """Work on a run in the background, if the transaction is committed; `wake` then."""
+        """Work on a run in the background, if the transaction is committed; wake `jobs` then."""
         self.jobs.rows.submit(KIND, run_id, rows=rows)
-
-    def wake(self) -> None:
-        """Look for jobs now."""
-        self.jobs.wake()
 
     def stop(self, run_id: str) -> None:
         """Stop working on a run; its status is the caller's to set, and its items stay."""
