@@ -107,7 +107,11 @@ class IndexCommands:
                     self._console.say(f"note: {warning}")
                 skips = [asdict(skipped) for skipped in loaded.skipped]
                 rows.append({"path": origin, **asdict(report), "skipped": skips, "kept": kept})
-                self._console.say(f"  {path}: {_describe(report)}, {len(loaded.skipped)} skipped")
+                self._console.say(
+                    f"  {path}: {report.added} added, {report.updated} updated, {report.removed} removed, "
+                    f"{report.unchanged} unchanged, {report.embedded_chunks} chunks embedded in "
+                    f"{report.seconds:.1f} s, {len(loaded.skipped)} skipped"
+                )
             if not rows:
                 raise ArbiterError(f"nothing was indexed: {'; '.join(faults)}")
             held = {"documents": index.num_documents, "chunks": index.num_chunks}
@@ -289,13 +293,6 @@ class IndexCommands:
                 f"note: {len(left)} documents of {origin} stay in {name}; take those that are gone out with: "
                 f"arbiter index delete {name} {shlex.quote(left[0])} ..."
             )
-
-
-def _describe(report: SyncReport) -> str:
-    return (
-        f"{report.added} added, {report.updated} updated, {report.removed} removed, {report.unchanged} unchanged, "
-        f"{report.embedded_chunks} chunks embedded in {report.seconds:.1f} s"
-    )
 
 
 def _duplicates_of(report: VerifyReport) -> list[str]:
