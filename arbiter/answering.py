@@ -17,7 +17,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from arbiter.build import index_home
 from arbiter.home import home_database
 from arbiter.served_runs import ServedRuns, served_decision
-from rag.open_indexes import OpenIndexes
+from rag.home import OpenIndexes
 from serving.decisions.ledger import Ledger
 from serving.http.served import AUTO, Served
 

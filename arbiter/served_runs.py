@@ -24,8 +24,8 @@ from arbiter.console import Console
 from eval.errors import EvalError
 from eval.runs.run import Run, find_run, finished_runs
 from rag.errors import RagError
+from rag.home import OpenIndexes
 from rag.index import Index
-from rag.open_indexes import OpenIndexes
 from rag.search.settings import SearchSettings
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm

@@ -15,7 +15,7 @@ from arbiter.console import Console
 from arbiter.home import home_database
 from arbiter.pipeline import Pipeline
 from arbiter.served_runs import ServedRuns, served_decision
-from rag.open_indexes import OpenIndexes
+from rag.home import OpenIndexes
 from serving.app import create_app
 from serving.decisions.api import decision_routes
 from serving.decisions.ledger import Ledger

@@ -15,6 +15,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -148,17 +149,17 @@ class StoreViews:
             return self._opened
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class StoreView:
     """One generation of an index in the store. A search is exact in score and order, whatever the store is like.
 
     A generation that is no longer the newest may already lack the chunks that the next one removed.
     """
 
-    def __init__(self, views: StoreViews, numbers: Numbers, num_changed: int = 0) -> None:
-        """`num_changed` counts what was sent since `numbers` were last written down, which is to be sent again then."""
-        self._views = views
-        self.numbers = numbers
-        self.num_changed = num_changed
+    _views: StoreViews
+    numbers: Numbers
+    num_changed: int = 0
+    """Counts what was sent since `numbers` were last written down, which is to be sent again then."""
 
     def search(self, vector: Vectors, k: int, allowed: Numbers | None = None) -> tuple[Numbers, Vectors]:
         """Numbers and cosines of the k nearest, best first, ties by number; only `allowed` ones, if given.

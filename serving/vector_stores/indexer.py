@@ -23,8 +23,8 @@ from rag.documents.document import Document
 from rag.documents.load import read_upload
 from rag.documents.sources import KINDS
 from rag.errors import RagError
+from rag.home import OpenIndexes
 from rag.index import Index
-from rag.open_indexes import OpenIndexes
 from serving.errors import ServingError
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.work_rows import ErrorCode, Waiting, WorkRows

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.documents.load import read_upload
+from rag.home import OpenIndexes
 from rag.index import Index, IndexState, OtherEmbedder
-from rag.open_indexes import OpenIndexes
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.answering.condense import rewrite_query

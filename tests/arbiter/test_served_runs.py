@@ -22,8 +22,7 @@ from eval.questions import Question
 from eval.runs.run import publish_run
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
-from rag.home import IndexHome
-from rag.open_indexes import OpenIndexes
+from rag.home import IndexHome, OpenIndexes
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
 from router.errors import EngineUnavailable

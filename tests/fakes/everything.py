@@ -12,8 +12,7 @@ from fakes.engines import ScriptedEngine
 from fakes.retrieval_server import CHUNKING, read_text
 from fastapi import FastAPI
 
-from rag.home import IndexHome
-from rag.open_indexes import OpenIndexes
+from rag.home import IndexHome, OpenIndexes
 from rag.search.settings import SearchSettings
 from serving.app import create_app
 from serving.decisions.api import decision_routes

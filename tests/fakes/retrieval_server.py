@@ -18,8 +18,7 @@ from fakes.engines import ScriptedEngine
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
 from rag.errors import RagError
-from rag.home import IndexHome
-from rag.open_indexes import OpenIndexes
+from rag.home import IndexHome, OpenIndexes
 from rag.search.settings import SearchSettings
 from router.answering.answerer import Answerer
 from serving.app import create_app

@@ -11,8 +11,7 @@ from fakes.embedders import WordEmbedder
 from fakes.endpoints import listening, make_served
 from fakes.engines import ScriptedEngine
 
-from rag.home import IndexHome
-from rag.open_indexes import OpenIndexes
+from rag.home import IndexHome, OpenIndexes
 from serving.app import create_app
 from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner

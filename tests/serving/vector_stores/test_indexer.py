@@ -17,8 +17,7 @@ from fakes.embedders import WordEmbedder
 from fakes.retrieval_server import CHUNKING, read_text, serving
 
 from rag.documents.document import Document
-from rag.home import IndexHome
-from rag.open_indexes import OpenIndexes
+from rag.home import IndexHome, OpenIndexes
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.indexer import KIND, MAX_ATTEMPTS, Indexer
 from serving.vector_stores.request import Attachment, StoreFields
@@ -84,8 +83,7 @@ import sys, time
 from pathlib import Path
 from fakes.embedders import WordEmbedder
 from fakes.retrieval_server import CHUNKING, read_text
-from rag.home import IndexHome
-from rag.open_indexes import OpenIndexes
+from rag.home import IndexHome, OpenIndexes
 from serving.vector_stores.stores import open_vector_stores
 from storage.database import open_database
 from storage.jobs.jobs import open_jobs
