@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -23,19 +23,13 @@ def from_json(kind: type[T], text: str | bytes, *, extra: Extra = "forbid") -> T
 
     Raises WrongShape, and ValueError for what is no JSON.
     """
-    try:
-        found: T = _adapter(kind).validate_json(text, strict=True, extra=extra)  # type: ignore[arg-type]  # a class is hashable
-    except ValidationError as error:
-        raise _fault(error) from error
+    found: T = _read(kind, lambda shape: shape.validate_json(text, strict=True, extra=extra))
     return found
 
 
 def from_row(kind: type[T], row: object, *, extra: Extra = "forbid") -> T:
     """The same of what `json.loads` gave."""
-    try:
-        found: T = _adapter(kind).validate_python(row, extra=extra)  # type: ignore[arg-type]  # a class is hashable
-    except ValidationError as error:
-        raise _fault(error) from error
+    found: T = _read(kind, lambda shape: shape.validate_python(row, extra=extra))
     return found
 
 
@@ -54,7 +48,11 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _fault(error: ValidationError) -> ValueError:
-    first = error.errors(include_url=False)[0]
-    where = ".".join(map(str, first["loc"]))
-    return (ValueError if first["type"] == "json_invalid" else WrongShape)(f"{where}: {first['msg']}".lstrip(": "))
+def _read(kind: Any, read: Callable[[TypeAdapter[Any]], Any]) -> Any:
+    try:
+        return read(_adapter(kind))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        fault = ValueError if first["type"] == "json_invalid" else WrongShape
+        raise fault(f"{where}: {first['msg']}".lstrip(": ")) from error

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import httpx
 
@@ -24,12 +24,6 @@ from serving.errors import EngineFailed, ServingError
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
 from tuning.export.admission import chat_template_hash, check_admission
-
-
-class Progress(Protocol):
-    """Shows that the engine is still starting."""
-
-    def update(self, done: float, total: float | None, note: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +50,12 @@ def open_engine(
     *,
     log_path: Path,
     max_num_seqs: int,
-    step: Callable[[str], AbstractContextManager[Progress]],
+    step: Callable[[str], AbstractContextManager[Any]],
 ) -> Iterator[OpenEngine]:
     """Start (or reach) the engine and load the adapters after their admission; stop what was started.
 
-    `step` shows a start under a title. Raises ServingError listing every adapter that must not be loaded, and
-    EngineFailed when there is no engine.
+    `step` shows a start under a title, and by its `update(0, None)` that it goes on. Raises ServingError listing every
+    adapter that must not be loaded, and EngineFailed when there is no engine.
     """
     refuse_unfit(base, adapters, max_rank=settings.max_lora_rank)
 
@@ -71,7 +65,8 @@ def open_engine(
 
     if settings.url is not None:
         key = os.environ.get(settings.api_key_env, "none")
-        with closing(RemoteEngine(settings.url, api_key=key)) as remote:
+        with httpx.Client(timeout=60.0, headers={"Authorization": f"Bearer {key}"}) as client:
+            remote = RemoteEngine(settings.url.rstrip("/"), client)
             remote.load(adapters.values())
             yield OpenEngine(
                 url=remote.url,
@@ -108,20 +103,15 @@ def open_engine(
         server.stop()
 
 
+@dataclass(frozen=True, slots=True)
 class RemoteEngine:
     """Somebody else's server (a vLLM fleet, Ray Serve LLM, a hosted API): its model list is the truth, and an adapter
     that it lacks is offered to it once.
     """
 
-    def __init__(self, url: str, *, api_key: str) -> None:
-        """`api_key` is sent with every request."""
-        self.url = url.rstrip("/")
-        self._client = httpx.Client(timeout=60.0, headers={"Authorization": f"Bearer {api_key}"})
-        self._offered: set[str] = set()
-
-    def close(self) -> None:
-        """Closes the connection to it."""
-        self._client.close()
+    url: str
+    client: httpx.Client
+    _offered: set[str] = field(default_factory=set, init=False)
 
     def is_ready(self) -> bool:
         """Whether it answers with a model."""
@@ -160,7 +150,7 @@ class RemoteEngine:
 
     def _models(self) -> list[str]:
         try:
-            reply = self._client.get(f"{self.url}/models")
+            reply = self.client.get(f"{self.url}/models")
             reply.raise_for_status()
             return [str(model["id"]) for model in reply.json()["data"]]
         except (httpx.HTTPError, ValueError, KeyError) as error:
@@ -168,7 +158,7 @@ class RemoteEngine:
 
     def _send(self, route: str, body: dict[str, str]) -> None:
         try:
-            self._client.post(f"{self.url}{route}", json=body)
+            self.client.post(f"{self.url}{route}", json=body)
         except httpx.HTTPError as error:
             raise self._silent(error) from error
 
