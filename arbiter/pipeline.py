@@ -71,6 +71,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self._index_home = build.index_home(self.config, self.home)
+        self._reports: dict[str, SyncReport] = {}
 
     @cached_property
     def data(self) -> Data:
@@ -136,30 +137,26 @@ class Pipeline:
 
     def index(self) -> dict[str, SyncReport]:
         """Bring every index the config needs up to date; an unchanged folder costs nothing."""
-        return {role: report for role, (_, report) in self._synced.items()}
+        self.indexes  # noqa: B018
+        return self._reports
 
     @cached_property
-    def _synced(self) -> dict[str, tuple[Index, SyncReport]]:
-        synced = {}
+    def indexes(self) -> dict[str, Index]:
+        """The indexes by role, in step with the data."""
+        indexes = {}
         for role in build.index_roles(self.askable):
             documents = self.data.documents if role == "documents" else examples_as_documents(self.data.examples)
             name = build.index_name(self.data, role)
-            index = self._index_home.create(name, self.embedder)
+            index = indexes[role] = self._index_home.create(name, self.embedder)
             with self.console.step(f"indexing {len(documents)} {role}") as step:
-                report = index.sync(documents, progress=step.update)
+                report = self._reports[role] = index.sync(documents, progress=step.update)
             if report.embedded_chunks and (warning := warn_long(index.chunk_settings, self.embedder.max_tokens)):
                 self.console.say(f"note: {warning}")
             self.console.say(
                 f"  index {name}: {report.added} added, {report.updated} updated, {report.removed} removed, "
                 f"{report.unchanged} unchanged, {report.num_chunks} chunks"
             )
-            synced[role] = (index, report)
-        return synced
-
-    @cached_property
-    def indexes(self) -> dict[str, Index]:
-        """The indexes by role, in step with the data."""
-        return {role: index for role, (index, _) in self._synced.items()}
+        return indexes
 
     def tune(self) -> dict[str, Adapter]:
         """Train the adapters that the arms need and that are not there yet, by their key in the config."""

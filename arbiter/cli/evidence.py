@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from arbiter.cli.endings import EXIT_MISSED
-from arbiter.cli.words import ConfigOption, JsonOption, Words, open_config, open_pipeline
+from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline, read_words
 from arbiter.console import Console
 from arbiter.home import data_home
 
@@ -19,18 +19,15 @@ decisions_app = typer.Typer(
 )
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Use at most so many labelled rows and pairs.")]
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Put these commands beside the main job's."""
-    app.command()(plan)
-    app.command()(sweep)
-    app.command("import")(import_data)
-    for group in (runs_app, judge_app, decisions_app):
-        app.add_typer(group)
+# Without a name of its own it puts its commands beside the main job's.
+evidence_app = typer.Typer()
+for group in (runs_app, judge_app, decisions_app):
+    evidence_app.add_typer(group)
 
 
+@evidence_app.command()
 def plan(
     words: Words = None,
     config: ConfigOption = None,
@@ -47,6 +44,7 @@ def plan(
     console.result(*show_plan(pipeline, discordance))
 
 
+@evidence_app.command()
 def sweep(
     words: Words = None,
     config: ConfigOption = None,
@@ -74,13 +72,14 @@ def certify(
         Path | None, typer.Option(help="JSONL rows {prompt, chosen, rejected}, for position and length bias.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="How often a part of the rows is asked.")] = 3,
-    limit: LimitOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use at most so many labelled rows and pairs.")] = None,
     is_json: JsonOption = False,
 ) -> None:
     """Measure the judge against people's labels; exits 1 when it is not certified."""
+    from arbiter.config import load_config
     from arbiter.judge import certificate_text, certify_judge
 
-    loaded = open_config("judge certify", words, config)
+    loaded = load_config(*read_words("judge certify", words, config))
     console = Console(is_json=is_json)
     certificate = certify_judge(
         loaded,
@@ -136,6 +135,7 @@ def export_run(
     Console(is_json=is_json).result(*shown)
 
 
+@evidence_app.command("import")
 def import_data(
     source: Annotated[Path, typer.Argument(help="AutoRAG parquet files, a RAGChecker JSON, or a ragas data set.")],
     folder: Annotated[Path, typer.Argument(help="The data folder to write.")],

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from arbiter.cli.endings import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_TERMINATED, LOG, STOPPED, ending
-from arbiter.cli.evidence import add_commands
+from arbiter.cli.evidence import evidence_app
 from arbiter.cli.index import index_app
 from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline, read_words, say_folder
 from arbiter.console import Console
@@ -44,7 +44,7 @@ CheckOption = Annotated[
     bool, typer.Option("--check", help="Exit 1 when the decision misses what policy.require demands.")
 ]
 
-add_commands(app)
+app.add_typer(evidence_app)
 app.add_typer(index_app)
 
 

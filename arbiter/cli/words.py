@@ -13,7 +13,6 @@ from arbiter.home import data_home
 from storage.errors import ArbiterError
 
 if TYPE_CHECKING:
-    from arbiter.config import Config
     from arbiter.pipeline import Pipeline
 
 Words = Annotated[
@@ -37,13 +36,6 @@ def read_words(command: str, words: list[str] | None, config: Path | None) -> tu
             f"arbiter {command} my/folder"
         )
     return config, given
-
-
-def open_config(command: str, words: list[str] | None, config: Path | None) -> Config:
-    """The config of a command line."""
-    from arbiter.config import load_config
-
-    return load_config(*read_words(command, words, config))
 
 
 def open_pipeline(
