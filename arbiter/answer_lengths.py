@@ -13,7 +13,6 @@ from pathlib import Path
 
 from arbiter.config import Config
 from eval.questions import Question
-from tuning.data.examples import Example
 
 # Short answers keep this room: a model that says more than it was asked for is wrong, not cut.
 FLOOR = 32
@@ -73,7 +72,7 @@ class AnswerLengths:
 
 
 def measure(
-    examples: Sequence[Example], questions: Sequence[Question], count: Callable[[str], int] | None
+    examples: Sequence[Question], questions: Sequence[Question], count: Callable[[str], int] | None
 ) -> AnswerLengths:
     """The lengths of the data's answers by a model's own `count`, else estimated."""
     tokens = count or (lambda text: math.ceil(len(text.encode()) / _BYTES_PER_TOKEN))

@@ -27,7 +27,7 @@ from serving.engine import engine as engines
 from storage.hashes import content_hash
 from storage.settings import part
 from tuning.base import ResolvedModel
-from tuning.data.examples import Example
+from tuning.data.examples import Question
 from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
 from tuning.export.adapters import Adapter
 from tuning.recipe import Recipe
@@ -78,7 +78,7 @@ def used_adapters(config: Config) -> dict[str, Recipe]:
 
 
 def training_rows(
-    config: Config, adapter: str, examples: Sequence[Example], documents: Index | None
+    config: Config, adapter: str, examples: Sequence[Question], documents: Index | None
 ) -> list[TrainingRow]:
     """One row an example for the adapter of this key: closed-book, or RAFT with passages of `documents`.
 
@@ -170,9 +170,9 @@ def _arm(
     )
 
 
-def _context(example: Example, documents: Index, depth: int, retrieval: SearchSettings) -> tuple[Passage, ...]:
+def _context(example: Question, documents: Index, depth: int, retrieval: SearchSettings) -> tuple[Passage, ...]:
     """Passages for one training row: what retrieval finds, led by the golden passage where retrieval missed it."""
-    found = documents.search(example.question, depth, settings=retrieval)
+    found = documents.search(example.text, depth, settings=retrieval)
     if any(_is_golden(example, passage) for passage in found):
         return found
     chunks = [chunk for name in example.document_ids for chunk in documents.chunks_of(name)]
@@ -183,7 +183,7 @@ def _context(example: Example, documents: Index, depth: int, retrieval: SearchSe
     return (golden, *(passage for passage in found if passage.chunk_id != golden.chunk_id))
 
 
-def _is_golden(example: Example, passage: Passage) -> bool:
+def _is_golden(example: Question, passage: Passage) -> bool:
     # A long document has chunks that do not hold the answer; training on those would teach to guess.
     return passage.document_id in example.document_ids and _holds(passage.text, example.answer)
 

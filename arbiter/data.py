@@ -23,7 +23,7 @@ from rag.documents.document import Document
 from rag.documents.load import Loaded, Skipped, load_documents
 from storage.errors import ArbiterError
 from storage.hashes import content_hash
-from tuning.data.examples import Example, load_examples, sample
+from tuning.data.examples import load_examples, sample
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class Data:
     folder: Path
     documents: tuple[Document, ...]
     skipped: tuple[Skipped, ...]
-    examples: tuple[Example, ...]
+    examples: tuple[Question, ...]
     questions: tuple[Question, ...]
     dev: tuple[Question, ...] = ()
     notes: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ def load_data(
     loaded = Loaded((), ())
     if documents is not None:
         loaded = faults.attempt(lambda: load_documents(documents, cache=conversions), loaded)
-    rows: tuple[Example, ...] | None = ()
+    rows: tuple[Question, ...] | None = ()
     training = _file(folder, "train")
     if training is not None and files.pool is None and (trains or (needs_dev and files.dev is None)):
         rows = faults.attempt(lambda: load_examples(training), None)
@@ -183,10 +183,10 @@ def askable_arms(config: Config, data: Data) -> tuple[Config, tuple[str, ...]]:
     return config.model_copy(update={"arms": kept}), tuple(notes)
 
 
-def examples_as_documents(examples: Sequence[Example]) -> tuple[Document, ...]:
+def examples_as_documents(examples: Sequence[Question]) -> tuple[Document, ...]:
     """Training rows as an index holds them: the question is searched, the answer rides along for few-shot prompts."""
     return tuple(
-        Document(id=example.id, title="", text=example.question, metadata={"answer": example.answer})
+        Document(id=example.id, title="", text=example.text, metadata={"answer": example.answer})
         for example in examples
     )
 

@@ -27,7 +27,7 @@ from arbiter.models import EMBEDDER, GENERATOR, resolve_model
 from rag.embedding.embedder import SentenceTransformerEmbedder
 from router.answering.prompts import ANSWER
 from serving.engine.vllm import VllmServer, VllmSettings
-from tuning.data.examples import Example, load_examples
+from tuning.data.examples import Question, load_examples
 from tuning.data.rows import closed_book_rows
 from tuning.methods.lora import LoraRecipe
 from tuning.training.progress import TrainProgress
@@ -124,7 +124,7 @@ def work(options: argparse.Namespace) -> None:
     WORKERS[options.work](load_examples(options.data / "train.jsonl"), options.home, report)
 
 
-def train(examples: Sequence[Example], home: Path, report: Report) -> None:
+def train(examples: Sequence[Question], home: Path, report: Report) -> None:
     base = resolve_model(GENERATOR, home=home)
     done = 0
 
@@ -147,22 +147,22 @@ def train(examples: Sequence[Example], home: Path, report: Report) -> None:
         )
 
 
-def embed(examples: Sequence[Example], home: Path, report: Report) -> None:
+def embed(examples: Sequence[Question], home: Path, report: Report) -> None:
     embedder = SentenceTransformerEmbedder(resolve_model(EMBEDDER, home=home).path, name=EMBEDDER)
-    texts = [" ".join(example.question for example in examples[i : i + 8]) for i in range(PASSAGES)]
+    texts = [" ".join(example.text for example in examples[i : i + 8]) for i in range(PASSAGES)]
     while True:
         embedder.embed(texts)
         report(len(texts))
 
 
-def generate(examples: Sequence[Example], home: Path, report: Report) -> None:
+def generate(examples: Sequence[Question], home: Path, report: Report) -> None:
     base = resolve_model(GENERATOR, home=home)
     with tempfile.TemporaryDirectory() as folder:
         settings = VllmSettings(model_path=base.path, served_name=base.name, log_path=Path(folder) / "engine.log")
         with VllmServer(settings) as engine:
             number = 0
             while True:
-                questions = [examples[(number + i) % len(examples)].question for i in range(REQUESTS)]
+                questions = [examples[(number + i) % len(examples)].text for i in range(REQUESTS)]
                 number += REQUESTS
                 report(asyncio.run(ask(engine.url, base.name, [f"{number} {question}" for question in questions])))
 

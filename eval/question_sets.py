@@ -15,15 +15,12 @@ from eval.leaks import OnFault, leave_out_leaks
 from eval.metrics.labels import kind_of, label_sets
 from eval.questions import (
     Question,
-    as_example,
-    as_question,
     clusters_of,
     drop_contradictions,
     load_questions,
     merge_repeats,
     split_by_document,
 )
-from tuning.data.examples import Example
 
 # The share of one file that is evaluated on, and the share of the training rows that become dev questions. A decision
 # is limited by its questions before an adapter is by its rows.
@@ -55,14 +52,14 @@ class QuestionSets:
 
     questions: tuple[Question, ...] = ()
     dev: tuple[Question, ...] = ()
-    examples: tuple[Example, ...] = ()
+    examples: tuple[Question, ...] = ()
     clusters: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def divide(
     files: QuestionFiles,
-    examples: Sequence[Example],
+    examples: Sequence[Question],
     document_ids: Collection[str],
     *,
     trains: bool = True,
@@ -80,14 +77,14 @@ def divide(
     """
     notes: list[str] = []
     folder = f"data folder {str(files.folder)!r}"
-    rows = tuple(map(as_question, examples))
+    rows = tuple(examples)
     if files.test is not None:
         asked = _load(files.test, "evaluation", contradictions, notes)
     elif files.pool is not None:
         pool = _load(files.pool, "evaluation", contradictions, notes)
         rows, asked = _split(pool, folder, files.pool.name, notes)
     else:
-        return QuestionSets(examples=tuple(examples))
+        return QuestionSets(examples=rows)
     asked = _merge(asked, "evaluation", notes)
     dev: tuple[Question, ...] = ()
     if needs_dev and files.dev is not None:
@@ -105,7 +102,7 @@ def divide(
         raise EvalError(f"{folder}: every training row nearly repeats an evaluation question; give other rows")
     # Taken over all questions: a sample of them may leave documents out. Without documents nothing is known.
     clusters = clusters_of(asked, document_ids) if document_ids else {}
-    return QuestionSets(asked, dev, tuple(map(as_example, kept)), clusters, (*notes, *left_out, *also_left_out))
+    return QuestionSets(asked, dev, kept, clusters, (*notes, *left_out, *also_left_out))
 
 
 def _load(path: Path, called: str, contradictions: OnFault, notes: list[str]) -> tuple[Question, ...]:

@@ -9,35 +9,20 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from eval.errors import EvalError
 from storage.jsonl import sound_rows
-from tuning.data.examples import Example, scan_examples
+from tuning.data.examples import Question as Question
+from tuning.data.examples import scan_examples
 
 _NOT_WORD = re.compile(r"\W+")
 _CONTRADICTION = (
     "asks {!r} as line {} does, with other golds; no answer can be right for both, so remove one, give both all "
     "accepted answers, or leave all such rows out with limits.contradictions=drop"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """An evaluation row: `answers` are all accepted golds, `document_ids` the documents that hold them, if known."""
-
-    id: str
-    text: str
-    answers: tuple[str, ...]
-    document_ids: tuple[str, ...] = ()
-    metadata: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def cluster(self) -> str:
-        """The source document the statistics resample by; a question without one stands alone."""
-        return self.document_ids[0] if self.document_ids else f"question:{self.id}"
 
 
 def clusters_of(questions: Sequence[Question], document_ids: Collection[str]) -> dict[str, str]:
@@ -59,7 +44,7 @@ def load_questions(path: Path, *, refuse_contradictions: bool = True) -> tuple[Q
     Raises EvalError naming file and line of every faulty row (the first ten), of every row that asks what another asks
     with no gold in common (unless told not to), and when there is no question at all.
     """
-    rows = [(line, row if isinstance(row, str) else as_question(row)) for line, row in scan_examples(path, _no_gold)]
+    rows = list(scan_examples(path, _no_gold))
     if refuse_contradictions:
         sound = [(i, row) for i, (_, row) in enumerate(rows) if isinstance(row, Question)]
         for place, earlier in _contradictions([question for _, question in sound]):
@@ -73,8 +58,7 @@ def load_judged(path: Path) -> tuple[Question, ...]:
     """Questions with the documents that answer them, from the same rows; answers are not needed, and what is asked
     twice is one question. Raises as `load_questions`.
     """
-    scanned = scan_examples(path, needs_answers=False)
-    rows = [(line, row if isinstance(row, str) else as_question(row)) for line, row in scanned]
+    rows = scan_examples(path, needs_answers=False)
     like = '{"question": ..., "doc_ids": [...]}'
     return merge_repeats(sound_rows(path, rows, called="questions", like=like, error=EvalError))[0]
 
@@ -146,18 +130,6 @@ def split_by_document(
     return tuple(tuple(rows[i] for i in sorted(part)) for part in parts)
 
 
-def as_example(question: Question) -> Example:
-    """The question as a training row; the first gold is learned."""
-    first, *others = question.answers
-    return Example(question.id, question.text, first, question.document_ids, question.metadata, tuple(others))
-
-
-def as_question(example: Example) -> Question:
-    """The training row as a question, with every answer that is not blank for a gold."""
-    answers = tuple(answer for answer in (example.answer, *example.other_answers) if answer.strip())
-    return Question(example.id, example.question, answers, example.document_ids, example.metadata)
-
-
 def as_row(question: Question) -> dict[str, object]:
     """The question as a row of a file that `load_questions` reads."""
     return {
@@ -174,8 +146,8 @@ def plain_text(text: str) -> str:
     return _NOT_WORD.sub(" ", text.lower()).strip() or text.strip()
 
 
-def _no_gold(row: Example) -> str | None:
-    return None if as_question(row).answers else f"question {row.question[:40]!r} has no gold answer"
+def _no_gold(row: Question) -> str | None:
+    return None if any(map(str.strip, row.answers)) else f"question {row.text[:40]!r} has no gold answer"
 
 
 def _asked(text: str) -> str:

@@ -21,7 +21,6 @@ from eval.metrics.text import TEXT_SCORER
 from eval.questions import Question
 from eval.scorer import Scorer
 from router.deciding.scorecard import Score
-from tuning.data.examples import Example
 
 # The column that decides when kinds of questions have metrics of their own.
 PRIMARY = "primary"
@@ -51,7 +50,7 @@ def all_metric_names(user_metrics: Iterable[str] = (), *, has_judge: bool = Fals
 
 def plain_scorers(
     questions: Sequence[Question],
-    examples: Sequence[Example] = (),
+    examples: Sequence[Question] = (),
     is_document: Callable[[str], bool] | None = None,
 ) -> list[Scorer]:
     """The scorers of `plain_metric_names`.

@@ -17,7 +17,6 @@ from eval.metrics.labels import kind_of
 from eval.questions import Question
 from eval.scorer import Embed, Pair, Scorer
 from router.deciding.scorecard import Score
-from tuning.data.examples import Example
 
 NEAREST = "nearest training answer"
 MAJORITY = "majority answer"
@@ -29,7 +28,7 @@ _DECIMALS = 5
 
 
 def measure_floors(
-    examples: Sequence[Example],
+    examples: Sequence[Question],
     questions: Sequence[Question],
     embed: Embed,
     scorers: Sequence[Scorer],
@@ -54,10 +53,10 @@ def measure_floors(
 
 
 def nearest_training_answers(
-    examples: Sequence[Example], questions: Sequence[Question], embed: Embed
+    examples: Sequence[Question], questions: Sequence[Question], embed: Embed
 ) -> list[AnswerRecord]:
     """The answer of the most similar training question, by cosine, for every question; the first of equals."""
-    known = embed([example.question for example in examples])
+    known = embed([example.text for example in examples])
     asked = embed([question.text for question in questions])
     records = []
     for start in range(0, len(questions), _BLOCK):
@@ -67,7 +66,7 @@ def nearest_training_answers(
     return records
 
 
-def majority_answers(examples: Sequence[Example], questions: Sequence[Question]) -> list[AnswerRecord]:
+def majority_answers(examples: Sequence[Question], questions: Sequence[Question]) -> list[AnswerRecord]:
     """The most frequent training answer of a question's kind, of all kinds where it has none; the first of equals."""
     counts: dict[str | None, Counter[str]] = {}
     for example in examples:

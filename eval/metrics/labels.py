@@ -14,7 +14,6 @@ from eval.answers import AnswerRecord
 from eval.metrics.text import split_words
 from eval.questions import Question
 from eval.scorer import Scorer
-from tuning.data.examples import Example
 
 # More labels than this, or labels that are used less than twice on average, are taken for free answers.
 MAX_LABELS = 100
@@ -52,7 +51,7 @@ class Labels:
         return found.pop() if len(found) == 1 else None
 
 
-def label_sets(questions: Sequence[Question], examples: Sequence[Example] = ()) -> dict[str | None, Labels]:
+def label_sets(questions: Sequence[Question], examples: Sequence[Question] = ()) -> dict[str | None, Labels]:
     """The label set of every kind of question (`metadata["kind"]`, None without one) whose golds are labels.
 
     Golds are labels where a kind has 2 to `MAX_LABELS` distinct ones and at least `MIN_USES` questions for each. By the
@@ -69,7 +68,7 @@ def label_sets(questions: Sequence[Question], examples: Sequence[Example] = ()) 
     }
 
 
-def kind_of(row: Question | Example) -> str | None:
+def kind_of(row: Question) -> str | None:
     """The kind that a row's metadata declares, None without one."""
     kind = row.metadata.get("kind")
     return None if kind is None else str(kind)

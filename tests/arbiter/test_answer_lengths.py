@@ -5,7 +5,6 @@ import pytest
 from arbiter.answer_lengths import AnswerLengths, measure, token_counter
 from arbiter.config import Config
 from eval.questions import Question
-from tuning.data.examples import Example
 
 
 def words(text: str) -> int:
@@ -41,11 +40,11 @@ def test_without_training_rows_the_golds_say_it() -> None:
 
 
 def test_the_shortest_gold_of_a_question_counts() -> None:
-    examples = [Example("t", "?", "a b c")]
+    examples = [Question("t", "?", ("a b c",))]
     questions = [Question("q", "?", ("a b c d", "a b"))]
     assert measure(examples, questions, words) == AnswerLengths((3,), (2,), is_exact=True)
     # Nine letters are about three tokens.
-    assert measure([Example("t", "?", "ninechars")], questions, None) == AnswerLengths((3,), (1,), is_exact=False)
+    assert measure([Question("t", "?", ("ninechars",))], questions, None) == AnswerLengths((3,), (1,), is_exact=False)
 
 
 def test_golds_that_do_not_fit_are_told_for_each_room_of_the_arms() -> None:

@@ -20,7 +20,7 @@ from rag.home import IndexHome
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.answering.prompts import ANSWER
-from tuning.data.examples import Example
+from tuning.data.examples import Question
 
 
 def test_options_of_a_vector_store_are_not_written_down() -> None:
@@ -94,7 +94,7 @@ class Searches:
 def test_an_adapter_is_trained_on_what_its_arm_retrieves(arms: dict[str, Any], mode: Any, neighbours: int) -> None:
     config = Config.model_validate({"data": "x", "index": {"retrieval": {"mode": "bm25"}}, "arms": arms})
     index: Any = Searches()
-    examples = [Example("1", "When does it open?", "nine", ("d",))]
+    examples = [Question("1", "When does it open?", ("nine",), ("d",))]
 
     rows = training_rows(config, "raft", examples, index)
 
@@ -107,7 +107,7 @@ def test_a_closed_book_adapter_sees_the_question_in_its_arms_prompt() -> None:
     config = Config.model_validate({"data": "x", "prompts": prompts, "arms": {"tuned": {"prompt": "curt"}}})
     config = config.model_copy(update={"arms": {"tuned": replace(config.arms["tuned"], adapter="curt")}})
     config = config.model_copy(update={"adapters": {"curt": config.adapters["closed_book"]}})
-    (row,) = training_rows(config, "curt", [Example("1", "When?", "nine")], None)
+    (row,) = training_rows(config, "curt", [Question("1", "When?", ("nine",))], None)
     assert [message["content"] for message in row.prompt] == ["One word.", "When?"]
 
 
@@ -133,14 +133,14 @@ def test_a_golden_passage_that_retrieval_missed_is_trained_as_it_is_served(
     with contextlib.closing(IndexHome(tmp_path).create("faq", WordEmbedder(), chunking)) as index:
         index.sync([BOOK, *NOISE])
         settings = config.index.retrieval
-        example = Example("1", "When may we come late, curfew question?", "seventeen", ("book",))
-        assert all(passage.document_id != "book" for passage in index.search(example.question, 5, settings=settings))
+        example = Question("1", "When may we come late, curfew question?", ("seventeen",), ("book",))
+        assert all(passage.document_id != "book" for passage in index.search(example.text, 5, settings=settings))
         served = index.search("Sundays the doors are unlocked at seventeen hundred", 1, settings=settings)
         assert all((served[0].headings, served[0].page, served[0].source, served[0].title))
 
         (row,) = training_rows(config, "raft", [example], index)
 
-        assert row.prompt == ANSWER.ask(example.question, served)
+        assert row.prompt == ANSWER.ask(example.text, served)
         for chunk in index.chunks_of("book"):
             trained = index.passage_of(chunk, settings=settings)
             # A passage that lies within a better one is left out of a search.

@@ -13,7 +13,6 @@ from eval.questions import Question
 from rag.documents.document import Document
 from rag.errors import RagError
 from storage.errors import ArbiterError
-from tuning.data.examples import Example
 from tuning.errors import TuningError
 
 DOCS = [{"id": "desk", "title": "Desk", "text": "The desk opens at nine."}]
@@ -153,7 +152,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_examples_carry_their_answer_into_the_index() -> None:
-    (document,) = examples_as_documents([Example("t1", "When?", "nine", ("desk",), {})])
+    (document,) = examples_as_documents([Question("t1", "When?", ("nine",), ("desk",), {})])
     assert (document.id, document.text, document.metadata) == ("t1", "When?", {"answer": "nine"})
 
 
@@ -175,7 +174,7 @@ def rows(prefix: str, documents: int, per_document: int, **parts: object) -> lis
 WORDS = ("amber", "birch", "copper", "dusk", "ember", "frost", "granite", "heather", "ivory", "juniper")
 
 
-def documents_of(questions: Sequence[Question | Example]) -> set[str]:
+def documents_of(questions: Sequence[Question]) -> set[str]:
     return {name for question in questions for name in question.document_ids}
 
 
@@ -324,7 +323,7 @@ def test_a_folder_in_the_place_of_a_file_of_rows_is_a_fault(tmp_path: Path, name
         load_data(where)
 
 
-DOCUMENT, EXAMPLE = Document("d", "", "text"), Example("t", "?", "a")
+DOCUMENT, EXAMPLE = Document("d", "", "text"), Question("t", "?", ("a",))
 
 
 def data_of(*, documents: bool = True, examples: bool = True) -> Data:

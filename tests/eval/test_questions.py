@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from eval.errors import EvalError
 from eval.questions import (
     Question,
-    as_example,
-    as_question,
     clusters_of,
     drop_contradictions,
     load_judged,
@@ -18,7 +16,6 @@ from eval.questions import (
     merge_repeats,
     split_by_document,
 )
-from tuning.data.examples import Example
 
 GOOD = {"id": "q1", "question": "When?", "answers": ["nine", "9"], "doc_ids": ["desk"], "metadata": {"kind": "fact"}}
 
@@ -148,13 +145,6 @@ def test_questions_asked_twice_become_one_with_all_golds_and_documents() -> None
         questions[1],
     )
     assert gone == (("q3", "q1"),)
-
-
-def test_a_question_as_a_training_row_teaches_its_first_gold() -> None:
-    question = Question("q1", "When?", ("nine", "9"), ("desk",), {"kind": "fact"})
-    example = as_example(question)
-    assert example == Example("q1", "When?", "nine", ("desk",), {"kind": "fact"})
-    assert as_question(example) == question
 
 
 def test_questions_of_a_collection_with_silent_documents_are_alike_by_document() -> None:

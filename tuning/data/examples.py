@@ -1,4 +1,4 @@
-"""Training examples: a question, its answer, and the documents that hold it.
+"""Rows to learn from and to be asked: a question, its answers, and the documents that hold them.
 
 examples = load_examples(Path("data/train.jsonl"))
 """
@@ -9,7 +9,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,21 +21,30 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One question and answer to learn from. `document_ids` name the documents that hold the answer, if any do.
+class Question:
+    """A row of training or of evaluation. `document_ids` name the documents that hold the answers, if known.
 
-    `other_answers` are right, too, where the row is asked as a question; nothing is learned from them.
+    All `answers` are accepted golds where the row is asked; of a training row the first is learned.
     """
 
     id: str
-    question: str
-    answer: str
+    text: str
+    answers: tuple[str, ...]
     document_ids: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
-    other_answers: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def answer(self) -> str:
+        """What is learned."""
+        return self.answers[0]
+
+    @property
+    def cluster(self) -> str:
+        """The source document the statistics resample by; a question without one stands alone."""
+        return self.document_ids[0] if self.document_ids else f"question:{self.id}"
 
 
-def load_examples(path: Path) -> tuple[Example, ...]:
+def load_examples(path: Path) -> tuple[Question, ...]:
     """Examples from the rows that `scan_examples` reads; the first answer is learned.
 
     Raises TuningError with the line of every faulty row and repeated id (the first ten are listed), and when there is
@@ -47,26 +56,27 @@ def load_examples(path: Path) -> tuple[Example, ...]:
 
 
 def scan_examples(
-    path: Path, fault_of: Callable[[Example], str | None] | None = None, *, needs_answers: bool = True
-) -> Iterator[tuple[int, Example | str]]:
-    """`(line, example)` for every row `{id?, question | user_input, answers[] | answer | reference, doc_ids?,
+    path: Path, fault_of: Callable[[Question], str | None] | None = None, *, needs_answers: bool = True
+) -> Iterator[tuple[int, Question | str]]:
+    """`(line, question)` for every row `{id?, question | user_input, answers[] | answer | reference, doc_ids?,
     metadata?}`, and what is wrong in place of a faulty one. Evaluation files hold the same rows; both may be CSV.
 
     A row without an id is `<file stem>-<line>`; an id that was there before is a fault. Numbers are taken as text. A
     row with `metadata.unanswerable` true needs no answer; "unanswerable" is it then. `fault_of` finds what
-    the caller cannot use. Raises StorageError when the file cannot be opened.
+    the caller cannot use; after it, blank answers are left out. Raises StorageError when the file cannot be opened.
     """
     lines_of: dict[str, int] = {}
     for line, row in scan_csv(path) if path.suffix.lower() == ".csv" else scan_jsonl(path):
-        example = row if isinstance(row, str) else _example(row, f"{path.stem}-{line}", needs_answers)
-        if isinstance(example, Example):
-            example = (fault_of(example) if fault_of is not None else None) or example
-        if isinstance(example, Example):
-            first = lines_of.setdefault(example.id, line)
+        found = row if isinstance(row, str) else _question(row, f"{path.stem}-{line}", needs_answers)
+        if isinstance(found, Question):
+            found = (fault_of(found) if fault_of is not None else None) or found
+        if isinstance(found, Question):
+            first = lines_of.setdefault(found.id, line)
             if first != line:
-                yield line, f"id {example.id!r} was already used on line {first}"
+                yield line, f"id {found.id!r} was already used on line {first}"
                 continue
-        yield line, example
+            found = replace(found, answers=tuple(answer for answer in found.answers if answer.strip()))
+        yield line, found
 
 
 def sample(items: Sequence[T], limit: int | None, seed: int) -> tuple[T, ...]:
@@ -77,13 +87,13 @@ def sample(items: Sequence[T], limit: int | None, seed: int) -> tuple[T, ...]:
     return tuple(items[i] for i in chosen)
 
 
-def _nothing_to_learn(example: Example) -> str | None:
-    is_blank = not example.answer.strip()
+def _nothing_to_learn(row: Question) -> str | None:
+    is_blank = not row.answers or not row.answer.strip()
     return "no answer to learn: `answers` is empty or begins with a blank one" if is_blank else None
 
 
-def _example(row: Mapping[str, object], fallback_id: str, needs_answers: bool) -> Example | str:
-    """The example, or what is wrong with the row."""
+def _question(row: Mapping[str, object], fallback_id: str, needs_answers: bool) -> Question | str:
+    """The question, or what is wrong with the row."""
     name = fallback_id if row.get("id") is None else row["id"]
     question = row.get("question", row.get("user_input"))
     metadata = row.get("metadata") if row.get("metadata") is not None else {}
@@ -102,8 +112,7 @@ def _example(row: Mapping[str, object], fallback_id: str, needs_answers: bool) -
         return "`answers` must be a list of strings or numbers, or `answer` one of them"
     if document_ids is None:
         return "`doc_ids` must be a list of strings or numbers"
-    first, *others = answers or [""]
-    return Example(str(name), question, first, tuple(document_ids), metadata, tuple(others))
+    return Question(str(name), question, tuple(answers), tuple(document_ids), metadata)
 
 
 def texts_of(values: object) -> list[str] | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tuning.data.examples import Example
+from tuning.data.examples import Question
 from tuning.errors import TuningError
 
 Message = Mapping[str, object]
@@ -32,15 +32,15 @@ class TrainingRow:
     completion: str
 
 
-def closed_book_rows(examples: Sequence[Example], render: Render[P]) -> list[TrainingRow]:
+def closed_book_rows(examples: Sequence[Question], render: Render[P]) -> list[TrainingRow]:
     """One row an example, without passages."""
-    return [TrainingRow(tuple(render(example.question, ())), example.answer) for example in examples]
+    return [TrainingRow(tuple(render(example.text, ())), example.answer) for example in examples]
 
 
 def raft_rows(
-    examples: Sequence[Example],
+    examples: Sequence[Question],
     contexts: Sequence[Sequence[P]],
-    is_golden: Callable[[Example, P], bool],
+    is_golden: Callable[[Question, P], bool],
     render: Render[P],
     *,
     num_passages: int,
@@ -71,5 +71,5 @@ def raft_rows(
             rng.shuffle(shown)
         else:
             shown = distractors[:num_passages]
-        rows.append(TrainingRow(tuple(render(example.question, shown)), example.answer))
+        rows.append(TrainingRow(tuple(render(example.text, shown)), example.answer))
     return rows

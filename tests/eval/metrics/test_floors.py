@@ -17,7 +17,6 @@ from eval.metrics.floors import (
 from eval.metrics.text import TEXT_SCORER
 from eval.questions import Question
 from eval.scorer import Pair, Progress
-from tuning.data.examples import Example
 
 # Directions in the plane, in degrees.
 ANGLES = {"east": 0, "east again": 0, "north": 90, "nearly east": 10, "nearly north": 80, "between": 45}
@@ -29,10 +28,10 @@ def embed(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 EXAMPLES = (
-    Example("t1", "north", "pier", (), {"kind": "fact"}),
-    Example("t2", "east", "harbour"),
-    Example("t3", "east again", "quay"),
-    Example("t4", "north", "quay"),
+    Question("t1", "north", ("pier",), (), {"kind": "fact"}),
+    Question("t2", "east", ("harbour",)),
+    Question("t3", "east again", ("quay",)),
+    Question("t4", "north", ("quay",)),
 )
 QUESTIONS = (
     Question("q1", "nearly east", ("the harbour",)),
@@ -52,7 +51,7 @@ def test_the_nearest_training_question_answers_and_the_first_of_equals_wins() ->
 def test_the_majority_is_that_of_the_questions_kind_or_of_all() -> None:
     # without a kind: harbour, quay, quay; facts: pier; "other" has no training rows, so all count: quay twice
     assert [record.text for record in majority_answers(EXAMPLES, QUESTIONS)] == ["quay", "pier", "quay"]
-    tied = [Example("t1", "a", "first"), Example("t2", "b", "second")]
+    tied = [Question("t1", "a", ("first",)), Question("t2", "b", ("second",))]
     assert majority_answers(tied, QUESTIONS[:1])[0].text == "first"
 
 

@@ -5,7 +5,6 @@ import pytest
 from eval.answers import AnswerRecord
 from eval.metrics.labels import Labels, label_scorer, label_sets
 from eval.questions import Question
-from tuning.data.examples import Example
 
 CARDS = Labels.of(["card_payment", "card_payment_fee_charged", "Refund_not_showing_up", "lost card?"])
 LETTERS = Labels.of(["A", "B", "C"])
@@ -66,9 +65,9 @@ def test_each_kind_of_question_has_labels_of_its_own() -> None:
 
 def test_training_rows_bring_further_labels_of_their_kind_only_where_theirs_are_labels() -> None:
     questions = asked(["yes", "no"] * 2)
-    rows = [Example(f"t{i}", "?", answer) for i, answer in enumerate(["yes", "maybe"] * 2)]
+    rows = [Question(f"t{i}", "?", (answer,)) for i, answer in enumerate(["yes", "maybe"] * 2)]
     assert label_sets(questions, rows)[None].forms == {"yes", "no", "maybe"}
-    free = [Example(f"t{i}", "?", f"answer {i}") for i in range(4)]
+    free = [Question(f"t{i}", "?", (f"answer {i}",)) for i in range(4)]
     assert label_sets(questions, free)[None].forms == {"yes", "no"}
     assert label_sets(asked(["cedar", "Ada"]), rows) == {}
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tuning.data.examples import Example, load_examples, sample
+from tuning.data.examples import Question, load_examples, sample
 from tuning.errors import TuningError
 
 GOOD = {"id": "e1", "question": "When?", "answers": ["nine", "9"], "doc_ids": ["desk"], "metadata": {"kind": "fact"}}
@@ -17,13 +17,14 @@ def written(folder: Path, *rows: object) -> Path:
 
 def test_the_first_answer_is_learned(tmp_path: Path) -> None:
     (example,) = load_examples(written(tmp_path, GOOD))
-    assert example == Example("e1", "When?", "nine", ("desk",), {"kind": "fact"})
+    assert example == Question("e1", "When?", ("nine", "9"), ("desk",), {"kind": "fact"})
+    assert example.answer == "nine"
 
 
 def test_a_bare_row_gets_an_id_from_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "faq.jsonl"
     path.write_text('\n{"question": "When?", "answer": "nine", "doc_ids": null, "metadata": null}\n')
-    assert load_examples(path) == (Example("faq-2", "When?", "nine", (), {}),)
+    assert load_examples(path) == (Question("faq-2", "When?", ("nine",), (), {}),)
 
 
 def test_a_number_is_an_id(tmp_path: Path) -> None:
@@ -46,13 +47,13 @@ def test_an_answer_may_be_a_number_and_have_any_of_its_names(
     tmp_path: Path, answers: dict[str, object], learned: str
 ) -> None:
     (example,) = load_examples(written(tmp_path, {"user_input": "When?", **answers}))
-    assert (example.question, example.answer) == ("When?", learned)
+    assert (example.text, example.answer) == ("When?", learned)
 
 
 def test_numbers_are_document_ids_and_further_answers_are_kept(tmp_path: Path) -> None:
     (example,) = load_examples(written(tmp_path, {**GOOD, "doc_ids": [1, "b"]}))
     assert example.document_ids == ("1", "b")
-    assert example.other_answers == ("9",)
+    assert example.answers == ("nine", "9")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tuning.data.examples import Example
+from tuning.data.examples import Question
 from tuning.data.rows import Message, TrainingRow, closed_book_rows, raft_rows
 from tuning.errors import TuningError
 
@@ -12,12 +12,12 @@ def render(question: str, passages: Sequence[str]) -> list[Message]:
     return [{"role": "user", "content": " ".join([*passages, question])}]
 
 
-def is_golden(example: Example, passage: str) -> bool:
+def is_golden(example: Question, passage: str) -> bool:
     return passage.startswith("gold")
 
 
-def examples(count: int) -> list[Example]:
-    return [Example(f"e{i}", f"q{i}", f"a{i}") for i in range(count)]
+def examples(count: int) -> list[Question]:
+    return [Question(f"e{i}", f"q{i}", (f"a{i}",)) for i in range(count)]
 
 
 def shown(row: TrainingRow) -> list[str]:

@@ -52,5 +52,5 @@ def test_faults_name_the_row(tmp_path: Path) -> None:
 def test_a_csv_file_holds_examples(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("id,question,answer\n7,When?,9\n,Where?,here\n")
-    found = [(example.id, example.question, example.answer) for example in load_examples(path)]
+    found = [(example.id, example.text, example.answer) for example in load_examples(path)]
     assert found == [("7", "When?", "9"), ("train-3", "Where?", "here")]
