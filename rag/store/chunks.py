@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from operator import itemgetter
 
 import numpy as np
@@ -21,12 +22,10 @@ _DAMAGED = "vectors are missing or damaged; mend the index with: arbiter index v
 _LOST = "documents of some chunks are missing; mend the index with: arbiter index verify NAME --repair"
 
 
-# In the order of a Chunk's fields, behind its number.
-_COLUMNS = (
-    *(CHUNKS.c.number, CHUNKS.c.id, CHUNKS.c.document_id, DOCUMENTS.c.title, CHUNKS.c.text, CHUNKS.c.position),
-    *(DOCUMENTS.c.metadata, DOCUMENTS.c.source, CHUNKS.c.start, CHUNKS.c.page, CHUNKS.c.headings),
-    *(CHUNKS.c.context_start, CHUNKS.c.context_end),
-)
+# The fields of a chunk in their order, of which its document has some.
+_OF_DOCUMENT = ("title", "metadata", "source")
+_NAMES = [field.name for field in fields(Chunk) if field.name != "context"]
+_COLUMNS = [(DOCUMENTS if name in _OF_DOCUMENT else CHUNKS).c[name] for name in _NAMES]
 
 
 def take_numbers(store: Database, count: int) -> range:
@@ -201,7 +200,8 @@ def _of_numbers(rows: sa.Connection, index_id: int, numbers: Iterable[int]) -> I
 
 def _select(rows: sa.Connection, condition: sa.ColumnElement[bool]) -> Iterator[tuple[int, Chunk]]:
     of_document = sa.and_(DOCUMENTS.c.index_id == CHUNKS.c.index_id, DOCUMENTS.c.id == CHUNKS.c.document_id)
-    query = sa.select(*_COLUMNS).select_from(CHUNKS.join(DOCUMENTS, of_document)).where(condition)
+    columns = (CHUNKS.c.number, *_COLUMNS, CHUNKS.c.context_start, CHUNKS.c.context_end)
+    query = sa.select(*columns).select_from(CHUNKS.join(DOCUMENTS, of_document)).where(condition)
     for number, *plain, metadata, source, start, page, headings, first, last in rows.execute(
         query.execution_options(yield_per=BATCH)
     ):
