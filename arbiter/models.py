@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from storage.errors import ArbiterError, StorageError
-from storage.files import replace_text
-from storage.folders import is_complete, publish_once
+from storage.files import hold_lock, replace_text
+from storage.folders import is_complete, publish, sweep_drafts, write_manifest
 from tuning.base import ResolvedModel
 
 GENERATOR = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -190,8 +190,14 @@ def _write_safetensors(gguf: Path, folder: Path) -> None:
 
 
 def _publish(target: Path, manifest: dict[str, str], write: Callable[[Path], None]) -> None:
+    """Unless it is there already; a second process waits for the first."""
     try:
-        publish_once(target, manifest, write)
+        with hold_lock(target.with_name(f".{target.name}.lock")):
+            if not is_complete(target):
+                sweep_drafts(target.parent)
+                with publish(target) as folder:
+                    write(folder)
+                    write_manifest(folder, manifest)
     except OSError as error:
         raise ArbiterError(
             f"cannot write the model folder {str(target)!r}: {error.strerror or error}; free space or set ARBITER_HOME"

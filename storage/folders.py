@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ArbiterError, StorageError
-from storage.files import hold_lock, refuse_full_disk, replace_text, sync_path
+from storage.files import refuse_full_disk, replace_text, sync_path
 
 MANIFEST = "manifest.json"
 
@@ -68,20 +68,6 @@ def publish(final: Path) -> Iterator[Path]:
     with refuse_full_disk(final), draft_folder(final) as draft:
         yield draft
         _finish(draft, final)
-
-
-def publish_once(final: Path, manifest: Mapping[str, object], write: Callable[[Path], None]) -> None:
-    """Publish what `write` puts into a folder unless `final` is complete; a second process waits for the first.
-
-    Raises OSError, and what `write` raises.
-    """
-    with hold_lock(final.with_name(f".{final.name}.lock")):
-        if not is_complete(final):
-            sweep_drafts(final.parent)
-            with draft_folder(final) as draft:
-                write(draft)
-                write_manifest(draft, manifest)
-                _finish(draft, final)
 
 
 def write_files(

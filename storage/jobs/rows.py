@@ -12,7 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -112,25 +112,18 @@ def job_id(kind: str, key: str) -> str:
     return f"{kind}/{key}"
 
 
+@dataclass(eq=False)
 class JobRows:
     """Every method is one transaction. A live job has one owner, and only that one moves it on.
 
-    A job stays with the process that took it in for as long as that one lives; then `adopt` may have it.
+    A job stays with the process that took it in for as long as that one lives; then `adopt` may have it. `owner` names
+    this process; `is_alive` says of a process of this machine whether it lives.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        owner: str | None = None,
-        is_alive: Callable[[str], bool] = is_running,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        """`owner` names this process; `is_alive` says of a process of this machine whether it lives."""
-        self.owner = owner or process_name(os.getpid())
-        self._database = database
-        self._is_alive = is_alive
-        self._clock = clock
+    database: Database
+    owner: str = field(default_factory=lambda: process_name(os.getpid()))
+    is_alive: Callable[[str], bool] = is_running
+    clock: Callable[[], float] = time.time
 
     def submit(self, kind: str, key: str, *, rows: sa.Connection | None = None) -> str:
         """The job of this kind for this key waits, as a part of the transaction `rows` if one is given.
@@ -138,7 +131,7 @@ class JobRows:
         One that waits already stays as it is, one that runs will run once more, and one whose owner is gone becomes
         this process's.
         """
-        name, now = job_id(kind, key), self._clock()
+        name, now = job_id(kind, key), self.clock()
         with self._write(rows) as rows:
             present = self._find(rows, name)
             if present is None or present.state not in LIVE:
@@ -155,18 +148,18 @@ class JobRows:
 
     def get(self, name: str) -> Job | None:
         """The job with this id, None if there is none."""
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             return self._find(rows, name)
 
     def live(self, kind: str) -> list[Job]:
         """The jobs of a kind that wait or run, oldest first."""
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             return self._live(rows, kind)
 
     def events(self, name: str) -> list[JobEvent]:
         """What happened to a job, in order."""
         query = sa.select(EVENTS).where(EVENTS.c.job_id == name).order_by(EVENTS.c.sequence)
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             return [read_row(JobEvent, row) for row in rows.execute(query)]
 
     def has_owner(self, job: Job) -> bool:
@@ -174,50 +167,50 @@ class JobRows:
         if job.owner is None or job.owner == self.owner:
             return job.owner is not None
         if is_here(job.owner):
-            return self._is_alive(job.owner)
-        return self._clock() - job.seen_at < LEASE_S
+            return self.is_alive(job.owner)
+        return self.clock() - job.seen_at < LEASE_S
 
     def claim(self, kind: str) -> Job | None:
         """The job of a kind that has waited longest of this process's own; it runs from now on."""
         where = (JOBS.c.kind == kind, JOBS.c.state == "queued", JOBS.c.owner == self.owner)
         query = sa.select(JOBS.c.id).where(*where).order_by(JOBS.c.created_at, JOBS.c.sequence).limit(1)
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             # Most looks find nothing, and those need not wait for a writer.
             if rows.execute(query).first() is None:
                 return None
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             name = rows.execute(query).scalar_one_or_none()
             if name is None:
                 return None
-            now = self._clock()
+            now = self.clock()
             rows.execute(JOBS.update().where(JOBS.c.id == name).values(state="running", started_at=now, seen_at=now))
             self._note(rows, name, "started", process=self.owner)
             return self._find(rows, name)
 
     def adopt(self, kind: str) -> list[Job]:
         """The live jobs of a kind that have no owner become this process's; they wait, with the progress they had."""
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             free = [job for job in self._live(rows, kind) if not self.has_owner(job)]
         if not free:
             return []
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             taken = [job.id for job in free if self._take(rows, job)]
             return [job for name in taken if (job := self._find(rows, name)) is not None]
 
     def progress(self, name: str, values: Mapping[str, Any]) -> bool:
         """Note what the work says of itself; False if the job is not live, or not this process's."""
         mine = (JOBS.c.id == name, JOBS.c.owner == self.owner, JOBS.c.state.in_(LIVE))
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             return rows.execute(JOBS.update().where(*mine).values(progress=dict(values))).rowcount == 1
 
     def say(self, name: str, message: str, data: Mapping[str, Any]) -> None:
         """Add an event."""
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             self._note(rows, name, message, **data)
 
     def cancel(self, name: str) -> bool:
         """End a job that waits, or ask the owner of one that runs to; False if it has ended or there is none."""
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             job = self._find(rows, name)
             if job is None or job.state not in LIVE:
                 return False
@@ -229,11 +222,11 @@ class JobRows:
 
     def end(self, name: str, state: JobState, error: str | None = None) -> None:
         """Note how this process's run of the job ended; one that was submitted again meanwhile waits again."""
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             row = rows.execute(sa.select(JOBS.c.is_again).where(*self._mine(name))).one_or_none()
             if row is not None and row.is_again:
                 rows.execute(EVENTS.delete().where(EVENTS.c.job_id == name))
-                again = {"state": "queued", "is_again": False, "progress": {}, "created_at": self._clock()}
+                again = {"state": "queued", "is_again": False, "progress": {}, "created_at": self.clock()}
                 rows.execute(JOBS.update().where(JOBS.c.id == name).values(again))
                 self._note(rows, name, "queued")
             elif row is not None:
@@ -242,18 +235,18 @@ class JobRows:
     def release(self, kind: str, *, but: Collection[str] = ()) -> None:
         """Gives this process's live jobs of a kind up for the next one, but for some that it cannot let go of."""
         mine = (JOBS.c.kind == kind, JOBS.c.owner == self.owner, JOBS.c.state.in_(LIVE), JOBS.c.id.not_in(but))
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             rows.execute(JOBS.update().where(*mine).values(owner=None, state="queued"))
 
     def beat(self) -> None:
         """Say to other machines that this process lives, and forget what ended long ago."""
-        now = self._clock()
+        now = self.clock()
         mine = (JOBS.c.owner == self.owner, JOBS.c.state.in_(LIVE))
         old = JOBS.c.ended_at < now - KEPT_S
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             if rows.execute(sa.select(JOBS.c.id).where(sa.or_(sa.and_(*mine), old)).limit(1)).first() is None:
                 return
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             rows.execute(JOBS.update().where(*mine).values(seen_at=now))
             rows.execute(JOBS.delete().where(old))
 
@@ -262,7 +255,7 @@ class JobRows:
         if rows is not None:
             yield rows
             return
-        with self._database.write() as own:
+        with self.database.write() as own:
             yield own
 
     def _find(self, rows: sa.Connection, name: str) -> Job | None:
@@ -276,9 +269,7 @@ class JobRows:
     def _take(self, rows: sa.Connection, job: Job) -> bool:
         """Makes a job this process's, unless another one was quicker."""
         where = (JOBS.c.id == job.id, JOBS.c.state.in_(LIVE), JOBS.c.owner.is_not_distinct_from(job.owner))
-        taken = rows.execute(
-            JOBS.update().where(*where).values(owner=self.owner, state="queued", seen_at=self._clock())
-        )
+        taken = rows.execute(JOBS.update().where(*where).values(owner=self.owner, state="queued", seen_at=self.clock()))
         if taken.rowcount == 1 and job.is_cancelling:
             self._end(rows, job.id, "cancelled", None)
         elif taken.rowcount == 1 and job.state == "running":
@@ -286,7 +277,7 @@ class JobRows:
         return taken.rowcount == 1 and not job.is_cancelling
 
     def _end(self, rows: sa.Connection, name: str, state: JobState, error: str | None) -> None:
-        ended = {"state": state, "error": error, "ended_at": self._clock(), "is_cancelling": False, "owner": None}
+        ended = {"state": state, "error": error, "ended_at": self.clock(), "is_cancelling": False, "owner": None}
         rows.execute(JOBS.update().where(JOBS.c.id == name).values(ended))
         self._note(rows, name, state, **({"error": error} if error else {}))
 
@@ -294,4 +285,4 @@ class JobRows:
         return JOBS.c.id == name, JOBS.c.owner == self.owner, JOBS.c.state == "running"
 
     def _note(self, rows: sa.Connection, name: str, message: str, **data: Any) -> None:
-        rows.execute(EVENTS.insert().values(job_id=name, created_at=self._clock(), message=message, data=data))
+        rows.execute(EVENTS.insert().values(job_id=name, created_at=self.clock(), message=message, data=data))

@@ -48,7 +48,7 @@ def opened(
 ) -> VectorStores:
     open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), embedder or WordEmbedder())
     database = open_database(home)
-    jobs = open_jobs(database, owner=owner)
+    jobs = open_jobs(database, **({"owner": owner} if owner else {}))
     return open_vector_stores(open_indexes, database, jobs, **{"read": read_text, **rest})  # type: ignore[arg-type]
 
 
