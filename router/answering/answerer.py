@@ -60,14 +60,15 @@ class Answer:
     completion: ChatCompletion
 
 
+@dataclass(frozen=True, slots=True)
 class Answerer:
-    """Holds one engine and the open indexes; arms are arguments, so any number of them share it."""
+    """Holds one engine, its name for the model without an adapter, and the open indexes; arms are arguments, so any
+    number of them share it.
+    """
 
-    def __init__(self, engine: HttpEngine, indexes: Mapping[str, Index], base_model: str) -> None:
-        """`base_model` is the engine's name for the model without an adapter."""
-        self._engine = engine
-        self._indexes = indexes
-        self._base_model = base_model
+    engine: HttpEngine
+    indexes: Mapping[str, Index]
+    base_model: str
 
     async def prepare(
         self, arm: Arm, messages: Sequence[Message], options: Mapping[str, object] | None = None
@@ -82,15 +83,15 @@ class Answerer:
         query = ""
         passages: tuple[Passage, ...] = ()
         if arm.index is not None:
-            index = self._indexes.get(arm.index)
+            index = self.indexes.get(arm.index)
             if index is None:
                 raise RouterError(f"arm {arm.name!r} needs index {arm.index!r}, which is not open; run: arbiter index")
-            query = await retrieval_query(messages, arm.condense, self._engine, self._base_model)
+            query = await retrieval_query(messages, arm.condense, self.engine, self.base_model)
             if query.strip():
                 passages = await asyncio.to_thread(index.search, query, arm.top_k, settings=arm.retrieval)
         retrieval_ms = 1000 * (time.perf_counter() - started)
         request = EngineRequest(
-            model=arm.adapter or self._base_model,
+            model=arm.adapter or self.base_model,
             messages=arm.prompt.render(messages, passages),
             options={**arm.sampling.options(), **(options or {})},
         )
@@ -99,7 +100,7 @@ class Answerer:
     async def answer(self, prepared: Prepared) -> Answer:
         """The whole answer. Raises EngineUnavailable or EngineRejected."""
         started = time.perf_counter()
-        completion = await self._engine.complete(prepared.request)
+        completion = await self.engine.complete(prepared.request)
         latency_ms = prepared.retrieval_ms + 1000 * (time.perf_counter() - started)
         if not completion.choices:
             raise EngineUnavailable("the engine answered without any choice")
@@ -119,13 +120,10 @@ class Answerer:
     async def stream(self, prepared: Prepared) -> AsyncIterator[ChatCompletionChunk]:
         """The engine's chunks as they come; a choice's last delta also carries its `annotations`."""
         texts: dict[int, str] = {}
-        async for chunk in self._engine.stream(prepared.request):
+        async for chunk in self.engine.stream(prepared.request):
             for choice in chunk.choices:
                 texts[choice.index] = texts.get(choice.index, "") + (choice.delta.content or "")
-                if choice.finish_reason is not None:
-                    citations = prepared.cite(texts[choice.index])
-                    if citations:
-                        # `annotations` is no declared field of the delta; OpenAI's objects keep extra fields as they
-                        # are.
-                        choice.delta.annotations = [c.annotation() for c in citations]  # type: ignore[attr-defined]
+                if choice.finish_reason is not None and (citations := prepared.cite(texts[choice.index])):
+                    # `annotations` is no declared field of the delta; OpenAI's objects keep extra fields as they are.
+                    choice.delta.annotations = [c.annotation() for c in citations]  # type: ignore[attr-defined]
             yield chunk

@@ -81,11 +81,9 @@ class Citation:
             "index": self.index,
             "rank": self.rank,
         }
-        if self.page is not None:
-            shape["page"] = self.page
-        if self.quote:
-            shape |= {"quote": self.quote, "start": self.start, "end": self.end}
-        return shape
+        page = {"page": self.page} if self.page is not None else {}
+        quote = {"quote": self.quote, "start": self.start, "end": self.end} if self.quote else {}
+        return shape | page | quote
 
 
 def filename_of(passage: Passage) -> str:
