@@ -30,7 +30,7 @@ from rag.search.settings import SearchSettings
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
-from router.deciding.scorecard import Scorecard
+from router.deciding.scorecard import Scorecard, quantile
 from router.errors import EngineUnavailable
 from serving.decisions.ledger import Ledger, RecordedDecision, record_run
 from serving.engine.engine import OpenEngine
@@ -263,7 +263,7 @@ def _measured(scorecard: Scorecard, decision: RecordedDecision) -> dict[str, dic
                 "high": interval.high,
                 "num_questions": scores.num_asked,
                 "num_unscored": scores.num_unscored(scorecard.primary),
-                "median_latency_ms": scores.median_latency_ms(),
+                "median_latency_ms": quantile(scores.latency_ms, 0.5),
                 "cost_per_1k": costs.get(scores.arm.name),
             }
     return measured

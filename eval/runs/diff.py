@@ -15,7 +15,7 @@ from eval.errors import EvalError
 from eval.runs.run import Run
 from router.deciding.costs import cost_per_1k
 from router.deciding.policy import Policy
-from router.deciding.scorecard import Scorecard
+from router.deciding.scorecard import Scorecard, quantile
 from router.deciding.statistics import Difference, holm, mean_known, paired_difference
 from router.deciding.utility import RIGHT_AT
 
@@ -158,7 +158,7 @@ def _arm_changes(
                 gained=tuple(name for name, _, was, now in both if was < RIGHT_AT <= now),
                 lost=tuple(name for name, _, was, now in both if now < RIGHT_AT <= was),
                 cost_per_1k=(cost_per_1k(old, policy), cost_per_1k(new, policy)),
-                latency_ms=(old.median_latency_ms(), new.median_latency_ms()),
+                latency_ms=(quantile(old.latency_ms, 0.5), quantile(new.latency_ms, 0.5)),
             )
         )
     p_holm = iter(holm([change.difference.p_value for change in changes if change.difference is not None]))

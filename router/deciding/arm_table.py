@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from router.deciding.costs import ArmCosts, Measures, measure, price
 from router.deciding.policy import Policy
-from router.deciding.scorecard import ArmScores, Drop, Score, Scorecard
+from router.deciding.scorecard import ArmScores, Drop, Score, Scorecard, quantile
 from router.deciding.statistics import mean_known
 from router.deciding.utility import UTILITY, Outcomes, Scale, count_outcomes, mean_worth, with_utility
 from router.deciding.wording import as_score
@@ -155,7 +155,8 @@ def _row(
     costs = price(whole, policy)
     amortised = price(measures, policy).amortised_per_1k(traffic.questions, months=traffic.months)
     mean = mean_known(decided.scores[primary]) or 0.0
-    p50_ms, p95_ms, ttft_ms = scores.median_latency_ms(), scores.latency_quantile_ms(0.95), scores.median_ttft_ms()
+    p50_ms, p95_ms = (quantile(scores.latency_ms, share) for share in (0.5, 0.95))
+    ttft_ms = quantile(scores.ttft_ms, 0.5)
     limits = policy.limits
     broken: dict[str, str] = {}
     for name, called, value, limit, unit in (

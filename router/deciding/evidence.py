@@ -28,7 +28,6 @@ TEST = "anytime e-process"
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _STAKES = (_POINTS + 1) / 2
 _LOG_WEIGHTS = np.log(_WEIGHTS / 2)
-_BISECTIONS = 40
 
 Column = Sequence[float | None]
 
@@ -67,14 +66,12 @@ class Bets:
 
     def lower_bound(self, alpha: float) -> float:
         """The largest mean that is refuted from below at level `alpha`; -1 when none is. Valid at all times at once."""
-        wanted = -math.log(alpha)
-        low, high = -1 + 1e-9, self.mean
+        from scipy.optimize import brentq
+
+        wanted, low = -math.log(alpha), -1 + 1e-9
         if not len(self.sums) or self.log_evidence(low) < wanted:
             return -1.0
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.log_evidence(middle) >= wanted else (low, middle)
-        return low
+        return float(brentq(lambda null: self.log_evidence(null) - wanted, low, self.mean))
 
 
 def log_mixture(gains: Floats, counts: Floats) -> float:

@@ -54,18 +54,6 @@ class ArmScores:
         """Prompt and generated tokens over all questions."""
         return sum(n or 0 for n in (*self.prompt_tokens, *self.generated_tokens))
 
-    def latency_quantile_ms(self, share: float) -> float | None:
-        """The latency that `share` of the answered questions stay within, interpolated; None without answers."""
-        return _quantile(self.latency_ms, share)
-
-    def median_latency_ms(self) -> float | None:
-        """Median over answered questions, as measured at the evaluation's concurrency."""
-        return self.latency_quantile_ms(0.5)
-
-    def median_ttft_ms(self) -> float | None:
-        """Median time to the first token over the questions that were streamed; None when none was."""
-        return _quantile(self.ttft_ms, 0.5)
-
 
 class Pairs(NamedTuple):
     """Aligned scores of two arms, and what each question is about."""
@@ -229,9 +217,7 @@ def _part(scores: ArmScores, rows: Sequence[int], names: frozenset[str]) -> ArmS
     )
 
 
-def _quantile(values: Sequence[float | None], share: float) -> float | None:
-    """Linear interpolation between the two nearest values, as `numpy.quantile` does it; the median of four is the mean
-    of the middle two.
-    """
+def quantile(values: Sequence[float | None], share: float) -> float | None:
+    """What `share` of the known values stay within, interpolated linearly between the two nearest; None without any."""
     known = [value for value in values if value is not None]
     return float(np.quantile(known, share)) if known else None

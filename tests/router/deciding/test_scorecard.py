@@ -5,7 +5,7 @@ import pytest
 
 from router.answering.arm import Arm
 from router.deciding.costs import Usage, mean_usage
-from router.deciding.scorecard import ArmScores, Drop, RaceRecord, Scorecard
+from router.deciding.scorecard import ArmScores, Drop, RaceRecord, Scorecard, quantile
 from router.deciding.statistics import Interval
 from router.errors import RouterError
 from storage.records import from_json
@@ -39,7 +39,7 @@ def test_costs_are_means_over_answered_questions() -> None:
     scores = arm_scores("base", (1.0, 0.5, None))
     assert mean_usage(scores) == Usage(6.0, 1.5, None)
     assert scores.total_tokens() == 15
-    assert scores.median_latency_ms() == 20.0
+    assert quantile(scores.latency_ms, 0.5) == 20.0
 
 
 def test_an_arm_without_scores_has_no_interval() -> None:
@@ -115,9 +115,9 @@ def test_a_question_that_was_not_asked_is_not_unscored() -> None:
 
 def test_quantiles_and_means_by_hand() -> None:
     base, rag = raced_card().arms
-    assert rag.median_latency_ms() == 5.0  # between the 4 and the 6 of 2, 4, 6, 8
-    assert rag.latency_quantile_ms(0.95) == pytest.approx(7.7)  # 0.95 of three steps: 6 + 0.85 * 2
-    assert (base.median_ttft_ms(), rag.median_ttft_ms()) == (3.0, None)
+    assert quantile(rag.latency_ms, 0.5) == 5.0  # between the 4 and the 6 of 2, 4, 6, 8
+    assert quantile(rag.latency_ms, 0.95) == pytest.approx(7.7)  # 0.95 of three steps: 6 + 0.85 * 2
+    assert (quantile(base.ttft_ms, 0.5), quantile(rag.ttft_ms, 0.5)) == (3.0, None)
     assert (mean_usage(base).engine_s, mean_usage(rag).engine_s) == (0.2, None)
 
 
