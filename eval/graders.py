@@ -59,13 +59,17 @@ Criterion = Annotated[StringCheck | TextSimilarity, Field(discriminator="type")]
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """What a criterion says of one row. `score` is in [0, 1], None with the `error` when it could not be graded."""
+    """What a criterion says of one row. `score` is in [0, 1], None with the `error` when it could not be graded.
+
+    `sample` is OpenAI's place for what a grader asked a model; none of these does.
+    """
 
     name: str
     type: str
     passed: bool
     score: float | None
     error: str | None = None
+    sample: None = None
 
 
 def grade(criterion: StringCheck | TextSimilarity, values: Mapping[str, object], embed: Embed | None = None) -> Grade:

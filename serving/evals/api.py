@@ -15,6 +15,7 @@ from openai.types.evals import EvalAPIError, RunCreateResponse, RunDeleteRespons
 from openai.types.evals.runs import OutputItemListResponse
 from pydantic import BaseModel
 
+from eval.graders import Grade
 from serving.errors import Conflict, NotFound
 from serving.evals.request import CreateEval, CreateRun, UpdateEval, check_criteria, read_rows
 from serving.evals.runner import EvalRunner
@@ -48,21 +49,10 @@ class RunCard(RunCreateResponse):
     arbiter: RunNotes
 
 
-class ItemResult(BaseModel):
-    """One criterion's word on a row; `score` is null where it could not be graded, and `error` says why."""
-
-    name: str
-    type: str
-    passed: bool
-    score: float | None
-    error: str | None
-    sample: None
-
-
 class ItemCard(OutputItemListResponse):
     """OpenAI's output item; what an arm did not say of its sample is null."""
 
-    results: list[ItemResult]  # type: ignore[assignment]
+    results: list[Grade]  # type: ignore[assignment]
     sample: dict[str, Any]  # type: ignore[assignment]
 
 

@@ -211,7 +211,7 @@ class EvalRunner:
         status: ItemStatus = "pass" if all(one.passed for one in grades) else "fail"
         if sample["error"] is not None or any(one.score is None for one in grades):
             status = "error"
-        results = [{**asdict(one), "sample": None} for one in grades]
+        results = [asdict(one) for one in grades]
         outcome = {"datasource_item": seen["item"], "status": status, "results": results, "sample": sample}
         self.store.add_item(work.run, position, outcome)
 
