@@ -71,15 +71,9 @@ class SweepReport:
     stopped: Stop
     also: Settings = field(default_factory=dict)
 
-    @property
-    def num_pruned(self) -> int:
-        """Trials that were ended early."""
-        return sum(trial.outcome == "pruned" for trial in self.trials)
-
-    @property
-    def num_failed(self) -> int:
-        """Trials that could not be measured."""
-        return sum(trial.outcome == "failed" for trial in self.trials)
+    def count(self, outcome: Outcome) -> int:
+        """Trials that ended so."""
+        return sum(trial.outcome == outcome for trial in self.trials)
 
     @property
     def num_asked(self) -> int:
@@ -95,7 +89,7 @@ class SweepReport:
         """The difference's p-value times the number of settings that were compared with the defaults (Bonferroni)."""
         if self.difference is None:
             return None
-        rivals = sum(trial.outcome != "failed" for trial in self.trials) - 1
+        rivals = len(self.trials) - self.count("failed") - 1
         return min(1.0, self.difference.p_value * max(rivals, 1))
 
     @property
@@ -127,7 +121,7 @@ class SweepReport:
         full = f" and {grid * self.num_questions:,} for the full grid" if grid is not None else ""
         failed = [trial for trial in self.trials if trial.outcome == "failed"]
         lines = [
-            f"{len(self.trials)} trials ({self.num_pruned} ended early, {len(failed)} failed): "
+            f"{len(self.trials)} trials ({self.count('pruned')} ended early, {len(failed)} failed): "
             f"{_STOPPED[self.stopped]}",
             f"{self.num_asked:,} evaluations, of {unpruned:,} if no trial had ended early{full}",
             *(f"trial {trial.number} failed with {describe(trial.settings)}: {trial.reason}" for trial in failed),
@@ -148,8 +142,8 @@ class SweepReport:
             "yaml": self.to_yaml(),
             "num_questions": self.num_questions,
             "num_trials": len(self.trials),
-            "num_pruned": self.num_pruned,
-            "num_failed": self.num_failed,
+            "num_pruned": self.count("pruned"),
+            "num_failed": self.count("failed"),
             "num_asked": self.num_asked,
             "num_combinations": self.num_combinations,
             "stopped": self.stopped,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from rag.errors import RagError
 
@@ -36,18 +36,7 @@ def content_hash(document: Document) -> str:
     Raises RagError if the metadata is not JSON, or a string is not valid Unicode or holds NUL, which databases refuse.
     """
     try:
-        content = json.dumps(
-            [
-                document.id,
-                document.title,
-                document.text,
-                dict(document.metadata),
-                document.source,
-                document.pages,
-            ],
-            sort_keys=True,
-            ensure_ascii=False,
-        )
+        content = json.dumps(astuple(document), sort_keys=True, ensure_ascii=False)
         if "\\u0000" in content and _NUL.search(content):
             raise ValueError("it holds a NUL character")
         return hashlib.sha256(content.encode()).hexdigest()

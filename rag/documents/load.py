@@ -16,7 +16,7 @@ from rag.documents.encoding import decode
 from rag.documents.limits import Limits
 from rag.documents.markdown import split_title
 from rag.documents.rows import Row, read_rows, whole_text
-from rag.documents.sources import KINDS, NOT_READ, Source, SourceReader, find_sources
+from rag.documents.sources import KINDS, NOT_READ, Source, find_sources, read_sources
 from rag.errors import RagError
 
 _ROWS = ("jsonl", "json", "csv")
@@ -69,12 +69,11 @@ def load_documents(
     path = Path(path)
     sources = find_sources(path, limits)
     found = _Found(is_strict=[source.file for source in sources if not source.member] == [path])
-    with SourceReader(limits) as reader:
-        for number, source in enumerate(sources, start=1):
-            for place, content in _read(source, reader, limits, cache):
-                found.add(source, place, content)
-            if progress:
-                progress(number, len(sources))
+    for number, (source, data) in enumerate(read_sources(sources, limits), start=1):
+        for place, content in _read(source, data, limits, cache):
+            found.add(source, place, content)
+        if progress:
+            progress(number, len(sources))
     loaded = found.loaded()
     if not loaded.documents:
         raise RagError(f"no documents in {str(path)!r}: {_describe(loaded.skipped)}")
@@ -92,9 +91,9 @@ def read_upload(
         suffix = PurePosixPath(name).suffix.lower()
         if suffix not in KINDS:
             raise RagError(f"{suffix or 'no suffix'}: {NOT_READ}; kinds read: {', '.join(KINDS)}")
-        source = Source(name, file=data)
-        with SourceReader(limits) as reader:
-            content = reader.read(source)
+        ((source, content),) = read_sources([Source(name, file=data)], limits)
+        if isinstance(content, RagError):
+            raise content
         found = _read_content(source, content, limits, cache)
         converted = found if isinstance(found, Converted) else _joined(list(found), source.kind, content)
     except RagError as error:
@@ -153,12 +152,12 @@ class _Found:
         return Loaded(tuple(self._documents.values()), (*self._skipped, *unnamed), frozenset(self._own_ids))
 
 
-def _read(source: Source, reader: SourceReader, limits: Limits, cache: Conversions | None) -> Iterator[Row]:
+def _read(source: Source, data: bytes | RagError, limits: Limits, cache: Conversions | None) -> Iterator[Row]:
     """Places (`path` or `path:row`) with the document there, or with the reason why there is none."""
     try:
-        if source.reason:
-            raise RagError(source.reason)
-        found = _read_content(source, reader.read(source), limits, cache)
+        if isinstance(data, RagError):
+            raise data
+        found = _read_content(source, data, limits, cache)
         if isinstance(found, Converted):
             yield source.path, _document(found, source.path)
             return

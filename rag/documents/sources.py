@@ -1,4 +1,4 @@
-"""The files of a file, folder, pattern or zip: `find_sources(Path("docs/*.pdf"), limits)`; SourceReader reads them."""
+"""The files of a file, folder, pattern or zip: `read_sources(find_sources(Path("docs/*.pdf"), limits), limits)`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -69,51 +70,6 @@ class Source:
         return KINDS[PurePosixPath(self.path).suffix.lower()]
 
 
-class SourceReader:
-    """Reads sources; between calls the archive of the last one stays open. Used by `with`."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._archive: zipfile.ZipFile | None = None
-
-    def __enter__(self) -> SourceReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._archive is not None:
-            self._archive.close()
-        self._archive = None
-
-    def read(self, source: Source) -> bytes:
-        """The file's bytes.
-
-        Raises RagError with the reason if they cannot be read, have grown over the limit or are of another kind.
-        """
-        if source.member:
-            data = read_member(self._archive_of(source.file), source.member)
-        else:
-            data = self._read_file(source.file)
-        _check_signature(source.kind, data)
-        return data
-
-    def _read_file(self, file: Path) -> bytes:
-        try:
-            with file.open("rb") as stream:
-                data = stream.read(self._limits.max_file_bytes + 1)
-                size = max(len(data), os.fstat(stream.fileno()).st_size)
-        except OSError as error:
-            raise RagError(f"cannot be read: {error.strerror or error}") from error
-        if reason := _size_fault(size, self._limits):
-            raise RagError(reason)
-        return data
-
-    def _archive_of(self, file: Path) -> zipfile.ZipFile:
-        if self._archive is None or self._archive.filename != str(file):
-            self.__exit__()
-            self._archive = open_archive(file, self._limits)
-        return self._archive
-
-
 def find_sources(path: Path, limits: Limits) -> tuple[Source, ...]:
     """Every file under the path, in one order: a folder's own files before its folders, sorted by name.
 
@@ -132,6 +88,42 @@ def find_sources(path: Path, limits: Limits) -> tuple[Source, ...]:
         else:
             found.append(_inspect(item, shown, limits))
     return tuple(found)
+
+
+def read_sources(sources: Sequence[Source], limits: Limits) -> Iterator[tuple[Source, bytes | RagError]]:
+    """Each source with its bytes, or with the reason why there are none; an archive stays open for all its members.
+
+    Besides a source's own reason: they cannot be read, have grown over the limit or are of another kind.
+    """
+    for file, together in itertools.groupby(sources, key=lambda source: source.file):
+        with ExitStack() as opened:
+            archive = None
+            for source in together:
+                found: bytes | RagError
+                try:
+                    if source.reason:
+                        raise RagError(source.reason)
+                    if source.member:
+                        archive = archive or opened.enter_context(open_archive(file, limits))
+                        found = read_member(archive, source.member)
+                    else:
+                        found = _read_file(file, limits)
+                    _check_signature(source.kind, found)
+                except RagError as error:
+                    found = error
+                yield source, found
+
+
+def _read_file(file: Path, limits: Limits) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(limits.max_file_bytes + 1)
+            size = max(len(data), os.fstat(stream.fileno()).st_size)
+    except OSError as error:
+        raise RagError(f"cannot be read: {error.strerror or error}") from error
+    if reason := _size_fault(size, limits):
+        raise RagError(reason)
+    return data
 
 
 def _check_signature(kind: str, data: bytes) -> None:

@@ -1,6 +1,6 @@
 """Trained adapters on disk: `adapters/<name>@<hash>/` with weights, PEFT's configuration and a manifest, never changed.
 
-for adapter in list_adapters(home / "adapters"): print(adapter.name, adapter.final_loss)
+adapter = load_adapter(home / "adapters" / "support@3f9c01ab")
 """
 
 from __future__ import annotations
@@ -74,17 +74,12 @@ def load_adapter(path: Path) -> Adapter:
     return adapter
 
 
-def list_adapters(adapters_dir: Path) -> list[Adapter]:
-    """The complete adapters of a directory by name, each with its files checked; half-written ones are passed over.
+def find_adapter(adapters_dir: Path, name: str, recipe_hash: str) -> Adapter | None:
+    """The adapter that this recipe gave under this name; half-written ones are passed over.
 
-    Raises TuningError for one that is complete but damaged.
+    Raises TuningError when it is damaged.
     """
-    return [load_adapter(path) for path in sorted(adapters_dir.glob("*@*")) if is_complete(path)]
-
-
-def find_adapter(adapters_dir: Path, recipe_hash: str, *, name: str | None = None) -> Adapter | None:
-    """The adapter that this recipe gave (under this name, if given), or None. Raises TuningError when it is damaged."""
-    for path in sorted(adapters_dir.glob(f"{name or '*'}@*")):
+    for path in sorted(adapters_dir.glob(f"{name}@*")):
         if is_complete(path) and read_manifest(path).get("recipe_hash") == recipe_hash:
             return load_adapter(path)
     return None

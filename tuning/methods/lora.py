@@ -56,4 +56,4 @@ def add_lora(model: Any, recipe: LoraRecipe) -> Any:
         ) from error
 
 
-LORA = Method(name="lora", paper="arXiv 2106.09685", form="lora", recipe=LoraRecipe, prepare=add_lora)
+LORA = Method(name="lora", paper="arXiv 2106.09685", recipe=LoraRecipe, prepare=add_lora)

@@ -1,15 +1,12 @@
-"""A method as a value: `Method(name="lora", paper="arXiv 2106.09685", form="lora", recipe=LoraRecipe, prepare=...)`."""
+"""A method as a value: `Method(name="lora", paper="arXiv 2106.09685", recipe=LoraRecipe, prepare=...)`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tuning.recipe import Recipe
-
-Form = Literal["lora"]
-"""How what was trained is served: `lora` beside the base model, swapped without a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +19,5 @@ class Method:
 
     name: str
     paper: str
-    form: Form
     recipe: type[Recipe]
     prepare: Callable[[Any, Any], Any]

@@ -92,7 +92,7 @@ def train_adapter(
     )
     with refuse_full_disk(workplace), hold_lock(workplace / "lock", busy=busy):
         sweep_drafts(adapters_dir)
-        found = find_adapter(adapters_dir, digest, name=name)
+        found = find_adapter(adapters_dir, name, digest)
         if found is None:
             from tuning.training.trainer import train
             from tuning.training.watch import package_versions

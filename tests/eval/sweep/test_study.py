@@ -99,7 +99,7 @@ def test_hopeless_trials_end_early_and_are_counted(whole: tuple[SweepReport, Lib
     report, library = whole
     pruned = [trial for trial in report.trials if trial.outcome == "pruned"]
     assert pruned
-    assert report.num_pruned == len(pruned)
+    assert report.count("pruned") == len(pruned)
     assert all(trial.num_asked == len(trial.scores) == 15 for trial in pruned)
     # 0 to 4 right after the optimum with 22 was seen: none of those is asked to the end.
     seen = report.trials[report.best.number + 1 :]
@@ -195,7 +195,7 @@ def test_one_trial_measures_the_defaults_alone(tmp_path: Path) -> None:
 def test_a_trial_that_fails_is_kept_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
     told: list[TrialResult] = []
     report = run_trials(SMALL, Library(fails_at=[{"k": 2}]), path=tmp_path / "s.db", on_trial=told.append)
-    assert (report.num_failed, report.defaults.reason) == (1, "the loss became nan")
+    assert (report.count("failed"), report.defaults.reason) == (1, "the loss became nan")
     assert report.best.settings == {"k": 4}
     assert report.difference is None
     assert [trial.number for trial in told] == [0, 1, 2]

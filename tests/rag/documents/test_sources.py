@@ -10,7 +10,7 @@ from fakes.files import docx_file, pdf_file, xlsx_file, zip_file
 
 from rag.documents.limits import Limits
 from rag.documents.load import load_documents, read_upload
-from rag.documents.sources import SourceReader, find_sources
+from rag.documents.sources import find_sources, read_sources
 from rag.errors import RagError
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -158,12 +158,13 @@ def test_many_archives_are_read_with_few_open_files(tmp_path: Path) -> None:
     _write(tmp_path, {f"{number}.zip": zip_file({"a.txt": str(number)}) for number in range(20)})
     sources = find_sources(tmp_path, Limits())
 
-    with SourceReader(Limits()) as reader:
-        texts = {reader.read(source).decode() for source in sources}
-        opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    texts, opened = set(), []
+    for _, data in read_sources(sources, Limits()):
+        texts.add(data)
+        opened += [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
 
-    assert texts == {str(number) for number in range(20)}
-    assert sum(name.endswith(".zip") for name in opened) == 1
+    assert texts == {str(number).encode() for number in range(20)}
+    assert sum(name.endswith(".zip") for name in opened) == 20
 
 
 def test_an_absolute_name_in_an_archive_is_shown_under_the_archive(tmp_path: Path) -> None:

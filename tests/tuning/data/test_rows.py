@@ -5,7 +5,6 @@ import pytest
 
 from tuning.data.examples import Question
 from tuning.data.rows import Message, TrainingRow, closed_book_rows, raft_rows
-from tuning.errors import TuningError
 
 
 def render(question: str, passages: Sequence[str]) -> list[Message]:
@@ -75,9 +74,3 @@ def test_rows_follow_the_seed_and_do_not_depend_on_their_neighbours() -> None:
     assert rows != raft_rows(examples(40), contexts, is_golden, render, num_passages=3, seed=4)
     tail = raft_rows(examples(40)[20:], contexts[20:], is_golden, render, num_passages=3, seed=3)
     assert rows[20:] == tail
-
-
-@pytest.mark.parametrize(("num_passages", "fraction"), [(0, 0.8), (2, -0.1), (2, 1.1)])
-def test_values_out_of_range_are_refused(num_passages: int, fraction: float) -> None:
-    with pytest.raises(TuningError, match="must be"):
-        raft_rows([], [], is_golden, render, num_passages=num_passages, golden_fraction=fraction, seed=0)

@@ -17,7 +17,7 @@ class PrefixRecipe(Recipe):
     num_tokens: Count = 20
 
 
-PREFIX = Method(name="prefix", paper="", form="lora", recipe=PrefixRecipe, prepare=lambda model, _recipe: model)
+PREFIX = Method(name="prefix", paper="", recipe=PrefixRecipe, prepare=lambda model, _recipe: model)
 SECTIONS = TypeAdapter(dict[str, recipe_type([LORA, PREFIX])])  # type: ignore[misc]
 
 
