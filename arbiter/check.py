@@ -111,9 +111,10 @@ def find_others(config: Config) -> Iterator[Callable[[], object]]:
     if (embeddings := config.embedding.langchain) is not None:
         yield partial(resolve, embeddings.factory)
     if (store := config.index.store) is not None:
-        from rag.langchain.vector_store import find_factory  # brings LangChain
+        from rag.langchain.vector_store import RECIPES  # brings LangChain
 
-        yield partial(find_factory, store.factory)
+        if store.factory not in RECIPES:
+            yield partial(resolve, store.factory)
 
 
 def label_balance(data: Data) -> dict[str | None, Counter[str]]:

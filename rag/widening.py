@@ -24,7 +24,11 @@ def passages_of(
     given: dict[str, list[tuple[int, int]]] = {}
     chosen: list[tuple[Chunk, float, int, int]] = []
     for chunk, score in _in_order(found):
-        start, end = _range(rows, index_id, chunk, neighbours)
+        start, end = chunk.context or (chunk.start, chunk.end)
+        if neighbours:
+            position = chunk.position
+            around = chunks.extent(rows, index_id, chunk.document_id, position - neighbours, position + neighbours)
+            start, end = min(start, around[0]), max(end, around[1])
         ranges = given.setdefault(chunk.document_id, [])
         if any(first <= start and end <= last for first, last in ranges):
             continue
@@ -72,13 +76,3 @@ def _in_order(found: Sequence[tuple[Chunk, float]]) -> list[tuple[Chunk, float]]
     for _, equals in groupby(found, key=lambda hit: hit[1]):
         ordered += sorted(equals, key=lambda hit: (hit[0].document_id, hit[0].position))
     return ordered
-
-
-def _range(rows: sa.Connection, index_id: int, chunk: Chunk, neighbours: int) -> tuple[int, int]:
-    start, end = chunk.context or (chunk.start, chunk.end)
-    if neighbours:
-        first, last = chunks.extent(
-            rows, index_id, chunk.document_id, chunk.position - neighbours, chunk.position + neighbours
-        )
-        start, end = min(start, first), max(end, last)
-    return start, end

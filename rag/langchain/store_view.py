@@ -73,7 +73,7 @@ class StoreViews:
         digest = hashlib.sha256(f"{name}\n{embedder.name}\n{database}".encode()).hexdigest()[:8]
         self.collection = f"{re.sub(r'[^A-Za-z0-9]', '_', name)}_{digest}"
         self.vectors_of = vectors_of
-        self._identity = f"{identity(factory, options)}/{self.collection}"
+        self.identity = f"{identity(factory, options)}/{self.collection}"
         self._connect = partial(connect, factory, dict(options), name=self.collection, embedder=embedder)
         self._opened: Connection | None = None
         self._opening = threading.Lock()
@@ -91,7 +91,7 @@ class StoreViews:
 
     def load(self, file: Path, stamp: str) -> StoreView | None:
         """The view that `save` wrote down for this store, or None; also None if the store does not hold it any more."""
-        sections = read_view(file, f"{stamp} {self._identity}")  # What one store holds says nothing of another.
+        sections = read_view(file, f"{stamp} {self.identity}")  # What one store holds says nothing of another.
         if sections is None:
             return None
         numbers = sections["numbers"]
@@ -102,10 +102,6 @@ class StoreViews:
             return StoreView(self, numbers)
         log.warning("the vector store does not hold what %s says; sending it again", file)
         return None
-
-    def save(self, file: Path, stamp: str, numbers: Numbers) -> None:
-        """Writes down, whole or not at all, which chunks the store holds."""
-        write_view(file, f"{stamp} {self._identity}", {"numbers": numbers})
 
     def clear(self, numbers: Numbers) -> None:
         """Removes these chunks and all that was sent."""
@@ -213,7 +209,7 @@ class StoreView:
 
     def save(self, file: Path, stamp: str) -> None:
         """Writes down, whole or not at all, which chunks the store holds. Raises OSError."""
-        self._views.save(file, stamp, self.numbers)
+        write_view(file, f"{stamp} {self._views.identity}", {"numbers": self.numbers})
 
     def _search_rows(self, vector: Vectors, k: int, wanted: Numbers) -> tuple[Numbers, Vectors]:
         found: tuple[Numbers, Vectors] = (NOTHING, np.empty(0, dtype=np.float32))

@@ -288,11 +288,6 @@ RECIPES: Mapping[str, Callable[..., OpenStore]] = {
 }
 
 
-def find_factory(name: str) -> Callable[..., Any]:
-    """What opens a store of this name. Raises RagError."""
-    return RECIPES.get(name) or resolve(name)
-
-
 def _call_with(embeddings: Embeddings, factory: str, options: Mapping[str, Any]) -> Any:
     taken = inspect.signature(resolve(factory)).parameters
     for called in _EMBEDDINGS_NAMES:

@@ -68,22 +68,18 @@ def insert(
             )
             embedding = embeddings[text_hash]
             seconds += embedding.embed_s
-            vectors.append(
-                {
-                    "number": number,
-                    "index_id": index_id,
-                    "embed_s": embedding.embed_s,
-                    "vector": embedding.to_bytes(),
-                }
-            )
+            vectors.append({"number": number, "index_id": index_id, **embedding.values()})
         rows.execute(CHUNKS.insert(), chunks)
         rows.execute(VECTORS.insert(), vectors)
     return seconds
 
 
-def of_numbers(rows: sa.Connection, index_id: int, numbers: Iterable[int]) -> dict[int, Chunk]:
-    """Those of the chunks that are stored, by number."""
-    return dict(_of_numbers(rows, index_id, numbers))
+def of_numbers(rows: sa.Connection, index_id: int, numbers: Iterable[int]) -> Iterator[tuple[int, Chunk]]:
+    """Number and chunk of those that are stored; of ascending numbers ascending."""
+    # A sum is in no index: by index_id alone, SQLite would read every chunk of it to find these few.
+    own = CHUNKS.c.index_id + 0 == index_id
+    for part in parts(numbers, VARIABLES):
+        yield from sorted(_select(rows, sa.and_(own, CHUNKS.c.number.in_(part))), key=itemgetter(0))
 
 
 def of_document(rows: sa.Connection, index_id: int, document_id: str) -> list[Chunk]:
@@ -138,7 +134,7 @@ def stream(rows: sa.Connection, index_id: int, since: int = -1) -> Iterator[tupl
     # By their numbers, part by part: a database sorts all of the texts at once on its disk.
     wanted = numbers(rows, index_id, since).tolist()
     num_lost = len(wanted)
-    for numbered in _of_numbers(rows, index_id, wanted):
+    for numbered in of_numbers(rows, index_id, wanted):
         num_lost -= 1
         yield numbered
     if num_lost:
@@ -189,13 +185,6 @@ def vectors_of(rows: sa.Connection, index_id: int, numbers: Sequence[int]) -> tu
         raise RagError(_DAMAGED)
     matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
     return np.array([number for number, _ in found], dtype=np.int64), matrix.reshape(len(found), -1 if found else 0)
-
-
-def _of_numbers(rows: sa.Connection, index_id: int, numbers: Iterable[int]) -> Iterator[tuple[int, Chunk]]:
-    # A sum is in no index: by index_id alone, SQLite would read every chunk of it to find these few.
-    own = CHUNKS.c.index_id + 0 == index_id
-    for part in parts(numbers, VARIABLES):
-        yield from sorted(_select(rows, sa.and_(own, CHUNKS.c.number.in_(part))), key=itemgetter(0))
 
 
 def _select(rows: sa.Connection, condition: sa.ColumnElement[bool]) -> Iterator[tuple[int, Chunk]]:

@@ -22,8 +22,9 @@ class Embedding:
     vector: NDArray[np.float32]
     embed_s: float
 
-    def to_bytes(self) -> bytes:
-        return self.vector.astype("<f4", copy=False).tobytes()
+    def values(self) -> dict[str, object]:
+        """As the columns of a row."""
+        return {"embed_s": self.embed_s, "vector": self.vector.astype("<f4", copy=False).tobytes()}
 
 
 def known(rows: sa.Connection, embedder: str, text_hashes: Iterable[str]) -> dict[str, Embedding]:
@@ -53,10 +54,7 @@ def keep(
     Those of runs that nobody has ended for 30 days are forgotten, whatever index they were for.
     """
     run = {"index_name": index_name, "origin": origin, "embedder": embedder, "kept_at": now}
-    values = [
-        {**run, "text_hash": text_hash, "embed_s": embedding.embed_s, "vector": embedding.to_bytes()}
-        for text_hash, embedding in embeddings.items()
-    ]
+    values = [{**run, "text_hash": text_hash, **embedding.values()} for text_hash, embedding in embeddings.items()]
     with store.write_beside() as rows:
         rows.execute(PENDING.delete().where(PENDING.c.kept_at < now - _KEPT_S))
         # Two runs on the same index may embed the same text; either vector will do.
