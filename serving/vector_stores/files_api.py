@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from openai.types import FileDeleted, FileObject
 from pydantic import BaseModel, Field
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 
 from serving.http.errors import refusals, shown_as
 from serving.http.pages import ListOf, Page, list_body
 from serving.vector_stores.files import CONTENT, StoredFile
-from serving.vector_stores.rows import no_file
 from serving.vector_stores.stores import VectorStores
 from serving.vector_stores.uploads import Purpose, receive_upload
 from storage.tables import values_of
@@ -88,15 +88,14 @@ def file_routes(stores: VectorStores) -> APIRouter:
     )
     def content(file_id: str) -> Response:
         """Its bytes, as they were uploaded."""
-        stored, path = files.get(file_id), files.path(file_id)
-        if not path.is_file():
-            raise no_file(file_id)
+        stored, opened = files.get(file_id), files.open(file_id)
         headers = {
+            "Content-Length": str(stored.num_bytes),
             # Somebody else's HTML must not run as a page of this server.
             "Content-Disposition": f"attachment; filename*=utf-8''{quote(stored.filename, safe='')}",
             "X-Content-Type-Options": "nosniff",
         }
-        return FileResponse(path, media_type="application/octet-stream", headers=headers)
+        return StreamingResponse(_pieces(opened), media_type="application/octet-stream", headers=headers)
 
     @router.delete("/{file_id}", response_model=FileDeleted, responses=refusals(404))
     def delete(file_id: str) -> dict[str, object]:
@@ -105,3 +104,9 @@ def file_routes(stores: VectorStores) -> APIRouter:
         return {"id": file_id, "object": "file", "deleted": True}
 
     return router
+
+
+def _pieces(opened: BinaryIO) -> Iterator[bytes]:
+    with opened:
+        while piece := opened.read(2**18):
+            yield piece

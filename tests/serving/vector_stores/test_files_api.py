@@ -10,6 +10,11 @@ from typing import Any
 import openai
 import pytest
 from fakes.retrieval_server import Server, serving
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+
+from serving.errors import NotFound
+from serving.vector_stores.files_api import file_routes
 
 
 @pytest.fixture
@@ -52,6 +57,24 @@ def test_a_file_is_uploaded_read_and_deleted(server: Server, tmp_path: Path) -> 
     for call in (files.retrieve, files.content, files.delete):
         with pytest.raises(openai.NotFoundError, match="no file"):
             call(made.id)
+
+
+def test_a_file_that_is_deleted_while_it_is_asked_for_is_whole_or_not_there(server: Server, tmp_path: Path) -> None:
+    first, second = server.uploaded("nine"), server.uploaded("ten")
+    (content,) = (
+        route.endpoint
+        for route in file_routes(server.stores).routes
+        if isinstance(route, APIRoute) and route.path.endswith("/content")
+    )
+    begun = content(first)
+    server.client.files.delete(first)
+    assert TestClient(begun).get("/").content == b"nine"
+    # The bytes go before the row does.
+    (tmp_path / "files" / second / "content").unlink()
+    with pytest.raises(openai.NotFoundError, match="no file"):
+        server.client.files.content(second)
+    with pytest.raises(NotFound):
+        content(second)
 
 
 def test_files_are_listed_newest_first_by_purpose_and_in_pages(server: Server) -> None:
