@@ -20,7 +20,7 @@ from eval.report.sensitivity import Sensitivity, find_sensitivity
 from eval.report.side_by_side import Unit, floor_rows, side_by_side, unit_of
 from eval.report.slices import find_slices
 from eval.report.summary import leader_of, summarise, uncertified_lines
-from eval.report.wording import as_line, flip_words
+from eval.report.wording import as_line
 from router.deciding.arm_table import ArmRow, ArmTable
 from router.deciding.costs import break_even_table, evaluation_cost
 from router.deciding.decision import Decision
@@ -82,11 +82,7 @@ def make_card(
             "policy": policy,
             # What decided, and its unit, which the comparisons are in.
             "metric": {
-                "name": unit.metric,
-                "is_currency": unit.is_currency,
-                "margin": unit.margin,
-                "low": unit.low,
-                "high": unit.low + unit.width,
+                **asdict(unit),
                 "primary": scorecard.primary,
                 "of_kind": scorecard.metric_of,
                 "all": scorecard.metrics,
@@ -164,13 +160,7 @@ def _comparisons(decision: Decision, unit: Unit) -> list[dict[str, Any]]:
 def _sensitivity(found: Sensitivity) -> dict[str, Any]:
     """The map's rows are told as runs: the arms that win in turn as the volume grows, each with how many columns."""
     runs = [[[name, len(list(run))] for name, run in groupby(row)] for row in found.map.winners]
-    return {
-        "served": found.served,
-        "left_out": found.left_out,
-        "flips": [{**asdict(flip), "words": flip_words(flip)} for flip in found.flips or ()],
-        "stability": found.stability,
-        "map": {**asdict(found.map), "winners": runs, "shares": found.map.shares},
-    }
+    return {**asdict(found), "flips": found.flips or (), "map": {**asdict(found.map), "winners": runs}}
 
 
 def _costs(row: ArmRow, questions: float) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Unit:
     The statistics see utility scaled to [0, 1]; `low` and `width` take it back. `margin` is the policy's, in this unit.
     """
 
-    metric: str
+    name: str
     margin: float
     is_currency: bool = False
     low: float = 0.0

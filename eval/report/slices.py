@@ -61,13 +61,9 @@ class Slice:
 @dataclass(frozen=True, slots=True)
 class SliceTable:
     """The slices of a comparison, those that prefer another arm first; `num_comparisons` arms of slices were corrected
-    for, at error rate `alpha`.
-
-    `num_left_out` counts the slices that were large enough and not looked at, for the sake of the others' power.
+    for. `num_left_out` counts the slices that were large enough and not looked at, for the sake of the others' power.
     """
 
-    chosen: str
-    alpha: float
     slices: tuple[Slice, ...]
     num_comparisons: int
     num_left_out: int
@@ -110,7 +106,7 @@ def find_slices(
             found = replace(found, rival=rival, num_pairs=num_pairs, difference=bounds, p_holm=p_holm, prefers=prefers)
         slices.append(found)
     slices.sort(key=lambda one: one.prefers is None)
-    return SliceTable(chosen, policy.alpha, tuple(slices), num_comparisons, len(cuts) - len(shown))
+    return SliceTable(tuple(slices), num_comparisons, len(cuts) - len(shown))
 
 
 def cut_questions(questions: Sequence[Question], min_questions: int = 1) -> tuple[Cut, ...]:

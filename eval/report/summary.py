@@ -72,7 +72,7 @@ def _headline(decision: Decision, chosen: Row, unit: Unit) -> str:
     found = chosen[unit.column]
     shown = as_amount if unit.is_currency else as_score
     amount = shown(found.mean) if found is not None else "no score"
-    what = f"an expected utility of {amount} a question" if unit.is_currency else f"{amount} {unit.metric}"
+    what = f"an expected utility of {amount} a question" if unit.is_currency else f"{amount} {unit.name}"
     scored = f"{what} on {chosen['num_asked']} questions"
     if decision.runner_up is None:
         sure = "" if decision.verdict == "winner" else " for now, undecided"

@@ -71,13 +71,10 @@ def as_line(value: object) -> str:
 
 def flip_words(flip: Flip) -> str:
     """The condition under which a flip happens, and what then: "the margin were 0.2 instead of 0.03: tuned"."""
-    weight = WEIGHTS[flip.weight]
-    if flip.at is None:
-        return f"no value of {weight.removeprefix('the ')} that was tried changes the choice"
     value, at = as_amount(flip.value), as_amount(flip.at)
     if value == at:
         value, at = f"{flip.value:.6g}", f"{flip.at:.6g}"
-    return f"{weight} were {at} instead of {value}: then {flip.arm or 'no arm would keep the limits'}"
+    return f"{WEIGHTS[flip.weight]} were {at} instead of {value}: then {flip.arm or 'no arm would keep the limits'}"
 
 
 def break_even_words(found: BreakEven) -> str:

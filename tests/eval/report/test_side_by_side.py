@@ -86,7 +86,7 @@ def test_utility_is_shown_in_currency() -> None:
     valued = make_valued()
     unit = unit_of(valued.table)
     # A margin of 3% of the questions right instead of wrong is worth 0.03 * 2.
-    assert (unit.metric, unit.is_currency, unit.margin) == ("utility", True, pytest.approx(0.06))
+    assert (unit.name, unit.is_currency, unit.margin) == ("utility", True, pytest.approx(0.06))
     hybrid = rows_of(valued)[0]
     # 16 right and 3 wrong of 19, minus the cost of a question.
     assert hybrid["utility"] is not None
