@@ -54,13 +54,9 @@ def create_app(current: CurrentDecision, *surfaces: APIRouter, api_key: str | No
         app.include_router(routes, prefix="/v1", dependencies=[key], responses=refusals(401, 503, "default"))
     app.include_router(_pages())
 
-    @app.exception_handler(RequestValidationError)
-    async def validation_error(_request: Request, error: RequestValidationError) -> Response:
-        return error_response(to_invalid(error))
-
     @app.exception_handler(Exception)
     async def any_error(request: Request, error: Exception) -> Response:
-        response = error_response(error)
+        response = error_response(to_invalid(error) if isinstance(error, RequestValidationError) else error)
         if response.status_code == 405:
             # Starlette names the methods of the first route alone that has the path.
             routes = [route for route in app.routes if isinstance(route, Route)]
@@ -69,7 +65,7 @@ def create_app(current: CurrentDecision, *surfaces: APIRouter, api_key: str | No
         return response
 
     # Registered one by one: the handler of Exception alone would also log a traceback for each of them.
-    for expected in (HTTPException, ArbiterError):
+    for expected in (HTTPException, RequestValidationError, ArbiterError):
         app.add_exception_handler(expected, any_error)
     return app
 

@@ -51,16 +51,12 @@ class Retrieved(BaseModel):
     @classmethod
     def of(cls, prepared: Prepared) -> Retrieved:
         """What was found for a prepared answer."""
-        shown = [{**asdict(p), "file_id": p.document_id, "filename": filename_of(p)} for p in prepared.passages]
-        return cls.model_validate(
-            {
-                "arm": prepared.arm.name,
-                "kind": prepared.arm.kind,
-                "query": prepared.query,
-                "retrieval_ms": round(prepared.retrieval_ms, 1),
-                "passages": shown,
-            }
-        )
+        shown = [
+            FoundPassage.model_validate({**asdict(p), "file_id": p.document_id, "filename": filename_of(p)})
+            for p in prepared.passages
+        ]
+        arm, ms = prepared.arm, round(prepared.retrieval_ms, 1)
+        return cls(arm=arm.name, kind=arm.kind, query=prepared.query, retrieval_ms=ms, passages=shown)
 
 
 class CitedPassage(BaseModel):

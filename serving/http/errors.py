@@ -72,11 +72,6 @@ def shown_as(kind: str, description: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": description, "content": {kind: {"schema": {"type": "string"}}}}}
 
 
-def status_of(error: Exception) -> int:
-    """The status that a client is told."""
-    return _status_and_code(error)[0]
-
-
 def error_body(error: Exception) -> dict[str, object]:
     """`{"error": {"message", "type", "param", "code"}}`."""
     status, code = _status_and_code(error)
@@ -97,7 +92,7 @@ def error_body(error: Exception) -> dict[str, object]:
 
 def error_response(error: Exception) -> JSONResponse:
     """The response to a refused or failed request."""
-    status = status_of(error)
+    status, _ = _status_and_code(error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else None
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 

@@ -3,7 +3,7 @@
 rows = StoreRows(database)
 rows.attach("vs_1", {"file-1": {"team": "desk"}}, chunking={...}, max_waiting=10_000, submit=indexer.submit)
 
-What the indexer works on next is asked of the same rows by serving/vector_stores/work_rows.py.
+What the indexer works on next is asked of the same rows by serving/vector_stores/indexer.py.
 """
 
 from __future__ import annotations

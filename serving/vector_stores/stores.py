@@ -24,7 +24,7 @@ from router.answering.condense import rewrite_query
 from serving.errors import Conflict, Invalid, NotFound, Refused
 from serving.http.pages import Page, PageOfRows
 from serving.vector_stores.files import MAX_UPLOAD_BYTES, FileStore
-from serving.vector_stores.indexer import Indexer
+from serving.vector_stores.indexer import Indexer, WorkRows
 from serving.vector_stores.listing import FilePage, as_indexed, list_files, unattached
 from serving.vector_stores.request import Attachment, RankingOptions, SearchFields, StoreFields
 from serving.vector_stores.rows import (
@@ -37,7 +37,6 @@ from serving.vector_stores.rows import (
     no_store,
 )
 from serving.vector_stores.schema import DELETING
-from serving.vector_stores.work_rows import WorkRows
 from storage.database import Database
 from storage.errors import ArbiterError
 from storage.jobs.jobs import Jobs

@@ -19,7 +19,7 @@ from router.answering.prompts import Prompt
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.errors import ServingError
-from serving.http.errors import error_body, status_of
+from serving.http.errors import error_body, error_response
 from serving.http.served import CurrentDecision
 
 ASKED: list[Any] = [{"role": "user", "content": "When does the desk open?"}]
@@ -332,7 +332,7 @@ def test_a_body_that_another_sites_page_could_send_is_refused(kind: str | None) 
 
 def test_a_full_disk_is_503_and_says_so() -> None:
     error = ServingError("'decisions.db' cannot be written: the disk is full")
-    assert status_of(error) == 503
+    assert error_response(error).status_code == 503
     assert error_body(error)["error"] == {
         "message": "'decisions.db' cannot be written: the disk is full",
         "type": "server_error",

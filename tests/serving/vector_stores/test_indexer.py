@@ -19,12 +19,11 @@ from fakes.retrieval_server import CHUNKING, read_text, serving
 from rag.documents.document import Document
 from rag.home import IndexHome, OpenIndexes
 from serving.vector_stores.files import FileStore
-from serving.vector_stores.indexer import KIND, MAX_ATTEMPTS, Indexer
+from serving.vector_stores.indexer import KIND, MAX_ATTEMPTS, Indexer, WorkRows
 from serving.vector_stores.request import Attachment, StoreFields
 from serving.vector_stores.rows import StoreRows
 from serving.vector_stores.stores import VectorStores, open_vector_stores
 from serving.vector_stores.uploads import Upload
-from serving.vector_stores.work_rows import WorkRows
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.jobs.jobs import open_jobs

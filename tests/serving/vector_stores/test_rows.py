@@ -10,9 +10,9 @@ import pytest
 from serving.errors import NotFound, Overloaded, Refused
 from serving.http.pages import Page
 from serving.vector_stores.files import CONTENT, FileStore
+from serving.vector_stores.indexer import WorkRows
 from serving.vector_stores.rows import StoredStore, StoreRows
 from serving.vector_stores.uploads import Upload
-from serving.vector_stores.work_rows import WorkRows
 from storage.database import Database
 
 CHUNKING = {"chunk_tokens": 20}
