@@ -67,9 +67,9 @@ FAULTS: tuple[Cause, ...] = tuple(CAUSES)[2:]
 class Attribution:
     """One arm's questions by cause; `control` is the arm without an index that says what is known without passages.
 
-    `causes` maps the ids of the `num_known` questions with a scored answer to their cause, in the scorecard's order;
-    `num_wrong` of these answers are wrong, and `counts` has every cause. `num_unknown` were asked and have none: the
-    answer failed, was not kept or is unscored. `main_fault` is the most frequent cause of wrong answers, if any is.
+    `causes` maps the ids of the questions with a scored answer to their cause, in the scorecard's order; `num_wrong` of
+    these answers are wrong, and `counts` has every cause. `num_unknown` were asked and have none: the answer failed,
+    was not kept or is unscored. `main_fault` is the most frequent cause of wrong answers, if any is.
     """
 
     arm: str
@@ -77,10 +77,8 @@ class Attribution:
     causes: Mapping[str, Cause]
     num_unknown: int
     counts: Mapping[Cause, int]
-    num_known: int
     num_wrong: int
     main_fault: Cause | None
-    next_action: str | None
 
 
 def attribute(
@@ -120,10 +118,8 @@ def attribute(
                 causes=causes,
                 num_unknown=len(ids) - len(scores.not_asked) - len(causes),
                 counts=counts,
-                num_known=len(causes),
                 num_wrong=sum(counts[fault] for fault in FAULTS),
                 main_fault=worst if counts[worst] else None,
-                next_action=CAUSES[worst][1] if counts[worst] else None,
             )
         )
     return tuple(attributions)

@@ -105,11 +105,6 @@ def make_card(
                 "rows": _comparisons(decision, unit),
             },
             "front": pareto_front(table),
-            "utility": [
-                {"arm": row["arm"], "utility": row["utility"], "outcomes": table.row(row["arm"]).outcomes}
-                for row in rows
-                if unit.is_currency
-            ],
             "sensitivity": _sensitivity(sensitivity) if sensitivity is not None else None,
             **reasons,
             "costs": {

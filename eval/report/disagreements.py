@@ -53,7 +53,6 @@ def pick_disagreements(
         record = found.get((arm, question.id)) or AnswerRecord(arm, question.id, "", error="the answer was not kept")
         return {
             "arm": arm,
-            "is_chosen": arm == chosen,
             "text": one_line(record.text, TEXT_CHARACTERS),
             "score": primary[arm][i],
             "error": one_line(record.error, TEXT_CHARACTERS) if record.error else None,

@@ -75,6 +75,7 @@ def side_by_side(table: ArmTable, decision: Decision, unit: Unit) -> list[Row]:
                 "primary": metrics[primary],
                 "metrics": {name: mean for name, mean in metrics.items() if mean is not None},
                 "utility": unit.bounds(utility) if utility is not None else None,
+                "outcomes": found.outcomes,
                 # Over the questions that a race kept untouched.
                 "held_out": _mean(held_out, held_out.by_name(found.name), primary, alpha) if held_out else None,
                 # The judge's mean verdict, corrected by people's labels, with a 95% interval.

@@ -212,10 +212,8 @@ def _add_file_routes(router: APIRouter, stores: VectorStores) -> None:
     @router.get("/{store_id}/files/{file_id:path}", response_model=FileInStore, responses=refusals(404))
     def retrieve(store_id: str, file_id: str, response: Response) -> dict[str, object]:
         """How far the indexing of a file is."""
-        file = stores.get_file(store_id, file_id)
-        if file.status == "in_progress":
-            response.headers.update(_POLL_HEADERS)
-        return shown(file)
+        response.headers.update(_POLL_HEADERS)
+        return shown(stores.get_file(store_id, file_id))
 
     @router.post("/{store_id}/files/{file_id:path}", response_model=FileInStore, responses=refusals(400, 404, 409, 413))
     def update(store_id: str, file_id: str, body: AttributeFields) -> dict[str, object]:
@@ -250,10 +248,8 @@ def _add_batch_routes(router: APIRouter, stores: VectorStores) -> None:
     @router.get("/{store_id}/file_batches/{batch_id}", response_model=Batch, responses=refusals(404))
     def retrieve(store_id: str, batch_id: str, response: Response) -> dict[str, object]:
         """How far the indexing of a batch is."""
-        card = shown(store_id, batch_id)
-        if card["status"] == "in_progress":
-            response.headers.update(_POLL_HEADERS)
-        return card
+        response.headers.update(_POLL_HEADERS)
+        return shown(store_id, batch_id)
 
     @router.post("/{store_id}/file_batches/{batch_id}/cancel", response_model=Batch, responses=refusals(404, 409))
     def cancel(store_id: str, batch_id: str) -> dict[str, object]:

@@ -177,7 +177,7 @@ def test_the_causes_of_a_rag_arm_are_counted_by_hand() -> None:
         "format wrong": 0,
         "not known": 0,
     }
-    assert (found.arm, found.control, found.num_known, found.num_wrong, found.num_unknown) == ("rag", "base", 6, 4, 0)
+    assert (found.arm, found.control, len(found.causes), found.num_wrong, found.num_unknown) == ("rag", "base", 6, 4, 0)
     assert found.main_fault == "retrieval missed"
     assert [name for name, cause in found.causes.items() if cause == "retrieval missed"] == ["q2", "q5"]
 

@@ -35,7 +35,7 @@ def test_a_card_holds_the_decision_and_its_evidence(comparison: Comparison) -> N
     assert {member["arm"] for member in card["front"] if member["is_on_front"]} == {"tuned", "hybrid"}
     # hybrid answered 19 of 20, and three of those are wrong.
     own = next(found for found in card["attributions"] if found["arm"] == "hybrid")
-    assert (own["num_known"], own["num_wrong"], own["num_unknown"]) == (19, 3, 1)
+    assert (len(own["causes"]), own["num_wrong"], own["num_unknown"]) == (19, 3, 1)
     assert card["scored"]["token_f1"] == dict.fromkeys(("base", "fewshot", "rag", "tuned", "tuned_rag"), 20) | {
         "hybrid": 19
     }
@@ -64,7 +64,7 @@ def test_a_race_has_its_record_and_corrects_for_looking() -> None:
 
 def test_a_decision_by_utility_has_outcomes_and_currency() -> None:
     card = valued_card()
-    hybrid = card["utility"][0]
+    hybrid = card["arms"][0]
     assert hybrid["arm"] == "hybrid"
     # 16 right and 3 wrong of 19; nobody abstains.
     assert hybrid["outcomes"] == {"right": pytest.approx(16 / 19), "wrong": pytest.approx(3 / 19), "abstain": 0.0}

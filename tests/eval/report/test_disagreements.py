@@ -52,10 +52,10 @@ def test_answers_are_shown_best_first_with_their_documents() -> None:
         AnswerRecord("c", "q0", "", error="the engine answered 500"),
     ]
     (shown,) = pick_disagreements(scorecard, questions, records, chosen="a")
-    assert [(a["arm"], a["score"], a["is_chosen"], a["error"]) for a in shown["answers"]] == [
-        ("b", 1.0, False, None),
-        ("a", 0.0, True, None),
-        ("c", None, False, "the engine answered 500"),
+    assert [(a["arm"], a["score"], a["error"]) for a in shown["answers"]] == [
+        ("b", 1.0, None),
+        ("a", 0.0, None),
+        ("c", None, "the engine answered 500"),
     ]
     assert shown["answers"][0]["documents"] == [{"id": "doc", "is_gold": True, "is_cited": True}]
     assert shown["answers"][1]["documents"] == [
