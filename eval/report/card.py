@@ -109,7 +109,6 @@ def make_card(
             **reasons,
             "costs": {
                 "arms": [_costs(row, policy.traffic.questions) for row in table.rows],
-                "parts": [row.costs for row in table.rows],
                 "break_even": [{**asdict(found), "text": found.text} for found in break_even],
                 "evaluation": evaluation_cost(scorecard, policy),
                 "evaluation_s": scorecard.evaluation_s,
@@ -160,7 +159,7 @@ def _sensitivity(found: Sensitivity) -> dict[str, Any]:
 
 def _costs(row: ArmRow, questions: float) -> dict[str, Any]:
     return {
-        "arm": row.name,
+        **asdict(row.costs),
         **row.whole.usage._asdict(),
         "training_s": row.whole.training_s,
         "indexing_s": row.whole.indexing_s,
@@ -169,7 +168,6 @@ def _costs(row: ArmRow, questions: float) -> dict[str, Any]:
         "per_1k": row.costs.per_1k,
         "monthly": row.costs.monthly(questions),
         "amortised_per_1k": row.amortised_per_1k,
-        "missing": row.costs.missing,
     }
 
 

@@ -97,7 +97,7 @@ def _plots(card: Card, map_rule: str) -> dict[str, str]:
         winners = [[name for name, count in runs for _ in range(count)] for runs in found["winners"]]
         grid = from_row(WinningMap, {**found, "winners": winners}, extra="ignore")
         plots["map"] = winning_map_plot(grid, map_rule)
-    parts = [from_row(ArmCosts, part) for part in card["costs"]["parts"]]
+    parts = [from_row(ArmCosts, row, extra="ignore") for row in card["costs"]["arms"]]
     if len(card["arms"]) > 1 and any(part.total(1.0, months=1.0) for part in parts):
         lines = [from_row(BreakEven, row, extra="ignore") for row in card["costs"]["break_even"]]
         plots["break_even"] = break_even_plot(parts, lines, from_row(Policy, card["policy"]), chosen=chosen)

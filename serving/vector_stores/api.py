@@ -194,7 +194,7 @@ def _add_file_routes(router: APIRouter, stores: VectorStores) -> None:
     @router.post("/{store_id}/files", response_model=FileInStore, responses=refusals(400, 404, 409, 413, 429))
     def attach(store_id: str, body: AttachFields) -> dict[str, object]:
         """Put a file into it, to be indexed in the background."""
-        stores.attach(store_id, body.wanted())
+        stores.attach(store_id, BatchFields(files=[body]).wanted())
         return shown(stores.get_file(store_id, body.file_id))
 
     @router.get("/{store_id}/files", response_model=ListOf[FileInStore], responses=refusals(400, 404))

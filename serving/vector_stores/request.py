@@ -69,13 +69,7 @@ def _queries(given: object) -> list[str]:
     return queries
 
 
-def _refuse_expiry(given: object) -> None:
-    if given is not None:
-        raise ValueError("not supported; delete the vector store when it is done")
-
-
 AttributeMap = Annotated[dict[str, Any], AfterValidator(_check_attributes)]
-Expiry = Annotated[Any, BeforeValidator(_refuse_expiry), Field(description="Not supported; leave it out.")]
 StoreName = Annotated[str, Field(min_length=1, max_length=256)]
 FileIds = Annotated[list[str], Field(max_length=MAX_BATCH)]
 
@@ -128,7 +122,6 @@ class StoreFields(Fields):
     file_ids: FileIds = Field(default_factory=list)
     metadata: Metadata | None = None
     chunking_strategy: Chunking = None
-    expires_after: Expiry = None
 
     def wanted(self) -> Attachment:
         """The files that the store begins with."""
@@ -142,11 +135,10 @@ class UpdateFields(Fields):
 
     name: StoreName | None = None
     metadata: Metadata | None = None
-    expires_after: Expiry = None
 
     def changes(self) -> dict[str, object]:
         """What changes, by the row's names."""
-        given = self.model_dump(exclude_unset=True, exclude={"expires_after"})
+        given = self.model_dump(exclude_unset=True)
         return {key: value for key, value in given.items() if key != "name" or value is not None}
 
 
@@ -158,10 +150,6 @@ class AttachFields(Fields):
     file_id: str
     attributes: AttributeMap | None = None
     chunking_strategy: Chunking = None
-
-    def wanted(self) -> Attachment:
-        """The file, as an attachment."""
-        return Attachment({self.file_id: self.attributes or {}}, _settings(self.chunking_strategy))
 
 
 class AttributeFields(Fields):
