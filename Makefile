@@ -39,7 +39,7 @@ demo: setup ## Run the main job on the demo corpus: index, tune, evaluate, decid
 test: setup test-packages check ## All tests: static checks, fast tests, long ones, then those with real models
 	$(BIN)/pytest -n auto -m 'not model and not slow and not gpu and not browser'
 	$(BIN)/pytest -n auto -m slow
-	$(BIN)/pytest -m model
+	$(BIN)/pytest -n 2 --dist loadfile -m model
 
 test-fast: setup ## Tests that need no model
 	$(BIN)/pytest -n auto -m 'not model and not slow and not gpu and not browser'

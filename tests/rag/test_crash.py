@@ -97,6 +97,7 @@ def _kill_repeatedly(home: Path, url: str | None, kills: int) -> None:
     assert number > kills
 
 
+@pytest.mark.slow
 def test_killed_twice_the_index_is_old_or_new_and_whole(home: Path) -> None:
     _kill_repeatedly(home, None, 2)
 
@@ -124,6 +125,7 @@ index.sync(documents, progress=lambda done, total: print("go", flush=True))
 """
 
 
+@pytest.mark.slow
 def test_killed_while_embedding_the_next_run_embeds_only_the_rest(home: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", _EMBEDS, str(home)], cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

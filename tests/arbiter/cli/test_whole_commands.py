@@ -36,6 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_a_folder_is_enough_to_check_run_and_decide(
     folder: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +181,7 @@ ERRORS = (
 )
 
 
+@pytest.mark.slow
 def test_every_stage_of_a_run_ends_in_one_line_whatever_it_raises(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,6 +143,7 @@ def quiet() -> Console:
 RAG = SweepSettings(arm="rag", trials=10, space={"arms.rag.top_k": [1, 2], "index.chunk_tokens": [40, 50]})
 
 
+@pytest.mark.slow
 def test_settings_that_retrieve_the_answer_are_found_on_the_dev_questions(folder: Path, base: ResolvedModel) -> None:
     fleet = Fleet()
     with fleet.listening() as url:
@@ -156,6 +157,7 @@ def test_settings_that_retrieve_the_answer_are_found_on_the_dev_questions(folder
     assert fleet.asked == {"org/base": 4 * 8}
 
 
+@pytest.mark.slow
 def test_a_search_leaves_the_served_index_alone(folder: Path, base: ResolvedModel) -> None:
     with Fleet().listening() as url:
         pipeline = open_pipeline(folder, base, url, quiet())
@@ -168,6 +170,7 @@ def test_a_search_leaves_the_served_index_alone(folder: Path, base: ResolvedMode
     assert (after.generation, after.version) == (generation, version)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_after_the_engine_went_away(folder: Path, base: ResolvedModel) -> None:
     fleet = Fleet()
     with fleet.listening() as url:
@@ -197,6 +200,7 @@ def test_each_trial_says_its_settings_and_score_and_the_note_names_the_search(
     assert "trial 1 of 1: arms.rag.top_k=1 index.chunk_tokens=40: 0.000 over 8 questions (" in said.getvalue()
 
 
+@pytest.mark.slow
 def test_an_adapter_a_trial_is_loaded_into_the_one_engine_and_unloaded(folder: Path, base: ResolvedModel) -> None:
     fleet = Fleet()
     with fleet.listening() as url:
