@@ -66,25 +66,25 @@ class FileStore:
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[Path]:
-        """A folder for an upload that is coming in; gone at the end of the block unless it was published."""
+        """A folder for an upload that is coming in; gone at the end of the block unless it was published.
+
+        Raises ServingError for a disk that cannot be written in the block, such as a full one.
+        """
         folder = self._folder / f"file-{uuid.uuid4().hex}{_DRAFT}"
         try:
             folder.mkdir(parents=True)
-        except OSError as error:
-            raise ServingError(f"{str(folder.parent)!r} cannot be written: {(error.strerror or '').lower()}") from error
-        try:
             yield folder
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ServingError(f"{str(self._folder)!r} cannot be written: {reason}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, draft: Path, upload: Upload) -> StoredFile:
         """The upload in a draft as a file, the row last."""
         stored = StoredFile(draft.name.removesuffix(_DRAFT), int(self._clock()), **values_of(upload))
-        try:
-            draft.rename(self._folder / stored.id)
-            sync_path(self._folder)
-        except OSError as error:
-            raise ServingError(f"the upload cannot be kept: {(error.strerror or str(error)).lower()}") from error
+        draft.rename(self._folder / stored.id)
+        sync_path(self._folder)
         with self._database.write() as rows:
             rows.execute(FILES.insert().values(values_of(stored)))
         return stored

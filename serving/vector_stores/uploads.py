@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from serving.errors import Invalid, Refused, ServingError, TooLarge
+from serving.errors import Invalid, Refused, TooLarge
 
 MAX_NAME_BYTES = 255
 
@@ -46,8 +46,8 @@ class Upload:
 async def receive_upload(request: Request, into: Path, *, max_bytes: int) -> Upload:
     """Write the part `file` of a multipart body to the new file `into`, synced; the other part is `purpose`.
 
-    The caller removes `into` when this raises: Refused for a body that is refused, ServingError for a disk that is
-    full. A refused body is read on for a while, or its sender would see a broken connection in place of the reason.
+    The caller removes `into` when this raises: Refused for a body that is refused, OSError for a disk that is full. A
+    refused body is read on for a while, or its sender would see a broken connection in place of the reason.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise Invalid("file: send it as multipart/form-data with a boundary", param=_FILE)
@@ -70,8 +70,6 @@ async def receive_upload(request: Request, into: Path, *, max_bytes: int) -> Upl
         raise Invalid(f"the multipart body cannot be read: {error.message}", param=_FILE) from error
     except ClientDisconnect as error:
         raise Invalid("the upload was broken off", param=_FILE) from error
-    except OSError as error:
-        raise ServingError(f"the upload cannot be kept: {(error.strerror or str(error)).lower()}") from error
     for name in form:
         if name not in (_FILE, "purpose"):
             raise Invalid(f"{name}: not supported; leave it out", param=name)
