@@ -10,15 +10,7 @@ from __future__ import annotations
 from eval.errors import one_line
 from eval.report.attribution import CAUSES
 from eval.report.card import Card
-from eval.report.plots import (
-    Mark,
-    Point,
-    break_even_plot,
-    cost_plot,
-    difference_plot,
-    interval_plot,
-    winning_map_plot,
-)
+from eval.report.plots import Mark, break_even_plot, cost_plot, difference_plot, interval_plot, winning_map_plot
 from eval.report.tables import standing_of
 from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_signed_amount
 from router.deciding.costs import ArmCosts, BreakEven
@@ -89,7 +81,7 @@ def _plots(card: Card, map_rule: str) -> dict[str, str]:
         ("tokens", "tokens per question (prompt and generated)", tokens),
         ("latency", "median latency in ms", [row["p50_ms"] for row in arms]),
     ):
-        points = [Point(m.name, x, m.mean, m.is_chosen) for m, x in zip(marks, xs, strict=True) if x is not None]
+        points = [(x, mark) for x, mark in zip(xs, marks, strict=True) if x is not None]
         if len(points) > 1:
             plots[name] = cost_plot(points, primary, label)
     if card["sensitivity"] and len(card["arms"]) > 1:

@@ -55,16 +55,6 @@ class Mark:
     is_chosen: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One arm's place in quality against cost; `x` in the unit of the axis, `y` on the metric's own scale."""
-
-    name: str
-    x: float
-    y: float
-    is_chosen: bool = False
-
-
 def interval_plot(marks: Sequence[Mark], metric: str, intervals: str) -> str:
     """A row per arm, in the order given from the top: mean and interval; `intervals` says of which kind they are."""
 
@@ -94,35 +84,37 @@ def difference_plot(marks: Sequence[Mark], leader: str, margin: float, intervals
     return draw_svg(draw, title, about, 0.75 + _ROW_IN * len(marks))
 
 
-def cost_plot(points: Sequence[Point], metric: str, cost: str) -> str:
-    """Quality against `cost`, which names the axis and its unit; the line joins the arms that none beats in both."""
+def cost_plot(arms: Sequence[tuple[float, Mark]], metric: str, cost: str) -> str:
+    """The means against what the arms cost; `cost` names that axis and its unit. The line joins the arms that none
+    beats in both.
+    """
+    points = [(x, mark.mean) for x, mark in arms]
 
     def draw(axes: Axes) -> None:
-        axes.set_xlim(0, 1.22 * max([point.x for point in points] + [1]))
-        axes.set_ylim(0, min(1.08, 1.25 * max([point.y for point in points] + [0.05])))
+        axes.set_xlim(0, 1.22 * max([x for x, _ in points] + [1]))
+        axes.set_ylim(0, min(1.08, 1.25 * max([y for _, y in points] + [0.05])))
         axes.set_xlabel(cost)
         axes.set_ylabel(f"mean {metric}")
         axes.grid(color=LINE, linewidth=0.6)
-        front = pareto_front(points)
-        axes.plot([p.x for p in front], [p.y for p in front], color=LINE, linewidth=1.5, zorder=1)
-        for point in points:
-            axes.plot(point.x, point.y, "o", color=ACCENT if point.is_chosen else MUTED, markersize=8, zorder=3)
+        axes.plot(*zip(*pareto_front(points), strict=True), color=LINE, linewidth=1.5, zorder=1)
+        for x, mark in arms:
+            axes.plot(x, mark.mean, "o", color=ACCENT if mark.is_chosen else MUTED, markersize=8, zorder=3)
         labels = Labels(axes)
         for point in points:
-            labels.keep_clear((point.x, point.y))
-        for point in sorted(points, key=lambda p: -p.y):
-            labels.place(shorten_name(point.name), (point.x, point.y), _AROUND)
+            labels.keep_clear(point)
+        for x, mark in sorted(arms, key=lambda arm: -arm[1].mean):
+            labels.place(shorten_name(mark.name), (x, mark.mean), _AROUND)
 
-    values = "; ".join(f"{p.name} {as_score(p.y)} at {p.x:.0f}" for p in points)
+    values = "; ".join(f"{mark.name} {as_score(mark.mean)} at {x:.0f}" for x, mark in arms)
     return draw_svg(draw, f"Mean {metric} against {cost}", values, 3.2)
 
 
-def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other one beats in both directions, cheapest first."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.x, -p.y)):
-        if not front or point.y > front[-1].y:
-            front.append(point)
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points (cost, quality) that no other one beats in both, cheapest first."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or y > front[-1][1]:
+            front.append((x, y))
     return front
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from eval.report.plots import (
     Mark,
-    Point,
     break_even_plot,
     cost_plot,
     difference_plot,
@@ -24,7 +23,11 @@ from router.deciding.preference import WinningMap, winning_map
 
 MARKS = [Mark("hybrid", 0.62, 0.5, 0.75, is_chosen=True), Mark("a <b> & $c$", 0.2, 0.1, 0.3)]
 KIND = "95% intervals"
-POINTS = [Point("base", 60, 0.1), Point("hybrid", 400, 0.6, is_chosen=True), Point("rag", 410, 0.3)]
+POINTS = [
+    (60, Mark("base", 0.1, 0, 1)),
+    (400, Mark("hybrid", 0.6, 0, 1, is_chosen=True)),
+    (410, Mark("rag", 0.3, 0, 1)),
+]
 POLICY = Policy(traffic=Traffic(questions=1000, months=10, churn=0.1))
 TUNED = ArmCosts("tuned", 0.001, 40.0, 0.0, 0.0, 0.0)
 RAG = ArmCosts("a <b> & $c$", 0.005, 0.0, 2.0, 0.0, 0.0)
@@ -127,24 +130,23 @@ def test_the_description_tells_the_values() -> None:
 
 
 def test_names_in_a_cost_plot_do_not_lie_on_each_other() -> None:
-    crowded = [Point(name, 400, 0.5) for name in ("rag", "tuned_rag", "hybrid", "fewshot")]
+    crowded = [(400, Mark(name, 0.5, 0, 1)) for name in ("rag", "tuned_rag", "hybrid", "fewshot")]
     root = ET.fromstring(cost_plot(crowded, "f1", "tokens"))
-    labels = [t for t in root.iter("text") if "".join(t.itertext()) in {p.name for p in crowded}]
+    labels = [t for t in root.iter("text") if "".join(t.itertext()) in {mark.name for _, mark in crowded}]
     places = [(t.get("transform"), t.get("x"), t.get("y")) for t in labels]
     assert len(set(places)) == len(crowded)
 
 
 def test_the_front_holds_what_no_other_point_beats() -> None:
-    points = [Point("dear", 9, 0.9), Point("cheap", 1, 0.2), Point("worse", 5, 0.3), Point("mid", 4, 0.5)]
-    assert [point.name for point in pareto_front(points)] == ["cheap", "mid", "dear"]
-    assert [point.name for point in pareto_front([Point("a", 1, 0.1), Point("b", 1, 0.3)])] == ["b"]
+    assert pareto_front([(9, 0.9), (1, 0.2), (5, 0.3), (4, 0.5)]) == [(1, 0.2), (4, 0.5), (9, 0.9)]
+    assert pareto_front([(1, 0.1), (1, 0.3)]) == [(1, 0.3)]
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_extreme_values_are_drawn(value: float) -> None:
     assert interval_plot([Mark("base", value, value, value)], "f1", KIND).endswith("</svg>")
     assert difference_plot([Mark("base", 0.0, 0.0, 0.0)], "hybrid", 0.03, KIND).endswith("</svg>")
-    assert cost_plot([Point("base", 0.0, value)], "f1", "tokens").endswith("</svg>")
+    assert cost_plot([(0.0, Mark("base", value, value, value))], "f1", "tokens").endswith("</svg>")
 
 
 def test_a_name_that_the_drawing_font_lacks_is_drawn_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
