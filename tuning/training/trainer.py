@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import statistics
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import huggingface_hub.constants
 import torch
+import transformers.utils.logging
 from datasets import Dataset
 from peft.helpers import disable_input_dtype_casting
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
@@ -27,7 +31,6 @@ from tuning.methods.method import Method
 from tuning.objectives.objective import IGNORED, Objective
 from tuning.recipe import Recipe
 from tuning.training.batches import encode_rows, training_order
-from tuning.training.libraries import load, plain_memory_errors, quiet
 from tuning.training.parts import Parts, open_parts
 from tuning.training.progress import TrainProgress
 from tuning.training.watch import LOSS_WINDOW, Watch, last_checkpoint
@@ -36,6 +39,7 @@ Precision = Literal["bf16", "float32"]
 
 # Scores of one layer are rows x heads x length x length; beyond this length their memory outweighs what they save.
 _EAGER_UP_TO_TOKENS = 128
+_LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets")
 
 
 def train(
@@ -56,8 +60,8 @@ def train(
     `training_s` counts; the seconds up to a checkpoint count too.
     """
     remedy = f"lower batch_size ({recipe.batch_size}) or max_length ({recipe.max_length})"
-    with quiet(), plain_memory_errors(remedy):
-        tokenizer = load(AutoTokenizer, base.path)
+    with _quiet(), _plain_memory_errors(remedy):
+        tokenizer = _load(AutoTokenizer, base.path)
         encoded, num_dropped = encode_rows(tokenizer, rows, objective, max_length=recipe.max_length)
         lengths = [row.num_tokens for row in encoded]
         order = training_order(lengths, epochs=recipe.epochs, batch_size=recipe.batch_size, seed=recipe.seed)
@@ -164,7 +168,7 @@ def _load_base(base_path: str, precision: Precision, *, longest: int) -> Any:
     # SDPA's CPU kernel takes as long as all matrix products together in its backward pass on short bfloat16 rows:
     # 626 tokens/s against 772 with plain matrix products (64 tokens a row), 860 against 907 with 256.
     is_eager = _device() == "cpu" and precision == "bf16" and longest <= _EAGER_UP_TO_TOKENS
-    return load(
+    return _load(
         AutoModelForCausalLM,
         base_path,
         # Under autocast the products are rounded to bfloat16 anyway; weights that lie so need no cast in every step
@@ -207,3 +211,45 @@ def _arguments(recipe: Recipe, folder: Path, precision: Precision) -> Any:
 
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _load(loader: Any, base_path: str, **options: Any) -> Any:
+    """`loader.from_pretrained` of a folder. Raises TuningError if it holds no model that can be loaded."""
+    try:
+        return loader.from_pretrained(base_path, local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TuningError(f"cannot load the base model in {base_path!r}: {reason}; check the folder") from error
+
+
+@contextlib.contextmanager
+def _plain_memory_errors(remedy: str) -> Iterator[None]:
+    """Turn the libraries' ways of saying that memory is short into one TuningError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            raise TuningError(f"out of memory; {remedy}") from error
+        raise
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, notes or usage reports of the libraries: the progress callback tells all there is."""
+    hub, loggers = huggingface_hub.constants, [logging.getLogger(name) for name in _LIBRARIES]
+    is_silent, levels = hub.HF_HUB_DISABLE_TELEMETRY, [logger.level for logger in loggers]
+    has_bars = transformers.utils.logging.is_progress_bar_enabled()
+    hub.HF_HUB_DISABLE_TELEMETRY = True
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        hub.HF_HUB_DISABLE_TELEMETRY = is_silent
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if has_bars:
+            transformers.utils.logging.enable_progress_bar()
