@@ -21,7 +21,7 @@ from arbiter.scoring import check_metric, find_judge, load_labels
 from eval.metrics.labels import kind_of, label_sets
 from rag.langchain.factory import resolve
 from storage.database import make_engine
-from storage.errors import ArbiterError
+from storage.errors import ArbiterError, listed
 from tuning.base import ResolvedModel
 
 _SHOWN_LABELS = 6
@@ -128,10 +128,10 @@ def label_balance(data: Data) -> dict[str | None, Counter[str]]:
 
 def _label_line(kind: str | None, counts: Counter[str]) -> str:
     total = counts.total()
-    shown = ", ".join(f"{label} {count / total:.0%}" for label, count in counts.most_common(_SHOWN_LABELS))
-    more = f" and {len(counts) - _SHOWN_LABELS} more" if len(counts) > _SHOWN_LABELS else ""
+    shares = (f"{label} {count / total:.0%}" for label, count in counts.most_common())
+    shown = listed(shares, separator=", ", shown=_SHOWN_LABELS)
     of = f" of kind {kind}" if kind is not None else ""
-    return f"labels{of}: {len(counts)} over {total} questions: {shown}{more}"
+    return f"labels{of}: {len(counts)} over {total} questions: {shown}"
 
 
 def _metric(config: Config) -> str:

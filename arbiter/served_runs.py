@@ -36,7 +36,7 @@ from serving.decisions.ledger import Ledger, RecordedDecision, record_run
 from serving.engine.engine import OpenEngine
 from serving.errors import NotPromotable
 from serving.http.served import Served
-from storage.errors import ArbiterError
+from storage.errors import ArbiterError, listed
 from storage.folders import is_complete
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter, load_adapter
@@ -297,11 +297,9 @@ def describe_other_runs(config: Config, runs: Path) -> str:
             keys = [f"{key}={value}" for key, value in _differences(wanted, config_of(run).shaping())]
         except ArbiterError:  # of another version
             continue
-        more = f" and {len(keys) - _SHOWN_KEYS} more keys" if len(keys) > _SHOWN_KEYS else ""
-        words = " ".join(keys[:_SHOWN_KEYS]) + more or "another policy in its race"
+        words = listed(keys, separator=" ", shown=_SHOWN_KEYS) or "another policy in its race"
         found.append((len(keys), -float(run.manifest["finished_at"]), f"{run.id} with {words}"))
-    more = f" and {len(found) - _SHOWN_RUNS} more" if len(found) > _SHOWN_RUNS else ""
-    return "; ".join(shown for _, _, shown in sorted(found)[:_SHOWN_RUNS]) + more
+    return listed((shown for _, _, shown in sorted(found)), shown=_SHOWN_RUNS)
 
 
 def _differences(mine: Any, theirs: Any, at: str = "") -> Iterator[tuple[str, str]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from eval.errors import EvalError, listed
+from eval.errors import EvalError
 from eval.questions import Question, plain_text
+from storage.errors import listed
 
 # rapidfuzz's normalised indel similarity in percent. In seven public sets, pairs with a common answer from here on were
 # one question in other words ("Super Bowl XXXIII" of / for). Those just below asked for something else in the same

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.errors import EvalError, listed
+from eval.errors import EvalError
 from eval.leaks import OnFault, leave_out_leaks
 from eval.metrics.labels import kind_of, label_sets
 from eval.questions import (
@@ -21,6 +21,7 @@ from eval.questions import (
     merge_repeats,
     split_by_document,
 )
+from storage.errors import listed
 
 # The share of one file that is evaluated on, and the share of the training rows that become dev questions. A decision
 # is limited by its questions before an adapter is by its rows.

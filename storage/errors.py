@@ -1,4 +1,9 @@
-"""What can go wrong, for a person to act on: the root of every package's exceptions, and storage's own."""
+"""What can go wrong, for a person to act on: the root of every package's exceptions, and how their messages say it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class ArbiterError(Exception):
@@ -7,3 +12,16 @@ class ArbiterError(Exception):
 
 class StorageError(ArbiterError):
     """A file, a folder or a database cannot be read or written."""
+
+
+def listed(items: Iterable[str], *, separator: str = "; ", shown: int = 10) -> str:
+    """The first items, and how many more there are."""
+    found = list(items)
+    more = f" and {len(found) - shown} more" if len(found) > shown else ""
+    return separator.join(found[:shown]) + more
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like this one, in brackets behind a space; '' where none is."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

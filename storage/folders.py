@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from storage.errors import ArbiterError, StorageError
+from storage.errors import ArbiterError, StorageError, listed
 from storage.files import refuse_full_disk, replace_text, sync_path
 
 MANIFEST = "manifest.json"
@@ -89,11 +89,8 @@ def write_files(
         raise StorageError(f"{str(folder)!r} is a file; give a folder to write to")
     existing = [name for name in files if (folder / name).exists()]
     if existing and not is_forced:
-        more = f" and {len(existing) - 3} more" if len(existing) > 3 else ""
-        raise StorageError(
-            f"{str(folder)!r} has {', '.join(existing[:3])}{more} already; give another folder, or --force to replace "
-            "them"
-        )
+        names = listed(existing, separator=", ", shown=3)
+        raise StorageError(f"{str(folder)!r} has {names} already; give another folder, or --force to replace them")
     try:
         with refuse_full_disk(folder), draft_folder(folder) as draft:
             for name, text in files.items():

@@ -11,11 +11,10 @@ from typing import TypeVar
 
 from pydantic_core import from_json
 
-from storage.errors import ArbiterError, StorageError
+from storage.errors import ArbiterError, StorageError, listed
 
 Row = TypeVar("Row")
 
-_SHOWN = 10
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -47,8 +46,7 @@ def sound_rows(
     found = list(rows)
     faults = [f"line {line}: {row}" for line, row in found if isinstance(row, str)]
     if faults:
-        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise error(f"{path}: {len(faults)} faulty {called}: {'; '.join(faults[:_SHOWN])}{more}")
+        raise error(f"{path}: {len(faults)} faulty {called}: {listed(faults)}")
     if not found:
         raise error(f"{path} holds no {called}; add rows like {like}")
     return tuple(row for _, row in found if not isinstance(row, str))

@@ -13,7 +13,6 @@ The same class is a section of the YAML config, and the text below a field is it
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
@@ -23,7 +22,7 @@ import pydantic.dataclasses
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from storage.errors import ArbiterError
+from storage.errors import ArbiterError, did_you_mean
 
 T = TypeVar("T")
 
@@ -223,5 +222,4 @@ def _placed(key: str, line: str, node: _Schema) -> str:
 
 def _nearest(name: str, node: _Schema, root: _Schema) -> str:
     known = [key for branch in branches(node, root) for key in branch.get("properties", {})]
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f" (there is {', '.join(known)})"
+    return did_you_mean(name, known) or f" (there is {', '.join(known)})"

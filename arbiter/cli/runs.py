@@ -22,7 +22,7 @@ from eval.runs.run import Run, RunRow, list_runs, open_run
 from rag.documents.load import load_documents
 from router.deciding.policy import Policy
 from router.deciding.wording import as_lead, as_score
-from storage.errors import ArbiterError
+from storage.errors import ArbiterError, listed
 
 _SHOWN_IDS = 12
 _CELL = 60
@@ -128,12 +128,12 @@ def _diff_text(diff: RunDiff, policy: Policy) -> str:
         ("asked in other words", diff.reworded),
     ):
         if ids:
-            notes.append(f"{len(ids)} {what}: {_ids(ids)}")
+            notes.append(f"{len(ids)} {what}: {listed(ids, separator=', ', shown=_SHOWN_IDS)}")
     changes = [(c.part, c.key, _short(c.before), _short(c.after)) for c in diff.changes]
     level = f"{1 - policy.alpha:.0%} interval"
     columns = ("arm", "before", "after", "difference", level, "p (Holm)", "won", "lost", "cost per 1k", "latency ms")
     flips = [
-        f"{change.arm}: {len(ids)} {how}: {_ids(ids)}"
+        f"{change.arm}: {len(ids)} {how}: {listed(ids, separator=', ', shown=_SHOWN_IDS)}"
         for change in diff.arms
         for how, ids in (("wrong to right", change.gained), ("right to wrong", change.lost))
         if ids
@@ -168,11 +168,6 @@ def _arm_cells(change: ArmChange) -> tuple[str, ...]:
 
 def _shown(value: float | None, form: Callable[[float], str]) -> str:
     return "–" if value is None else form(value)
-
-
-def _ids(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else ""
-    return ", ".join(ids[:_SHOWN_IDS]) + more
 
 
 def _short(value: object) -> str:

@@ -6,7 +6,6 @@ trial = apply_settings(target.config, {"arms.rag.top_k": 4})
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 
 from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig, Config, config_faults
 from eval.sweep.space import Choices, Range, Settings, Space, SweepSettings, Value
-from storage.errors import ArbiterError
+from storage.errors import ArbiterError, did_you_mean
 
 # These say where an index is kept, not what is found in it.
 _PLACES = ("index.database", "index.store")
@@ -62,8 +61,7 @@ def resolve_sweep(config: Config, sweep: SweepSettings) -> SweepTarget:
     for key, part in space.items():
         found = list(part.faults())
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            found.append(f"{unknown}{f' (did you mean {close[0]!r}?)' if close else ''}")
+            found.append(unknown + did_you_mean(key, known))
         faults += [f"sweep.space.{key}: {fault}" for fault in found]
         if not found and arm is not None:
             sound[key] = part

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from eval.errors import EvalError, listed
+from eval.errors import EvalError
 from eval.exchange.table_files import Row, scan_rows
 from eval.questions import Question, as_row, load_questions, split_by_document
 from rag.documents.document import Document
 from rag.documents.load import load_documents
+from storage.errors import listed
 from storage.folders import write_files
 from storage.records import as_json, json_lines
 from tuning.data.examples import load_examples, texts_of

@@ -8,7 +8,6 @@ column, metric_of = primary_column(questions, columns, {"default": "token_f1", "
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from eval.errors import EvalError
@@ -21,6 +20,7 @@ from eval.metrics.text import TEXT_SCORER
 from eval.questions import Question
 from eval.scorer import Scorer
 from router.deciding.scorecard import Score
+from storage.errors import did_you_mean
 
 # The column that decides when kinds of questions have metrics of their own.
 PRIMARY = "primary"
@@ -72,8 +72,7 @@ def check_declared(declared: Declared, known: Collection[str]) -> None:
     unknown = [name for name in metrics_of(declared) if name not in known]
     if unknown:
         listed = ", ".join(repr(name) for name in unknown)
-        close = difflib.get_close_matches(unknown[0], list(known), n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = did_you_mean(unknown[0], known)
         raise EvalError(f"no metric {listed} for policy.metric{hint}; choose one of: {', '.join(known)}")
     if not isinstance(declared, str) and DEFAULT not in declared:
         raise EvalError(f"policy.metric maps {', '.join(declared) or 'nothing'} and has no {DEFAULT!r}; add that key")

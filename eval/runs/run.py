@@ -20,10 +20,11 @@ from typing import Any, TextIO, TypeVar
 import yaml
 
 from eval.answers import AnswerRecord
-from eval.errors import EvalError, listed
+from eval.errors import EvalError
 from eval.questions import Question
 from router.deciding.decision import Decision
 from router.deciding.scorecard import Scorecard
+from storage.errors import listed
 from storage.files import replace_text
 from storage.folders import is_complete, publish, read_manifest, write_manifest
 from storage.records import WrongShape, from_json, from_row, json_lines

@@ -18,6 +18,7 @@ from rag.documents.markdown import split_title
 from rag.documents.rows import Row, read_rows, whole_text
 from rag.documents.sources import KINDS, NOT_READ, Source, find_sources, read_sources
 from rag.errors import RagError
+from storage.errors import listed
 
 _ROWS = ("jsonl", "json", "csv")
 _TEXTS = ("txt", "md")
@@ -220,7 +221,6 @@ def _describe(skipped: Sequence[Skipped]) -> str:
     kinds = f"; kinds read: {', '.join(KINDS)}"
     if not skipped:
         return f"the folder is empty{kinds}"
-    shown = ", ".join(f"{item.path} ({item.reason})" for item in skipped[:_SHOWN])
-    more = f" and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
+    shown = listed((f"{item.path} ({item.reason})" for item in skipped), separator=", ", shown=_SHOWN)
     is_other_kind = any(item.reason.endswith(NOT_READ) for item in skipped)
-    return f"found {shown}{more}{kinds if is_other_kind else ''}"
+    return f"found {shown}{kinds if is_other_kind else ''}"
