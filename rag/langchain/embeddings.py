@@ -15,11 +15,10 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
+from rag.chunking.tokens import TokenSpans
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.langchain.factory import construct, describe_error, identity
-
-TokenSpans = Callable[[Sequence[str]], list[list[tuple[int, int]]]]
 
 # Four letters a token is the rule of thumb for English (https://platform.openai.com/tokenizer); a Chinese or Japanese
 # character is about one token, and so is a punctuation mark.
