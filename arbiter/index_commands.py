@@ -270,7 +270,7 @@ class IndexCommands:
         if len(replaced) > _SHOWN:
             self._console.say(f"note: {len(replaced) - _SHOWN} more documents of other paths are replaced")
         for document in kept:
-            self._console.say(f"note: {document.id} stays as it was, since {document.source} cannot be read")
+            self._console.say(f"note: {document.id} stays as it was, since its file cannot be read")
         if is_whole and (gone := gone_from(origin, given, entries)):
             index.delete(gone)
             self._console.say(f"note: {', '.join(gone[:_SHOWN])} went, as the files did, though added by another path")

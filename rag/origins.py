@@ -66,7 +66,9 @@ def unreadable_now(
     """The index's documents of files that cannot be read now: a bad copy must not take a good one away."""
     unreadable = {skipped.path for skipped in loaded.skipped if not skipped.reason.startswith(_EMPTIED)}
     ids = {document.id for document in given}
-    left = [e.id for e in entries if e.origin == origin and e.source in unreadable and e.id not in ids]
+    # A row of JSON is cited by its title or id; the file that it stands in is in its metadata.
+    files = {e.id: e.source or e.metadata.get("source") for e in entries if e.origin == origin and e.id not in ids}
+    left = [document_id for document_id, file in files.items() if file in unreadable]
     return [document for document_id in left if (document := index.document(document_id)) is not None]
 
 

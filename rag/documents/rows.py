@@ -37,14 +37,14 @@ def read_rows(kind: str, text: str, path: str) -> Iterator[Row] | None:
     jsonl: an object a line, `{id, title?, text, metadata?}`. json: a list of such objects, which need no `id`. csv: a
     column is called `text` or `content`; `id` and `title` are columns too or absent, all others are metadata, as text.
     A row without an id is called by its place, `path:number`, where rows count from 1; `load_documents` calls a csv
-    row so too if another document has its id.
+    row so too if another document has its id. Its metadata say the file as `source`, unless they have one.
     Raises RagError with the reason if the file as a whole is malformed.
     """
     if kind == "jsonl":
         lines = enumerate(text.split("\n"), start=1)
         return (_read(f"{path}:{number}", line) for number, line in lines if line.strip())
     source = "" if kind == "json" else path
-    rows: Sequence[dict[str, Any] | RagError] | None = _json_rows(text) if kind == "json" else _csv_rows(text, path)
+    rows: Sequence[dict[str, Any] | RagError] | None = _json_rows(text) if kind == "json" else _csv_rows(text)
     if rows is None:
         return None
     return (_read(f"{path}:{number}", row, source) for number, row in enumerate(rows, start=1) if row)
@@ -67,12 +67,12 @@ def _read(place: str, row: str | dict[str, Any] | RagError, source: str = "") ->
         value = _parse_json(row) if isinstance(row, str) else {"id": place, **row}
         if not isinstance(value, dict):
             raise RagError(f"{str(row).strip()[:40]!r} is not an object; a row is {_SHAPE}")
-        return place, _document(value, source)
+        return place, _document(value, place.rpartition(":")[0], source)
     except RagError as error:
         return place, error
 
 
-def _document(row: dict[str, Any], source: str) -> Document:
+def _document(row: dict[str, Any], path: str, source: str) -> Document:
     if type(row.get("id")) is int:
         row = {**row, "id": str(row["id"])}
     for key, kind, is_needed in _ROW:
@@ -87,7 +87,7 @@ def _document(row: dict[str, Any], source: str) -> Document:
         raise RagError("'id' is empty; give every document a name of its own")
     # A NUL is cleaned away from what is read; in an id or a value it is a fault.
     title, text = ((row.get(key) or "").replace("\0", "") for key in ("title", "text"))
-    document = Document(row["id"], title, text, row.get("metadata") or {}, source)
+    document = Document(row["id"], title, text, {"source": path, **(row.get("metadata") or {})}, source)
     content_hash(document)
     return replace(document, title=clean(document.title), text=clean(document.text))
 
@@ -100,7 +100,7 @@ def _json_rows(text: str) -> list[dict[str, Any]] | None:
     return value if is_rows and value else None
 
 
-def _csv_rows(text: str, path: str) -> list[dict[str, Any] | RagError] | None:
+def _csv_rows(text: str) -> list[dict[str, Any] | RagError] | None:
     """Rows in the words of JSONL; an empty row is {}, one with more values than columns a fault."""
     header, *rows = _parse_csv(text) or [[]]
     names = [name.strip().lower() for name in header]
@@ -118,7 +118,7 @@ def _csv_rows(text: str, path: str) -> list[dict[str, Any] | RagError] | None:
         known = {key: values[key] for key in ("id", "title") if values.get(key, "").strip()}
         others = zip(header, names, row, strict=False)
         metadata = {shown.strip(): value for shown, name, value in others if name not in ("id", "title", column)}
-        content = {**known, "text": values.get(column, ""), "metadata": {"source": path, **metadata}}
+        content = {**known, "text": values.get(column, ""), "metadata": metadata}
         found.append(content if any(row) else {})
     return found
 

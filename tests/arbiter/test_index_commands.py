@@ -117,6 +117,25 @@ def test_an_update_keeps_what_was_read_of_a_file_that_is_damaged_now_but_not_of_
     assert sorted(names(commands.show("faq")[1])) == ["fines", "hours", "plan.html"]
 
 
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
+def test_an_update_keeps_the_rows_of_a_file_that_is_damaged_now_but_not_those_of_another(
+    commands: IndexCommands, docs: Path, kind: str
+) -> None:
+    texts = {
+        "csv": "id,text\n{0},The {0} is swept on Mondays.\n",
+        "json": '[{{"id": "{0}", "text": "The {0} is swept on Mondays."}}]',
+        "jsonl": '{{"id": "{0}", "text": "The {0} is swept on Mondays.", "metadata": {{"year": 2026}}}}\n',
+    }
+    for name in ("quay", "pier"):
+        (docs / f"{name}.{kind}").write_text(texts[kind].format(name))
+    commands.add("faq", [docs])
+    (docs / f"quay.{kind}").write_bytes(b"\x00\x01\x02")
+    (docs / f"pier.{kind}").write_text(texts[kind].format("lock"))
+    _, row = commands.add("faq", [docs], is_whole=True)
+    assert cast(Any, row)["paths"][0]["kept"] == ["quay"]
+    assert sorted(names(commands.show("faq")[1])) == ["fines", "hours", "lock", "quay"]
+
+
 def test_an_update_from_a_folder_without_documents_says_which_stay(
     commands: IndexCommands, docs: Path, said: io.StringIO
 ) -> None:

@@ -76,7 +76,10 @@ def test_jsonl_rows_become_documents_with_a_bom_blank_lines_and_line_separators_
 
     loaded = load_documents(_write(tmp_path, {"docs.jsonl": rows}))
 
-    assert loaded.documents == (Document("a", "A", "x", {"n": 1}), Document("b", "", "y\u2028z", {}))
+    assert loaded.documents == tuple(
+        Document(name, title, text, {"source": "docs.jsonl", **metadata})
+        for name, title, text, metadata in [("a", "A", "x", {"n": 1}), ("b", "", "y\u2028z", {})]
+    )
 
 
 def test_what_cannot_be_read_is_skipped_and_named_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -311,8 +314,8 @@ def test_each_format_keeps_its_title_headings_pages_and_source(tmp_path: Path) -
         **{name: (name, {"source": name}) for name in ("a.pdf", "b.docx", "c.pptx", "d.xlsx", "e.html", "f.json")},
         "7": ("g.csv", {"source": "g.csv", "team": "blue"}),
         "g.csv:2": ("g.csv", {"source": "g.csv", "team": "red"}),
-        "h.json:1": ("", {}),
-        "two": ("", {"n": 2}),
+        "h.json:1": ("", {"source": "h.json"}),
+        "two": ("", {"source": "h.json", "n": 2}),
     }
     assert by_id["a.pdf"].text == "First page.\n\nSecond page."
     assert by_id["a.pdf"].pages == (0, 13)
