@@ -119,7 +119,7 @@ class IndexHome:
 
         def vectors_of(numbers: Numbers) -> tuple[Numbers, Vectors]:
             with store.read() as rows:
-                return chunks.vectors_of(rows, indexes.existing(rows, name).id, numbers.tolist())
+                return chunks.vectors_of(rows, indexes.existing(rows, name).id, numbers)
 
         where = sa.make_url(database_url(self.home.resolve(), self.url)).render_as_string(hide_password=True)
         return StoreViews(

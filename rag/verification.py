@@ -157,7 +157,7 @@ def _check_views(
         if not np.array_equal(np.setdiff1d(view.numbers, chunks.removed_since(rows, state.id, generation)), kept):
             problems.append(f"the view of {what} does not hold the chunks of the rows")
         elif kind is dense:
-            stored, vectors = chunks.vectors_of(rows, state.id, kept[:: max(1, len(kept) // _SAMPLE)].tolist())
+            stored, vectors = chunks.vectors_of(rows, state.id, kept[:: max(1, len(kept) // _SAMPLE)])
             if len(stored) and not np.allclose(view.vectors_of(stored), vectors, atol=1e-5):
                 problems.append("the view of vectors does not hold the vectors of the rows")
             recall = view.recall()

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,48 +41,6 @@ _MAX_WORD_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Added:
-    """Texts that came after `build`: for each word of each text a row, by word, that says how often it stands there."""
-
-    numbers: Numbers
-    lengths: NDArray[np.int64]
-    """Words of each text, counted as often as they stand there, in the order of `numbers`."""
-
-    words: NDArray[np.int64]
-    owners: Numbers
-    counts: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, numbers: Numbers, texts: Sequence[Sequence[int]]) -> _Added:
-        rows = [
-            (word, number, count)
-            for number, text in zip(numbers.tolist(), texts, strict=True)
-            for word, count in Counter(text).items()
-        ]
-        words, owners, counts = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-        return cls(numbers, np.array([len(text) for text in texts], dtype=np.int64), words, owners, counts)
-
-    def without(self, gone: Numbers) -> _Added:
-        kept, rows = ~is_in(self.numbers, gone), ~is_in(self.owners, gone)
-        return _Added(self.numbers[kept], self.lengths[kept], self.words[rows], self.owners[rows], self.counts[rows])
-
-    def plus(self, other: _Added) -> _Added:
-        numbers = np.concatenate([self.numbers, other.numbers])
-        words = np.concatenate([self.words, other.words])
-        order, by_word = np.argsort(numbers), np.argsort(words, kind="stable")
-        return _Added(
-            numbers[order],
-            np.concatenate([self.lengths, other.lengths])[order],
-            words[by_word],
-            np.concatenate([self.owners, other.owners])[by_word],
-            np.concatenate([self.counts, other.counts])[by_word],
-        )
-
-
-_NONE_ADDED = _Added(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class LexicalView:
     """Texts by number. The main part is what `build` was given; what `changed` added lies beside it."""
 
@@ -98,7 +55,10 @@ class LexicalView:
     _removed: Numbers = field(default_factory=NOTHING.copy)
     """Positions in the main part, ascending, that are in the view no more."""
 
-    _added: _Added = _NONE_ADDED
+    _added_numbers: Numbers = field(default_factory=NOTHING.copy)
+    _added_counts: Any = None
+    """How often each word (a column, the main part's first) stands in each added text: scipy's csc_array."""
+
     _added_vocabulary: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -148,38 +108,47 @@ class LexicalView:
         applied twice. The main part is shared, and keeps the weights that its words had when it was built, so that
         `build` pays once `num_changed` is a tenth of the view.
         """
+        from scipy.sparse import csr_array, vstack
+
         numbers = np.asarray(added_numbers, dtype=np.int64)
         gone = np.union1d(removed_numbers, numbers)
+        kept = ~is_in(self._added_numbers, gone)
         vocabulary = dict(self._added_vocabulary)
-        texts = [
-            [
-                self._vocabulary[word]
-                if word in self._vocabulary
-                else vocabulary.setdefault(word, len(self._vocabulary) + len(vocabulary))
-                for word in words_of(text)
-            ]
-            for text in added_texts
-        ]
-        return LexicalView(
-            self._numbers,
-            self._scores,
-            self._num_words,
-            self._vocabulary,
-            np.union1d(self._removed, positions_of(self._numbers, gone)),
-            self._added.without(gone).plus(_Added.of(numbers, texts)),
-            vocabulary,
+        words = array("q")
+        ends = [0]
+        for text in added_texts:
+            for word in words_of(text):
+                place = self._vocabulary.get(word)
+                words.append(
+                    vocabulary.setdefault(word, len(self._vocabulary) + len(vocabulary)) if place is None else place
+                )
+            ends.append(len(words))
+        width = len(self._vocabulary) + len(vocabulary)
+        counts = csr_array((np.ones(len(words), dtype=np.int64), np.array(words), ends), shape=(len(numbers), width))
+        counts.sum_duplicates()
+        if kept.any():
+            before = self._added_counts.tocsr()[kept]
+            before.resize(len(before.indptr) - 1, width)
+            numbers, counts = np.concatenate([self._added_numbers[kept], numbers]), vstack([before, counts])
+        order = np.argsort(numbers)
+        return replace(
+            self,
+            _removed=np.union1d(self._removed, positions_of(self._numbers, gone)),
+            _added_numbers=numbers[order],
+            _added_counts=counts.tocsr()[order].tocsc(),
+            _added_vocabulary=vocabulary,
         )
 
     @property
     def num_changed(self) -> int:
         """How many texts were added and removed since `build`."""
-        return len(self._added.numbers) + len(self._removed)
+        return len(self._added_numbers) + len(self._removed)
 
     @property
     def numbers(self) -> Numbers:
         """All numbers of the view, ascending."""
         kept = np.delete(self._numbers, self._removed) if len(self._removed) else self._numbers
-        return np.sort(np.concatenate([kept, self._added.numbers])) if len(self._added.numbers) else kept
+        return np.sort(np.concatenate([kept, self._added_numbers])) if len(self._added_numbers) else kept
 
     def search(self, query: str, k: int, allowed: Numbers | None = None) -> tuple[Numbers, NDArray[np.float32]]:
         """Numbers and BM25 scores, above 0, of the k best texts, best first, ties by number.
@@ -211,25 +180,28 @@ class LexicalView:
 
     def _added_scores(self, words: list[str], allowed: Numbers | None) -> tuple[Numbers, NDArray[np.float32]]:
         """The same for the added texts, by the weights that all texts together give the words."""
-        added = self._added
-        num_texts = len(self._numbers) + len(added.numbers)
-        mean_length = (self._num_words + added.lengths.sum()) / max(num_texts, 1)
-        scores = np.zeros(len(added.numbers))
+        added, counts = self._added_numbers, self._added_counts
+        if not len(added):
+            return NOTHING, np.empty(0, dtype=np.float32)
+        num_texts = len(self._numbers) + len(added)
+        lengths = counts.sum(axis=1)
+        mean_length = (self._num_words + lengths.sum()) / num_texts
+        scores = np.zeros(len(added))
         for word in words:
-            number = self._vocabulary.get(word, self._added_vocabulary.get(word, -1))
-            first, last = np.searchsorted(added.words, [number, number + 1])
-            if last > first:
-                places = np.searchsorted(added.numbers, added.owners[first:last])
-                in_main = self._scores["indptr"][number : number + 2]
-                num_with = last - first + (in_main[1] - in_main[0] if len(in_main) == 2 else 0)
-                # Lucene's form, as bm25s's method "lucene" has it: Kamphuis et al. 2020, "Which BM25 do you mean?"
-                weight = np.log(1 + (num_texts - num_with + 0.5) / (num_with + 0.5))
-                counts = added.counts[first:last]
-                scores[places] += weight * counts / (counts + _K1 * (1 - _B + _B * added.lengths[places] / mean_length))
+            number = self._vocabulary.get(word, self._added_vocabulary.get(word))
+            if number is None:
+                continue
+            start, end = counts.indptr[number : number + 2]
+            places, times = counts.indices[start:end], counts.data[start:end]
+            in_main = self._scores["indptr"][number : number + 2]
+            num_with = end - start + (in_main[1] - in_main[0] if len(in_main) == 2 else 0)
+            # Lucene's form, as bm25s's method "lucene" has it: Kamphuis et al. 2020, "Which BM25 do you mean?"
+            weight = np.log(1 + (num_texts - num_with + 0.5) / (num_with + 0.5))
+            scores[places] += weight * times / (times + _K1 * (1 - _B + _B * lengths[places] / mean_length))
         found = np.flatnonzero(scores)
         if allowed is not None:
-            found = found[is_in(added.numbers[found], allowed)]
-        return added.numbers[found], scores[found].astype(np.float32)
+            found = found[is_in(added[found], allowed)]
+        return added[found], scores[found].astype(np.float32)
 
 
 def _bm25() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from operator import itemgetter
 
@@ -48,24 +48,11 @@ def insert(
     for part in parts(numbered, BATCH):
         chunks, vectors = [], []
         for number, chunk, text_hash in part:
-            context_start, context_end = chunk.context or (None, None)
-            chunks.append(
-                {
-                    "number": number,
-                    "index_id": index_id,
-                    "document_id": chunk.document_id,
-                    "position": chunk.position,
-                    "generation": generation,
-                    "id": chunk.id,
-                    "text_hash": text_hash,
-                    "start": chunk.start,
-                    "page": chunk.page,
-                    "headings": json.dumps(chunk.headings, ensure_ascii=False) if chunk.headings else "[]",
-                    "context_start": context_start,
-                    "context_end": context_end,
-                    "text": chunk.text,
-                }
-            )
+            first, last = chunk.context or (None, None)
+            own = {name: getattr(chunk, name) for name in _NAMES if name not in _OF_DOCUMENT}
+            own |= {"number": number, "index_id": index_id, "generation": generation, "text_hash": text_hash}
+            own |= {"headings": json.dumps(chunk.headings, ensure_ascii=False) if chunk.headings else "[]"}
+            chunks.append(own | {"context_start": first, "context_end": last})
             embedding = embeddings[text_hash]
             seconds += embedding.embed_s
             vectors.append({"number": number, "index_id": index_id, **embedding.values()})
@@ -145,46 +132,33 @@ def vectors(rows: sa.Connection, index_id: int, since: int = -1) -> tuple[Number
     """Numbers, ascending, and (n, d) float32 vectors of what later generations than `since` have added and is still
     there; (0, 0) for nothing. Raises RagError if some of them have lost their vectors.
     """
-    added = sa.and_(CHUNKS.c.index_id == index_id, CHUNKS.c.generation > since)
-    count = rows.execute(sa.select(sa.func.count()).select_from(CHUNKS).where(added)).scalar_one()
-    query = sa.select(VECTORS.c.number, VECTORS.c.vector).order_by(VECTORS.c.number)
-    if since < 0:
-        query = query.where(VECTORS.c.index_id == index_id)
-    else:
-        query = query.join_from(CHUNKS, VECTORS, VECTORS.c.number == CHUNKS.c.number).where(added)
-    numbers = np.empty(count, dtype=np.int64)
-    matrix = np.empty((0, 0), dtype=np.float32)
-    start = size = 0
-    # Part by part into an array that is made once: the vectors of a large index are in memory one time, not three.
-    for part in rows.execute(query.execution_options(yield_per=BATCH)).partitions():
-        data = b"".join([row[1] for row in part])
-        end = start + len(part)
-        if not start:
-            size = len(part[0][1]) // 4
-            matrix = np.empty((count, size), dtype=np.float32)
-        if end > count or len(data) != 4 * size * len(part):
-            break
-        numbers[start:end] = [row[0] for row in part]
-        matrix[start:end] = np.frombuffer(data, dtype="<f4").reshape(len(part), size)
-        start = end
-    if start != count:
+    wanted = numbers(rows, index_id, since)
+    found, matrix = vectors_of(rows, index_id, wanted)
+    if len(found) != len(wanted):
         raise RagError(_DAMAGED)
-    return numbers, matrix
+    return found, matrix
 
 
-def vectors_of(rows: sa.Connection, index_id: int, numbers: Sequence[int]) -> tuple[Numbers, Vectors]:
+def vectors_of(rows: sa.Connection, index_id: int, numbers: Numbers) -> tuple[Numbers, Vectors]:
     """Those of the numbers that are stored, ascending, and their (n, d) float32 vectors."""
-    found: list[tuple[int, bytes]] = []
-    for part in parts(sorted(numbers), VARIABLES):
+    found = np.empty(len(numbers), dtype=np.int64)
+    matrix = np.empty((0, 0), dtype=np.float32)
+    end = 0
+    # Part by part into an array that is made once: the vectors of a large index are in memory one time, not three.
+    for part in parts(np.sort(numbers).tolist(), BATCH):
         query = sa.select(VECTORS.c.number, VECTORS.c.vector).where(
             VECTORS.c.index_id == index_id, VECTORS.c.number.in_(part)
         )
-        found += sorted((row[0], row[1]) for row in rows.execute(query))
-    sizes = {len(vector) for _, vector in found}
-    if len(sizes) > 1 or any(not size or size % 4 for size in sizes):
-        raise RagError(_DAMAGED)
-    matrix = np.frombuffer(b"".join(vector for _, vector in found), dtype="<f4")
-    return np.array([number for number, _ in found], dtype=np.int64), matrix.reshape(len(found), -1 if found else 0)
+        stored = sorted(map(tuple, rows.execute(query)))
+        if stored and not end:
+            matrix = np.empty((len(numbers), len(stored[0][1]) // 4), dtype=np.float32)
+        if any(len(vector) != 4 * matrix.shape[1] or not vector for _, vector in stored):
+            raise RagError(_DAMAGED)
+        start, end = end, end + len(stored)
+        found[start:end] = [number for number, _ in stored]
+        data = b"".join(vector for _, vector in stored)
+        matrix[start:end] = np.frombuffer(data, dtype="<f4").reshape(len(stored), matrix.shape[1])
+    return found[:end], matrix[:end]
 
 
 def _select(rows: sa.Connection, condition: sa.ColumnElement[bool]) -> Iterator[tuple[int, Chunk]]:

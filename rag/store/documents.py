@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,6 +19,7 @@ from rag.store.schema import ATTRIBUTES, BATCH, CHUNKS, DOCUMENTS, TOMBSTONES, V
 from storage.tables import values_of
 
 _COMPARED = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.origin, DOCUMENTS.c.content_hash)
+_WHOLE = sa.select(DOCUMENTS).execution_options(yield_per=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,8 @@ def count(rows: sa.Connection, of_documents: sa.ColumnElement[bool], of_chunks: 
 def present(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> dict[str, Present]:
     """Those of the documents that are stored, by id."""
     # The last column is in the key's row only: for the others SQLite would read documents_by_origin from end to end.
-    query = _COMPARED.add_columns(DOCUMENTS.c.num_chunks).where(DOCUMENTS.c.index_id == index_id)
-    found = [
-        row for part in parts(document_ids, VARIABLES) for row in rows.execute(query.where(DOCUMENTS.c.id.in_(part)))
-    ]
-    return {row.id: Present(row.origin, row.content_hash) for row in found}
+    query = _COMPARED.add_columns(DOCUMENTS.c.num_chunks)
+    return {row.id: Present(row.origin, row.content_hash) for row in _of(rows, index_id, document_ids, query)}
 
 
 def present_of_origin(rows: sa.Connection, index_id: int, origin: str | None) -> dict[str, Present]:
@@ -135,31 +134,23 @@ def adopt(rows: sa.Connection, index_id: int, document_ids: Sequence[str], origi
 
 def load(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> Iterator[Document]:
     """Those of the documents that are stored, whole."""
-    for part in parts(document_ids, VARIABLES):
-        yield from _whole(rows, sa.and_(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id.in_(part)))
+    return map(_document, _of(rows, index_id, document_ids, _WHOLE))
 
 
 def stream(rows: sa.Connection, index_id: int) -> Iterator[Document]:
     """Every document, whole, in the order of their ids."""
-    return _whole(rows, DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id)
+    return map(_document, rows.execute(_WHOLE.where(DOCUMENTS.c.index_id == index_id).order_by(DOCUMENTS.c.id)))
 
 
 def entries(rows: sa.Connection, index_id: int, *, limit: int | None, after: str | None) -> list[DocumentEntry]:
     """Up to `limit` documents by id, None for all, those behind the id `after`."""
     query = _ENTRIES.where(DOCUMENTS.c.index_id == index_id).order_by(DOCUMENTS.c.id).limit(limit)
-    if after is not None:
-        query = query.where(DOCUMENTS.c.id > after)
-    return [_entry(row) for row in rows.execute(query).mappings()]
+    return [_entry(row) for row in rows.execute(query if after is None else query.where(DOCUMENTS.c.id > after))]
 
 
 def entries_of(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> dict[str, DocumentEntry]:
     """Those of the documents that are stored, by id."""
-    query = _ENTRIES.where(DOCUMENTS.c.index_id == index_id)
-    return {
-        row["id"]: _entry(row)
-        for part in parts(document_ids, VARIABLES)
-        for row in rows.execute(query.where(DOCUMENTS.c.id.in_(part))).mappings()
-    }
+    return {row.id: _entry(row) for row in _of(rows, index_id, document_ids, _ENTRIES)}
 
 
 def slice_of(rows: sa.Connection, index_id: int, document_id: str, start: int, end: int) -> str:
@@ -170,12 +161,8 @@ def slice_of(rows: sa.Connection, index_id: int, document_id: str, start: int, e
 
 def pages_of(rows: sa.Connection, index_id: int, document_ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """Where the documents' pages begin, by document id."""
-    query = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.pages).where(DOCUMENTS.c.index_id == index_id)
-    return {
-        row.id: tuple(json.loads(row.pages))
-        for part in parts(document_ids, VARIABLES)
-        for row in rows.execute(query.where(DOCUMENTS.c.id.in_(part)))
-    }
+    query = sa.select(DOCUMENTS.c.id, DOCUMENTS.c.pages)
+    return {row.id: tuple(json.loads(row.pages)) for row in _of(rows, index_id, document_ids, query)}
 
 
 def replace_metadata(rows: sa.Connection, index_id: int, document: Document, chunk_ids: Sequence[str]) -> Tally:
@@ -199,14 +186,17 @@ def digest_of(document_id: str, content_hash: str, chunk_ids: Sequence[str]) -> 
     return hashlib.sha256(json.dumps([document_id, content_hash, list(chunk_ids)]).encode()).hexdigest()
 
 
-def _whole(rows: sa.Connection, chosen: sa.ColumnElement[bool], *order: sa.ColumnElement[str]) -> Iterator[Document]:
-    query = sa.select(DOCUMENTS).where(chosen).order_by(*order)
-    for row in rows.execute(query.execution_options(yield_per=100)):
-        yield Document(row.id, row.title, row.text, json.loads(row.metadata), row.source, tuple(json.loads(row.pages)))
+def _of(rows: sa.Connection, index_id: int, document_ids: Iterable[str], query: sa.Select[Any]) -> Iterator[Any]:
+    for part in parts(document_ids, VARIABLES):
+        yield from rows.execute(query.where(DOCUMENTS.c.index_id == index_id, DOCUMENTS.c.id.in_(part)))
 
 
-def _entry(row: sa.RowMapping) -> DocumentEntry:
-    return DocumentEntry(**{**row, "metadata": json.loads(row["metadata"])})
+def _document(row: Any) -> Document:
+    return Document(row.id, row.title, row.text, json.loads(row.metadata), row.source, tuple(json.loads(row.pages)))
+
+
+def _entry(row: Any) -> DocumentEntry:
+    return DocumentEntry(**{**row._mapping, "metadata": json.loads(row.metadata)})
 
 
 def _value(digest: str) -> int:
