@@ -104,6 +104,16 @@ def training_rows(
     )
 
 
+def rows_left_out(config: Config, adapters: Mapping[str, Adapter]) -> list[str]:
+    """A line for each adapter that was not trained on all of its rows."""
+    return [
+        f"{adapter.num_dropped} of {adapter.num_rows + adapter.num_dropped} rows were left out of the training of "
+        f"{name}: they are longer than adapters.{name}.max_length ({config.adapters[name].max_length} tokens)"
+        for name, adapter in adapters.items()
+        if adapter.num_dropped
+    ]
+
+
 def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter], *, max_tokens: int) -> list[Arm]:
     """The config's arms with the names of what was trained and indexed, and `max_tokens` where none are said."""
     return [_arm(name, arm, config, data, adapters, max_tokens) for name, arm in config.arms.items()]

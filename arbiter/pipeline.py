@@ -166,7 +166,10 @@ class Pipeline:
     def adapters(self) -> dict[str, Adapter]:
         """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
         sweep_drafts(self.home / "adapters")
-        return {name: self._adapter(name) for name in build.used_adapters(self.askable)}
+        adapters = {name: self._adapter(name) for name in build.used_adapters(self.askable)}
+        for note in build.rows_left_out(self.config, adapters):
+            self.console.say(f"note: {note}")
+        return adapters
 
     def _adapter(self, name: str) -> Adapter:
         spec, base, examples = self.config.adapters[name], self.base, self.data.examples
@@ -220,6 +223,7 @@ class Pipeline:
         for note in (notes := self.answer_lengths.notes(self.askable)):
             self.console.say(f"note: {note}")
         adapters = self.adapters
+        notes += build.rows_left_out(self.config, adapters)
         refuse_unfit(self.base, adapters, max_rank=self.config.engine.max_lora_rank)
         arms = build.build_arms(self.askable, self.data, adapters, max_tokens=self.max_tokens)
         versions = self._versions(arms, indexes)
