@@ -71,7 +71,7 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
             decision_routes(Promoter(current, Ledger(database), opener, scope=decision.scope)),
             eval_routes(evals, files=stores.files),
             file_routes(stores),
-            vector_store_routes(stores, in_use=lambda: {arm.index or "" for arm in current.served.arms.values()}),
+            vector_store_routes(stores),
             api_key=os.environ.get("ARBITER_API_KEY") or None,
         )
         address = "http://{}:{}".format(*listener.getsockname()[:2])

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from openai.types import VectorStore, VectorStoreDeleted, VectorStoreSearchResponse
 from openai.types.vector_store_search_response import Content
 from openai.types.vector_stores import VectorStoreFile, VectorStoreFileBatch, VectorStoreFileDeleted
@@ -22,6 +22,7 @@ from rag.chunking.chunk import ChunkSettings, warn_long
 from rag.passage import Passage
 from router.answering.citations import filename_of
 from serving.http.body import ApiRoute
+from serving.http.entry import served_by
 from serving.http.errors import refusals
 from serving.http.pages import ListOf, TwoWayPage, list_body
 from serving.vector_stores.listing import FilePage, attributes_of, vector_bytes
@@ -112,11 +113,8 @@ class ContentPage(BaseModel):
     next_page: None = None
 
 
-def vector_store_routes(stores: VectorStores, *, in_use: Callable[[], Collection[str]] = tuple) -> APIRouter:
-    """The routes; indexing that a killed server left goes on when the app starts.
-
-    `in_use` names the indexes that arms answer from now; they are not deleted.
-    """
+def vector_store_routes(stores: VectorStores) -> APIRouter:
+    """The routes; indexing that a killed server left goes on when the app starts."""
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
@@ -125,13 +123,13 @@ def vector_store_routes(stores: VectorStores, *, in_use: Callable[[], Collection
         await asyncio.to_thread(stores.stop)
 
     router = APIRouter(prefix="/vector_stores", tags=["vector stores"], route_class=ApiRoute, lifespan=lifespan)
-    _add_store_routes(router, stores, in_use)
+    _add_store_routes(router, stores)
     _add_file_routes(router, stores)
     _add_batch_routes(router, stores)
     return router
 
 
-def _add_store_routes(router: APIRouter, stores: VectorStores, in_use: Callable[[], Collection[str]]) -> None:
+def _add_store_routes(router: APIRouter, stores: VectorStores) -> None:
     embedder = stores.open_indexes.embedder
 
     def shown(found: StoreState) -> dict[str, object]:
@@ -175,9 +173,9 @@ def _add_store_routes(router: APIRouter, stores: VectorStores, in_use: Callable[
         return shown(stores.update(store_id, body.changes()))
 
     @router.delete("/{store_id}", response_model=VectorStoreDeleted, responses=refusals(404, 409))
-    def delete(store_id: str) -> dict[str, object]:
+    def delete(store_id: str, request: Request) -> dict[str, object]:
         """Delete it with its index; its files stay."""
-        stores.delete(store_id, in_use=in_use())
+        stores.delete(store_id, in_use={arm.index for arm in served_by(request).arms.values()})
         return {"id": store_id, "object": "vector_store.deleted", "deleted": True}
 
     @router.post("/{store_id}/search", response_model=ResultsPage, responses=refusals(400, 404, 409, 413))

@@ -139,7 +139,7 @@ class VectorStores:
         self.rows.update_store(store_id, changes)
         return self.get(store_id)
 
-    def delete(self, store_id: str, *, in_use: Collection[str] = ()) -> None:
+    def delete(self, store_id: str, *, in_use: Collection[str | None]) -> None:
         """Takes a store away with its index. Raises Conflict for one that is `in_use`."""
         self._store(store_id)
         if store_id in in_use:

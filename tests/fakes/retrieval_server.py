@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,7 +83,6 @@ def serving(
     api_key: str | None = None,
     arm_index: str | None = "docs",
     url: str | None = None,
-    in_use: Callable[[], Collection[str]] = tuple,
     **settings: Any,
 ) -> Iterator[Server]:
     """Serve a home until the end of the block; the arm `rag` answers from the index `arm_index` if there is one.
@@ -108,9 +107,7 @@ def serving(
             stack.callback(index.close)
             answerer = Answerer(engine, {"docs": index}, "org/base")
             served = replace(served, answerer=answerer)
-        app = create_app(
-            CurrentDecision(served), file_routes(stores), vector_store_routes(stores, in_use=in_use), api_key=api_key
-        )
+        app = create_app(CurrentDecision(served), file_routes(stores), vector_store_routes(stores), api_key=api_key)
         url = stack.enter_context(listening(app))
         client = stack.enter_context(openai.OpenAI(base_url=f"{url}/v1", api_key=api_key or "none", max_retries=0))
         headers = {"Authorization": f"Bearer {api_key}"}

@@ -248,9 +248,9 @@ def test_lists_come_in_pages_both_ways_and_by_status(server: Server) -> None:
     assert (counts.completed, counts.failed, counts.total) == (2, 1, 3)
 
 
-def make_docs(home: Path, *, embedder: WordEmbedder | None = None) -> None:
-    """An index `docs` as a run makes it, with ids that have slashes in them."""
-    index = IndexHome(home).create("docs", embedder or WordEmbedder(), CHUNKING)
+def make_docs(home: Path, *, name: str = "docs", embedder: WordEmbedder | None = None) -> None:
+    """An index as a run makes it, with ids that have slashes in them."""
+    index = IndexHome(home).create(name, embedder or WordEmbedder(), CHUNKING)
     index.sync(
         [Document(f"rules/{i}", f"Rule {i}", f"Rule number {i} is kept.", {"number": i}, f"r{i}.md") for i in range(5)]
     )
@@ -392,19 +392,19 @@ def test_a_cancelled_batch_stops_and_leaves_what_was_done(tmp_path: Path) -> Non
 
 
 def test_an_index_of_another_embedder_can_be_seen_and_deleted_from_but_not_searched(tmp_path: Path) -> None:
-    make_docs(tmp_path, embedder=WordEmbedder("other@1"))
-    with serving(tmp_path, arm_index=None) as server:
+    make_docs(tmp_path, name="old", embedder=WordEmbedder("other@1"))
+    with serving(tmp_path) as server:
         stores = server.client.vector_stores
-        assert stores.retrieve("docs").file_counts.completed == 5
+        assert stores.retrieve("old").file_counts.completed == 5
         with pytest.raises(openai.ConflictError, match="built with embedder 'other@1'"):
-            stores.search("docs", query="rule")
-        file = stores.files.upload_and_poll(vector_store_id="docs", file=("desk.txt", DESK.encode()))
+            stores.search("old", query="rule")
+        file = stores.files.upload_and_poll(vector_store_id="old", file=("desk.txt", DESK.encode()))
         assert file.status == "failed"
         assert file.last_error is not None
         assert "other@1" in file.last_error.message
-        assert stores.files.delete("rules/1", vector_store_id="docs").deleted
-        assert stores.retrieve("docs").file_counts.completed == 4
-        assert stores.delete("docs").deleted
+        assert stores.files.delete("rules/1", vector_store_id="old").deleted
+        assert stores.retrieve("old").file_counts.completed == 4
+        assert stores.delete("old").deleted
         assert stores.list().data == []
 
 
@@ -427,7 +427,7 @@ def test_a_damaged_index_database_is_503_with_the_reason(tmp_path: Path) -> None
 
 def test_an_index_that_an_arm_answers_from_is_not_deleted(tmp_path: Path) -> None:
     make_docs(tmp_path)
-    with serving(tmp_path, in_use=lambda: ["docs"]) as server:
+    with serving(tmp_path) as server:
         with pytest.raises(openai.ConflictError, match="an arm that is served answers from"):
             server.client.vector_stores.delete("docs")
         assert server.found("docs", "rule")
