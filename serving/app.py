@@ -24,7 +24,8 @@ from serving.errors import Moved, NotFound
 from serving.http.body import to_invalid
 from serving.http.entry import Entry, served_by
 from serving.http.errors import error_response, refusals, shown_as
-from serving.http.served import AUTO, ArmCard, ArmList, CurrentDecision, ModelCard, ModelList
+from serving.http.pages import AllOf
+from serving.http.served import AUTO, ArmCard, CurrentDecision, ModelCard
 from storage.errors import ArbiterError
 
 
@@ -100,10 +101,10 @@ def _model_routes() -> APIRouter:
     router = APIRouter(tags=["models"])
 
     @router.get("/models")
-    async def models(request: Request) -> ModelList:
+    async def models(request: Request) -> AllOf[ModelCard]:
         """Everything that a chat can name as its `model`."""
         served = served_by(request)
-        return ModelList(data=[served.model_card(name) for name in (AUTO, *served.arms)])
+        return AllOf(data=[served.model_card(name) for name in (AUTO, *served.arms)])
 
     @router.get("/models/{name:path}", responses=refusals(404))
     async def model(request: Request, name: str) -> ModelCard:
@@ -111,10 +112,10 @@ def _model_routes() -> APIRouter:
         return served_by(request).model_card(name)
 
     @router.get("/arbiter/arms")
-    async def arms(request: Request) -> ArmList:
+    async def arms(request: Request) -> AllOf[ArmCard]:
         """The arms of the run that is served, with what was measured of each."""
         served = served_by(request)
-        return ArmList(data=[served.arm_card(name) for name in served.arms])
+        return AllOf(data=[served.arm_card(name) for name in served.arms])
 
     @router.get("/arbiter/arms/{name}", responses=refusals(404))
     async def arm(request: Request, name: str) -> ArmCard:

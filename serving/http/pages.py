@@ -64,6 +64,13 @@ class ListOf(BaseModel, Generic[Card]):
     has_more: bool = False
 
 
+class AllOf(BaseModel, Generic[Card]):
+    """A list without a second page."""
+
+    object: Literal["list"] = "list"
+    data: list[Card]
+
+
 def select_page(
     rows: sa.Connection,
     table: sa.Table,

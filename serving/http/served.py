@@ -34,13 +34,6 @@ class ModelCard(BaseModel):
     parent: str | None
 
 
-class ModelList(BaseModel):
-    """All models; there is no second page."""
-
-    object: Literal["list"] = "list"
-    data: list[ModelCard]
-
-
 class ArmCard(BaseModel):
     """An arm: its parts by name, how it samples, and what the scorecard says of it."""
 
@@ -55,13 +48,6 @@ class ArmCard(BaseModel):
     sampling: dict[str, Any]
     is_decided: bool
     measured: dict[str, Any] | None
-
-
-class ArmList(BaseModel):
-    """All arms; there is no second page."""
-
-    object: Literal["list"] = "list"
-    data: list[ArmCard]
 
 
 @dataclass(frozen=True, slots=True)
