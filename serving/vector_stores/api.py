@@ -118,9 +118,9 @@ def vector_store_routes(stores: VectorStores) -> APIRouter:
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
-        await asyncio.to_thread(stores.start)
+        await asyncio.to_thread(stores.indexer.start)
         yield
-        await asyncio.to_thread(stores.stop)
+        await asyncio.to_thread(stores.indexer.stop)
 
     router = APIRouter(prefix="/vector_stores", tags=["vector stores"], route_class=ApiRoute, lifespan=lifespan)
     _add_store_routes(router, stores)

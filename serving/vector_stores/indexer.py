@@ -206,9 +206,9 @@ class Indexer:
             else:
                 time.sleep(_GLANCE_S)
 
-    def close(self, *, timeout_s: float = 10.0) -> None:
+    def stop(self) -> None:
         """Stop; what is unfinished is taken up by the next server. Embeddings that were made are kept."""
-        self._jobs.stop(KIND, timeout_s=timeout_s)
+        self._jobs.stop(KIND)
 
     def _index(self, running: RunningJob) -> None:
         """One pass over the files that wait now; whoever attaches another one submits the job again."""

@@ -1,7 +1,7 @@
 """Vector stores: every index of a home, the files that were attached to it over HTTP, and searches in it.
 
 stores = open_vector_stores(OpenIndexes(index_home(config, home), embedder), database, jobs)
-stores.start()
+stores.indexer.start()
 store = stores.create(StoreFields(name="hours"))
 queries, passages = stores.search(store.id, SearchFields(query="When does the desk open?"))
 """
@@ -95,14 +95,6 @@ class VectorStores:
         self.indexer.finish_begun()
         self.files.sweep()
 
-    def start(self) -> None:
-        """Begin indexing, first what a killed server left."""
-        self.indexer.start()
-
-    def stop(self) -> None:
-        """Stop indexing; the next server goes on."""
-        self.indexer.close()
-
     def close(self) -> None:
         """Closes the indexes and the rows."""
         self.open_indexes.close()
@@ -139,7 +131,7 @@ class VectorStores:
         self.rows.update_store(store_id, changes)
         return self.get(store_id)
 
-    def delete(self, store_id: str, *, in_use: Collection[str | None]) -> None:
+    def delete(self, store_id: str, *, in_use: Collection[str | None] = ()) -> None:
         """Takes a store away with its index. Raises Conflict for one that is `in_use`."""
         self._store(store_id)
         if store_id in in_use:

@@ -91,7 +91,7 @@ home = Path(sys.argv[1])
 open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), WordEmbedder(seconds_per_text=0.05))
 database = open_database(home)
 stores = open_vector_stores(open_indexes, database, open_jobs(database), read=read_text)
-stores.start()
+stores.indexer.start()
 print("started", flush=True)
 time.sleep(60)
 """
@@ -111,13 +111,13 @@ def test_files_of_a_killed_server_are_taken_up_again_and_none_is_lost(tmp_path: 
     child.communicate()
     second = opened(tmp_path)
     assert not is_done(second, store_id)
-    second.start()
+    second.indexer.start()
     until(lambda: is_done(second, store_id))
     counts = second.get(store_id).counts
     assert (counts["completed"], counts["failed"]) == (40, 0)
     index = second.open_indexes.open(store_id)
     assert [entry.id for entry in index.documents()] == sorted(ids)
-    second.stop()
+    second.indexer.stop()
     second.close()
 
 
@@ -128,7 +128,7 @@ def test_a_file_that_ends_the_server_each_time_fails_at_last(tmp_path: Path) -> 
         assert not is_done(stores, store_id), number
         taken_up(tmp_path, store_id, file_id, owner=GONE)
         stores.finish_begun()
-    stores.start()
+    stores.indexer.start()
     until(lambda: is_done(stores, store_id))
     file = stores.get_file(store_id, file_id)
     assert file.status == "failed"
@@ -136,7 +136,7 @@ def test_a_file_that_ends_the_server_each_time_fails_at_last(tmp_path: Path) -> 
         "code": "server_error",
         "message": "the server stopped 3 times while it indexed this file",
     }
-    stores.stop()
+    stores.indexer.stop()
     stores.close()
 
 
@@ -145,16 +145,16 @@ def test_another_server_of_the_home_leaves_alone_what_this_one_works_on(tmp_path
     embedder.gate.clear()
     first, second = opened(tmp_path, embedder), opened(tmp_path, owner=OTHER)
     store_id, _ = made(first, DESK)
-    first.start()
+    first.indexer.start()
     assert embedder.started.wait(10)
-    second.start()
+    second.indexer.start()
     time.sleep(0.1)
     assert not is_done(second, store_id)
     embedder.gate.set()
     until(lambda: is_done(second, store_id))
     assert second.open_indexes.embedder.num_embedded == 0  # type: ignore[attr-defined]
     for stores in (first, second):
-        stores.stop()
+        stores.indexer.stop()
         stores.close()
 
 
@@ -167,7 +167,7 @@ def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_pa
     file_id = upload(first)
     store_id = first.create(StoreFields()).store.id
     batch = first.attach(store_id, Attachment({file_id: {}}))
-    first.start()
+    first.indexer.start()
     assert embedder.started.wait(10)
     calls: dict[str, Callable[[], None]] = {
         "file": lambda: second.delete_file(file_id),
@@ -184,7 +184,7 @@ def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_pa
     assert not deleting.is_alive()
     index = second.open_indexes.find(store_id)
     assert index is None or index.documents() == []
-    first.stop()
+    first.indexer.stop()
     assert (second.rows.find_store(store_id) is None) == (way == "store")
     assert first.open_indexes.find(store_id) is None or first.open_indexes.open(store_id).documents() == []
     for stores in (first, second):
@@ -196,22 +196,22 @@ def test_another_server_stops_adding_what_was_deleted(tmp_path: Path) -> None:
     first, second = opened(tmp_path, embedder), opened(tmp_path, owner=OTHER)
     # 400 chunks of 20 words: 20 s.
     store_id, (file_id,) = made(first, " ".join(f"word{i}" for i in range(8_000)))
-    first.start()
+    first.indexer.start()
     assert embedder.started.wait(10)
     second.detach(store_id, file_id)
     assert embedder.num_embedded < 200
     assert second.open_indexes.states() == {}
     for stores in (first, second):
-        stores.stop()
+        stores.indexer.stop()
         stores.close()
 
 
 def test_of_two_deletions_at_once_the_second_spares_what_was_attached_again(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     store_id, (file_id,) = made(stores, DESK)
-    stores.start()
+    stores.indexer.start()
     until(lambda: is_done(stores, store_id))
-    stores.stop()
+    stores.indexer.stop()
     other = taken_up(tmp_path, store_id, file_id, owner=OTHER)
     with contextlib.closing(sqlite3.connect(tmp_path / "arbiter.db")) as rows:
         second = threading.Thread(target=stores.detach, args=(store_id, file_id))
@@ -339,10 +339,10 @@ def test_rows_that_cannot_be_written_lose_nothing(tmp_path: Path) -> None:
     database = open_database(tmp_path)
     work = FullDisk(database)
     second = assembled(tmp_path, database, work)
-    second.start()
+    second.indexer.start()
     until(lambda: is_done(second, store_id))
     assert (second.get(store_id).counts["completed"], work.num_finished) == (1, 2)
-    second.stop()
+    second.indexer.stop()
     second.close()
 
 
@@ -353,21 +353,21 @@ def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) ->
     database = tmp_path / "apart" / "arbiter.db"
     database.parent.mkdir()
     database.write_bytes(b"no database" * 100)
-    stores.start()
+    stores.indexer.start()
     # Time for more tries than any file has.
     time.sleep(0.5)
     assert stores.rows.counts([store_id])[store_id] == {"in_progress": 2}
     database.unlink()
     until(lambda: stores.rows.counts([store_id])[store_id] == {"completed": 2})
     assert [entry.id for entry in stores.open_indexes.open(store_id).documents()] == sorted(ids)
-    stores.stop()
+    stores.indexer.stop()
     stores.close()
 
 
 def test_files_that_are_attached_again_are_looked_up_without_their_texts(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     store_id, ids = made(stores, DESK, f"{DESK} Again.")
-    stores.start()
+    stores.indexer.start()
     until(lambda: is_done(stores, store_id))
     stores.open_indexes.delete_documents(store_id, ids[:1])
     told: list[str] = []
@@ -375,7 +375,7 @@ def test_files_that_are_attached_again_are_looked_up_without_their_texts(tmp_pat
     def tell(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         told.append(statement)
 
-    stores.stop()
+    stores.indexer.stop()
     sa.event.listen(sa.Engine, "before_cursor_execute", tell)
     try:
         stores.attach(store_id, Attachment({file_id: {} for file_id in ids}))
@@ -392,7 +392,7 @@ def test_attributes_that_change_during_the_indexing_are_the_ones_that_count(tmp_
     embedder.gate.clear()
     stores = opened(tmp_path, embedder)
     store_id, (file_id,) = made(stores, DESK)
-    stores.start()
+    stores.indexer.start()
     assert embedder.started.wait(10)
     stores.set_attributes(store_id, file_id, {"state": "new"})
     embedder.gate.set()
@@ -400,7 +400,7 @@ def test_attributes_that_change_during_the_indexing_are_the_ones_that_count(tmp_
     document = stores.open_indexes.open(store_id).document(file_id)
     assert document is not None
     assert document.metadata == {"state": "new"}
-    stores.stop()
+    stores.indexer.stop()
     stores.close()
 
 
@@ -414,7 +414,7 @@ def test_a_conversion_that_hangs_does_not_hold_up_the_deletion_of_its_file(tmp_p
 
     stores = opened(tmp_path, read=hanging)
     store_id, (file_id,) = made(stores, DESK)
-    stores.start()
+    stores.indexer.start()
     assert begun.wait(10)
     started = time.monotonic()
     stores.detach(store_id, file_id)
@@ -422,5 +422,5 @@ def test_a_conversion_that_hangs_does_not_hold_up_the_deletion_of_its_file(tmp_p
     let_go.set()
     time.sleep(0.1)
     assert stores.open_indexes.states() == {}
-    stores.stop()
+    stores.indexer.stop()
     stores.close()
