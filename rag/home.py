@@ -27,7 +27,6 @@ from rag.store import chunks, documents, indexes
 from rag.store.documents import DocumentEntry
 from rag.views import VectorViews
 from storage.database import Database, database_url, find_database, open_database
-from storage.errors import ArbiterError
 
 T = TypeVar("T")
 
@@ -59,24 +58,16 @@ class IndexHome:
         """The rows of every index, to be closed by the caller; None before the first index. Raises StorageError."""
         return find_database(self.home, self.url)
 
-    def open(self, name: str, embedder: Embedder, *, database: Database | None = None) -> Index:
-        """The existing index. An open `database` serves any number of indexes, and stays open when one is closed.
-
-        Raises RagError if there is no such index, and OtherEmbedder.
-        """
+    def open(self, name: str, embedder: Embedder) -> Index:
+        """The existing index. Raises RagError if there is no such index, and OtherEmbedder."""
         indexes.check_name(name)
-        store = database or self.database()
-        if store is None:
+        database = self.database()
+        if database is None:
             raise indexes.missing(name, ())
-        try:
-            with store.read() as rows:
-                state = indexes.existing(rows, name)
-            check_embedder(state, embedder)
-        except ArbiterError:
-            if database is None:
-                store.close()
-            raise
-        return self._index(name, embedder, state.settings, store, is_shared=database is not None)
+        with contextlib.closing(database), database.read() as rows:
+            state = indexes.existing(rows, name)
+        check_embedder(state, embedder)
+        return self.create(name, embedder, state.settings)
 
     def create(
         self,
@@ -86,14 +77,23 @@ class IndexHome:
         *,
         database: Database | None = None,
     ) -> Index:
-        """The index, new or existing, over an open `database` if one is given.
+        """The index, new or existing. An open `database` serves any number of them, and stays open when one is closed.
 
         Nothing is written to it before `sync` or `add`. An index of another embedder or other chunk settings is built
         anew by the next of them, and is as it was until then.
         """
         indexes.check_name(name)
         store = database or open_database(self.home, self.url)
-        return self._index(name, embedder, chunking or self.chunking, store, is_shared=database is not None)
+        return Index(
+            self.home / "indexes" / name,
+            name,
+            embedder,
+            chunking or self.chunking,
+            store,
+            settings=self.retrieval,
+            views=self._views(name, embedder, store),
+            is_shared=database is not None,
+        )
 
     def remove_leftovers(self) -> None:
         """Removes the view files of indexes that are gone: a search that a deletion overtook may have written one."""
@@ -105,12 +105,6 @@ class IndexHome:
     def conversions(self) -> Conversions:
         """Texts of files that were converted before; to be closed by the caller. Raises StorageError."""
         return Conversions(self.home / "conversions.db")
-
-    def _index(
-        self, name: str, embedder: Embedder, chunking: ChunkSettings, store: Database, *, is_shared: bool
-    ) -> Index:
-        folder, views = self.home / "indexes" / name, self._views(name, embedder, store)
-        return Index(folder, name, embedder, chunking, store, settings=self.retrieval, views=views, is_shared=is_shared)
 
     def _views(self, name: str, embedder: Embedder, store: Database) -> VectorViews | None:
         if not self.store:

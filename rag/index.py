@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -88,7 +87,7 @@ class Index:
         self._dense = live_vectors(folder, views or DenseView)
         self._lexical = live_words(folder)
         self._query_vector = lru_cache(maxsize=_QUERY_CACHE)(embedder.embed_query)
-        self._allowed: OrderedDict[tuple[str, str], Numbers] = OrderedDict()
+        self._allowed: dict[tuple[str, str], Numbers] = {}
 
     @property
     def num_chunks(self) -> int:
@@ -268,11 +267,9 @@ class Index:
         """The chunks that the filter lets through; the last filters of this generation are remembered."""
         # As it prints: in Python, filters for true and for 1 are equal.
         key = (state.token, repr(filters))
-        allowed = self._allowed.get(key)
-        if allowed is None:
-            allowed = self._allowed[key] = chunks.allowed_numbers(rows, state.id, filters)
-            while len(self._allowed) > _FILTER_CACHE:
-                self._allowed.popitem(last=False)
+        if (allowed := self._allowed.get(key)) is None:
+            allowed = chunks.allowed_numbers(rows, state.id, filters)
+            self._allowed = dict([*self._allowed.items(), (key, allowed)][-_FILTER_CACHE:])
         return allowed
 
     def _keep_up(self) -> None:

@@ -127,18 +127,16 @@ class DenseView:
     def vectors_of(self, numbers: Numbers) -> Vectors:
         """(m, d) float32: copies of the vectors of m numbers, in their order. Raises KeyError for an unknown number."""
         wanted = np.asarray(numbers, dtype=np.int64)
-        is_added = is_in(wanted, self._added_numbers)
-        places = np.searchsorted(self._numbers, wanted)
-        places[is_added] = np.searchsorted(self._added_numbers, wanted[is_added])
-        known = is_added | (is_in(wanted, self._numbers) & ~is_in(places, self._removed))
+        known = is_in(wanted, self.numbers)
         if not known.all():
             raise KeyError(int(wanted[~known][0]))
-        dimension = (self._main.vectors if self._main else self._added_vectors).shape[1]
-        vectors = np.empty((len(wanted), dimension), dtype=np.float32)
-        if len(self._added_numbers):
-            vectors[is_added] = self._added_vectors[places[is_added]]
-        if self._main:
-            vectors[~is_added] = self._main.vectors[places[~is_added]]
+        main = self._main.vectors if self._main else self._added_vectors
+        vectors = np.empty((len(wanted), main.shape[1]), dtype=np.float32)
+        # What was added again is in both parts, and the second counts.
+        for held, rows in ((self._numbers, main), (self._added_numbers, self._added_vectors)):
+            here = is_in(wanted, held)
+            if here.any():
+                vectors[here] = rows[np.searchsorted(held, wanted[here])]
         return vectors
 
     def search(self, vector: Vectors, k: int, allowed: Numbers | None = None) -> tuple[Numbers, Vectors]:
