@@ -12,7 +12,7 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -168,7 +168,7 @@ def lm_eval_files(run: Run, scorecard: Scorecard, scores: ArmScores, answered: A
             "num_fewshot": num_fewshot,
             "generation_kwargs": sampling,
             "metric_list": [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in measured],
-            "metadata": {"primary": scorecard.primary, "arm": arm.to_dict()},
+            "metadata": {"primary": scorecard.primary, "arm": asdict(arm)},
         },
         "versions": str(run.manifest.get("data_version", "")),
         "n-shot": num_fewshot,

@@ -14,7 +14,7 @@ from router.deciding.arm_table import ArmTable
 from router.deciding.decision import Decision
 from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import Difference, Interval, mean_interval
-from router.deciding.utility import RIGHT_AT, UTILITY
+from router.deciding.utility import RIGHT_AT, UTILITY, Scale
 
 Row = dict[str, Any]
 
@@ -23,14 +23,13 @@ Row = dict[str, Any]
 class Unit:
     """What decided and how its numbers are shown: a metric as it is, utility in currency a question.
 
-    The statistics see utility scaled to [0, 1]; `low` and `width` take it back. `margin` is the policy's, in this unit.
+    The statistics see utility scaled to [0, 1]; `scale` takes it back. `margin` is the policy's, in this unit.
     """
 
     name: str
     margin: float
-    is_currency: bool = False
-    low: float = 0.0
-    width: float = 1.0
+    scale: Scale
+    is_currency: bool
 
     @property
     def column(self) -> str:
@@ -39,20 +38,20 @@ class Unit:
 
     def bounds(self, found: Interval) -> Interval:
         """A mean in this unit."""
-        return Interval(*(self.low + value * self.width for value in (found.mean, found.low, found.high)))
+        return Interval(*map(self.scale.to_currency, (found.mean, found.low, found.high)))
 
     def lead(self, found: Interval | Difference) -> Interval:
         """A difference of two means in this unit."""
-        return Interval(*(value * self.width for value in (found.mean, found.low, found.high)))
+        return Interval(*(value * self.scale.width for value in (found.mean, found.low, found.high)))
 
 
 def unit_of(table: ArmTable) -> Unit:
     """The unit of a decision: the primary metric's, or currency where expected utility decided."""
     policy, scale = table.policy, table.scale
     if policy.utility is None or scale is None:
-        return Unit(table.scorecard.primary, policy.margin)
+        return Unit(table.scorecard.primary, policy.margin, Scale(0.0, 1.0), is_currency=False)
     margin = policy.margin * (policy.utility.right - policy.utility.wrong)
-    return Unit(UTILITY, margin, is_currency=True, low=scale.low, width=scale.width)
+    return Unit(UTILITY, margin, scale, is_currency=True)
 
 
 def side_by_side(table: ArmTable, decision: Decision, unit: Unit) -> list[Row]:

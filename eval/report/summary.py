@@ -77,7 +77,7 @@ def _headline(decision: Decision, chosen: Row, unit: Unit) -> str:
     if decision.runner_up is None:
         sure = "" if decision.verdict == "winner" else " for now, undecided"
         return f"Serve {decision.arm}{sure}: {scored}; there was no other arm to compare it with."
-    lead = f"{shown(abs(decision.margin) * unit.width)} {'ahead of' if decision.margin >= 0 else 'behind'}"
+    lead = f"{shown(abs(decision.margin) * unit.scale.width)} {'ahead of' if decision.margin >= 0 else 'behind'}"
     measured = f"{scored}, {lead} {decision.runner_up}"
     sure, margin = f"{as_percent(decision.confidence)} confidence", f"{unit.margin:.3g}"
     return {

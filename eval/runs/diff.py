@@ -8,7 +8,7 @@ diff = diff_runs(before, after, policy)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from eval.errors import EvalError
@@ -170,7 +170,7 @@ def _described(run: Run, card: Scorecard) -> dict[Part, dict[str, object]]:
     manifest = {key: value for key, value in run.manifest.items() if key not in _NOT_COMPARED}
     data = {key: manifest.pop(key) for key in list(manifest) if key.startswith("data")}
     provenance = {key: value for key, value in card.provenance.items() if key != "data"}
-    arms = {scores.arm.name: {k: v for k, v in scores.arm.to_dict().items() if k != "name"} for scores in card.arms}
+    arms = {scores.arm.name: {k: v for k, v in asdict(scores.arm).items() if k != "name"} for scores in card.arms}
     return {
         "config": _flat(run.config()),
         "data": _flat({**data, "questions": len(card.question_ids)}),

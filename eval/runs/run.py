@@ -153,7 +153,7 @@ def publish_run(
         (folder / "answers.jsonl").write_text(json_lines(asdict(r) for r in records), encoding="utf-8")
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_score_rows(scorecard)), folder / "scores.parquet")
         card = folder / "scorecard.json"
-        card.write_text(json.dumps(scorecard.to_dict(), allow_nan=False), encoding="utf-8")
+        card.write_text(json.dumps(asdict(scorecard), allow_nan=False), encoding="utf-8")
         summary = {
             "primary": scorecard.primary,
             "num_questions": len(scorecard.question_ids),

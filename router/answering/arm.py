@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rag.search.settings import SearchSettings
 from router.answering.condense import Condense
@@ -74,19 +74,6 @@ class Arm:
         """Whether the index holds documents; one of training examples, shown as turns, holds none."""
         return self.index is not None and self.prompt.passages == "context"
 
-    def to_dict(self) -> dict[str, object]:
-        """JSON form, `kind` included; `storage.records` reads it back."""
-        return {**asdict(self), "kind": self.kind}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, row: Any) -> Any:
-        # Arms written before there was a choice searched by vectors alone, and for the last message as it is.
-        if not isinstance(row, dict):
-            return row
-        return {"condense": "last", "retrieval": {"mode": "dense"}, **{k: v for k, v in row.items() if k != "kind"}}
-
     def fingerprint(self) -> str:
         """sha256 over everything that shapes an answer; the name is a label and is left out."""
-        parts = {key: value for key, value in self.to_dict().items() if key not in ("name", "kind")}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps({**asdict(self), "name": ""}, sort_keys=True).encode()).hexdigest()

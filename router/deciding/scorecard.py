@@ -5,7 +5,7 @@ questions, as plain values. A race's rules are in router/deciding/evidence.py, t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -193,13 +193,6 @@ class Scorecard:
         columns = zip(a.scores[self.primary], b.scores[self.primary], self.clusters, strict=True)
         both = [(x, y, cluster) for x, y, cluster in columns if x is not None and y is not None]
         return Pairs(*map(tuple, zip(*both, strict=True))) if both else Pairs((), (), ())
-
-    def to_dict(self) -> dict[str, object]:
-        """JSON form; `storage.records` reads it back."""
-        row = asdict(self)
-        for entry, scores in zip(row["arms"], self.arms, strict=True):
-            entry["arm"] = scores.arm.to_dict()
-        return row
 
 
 def _part(scores: ArmScores, rows: Sequence[int], names: frozenset[str]) -> ArmScores:

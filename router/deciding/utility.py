@@ -69,34 +69,26 @@ def mean_worth(outcomes: Outcomes, utility: Utility) -> float:
     return sum(share * _worth(outcome, utility) for outcome, share in outcomes.items())
 
 
-def utility_scale(scorecard: Scorecard, policy: Policy) -> Scale:
-    """From the worst answer at the dearest question of any arm to the best answer for nothing."""
-    values = _values(policy)
-    worths = (values.right, values.wrong, values.abstain)
-    known = [cost for scores in scorecard.arms for cost in question_costs(scores, policy) if cost is not None]
-    return Scale(min(worths) - max(known, default=0.0), max(worths))
-
-
-def utility_column(scores: ArmScores, policy: Policy, primary: str, scale: Scale) -> tuple[Score, ...]:
-    """Each question's worth minus its cost, scaled to [0, 1]; None where it was not scored or its cost is unknown."""
-    values = _values(policy)
-    rows = zip(question_outcomes(scores, primary), question_costs(scores, policy), strict=True)
-    return tuple(
-        None if outcome is None or cost is None else scale.to_unit(_worth(outcome, values) - cost)
-        for outcome, cost in rows
-    )
-
-
 def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float, Scale]:
     """The scorecard with `utility` as its primary metric, the policy's margin on that scale, and the scale.
 
-    A mean of the column is the mean worth of an answer minus the mean cost of a question; what is paid once or by the
-    month is left out. The margin stays a share of questions that are right instead of wrong. Floors cost nothing.
+    The scale runs from the worst answer at the dearest question of any arm to the best answer for nothing. A mean of
+    the column is the mean worth of an answer minus the mean cost of a question; what is paid once or by the month is
+    left out. The margin stays a share of questions that are right instead of wrong. Floors cost nothing.
     Raises RouterError for a policy without values, one that rewards wrong answers, and an arm whose cost is unknown.
     """
-    values, scale = _values(policy), utility_scale(scorecard, policy)
-    primary, arms = scorecard.primary, []
-    for scores in scorecard.arms:
+    values, primary, arms = policy.utility, scorecard.primary, []
+    if values is None:
+        raise RouterError("the policy says nothing of what answers are worth; give it `utility` with right and wrong")
+    if values.right <= values.wrong:
+        raise RouterError(
+            f"right ({values.right:g}) must be worth more than wrong ({values.wrong:g}); change the policy's utility"
+        )
+    costs = [question_costs(scores, policy) for scores in scorecard.arms]
+    dearest = max((cost for column in costs for cost in column if cost is not None), default=0.0)
+    worths = (values.right, values.wrong, values.abstain)
+    scale = Scale(min(worths) - dearest, max(worths))
+    for scores, spent in zip(scorecard.arms, costs, strict=True):
         is_scored = any(score is not None for score in scores.scores[primary])
         if is_scored and usage_cost(mean_usage(scores), policy) is None:
             missing = price(measure(scorecard, scores), policy).missing[0]
@@ -104,7 +96,10 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
                 f"the utility of arm {scores.arm.name!r} needs its cost, but its {missing} were not measured; set "
                 "their price to 0, or take `utility` out of the policy"
             )
-        column = utility_column(scores, policy, primary, scale)
+        column = tuple(
+            None if outcome is None or cost is None else scale.to_unit(_worth(outcome, values) - cost)
+            for outcome, cost in zip(question_outcomes(scores, primary), spent, strict=True)
+        )
         arms.append(replace(scores, scores={**scores.scores, UTILITY: column}))
     floors = {
         name: tuple(None if score is None else scale.to_unit(_worth(_outcome(score), values)) for score in floor)
@@ -113,17 +108,6 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
     margin = policy.margin * (values.right - values.wrong) / scale.width
     card = replace(scorecard, primary=UTILITY, arms=tuple(arms), floors=floors, metric_of={})
     return card, margin, scale
-
-
-def _values(policy: Policy) -> Utility:
-    values = policy.utility
-    if values is None:
-        raise RouterError("the policy says nothing of what answers are worth; give it `utility` with right and wrong")
-    if values.right <= values.wrong:
-        raise RouterError(
-            f"right ({values.right:g}) must be worth more than wrong ({values.wrong:g}); change the policy's utility"
-        )
-    return values
 
 
 def _outcome(score: float, abstained: Score = None) -> Outcome:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -150,7 +151,7 @@ def _add_run_routes(router: APIRouter, store: EvalStore, runner: EvalRunner, fil
         run = store.add_run(
             eval_id,
             {**card, "arbiter": notes},
-            work={"arm": arm.to_dict() if arm is not None else None, "rows": content},
+            work={"arm": asdict(arm) if arm is not None else None, "rows": content},
             submit=runner.submit,
         )
         reply = shown(request, run, stored)

@@ -130,8 +130,8 @@ def test_what_differs_is_listed_part_by_part(tmp_path: Path) -> None:
     ]
     arms = {change.key: (change.before, change.after) for change in changes if change.part == "arms"}
     assert arms["rag.top_k"] == (2, 4)
-    assert arms["base.kind"] == ("base", "not there")
-    assert arms["tuned.kind"] == ("not there", "base")
+    assert arms["base.condense"] == ("recent", "not there")
+    assert arms["tuned.condense"] == ("not there", "recent")
     assert not any(key.startswith("rag.") and key != "rag.top_k" for key in arms)
 
 

@@ -1,10 +1,11 @@
 import json
+from dataclasses import asdict
 
 import pytest
 
 from router.answering.arm import Arm, Sampling
 from router.answering.prompts import ANSWER, FEWSHOT
-from storage.records import from_json, from_row
+from storage.records import from_json
 
 
 @pytest.mark.parametrize(
@@ -17,15 +18,7 @@ def test_kind_follows_from_the_parts(adapter: str | None, index: str | None, kin
 
 def test_an_arm_survives_json() -> None:
     arm = Arm("few", index="examples", prompt=FEWSHOT, top_k=4, sampling=Sampling(temperature=0.5, max_tokens=9))
-    assert from_json(Arm, json.dumps(arm.to_dict())) == arm
-
-
-def test_an_arm_written_before_there_was_condensing_searches_the_last_message() -> None:
-    row = Arm("old", index="docs").to_dict()
-    del row["condense"]
-    assert from_row(Arm, row).condense == "last"
-    arm = Arm("new", index="docs", condense="recent")
-    assert from_json(Arm, json.dumps(arm.to_dict())) == arm
+    assert from_json(Arm, json.dumps(asdict(arm))) == arm
 
 
 def test_fingerprint_ignores_the_label_only() -> None:

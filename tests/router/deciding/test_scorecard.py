@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_an_arm_without_scores_has_no_interval() -> None:
 
 def test_a_scorecard_survives_json() -> None:
     scorecard = card(arm_scores("base", (1.0, 0.5, None)), arm_scores("rag", (0.0, None, 1.0)))
-    assert from_json(Scorecard, json.dumps(scorecard.to_dict())) == scorecard
+    assert from_json(Scorecard, json.dumps(asdict(scorecard))) == scorecard
 
 
 def test_arms_on_different_questions_are_refused() -> None:
@@ -90,7 +90,7 @@ def raced_card() -> Scorecard:
 
 def test_a_raced_scorecard_survives_json() -> None:
     card = raced_card()
-    assert from_json(Scorecard, json.dumps(card.to_dict())) == card
+    assert from_json(Scorecard, json.dumps(asdict(card))) == card
 
 
 def test_what_decided_and_what_was_held_out_are_parts() -> None:

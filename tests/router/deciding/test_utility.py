@@ -12,8 +12,6 @@ from router.deciding.utility import (
     Scale,
     count_outcomes,
     question_outcomes,
-    utility_column,
-    utility_scale,
     with_utility,
 )
 from router.errors import RouterError
@@ -47,9 +45,9 @@ def test_shares_are_of_scored_questions() -> None:
 def test_the_scale_runs_from_the_worst_answer_at_the_dearest_question_to_the_best_for_nothing() -> None:
     card = make_card(four(), make_scores(RAG, [1.0] * 4, prompt=200))
     policy = Policy(prices=DEAR, utility=VALUES)
-    scale = utility_scale(card, policy)
+    scaled, _, scale = with_utility(card, policy)
     assert (scale.low, scale.high) == pytest.approx((-3.2, 1.0))
-    column = utility_column(card.arms[0], policy, "f1", scale)
+    column = scaled.arms[0].scores[UTILITY]
     assert column[:3] == pytest.approx(((0.9 + 3.2) / 4.2, (0.9 + 3.2) / 4.2, (-0.6 + 3.2) / 4.2))
     assert column[3] is None
 
