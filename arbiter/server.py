@@ -10,7 +10,7 @@ import socket
 import uvicorn
 
 from arbiter.build import index_home
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.home import home_database
 from arbiter.pipeline import Pipeline
@@ -28,7 +28,8 @@ from serving.http.served import AUTO, CurrentDecision
 from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import open_vector_stores
-from storage.jobs.jobs import open_jobs
+from storage.jobs.jobs import Jobs
+from storage.jobs.rows import JobRows
 
 
 def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int) -> None:
@@ -51,7 +52,7 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
         base = pipeline.base
         open_indexes = OpenIndexes(index_home(config, home), pipeline.embedder)
         runs = ServedRuns(config=config, home=home, open_indexes=open_indexes, base=base, data_version=read_version)
-        jobs = during.enter_context(contextlib.closing(open_jobs(database)))
+        jobs = during.enter_context(contextlib.closing(Jobs(JobRows(database))))
         stores = during.enter_context(contextlib.closing(open_vector_stores(open_indexes, database, jobs)))
         opener, served, _ = during.enter_context(runs.served(decision, console))
         if stale := runs.stale_reason(decision):

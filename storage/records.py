@@ -23,14 +23,12 @@ def from_json(kind: type[T], text: str | bytes, *, extra: Extra = "forbid") -> T
 
     Raises WrongShape, and ValueError for what is no JSON.
     """
-    found: T = _read(kind, lambda shape: shape.validate_json(text, strict=True, extra=extra))
-    return found
+    return _checked(lambda: _adapter(kind).validate_json(text, strict=True, extra=extra))
 
 
 def from_row(kind: type[T], row: object, *, extra: Extra = "forbid") -> T:
     """The same of what `json.loads` gave."""
-    found: T = _read(kind, lambda shape: shape.validate_python(row, extra=extra))
-    return found
+    return _checked(lambda: _adapter(kind).validate_python(row, extra=extra))
 
 
 def as_json(value: object) -> Any:
@@ -48,9 +46,9 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _read(kind: Any, read: Callable[[TypeAdapter[Any]], Any]) -> Any:
+def _checked(read: Callable[[], T]) -> T:
     try:
-        return read(_adapter(kind))
+        return read()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

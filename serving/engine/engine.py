@@ -88,7 +88,7 @@ def open_engine(
     )
     try:
         with step(f"starting vLLM with {base.name}") as shown:
-            server.start(progress=lambda _line: shown.update(0, None))
+            server.start(progress=lambda: shown.update(0, None))
             for adapter in adapters.values():
                 server.load_adapter(adapter.name, adapter.path)
         yield OpenEngine(

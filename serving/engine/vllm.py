@@ -28,7 +28,6 @@ from serving.engine.settings import EngineSettings
 from serving.errors import EngineFailed, ServingError
 
 State = Literal["starting", "ready", "restarting", "stopped", "failed"]
-Progress = Callable[[str], None]
 
 _log = logging.getLogger("arbiter.engine")
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank accepts, besides 1
@@ -135,8 +134,11 @@ class VllmServer:
         """Whether a request sent now has an engine to answer it."""
         return self.state == "ready" and self._is_running()
 
-    def start(self, progress: Progress | None = None) -> None:
-        """Returns when the engine answers. Raises EngineFailed with the command and the log's end."""
+    def start(self, progress: Callable[[], object] = lambda: None) -> None:
+        """Returns when the engine answers; until then `progress` is called a few times a second.
+
+        Raises EngineFailed with the command and the log's end.
+        """
         if self._watcher is not None:
             raise ServingError("the engine was started already; stop it first")
         self._stopping.clear()
@@ -145,7 +147,7 @@ class VllmServer:
             self._port = _free_port()
             self.settings.log_path.parent.mkdir(parents=True, exist_ok=True)
             self.settings.log_path.write_bytes(b"")
-            self._bring_up(progress or (lambda _line: None))
+            self._bring_up(progress)
         except BaseException as error:  # Ctrl-C included: no engine may stay behind
             self._end_process()
             self.state = "failed" if isinstance(error, Exception) else "stopped"
@@ -218,7 +220,7 @@ class VllmServer:
         if reply.status_code != httpx.codes.OK:
             raise ServingError(f"{failure}: {_reason(reply)}")
 
-    def _bring_up(self, progress: Progress) -> None:
+    def _bring_up(self, progress: Callable[[], object] = lambda: None) -> None:
         """Starts the process, waits until it answers and loads the adapters it had. Raises EngineFailed."""
         command = self._launch()
         started = self.clock()
@@ -230,7 +232,7 @@ class VllmServer:
                 raise EngineFailed(self._failure(f"vLLM was not ready after {waited:.0f} s", command))
             if self._stopping.wait(_POLL_S):
                 raise EngineFailed("vLLM was stopped before it was ready")
-            progress(f"starting vLLM with {self.settings.served_name}: {waited:.0f} s")
+            progress()
         with self._adapter_lock:
             for name, folder in self.adapters.items():
                 self._post_load(name, folder)
@@ -286,7 +288,7 @@ class VllmServer:
             if self._stopping.wait(delay_s):
                 return
             try:
-                self._bring_up(lambda _line: None)
+                self._bring_up()
             except (ServingError, OSError) as error:
                 _log.warning("engine restart failed: %s", error)
                 self._end_process()

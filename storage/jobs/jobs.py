@@ -1,6 +1,6 @@
 """The one queue of everything that takes longer than a request: durable, resumed after a crash, one owner at a time.
 
-jobs = open_jobs(database)
+jobs = Jobs(JobRows(database))
 jobs.begin("index", index_store, limit=1)   from now on this process works on these jobs, a thread each
 jobs.rows.submit("index", "vs_1")           its state, events and progress are rows
 jobs.wake()                                 or what waits is found at the next look
@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.database import Database
 from storage.errors import ArbiterError
 from storage.jobs.rows import Job, JobRows, JobState
 
@@ -229,8 +228,3 @@ class Jobs:
             else:
                 _log.info("job=%s %s", name, state)
                 return
-
-
-def open_jobs(database: Database, **rest: Any) -> Jobs:
-    """The jobs of a database; `rest` as in JobRows."""
-    return Jobs(JobRows(database, **rest))

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -132,7 +132,7 @@ class JobRows:
         this process's.
         """
         name, now = job_id(kind, key), self.clock()
-        with self._write(rows) as rows:
+        with self.database.write() if rows is None else nullcontext(rows) as rows:
             present = self._find(rows, name)
             if present is None or present.state not in LIVE:
                 # What ended goes with its events.
@@ -153,8 +153,9 @@ class JobRows:
 
     def live(self, kind: str) -> list[Job]:
         """The jobs of a kind that wait or run, oldest first."""
+        query = sa.select(JOBS).where(JOBS.c.kind == kind, JOBS.c.state.in_(LIVE)).order_by(JOBS.c.created_at)
         with self.database.read() as rows:
-            return self._live(rows, kind)
+            return [read_row(Job, row) for row in rows.execute(query)]
 
     def events(self, name: str) -> list[JobEvent]:
         """What happened to a job, in order."""
@@ -189,8 +190,7 @@ class JobRows:
 
     def adopt(self, kind: str) -> list[Job]:
         """The live jobs of a kind that have no owner become this process's; they wait, with the progress they had."""
-        with self.database.read() as rows:
-            free = [job for job in self._live(rows, kind) if not self.has_owner(job)]
+        free = [job for job in self.live(kind) if not self.has_owner(job)]
         if not free:
             return []
         with self.database.write() as rows:
@@ -223,7 +223,8 @@ class JobRows:
     def end(self, name: str, state: JobState, error: str | None = None) -> None:
         """Note how this process's run of the job ended; one that was submitted again meanwhile waits again."""
         with self.database.write() as rows:
-            row = rows.execute(sa.select(JOBS.c.is_again).where(*self._mine(name))).one_or_none()
+            mine = (JOBS.c.id == name, JOBS.c.owner == self.owner, JOBS.c.state == "running")
+            row = rows.execute(sa.select(JOBS.c.is_again).where(*mine)).one_or_none()
             if row is not None and row.is_again:
                 rows.execute(EVENTS.delete().where(EVENTS.c.job_id == name))
                 again = {"state": "queued", "is_again": False, "progress": {}, "created_at": self.clock()}
@@ -250,21 +251,9 @@ class JobRows:
             rows.execute(JOBS.update().where(*mine).values(seen_at=now))
             rows.execute(JOBS.delete().where(old))
 
-    @contextmanager
-    def _write(self, rows: sa.Connection | None) -> Iterator[sa.Connection]:
-        if rows is not None:
-            yield rows
-            return
-        with self.database.write() as own:
-            yield own
-
     def _find(self, rows: sa.Connection, name: str) -> Job | None:
         row = rows.execute(sa.select(JOBS).where(JOBS.c.id == name)).one_or_none()
         return read_row(Job, row) if row is not None else None
-
-    def _live(self, rows: sa.Connection, kind: str) -> list[Job]:
-        query = sa.select(JOBS).where(JOBS.c.kind == kind, JOBS.c.state.in_(LIVE)).order_by(JOBS.c.created_at)
-        return [read_row(Job, row) for row in rows.execute(query)]
 
     def _take(self, rows: sa.Connection, job: Job) -> bool:
         """Makes a job this process's, unless another one was quicker."""
@@ -280,9 +269,6 @@ class JobRows:
         ended = {"state": state, "error": error, "ended_at": self.clock(), "is_cancelling": False, "owner": None}
         rows.execute(JOBS.update().where(JOBS.c.id == name).values(ended))
         self._note(rows, name, state, **({"error": error} if error else {}))
-
-    def _mine(self, name: str) -> tuple[sa.ColumnElement[bool], ...]:
-        return JOBS.c.id == name, JOBS.c.owner == self.owner, JOBS.c.state == "running"
 
     def _note(self, rows: sa.Connection, name: str, message: str, **data: Any) -> None:
         rows.execute(EVENTS.insert().values(job_id=name, created_at=self.clock(), message=message, data=data))

@@ -26,7 +26,8 @@ from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import open_vector_stores
 from storage.database import open_database
-from storage.jobs.jobs import open_jobs
+from storage.jobs.jobs import Jobs
+from storage.jobs.rows import JobRows
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def open_everything(home: Path, *, api_key: str | None = None) -> Iterator[FastA
     opener = FakeOpener(engine)
     current = CurrentDecision(opener.open(decision))
     home_of_indexes = IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense"))
-    jobs = open_jobs(database)
+    jobs = Jobs(JobRows(database))
     stores = open_vector_stores(OpenIndexes(home_of_indexes, WordEmbedder()), database, jobs, read=read_text)
     try:
         yield create_app(

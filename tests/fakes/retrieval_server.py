@@ -27,7 +27,8 @@ from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import VectorStores, open_vector_stores
 from storage.database import open_database
-from storage.jobs.jobs import open_jobs
+from storage.jobs.jobs import Jobs
+from storage.jobs.rows import JobRows
 
 CHUNKING = ChunkSettings(20, 0)
 
@@ -94,7 +95,7 @@ def serving(
     index_home = IndexHome(home, url, chunking=CHUNKING, retrieval=SearchSettings(mode="dense"))
     open_indexes = OpenIndexes(index_home, embedder)
     database = open_database(home)
-    jobs = open_jobs(database)
+    jobs = Jobs(JobRows(database))
     stores = open_vector_stores(open_indexes, database, jobs, read=read, **settings)
     with ExitStack() as stack:
         stack.callback(database.close)

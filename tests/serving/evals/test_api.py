@@ -29,7 +29,8 @@ from serving.evals.store import EvalStore
 from serving.http.served import CurrentDecision
 from serving.vector_stores.files import FileStore
 from storage.database import open_database
-from storage.jobs.jobs import open_jobs
+from storage.jobs.jobs import Jobs
+from storage.jobs.rows import JobRows
 
 SCHEMA = {
     "type": "object",
@@ -108,7 +109,7 @@ def serving(home: Path, engine: ScriptedEngine | None = None, *, patience_s: flo
     engine = engine or ScriptedEngine(answering)
     current = CurrentDecision(make_served(engine))
     database = open_database(home)
-    jobs = open_jobs(database)
+    jobs = Jobs(JobRows(database))
     runner = EvalRunner(EvalStore(database), current, jobs, concurrency=2, patience_s=patience_s, pause_s=0.01)
     with (
         listening(create_app(current, eval_routes(runner, files=FileStore(database, home / "files")))) as url,
@@ -429,7 +430,8 @@ from serving.evals.api import eval_routes
 from serving.http.served import CurrentDecision
 from serving.vector_stores.files import FileStore
 from storage.database import open_database
-from storage.jobs.jobs import open_jobs
+from storage.jobs.jobs import Jobs
+from storage.jobs.rows import JobRows
 
 def slowly(request):
     time.sleep(0.1)
@@ -437,7 +439,7 @@ def slowly(request):
 
 current = CurrentDecision(make_served(ScriptedEngine(slowly)))
 database = open_database(Path(sys.argv[1]))
-runner = EvalRunner(EvalStore(database), current, open_jobs(database), concurrency=1)
+runner = EvalRunner(EvalStore(database), current, Jobs(JobRows(database)), concurrency=1)
 app = create_app(current, eval_routes(runner, files=FileStore(database, Path(sys.argv[1], "files"))))
 uvicorn.run(app, port=int(sys.argv[2]), log_level="critical")
 """
@@ -479,7 +481,7 @@ def test_a_changed_arm_fails_an_interrupted_run_with_the_reason(tmp_path: Path) 
     other = current.served.arms | {"rag": current.served.arms["base"]}  # type: ignore[operator]
     current.show(replace(current.served, arms=other))
     database = open_database(tmp_path)
-    runner = EvalRunner(EvalStore(database), current, open_jobs(database))
+    runner = EvalRunner(EvalStore(database), current, Jobs(JobRows(database)))
     with (
         listening(create_app(current, eval_routes(runner, files=FileStore(database, tmp_path / "files")))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,

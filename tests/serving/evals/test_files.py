@@ -20,7 +20,8 @@ from serving.http.served import CurrentDecision
 from serving.vector_stores.files_api import file_routes
 from serving.vector_stores.stores import open_vector_stores
 from storage.database import open_database
-from storage.jobs.jobs import open_jobs
+from storage.jobs.jobs import Jobs
+from storage.jobs.rows import JobRows
 
 SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
 CONFIG: Any = {"type": "custom", "item_schema": SCHEMA, "include_sample_schema": True}
@@ -42,7 +43,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     home = tmp_path_factory.mktemp("evals")
     current = CurrentDecision(make_served(ScriptedEngine(lambda _: "nine")))
     database = open_database(home)
-    jobs = open_jobs(database)
+    jobs = Jobs(JobRows(database))
     stores = open_vector_stores(OpenIndexes(IndexHome(home), WordEmbedder()), database, jobs)
     runner = EvalRunner(EvalStore(database), current, jobs, concurrency=2)
     app = create_app(current, eval_routes(runner, files=stores.files), file_routes(stores))

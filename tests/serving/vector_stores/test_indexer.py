@@ -26,7 +26,7 @@ from serving.vector_stores.stores import VectorStores, open_vector_stores
 from serving.vector_stores.uploads import Upload
 from storage.database import Database, open_database
 from storage.errors import StorageError
-from storage.jobs.jobs import open_jobs
+from storage.jobs.jobs import Jobs
 from storage.jobs.rows import JobRows, job_id, process_name
 
 # A process that lives, and one of this machine that does not.
@@ -47,7 +47,7 @@ def opened(
 ) -> VectorStores:
     open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), embedder or WordEmbedder())
     database = open_database(home)
-    jobs = open_jobs(database, **({"owner": owner} if owner else {}))
+    jobs = Jobs(JobRows(database, **({"owner": owner} if owner else {})))
     return open_vector_stores(open_indexes, database, jobs, **{"read": read_text, **rest})  # type: ignore[arg-type]
 
 
@@ -85,12 +85,13 @@ from fakes.retrieval_server import CHUNKING, read_text
 from rag.home import IndexHome, OpenIndexes
 from serving.vector_stores.stores import open_vector_stores
 from storage.database import open_database
-from storage.jobs.jobs import open_jobs
+from storage.jobs.jobs import Jobs
+from storage.jobs.rows import JobRows
 
 home = Path(sys.argv[1])
 open_indexes = OpenIndexes(IndexHome(home, chunking=CHUNKING), WordEmbedder(seconds_per_text=0.05))
 database = open_database(home)
-stores = open_vector_stores(open_indexes, database, open_jobs(database), read=read_text)
+stores = open_vector_stores(open_indexes, database, Jobs(JobRows(database)), read=read_text)
 stores.indexer.start()
 print("started", flush=True)
 time.sleep(60)
@@ -316,7 +317,7 @@ def assembled(home: Path, database: Database, work: WorkRows) -> VectorStores:
     """As `opened`, with an indexer that tries again at once, and a database of its own for the indexes."""
     files = FileStore(database, home / "files")
     open_indexes = OpenIndexes(IndexHome(home / "apart", chunking=CHUNKING), WordEmbedder())
-    indexer = Indexer(work, files, open_indexes, open_jobs(database), read=read_text, pause_s=0.01)
+    indexer = Indexer(work, files, open_indexes, Jobs(JobRows(database)), read=read_text, pause_s=0.01)
     return VectorStores(StoreRows(database), files, open_indexes, indexer)
 
 
