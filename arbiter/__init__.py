@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from arbiter.answering import OpenAnswerer as OpenAnswerer
     from arbiter.answering import open_answerer as open_answerer
-    from arbiter.config import Config as Config
-    from arbiter.config import load_config as load_config
+    from arbiter.config.loading import load_config as load_config
+    from arbiter.config.schema import Config as Config
     from arbiter.console import Console as Console
     from arbiter.home import data_home as data_home
     from arbiter.pipeline import Pipeline as Pipeline
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "ArbiterError": "storage.errors",
-    "Config": "arbiter.config",
+    "Config": "arbiter.config.schema",
     "Console": "arbiter.console",
     "OpenAnswerer": "arbiter.answering",
     "Pipeline": "arbiter.pipeline",
     "data_home": "arbiter.home",
-    "load_config": "arbiter.config",
+    "load_config": "arbiter.config.loading",
     "open_answerer": "arbiter.answering",
 }
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from eval.questions import Question
 
 # Short answers keep this room: a model that says more than it was asked for is wrong, not cut.

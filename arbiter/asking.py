@@ -7,17 +7,17 @@ with closing(asker):
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from anyio.from_thread import start_blocking_portal
 
 from arbiter.build import open_engine
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from arbiter.console import Console, Step
 from eval.answers import AnswerCache, AnswerRecord, Asked, Versions
 from eval.evaluate import Patience, ask, recall, recall_first_tokens, time_first_tokens
@@ -155,20 +155,12 @@ class Asker:
             finally:
                 await http.close()
 
-        return _run(run)
+        # A thread of its own: a notebook, say, runs an event loop in ours.
+        with start_blocking_portal() as portal:
+            return portal.call(run)
 
 
 def _counting(step: Step, total: int) -> OnAnswer:
     """Shows how many answers are there."""
     done = itertools.count(1)
     return lambda record: step.update(next(done), total, record.arm)
-
-
-def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The result of asynchronous work, wherever it is asked for: a notebook runs an event loop of its own."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work())
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(work())).result()

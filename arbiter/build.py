@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from arbiter.config import ArmConfig, Config, EmbeddingConfig
+from arbiter.config.schema import Config
+from arbiter.config.sections import ArmConfig, EmbeddingConfig
 from arbiter.console import Console
 from arbiter.data import Data
 from arbiter.home import database_setting

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from arbiter import build
-from arbiter.config import Config, load_config, load_data_keys
+from arbiter.config.loading import load_config, load_data_keys
+from arbiter.config.schema import Config
 from arbiter.console import Console, Output
 from arbiter.data import Data, Faults
 from arbiter.home import database_setting

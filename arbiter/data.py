@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from arbiter.config import ArmConfig, Config, LimitsConfig
+from arbiter.config.schema import Config
+from arbiter.config.sections import ArmConfig, LimitsConfig
 from eval.question_sets import QuestionFiles, QuestionSets, divide
 from eval.questions import Question
 from rag.documents.conversions import Conversions

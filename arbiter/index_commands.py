@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 from arbiter import build
 from arbiter.build import index_home
-from arbiter.config import load_config
+from arbiter.config.loading import load_config
 from arbiter.console import Console, Output, pad_table
 from rag.chunking.chunk import ChunkSettings, warn_long
 from rag.documents.load import Loaded, load_documents

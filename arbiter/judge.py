@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from arbiter.console import Console
 from eval.judge.certificate import Certificate, Thresholds, judge_identity, shown, store_certificate
 from eval.judge.certification import REPEATS, certify

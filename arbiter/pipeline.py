@@ -19,7 +19,7 @@ import yaml
 from arbiter import build
 from arbiter.answer_lengths import AnswerLengths, measure, token_counter
 from arbiter.asking import Asker
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import Data, askable_arms, examples_as_documents, find_folder, load_data, needs_examples
 from arbiter.home import data_home, home_database

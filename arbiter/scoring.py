@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from arbiter.data import Data
 from eval.answers import AnswerRecord, Asked
 from eval.evaluate import build_scorecard

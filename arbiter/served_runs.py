@@ -19,7 +19,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from arbiter.build import open_engine
-from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, Config, config_faults
+from arbiter.config.schema import Config, config_faults
+from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS
 from arbiter.console import Console
 from eval.errors import EvalError
 from eval.runs.run import Run, find_run, finished_runs

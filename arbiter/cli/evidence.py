@@ -76,7 +76,7 @@ def certify(
     is_json: JsonOption = False,
 ) -> None:
     """Measure the judge against people's labels; exits 1 when it is not certified."""
-    from arbiter.config import load_config
+    from arbiter.config.loading import load_config
     from arbiter.judge import certificate_text, certify_judge
 
     loaded = load_config(*read_words("judge certify", words, config))

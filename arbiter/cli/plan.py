@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from arbiter.console import Output, pad_table
 from arbiter.pipeline import Pipeline
 from eval.runs.run import newest_run
@@ -23,7 +25,7 @@ def show_plan(pipeline: Pipeline, discordance: float | None) -> Output:
     rows = plan_questions(num_arms=num_arms, discordance=discordance, alpha=config.policy.alpha)
     head = ("difference", "two arms", f"best of {num_arms} arms", "in a race")
     cells = [
-        (f"{r.effect:.2f}", *("-" if n is None else f"{n:,}" for n in (r.one_comparison, r.all_comparisons, r.race)))
+        (f"{r.difference:.2f}", *("-" if n is None else f"{n:,}" for n in (r.two_arms, r.best_of_all, r.race)))
         for r in rows
     ]
     text = (
@@ -37,10 +39,7 @@ def show_plan(pipeline: Pipeline, discordance: float | None) -> Output:
         "num_arms": num_arms,
         "num_questions": len(pipeline.data.questions),
         "detectable": detectable,
-        "rows": [
-            {"difference": r.effect, "two_arms": r.one_comparison, "best_of_all": r.all_comparisons, "race": r.race}
-            for r in rows
-        ],
+        "rows": [asdict(row) for row in rows],
     }
 
 

@@ -42,7 +42,7 @@ def open_pipeline(
     command: str, words: list[str] | None, config: Path | None, is_json: bool, **needs: bool
 ) -> tuple[Pipeline, Console]:
     """The pipeline of a command line, as `Pipeline` takes `needs`; heavy imports wait until the config is right."""
-    from arbiter.config import load_config
+    from arbiter.config.loading import load_config
 
     path, given = read_words(command, words, config)
     loaded = load_config(path, given)

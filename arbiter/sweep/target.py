@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from arbiter.config import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig, Config, config_faults
+from arbiter.config.schema import Config, config_faults
+from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig
 from eval.sweep.space import Choices, Range, Settings, Space, SweepSettings, Value
 from storage.errors import ArbiterError, did_you_mean
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from arbiter import build
 from arbiter.asking import Asker
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from arbiter.console import Console, Step
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge

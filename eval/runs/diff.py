@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from eval.errors import EvalError
 from eval.runs.run import Run
-from router.deciding.costs import cost_per_1k
+from router.deciding.costs import measure, price
 from router.deciding.policy import Policy
 from router.deciding.scorecard import Scorecard, quantile
 from router.deciding.statistics import Difference, holm, mean_known, paired_difference
@@ -157,7 +157,7 @@ def _arm_changes(
                 mean_after=mean_known(new.scores[metric]),
                 gained=tuple(name for name, _, was, now in both if was < RIGHT_AT <= now),
                 lost=tuple(name for name, _, was, now in both if now < RIGHT_AT <= was),
-                cost_per_1k=(cost_per_1k(old, policy), cost_per_1k(new, policy)),
+                cost_per_1k=(price(measure(before, old), policy).per_1k, price(measure(after, new), policy).per_1k),
                 latency_ms=(quantile(old.latency_ms, 0.5), quantile(new.latency_ms, 0.5)),
             )
         )

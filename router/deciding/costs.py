@@ -163,11 +163,6 @@ def question_costs(scores: ArmScores, policy: Policy) -> tuple[float | None, ...
     return tuple(usage_cost(Usage(*row), policy) for row in rows)
 
 
-def cost_per_1k(scores: ArmScores, policy: Policy) -> float | None:
-    """1,000 questions answered by this arm, without what is paid once or by the month."""
-    return _times(1000, usage_cost(mean_usage(scores), policy))
-
-
 def evaluation_cost(scorecard: Scorecard, policy: Policy) -> float | None:
     """What asking all arms has cost: a mean answer of each arm times its answered questions, without the prefix cache.
 

@@ -1,7 +1,7 @@
 """Before anything is asked: how many questions an effect takes, and what effect so many questions can show.
 
 for row in plan_questions(num_arms=6, discordance=0.2):
-    row.effect, row.one_comparison, row.all_comparisons, row.race
+    row.difference, row.two_arms, row.best_of_all, row.race
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _MOST = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """How many questions show, with 80% power, that one arm is better by `effect`.
+    """How many questions show, with 80% power, that one arm is better by `difference`.
 
-    `one_comparison` is for two arms, `all_comparisons` for the best arm against all others (Bonferroni's bound on
+    `two_arms` is for two arms, `best_of_all` for the best arm against all others (Bonferroni's bound on
     Holm's). A race is decided after `race` questions if the answers come as expected: half of all races need fewer.
     None is more than ten million.
     """
 
-    effect: float
-    one_comparison: int
-    all_comparisons: int
+    difference: float
+    two_arms: int
+    best_of_all: int
     race: int | None
 
 
@@ -42,9 +42,9 @@ def plan_questions(
     rivals, sd = max(num_arms - 1, 1), math.sqrt(discordance)
     return [
         PlanRow(
-            effect=effect,
-            one_comparison=questions_needed(effect, sd, alpha=alpha),
-            all_comparisons=questions_needed(effect, sd, alpha=alpha / rivals),
+            difference=effect,
+            two_arms=questions_needed(effect, sd, alpha=alpha),
+            best_of_all=questions_needed(effect, sd, alpha=alpha / rivals),
             race=race_questions(effect, discordance, num_arms=num_arms, alpha=alpha),
         )
         for effect in effects

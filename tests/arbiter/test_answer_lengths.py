@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from arbiter.answer_lengths import AnswerLengths, measure, token_counter
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from eval.questions import Question
 
 

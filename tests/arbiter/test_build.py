@@ -12,7 +12,7 @@ from fakes.embedders import WordEmbedder
 
 from arbiter import build
 from arbiter.build import index_home, training_rows
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from arbiter.data import Data
 from rag.chunking.chunk import Chunk, ChunkSettings
 from rag.documents.document import Document

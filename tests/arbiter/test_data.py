@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from arbiter.config import Config, LimitsConfig
+from arbiter.config.schema import Config
+from arbiter.config.sections import LimitsConfig
 from arbiter.data import Data, askable_arms, examples_as_documents, load_data, needs_examples
 from eval.errors import EvalError
 from eval.questions import Question

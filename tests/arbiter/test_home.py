@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from arbiter.build import index_home
-from arbiter.config import load_config
+from arbiter.config.loading import load_config
 from arbiter.home import data_home, database_setting, home_database
 from storage.database import sqlite_url
 from storage.errors import StorageError

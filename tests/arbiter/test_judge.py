@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes.judges import first_lover, serve_judge
 
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.judge import certificate_text, certify_judge
 from eval.errors import EvalError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fakes.teams import TEST, answering, remote, write_folder
 
-from arbiter.config import load_config
+from arbiter.config.loading import load_config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
 from storage.errors import ArbiterError

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from fakes.comparison import make_comparison
 
-from arbiter.config import load_config
+from arbiter.config.loading import load_config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
 from arbiter.served_runs import served_decision

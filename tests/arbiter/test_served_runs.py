@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from arbiter.build import index_home
-from arbiter.config import Config, load_config
+from arbiter.config.loading import load_config
+from arbiter.config.schema import Config
 from arbiter.data import load_data
 from arbiter.served_runs import RunOpener, ServedRuns
 from eval.questions import Question

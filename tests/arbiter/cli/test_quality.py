@@ -6,7 +6,7 @@ import pytest
 from fakes.embedders import WordEmbedder
 
 from arbiter.cli.quality import config_lines, evaluate_config, evaluate_index
-from arbiter.config import load_config
+from arbiter.config.loading import load_config
 from arbiter.console import Console
 from arbiter.index_commands import IndexCommands
 from arbiter.pipeline import Pipeline

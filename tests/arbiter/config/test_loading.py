@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from arbiter.config import Config, load_config
+from arbiter.config.loading import load_config
+from arbiter.config.schema import Config
 from storage.errors import ArbiterError
 
 ENV: dict[str, str] = {}

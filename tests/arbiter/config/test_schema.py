@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from arbiter.config import Config, load_config
+from arbiter.config.loading import load_config
+from arbiter.config.schema import Config
 
 
 def config(**values: Any) -> Config:

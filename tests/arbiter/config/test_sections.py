@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from fakes.comparison import make_comparison
 
-from arbiter.config import RequireConfig
+from arbiter.config.sections import RequireConfig
 from router.deciding.statistics import Interval
 from storage.errors import ArbiterError
 

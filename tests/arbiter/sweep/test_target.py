@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from arbiter.sweep.target import apply_settings, resolve_sweep, room_for_ranks
 from eval.sweep.space import Choices, Range, SweepSettings
 from storage.errors import ArbiterError

@@ -15,7 +15,7 @@ from fakes.engines import completion
 from fakes.json_server import serving_json
 
 from arbiter import build
-from arbiter.config import Config
+from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
 from arbiter.sweep.trials import run_sweep

@@ -4,17 +4,17 @@ from router.deciding.planning import carries_flips, plan_questions, race_questio
 
 
 def test_a_plan_by_hand() -> None:
-    rows = {row.effect: row for row in plan_questions(num_arms=2, discordance=0.2, effects=(0.05, 0.1, 0.3))}
+    rows = {row.difference: row for row in plan_questions(num_arms=2, discordance=0.2, effects=(0.05, 0.1, 0.3))}
     assert set(rows) == {0.05, 0.1}  # arms that disagree on a fifth cannot differ by more
     # (1.96 + 0.8416)² · 0.2 / 0.05².
-    assert rows[0.05].one_comparison == rows[0.05].all_comparisons == 628
-    assert rows[0.1].one_comparison == 157
+    assert rows[0.05].two_arms == rows[0.05].best_of_all == 628
+    assert rows[0.1].two_arms == 157
 
 
 def test_more_arms_take_more_questions() -> None:
     two, six = plan_questions(num_arms=2, discordance=0.2), plan_questions(num_arms=6, discordance=0.2)
     for few, many in zip(two, six, strict=True):
-        assert few.one_comparison == many.one_comparison < many.all_comparisons
+        assert few.two_arms == many.two_arms < many.best_of_all
         assert few.race is not None
         assert many.race is not None
         assert few.race < many.race
