@@ -10,13 +10,13 @@ from router.deciding.costs import (
     ArmCosts,
     break_even,
     break_even_table,
-    cost_per_1k,
     evaluation_cost,
     measure,
     price,
     question_costs,
 )
 from router.deciding.policy import Policy, Prices, Traffic
+from router.deciding.scorecard import ArmScores
 from router.errors import RouterError
 
 # 100 prompt tokens at 10 and 10 generated ones at 50 per million: 0.001 + 0.0005 a question.
@@ -24,6 +24,10 @@ TOKENS = Prices(prompt=10.0, generated=50.0)
 # An hour of training is 4, an hour of indexing 20: TUNED 4, HYBRID 8 + 2, RAG 2, FEW 0.2.
 MACHINES = replace(TOKENS, training_hour=4.0, indexing_hour=20.0)
 CARD = make_card(*(make_scores(arm, [1.0] * 4) for arm in (BASE, FEW, RAG, TUNED, HYBRID)))
+
+
+def cost_per_1k(scores: ArmScores, policy: Policy) -> float | None:
+    return price(measure(make_card(scores), scores), policy).per_1k
 
 
 def test_1000_questions_cost_their_mean_tokens() -> None:
