@@ -23,12 +23,14 @@ def from_json(kind: type[T], text: str | bytes, *, extra: Extra = "forbid") -> T
 
     Raises WrongShape, and ValueError for what is no JSON.
     """
-    return _checked(lambda: _adapter(kind).validate_json(text, strict=True, extra=extra))
+    found: T = _read(kind, lambda shape: shape.validate_json(text, strict=True, extra=extra))
+    return found
 
 
 def from_row(kind: type[T], row: object, *, extra: Extra = "forbid") -> T:
     """The same of what `json.loads` gave."""
-    return _checked(lambda: _adapter(kind).validate_python(row, extra=extra))
+    found: T = _read(kind, lambda shape: shape.validate_python(row, extra=extra))
+    return found
 
 
 def as_json(value: object) -> Any:
@@ -46,9 +48,9 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _checked(read: Callable[[], T]) -> T:
+def _read(kind: Any, read: Callable[[TypeAdapter[Any]], Any]) -> Any:
     try:
-        return read()
+        return read(_adapter(kind))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
