@@ -35,6 +35,14 @@ class State(BaseModel):
     status: str
 
 
+class ModelList(AllOf[ModelCard]):
+    """All models."""
+
+
+class ArmList(AllOf[ArmCard]):
+    """All arms."""
+
+
 def create_app(current: CurrentDecision, *surfaces: APIRouter, api_key: str | None = None) -> FastAPI:
     """The application; everything it needs is in `current` and in the surfaces, whose routes go under /v1.
 
@@ -101,10 +109,10 @@ def _model_routes() -> APIRouter:
     router = APIRouter(tags=["models"])
 
     @router.get("/models")
-    async def models(request: Request) -> AllOf[ModelCard]:
+    async def models(request: Request) -> ModelList:
         """Everything that a chat can name as its `model`."""
         served = served_by(request)
-        return AllOf(data=[served.model_card(name) for name in (AUTO, *served.arms)])
+        return ModelList(data=[served.model_card(name) for name in (AUTO, *served.arms)])
 
     @router.get("/models/{name:path}", responses=refusals(404))
     async def model(request: Request, name: str) -> ModelCard:
@@ -112,10 +120,10 @@ def _model_routes() -> APIRouter:
         return served_by(request).model_card(name)
 
     @router.get("/arbiter/arms")
-    async def arms(request: Request) -> AllOf[ArmCard]:
+    async def arms(request: Request) -> ArmList:
         """The arms of the run that is served, with what was measured of each."""
         served = served_by(request)
-        return AllOf(data=[served.arm_card(name) for name in served.arms])
+        return ArmList(data=[served.arm_card(name) for name in served.arms])
 
     @router.get("/arbiter/arms/{name}", responses=refusals(404))
     async def arm(request: Request, name: str) -> ArmCard:

@@ -69,7 +69,13 @@ def _queries(given: object) -> list[str]:
     return queries
 
 
+def _refuse_expiry(given: object) -> None:
+    if given is not None:
+        raise ValueError("not supported; delete the vector store when it is done")
+
+
 AttributeMap = Annotated[dict[str, Any], AfterValidator(_check_attributes)]
+Expiry = Annotated[Any, BeforeValidator(_refuse_expiry), Field(description="Not supported; leave it out.")]
 StoreName = Annotated[str, Field(min_length=1, max_length=256)]
 FileIds = Annotated[list[str], Field(max_length=MAX_BATCH)]
 
@@ -122,6 +128,7 @@ class StoreFields(Fields):
     file_ids: FileIds = Field(default_factory=list)
     metadata: Metadata | None = None
     chunking_strategy: Chunking = None
+    expires_after: Expiry = None
 
     def wanted(self) -> Attachment:
         """The files that the store begins with."""
@@ -135,10 +142,11 @@ class UpdateFields(Fields):
 
     name: StoreName | None = None
     metadata: Metadata | None = None
+    expires_after: Expiry = None
 
     def changes(self) -> dict[str, object]:
         """What changes, by the row's names."""
-        given = self.model_dump(exclude_unset=True)
+        given = self.model_dump(exclude_unset=True, exclude={"expires_after"})
         return {key: value for key, value in given.items() if key != "name" or value is not None}
 
 

@@ -439,6 +439,11 @@ def test_gold_answers_are_never_searched(shared: Server) -> None:
         shared.client.vector_stores.create(file_ids=[file_id])
 
 
+def test_a_field_that_the_client_clears_is_as_if_left_out(shared: Server) -> None:
+    store = shared.client.vector_stores.create(name="kept", extra_body={"expires_after": None})
+    assert shared.client.vector_stores.update(store.id, expires_after=None, name=None).name == "kept"
+
+
 def test_more_files_than_can_wait_are_refused(tmp_path: Path) -> None:
     embedder = WordEmbedder()
     with serving(tmp_path, embedder=embedder, max_waiting=2) as server:
