@@ -7,14 +7,14 @@ with closing(asker):
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
-
-from anyio.from_thread import start_blocking_portal
+from typing import Any, TypeVar
 
 from arbiter.build import open_engine
 from arbiter.config.schema import Config
@@ -155,12 +155,20 @@ class Asker:
             finally:
                 await http.close()
 
-        # A thread of its own: a notebook, say, runs an event loop in ours.
-        with start_blocking_portal() as portal:
-            return portal.call(run)
+        return _run(run)
 
 
 def _counting(step: Step, total: int) -> OnAnswer:
     """Shows how many answers are there."""
     done = itertools.count(1)
     return lambda record: step.update(next(done), total, record.arm)
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of asynchronous work, wherever it is asked for: a notebook runs an event loop of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work())).result()
