@@ -76,4 +76,5 @@ class Arm:
 
     def fingerprint(self) -> str:
         """sha256 over everything that shapes an answer; the name is a label and is left out."""
-        return hashlib.sha256(json.dumps({**asdict(self), "name": ""}, sort_keys=True).encode()).hexdigest()
+        parts = {key: value for key, value in asdict(self).items() if key != "name"}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
