@@ -31,7 +31,7 @@ from eval.report.card import make_card
 from eval.report.page import to_html
 from eval.report.tables import to_markdown
 from eval.runs.run import Run, find_run, newest_run, publish_run
-from eval.spent import SpentTime
+from eval.spent import spend_time
 from rag.chunking.chunk import warn_long
 from rag.embedding.embedder import Embedder
 from rag.index import Index, SyncReport
@@ -235,7 +235,7 @@ class Pipeline:
         if finished is not None:
             self.console.say(f"run {finished.id} is complete: nothing to ask")
             return finished
-        with SpentTime(self.home / "spent.db", fingerprint) as spent:
+        with spend_time(self.home / "spent.db", fingerprint) as spent:
             asker = Asker(
                 config=self.config,
                 base=self.base,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from eval.errors import EvalError
-from eval.leaks import OnFault, leave_out_leaks
 from eval.metrics.labels import kind_of, label_sets
 from eval.questions import (
     Question,
@@ -19,6 +19,7 @@ from eval.questions import (
     drop_contradictions,
     load_questions,
     merge_repeats,
+    plain_text,
     split_by_document,
 )
 from storage.errors import listed
@@ -29,6 +30,16 @@ TEST_SHARE = 0.3
 DEV_SHARE = 0.15
 # Not the run's seed: another seed must train other weights, not ask other questions.
 _SPLIT_SEED = 0
+
+# rapidfuzz's normalised indel similarity in percent. In seven public sets, pairs with a common answer from here on were
+# one question in other words ("Super Bowl XXXIII" of / for). Those just below asked for something else in the same
+# frame ("In what country is Bud?" and "... Peru?", both in the United States).
+NEAR_PERCENT = 90.0
+
+# A note is no error: a few examples say what was meant.
+_SHOWN_NEAR = 2
+
+OnFault = Literal["refuse", "drop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,63 @@ def divide(
     # Taken over all questions: a sample of them may leave documents out. Without documents nothing is known.
     clusters = clusters_of(asked, document_ids) if document_ids else {}
     return QuestionSets(asked, dev, kept, clusters, (*notes, *left_out, *also_left_out))
+
+
+def leave_out_leaks(
+    rows: Sequence[Question], questions: Sequence[Question], *, called: str, repeats: OnFault = "refuse"
+) -> tuple[tuple[Question, ...], tuple[str, ...]]:
+    """The rows that give no question away, in their order, and what was left out, a line each.
+
+    An adapter trained on a row that repeats a question (case and punctuation aside) wins by memory, so the comparison
+    would be worthless: such rows raise EvalError unless they are to be dropped. Near repeats are left out in any case.
+    `called` says which rows these are.
+    """
+    notes: list[str] = []
+    asked = {plain_text(question.text): question.id for question in questions}
+    found = {row.id: name for row in rows if (name := asked.get(plain_text(row.text))) is not None}
+    if found and repeats == "refuse":
+        pairs = (f"{row!r} repeats {question!r}" for row, question in found.items())
+        raise EvalError(
+            f"{len(found)} {called} rows repeat an evaluation question: {listed(pairs, separator=', ')}; "
+            f"remove them from one of the files, or leave them out of the {called} rows with limits.repeats=drop"
+        )
+    if found:
+        pairs = (f"{row!r} ({question!r})" for row, question in found.items())
+        notes.append(
+            f"{len(found)} {called} rows that repeat an evaluation question are left out (limits.repeats=drop): "
+            f"{listed(pairs, separator=', ')}"
+        )
+    kept = [row for row in rows if row.id not in found]
+    near = find_near_repeats(kept, questions)
+    if near:
+        plural, are = ("s", "are") if len(near) > 1 else ("", "is")
+        pairs = (f"{row!r} ({question!r}, {percent:.0f}%)" for row, (question, percent) in near.items())
+        notes.append(
+            f"{len(near)} {called} row{plural} {are} left out, at least {NEAR_PERCENT:.0f}% the same as an evaluation "
+            f"question with the same answer: {listed(pairs, separator=', ', shown=_SHOWN_NEAR)}"
+        )
+    return tuple(row for row in kept if row.id not in near), tuple(notes)
+
+
+def find_near_repeats(rows: Sequence[Question], questions: Sequence[Question]) -> dict[str, tuple[str, float]]:
+    """Row id -> the id of the question that it nearly repeats, the most similar one, and their similarity in percent.
+
+    A near repeat is at least `NEAR_PERCENT` similar, case and punctuation aside, and has an answer in common: questions
+    in one frame ("What is the capital of ...?") with different answers give nothing away.
+    """
+    from rapidfuzz import fuzz, process
+
+    asked = [plain_text(question.text) for question in questions]
+    golds = [{plain_text(answer) for answer in question.answers} for question in questions]
+    near: dict[str, tuple[str, float]] = {}
+    for row in rows:
+        answers = {plain_text(answer) for answer in row.answers}
+        # The most similar first.
+        similar = process.extract(plain_text(row.text), asked, scorer=fuzz.ratio, score_cutoff=NEAR_PERCENT, limit=None)
+        shared = next(((questions[i].id, percent) for _, percent, i in similar if answers & golds[i]), None)
+        if shared is not None:
+            near[row.id] = shared
+    return near
 
 
 def _load(path: Path, called: str, contradictions: OnFault, notes: list[str]) -> tuple[Question, ...]:

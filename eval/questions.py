@@ -171,21 +171,11 @@ def _contradictions(questions: Sequence[Question]) -> list[tuple[int, int]]:
 
 def _groups(rows: Sequence[Question]) -> list[list[int]]:
     """Places of rows that are connected by documents or by asking the same, in the order of their first row."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    from scipy.cluster.hierarchy import DisjointSet
 
-    links: dict[tuple[str, str], int] = {}
-    edges: list[tuple[int, int]] = []
+    connected = DisjointSet(range(len(rows)))
+    firsts: dict[tuple[str, str], int] = {}
     for i, row in enumerate(rows):
         for key in (("text", plain_text(row.text)), *(("document", name) for name in row.document_ids)):
-            edges.append((i, len(rows) + links.setdefault(key, len(links))))
-    if not edges:
-        return []
-    size = len(rows) + len(links)
-    sources, targets = zip(*edges, strict=True)
-    graph = coo_array(([1] * len(edges), (sources, targets)), shape=(size, size))
-    _, labels = connected_components(graph, directed=False)
-    groups: dict[int, list[int]] = {}
-    for i in range(len(rows)):
-        groups.setdefault(int(labels[i]), []).append(i)
-    return list(groups.values())
+            connected.merge(firsts.setdefault(key, i), i)
+    return [sorted(group) for group in connected.subsets()]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from eval.errors import EvalError
-from eval.leaks import NEAR_PERCENT, find_near_repeats, leave_out_leaks
+from eval.question_sets import NEAR_PERCENT, find_near_repeats, leave_out_leaks
 from eval.questions import Question
 
 QUESTIONS = (Question("q1", "When?", ("nine", "9")), Question("q2", "Where is it?", ("here",)))
