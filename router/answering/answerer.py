@@ -104,6 +104,11 @@ class Answerer:
         latency_ms = prepared.retrieval_ms + 1000 * (time.perf_counter() - started)
         if not completion.choices:
             raise EngineUnavailable("the engine answered without any choice")
+        for choice in completion.choices:
+            if choice.message.content:
+                # Half a surrogate pair, which JSON lets an engine say, could be neither written nor sent on.
+                halves = choice.message.content.encode("utf-16", "surrogatepass")
+                choice.message.content = halves.decode("utf-16", "replace")
         text = completion.choices[0].message.content or ""
         usage = completion.usage
         return Answer(

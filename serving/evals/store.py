@@ -182,19 +182,18 @@ class EvalStore:
         return count(run.id, tuple(criteria))
 
     def _count(self, run_id: str, criteria: tuple[str, ...]) -> Card:
-        card = ITEM_ROWS.c.card
-        # The arm is not there where nothing was generated.
-        arm = card["sample", "arbiter", "arm"].as_string()
-        query = sa.select(ITEM_ROWS.c.status, card["results"], arm, card["sample", "usage"])
+        # Whole cards: PostgreSQL takes none apart that has a NUL or half a surrogate pair in it.
+        query = sa.select(ITEM_ROWS.c.status, ITEM_ROWS.c.card)
         with self._database.read() as rows:
             found = rows.execute(query.where(ITEM_ROWS.c.run_id == run_id)).all()
         graded: Counter[tuple[str, bool]] = Counter()
         usage: dict[str, Counter[str]] = {}
-        for _status, results, model, tokens in found:
+        for _status, card in found:
             # What could not be graded has neither passed nor failed.
-            graded.update((result["name"], result["passed"]) for result in results if result["score"] is not None)
-            if model is not None:
-                usage.setdefault(model, Counter()).update(invocation_count=1, **tokens)
+            graded.update((one["name"], one["passed"]) for one in card["results"] if one["score"] is not None)
+            # The arm is not there where nothing was generated.
+            if (notes := card["sample"].get("arbiter")) is not None:
+                usage.setdefault(notes["arm"], Counter()).update(invocation_count=1, **card["sample"]["usage"])
         statuses = Counter(row.status for row in found)
         names = {"passed": "pass", "failed": "fail", "errored": "error"}
         return {

@@ -28,7 +28,7 @@ from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
 from serving.http.served import CurrentDecision
 from serving.vector_stores.files import FileStore
-from storage.database import open_database
+from storage.database import Database, open_database
 from storage.jobs.jobs import Jobs
 from storage.jobs.rows import JobRows
 
@@ -105,10 +105,12 @@ class Evals:
 
 
 @contextmanager
-def serving(home: Path, engine: ScriptedEngine | None = None, *, patience_s: float = 5.0) -> Iterator[Evals]:
+def serving(
+    home: Path, engine: ScriptedEngine | None = None, *, patience_s: float = 5.0, database: Database | None = None
+) -> Iterator[Evals]:
     engine = engine or ScriptedEngine(answering)
     current = CurrentDecision(make_served(engine))
-    database = open_database(home)
+    database = database or open_database(home)
     jobs = Jobs(JobRows(database))
     runner = EvalRunner(EvalStore(database), current, jobs, concurrency=2, patience_s=patience_s, pause_s=0.01)
     with (
@@ -623,3 +625,20 @@ def test_unknown_runs_and_items_are_404(shared: Evals) -> None:
         assert shared.http.get(f"/{path}").status_code == 404
     assert shared.http.post(f"/evals/{other}/runs/{run_id}").status_code == 404
     assert shared.http.delete(f"/evals/{other}/runs/{run_id}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "answer"), [("sa\0me", "Wh\0en?", "ni\0ne"), ("same", "When?", "ni\ud800ne")]
+)
+def test_any_character_can_be_asked_answered_and_shown(
+    database: Database, tmp_path: Path, name: str, question: str, answer: str
+) -> None:
+    with serving(tmp_path, ScriptedEngine(lambda _: answer), database=database) as evals:
+        eval_id = evals.created({**SAME, "name": name})
+        kept = answer.replace("\ud800", "\ufffd")
+        run_id = evals.run(eval_id, completions({"item": {"question": question, "answer": kept}}))
+        run = evals.ended(eval_id, run_id)
+        assert (run.status, run.result_counts.passed, run.per_model_usage[0].invocation_count) == ("completed", 1, 1)
+        assert [(one.testing_criteria, one.passed) for one in run.per_testing_criteria_results] == [(name, 1)]
+        (item,) = evals.client.evals.runs.output_items.list(run_id, eval_id=eval_id)
+        assert (item.datasource_item["question"], item.sample.output[0].content) == (question, kept)
