@@ -253,15 +253,14 @@ class Indexer:
         for waiting in self._work.waiting(running.job.key):
             running.check()
             running.progress(files=[*(document.id for document in ready), waiting.id], is_adding=False)
-            document = self._convert(running.job.key, waiting)
-            if document is None:
-                continue
             chunking = ChunkSettings(**waiting.chunking)
-            if ready and sum(len(one.text) for one in (*ready, document)) > _MAX_GROUP_CHARS:
-                self._add(running, ready, chunking)
-                ready, begun = [], time.monotonic()
-            ready.append(document)
-            if len(ready) == _MAX_GROUP or time.monotonic() - begun > _MAX_GROUP_S:
+            document = self._convert(running.job.key, waiting)
+            if document is not None:
+                if ready and sum(len(one.text) for one in (*ready, document)) > _MAX_GROUP_CHARS:
+                    self._add(running, ready, chunking)
+                    ready, begun = [], time.monotonic()
+                ready.append(document)
+            if ready and (len(ready) == _MAX_GROUP or time.monotonic() - begun > _MAX_GROUP_S):
                 self._add(running, ready, chunking)
                 ready, begun = [], time.monotonic()
         if ready:

@@ -405,6 +405,27 @@ def test_attributes_that_change_during_the_indexing_are_the_ones_that_count(tmp_
     stores.close()
 
 
+def test_a_converted_file_does_not_wait_for_the_failing_ones_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.vector_stores.indexer._MAX_GROUP_S", 0.05)
+    completed = []
+
+    def reading(name: str, data: Path, document_id: str) -> Document:
+        completed.append(stores.get(store_id).counts["completed"])
+        if "CORRUPT" in data.read_text():
+            time.sleep(0.1)
+        return read_text(name, data, document_id)
+
+    stores = opened(tmp_path, read=reading)
+    store_id, _ = made(stores, DESK, "CORRUPT 1", "CORRUPT 2")
+    stores.indexer.start()
+    until(lambda: is_done(stores, store_id))
+    assert completed[2] == 1
+    stores.indexer.stop()
+    stores.close()
+
+
 def test_a_conversion_that_hangs_does_not_hold_up_the_deletion_of_its_file(tmp_path: Path) -> None:
     begun, let_go = threading.Event(), threading.Event()
 
