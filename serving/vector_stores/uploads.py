@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, get_args
 
 from fastapi import Request
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -57,7 +58,7 @@ async def receive_upload(request: Request, into: Path, *, max_bytes: int) -> Upl
         try:
             form = await _Form(request.headers, stream, file, max_bytes).parse()
             await asyncio.to_thread(os.fsync, file.fileno())
-        except (Refused, MultiPartException):
+        except (Refused, MultiPartException, FormParserError):
             num_more = 0
             async for piece in stream:
                 num_more += len(piece)
@@ -66,8 +67,8 @@ async def receive_upload(request: Request, into: Path, *, max_bytes: int) -> Upl
             raise
         finally:
             await asyncio.to_thread(file.close)
-    except MultiPartException as error:
-        raise Invalid(f"the multipart body cannot be read: {error.message}", param=_FILE) from error
+    except (MultiPartException, FormParserError) as error:
+        raise Invalid(f"the multipart body cannot be read: {error}", param=_FILE) from error
     except ClientDisconnect as error:
         raise Invalid("the upload was broken off", param=_FILE) from error
     for name in form:

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from python_multipart.exceptions import FormParserError
+from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 
-from serving.errors import TooLarge
+from serving.errors import Invalid, TooLarge
 from serving.vector_stores.uploads import receive_upload, safe_name
 
 
@@ -66,6 +68,17 @@ async def test_pieces_may_end_anywhere(tmp_path: Path, cut: int) -> None:
     upload = await receive_upload(request(pieces), tmp_path / "x", max_bytes=100)
     assert (tmp_path / "x").read_bytes() == b"one\r\n--cu two\r\n"
     assert upload.num_bytes == 15
+
+
+async def test_a_fault_that_starlette_does_not_translate_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def parse(_self: MultiPartParser) -> None:
+        raise FormParserError("no boundary")
+
+    monkeypatch.setattr(MultiPartParser, "parse", parse)
+    with pytest.raises(Invalid, match="cannot be read: no boundary"):
+        await receive_upload(request(iter([HEAD])), tmp_path / "x", max_bytes=100)
 
 
 async def test_a_body_that_never_ends_is_not_read_forever(tmp_path: Path) -> None:
