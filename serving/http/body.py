@@ -6,6 +6,7 @@ read_model(CreateEval, value)                the same for a value that came anot
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -64,7 +65,7 @@ class ApiRoute(APIRoute):
 def decode(raw: bytes, name: str, *, param: str | None = None) -> Any:
     """The value of a JSON text that can be written again: no NaN, no halves of surrogate pairs. Raises Invalid."""
     try:
-        value = from_json(raw, allow_inf_nan=False)
+        value = from_json(raw.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
         # 1e999 is read as infinite.
         json.dumps(value, allow_nan=False)
     except ValueError as error:

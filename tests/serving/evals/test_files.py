@@ -72,7 +72,8 @@ def source(file_id: str) -> Any:
 
 def test_a_run_reads_its_rows_from_a_file_and_keeps_them(client: openai.OpenAI) -> None:
     eval_id = client.evals.create(data_source_config=CONFIG, testing_criteria=[SAME]).id
-    file_id = uploaded(client, jsonl(ROWS[0]) + b"\n" + jsonl(ROWS[1]))
+    # With a byte order mark, as Windows writes it.
+    file_id = uploaded(client, b"\xef\xbb\xbf" + jsonl(ROWS[0]) + b"\n" + jsonl(ROWS[1]))
     run = client.evals.runs.create(eval_id, data_source=source(file_id))
     client.files.delete(file_id)
     deadline = time.monotonic() + 10
