@@ -10,7 +10,7 @@ from pathlib import Path
 
 from arbiter.config.schema import Config
 from arbiter.console import Console
-from eval.judge.certificate import Certificate, Thresholds, judge_identity, shown, store_certificate
+from eval.judge.certificate import NUM_PAIRS, Certificate, judge_identity, shown, store_certificate, too_few_labels
 from eval.judge.certification import REPEATS, certify
 from eval.judge.labels import load_labelled, load_pairs
 from storage.errors import ArbiterError
@@ -43,7 +43,7 @@ def certify_judge(
     labelled = sample(load_labelled(labels), limit, config.seed)
     num_correct = sum(row.is_correct for row in labelled)
     # No judge could pass, however it rules: that costs no ask.
-    if too_few := Thresholds().too_few(num_correct, len(labelled) - num_correct):
+    if too_few := too_few_labels(num_correct, len(labelled) - num_correct):
         way_out = "label more answers" if limit is None else f"raise --limit from {limit}"
         raise ArbiterError(f"{labels}: {too_few}; {way_out}")
     paired = sample(load_pairs(pairs), limit, config.seed) if pairs is not None else ()
@@ -84,9 +84,10 @@ def _measured(found: Certificate) -> dict[str, str]:
         rows["repeats"] = f"{shown(again.flip_rate)} of {again.num_rows} rows change their verdict"
         rows["variance in a row"] = f"{again.mean_variance:.3f}"
     calls = found.calls
-    kinds = ", ".join(f"{count} {kind}" for kind, count in calls.failures.items())
-    rows["no usable verdict"] = f"{calls.nan_rate:.1%} of {calls.num_calls} asks{f' ({kinds})' if kinds else ''}"
-    without = f"not measured: it takes {found.thresholds.num_pairs} labelled pairs judged in both orders"
+    rows["no usable verdict"] = (
+        f"{calls.nan_rate:.1%} of {calls.num_calls} asks{f' ({calls.kinds()})' if calls.failures else ''}"
+    )
+    without = f"not measured: it takes {NUM_PAIRS} labelled pairs judged in both orders"
     if position := found.position:
         rows["order decides"] = f"{shown(position.order_dependent)} of {position.num_pairs} pairs"
         rows["first over second"] = shown(position.first_minus_second)

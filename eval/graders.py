@@ -29,27 +29,26 @@ _CHECKS: Mapping[str, Measure] = {
 }
 
 
-class StringCheck(BaseModel):
-    """A criterion that compares two texts: eq, ne, like (the input contains the reference), ilike (in any case)."""
-
+class _Comparison(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    type: Literal["string_check"]
+    type: str
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     input: Template
     reference: Template
+
+
+class StringCheck(_Comparison):
+    """A criterion that compares two texts: eq, ne, like (the input contains the reference), ilike (in any case)."""
+
+    type: Literal["string_check"]
     operation: Literal["eq", "ne", "like", "ilike"]
 
 
-class TextSimilarity(BaseModel):
+class TextSimilarity(_Comparison):
     """A criterion that passes when two texts are similar enough, by a metric of `similarity`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
     type: Literal["text_similarity"]
-    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    input: Template
-    reference: Template
     evaluation_metric: str
     pass_threshold: Annotated[float, Field(ge=0, le=1)]
 
@@ -109,21 +108,17 @@ def _fuzzy(text: str, reference: str) -> float:
     return fuzz.ratio(text, reference) / 100
 
 
-def _bleu(text: str, reference: str) -> float:
+def _bleu(name: Literal["bleu", "gleu"], text: str, reference: str) -> float:
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+    from nltk.translate.gleu_score import sentence_gleu
 
     said, wanted = words(text), words(reference)
     # NLTK warns and gives nonsense for texts without a word.
     if not said or not wanted:
         return float(said == wanted)
+    if name == "gleu":
+        return float(sentence_gleu([wanted], said))
     return float(sentence_bleu([wanted], said, smoothing_function=SmoothingFunction().method1))
-
-
-def _gleu(text: str, reference: str) -> float:
-    from nltk.translate.gleu_score import sentence_gleu
-
-    said, wanted = words(text), words(reference)
-    return float(sentence_gleu([wanted], said)) if said and wanted else float(said == wanted)
 
 
 def _cosine(embed: Embed, text: str, reference: str) -> float:
@@ -133,8 +128,8 @@ def _cosine(embed: Embed, text: str, reference: str) -> float:
 
 _MEASURES: Mapping[str, Measure] = {
     "fuzzy_match": _fuzzy,
-    "bleu": _bleu,
-    "gleu": _gleu,
+    "bleu": partial(_bleu, "bleu"),
+    "gleu": partial(_bleu, "gleu"),
     **{f"rouge_{n}": partial(rouge, f"rouge{n}") for n in range(1, 6)},
     **METRICS,
 }

@@ -16,7 +16,6 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from eval.answers import AnswerRecord, Asked
 from eval.errors import EvalError
@@ -168,16 +167,15 @@ def _cap_reached(
     records: Sequence[AnswerRecord],
     cost: float,
     seconds: float,
-) -> Literal["minutes", "tokens", "cost"] | None:
+) -> str | None:
     """The first cap that the next batch would break, taking its answers to be like those so far."""
     expected = len(active) * len(batch) + min(len(active), 2) * len(plan.held_out)
     share = 1 + expected / len(records)
-    caps = plan.settings
     tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in records)
-    if caps.max_minutes is not None and share * seconds > 60 * caps.max_minutes:
-        return "minutes"
-    if caps.max_tokens is not None and share * tokens > caps.max_tokens:
-        return "tokens"
-    if caps.max_cost is not None and share * cost > caps.max_cost:
-        return "cost"
-    return None
+    caps = plan.settings
+    spent = {
+        "minutes": (seconds / 60, caps.max_minutes),
+        "tokens": (tokens, caps.max_tokens),
+        "cost": (cost, caps.max_cost),
+    }
+    return next((name for name, (so_far, cap) in spent.items() if cap is not None and share * so_far > cap), None)

@@ -10,6 +10,7 @@ certified is what scores.
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import logging
 import os
@@ -141,8 +142,7 @@ class Judge:
             None if fault else value,
             fault or "",
             "no valid verdict" if fault else "",
-            prompt_tokens=_total(usages, "prompt"),
-            generated_tokens=_total(usages, "completion"),
+            **_tokens(usages),
         )
 
     async def _score(self, ask: Ask, judge: Any) -> object:
@@ -285,22 +285,14 @@ def _make_llm(endpoint: JudgeEndpoint, client: AsyncOpenAI, repeat: int) -> Any:
 
 def _recorded(llm: Any) -> tuple[Any, list[Any]]:
     """The judge for one score, and the list that will hold the replies that led to it."""
-    from ragas.llms.base import InstructorBaseRagasLLM
+    judge, replies = copy.copy(llm), list[Any]()
 
-    replies: list[Any] = []
+    async def agenerate(prompt: str, response_model: Any) -> Any:
+        replies.append(await llm.agenerate(prompt, response_model))
+        return replies[-1]
 
-    class Recording(InstructorBaseRagasLLM):  # type: ignore[misc]  # ragas is untyped here
-        """The judge, keeping its replies."""
-
-        def generate(self, prompt: str, response_model: Any) -> Any:
-            raise NotImplementedError("scores are computed asynchronously")
-
-        async def agenerate(self, prompt: str, response_model: Any) -> Any:
-            reply = await llm.agenerate(prompt, response_model)
-            replies.append(reply)
-            return reply
-
-    return Recording(), replies
+    judge.agenerate = agenerate
+    return judge, replies
 
 
 def _failed(error: Exception) -> Outcome:
@@ -322,8 +314,7 @@ def _failed(error: Exception) -> Outcome:
         None,
         f"no usable reply: {_reason(error)}" if sample is None else f"no usable reply; it begins {sample}",
         "no JSON" if "json_invalid" in str(error) or "Invalid JSON" in str(error) else "no valid verdict",
-        prompt_tokens=_total(usages, "prompt"),
-        generated_tokens=_total(usages, "completion"),
+        **_tokens(usages),
     )
 
 
@@ -334,9 +325,13 @@ def _reply_of(error: BaseException) -> str | None:
     return repr(text) if text else None
 
 
-def _total(usages: list[Any], part: str) -> int | None:
-    counts = [count for usage in usages if (count := getattr(usage, f"{part}_tokens", None)) is not None]
-    return sum(counts) if counts else None
+def _tokens(usages: list[Any]) -> dict[str, Any]:
+    """What the judge says that a score took, as an outcome's fields."""
+    found = {}
+    for ours, theirs in (("prompt_tokens", "prompt_tokens"), ("generated_tokens", "completion_tokens")):
+        counts = [count for usage in usages if (count := getattr(usage, theirs, None)) is not None]
+        found[ours] = sum(counts) if counts else None
+    return found
 
 
 def _reason(error: BaseException) -> str:

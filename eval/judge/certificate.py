@@ -7,8 +7,7 @@ is_certified, line = judge_standing("my-judge", certificate)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eval.errors import EvalError
@@ -19,45 +18,25 @@ from storage.files import replace_text
 from storage.hashes import content_hash
 from storage.records import from_json
 
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """What a judge must keep to.
-
-    - `num_labels`, `num_each`: fewer labelled answers, or fewer that people called right or wrong, certify nothing: the
-      asymptotic interval of kappa is not to be trusted below.
-    - `kappa`: the lower bound of Cohen's kappa; above 0.4 agreement is moderate or better (Landis and Koch 1977).
-    - `nan_rate`: more lost verdicts than that, and what is left of an arm's answers is a selection.
-    - `flip_rate`: rows that change their verdict in three asks; 0.15 is an error in about one ask of twenty.
-    - `order_dependence`, `position`: pairs whose winner depends on the order, and the share of verdicts for the first
-      place minus the second. Large judges are known to show a good part of both (Zheng et al. 2023, section 3).
-    - `length`: how much oftener the judge may agree with people where they prefer the longer response than where they
-      prefer the shorter one.
-    - `num_pairs`: with fewer pairs judged in both orders the biases count as not measured.
-
-    Position and length fail only where the bias is over the limit and its interval leaves 0 out.
-    """
-
-    num_labels: int = 30
-    num_each: int = 5
-    kappa: float = 0.4
-    nan_rate: float = 0.05
-    flip_rate: float = 0.15
-    order_dependence: float = 0.4
-    position: float = 0.3
-    length: float = 0.25
-    num_pairs: int = 20
-
-    def too_few(self, num_correct: int, num_wrong: int, called: str = "labelled answers") -> str | None:
-        """Why so many labelled answers cannot certify any judge, None where they can."""
-        if num_correct + num_wrong < self.num_labels:
-            return f"{num_correct + num_wrong} {called} are too few; {self.num_labels} are needed"
-        if min(num_correct, num_wrong) < self.num_each:
-            return (
-                f"of the labelled answers {num_correct} are right and {num_wrong} wrong; agreement needs "
-                f"{self.num_each} of each"
-            )
-        return None
+# What a judge must keep to. Fewer labelled answers, or fewer that people called right or wrong, certify nothing: the
+# asymptotic interval of kappa is not to be trusted below.
+NUM_LABELS = 30
+NUM_EACH = 5
+# With fewer pairs judged in both orders the biases count as not measured.
+NUM_PAIRS = 20
+# The lower bound of Cohen's kappa; above 0.4 agreement is moderate or better (Landis and Koch 1977).
+_KAPPA = 0.4
+# More lost verdicts than that, and what is left of an arm's answers is a selection.
+_NAN_RATE = 0.05
+# Rows that change their verdict in three asks; 0.15 is an error in about one ask of twenty.
+_FLIP_RATE = 0.15
+# Pairs whose winner depends on the order, and the share of verdicts for the first place minus the second. Large judges
+# are known to show a good part of both (Zheng et al. 2023, section 3).
+_ORDER_DEPENDENCE = 0.4
+_POSITION = 0.3
+# How much oftener the judge may agree with people where they prefer the longer response than where they prefer the
+# shorter one. Position and length fail only where the bias is over the limit and its interval leaves 0 out.
+_LENGTH = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +57,6 @@ class Certificate:
     position: PositionBias | None
     length: LengthBias | None
     calls: Calls
-    thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
     def is_certified(self) -> bool:
@@ -87,7 +65,45 @@ class Certificate:
 
     def reasons(self) -> tuple[str, ...]:
         """What fails, a line each, with the number and its limit."""
-        return tuple(self._reasons())
+        found: list[str] = []
+        agreement, repeats, position, length = self.agreement, self.repeats, self.position, self.length
+        calls = self.calls
+        if agreement is None:
+            found.append("the judge gave no usable verdict on any labelled answer")
+        else:
+            num_correct, kappa = agreement.num_correct, agreement.kappa
+            too_few = too_few_labels(num_correct, agreement.num_rows - num_correct, "labelled answers with a verdict")
+            if too_few is not None:
+                found.append(too_few)
+            if kappa is not None and kappa.low < _KAPPA:
+                found.append(
+                    f"agreement with the labels is too low: kappa {shown(kappa)}, its lower bound must reach {_KAPPA:g}"
+                )
+        if calls.nan_rate > _NAN_RATE:
+            found.append(
+                f"{calls.nan_rate:.0%} of {calls.num_calls} asks gave no usable verdict ({calls.kinds()}); at most "
+                f"{_NAN_RATE:.0%} may"
+            )
+        if repeats is not None and (flips := repeats.flip_rate.mean) > _FLIP_RATE:
+            found.append(
+                f"asked again, {flips:.0%} of {repeats.num_rows} verdicts change; at most {_FLIP_RATE:.0%} may"
+            )
+        if position is not None and (share := position.order_dependent.mean) > _ORDER_DEPENDENCE:
+            found.append(
+                f"position bias: for {share:.0%} of {position.num_pairs} pairs the winner depends on the order; at "
+                f"most {_ORDER_DEPENDENCE:.0%} may"
+            )
+        if position is not None and _is_over(gap := position.first_minus_second, _POSITION):
+            found.append(
+                f"position bias: the {'first' if gap.mean > 0 else 'second'} response is preferred, by {shown(gap)}; "
+                f"at most {_POSITION:g} is allowed"
+            )
+        if length is not None and _is_over(gap := length.gap, _LENGTH):
+            found.append(
+                f"length bias: the {'longer' if gap.mean > 0 else 'shorter'} response is preferred for its length; "
+                f"agreement with people differs by {shown(gap)}, at most {_LENGTH:g} is allowed"
+            )
+        return tuple(found)
 
     def not_measured(self) -> tuple[str, ...]:
         """What the certificate says nothing about."""
@@ -104,50 +120,19 @@ class Certificate:
         return {
             **asdict(self),
             "is_certified": self.is_certified,
-            "reasons": list(self.reasons()),
-            "not_measured": list(self.not_measured()),
+            "reasons": self.reasons(),
+            "not_measured": self.not_measured(),
             "nan_rate": self.calls.nan_rate,
         }
 
-    def _reasons(self) -> Iterator[str]:
-        limits, found, calls = self.thresholds, self.agreement, self.calls
-        if found is None:
-            yield "the judge gave no usable verdict on any labelled answer"
-        else:
-            num_wrong = found.num_rows - found.num_correct
-            if too_few := limits.too_few(found.num_correct, num_wrong, "labelled answers with a verdict"):
-                yield too_few
-            if found.kappa is not None and found.kappa.low < limits.kappa:
-                yield (
-                    f"agreement with the labels is too low: kappa {shown(found.kappa)}, its lower bound must reach "
-                    f"{limits.kappa:g}"
-                )
-        if calls.nan_rate > limits.nan_rate:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in calls.failures.items())
-            yield (
-                f"{calls.nan_rate:.0%} of {calls.num_calls} asks gave no usable verdict ({kinds}); at most "
-                f"{limits.nan_rate:.0%} may"
-            )
-        if self.repeats is not None and self.repeats.flip_rate.mean > limits.flip_rate:
-            yield (
-                f"asked again, {self.repeats.flip_rate.mean:.0%} of {self.repeats.num_rows} verdicts change; at most "
-                f"{limits.flip_rate:.0%} may"
-            )
-        if self.position is not None and self.position.order_dependent.mean > limits.order_dependence:
-            yield (
-                f"position bias: for {self.position.order_dependent.mean:.0%} of {self.position.num_pairs} pairs the "
-                f"winner depends on the order; at most {limits.order_dependence:.0%} may"
-            )
-        if self.position is not None and _is_over(gap := self.position.first_minus_second, limits.position):
-            yield (
-                f"position bias: the {'first' if gap.mean > 0 else 'second'} response is preferred, by {shown(gap)}; "
-                f"at most {limits.position:g} is allowed"
-            )
-        if self.length is not None and _is_over(gap := self.length.gap, limits.length):
-            yield (
-                f"length bias: the {'longer' if gap.mean > 0 else 'shorter'} response is preferred for its length; "
-                f"agreement with people differs by {shown(gap)}, at most {limits.length:g} is allowed"
-            )
+
+def too_few_labels(num_correct: int, num_wrong: int, called: str = "labelled answers") -> str | None:
+    """Why so many labelled answers cannot certify any judge, None where they can."""
+    if num_correct + num_wrong < NUM_LABELS:
+        return f"{num_correct + num_wrong} {called} are too few; {NUM_LABELS} are needed"
+    if min(num_correct, num_wrong) >= NUM_EACH:
+        return None
+    return f"of the labelled answers {num_correct} are right and {num_wrong} wrong; agreement needs {NUM_EACH} of each"
 
 
 def judge_identity(url: str, model: str) -> str:

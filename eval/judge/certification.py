@@ -17,7 +17,7 @@ from pathlib import Path
 
 from eval.errors import EvalError
 from eval.judge.asking import PROMPT_VERSION, Ask, Outcome, ask_all
-from eval.judge.certificate import Certificate, Thresholds
+from eval.judge.certificate import NUM_PAIRS, Certificate
 from eval.judge.labels import LabelledAnswer, LabelledPair
 from eval.judge.measures import (
     measure_agreement,
@@ -59,7 +59,6 @@ def certify(
     """
     if not labelled:
         raise EvalError("no labelled answer to certify the judge on; give rows with --labels FILE")
-    limits = Thresholds()
     asked, asked_both_ways = plan_asks(labelled, pairs, repeats=repeats, repeat_rows=repeat_rows)
     asks = tuple(dict.fromkeys(itertools.chain(*asked, *asked_both_ways)))
     with RowCache(cache, (_TABLE,), called="cache of verdicts", row="a verdict") as kept:
@@ -75,8 +74,8 @@ def certify(
         issued_at=clock(),
         agreement=measure_agreement([row.is_correct for row in labelled], [row[0] for row in verdicts]),
         repeats=measure_repeatability(verdicts),
-        position=position if position is not None and position.num_pairs >= limits.num_pairs else None,
-        length=length if length is not None and length.num_pairs >= limits.num_pairs else None,
+        position=position if position is not None and position.num_pairs >= NUM_PAIRS else None,
+        length=length if length is not None and length.num_pairs >= NUM_PAIRS else None,
         calls=measure_calls([outcomes[ask] for ask in asks], prices or Prices()),
     )
 

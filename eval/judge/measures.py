@@ -95,6 +95,10 @@ class Calls:
         """Share of asks without a usable verdict."""
         return sum(self.failures.values()) / self.num_calls
 
+    def kinds(self) -> str:
+        """The failures for a person."""
+        return ", ".join(f"{count} {kind}" for kind, count in self.failures.items())
+
 
 def measure_agreement(labels: Sequence[bool], verdicts: Sequence[Verdict]) -> Agreement | None:
     """Accuracy (Wilson interval) and Cohen's kappa (statsmodels, asymptotic interval); None without any verdict."""

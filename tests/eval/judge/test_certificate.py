@@ -9,7 +9,6 @@ import pytest
 from eval.errors import EvalError
 from eval.judge.certificate import (
     Certificate,
-    Thresholds,
     find_certificate,
     judge_identity,
     judge_standing,
@@ -104,7 +103,7 @@ def test_biases_that_were_not_measured_are_said_so_and_do_not_fail() -> None:
 def test_a_certificate_is_found_again_by_url_and_model(tmp_path: Path) -> None:
     for certificate in (
         GOOD,
-        dataclasses.replace(GOOD, position=None, agreement=None, thresholds=Thresholds(kappa=0.6)),
+        dataclasses.replace(GOOD, position=None, agreement=None),
     ):
         path = store_certificate(tmp_path, certificate)
         assert path.parent == tmp_path / "judges"
