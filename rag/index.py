@@ -49,7 +49,11 @@ log = logging.getLogger(__name__)
 
 
 class OtherEmbedder(RagError):
-    """The index was built with another embedder than the one that it is opened with."""
+    """The index was built with another embedder than the one that it is opened with; `fault` says so alone."""
+
+    def __init__(self, state: IndexState, embedder: str) -> None:
+        self.fault = f"index {state.name!r} was built with embedder {state.embedder!r}, not {embedder!r}"
+        super().__init__(f"{self.fault}; use that one, or build it anew with: arbiter index update {state.name} FOLDER")
 
 
 class Index:
@@ -298,7 +302,4 @@ class Index:
 def check_embedder(state: IndexState, embedder: Embedder) -> None:
     """Raises OtherEmbedder."""
     if state.embedder != embedder.name:
-        raise OtherEmbedder(
-            f"index {state.name!r} was built with embedder {state.embedder!r}, not {embedder.name!r}; use that one, "
-            f"or build it anew with: arbiter index update {state.name} FOLDER"
-        )
+        raise OtherEmbedder(state, embedder.name)

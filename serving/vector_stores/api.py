@@ -6,6 +6,7 @@ app.include_router(vector_store_routes(stores), prefix="/v1")
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from rag.chunking.chunk import ChunkSettings, warn_long
 from rag.passage import Passage
 from router.answering.citations import filename_of
 from serving.http.body import ApiRoute
-from serving.http.entry import served_by
+from serving.http.entry import current_of
 from serving.http.errors import refusals
 from serving.http.pages import ListOf, TwoWayPage, list_body
 from serving.vector_stores.listing import FilePage, attributes_of, vector_bytes
@@ -175,7 +176,7 @@ def _add_store_routes(router: APIRouter, stores: VectorStores) -> None:
     @router.delete("/{store_id}", response_model=VectorStoreDeleted, responses=refusals(404, 409))
     def delete(store_id: str, request: Request) -> dict[str, object]:
         """Delete it with its index; its files stay."""
-        stores.delete(store_id, in_use={arm.index for arm in served_by(request).arms.values()})
+        stores.delete(store_id, in_use=lambda: {arm.index for arm in current_of(request).served.arms.values()})
         return {"id": store_id, "object": "vector_store.deleted", "deleted": True}
 
     @router.post("/{store_id}/search", response_model=ResultsPage, responses=refusals(400, 404, 409, 413))
@@ -241,7 +242,9 @@ def _add_batch_routes(router: APIRouter, stores: VectorStores) -> None:
     @router.post("/{store_id}/file_batches", response_model=Batch, responses=refusals(400, 404, 409, 413, 429))
     def create(store_id: str, body: BatchFields) -> dict[str, object]:
         """Put several files into it, to be indexed in the background."""
-        return shown(store_id, stores.attach(store_id, body.wanted()).id)
+        batch_id = f"vsfb_{uuid.uuid4().hex}"
+        stores.attach(store_id, body.wanted(), batch_id=batch_id)
+        return shown(store_id, batch_id)
 
     @router.get("/{store_id}/file_batches/{batch_id}", response_model=Batch, responses=refusals(404))
     def retrieve(store_id: str, batch_id: str, response: Response) -> dict[str, object]:

@@ -25,7 +25,7 @@ from rag.documents.load import read_upload
 from rag.documents.sources import KINDS
 from rag.errors import RagError
 from rag.home import OpenIndexes
-from rag.index import Index
+from rag.index import Index, OtherEmbedder
 from serving.errors import ServingError
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.rows import IN_PROGRESS, Attributes, among, are_equal
@@ -316,7 +316,8 @@ class Indexer:
                 # One by one, so that a fault stays with its file.
                 outcomes = [self._add_live(running, [document], chunking) for document in live]
                 return all(outcomes)
-            self._fail(store_id, live[0].id, "server_error", str(error))
+            words = words_for(error) if isinstance(error, OtherEmbedder) else str(error)
+            self._fail(store_id, live[0].id, "server_error", words)
         except (StorageError, JobStopped):
             raise
         except Exception:
@@ -346,6 +347,11 @@ class Indexer:
             self._looked_at = time.monotonic()
             if len(self._work.wanted(running.job.key, [document.id for document in live])) < len(live):
                 raise _Unwanted
+
+
+def words_for(error: OtherEmbedder) -> str:
+    """What to do about a store of uploads, which stand in no folder that its index could be built from."""
+    return f"{error.fault}; use that one, or make the vector store anew and attach its files again"
 
 
 def _failing(code: ErrorCode, message: str) -> sa.Update:

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -83,12 +84,15 @@ class StoreRows:
         description: str | None = None,
         metadata: Mapping[str, str] | None = None,
         chunking: Mapping[str, Any] | None = None,
+        attach: Callable[[str, sa.Connection], object] | None = None,
     ) -> StoredStore:
-        """A new vector store; one without a name is named by its id."""
+        """A new vector store; one without a name is named by its id. `attach` adds its files to the transaction."""
         store_id, now = f"vs_{uuid.uuid4().hex}", self._now()
         stored = StoredStore(store_id, now, now, name or store_id, description, metadata, chunking, is_own=True)
         with self._database.write() as rows:
             rows.execute(STORES.insert().values(values_of(stored)))
+            if attach is not None:
+                attach(store_id, rows)
         return stored
 
     def adopt(self, names: Collection[str]) -> None:
@@ -144,26 +148,30 @@ class StoreRows:
         max_waiting: int,
         submit: Callable[[str, sa.Connection], object],
         lost: Collection[str] = (),
-    ) -> StoredBatch:
+        batch_id: str | None = None,
+        rows: sa.Connection | None = None,
+    ) -> None:
         """The files wait to be indexed, unless they are already and not `lost`; those keep the attributes they have.
 
-        `submit` adds the store's job to the same transaction. `chunking` becomes the store's if it has none. Raises
-        Invalid for a file that may not be searched, and Overloaded when more than `max_waiting` files wait.
+        `submit` adds the store's job to the same transaction, which is `rows` if given. `chunking` becomes the store's
+        if it has none. The files are a batch if it gets an id. Raises Invalid for a file that may not be searched, and
+        Overloaded when more than `max_waiting` files wait.
         """
-        batch = StoredBatch(f"vsfb_{uuid.uuid4().hex}", store_id, self._now(), is_cancelled=False)
-        with self._database.write() as rows:
+        now = self._now()
+        with self._database.write() if rows is None else nullcontext(rows) as rows:
             if (store := _find_store(rows, store_id)) is None:
                 raise no_store(store_id)
             _check_files(rows, files)
             _leave_room(rows, len(files), max_waiting)
-            active = {"last_active_at": batch.created_at, "chunking": store.chunking or chunking}
+            active = {"last_active_at": now, "chunking": store.chunking or chunking}
             rows.execute(STORES.update().where(STORES.c.id == store_id).values(active))
             for file_id, attributes in files.items():
-                _attach(rows, batch, file_id, attributes, is_lost=file_id in lost)
+                _attach(rows, store_id, file_id, attributes, now, is_lost=file_id in lost)
             submit(store_id, rows)
-            rows.execute(BATCHES.insert().values(values_of(batch)))
-            rows.execute(BATCH_FILES.insert(), [{"batch_id": batch.id, "file_id": file_id} for file_id in files])
-        return batch
+            if batch_id is not None:
+                batch = StoredBatch(batch_id, store_id, now, is_cancelled=False)
+                rows.execute(BATCHES.insert().values(values_of(batch)))
+                rows.execute(BATCH_FILES.insert(), [{"batch_id": batch_id, "file_id": file_id} for file_id in files])
 
     def known(self, store_id: str, file_ids: Collection[str]) -> dict[str, StoreFile]:
         """Those of the files that have a row in the store, by id; the status of one being deleted is DELETING."""
@@ -257,25 +265,27 @@ def no_file(file_id: str, *, param: str | None = None) -> Refused:
     return NotFound(f"no file {file_id!r}; upload it with POST /v1/files", param=param, code="file_not_found")
 
 
-def _attach(rows: sa.Connection, batch: StoredBatch, file_id: str, attributes: Attributes, *, is_lost: bool) -> None:
-    where = among(batch.store_id, [file_id])
+def _attach(
+    rows: sa.Connection, store_id: str, file_id: str, attributes: Attributes, now: int, *, is_lost: bool
+) -> None:
+    where = among(store_id, [file_id])
     present = rows.execute(sa.select(STORE_FILES.c.status).where(*where)).scalar_one_or_none()
     if present == DELETING:
-        raise Conflict(f"file {file_id!r} is being deleted from {batch.store_id!r}; attach it again in a moment")
+        raise Conflict(f"file {file_id!r} is being deleted from {store_id!r}; attach it again in a moment")
     if present == "completed" and not is_lost:
         return
     if present == "in_progress":
         rows.execute(STORE_FILES.update().where(*where).values(attributes=attributes))
         return
     waiting = {
-        "created_at": batch.created_at,
+        "created_at": now,
         "status": "in_progress",
         "last_error": None,
         "attributes": attributes,
         "attempts": 0,
     }
     if present is None:
-        rows.execute(STORE_FILES.insert().values(store_id=batch.store_id, id=file_id, **waiting))
+        rows.execute(STORE_FILES.insert().values(store_id=store_id, id=file_id, **waiting))
     else:
         rows.execute(STORE_FILES.update().where(*where).values(waiting))
 

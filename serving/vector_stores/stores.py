@@ -12,6 +12,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+
+import sqlalchemy as sa
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.document import Document
@@ -24,7 +27,7 @@ from router.answering.condense import rewrite_query
 from serving.errors import Conflict, Invalid, NotFound, Refused
 from serving.http.pages import Page, PageOfRows
 from serving.vector_stores.files import MAX_UPLOAD_BYTES, FileStore
-from serving.vector_stores.indexer import Indexer, WorkRows
+from serving.vector_stores.indexer import Indexer, WorkRows, words_for
 from serving.vector_stores.listing import FilePage, as_indexed, list_files, unattached
 from serving.vector_stores.request import Attachment, RankingOptions, SearchFields, StoreFields
 from serving.vector_stores.rows import (
@@ -105,13 +108,9 @@ class VectorStores:
         # A database that is away is found out before a row is written.
         self.open_indexes.states()
         chunking = asdict(attachment.chunking) if attachment.chunking is not None else None
-        store = self.rows.add_store(asked.name, asked.description, asked.metadata, chunking)
-        if attachment.files:
-            try:
-                self.attach(store.id, attachment)
-            except Refused:
-                self.rows.remove_store(store.id)
-                raise
+        attach = partial(self._attach, attachment) if attachment.files else None
+        store = self.rows.add_store(asked.name, asked.description, asked.metadata, chunking, attach)
+        self.indexer.wake()
         return self.get(store.id)
 
     def get(self, store_id: str) -> StoreState:
@@ -131,16 +130,16 @@ class VectorStores:
         self.rows.update_store(store_id, changes)
         return self.get(store_id)
 
-    def delete(self, store_id: str, *, in_use: Collection[str | None] = ()) -> None:
-        """Takes a store away with its index. Raises Conflict for one that is `in_use`."""
+    def delete(self, store_id: str, *, in_use: Callable[[], Collection[str | None]] = tuple) -> None:
+        """Takes a store away with its index. Raises Conflict for one that is `in_use` then."""
         self._store(store_id)
-        if store_id in in_use:
+        if store_id in in_use():
             raise Conflict(f"an arm that is served answers from index {store_id!r}; promote another decision first")
         self.rows.hide_store(store_id)
         self._remove_store(store_id)
 
-    def attach(self, store_id: str, asked: Attachment) -> StoredBatch:
-        """Files, to be indexed in the background."""
+    def attach(self, store_id: str, asked: Attachment, *, batch_id: str | None = None) -> None:
+        """Files, to be indexed in the background; a batch if it gets an id."""
         present = self.get(store_id).chunking
         if asked.chunking is not None and present is not None and asked.chunking != present:
             raise Invalid(
@@ -151,20 +150,13 @@ class VectorStores:
         known = self.rows.known(store_id, asked.files)
         if known:
             self._readable(store_id)  # Another embedder's index takes no new attributes.
-        kept = self.open_indexes.entries(store_id, known)
-        batch = self.rows.attach(
-            store_id,
-            asked.files,
-            chunking=asdict(present or asked.chunking or self.open_indexes.index_home.chunking),
-            max_waiting=self.max_waiting,
-            submit=self.indexer.submit,
-            lost=known.keys() - kept.keys(),
-        )
+        lost = known.keys() - self.open_indexes.entries(store_id, known).keys()
+        self._attach(replace(asked, chunking=present or asked.chunking), store_id, lost=lost, batch_id=batch_id)
         self.indexer.wake()
-        for file_id, entry in kept.items():
+        # Read now: another request may have had one of them indexed while this one waited to write its rows.
+        for file_id, entry in self.open_indexes.entries(store_id, asked.files).items():
             if not are_equal(entry.metadata, asked.files[file_id]):
                 self.set_attributes(store_id, file_id, asked.files[file_id])
-        return batch
 
     def list_files(self, store_id: str, page: FilePage) -> PageOfRows:
         """A page of StoreFiles: those attached over HTTP, and the documents that the index got elsewhere."""
@@ -244,6 +236,26 @@ class VectorStores:
             self._store(store_id)
             raise
 
+    def _attach(
+        self,
+        asked: Attachment,
+        store_id: str,
+        rows: sa.Connection | None = None,
+        *,
+        lost: Collection[str] = (),
+        batch_id: str | None = None,
+    ) -> None:
+        self.rows.attach(
+            store_id,
+            asked.files,
+            chunking=asdict(asked.chunking or self.open_indexes.index_home.chunking),
+            max_waiting=self.max_waiting,
+            submit=self.indexer.submit,
+            lost=lost,
+            batch_id=batch_id,
+            rows=rows,
+        )
+
     def _store(self, store_id: str) -> StoredStore:
         store = self.rows.find_store(store_id)
         is_there = (store is not None and store.is_own) or self.open_indexes.has(store_id)
@@ -273,7 +285,8 @@ class VectorStores:
         try:
             return self.open_indexes.find(store_id)
         except OtherEmbedder as error:
-            raise Conflict(str(error), code="vector_store_unusable") from error
+            words = words_for(error) if self._store(store_id).is_own else str(error)
+            raise Conflict(words, code="vector_store_unusable") from error
 
     def _document(self, store_id: str, file_id: str) -> tuple[Index, Document]:
         index = self._readable(store_id)

@@ -42,6 +42,7 @@ class Server:
     embedder: WordEmbedder
     client: openai.OpenAI
     http: httpx.Client
+    current: CurrentDecision
 
     def uploaded(self, text: str, *, name: str = "note.txt", purpose: Any = "assistants") -> str:
         return self.client.files.create(file=(name, text.encode()), purpose=purpose).id
@@ -108,9 +109,10 @@ def serving(
             stack.callback(index.close)
             answerer = Answerer(engine, {"docs": index}, "org/base")
             served = replace(served, answerer=answerer)
-        app = create_app(CurrentDecision(served), file_routes(stores), vector_store_routes(stores), api_key=api_key)
+        current = CurrentDecision(served)
+        app = create_app(current, file_routes(stores), vector_store_routes(stores), api_key=api_key)
         url = stack.enter_context(listening(app))
         client = stack.enter_context(openai.OpenAI(base_url=f"{url}/v1", api_key=api_key or "none", max_retries=0))
         headers = {"Authorization": f"Bearer {api_key}"}
         http = stack.enter_context(httpx.Client(base_url=f"{url}/v1", trust_env=False, headers=headers, timeout=20))
-        yield Server(url, stores, embedder, client, http)
+        yield Server(url, stores, embedder, client, http, current)

@@ -1,18 +1,24 @@
 """The official client drives /v1/vector_stores over a real socket."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from fakes.embedders import WordEmbedder
+from fakes.endpoints import make_served
+from fakes.engines import ScriptedEngine
 from fakes.retrieval_server import CHUNKING, Server, serving
 
 from rag.documents.document import Document
 from rag.home import IndexHome
+from router.answering.arm import Arm
+from serving.vector_stores.rows import StoreRows
 from storage.database import sqlite_url
 
 DESK, FINES, ROOMS = "The desk opens at nine.", "A late book costs ten cents.", "Study rooms are booked upstairs."
@@ -433,10 +439,50 @@ def test_an_index_that_an_arm_answers_from_is_not_deleted(tmp_path: Path) -> Non
         assert server.found("docs", "rule")
 
 
-def test_gold_answers_are_never_searched(shared: Server) -> None:
+def test_an_index_that_is_promoted_while_its_deletion_is_on_the_way_is_not_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_store = StoreRows.find_store
+
+    def promoting(rows: StoreRows, store_id: str) -> object:
+        server.current.show(replace(make_served(ScriptedEngine(str)), arms={"rag": Arm("rag", index=store_id)}))
+        return find_store(rows, store_id)
+
+    with serving(tmp_path) as server:
+        store_id = server.filled(DESK)
+        monkeypatch.setattr(StoreRows, "find_store", promoting)
+        with pytest.raises(openai.ConflictError, match="an arm that is served answers from"):
+            server.client.vector_stores.delete(store_id)
+        assert server.found(store_id, DESK)
+
+
+def test_a_store_that_another_embedder_built_is_to_be_made_anew(tmp_path: Path) -> None:
+    with serving(tmp_path, embedder=WordEmbedder("other@1")) as server:
+        store_id = server.filled(DESK)
+    with serving(tmp_path) as server:
+        advice = "'other@1', not 'words@1'; use that one, or make the vector store anew and attach its files again"
+        with pytest.raises(openai.ConflictError, match=advice):
+            server.found(store_id, DESK)
+        stores = server.client.vector_stores
+        file = stores.files.upload_and_poll(vector_store_id=store_id, file=("fines.txt", FINES.encode()))
+        assert file.last_error is not None
+        assert advice in file.last_error.message
+
+
+def test_gold_answers_are_never_searched(shared: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     file_id = shared.uploaded('{"item": {}}', purpose="evals")
+    # No store is made that would have to be taken away again.
+    monkeypatch.delattr(StoreRows, "remove_store")
     with pytest.raises(openai.BadRequestError, match="purpose 'evals'"):
         shared.client.vector_stores.create(file_ids=[file_id])
+
+
+def test_a_file_alone_is_no_batch(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        store_id = server.filled(DESK)
+        server.client.vector_stores.files.create(store_id, file_id=server.uploaded(FINES))
+        with sqlite3.connect(tmp_path / "arbiter.db") as rows:
+            assert rows.execute("SELECT count(*) FROM file_batches").fetchone() == (0,)
 
 
 def test_a_field_that_the_client_clears_is_as_if_left_out(shared: Server) -> None:

@@ -126,3 +126,19 @@ def test_a_deletion_does_not_wait_for_a_change_and_is_not_undone_by_it(server: S
             other.set_attributes(store_id, file_id, NEW)
     assert server.stores.open_indexes.open(store_id).documents() == []
     assert server.client.vector_stores.retrieve(store_id).file_counts.total == 0
+
+
+def test_of_two_that_attach_a_new_file_at_once_the_last_is_heeded(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_id, file_id = server.client.vector_stores.create().id, server.uploaded(DESK)
+    attach, stores = StoreRows.attach, server.client.vector_stores
+
+    def overtaken(*given: Any, **rest: Any) -> None:
+        monkeypatch.undo()
+        stores.files.create_and_poll(file_id, vector_store_id=store_id, attributes=OLD)
+        attach(*given, **rest)
+
+    monkeypatch.setattr(StoreRows, "attach", overtaken)
+    assert stores.files.create(store_id, file_id=file_id, attributes=NEW).attributes == NEW
+    assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])

@@ -167,14 +167,14 @@ def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_pa
     first, second = opened(tmp_path, embedder), opened(tmp_path, owner=OTHER)
     file_id = upload(first)
     store_id = first.create(StoreFields()).store.id
-    batch = first.attach(store_id, Attachment({file_id: {}}))
+    first.attach(store_id, Attachment({file_id: {}}), batch_id="vsfb_1")
     first.indexer.start()
     assert embedder.started.wait(10)
     calls: dict[str, Callable[[], None]] = {
         "file": lambda: second.delete_file(file_id),
         "detach": lambda: second.detach(store_id, file_id),
         "store": lambda: second.delete(store_id),
-        "cancel": lambda: second.cancel_batch(store_id, batch.id),
+        "cancel": lambda: second.cancel_batch(store_id, "vsfb_1"),
     }
     deleting = threading.Thread(target=calls[way])
     deleting.start()
@@ -241,11 +241,11 @@ def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancell
     stores = opened(tmp_path)
     file_id = upload(stores)
     store_id = stores.create(StoreFields()).store.id
-    batch = stores.attach(store_id, Attachment({file_id: {}}))
+    stores.attach(store_id, Attachment({file_id: {}}), batch_id="vsfb_1")
     taken_up(tmp_path, store_id, file_id, owner=GONE)
     index = stores.open_indexes.make(store_id, CHUNKING)
     index.add([Document(file_id, "note", DESK)])
-    stores.cancel_batch(store_id, batch.id)
+    stores.cancel_batch(store_id, "vsfb_1")
     assert index.documents() == []
     assert stores.get_file(store_id, file_id).status == "cancelled"
     stores.close()

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def add_store(rows: StoreRows, name: str = "desk") -> StoredStore:
 
 def attach(rows: StoreRows, store: StoredStore, *file_ids: str, max_waiting: int = 100) -> str:
     wanted = {file_id: {"year": 2026, "open": True} for file_id in file_ids}
-    return rows.attach(store.id, wanted, chunking=CHUNKING, max_waiting=max_waiting, submit=lambda *_: None).id
+    batch_id = f"vsfb_{uuid.uuid4().hex}"
+    rows.attach(store.id, wanted, chunking=CHUNKING, max_waiting=max_waiting, submit=lambda *_: None, batch_id=batch_id)
+    return batch_id
 
 
 def test_a_file_comes_back_and_goes_in_two_steps(files: FileStore) -> None:
