@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -198,6 +199,7 @@ def evaluate(
 ) -> None:
     """Measure vectors, words and both, reranked too, on questions with known documents; says what to search with."""
     from arbiter.cli.quality import evaluate_config, evaluate_index
+    from eval.questions import load_judged
 
     if _is_config(Path(target)):
         pipeline, console = open_pipeline(
@@ -210,7 +212,9 @@ def evaluate(
         if words:
             raise ArbiterError(f"{words[0]!r} overrides a config, and {target!r} is an index; give --config")
         commands, console = _open(config, is_json)
-        shown = evaluate_index(commands, target, questions, console=console, reranker=rerank, measure=measure)
+        judged, retrieval = load_judged(questions), commands.index_home.retrieval
+        with contextlib.closing(commands.searchable(target)) as index:
+            shown = evaluate_index(index, judged, retrieval, console=console, reranker=rerank, measure=measure)
     console.result(*shown)
 
 

@@ -1,18 +1,16 @@
 """How well an index finds the documents that answer questions: what `arbiter index evaluate` does.
 
-text, row = evaluate_index(commands, "faq", Path("questions.jsonl"), console=console)
+text, row = evaluate_index(index, load_judged(Path("questions.jsonl")), SearchSettings(), console=console)
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from arbiter.console import Console, Output
-from arbiter.index_commands import IndexCommands
 from arbiter.pipeline import Pipeline
 from eval.questions import Question, load_judged
 from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
@@ -24,19 +22,32 @@ from storage.errors import ArbiterError
 
 
 def evaluate_index(
-    commands: IndexCommands,
-    name: str,
-    questions: Path,
+    index: Index,
+    questions: Sequence[Question],
+    settings: SearchSettings,
     *,
     console: Console,
     reranker: str | None = None,
     measure: Measure = "recall@5",
+    seed: int = 0,
 ) -> Output:
-    """Compares the ways to search an index on questions of a file. Raises what the index and the questions raise."""
-    judged = load_judged(questions)
-    with contextlib.closing(commands.searchable(name)) as index:
-        retrieval = commands.index_home.retrieval
-        return _evaluate(index, judged, retrieval, console, reranker=reranker, measure=measure, seed=0)
+    """Compares the ways to search an index; `settings` are its own. Raises what the index and the questions raise."""
+    ways = standard_settings(settings, reranker)
+    with console.step(f"searching {len(questions)} questions in {len(ways)} ways") as step:
+        report = evaluate_retrieval(
+            lambda query, k, way: index.search(query, k, settings=way),
+            questions,
+            ways,
+            document_ids={entry.id for entry in index.documents(limit=None)},
+            default=setting_name(settings),
+            measure=measure,
+            seed=seed,
+            progress=step.update,
+        )
+    keys = config_lines(report.scores[report.recommended].settings)
+    nested = {"index": {"retrieval": {key.rpartition(".")[2]: value for key, value in keys.items()}}}
+    text = f"{to_text(report)}\n\nIn the config:\n{yaml.safe_dump(nested, sort_keys=False)}"
+    return text, {"index": index.name, **report.to_dict(), "config": keys}
 
 
 def evaluate_config(
@@ -57,8 +68,8 @@ def evaluate_config(
     if index is None:
         raise ArbiterError("no arm of this config retrieves from documents, so there is no index to evaluate")
     config = pipeline.config
-    return _evaluate(
-        index, judged, config.index.retrieval, console, reranker=reranker, measure=measure, seed=config.seed
+    return evaluate_index(
+        index, judged, config.index.retrieval, console=console, reranker=reranker, measure=measure, seed=config.seed
     )
 
 
@@ -70,31 +81,3 @@ def config_lines(settings: SearchSettings) -> dict[str, object]:
     if settings.reranker is not None:
         keys |= {"reranker": settings.reranker, "candidates": settings.candidates}
     return {f"index.retrieval.{key}": value for key, value in keys.items()}
-
-
-def _evaluate(
-    index: Index,
-    questions: Sequence[Question],
-    settings: SearchSettings,
-    console: Console,
-    *,
-    reranker: str | None,
-    measure: Measure,
-    seed: int,
-) -> Output:
-    ways = standard_settings(settings, reranker)
-    with console.step(f"searching {len(questions)} questions in {len(ways)} ways") as step:
-        report = evaluate_retrieval(
-            lambda query, k, way: index.search(query, k, settings=way),
-            questions,
-            ways,
-            document_ids={entry.id for entry in index.documents(limit=None)},
-            default=setting_name(settings),
-            measure=measure,
-            seed=seed,
-            progress=step.update,
-        )
-    keys = config_lines(report.scores[report.recommended].settings)
-    nested = {"index": {"retrieval": {key.rpartition(".")[2]: value for key, value in keys.items()}}}
-    text = f"{to_text(report)}\n\nIn the config:\n{yaml.safe_dump(nested, sort_keys=False)}"
-    return text, {"index": index.name, **report.to_dict(), "config": keys}

@@ -50,10 +50,14 @@ def _whole(path: Path, kind: str) -> list[Any]:
                 import pyarrow.parquet
 
                 with pyarrow.parquet.ParquetFile(path) as file:
-                    rows: list[Any] = file.read().to_pylist()
-                return rows
+                    return list(file.read().to_pylist())
             case "folder":
-                return _saved(path)
+                import datasets
+
+                found = datasets.load_from_disk(str(path))
+                if isinstance(found, datasets.DatasetDict):
+                    raise ValueError(f"it holds the splits {', '.join(found)}; give one of its folders")
+                return list(found.to_list())
         raise ValueError("it is of another kind")
     except (OSError, ValueError, NotImplementedError, RecursionError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -71,25 +75,13 @@ def _rows_in(value: Any) -> list[Any]:
         for key in ROW_KEYS:
             if isinstance(value.get(key), list):
                 # Rows as a datasets server sends them are wrapped with their number.
-                return [row.get("row", row) if _is_numbered(row) else row for row in value[key]]
+                return [
+                    row.get("row", row) if isinstance(row, Mapping) and "row_idx" in row else row for row in value[key]
+                ]
         columns = list(value.values())
         if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
             return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
     raise ValueError(f"it holds no rows, which are a list of objects, or one under {', '.join(ROW_KEYS)}")
-
-
-def _is_numbered(row: object) -> bool:
-    return isinstance(row, Mapping) and "row_idx" in row
-
-
-def _saved(path: Path) -> list[Any]:
-    import datasets
-
-    found = datasets.load_from_disk(str(path))
-    if isinstance(found, datasets.DatasetDict):
-        raise ValueError(f"it holds the splits {', '.join(found)}; give one of its folders")
-    rows: list[Any] = found.to_list()
-    return rows
 
 
 def _cell(text: str) -> Any:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -171,18 +170,17 @@ def _embedded(embed: Embed, texts: Sequence[str]) -> Any:
     from ragas.embeddings.base import BaseRagasEmbedding
 
     vectors: dict[str, NDArray[np.float32]] = dict(zip(texts, embed(texts), strict=True)) if texts else {}
-    lock = threading.Lock()
 
     class Embedded(BaseRagasEmbedding):  # type: ignore[misc]  # ragas is untyped here
-        """Remembers every vector; the lock keeps a model that is not thread-safe to one caller."""
+        """Remembers every vector."""
 
         def embed_text(self, text: str, **_: object) -> NDArray[np.float32]:
-            with lock:
-                if text not in vectors:
-                    vectors[text] = embed([text])[0]
-                return vectors[text]
+            if text not in vectors:
+                vectors[text] = embed([text])[0]
+            return vectors[text]
 
         async def aembed_text(self, text: str, **_: object) -> NDArray[np.float32]:
-            return await asyncio.to_thread(self.embed_text, text)
+            # In the loop's own thread, so that a model that is not thread-safe has one caller.
+            return self.embed_text(text)
 
     return Embedded()

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -7,10 +8,11 @@ from fakes.embedders import WordEmbedder
 
 from arbiter.cli.quality import config_lines, evaluate_config, evaluate_index
 from arbiter.config.loading import load_config
-from arbiter.console import Console
+from arbiter.console import Console, Output
 from arbiter.index_commands import IndexCommands
 from arbiter.pipeline import Pipeline
 from eval.errors import EvalError
+from eval.questions import load_judged
 from rag.home import IndexHome
 from rag.search.settings import SearchSettings
 from storage.errors import ArbiterError
@@ -34,6 +36,11 @@ def ask(tmp_path: Path, *rows: object) -> Path:
     return file
 
 
+def evaluate(commands: IndexCommands, questions: Path) -> Output:
+    with contextlib.closing(commands.searchable("towers")) as index:
+        return evaluate_index(index, load_judged(questions), HYBRID, console=Console(stderr=io.StringIO()))
+
+
 def test_every_way_to_search_is_measured_and_the_recommended_one_is_given_as_config(
     commands: IndexCommands, tmp_path: Path
 ) -> None:
@@ -42,7 +49,7 @@ def test_every_way_to_search_is_measured_and_the_recommended_one_is_given_as_con
         *({"question": f"When does the bell of tower{i} ring?", "doc_ids": [f"d{i}"]} for i in range(12)),
         {"question": "Who rings it?"},
     )
-    text, row = evaluate_index(commands, "towers", questions, console=Console(stderr=io.StringIO()))
+    text, row = evaluate(commands, questions)
     assert isinstance(row, dict)
     assert (row["index"], row["num_questions"], row["num_without_gold"]) == ("towers", 12, 1)
     assert list(row["scores"]) == ["dense", "bm25", "hybrid minmax", "hybrid rrf"]
@@ -56,7 +63,7 @@ def test_every_way_to_search_is_measured_and_the_recommended_one_is_given_as_con
 def test_questions_about_documents_that_are_not_there_are_refused(commands: IndexCommands, tmp_path: Path) -> None:
     questions = ask(tmp_path, {"question": "When?", "doc_ids": ["elsewhere"]})
     with pytest.raises(EvalError, match=r"holds none of the documents .* 'elsewhere'"):
-        evaluate_index(commands, "towers", questions, console=Console(stderr=io.StringIO()))
+        evaluate(commands, questions)
 
 
 @pytest.mark.parametrize(
