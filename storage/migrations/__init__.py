@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from storage.errors import StorageError
 
-# The newest of the files in versions/.
-NEWEST = 1
+# The newest and the oldest of the files in versions/. 1 had other tables, and was in no release.
+NEWEST = 2
+OLDEST = 2
 # A name of our own: a PostgreSQL database may hold another program's `alembic_version`.
 VERSION_TABLE = "arbiter_version"
 
@@ -25,13 +26,18 @@ _POSTGRESQL_LOCK = 0x617262697465
 
 
 def is_current(rows: sa.Connection, where: str) -> bool:
-    """Whether the tables are those of this version. Raises StorageError if a newer one made them."""
+    """Whether the tables are those of this version. Raises StorageError if one made them that cannot be followed."""
     if not sa.inspect(rows).has_table(VERSION_TABLE):
         return False
     version = int(rows.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one())
     if version > NEWEST:
         raise StorageError(
             f"{where!r} was written by a newer version of arbiter (schema {version}, not {NEWEST}); install that one"
+        )
+    if version < OLDEST:
+        raise StorageError(
+            f"{where!r} was written by an earlier build of arbiter (schema {version}, not {NEWEST}); move it away, or "
+            "use another ARBITER_HOME or database"
         )
     return version == NEWEST
 

@@ -42,13 +42,20 @@ def test_the_newest_version_is_that_of_the_last_file() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == f"{NEWEST:04}"
 
 
-def test_a_newer_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("0099", r"written by a newer version .*schema 99, not 2"),
+        ("0001", r"earlier build .*schema 1, not 2\); move it away, or use another ARBITER_HOME"),
+    ],
+)
+def test_another_version_is_refused(tmp_path: Path, version: str, words: str) -> None:
     file = tmp_path / "arbiter.db"
     Database(sqlite_url(file)).close()
     with sqlite3.connect(file) as connection:
-        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0099'")
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '{version}'")
 
-    with pytest.raises(StorageError, match=r"written by a newer version .*schema 99, not 1"):
+    with pytest.raises(StorageError, match=words):
         Database(sqlite_url(file))
 
 
