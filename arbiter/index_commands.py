@@ -29,13 +29,12 @@ from rag.documents.load import Loaded, load_documents
 from rag.embedding.embedder import Embedder, NamedEmbedder
 from rag.errors import RagError
 from rag.home import IndexHome
-from rag.index import Index, IndexState, SyncReport, VerifyReport
+from rag.index import Index, SyncReport, VerifyReport
 from rag.indexing import Overtaken
 from rag.origins import gone_from, unreadable_now, with_own_ids
 from rag.passage import Passage
 from rag.search.filters import parse_filter
 from rag.search.settings import SearchSettings
-from rag.store.indexes import missing
 from storage.errors import ArbiterError
 from storage.files import replace_file
 
@@ -224,19 +223,19 @@ class IndexCommands:
         """The index, to be searched and closed by the caller. Raises ArbiterError if there is none, RagError if another
         embedder built it.
         """
-        self._state(name)  # Before a model is looked for.
+        self.index_home.state(name)  # Before a model is looked for.
         return self.index_home.open(name, self.embedder)
 
     def _existing(self, name: str) -> Index:
         """For what needs no vectors: an index of any embedder will do."""
-        built_with = NamedEmbedder(self._state(name).embedder, lambda: self.embedder)
+        built_with = NamedEmbedder(self.index_home.state(name).embedder, lambda: self.embedder)
         return self.index_home.open(name, built_with)
 
     def _writable(self, name: str, chunking: Mapping[str, Any], *, may_rebuild: bool) -> Index:
         """The index, new or as it is cut. An index of another embedder is embedded anew if that is what was asked."""
         if name not in self.index_home.states() and not may_rebuild:
             return self.index_home.create(name, self.embedder, replace(self.index_home.chunking, **chunking))
-        settings = self._state(name).settings
+        settings = self.index_home.state(name).settings
         if replace(settings, **chunking) != settings:
             raise ArbiterError(
                 f"index {name!r} is cut into {_chunks_of(settings)}; leave the chunk options out, "
@@ -258,7 +257,10 @@ class IndexCommands:
             try:
                 with self._console.step(f"indexing {len(given)} documents") as step:
                     report = write(
-                        [*given, *kept], origin=origin, replacing={e.id for e in replaced}, progress=step.update
+                        [*given, *(document for document, _ in kept)],
+                        origin=origin,
+                        replacing={e.id for e in replaced},
+                        progress=step.update,
                     )
             except Overtaken as error:
                 self._console.say(f"note: {error.args[0].split(';')[0]}; looking again")
@@ -269,19 +271,13 @@ class IndexCommands:
             self._console.say(f"note: {entry.id} takes the place of that document in {index.name} from {entry.origin}")
         if len(replaced) > _SHOWN:
             self._console.say(f"note: {len(replaced) - _SHOWN} more documents of other paths are replaced")
-        for document in kept:
-            self._console.say(f"note: {document.id} stays as it was, since its file cannot be read")
+        for document, place in kept:
+            self._console.say(f"note: {document.id} stays as it was, since {place} cannot be read")
         if is_whole and (gone := gone_from(origin, given, entries)):
             index.delete(gone)
             self._console.say(f"note: {', '.join(gone[:_SHOWN])} went, as the files did, though added by another path")
             report = replace(report, removed=report.removed + len(gone), num_chunks=index.num_chunks)
-        return report, [document.id for document in kept]
-
-    def _state(self, name: str) -> IndexState:
-        states = self.index_home.states()
-        if name not in states:
-            raise missing(name, states)
-        return states[name]
+        return report, [document.id for document, _ in kept]
 
     def _say_left(self, name: str, index: Index, origin: str) -> None:
         """A path that holds nothing now may be a disk that is not mounted: its documents stay, and that is said."""

@@ -299,7 +299,7 @@ def describe_other_runs(config: Config, runs: Path) -> str:
         except ArbiterError:  # of another version
             continue
         words = listed(keys, separator=" ", shown=_SHOWN_KEYS) or "another policy in its race"
-        found.append((len(keys), -float(run.manifest["finished_at"]), f"{run.id} with {words}"))
+        found.append((len(keys), -(run.finished_at or 0.0), f"{run.id} with {words}"))
     return listed((shown for _, _, shown in sorted(found)), shown=_SHOWN_RUNS)
 
 

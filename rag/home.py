@@ -58,14 +58,18 @@ class IndexHome:
         """The rows of every index, to be closed by the caller; None before the first index. Raises StorageError."""
         return find_database(self.home, self.url)
 
-    def open(self, name: str, embedder: Embedder) -> Index:
-        """The existing index. Raises RagError if there is no such index, and OtherEmbedder."""
+    def state(self, name: str) -> IndexState:
+        """What one index was built with, and holds. Raises RagError if there is no such index."""
         indexes.check_name(name)
         database = self.database()
         if database is None:
             raise indexes.missing(name, ())
         with contextlib.closing(database), database.read() as rows:
-            state = indexes.existing(rows, name)
+            return indexes.existing(rows, name)
+
+    def open(self, name: str, embedder: Embedder) -> Index:
+        """The existing index. Raises RagError if there is no such index, and OtherEmbedder."""
+        state = self.state(name)
         check_embedder(state, embedder)
         return self.create(name, embedder, state.settings)
 
@@ -151,7 +155,7 @@ class OpenIndexes:
         """The index. Raises RagError if there is none, and OtherEmbedder."""
         index = self.find(name)
         if index is None:
-            raise indexes.missing(name, self.states())
+            raise indexes.missing(name, self._read(indexes.names) or ())
         return index
 
     def make(self, name: str, chunking: ChunkSettings) -> Index:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from rag.documents.document import Document
+from rag.documents.document import FILE, Document
 from rag.documents.load import Loaded
 from rag.documents.sources import fixed_part
 from rag.index import DocumentEntry, Index
@@ -53,23 +53,33 @@ def gone_from(origin: str, given: Iterable[Document], entries: Iterable[Document
     """
     ids = {document.id for document in given}
     left = {e.id: _file_of(e.origin, e.source) for e in entries if e.origin not in (origin, "") and e.id not in ids}
-    return [
-        document_id
-        for document_id, file in left.items()
-        if file.is_relative_to(origin) and not file.exists() and not any(parent.is_file() for parent in file.parents)
-    ]
+    return [document_id for document_id, file in left.items() if file.is_relative_to(origin) and _is_gone(file)]
 
 
 def unreadable_now(
     index: Index, loaded: Loaded, origin: str, given: Iterable[Document], entries: Iterable[DocumentEntry]
-) -> list[Document]:
-    """The index's documents of files that cannot be read now: a bad copy must not take a good one away."""
+) -> list[tuple[Document, str]]:
+    """The index's documents of files that cannot be read now, each with the file, or the folder or archive around it.
+
+    A bad copy must not take a good one away.
+    """
     unreadable = {skipped.path for skipped in loaded.skipped if not skipped.reason.startswith(_EMPTIED)}
     ids = {document.id for document in given}
-    # A row of JSON is cited by its title or id; the file that it stands in is in its metadata.
-    files = {e.id: e.source or e.metadata.get("source") for e in entries if e.origin == origin and e.id not in ids}
-    left = [document_id for document_id, file in files.items() if file in unreadable]
-    return [document for document_id in left if (document := index.document(document_id)) is not None]
+    kept = []
+    for entry in entries:
+        file = PurePosixPath(entry.source or str(entry.metadata.get(FILE, "")))
+        place = next((str(part) for part in (file, *file.parents) if str(part) in unreadable), None)
+        if place and entry.origin == origin and entry.id not in ids and (document := index.document(entry.id)):
+            kept.append((document, place))
+    return kept
+
+
+def _is_gone(file: Path) -> bool:
+    """Whether neither the file nor an archive around it is there; what cannot be looked at is."""
+    try:
+        return not file.exists() and not any(parent.is_file() for parent in file.parents)
+    except OSError:
+        return False
 
 
 def _file_of(origin: str, source: str) -> Path:

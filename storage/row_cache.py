@@ -8,6 +8,7 @@ What it keeps can be made again. So a file that is damaged is set aside, said in
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import sqlite3
 import threading
@@ -118,7 +119,8 @@ class RowCache:
         with hold_lock(self._path.with_name(f".{self._path.name}.lock")):
             if not self._path.exists() or self._path.stat().st_ino != self._inode:
                 return  # Another process was faster.
-            aside = f"{self._path.name}.damaged"
+            names = (f"{self._path.name}.damaged{number or ''}" for number in itertools.count())
+            aside = next(name for name in names if not self._path.with_name(name).exists())
             for end in ("", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     self._path.with_name(self._path.name + end).replace(self._path.with_name(aside + end))

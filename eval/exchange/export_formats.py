@@ -144,7 +144,7 @@ def lm_eval_files(run: Run, scorecard: Scorecard, scores: ArmScores, answered: A
     # The last part of a run's id hashes config and data; what is before it names the data.
     task = _UNSAFE_TASK.sub("_", run.id.rpartition("-")[0] or run.id)
     model = _UNSAFE_MODEL.sub("__", arm.name)
-    finished = float(run.manifest.get("finished_at", 0.0))
+    finished = run.finished_at or 0.0
     date = datetime.datetime.fromtimestamp(finished, tz=datetime.UTC).replace(tzinfo=None).isoformat().replace(":", "-")
     places = {name: place for place, name in enumerate(scorecard.question_ids)}
     samples = [_sample(scores, places[question.id], question, record) for question, record in answered]

@@ -25,6 +25,7 @@ from tuning.data.examples import load_examples, texts_of
 Format = Literal["autorag", "ragchecker", "ragas"]
 
 _OF_A_QUESTION = ("id", "question", "golds", "gold", "gold_ids", "retrieved", "retrieved_ids")
+_NEVER_EMPTY = ("id", "golds", "gold", "gold_ids", "retrieved_ids")
 _RAGCHECKER_ANSWER = (
     *("response", "response_claims", "gt_answer_claims", "answer2response", "response2answer"),
     *("retrieved2response", "retrieved2answer", "metrics"),
@@ -182,7 +183,7 @@ class _Found:
         if isinstance(row, str):
             raise ValueError(row)
         columns = _COLUMNS[self.format]
-        given = {ours: value for ours, theirs in columns.items() if (value := _first(row, theirs)) is not None}
+        given = {ours: value for ours, theirs in columns.items() if (value := _first(row, ours, theirs)) is not None}
         name = _as_id(given.get("id")) or f"{self.path.stem}-{place.split()[-1]}"
         text, golds = given.get("question"), _golds(given.get("golds"))
         groups = _groups(given.get("gold_ids"))
@@ -205,7 +206,7 @@ class _Found:
             # One document of every group is enough; the flat list of documents cannot say so.
             metadata["retrieval_gt"] = groups
         answer = {ours: value for ours, value in given.items() if ours not in _OF_A_QUESTION}
-        if answer or retrieved:
+        if answer or "retrieved" in given:
             metadata["imported"] = {"from": self.format, **answer, "retrieved_documents": retrieved}
         self.num_answered += "response" in answer
         self.questions[name] = Question(name, text, golds, tuple(dict.fromkeys(gold)), as_json(metadata))
@@ -255,9 +256,10 @@ class _Found:
         return Imported(self.format, tuple(self.documents.values()), tuple(self.questions.values()), said)
 
 
-def _first(row: Row, columns: Sequence[str]) -> Any:
-    """The first of the columns that holds something."""
-    return next((row[name] for name in columns if row.get(name) is not None and row[name] not in ("", [])), None)
+def _first(row: Row, ours: str, columns: Sequence[str]) -> Any:
+    """The first of the columns that holds something; an answer that says nothing is an answer."""
+    empty: tuple[object, ...] = ("", []) if ours in _NEVER_EMPTY else ()
+    return next((row[name] for name in columns if row.get(name) is not None and row[name] not in empty), None)
 
 
 def _as_id(value: object) -> str:

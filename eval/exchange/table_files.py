@@ -70,14 +70,12 @@ def _whole(path: Path, kind: str) -> list[Any]:
 def _rows_in(value: Any) -> list[Any]:
     """The rows in a JSON value: a list, an object with a list of them under a usual key, or an object of columns."""
     if isinstance(value, list):
-        return value
+        # Rows as a datasets server sends them are wrapped with their number.
+        return [row.get("row", row) if isinstance(row, Mapping) and "row_idx" in row else row for row in value]
     if isinstance(value, Mapping):
         for key in ROW_KEYS:
             if isinstance(value.get(key), list):
-                # Rows as a datasets server sends them are wrapped with their number.
-                return [
-                    row.get("row", row) if isinstance(row, Mapping) and "row_idx" in row else row for row in value[key]
-                ]
+                return _rows_in(value[key])
         columns = list(value.values())
         if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
             return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]

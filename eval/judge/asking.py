@@ -169,7 +169,7 @@ async def ask_all(
     from openai import AsyncOpenAI
 
     slots = asyncio.Semaphore(endpoint.concurrency)
-    unreachable = 0
+    unreachable, has_given_up = 0, False
 
     async with AsyncOpenAI(
         base_url=endpoint.url, api_key=endpoint.api_key, timeout=endpoint.timeout_s, max_retries=1
@@ -178,18 +178,20 @@ async def ask_all(
         judge = Judge(endpoint, client, embeddings)
 
         async def ask_one(ask: Ask) -> None:
-            nonlocal unreachable
+            nonlocal unreachable, has_given_up
             async with slots:
-                if unreachable >= GIVE_UP_AFTER:
+                if has_given_up:
                     reason = f"not asked any more after {GIVE_UP_AFTER} failed requests in a row"
                     outcome = Outcome(None, reason, is_unreachable=True)
                 else:
                     outcome = await judge.ask(ask)
                     unreachable = unreachable + 1 if outcome.is_unreachable else 0
+                    # An answer that was under way then changes nothing: others were not asked.
+                    has_given_up = has_given_up or unreachable >= GIVE_UP_AFTER
             hear(ask, outcome)
 
         await run_all(ask_one(ask) for ask in asks)
-    return unreachable < GIVE_UP_AFTER
+    return not has_given_up
 
 
 def fault_of(replies: Sequence[Any], *, gold_is_first: bool = False) -> str | None:

@@ -36,7 +36,7 @@ from tuning.data.examples import sample
 
 REPEATS = 3
 REPEAT_ROWS = 30
-_TABLE = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, outcome TEXT NOT NULL)"
+_TABLE = "CREATE TABLE IF NOT EXISTS outcomes (key TEXT PRIMARY KEY, outcome TEXT NOT NULL)"
 
 
 def certify(
@@ -120,12 +120,12 @@ def _collect(
     def hear(ask: Ask, outcome: Outcome) -> None:
         outcomes[ask] = outcome
         if not outcome.is_unreachable:
-            cache.write("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", (ask.key, json.dumps(asdict(outcome))))
+            cache.write("INSERT OR REPLACE INTO outcomes VALUES (?, ?)", (ask.key, json.dumps(asdict(outcome))))
         if progress is not None:
             progress(len(outcomes), len(asks))
 
     for ask in asks:
-        found = cache.find("SELECT outcome FROM verdicts WHERE key = ?", ask.key, lambda row: from_json(Outcome, row))
+        found = cache.find("SELECT outcome FROM outcomes WHERE key = ?", ask.key, lambda row: from_json(Outcome, row))
         if found is not None:
             outcomes[ask] = found
     if progress is not None:

@@ -47,6 +47,12 @@ class Run:
         return self.directory.name
 
     @property
+    def finished_at(self) -> float | None:
+        """In seconds since 1970, None where the manifest holds no such number."""
+        found = self.manifest.get("finished_at")
+        return float(found) if isinstance(found, int | float) else None
+
+    @property
     def summary(self) -> Mapping[str, Any]:
         """What a list shows of the run, without its scorecard: `primary`, `num_questions` and the names of its `arms`.
 
@@ -177,7 +183,7 @@ def finished_runs(runs: Path) -> list[Run]:
 def newest_run(runs: Path, config_fingerprint: str) -> Run | None:
     """The run that finished last among those of one config, whatever data they saw, or None."""
     matching = [run for run in finished_runs(runs) if run.manifest.get("config_fingerprint") == config_fingerprint]
-    return max(matching, key=lambda run: float(run.manifest["finished_at"]), default=None)
+    return max(matching, key=lambda run: run.finished_at or 0.0, default=None)
 
 
 def list_runs(runs_dir: Path) -> tuple[RunRow, ...]:
@@ -218,7 +224,7 @@ def _row(folder: Path) -> RunRow:
     run = find_run(folder)
     if run is None:
         return replace(row, fault="torn: no manifest.json that can be read; delete it and run again")
-    row = replace(row, finished_at=run.manifest.get("finished_at"))
+    row = replace(row, finished_at=run.finished_at)
     try:
         summary = run.summary
     except EvalError as error:

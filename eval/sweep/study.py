@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from eval.errors import EvalError
 from eval.sweep.report import Stop, SweepReport, TrialResult, compare
@@ -43,7 +44,7 @@ _FAILED_IN_A_ROW = 5
 
 _TABLE = "CREATE TABLE IF NOT EXISTS results (number INTEGER PRIMARY KEY, result TEXT NOT NULL)"
 _FIND = "SELECT result FROM results WHERE number = ?"
-_KEEP = "INSERT INTO results VALUES (?, ?)"
+_KEEP = "INSERT OR REPLACE INTO results VALUES (?, ?)"
 
 
 class TrialFailed(EvalError):
@@ -200,11 +201,14 @@ def _best(trials: Sequence[TrialResult]) -> TrialResult | None:
 
 
 def _is_worse(scores: Mapping[int, float], best: Mapping[int, float]) -> bool:
-    """Whether the best trial is probably better, on the questions that both were scored on."""
+    """Whether the best trial is probably better, on the questions that both were scored on.
+
+    One whose mean so far is not below the best trial's goes on: its questions may be the harder ones.
+    """
     from scipy.stats import wilcoxon
 
     differences = [score - best[number] for number, score in scores.items() if number in best]
-    if len(differences) < _FEWEST_TO_PRUNE:
+    if len(differences) < _FEWEST_TO_PRUNE or fmean(scores.values()) >= fmean(best.values()):
         return False
     # Zeros are split: there may be nothing else.
     return bool(wilcoxon(differences, alternative="less", zero_method="zsplit").pvalue < _PRUNE_BELOW_P)

@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 
 from rag.errors import RagError
 
+# The key in the metadata of a row of JSON under which its file is known. How that is called is no content.
+FILE = "arbiter:file"
 # NUL as JSON writes it; behind another backslash it is six plain characters.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -31,12 +33,13 @@ class Document:
 
 
 def content_hash(document: Document) -> str:
-    """Hash (hex) over everything in the document: equal hashes mean that nothing has to be done again.
+    """Hash (hex) over everything in the document but FILE: equal hashes mean that nothing has to be done again.
 
     Raises RagError if the metadata is not JSON, or a string is not valid Unicode or holds NUL, which databases refuse.
     """
     try:
-        content = json.dumps(astuple(document), sort_keys=True, ensure_ascii=False)
+        metadata = {key: value for key, value in document.metadata.items() if key != FILE}
+        content = json.dumps(astuple(replace(document, metadata=metadata)), sort_keys=True, ensure_ascii=False)
         if "\\u0000" in content and _NUL.search(content):
             raise ValueError("it holds a NUL character")
         return hashlib.sha256(content.encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from rag.documents.clean import clean
-from rag.documents.document import Document, content_hash
+from rag.documents.document import FILE, Document, content_hash
 from rag.documents.markdown import table
 from rag.errors import RagError
 
@@ -37,7 +38,7 @@ def read_rows(kind: str, text: str, path: str) -> Iterator[Row] | None:
     jsonl: an object a line, `{id, title?, text, metadata?}`. json: a list of such objects, which need no `id`. csv: a
     column is called `text` or `content`; `id` and `title` are columns too or absent, all others are metadata, as text.
     A row without an id is called by its place, `path:number`, where rows count from 1; `load_documents` calls a csv
-    row so too if another document has its id. Its metadata say the file as `source`, unless they have one.
+    row so too if another document has its id.
     Raises RagError with the reason if the file as a whole is malformed.
     """
     if kind == "jsonl":
@@ -87,7 +88,9 @@ def _document(row: dict[str, Any], path: str, source: str) -> Document:
         raise RagError("'id' is empty; give every document a name of its own")
     # A NUL is cleaned away from what is read; in an id or a value it is a fault.
     title, text = ((row.get(key) or "").replace("\0", "") for key in ("title", "text"))
-    document = Document(row["id"], title, text, {"source": path, **(row.get("metadata") or {})}, source)
+    metadata = row.get("metadata") or {}
+    metadata = {"source": source, **metadata} if source else {**metadata, FILE: path}
+    document = Document(row["id"], title, text, metadata, source)
     content_hash(document)
     return replace(document, title=clean(document.title), text=clean(document.text))
 
@@ -129,7 +132,12 @@ def _parse_json(text: str) -> Any:
     except ValueError as error:
         if str(error).startswith("trailing characters"):
             raise RagError("more than one JSON value; put each on a line of its own, in a .jsonl file") from error
-        raise RagError(f"malformed JSON ({error}); correct it") from error
+        if "hex escape" in str(error):
+            # Half a surrogate pair spoils the row that holds it and no other.
+            with contextlib.suppress(ValueError, RecursionError):
+                return json.loads(text)
+        where = str(error) if "\n" in text.strip() else str(error).replace("line 1 ", "")
+        raise RagError(f"malformed JSON ({where}); correct it") from error
 
 
 def _parse_csv(text: str) -> list[list[str]]:

@@ -224,13 +224,18 @@ def open_pgvector(embeddings: Embeddings, *, collection_name: str, connection: s
     return OpenStore(store, store.add_texts, engine.dispose)
 
 
-def open_chroma(embeddings: Embeddings, *, collection_name: str, path: str | None = None, **client: Any) -> OpenStore:
+def open_chroma(
+    embeddings: Embeddings,
+    *,
+    collection_name: str,
+    hnsw: Mapping[str, Any] = _CHROMA_HNSW,
+    **client: Any,
+) -> OpenStore:
     """Chroma: `path` of a folder, or `host`, `port` and what else its HTTP client takes; needs langchain-chroma."""
     make = resolve("langchain_chroma:Chroma")
-    where = {"path": path} if path is not None else client
-    connect = resolve("chromadb:HttpClient" if path is None else "chromadb:PersistentClient")
-    opened = connect(**where, settings=resolve("chromadb:Settings")(anonymized_telemetry=False))
-    store = make(collection_name, embeddings, client=opened, collection_configuration={"hnsw": _CHROMA_HNSW})
+    connect = resolve("chromadb:PersistentClient" if "path" in client else "chromadb:HttpClient")
+    opened = connect(**client, settings=resolve("chromadb:Settings")(anonymized_telemetry=False))
+    store = make(collection_name, embeddings, client=opened, collection_configuration={"hnsw": dict(hnsw)})
     return OpenStore(store, store.add_texts, opened.close)
 
 

@@ -93,7 +93,7 @@ def existing(rows: sa.Connection, name: str, *, is_locked: bool = False) -> Inde
     """As `state`. Raises RagError if there is no such index."""
     found = state(rows, name, is_locked=is_locked)
     if found is None:
-        raise missing(name, [other.name for other in states(rows)])
+        raise missing(name, names(rows))
     return found
 
 
@@ -101,6 +101,11 @@ def missing(name: str, others: Iterable[str]) -> RagError:
     known = ", ".join(others)
     there = f"there is {known}" if known else "there is none yet"
     return RagError(f"no index {name!r} ({there}); create it with: arbiter index add {name} FOLDER")
+
+
+def names(rows: sa.Connection) -> list[str]:
+    """The names of all indexes, in order, though the rest of a row be damaged."""
+    return list(rows.execute(sa.select(INDEXES.c.name).order_by(INDEXES.c.name)).scalars())
 
 
 def states(rows: sa.Connection) -> list[IndexState]:

@@ -1,6 +1,8 @@
 import io
 import json
+import os
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -113,18 +115,18 @@ def test_an_update_keeps_what_was_read_of_a_file_that_is_damaged_now_but_not_of_
     (docs / "note.md").write_text("")
     _, row = commands.add("faq", [docs], is_whole=True)
     assert cast(Any, row)["paths"][0]["kept"] == ["plan.html"]
-    assert "plan.html stays as it was" in said.getvalue()
+    assert "plan.html stays as it was, since plan.html cannot be read" in said.getvalue()
     assert sorted(names(commands.show("faq")[1])) == ["fines", "hours", "plan.html"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
 def test_an_update_keeps_the_rows_of_a_file_that_is_damaged_now_but_not_those_of_another(
-    commands: IndexCommands, docs: Path, kind: str
+    commands: IndexCommands, docs: Path, said: io.StringIO, kind: str
 ) -> None:
     texts = {
         "csv": "id,text\n{0},The {0} is swept on Mondays.\n",
-        "json": '[{{"id": "{0}", "text": "The {0} is swept on Mondays."}}]',
-        "jsonl": '{{"id": "{0}", "text": "The {0} is swept on Mondays.", "metadata": {{"year": 2026}}}}\n',
+        "json": '[{{"id": "{0}", "text": "The {0} is swept on Mondays.", "metadata": {{"source": ["x.pdf"]}}}}]',
+        "jsonl": '{{"id": "{0}", "text": "The {0} is swept on Mondays.", "metadata": {{"source": "x.pdf"}}}}\n',
     }
     for name in ("quay", "pier"):
         (docs / f"{name}.{kind}").write_text(texts[kind].format(name))
@@ -133,7 +135,40 @@ def test_an_update_keeps_the_rows_of_a_file_that_is_damaged_now_but_not_those_of
     (docs / f"pier.{kind}").write_text(texts[kind].format("lock"))
     _, row = commands.add("faq", [docs], is_whole=True)
     assert cast(Any, row)["paths"][0]["kept"] == ["quay"]
+    assert f"quay stays as it was, since quay.{kind} cannot be read" in said.getvalue()
     assert sorted(names(commands.show("faq")[1])) == ["fines", "hours", "lock", "quay"]
+
+
+def test_an_update_keeps_what_lies_in_a_folder_or_archive_that_cannot_be_read_now(
+    commands: IndexCommands, docs: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (docs / "yard").mkdir()
+    (docs / "yard" / "gate.txt").write_text("The gate is shut at night.")
+    (docs / "yard" / "rows.jsonl").write_text('{"id": "well", "text": "The well is deep."}\n')
+    with zipfile.ZipFile(docs / "pack.zip", "w") as archive:
+        archive.writestr("in/rope.txt", "The rope is long.")
+    commands.add("faq", [docs, docs / "yard" / "gate.txt"])
+    (docs / "pack.zip").write_bytes(b"torn")
+    (docs / "fines.txt").unlink()
+    scandir, exists = os.scandir, Path.exists
+
+    def refuses(folder: Any) -> Any:
+        if Path(folder).name == "yard":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    def looks(file: Path) -> bool:
+        if file.parent.name == "yard":
+            raise PermissionError(13, "Permission denied", str(file))
+        return exists(file)
+
+    monkeypatch.setattr("os.scandir", refuses)
+    monkeypatch.setattr(Path, "exists", looks)
+    _, row = commands.add("faq", [docs], is_whole=True)
+    assert sorted(cast(Any, row)["paths"][0]["kept"]) == ["pack.zip/in/rope", "well"]
+    assert "well stays as it was, since yard cannot be read" in said.getvalue()
+    assert "pack.zip/in/rope stays as it was, since pack.zip cannot be read" in said.getvalue()
+    assert sorted(names(commands.show("faq")[1])) == ["hours", "pack.zip/in/rope", "well", "yard/gate"]
 
 
 def test_an_update_from_a_folder_without_documents_says_which_stay(

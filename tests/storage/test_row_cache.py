@@ -88,6 +88,15 @@ def test_a_damaged_file_is_set_aside_in_one_line_and_begun_anew(
     assert (tmp_path / "notes.db.damaged").read_bytes() == damaged
 
 
+def test_what_was_set_aside_before_stays(tmp_path: Path) -> None:
+    path = tmp_path / "notes.db"
+    for text in ("The first. ", "The second. "):
+        path.write_text(text * 300)
+        open_notes(path).close()
+    asides = [file.read_text()[:10] for file in sorted(tmp_path.glob("notes.db.damaged*"))]
+    assert asides == ["The first.", "The second"]
+
+
 def test_an_empty_file_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "notes.db"
     path.touch()

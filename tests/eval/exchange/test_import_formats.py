@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from eval.errors import EvalError
 from eval.exchange.import_formats import Imported, import_dataset, write_data_folder
 from eval.questions import Question, load_questions
-from rag.documents.document import Document
+from rag.documents.document import FILE, Document
 from rag.documents.load import load_documents
 from storage.errors import StorageError
 from tuning.data.examples import load_examples
@@ -227,6 +228,15 @@ def test_ragas_ids_are_kept(tmp_path: Path) -> None:
     }
 
 
+def test_an_answer_that_said_or_found_nothing_is_kept_and_counted(tmp_path: Path) -> None:
+    row = {"user_input": "When?", "references": [], "reference": "nine", "response": "", "retrieved_contexts": []}
+    found = import_dataset(write_json(tmp_path, [row]))
+    (question,) = found.questions
+    assert question.answers == ("nine",)
+    assert question.metadata["imported"] == {"from": "ragas", "response": "", "retrieved_documents": []}
+    assert "answers that came with the rows, kept in the metadata and not evaluated: 1" in found.notes
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -295,7 +305,8 @@ def test_a_format_that_is_not_known_is_asked_for(tmp_path: Path) -> None:
 def test_a_data_folder_comes_back_as_it_was(tmp_path: Path) -> None:
     paths = write_data_folder(IMPORTED, tmp_path / "data")
     assert [path.name for path in paths] == ["docs.jsonl", "test.jsonl"]
-    assert load_documents(tmp_path / "data" / "docs.jsonl").documents == DOCUMENTS
+    documents = tuple(replace(d, metadata={**d.metadata, FILE: "docs.jsonl"}) for d in DOCUMENTS)
+    assert load_documents(tmp_path / "data" / "docs.jsonl").documents == documents
     assert load_questions(tmp_path / "data" / "test.jsonl") == QUESTIONS
 
 

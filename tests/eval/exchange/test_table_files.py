@@ -41,6 +41,9 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "server rows": lambda folder: put(
         folder / "x.json", json.dumps({"rows": [{"row_idx": i, "row": row} for i, row in enumerate(ROWS)]})
     ),
+    "list of server rows": lambda folder: put(
+        folder / "x.json", json.dumps([{"row_idx": i, "row": row} for i, row in enumerate(ROWS)])
+    ),
     "csv": lambda folder: put(folder / "x.CSV", CSV),
     "parquet": lambda folder: write_parquet(folder / "x.parquet"),
     "saved data set": lambda folder: save_dataset(folder / "saved"),

@@ -1,5 +1,7 @@
 """Judges of every kind on a real HTTP server: the honest one is certified, the others fail for their own reason."""
 
+import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Mapping
@@ -189,6 +191,24 @@ def test_a_hanging_judge_is_given_up_and_not_waited_for(tmp_path: Path) -> None:
     assert time.monotonic() - started < 10
 
 
+def test_an_answer_that_was_under_way_does_not_bring_back_a_judge_that_was_given_up(tmp_path: Path) -> None:
+    is_given_up = threading.Event()
+
+    def late(schema: str, given: Mapping[str, Any]) -> str:
+        is_given_up.wait(30)
+        return honest(schema, given)
+
+    def progress(num_done: int, num_asks: int) -> None:
+        if num_done == num_asks - 1:
+            is_given_up.set()
+
+    with (
+        serve_judge(reply=late, status=lambda number: 200 if number == 1 else 503) as judge,
+        pytest.raises(EvalError, match=r"cannot be reached: HTTP 503 .* it goes on where it stopped"),
+    ):
+        certified(judge, tmp_path, progress=progress)
+
+
 def test_a_judge_that_is_not_there_is_one_line_of_error(tmp_path: Path) -> None:
     with pytest.raises(
         EvalError, match=r"cannot be reached: no connection \(Connection error\.\); correct eval\.judge"
@@ -251,6 +271,14 @@ def test_without_pairs_the_biases_are_not_measured_and_it_is_said(tmp_path: Path
 def test_without_labelled_rows_nothing_is_asked(tmp_path: Path) -> None:
     with pytest.raises(EvalError, match="--labels FILE"):
         certify(JudgeEndpoint("http://127.0.0.1:9/v1", "judge"), [], PAIRS, cache=tmp_path / "v.db")
+
+
+def test_verdicts_of_an_earlier_shape_are_no_damage(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "verdicts.db")) as db:
+        db.execute("CREATE TABLE verdicts (key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT)")
+    with serve_judge() as judge:
+        assert certified(judge, tmp_path, pairs=()).is_certified
+    assert not (tmp_path / "verdicts.db.damaged").exists()
 
 
 def test_a_file_that_is_no_cache_is_set_aside_and_the_judge_is_asked(

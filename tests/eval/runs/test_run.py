@@ -118,18 +118,21 @@ def test_no_runs_are_an_empty_list(tmp_path: Path) -> None:
 
 
 def test_faulty_runs_are_named_last_and_not_hidden(comparison: Comparison, tmp_path: Path) -> None:
-    for name in ("torn", "old", "cut", "undecided", "sound"):
+    for name in ("torn", "old", "cut", "undecided", "sound", "undated"):
         publish(comparison, tmp_path / name)
     (tmp_path / "torn" / "manifest.json").unlink()
     manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
     del manifest["summary"]
     (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest))
+    manifest = json.loads((tmp_path / "undated" / "manifest.json").read_text())
+    (tmp_path / "undated" / "manifest.json").write_text(json.dumps({**manifest, "finished_at": "yesterday"}))
     (tmp_path / "cut" / "scorecard.json").write_text('{"arms": [')
     (tmp_path / "undecided" / "decision.json").write_text("{")
     (tmp_path / ".gone.tmp-1-0123abcd").mkdir()
     (tmp_path / "a file").write_text("")
     found = {row.id: row.fault for row in list_runs(tmp_path)}
     assert found.pop("sound") is None
+    assert found.pop("undated") is None
     assert found == {
         "torn": "torn: no manifest.json that can be read; delete it and run again",
         "old": "run 'old' was written by another version; delete it and run again",
@@ -137,7 +140,9 @@ def test_faulty_runs_are_named_last_and_not_hidden(comparison: Comparison, tmp_p
         "undecided": "its decision cannot be read; make it again with: arbiter decide CONFIG",
         ".gone.tmp-1-0123abcd": "being written, or left by a command that was killed",
     }
-    assert [row.id for row in list_runs(tmp_path)][-2:] == [".gone.tmp-1-0123abcd", "torn"]
+    assert [row.id for row in list_runs(tmp_path)][-3:] == [".gone.tmp-1-0123abcd", "torn", "undated"]
+    assert open_run(tmp_path, "soun").id == "sound"
+    assert newest_run(tmp_path, "c1") == find_run(tmp_path / "sound")
 
 
 def test_a_run_is_opened_by_id_prefix_or_path(

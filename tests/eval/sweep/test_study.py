@@ -1,5 +1,7 @@
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +15,7 @@ import pytest
 from eval.errors import EvalError
 from eval.sweep.report import SweepReport, TrialResult
 from eval.sweep.space import Choices, Range, Settings, SweepSettings
-from eval.sweep.study import Ask, SweepPlan, TrialFailed, run_trials
+from eval.sweep.study import Ask, SweepPlan, TrialFailed, _is_worse, run_trials
 
 REPOSITORY = Path(__file__).parents[3]
 TOTAL = 25
@@ -276,3 +278,22 @@ def test_a_damaged_file_is_set_aside_and_the_search_begins_anew(tmp_path: Path) 
     run_trials(limited(PLAN, trials=1), library, path=tmp_path / "s.db")
     assert library.opened == [DEFAULTS]
     assert (tmp_path / "s.db.damaged").is_file()
+
+
+def test_a_trial_that_cannot_be_read_is_measured_again_and_nothing_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    first = run_trials(limited(PLAN, trials=4), Library(), path=path)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE results SET result = 'x' WHERE number = 2")
+    for num_measured in (2, 0):
+        library = Library()
+        assert described(run_trials(limited(PLAN, trials=4), library, path=path)) == described(first)
+        assert len(library.opened) == num_measured
+    assert not (tmp_path / "s.db.damaged").exists()
+
+
+def test_a_trial_whose_mean_is_not_below_the_best_ones_goes_on() -> None:
+    best = {number: float(number < 40) for number in range(60)}
+    of_easy_questions = {number: float(number >= 4) for number in range(20)}
+    assert not _is_worse(of_easy_questions, best)
+    assert _is_worse({**of_easy_questions, **dict.fromkeys(range(10), 0.0)}, best)

@@ -9,7 +9,7 @@ from fakes.files import docx_file, pdf_file, pptx_file, xlsx_file
 
 from rag.documents.conversions import Conversions
 from rag.documents.convert import Converted
-from rag.documents.document import Document, content_hash
+from rag.documents.document import FILE, Document, content_hash
 from rag.documents.limits import Limits
 from rag.documents.load import load_documents
 from rag.errors import RagError
@@ -77,7 +77,7 @@ def test_jsonl_rows_become_documents_with_a_bom_blank_lines_and_line_separators_
     loaded = load_documents(_write(tmp_path, {"docs.jsonl": rows}))
 
     assert loaded.documents == tuple(
-        Document(name, title, text, {"source": "docs.jsonl", **metadata})
+        Document(name, title, text, {**metadata, FILE: "docs.jsonl"})
         for name, title, text, metadata in [("a", "A", "x", {"n": 1}), ("b", "", "y\u2028z", {})]
     )
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_skipped_and_named_and_the_rest_goes_on(tmp_path:
         "photo.jpg": ".jpg: kind not read",
         "pipe.txt": "not a regular file",
         "rows.jsonl:1": "empty text",
-        "rows.jsonl:2": "malformed JSON (EOF while parsing an object at line 1 column 1); correct it",
+        "rows.jsonl:2": "malformed JSON (EOF while parsing an object at column 1); correct it",
         "scan.pdf": "no text in it; a scan needs text recognition (OCR) first",
         "unseen.txt": "empty",
     }
@@ -154,7 +154,7 @@ def test_a_file_name_that_is_not_utf8_is_skipped(tmp_path: Path) -> None:
         ('{"id": "a", "text": "x", "title": 3}', "'title' must be a string, not 3"),
         ('{"id": "a", "text": "x", "metadata": ["m"]}', "'metadata' must be an object, not ['m']"),
         ('{"id": " ", "text": "x"}', "'id' is empty"),
-        ('{"id": "a", "text": "\\ud800"}', "malformed JSON (unexpected end of hex escape"),
+        ('{"id": "a", "text": "\\ud800"}', "cannot be stored"),
         ('{"id": "a\\u0000", "text": "x"}', "cannot be stored"),
         ('{"id": "a", "text": "x", "metadata": {"k": ["\\u0000"]}}', "cannot be stored"),
     ],
@@ -314,8 +314,8 @@ def test_each_format_keeps_its_title_headings_pages_and_source(tmp_path: Path) -
         **{name: (name, {"source": name}) for name in ("a.pdf", "b.docx", "c.pptx", "d.xlsx", "e.html", "f.json")},
         "7": ("g.csv", {"source": "g.csv", "team": "blue"}),
         "g.csv:2": ("g.csv", {"source": "g.csv", "team": "red"}),
-        "h.json:1": ("", {"source": "h.json"}),
-        "two": ("", {"source": "h.json", "n": 2}),
+        "h.json:1": ("", {FILE: "h.json"}),
+        "two": ("", {FILE: "h.json", "n": 2}),
     }
     assert by_id["a.pdf"].text == "First page.\n\nSecond page."
     assert by_id["a.pdf"].pages == (0, 13)
@@ -401,3 +401,26 @@ def test_text_is_cleaned_before_it_is_a_document(tmp_path: Path) -> None:
         ("Top", "wide"),
         ("pay", "find it"),
     ]
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_how_a_file_of_rows_is_called_is_no_content(tmp_path: Path, kind: str) -> None:
+    row = _row(id="a", text="One.", metadata={"n": 1})
+    _write(tmp_path, {f"{name}.{kind}": f"[{row}]" if kind == "json" else row for name in ("one", "other")})
+
+    first, second = (load_documents(tmp_path / f"{name}.{kind}").documents[0] for name in ("one", "other"))
+
+    assert content_hash(first) == content_hash(second)
+    assert content_hash(first) == content_hash(Document("a", "", "One.", {"n": 1}))
+
+
+def test_half_a_surrogate_pair_spoils_no_more_than_its_row(tmp_path: Path) -> None:
+    files = {
+        "rows.json": '[{"id": "a", "text": "x \\ud83d"}, {"id": "b", "text": "y"}]',
+        "page.json": '{"a": "x \\ud83d y"}',
+    }
+
+    loaded = load_documents(_write(tmp_path, files))
+
+    assert [document.id for document in loaded.documents] == ["page.json", "b"]
+    assert [item.path for item in loaded.skipped] == ["rows.json:1"]

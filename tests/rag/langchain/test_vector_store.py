@@ -2,6 +2,8 @@ import uuid
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +39,22 @@ def test_a_store_is_opened_by_recipe_or_path(factory: str, options: dict[str, ob
     if isinstance(store, QdrantVectorStore):
         assert store.collection_name == ("arbiter_faq" if factory == "qdrant" else "own-faq")
     opened.close()
+
+
+def test_chroma_takes_its_graph_s_options_and_its_client_s_also_in_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: dict[str, dict[str, Any]] = {}
+
+    def resolve(path: str) -> Any:
+        def call(*_: object, **given: Any) -> Any:
+            called[path] = given
+            return SimpleNamespace(add_texts=None, close=None)
+
+        return call
+
+    monkeypatch.setattr("rag.langchain.vector_store.resolve", resolve)
+    RECIPES["chroma"](LetterEmbeddings(), collection_name="c", path="/d", tenant="t", hnsw={"ef_search": 7})
+    assert called["langchain_chroma:Chroma"]["collection_configuration"] == {"hnsw": {"ef_search": 7}}
+    assert called["chromadb:PersistentClient"].items() >= {"path": "/d", "tenant": "t"}.items()
 
 
 def test_collections_of_one_folder_do_not_lock_one_another_out(tmp_path: Path) -> None:

@@ -86,3 +86,12 @@ def test_the_damaged_row_of_an_index_is_an_error_of_one_line(database: Database,
     ) as caught:
         _state(database, "faq")
     assert "\n" not in str(caught.value)
+
+
+def test_the_damaged_row_of_another_index_does_not_hide_that_there_is_no_such_index(database: Database) -> None:
+    _add(database, "faq")
+    with database.write() as rows:
+        rows.execute(sa.update(INDEXES).values(settings="{torn"))
+
+    with database.read() as rows, pytest.raises(RagError, match=r"no index 'fqa' \(there is faq\)"):
+        indexes.existing(rows, "fqa")
