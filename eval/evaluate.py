@@ -212,12 +212,10 @@ def build_scorecard(
     Raises EvalError when no scorer gives a metric that `primary` names.
     """
     check_declared(primary, [name for scorer in scorers for name in scorer.names])
-    questions = asked.questions
     by_place = {(record.arm, record.question_id): record for record in asked.records}
-    grid = [(arm.name, question.id) for arm in arms for question in questions]
-    row_of = {place: row for row, place in enumerate(place for place in grid if place in by_place)}
-    by_id = {question.id: question for question in questions}
-    pairs: list[Pair] = [(by_id[name], by_place[arm, name]) for arm, name in row_of]
+    by_id = {question.id: question for question in asked.questions}
+    scored = [(arm.name, name) for arm in arms for name in by_id if (arm.name, name) in by_place]
+    pairs: list[Pair] = [(by_id[name], by_place[arm, name]) for arm, name in scored]
     columns: dict[str, list[Score]] = {}
     diagnostics: list[str] = []
     for scorer in scorers:
@@ -226,28 +224,26 @@ def build_scorecard(
     column, metric_of = primary_column([question for question, _ in pairs], columns, primary)
     if metric_of:
         columns = {PRIMARY: column, **columns}
+    scores = {name: dict(zip(scored, values, strict=True)) for name, values in columns.items()}
 
     def scores_of(arm: Arm) -> ArmScores:
-        places = [(arm.name, question.id) for question in questions]
-        rows = [row_of.get(place) for place in places]
+        places = [(arm.name, name) for name in by_id]
         found = [by_place.get(place, _NOT_ASKED) for place in places]
         return ArmScores(
             arm=arm,
-            scores={
-                name: tuple(None if row is None else values[row] for row in rows) for name, values in columns.items()
-            },
+            scores={name: tuple(map(values.get, places)) for name, values in scores.items()},
             latency_ms=tuple(record.latency_ms for record in found),
             prompt_tokens=tuple(record.prompt_tokens for record in found),
             generated_tokens=tuple(record.generated_tokens for record in found),
             errors={record.question_id: record.error for record in found if record.error is not None},
             ttft_ms=tuple(asked.first_tokens_ms.get(place) for place in places),
             engine_s=tuple(record.engine_s for record in found),
-            not_asked=tuple(question.id for question, row in zip(questions, rows, strict=True) if row is None),
+            not_asked=tuple(name for name in by_id if (arm.name, name) not in by_place),
         )
 
     return Scorecard(
         question_ids=tuple(by_id),
-        clusters=tuple((clusters or {}).get(question.id, question.cluster) for question in questions),
+        clusters=tuple((clusters or {}).get(question.id, question.cluster) for question in asked.questions),
         primary=PRIMARY if metric_of else str(primary),
         arms=tuple(map(scores_of, arms)),
         diagnostics=tuple(diagnostics),

@@ -68,6 +68,8 @@ _TIMEOUTS_PER_SCORE = 3
 _PROMPT_REFUSED = (400, 413, 422)
 _REASON_CHARACTERS = 200
 _SAMPLE_CHARACTERS = 80
+# What ragas's replies call a verdict.
+_VERDICT_FIELDS = ("verdict", "attributed", "noncommittal")
 # What stands last is the judge's own; what comes before may repeat its input.
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
@@ -199,33 +201,24 @@ def fault_of(replies: Sequence[Any], *, gold_is_first: bool = False) -> str | No
 
     `gold_is_first`: the first list of claims is the gold answer's, not the answer's.
     """
-    num_listed, verdicts = 0, list[int]()
+    num_listed = 0
     for number, reply in enumerate(replies):
-        match type(reply).__name__:
-            case "ClaimDecompositionOutput":
-                num_listed, verdicts = len(reply.claims), []
-                is_gold = number > 0 or gold_is_first  # only an answer may well claim nothing
-                if is_gold and not reply.claims:
-                    return "the judge found no claim in the gold answer"
-            case "StatementGeneratorOutput":
-                num_listed, verdicts = len(reply.statements), []
-            case "NLIStatementOutput":
-                verdicts = [ruling.verdict for ruling in reply.statements]
-                if len(verdicts) != num_listed:
-                    return f"the judge ruled on {len(verdicts)} of {num_listed} statements"
-            case "ContextRecallOutput":
-                verdicts = [ruling.attributed for ruling in reply.classifications]
-            case "AnswerRelevanceOutput":
-                verdicts = [reply.noncommittal]
-                if not reply.question.strip():
-                    return "the judge wrote no question for the answer"
-            case "DiscreteResponseModel":
-                verdicts = []  # one of the values that were offered, or it would not have parsed
-            case _:
-                verdicts = [reply.verdict]
-        for verdict in verdicts:
-            if verdict not in (0, 1):
-                return f"the judge gave the verdict {verdict!r}, which is neither 0 nor 1"
+        kind, statements = type(reply).__name__, getattr(reply, "statements", ())
+        if kind == "ClaimDecompositionOutput":
+            num_listed = len(reply.claims)
+            # Only an answer may well claim nothing.
+            if (number > 0 or gold_is_first) and not reply.claims:
+                return "the judge found no claim in the gold answer"
+        elif kind == "StatementGeneratorOutput":
+            num_listed = len(statements)
+        elif kind == "NLIStatementOutput" and len(statements) != num_listed:
+            return f"the judge ruled on {len(statements)} of {num_listed} statements"
+        elif kind == "AnswerRelevanceOutput" and not reply.question.strip():
+            return "the judge wrote no question for the answer"
+        for ruling in (reply, *statements, *getattr(reply, "classifications", ())):
+            for verdict in (getattr(ruling, name) for name in _VERDICT_FIELDS if hasattr(ruling, name)):
+                if verdict not in (0, 1):
+                    return f"the judge gave the verdict {verdict!r}, which is neither 0 nor 1"
     return None
 
 

@@ -167,13 +167,13 @@ def num_combinations(space: Space) -> int | None:
 
 def same(a: Settings, b: Settings) -> bool:
     """Whether two settings are the same; 2 and 2.0 are."""
-    return a.keys() == b.keys() and all(_is_same(a[key], b[key]) for key in a)
+    return {key: _known(value) for key, value in a.items()} == {key: _known(value) for key, value in b.items()}
 
 
-def _is_same(a: Value, b: Value) -> bool:
+def _known(value: Value) -> tuple[bool, Value]:
     # Python holds True == 1, which a user's choices do not.
-    return a == b and isinstance(a, bool) == isinstance(b, bool)
+    return isinstance(value, bool), value
 
 
 def _is_among(value: Value, values: tuple[Value, ...]) -> bool:
-    return any(_is_same(value, other) for other in values)
+    return _known(value) in map(_known, values)
