@@ -106,9 +106,7 @@ class Answerer:
             raise EngineUnavailable("the engine answered without any choice")
         for choice in completion.choices:
             if choice.message.content:
-                # Half a surrogate pair, which JSON lets an engine say, could be neither written nor sent on.
-                halves = choice.message.content.encode("utf-16", "surrogatepass")
-                choice.message.content = halves.decode("utf-16", "replace")
+                choice.message.content = _sayable(choice.message.content)
         text = completion.choices[0].message.content or ""
         usage = completion.usage
         return Answer(
@@ -127,8 +125,15 @@ class Answerer:
         texts: dict[int, str] = {}
         async for chunk in self.engine.stream(prepared.request):
             for choice in chunk.choices:
+                if choice.delta.content:
+                    choice.delta.content = _sayable(choice.delta.content)
                 texts[choice.index] = texts.get(choice.index, "") + (choice.delta.content or "")
                 if choice.finish_reason is not None and (citations := prepared.cite(texts[choice.index])):
                     # `annotations` is no declared field of the delta; OpenAI's objects keep extra fields as they are.
                     choice.delta.annotations = [c.annotation() for c in citations]  # type: ignore[attr-defined]
             yield chunk
+
+
+def _sayable(text: str) -> str:
+    """Without half a surrogate pair, which JSON lets an engine say: it could be neither written nor sent on."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -103,6 +103,16 @@ def test_a_stream_has_the_same_text_ends_with_done_and_cites() -> None:
     assert with_usage[-1].usage.total_tokens == 10
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_half_a_surrogate_pair_does_not_end_an_answer(stream: bool) -> None:
+    engine = ScriptedEngine(lambda _: "at \ud83d nine")
+    with listening(create_app(CurrentDecision(make_served(engine)))) as url:
+        reply = httpx.post(f"{url}/v1/chat/completions", json={"model": "auto", "messages": ASKED, "stream": stream})
+    assert reply.status_code == 200
+    assert "\ufffd" in reply.text
+    assert reply.text.rstrip().endswith("data: [DONE]") or not stream
+
+
 async def test_what_is_measured_is_what_is_served_byte_for_byte(tmp_path: Path) -> None:
     question = "When does the desk open?"
     for arm in ARMS.values():
