@@ -8,7 +8,9 @@ from fakes.embedders import WordEmbedder
 from fakes.retrieval_server import CHUNKING
 
 from rag.documents.document import Document
+from rag.errors import RagError
 from rag.home import IndexHome, OpenIndexes
+from rag.store.schema import INDEXES
 from storage.errors import StorageError
 
 IN_MEMORY = "langchain_core.vectorstores:InMemoryVectorStore"
@@ -100,3 +102,17 @@ def test_documents_are_looked_up_whichever_embedder_built_the_index(tmp_path: Pa
                 open_indexes.make("faq", CHUNKING).add([Document("desk", "Desk", "At nine.", {"year": 2026})])
             (entry,) = open_indexes.entries("faq", ["desk", "fines"]).values()
             assert (entry.id, entry.metadata, entry.num_chunks) == ("desk", {"year": 2026}, 1)
+
+
+def test_the_damaged_row_of_one_index_does_not_hide_that_there_is_no_other(tmp_path: Path) -> None:
+    index_home = IndexHome(tmp_path, chunking=CHUNKING)
+    with contextlib.closing(index_home.create("faq", WordEmbedder())) as index:
+        index.add([Document("desk", "Desk", "The desk opens at nine.")])
+    database = index_home.database()
+    assert database is not None
+    with contextlib.closing(database), database.write() as rows:
+        rows.execute(sa.update(INDEXES).values(settings="{torn"))
+    with contextlib.closing(OpenIndexes(index_home, WordEmbedder())) as open_indexes:
+        for ask in (index_home.state, open_indexes.open):
+            with pytest.raises(RagError, match=r"no index 'fqa' \(there is faq\)"):
+                ask("fqa")
