@@ -20,7 +20,7 @@ from arbiter.build import open_engine
 from arbiter.config.schema import Config
 from arbiter.console import Console, Step
 from eval.answers import AnswerCache, AnswerRecord, Asked, Versions
-from eval.evaluate import Patience, ask, recall, recall_first_tokens, time_first_tokens
+from eval.evaluate import Patience, ask, time_first_tokens
 from eval.questions import Question
 from eval.race import Look, RacePlan, run_race
 from rag.index import Index
@@ -98,13 +98,13 @@ class Asker:
 
     def knows(self, arms: Sequence[Arm], questions: Sequence[Question]) -> bool:
         """Whether every answer is in the cache."""
-        return all(record is not None for record in recall(arms, questions, self._cache, self.versions))
+        return None not in self._recall(arms, questions)
 
     def ask(
         self, arms: Sequence[Arm], questions: Sequence[Question], on_answer: OnAnswer | None = None
     ) -> list[AnswerRecord]:
         """Every arm's answer to every question, arm by arm. Raises EngineFailed and EngineUnavailable."""
-        known = [r for r in recall(arms, questions, self._cache, self.versions) if r is not None]
+        known = [record for record in self._recall(arms, questions) if record is not None]
         if len(known) == len(arms) * len(questions):
             for record in known:
                 if on_answer is not None:
@@ -143,7 +143,15 @@ class Asker:
                 self._with_answerer(
                     lambda answerer: time_first_tokens(arms, probes, answerer, self._cache, versions=self.versions)
                 )
-        return recall_first_tokens(arms, probes, self._cache, self.versions)
+        return {
+            (arm.name, question.id): ms
+            for arm, question in itertools.product(arms, probes)
+            if (ms := self._cache.get_first_token_ms(arm, question, self.versions)) is not None
+        }
+
+    def _recall(self, arms: Sequence[Arm], questions: Sequence[Question]) -> list[AnswerRecord | None]:
+        """The answers that are known already, arm by arm; None for the others."""
+        return [self._cache.get(arm, question, self.versions) for arm, question in itertools.product(arms, questions)]
 
     def _with_answerer(self, work: Callable[[Answerer], Awaitable[T]]) -> T:
         engine = self.start()

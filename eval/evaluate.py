@@ -177,24 +177,6 @@ async def time_first_tokens(
                 cache.put_first_token_ms(arm, question, versions, found)
 
 
-def recall(
-    arms: Sequence[Arm], questions: Sequence[Question], cache: AnswerCache, versions: Versions
-) -> list[AnswerRecord | None]:
-    """The answers that are known already, in the order of `ask`; None for those that it would have to generate."""
-    return [cache.get(arm, question, versions) for arm, question in itertools.product(arms, questions)]
-
-
-def recall_first_tokens(
-    arms: Sequence[Arm], questions: Sequence[Question], cache: AnswerCache, versions: Versions
-) -> dict[tuple[str, str], float]:
-    """The measured times to the first token in ms, by arm and question id."""
-    return {
-        (arm.name, question.id): ms
-        for arm, question in itertools.product(arms, questions)
-        if (ms := cache.get_first_token_ms(arm, question, versions)) is not None
-    }
-
-
 def build_scorecard(
     arms: Sequence[Arm],
     asked: Asked,

@@ -117,8 +117,23 @@ def run_race(
     stopped: Stop = "questions spent"
     cap: str | None = None
     seen = Look(Ruling((), None), ranking, 0.0)
+
+    def cap_reached(batch: Sequence[Question]) -> str | None:
+        """The first cap that the next batch would break, taking its answers to be like those so far."""
+        expected = len(active) * len(batch) + min(len(active), 2) * len(plan.held_out)
+        share, caps = 1 + expected / len(records), plan.settings
+        tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in records)
+        taken = {
+            "minutes": ((clock() - started) / 60, caps.max_minutes),
+            "tokens": (tokens, caps.max_tokens),
+            "cost": (seen.cost, caps.max_cost),
+        }
+        return next(
+            (name for name, (so_far, most) in taken.items() if most is not None and share * so_far > most), None
+        )
+
     for batch in plan.batches:
-        if spent and (cap := _cap_reached(plan, batch, active, records, seen.cost, clock() - started)):
+        if spent and (cap := cap_reached(batch)):
             stopped = "budget spent"
             break
         records += ask([arm for arm in arms if arm.name in active], batch)
@@ -158,24 +173,3 @@ def _first(groups: Sequence[list[Question]], limit: int) -> list[list[Question]]
     """The first whole groups that together hold at most `limit` questions."""
     totals = itertools.accumulate(map(len, groups))
     return [group for group, total in zip(groups, totals, strict=True) if total <= limit]
-
-
-def _cap_reached(
-    plan: RacePlan,
-    batch: Sequence[Question],
-    active: Sequence[str],
-    records: Sequence[AnswerRecord],
-    cost: float,
-    seconds: float,
-) -> str | None:
-    """The first cap that the next batch would break, taking its answers to be like those so far."""
-    expected = len(active) * len(batch) + min(len(active), 2) * len(plan.held_out)
-    share = 1 + expected / len(records)
-    tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in records)
-    caps = plan.settings
-    spent = {
-        "minutes": (seconds / 60, caps.max_minutes),
-        "tokens": (tokens, caps.max_tokens),
-        "cost": (cost, caps.max_cost),
-    }
-    return next((name for name, (so_far, cap) in spent.items() if cap is not None and share * so_far > cap), None)

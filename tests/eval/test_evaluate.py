@@ -12,8 +12,6 @@ from eval.evaluate import (
     Patience,
     ask,
     build_scorecard,
-    recall,
-    recall_first_tokens,
     time_first_tokens,
 )
 from eval.questions import Question
@@ -57,11 +55,11 @@ async def test_a_second_run_generates_nothing_and_a_new_index_asks_its_arm_again
     answers, engine = answerer(lambda _: "nine")
     seen: list[AnswerRecord] = []
     with AnswerCache(tmp_path / "a.db") as cache:
-        assert recall(ARMS, QUESTIONS, cache, VERSIONS) == [None] * 4
+        assert [cache.get(arm, question, VERSIONS) for arm in ARMS for question in QUESTIONS] == [None] * 4
         first = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
         again = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS, on_answer=seen.append)
         assert (len(engine.requests), again, seen) == (4, first, first)
-        assert recall(ARMS, QUESTIONS, cache, VERSIONS) == first
+        assert [cache.get(arm, question, VERSIONS) for arm in ARMS for question in QUESTIONS] == first
         moved = {**VERSIONS, "rag": {"model": "1", "index": "v2"}}
         await ask(ARMS, QUESTIONS, answers, cache, versions=moved)
         assert len(engine.requests) == 6
@@ -121,7 +119,10 @@ async def test_an_engine_that_stays_away_ends_the_run_with_answers_kept(tmp_path
     with AnswerCache(tmp_path / "a.db") as cache:
         with pytest.raises(EngineUnavailable, match="the engine is gone"):
             await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS, patience=Patience(limit_s=0.05, pause_s=0.01))
-        assert [record is not None for record in recall(ARMS, QUESTIONS, cache, VERSIONS)] == [True, True, False, False]
+        assert [
+            record is not None
+            for record in [cache.get(arm, question, VERSIONS) for arm in ARMS for question in QUESTIONS]
+        ] == [True, True, False, False]
 
 
 class NoIndex:
@@ -138,7 +139,10 @@ async def test_an_error_of_any_package_ends_the_asking_by_itself(tmp_path: Path)
     with AnswerCache(tmp_path / "a.db") as cache:
         with pytest.raises(RagError, match="index 'docs' is damaged"):
             await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
-        assert [record is not None for record in recall(ARMS, QUESTIONS, cache, VERSIONS)] == [True, True, False, False]
+        assert [
+            record is not None
+            for record in [cache.get(arm, question, VERSIONS) for arm in ARMS for question in QUESTIONS]
+        ] == [True, True, False, False]
 
 
 class SameText:
@@ -192,13 +196,18 @@ async def test_engine_seconds_of_all_answers_add_up_to_the_time_asked(tmp_path: 
     assert scorecard.arms[0].engine_s == (records[0].engine_s, records[1].engine_s)
 
 
+def first_tokens(cache: AnswerCache) -> dict[tuple[str, str], float]:
+    found = {(arm.name, one.id): cache.get_first_token_ms(arm, one, VERSIONS) for arm in ARMS for one in QUESTIONS}
+    return {place: ms for place, ms in found.items() if ms is not None}
+
+
 async def test_first_tokens_are_timed_once_and_kept(tmp_path: Path) -> None:
     answers, engine = answerer(lambda _: "at nine")
     with AnswerCache(tmp_path / "a.db") as cache:
         await time_first_tokens(ARMS, QUESTIONS[:1], answers, cache, versions=VERSIONS)
         await time_first_tokens(ARMS, QUESTIONS[:1], answers, cache, versions=VERSIONS)
         assert len(engine.requests) == 2
-        times = recall_first_tokens(ARMS, QUESTIONS, cache, VERSIONS)
+        times = first_tokens(cache)
         records = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
     assert set(times) == {("base", "q1"), ("rag", "q1")}
     scorecard = build_scorecard(ARMS, Asked(QUESTIONS, records, times), [SameText()], primary="same")
@@ -213,7 +222,7 @@ async def test_an_engine_that_is_away_leaves_the_first_token_unmeasured(tmp_path
     answers, _ = answerer(away)
     with AnswerCache(tmp_path / "a.db") as cache:
         await time_first_tokens(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
-        assert recall_first_tokens(ARMS, QUESTIONS, cache, VERSIONS) == {}
+        assert first_tokens(cache) == {}
 
 
 def test_a_question_that_was_not_asked_is_neither_scored_nor_unscored() -> None:
