@@ -18,8 +18,6 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 # What pytrec_eval calls them.
 _NAMES = ("success_5", "recall_1", "recall_3", "recall_5", "recall_10", "recip_rank", "ndcg_cut_10")
-# A name no document can have: an empty ranking would make pytrec_eval leave the question out.
-_NOTHING = "nothing"
 
 
 def rank_documents(passages: Iterable[Passage]) -> tuple[str, ...]:
@@ -35,14 +33,12 @@ def score_rankings(
     """
     import pytrec_eval
 
-    judged, ranked = {}, {}
-    for number, (gold, ranking) in enumerate(zip(golds, rankings, strict=True)):
-        # Ids are numbered, since TREC's own formats know neither blanks nor empty names.
-        ids = {name: f"d{i}" for i, name in enumerate(dict.fromkeys((*gold, *ranking)))}
-        judged[str(number)] = {ids[name]: 1 for name in gold}
-        best = ranking[:DEPTH]
-        ranked[str(number)] = {ids[name]: float(len(best) - i) for i, name in enumerate(best)} or {_NOTHING: 1.0}
-    found = pytrec_eval.RelevanceEvaluator(judged, set(_NAMES)).evaluate(ranked) if judged else {}
+    judged = {str(number): dict.fromkeys(gold, 1) for number, gold in enumerate(golds)}
+    ranked = {
+        str(number): {name: float(DEPTH - place) for place, name in enumerate(ranking[:DEPTH])}
+        for number, ranking in enumerate(rankings)
+    }
+    found = pytrec_eval.RelevanceEvaluator(judged, set(_NAMES)).evaluate(ranked)
     return {
         measure: tuple(float(found[str(number)][name]) for number in range(len(golds)))
         for measure, name in zip(MEASURES, _NAMES, strict=True)
