@@ -29,7 +29,7 @@ from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
 from router.deciding.arm_table import make_table
 from router.deciding.recommend import look
-from router.deciding.scorecard import Drop, Scorecard
+from router.deciding.scorecard import Scorecard
 from serving.engine.engine import OpenEngine
 from storage.errors import ArbiterError
 from tuning.base import ResolvedModel
@@ -83,15 +83,14 @@ class Asker:
             def look_at(asked: Asked, active: Sequence[str]) -> Look:
                 table = make_table(score(asked), self.config.policy)
                 ruling, ranking = look(table, active, largest=plan.largest)
+                for drop in ruling.drops:
+                    self.console.say(f"  after {drop.after} questions {drop.arm} is out: {drop.beaten_by} is better")
                 costs = [(row.scores.num_asked, row.costs.per_1k) for row in table.rows]
                 if plan.settings.max_cost is not None and any(num and cost is None for num, cost in costs):
                     raise ArbiterError("race.max_cost needs every cost; set the prices of what is not measured to 0")
                 return Look(ruling, ranking, sum(num * (cost or 0.0) / 1000 for num, cost in costs))
 
-            def tell(drop: Drop) -> None:
-                self.console.say(f"  after {drop.after} questions {drop.arm} is out: {drop.beaten_by} is better")
-
-            raced = run_race(arms, plan, lambda some, asked: self.ask(some, asked, counted), look_at, on_drop=tell)
+            raced = run_race(arms, plan, lambda some, asked: self.ask(some, asked, counted), look_at)
         assert raced.race is not None
         self.console.say(f"  {raced.race.summary}")
         return replace(raced, first_tokens_ms=first_tokens_ms)

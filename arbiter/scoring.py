@@ -15,8 +15,9 @@ from typing import Any
 from arbiter.config.schema import Config
 from arbiter.data import Data
 from eval.answers import AnswerRecord, Asked
+from eval.errors import EvalError
 from eval.evaluate import build_scorecard
-from eval.judge.certificate import Certificate, find_certificate, judge_standing, refuse_uncertified
+from eval.judge.certificate import Certificate, find_certificate, judge_standing
 from eval.judge.labels import load_human_labels, prediction_powered_interval
 from eval.metrics.catalogue import (
     all_metric_names,
@@ -27,7 +28,7 @@ from eval.metrics.catalogue import (
     unused_kinds,
 )
 from eval.metrics.floors import measure_floors
-from eval.metrics.ragas import judge_scorer, reference_scorer
+from eval.metrics.ragas import JUDGE_METRICS, judge_scorer, reference_scorer
 from eval.metrics.user import load_user_metrics, user_scorer
 from eval.questions import Question
 from eval.scorer import Scorer
@@ -69,8 +70,13 @@ def find_judge(config: Config, home: Path) -> Certificate | None:
     if judge is None:
         return None
     certificate = find_certificate(home, judge.url, judge.model)
-    for metric in metrics_of(config.policy.metric):
-        refuse_uncertified(metric, judge.model, certificate)
+    is_certified, standing = judge_standing(judge.model, certificate)
+    judged = [metric for metric in metrics_of(config.policy.metric) if metric in JUDGE_METRICS]
+    if judged and not is_certified:
+        raise EvalError(
+            f"policy.metric {judged[0]!r} cannot decide: {standing}; certify the judge with: "
+            "arbiter judge certify CONFIG --labels FILE, or choose another metric"
+        )
     return certificate
 
 

@@ -99,13 +99,12 @@ def run_race(
     ask: Ask,
     look: Callable[[Asked, Sequence[str]], Look],
     *,
-    on_drop: Callable[[Drop], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Asked:
     """Spend the batches until one arm is left, the choice is within the margin, or questions or budget are spent; then
     ask the two finalists the held-out questions, which stand last in what is given.
 
-    `look(asked, active)` scores what is known so far; `on_drop` reports.
+    `look(asked, active)` scores what is known so far.
     Raises what `ask` raises, with every answer so far in the cache.
     """
     started = clock()
@@ -142,9 +141,6 @@ def run_race(
         ranking = seen.ranking
         drops += seen.ruling.drops
         active = [name for name in active if name not in {drop.arm for drop in drops}]
-        if on_drop is not None:
-            for drop in seen.ruling.drops:
-                on_drop(drop)
         if len(active) == 1 or seen.ruling.served is not None:
             stopped = "one arm left" if len(active) == 1 else "within the margin"
             break

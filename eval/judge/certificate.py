@@ -180,18 +180,6 @@ def judge_standing(model: str, certificate: Certificate | None) -> tuple[bool, s
     )
 
 
-def refuse_uncertified(primary: str, model: str, certificate: Certificate | None) -> None:
-    """Raise EvalError when `primary` is a metric of a judge that may not decide."""
-    if not primary.startswith("judge_"):
-        return
-    is_certified, line = judge_standing(model, certificate)
-    if not is_certified:
-        raise EvalError(
-            f"policy.metric {primary!r} cannot decide: {line}; certify the judge with: "
-            "arbiter judge certify CONFIG --labels FILE, or choose another metric"
-        )
-
-
 def shown(interval: Interval) -> str:
     """A mean with its bounds, for a person."""
     return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"
