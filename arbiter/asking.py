@@ -100,14 +100,13 @@ class Asker:
         return None not in self._recall(arms, questions)
 
     def ask(
-        self, arms: Sequence[Arm], questions: Sequence[Question], on_answer: OnAnswer | None = None
+        self, arms: Sequence[Arm], questions: Sequence[Question], on_answer: OnAnswer = lambda _: None
     ) -> list[AnswerRecord]:
         """Every arm's answer to every question, arm by arm. Raises EngineFailed and EngineUnavailable."""
         known = [record for record in self._recall(arms, questions) if record is not None]
         if len(known) == len(arms) * len(questions):
             for record in known:
-                if on_answer is not None:
-                    on_answer(record)
+                on_answer(record)
             return known
         self.start()
         return self._with_answerer(

@@ -105,7 +105,7 @@ async def ask(
     versions: Versions,
     concurrency: int = 16,
     patience: Patience | None = None,
-    on_answer: Callable[[AnswerRecord], None] | None = None,
+    on_answer: Callable[[AnswerRecord], object] = lambda _: None,
 ) -> list[AnswerRecord]:
     """Every arm's answer to every question, arm by arm, in order; `on_answer` reports each.
 
@@ -146,8 +146,7 @@ async def ask(
                 except EngineRejected as error:
                     record = AnswerRecord(arm=arm.name, question_id=question.id, text="", error=str(error))
             cache.put(arm, question, versions, record)
-        if on_answer is not None:
-            on_answer(record)
+        on_answer(record)
         return record
 
     records: list[AnswerRecord] = []

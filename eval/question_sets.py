@@ -129,26 +129,23 @@ def leave_out_leaks(
     notes: list[str] = []
     asked = {plain_text(question.text): question.id for question in questions}
     found = {row.id: name for row in rows if (name := asked.get(plain_text(row.text))) is not None}
+    pairs = listed((f"{row!r} repeats {question!r}" for row, question in found.items()), separator=", ")
     if found and repeats == "refuse":
-        pairs = (f"{row!r} repeats {question!r}" for row, question in found.items())
         raise EvalError(
-            f"{len(found)} {called} rows repeat an evaluation question: {listed(pairs, separator=', ')}; "
-            f"remove them from one of the files, or leave them out of the {called} rows with limits.repeats=drop"
+            f"{len(found)} {called} rows repeat an evaluation question: {pairs}; remove them from one of the files, or "
+            f"leave them out of the {called} rows with limits.repeats=drop"
         )
     if found:
-        pairs = (f"{row!r} ({question!r})" for row, question in found.items())
-        notes.append(
-            f"{len(found)} {called} rows that repeat an evaluation question are left out (limits.repeats=drop): "
-            f"{listed(pairs, separator=', ')}"
-        )
+        what = f"{len(found)} {called} rows that repeat an evaluation question are left out (limits.repeats=drop)"
+        notes.append(f"{what}: {pairs}")
     kept = [row for row in rows if row.id not in found]
     near = find_near_repeats(kept, questions)
     if near:
         plural, are = ("s", "are") if len(near) > 1 else ("", "is")
-        pairs = (f"{row!r} ({question!r}, {percent:.0f}%)" for row, (question, percent) in near.items())
+        alike = (f"{row!r} ({question!r}, {percent:.0f}%)" for row, (question, percent) in near.items())
         notes.append(
             f"{len(near)} {called} row{plural} {are} left out, at least {NEAR_PERCENT:.0f}% the same as an evaluation "
-            f"question with the same answer: {listed(pairs, separator=', ', shown=_SHOWN_NEAR)}"
+            f"question with the same answer: {listed(alike, separator=', ', shown=_SHOWN_NEAR)}"
         )
     return tuple(row for row in kept if row.id not in near), tuple(notes)
 

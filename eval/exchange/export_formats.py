@@ -148,8 +148,8 @@ def lm_eval_files(run: Run, scorecard: Scorecard, scores: ArmScores, answered: A
     date = datetime.datetime.fromtimestamp(finished, tz=datetime.UTC).replace(tzinfo=None).isoformat().replace(":", "-")
     places = {name: place for place, name in enumerate(scorecard.question_ids)}
     samples = [_sample(scores, places[question.id], question, record) for question, record in answered]
-    known = {name: [v for v in values if v is not None] for name, values in scores.scores.items()}
-    measured = {name: values for name, values in known.items() if values}
+    columns = scores.scores.items()
+    measured = {name: known for name, values in columns if (known := [v for v in values if v is not None])}
     means: dict[str, object] = {"alias": task}
     for name, values in measured.items():
         means[f"{name},{_NO_FILTER}"] = statistics.fmean(values)

@@ -297,12 +297,11 @@ def _failed(error: Exception) -> Outcome:
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
     away = next((cause for cause in chain if isinstance(cause, openai.APIError)), None)
-    if isinstance(away, openai.APIStatusError):
-        is_unreachable = away.status_code not in _PROMPT_REFUSED
-        return Outcome(None, _reason(away), f"HTTP {away.status_code}", is_unreachable)
     if away is not None:
+        status = away.status_code if isinstance(away, openai.APIStatusError) else None
         failure = "time-out" if isinstance(away, openai.APITimeoutError) else "no connection"
-        return Outcome(None, _reason(away), failure, is_unreachable=True)
+        failure = failure if status is None else f"HTTP {status}"
+        return Outcome(None, _reason(away), failure, is_unreachable=status not in _PROMPT_REFUSED)
     sample = next((text for cause in chain if (text := _reply_of(cause))), None)
     usages = [usage for cause in chain if (usage := getattr(cause, "total_usage", None)) is not None][:1]
     return Outcome(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from eval.answers import AnswerRecord
 from eval.metrics.text import split_words
@@ -20,23 +19,19 @@ MAX_LABELS = 100
 MIN_USES = 2
 
 
-@dataclass(frozen=True, slots=True)
 class Labels:
-    """A closed set of labels in normal form (lower case, words joined by single spaces): "card_arrival" and
+    """A closed set of labels, compared in normal form (lower case, words joined by single spaces): "card_arrival" and
     "Card arrival." are the same label.
     """
 
-    forms: frozenset[str]
-    _pattern: re.Pattern[str]
-
-    @classmethod
-    def of(cls, texts: Iterable[str]) -> Labels:
+    def __init__(self, texts: Iterable[str]) -> None:
         """The set of these labels as they are written."""
         spelt = {" ".join(_words(text)) for text in texts} - {""}
         # The longest first: "card payment fee" must not be read as "card payment".
         ordered = sorted(spelt, key=lambda label: (-len(label), label))
         pattern = "|".join(re.escape(label) for label in ordered) or r"(?!)"
-        return cls(frozenset(label.lower() for label in spelt), re.compile(rf"(?<!\S)(?:{pattern})(?!\S)"))
+        self.forms = frozenset(label.lower() for label in spelt)
+        self._pattern = re.compile(rf"(?<!\S)(?:{pattern})(?!\S)")
 
     def find(self, answer: str) -> str | None:
         """The normal form of the one label that the answer names, None when it names none or several.
@@ -63,9 +58,7 @@ def label_sets(questions: Sequence[Question], examples: Sequence[Question] = ())
         golds[kind_of(question)].append(question.answers)
     for example in examples:
         trained[kind_of(example)].append((example.answer,))
-    return {
-        kind: Labels.of(labels | _labels(trained[kind])) for kind, rows in golds.items() if (labels := _labels(rows))
-    }
+    return {kind: Labels(labels | _labels(trained[kind])) for kind, rows in golds.items() if (labels := _labels(rows))}
 
 
 def kind_of(row: Question) -> str | None:

@@ -141,7 +141,7 @@ def test_what_is_refused_can_be_dropped_and_is_listed(tmp_path: Path) -> None:
     assert len(data.examples) == 9
     assert data.notes == (
         "2 evaluation questions that contradict another one are left out (limits.contradictions=drop): 'q0', 'ten'",
-        "1 training rows that repeat an evaluation question are left out (limits.repeats=drop): 'leak' ('q1')",
+        "1 training rows that repeat an evaluation question are left out (limits.repeats=drop): 'leak' repeats 'q1'",
     )
 
 

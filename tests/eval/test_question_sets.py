@@ -28,7 +28,7 @@ def test_the_refusal_names_the_way_out_and_rows_can_be_left_out() -> None:
         leave_out_leaks(rows, QUESTIONS, called="training")
     kept, (note,) = leave_out_leaks(rows, QUESTIONS, called="training", repeats="drop")
     assert kept == (rows[1],)
-    assert note.endswith("that repeat an evaluation question are left out (limits.repeats=drop): 't1' ('q1')")
+    assert note.endswith("that repeat an evaluation question are left out (limits.repeats=drop): 't1' repeats 'q1'")
 
 
 ASKED = Question("q", "How old was Newton during Super Bowl 50?", ("26", "twenty-six"))

@@ -6,9 +6,9 @@ from eval.answers import AnswerRecord
 from eval.metrics.labels import Labels, label_scorer, label_sets
 from eval.questions import Question
 
-CARDS = Labels.of(["card_payment", "card_payment_fee_charged", "Refund_not_showing_up", "lost card?"])
-LETTERS = Labels.of(["A", "B", "C"])
-VERDICTS = Labels.of(["yes", "no", "maybe"])
+CARDS = Labels(["card_payment", "card_payment_fee_charged", "Refund_not_showing_up", "lost card?"])
+LETTERS = Labels(["A", "B", "C"])
+VERDICTS = Labels(["yes", "no", "maybe"])
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ VERDICTS = Labels.of(["yes", "no", "maybe"])
         (LETTERS, "(B)", "b"),
         (LETTERS, "The answer is B, a safe choice", "b"),  # the article is no label
         (LETTERS, "A or B", None),
-        (Labels.of(["+", "-"]), "+", "+"),
-        (Labels.of([]), "anything", None),
+        (Labels(["+", "-"]), "+", "+"),
+        (Labels([]), "anything", None),
     ],
 )
 def test_an_answer_names_one_label_or_none(labels: Labels, answer: str, label: str | None) -> None:

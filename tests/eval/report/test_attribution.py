@@ -93,7 +93,7 @@ def test_a_retrieved_gold_document_does_not_hide_a_wrong_form() -> None:
     assert attribute_question(asked, record, is_right=False, is_known=True) == "format wrong"
 
 
-LABELS = Labels.of(["card_arrival", "card_arrival_delay", "refund"])
+LABELS = Labels(["card_arrival", "card_arrival_delay", "refund"])
 
 
 @pytest.mark.parametrize(
