@@ -26,6 +26,4 @@ def first_error(error: BaseException) -> BaseException:
     if not isinstance(error, BaseExceptionGroup):
         return error
     found = [first_error(inner) for inner in error.exceptions]
-    stops = [inner for inner in found if not isinstance(inner, Exception)]
-    ours = [inner for inner in found if isinstance(inner, ArbiterError)]
-    return (stops or ours or found)[0]
+    return min(found, key=lambda inner: (isinstance(inner, Exception), not isinstance(inner, ArbiterError)))

@@ -95,15 +95,13 @@ class RetrievalReport:
 
 def to_text(report: RetrievalReport) -> str:
     """The table, the verdicts and what was left out, for a terminal."""
-    left_out = []
-    if report.num_without_gold:
-        left_out.append(f"{report.num_without_gold} without gold documents")
-    if report.num_not_indexed:
-        left_out.append(f"{report.num_not_indexed} about documents that the index does not hold")
-    lines = [f"{len(report.question_ids)} questions with gold documents"]
-    if left_out:
-        lines[0] += f"; left out: {' and '.join(left_out)}"
-    lines += ["", *_table(report), ""]
+    counts = {
+        "without gold documents": report.num_without_gold,
+        "about documents that the index does not hold": report.num_not_indexed,
+    }
+    left_out = " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+    head = f"{len(report.question_ids)} questions with gold documents{left_out and f'; left out: {left_out}'}"
+    lines = [head, "", *_table(report), ""]
     lines += [f"{_described(comparison, report.measure)}." for comparison in report.comparisons]
     if len(report.comparisons) > 1:
         lines.append(f"(p corrected over {len(report.comparisons)} comparisons, intervals not)")
