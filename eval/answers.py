@@ -71,7 +71,7 @@ class AnswerCache(RowCache):
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens or creates the file. Raises EvalError when it is not an answer cache."""
+        """Opens or creates the file. Raises StorageError when it cannot be opened."""
         tables = (
             "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL)",
             "CREATE TABLE IF NOT EXISTS first_tokens (key TEXT PRIMARY KEY, ms REAL NOT NULL)",
