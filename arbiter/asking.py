@@ -7,14 +7,12 @@ with closing(asker):
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from arbiter.build import open_engine
 from arbiter.config.schema import Config
@@ -23,6 +21,7 @@ from eval.answers import AnswerCache, AnswerRecord, Asked, Versions
 from eval.evaluate import Patience, ask, time_first_tokens
 from eval.questions import Question
 from eval.race import Look, RacePlan, run_race
+from eval.tasks import run_anywhere
 from rag.index import Index
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
@@ -161,20 +160,10 @@ class Asker:
             finally:
                 await http.close()
 
-        return _run(run)
+        return run_anywhere(run)
 
 
 def _counting(step: Step, total: int) -> OnAnswer:
     """Shows how many answers are there."""
     done = itertools.count(1)
     return lambda record: step.update(next(done), total, record.arm)
-
-
-def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The result of asynchronous work, wherever it is asked for: a notebook runs an event loop of its own."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work())
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(work())).result()

@@ -1,9 +1,14 @@
-"""Things done at once; the first that fails ends all: `results = await run_all(ask(row) for row in rows)`."""
+"""Things done at once, and from where nothing waits.
+
+results = await run_all(ask(row) for row in rows)    the first that fails ends all
+results = run_anywhere(lambda: ask_them(rows))
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from storage.errors import ArbiterError
@@ -19,6 +24,16 @@ async def run_all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except BaseExceptionGroup as stopped:
         raise first_error(stopped) from None
     return [task.result() for task in tasks]
+
+
+def run_anywhere(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of asynchronous work, wherever it is asked for: a notebook runs an event loop of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work())).result()
 
 
 def first_error(error: BaseException) -> BaseException:

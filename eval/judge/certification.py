@@ -7,7 +7,6 @@ Verdicts are kept as they come, so that a certification that was stopped goes on
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import time
@@ -28,6 +27,7 @@ from eval.judge.measures import (
 )
 from eval.scorer import Progress
 from eval.settings import JudgeEndpoint
+from eval.tasks import run_anywhere
 from router.deciding.policy import Prices
 from storage.hashes import content_hash
 from storage.records import from_json
@@ -130,7 +130,7 @@ def _collect(
             outcomes[ask] = found
     if progress is not None:
         progress(len(outcomes), len(asks))
-    is_there = asyncio.run(ask_all(endpoint, [ask for ask in asks if ask not in outcomes], hear))
+    is_there = run_anywhere(lambda: ask_all(endpoint, [ask for ask in asks if ask not in outcomes], hear))
     # A judge that is away is no judge that fails.
     lost = [outcome for outcome in outcomes.values() if outcome.is_unreachable]
     if lost and (not is_there or len(lost) == len(outcomes)):

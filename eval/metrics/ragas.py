@@ -4,12 +4,11 @@
     judge_scorer(JudgeEndpoint("http://127.0.0.1:9000/v1", "my-judge"), embed=embed).score(pairs)
 
 This module and eval/judge/asking.py are the only ones that import ragas (0.4.3), and only when something is scored.
-Both scorers run an event loop of their own: inside async code call them through `asyncio.to_thread`.
+Both scorers run an event loop of their own, in a thread where one runs already.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from functools import partial
@@ -23,6 +22,7 @@ from eval.judge.asking import Ask, Outcome, ask_all, quiet_ragas
 from eval.questions import Question
 from eval.scorer import Embed, Pair, Progress, Scorer, to_score
 from eval.settings import JudgeEndpoint
+from eval.tasks import run_anywhere
 
 REFERENCE_METRICS = ("string_similarity", "semantic_similarity", "context_precision", "context_recall")
 JUDGE_METRICS = (
@@ -110,7 +110,7 @@ def _ragas_scorer(
                 progress(next(done), len(new))
 
         if new:
-            asyncio.run(ask_all(new, hear))
+            run_anywhere(lambda: ask_all(new, hear))
 
     def score_one(question: Question, record: AnswerRecord) -> list[float | str | None]:
         found: dict[str, float | str | None] = dict.fromkeys(names)

@@ -42,6 +42,11 @@ def test_a_remote_engine_without_adapters_needs_no_model_on_this_disk(tmp_path: 
         tuned.find_base()
 
 
+async def test_a_notebook_evaluates_and_decides_inside_its_own_loop(tmp_path: Path, url: str) -> None:
+    pipeline, _ = pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", *remote(url))
+    assert pipeline.decide(pipeline.evaluate()).arm in ("base", "fewshot", "rag")
+
+
 def test_arms_that_lack_a_part_are_left_out_in_output_and_card(tmp_path: Path, url: str) -> None:
     folder = write_folder(tmp_path / "team", docs=None, train=None)
     # Arms that would train, too: without rows there is nothing to train, and no model is needed.

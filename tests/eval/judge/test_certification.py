@@ -72,6 +72,11 @@ def test_an_honest_judge_is_certified(tmp_path: Path) -> None:
     assert seen[-1] == (NUM_ASKS, NUM_ASKS)
 
 
+async def test_a_notebook_certifies_inside_its_own_loop(tmp_path: Path) -> None:
+    with serve_judge() as judge:
+        assert certified(judge, tmp_path).reasons() == ()
+
+
 @pytest.mark.parametrize(
     ("reply", "asked", "reasons"),
     [
