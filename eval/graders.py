@@ -15,11 +15,15 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from eval.errors import EvalError
-from eval.metrics.text import METRICS, rouge, words
+from eval.metrics.text import METRICS, rouge, rouge_l, words
 from eval.scorer import Embed, to_score
 from eval.templates import Template, render
 
 Measure = Callable[[str, str], float]
+
+# What a measure that compares every piece of one text with every piece of the other may be given: the lengths in
+# characters, multiplied. So many take about half a second, in which the server does nothing else.
+_MAX_PAIRS = 10**10
 
 _CHECKS: Mapping[str, Measure] = {
     "eq": lambda text, reference: text == reference,
@@ -108,6 +112,15 @@ def _fuzzy(text: str, reference: str) -> float:
     return fuzz.ratio(text, reference) / 100
 
 
+def _bounded(measure: Measure, text: str, reference: str) -> float:
+    if len(text) * len(reference) > _MAX_PAIRS:
+        raise EvalError(
+            f"texts of {len(text)} and {len(reference)} characters are too long for this metric, which takes up to "
+            f"{_MAX_PAIRS**0.5:.0f} each; shorten them"
+        )
+    return measure(text, reference)
+
+
 def _bleu(name: Literal["bleu", "gleu"], text: str, reference: str) -> float:
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
     from nltk.translate.gleu_score import sentence_gleu
@@ -127,9 +140,10 @@ def _cosine(embed: Embed, text: str, reference: str) -> float:
 
 
 _MEASURES: Mapping[str, Measure] = {
-    "fuzzy_match": _fuzzy,
+    "fuzzy_match": partial(_bounded, _fuzzy),
     "bleu": partial(_bleu, "bleu"),
     "gleu": partial(_bleu, "gleu"),
     **{f"rouge_{n}": partial(rouge, f"rouge{n}") for n in range(1, 6)},
     **METRICS,
+    "rouge_l": partial(_bounded, rouge_l),
 }

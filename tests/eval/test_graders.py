@@ -84,6 +84,16 @@ def test_similarities_by_hand(metric: str, text: str, reference: str, score: flo
     assert similarity(metric)(text, reference) == pytest.approx(score)
 
 
+@pytest.mark.parametrize("metric", ["rouge_l", "fuzzy_match"])
+def test_texts_that_would_take_all_time_or_memory_are_unscored_with_the_reason(metric: str) -> None:
+    text = "word " * 40_000
+    found = grade(read(near(metric, 0.5)), values(text, text))
+    assert found.score is None
+    assert found.error is not None
+    assert "texts of 200000 and 200000 characters are too long" in found.error
+    assert grade(read(near(metric, 0.5)), values(text, "word")).score is not None
+
+
 def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     """One axis for texts about doors, another for the rest, halfway for mixed ones."""
     rows = {"door": [1.0, 0.0], "gate": [0.0, 1.0], "both": [0.6, 0.8]}

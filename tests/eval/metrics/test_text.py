@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -95,3 +96,13 @@ def test_every_score_lies_between_zero_and_one_and_a_gold_answer_scores_one(answ
         assert 0.0 <= metric(answer, gold) <= 1.0
     if normalise(gold):
         assert all(metric(gold, gold) == 1.0 for metric in METRICS.values())
+
+
+def test_long_texts_are_compared_in_little_memory() -> None:
+    text = " ".join(f"w{i % 500}" for i in range(10_000))
+    tracemalloc.start()
+    try:
+        assert rouge_l(text, f"first {text} last") == pytest.approx(2 * 10_000 / 20_002)
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    finally:
+        tracemalloc.stop()
