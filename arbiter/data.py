@@ -22,13 +22,17 @@ from eval.questions import Question
 from rag.documents.conversions import Conversions
 from rag.documents.document import Document
 from rag.documents.load import Loaded, Skipped, load_documents
-from storage.errors import ArbiterError
+from rag.documents.sources import KINDS
+from storage.errors import ArbiterError, listed, reason_of
 from storage.hashes import content_hash
 from tuning.data.examples import load_examples, sample
 
 T = TypeVar("T")
 
 DOCUMENTS = ("docs.jsonl", "docs", "docs.zip", "docs.csv")
+_ROWS = (".jsonl", ".csv")
+# What rows come in and are not read from; a .dvc file stands for data that was not fetched.
+_OTHER_FORMS = r"\.(json|ndjson|tsv|txt|xlsx?|ods|parquet|arrow|jsonl|csv|((jsonl|csv)\.)?(gz|bz2|xz|zst|zip|dvc))"
 _SHOWN = 8
 _PARTS = {"documents": "documents (docs.jsonl, docs/ or docs.zip)", "examples": "training rows (train.jsonl)"}
 
@@ -62,6 +66,7 @@ class Data:
     `dev` holds the questions that settings are searched on, empty unless they were asked for. `notes` says what was
     done to the rows: splits, rows that were left out or merged. `clusters` maps question ids to what the statistics
     resample by. `variant` ends the name: what is indexed under it leaves the data's own indexes alone.
+    `strays` are what may have been meant as documents where there are none.
     """
 
     folder: Path
@@ -73,6 +78,7 @@ class Data:
     notes: tuple[str, ...] = ()
     clusters: Mapping[str, str] = field(default_factory=dict)
     variant: str = ""
+    strays: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -109,7 +115,7 @@ def load_data(
     folder = find_folder(folder)
     files = _question_files(folder, needs_questions=needs_questions, needs_dev=needs_dev)
     faults = Faults()
-    documents = find_documents(folder)
+    documents = faults.attempt(lambda: find_documents(folder), None)
     loaded = Loaded((), ())
     if documents is not None:
         loaded = faults.attempt(lambda: load_documents(documents, cache=conversions), loaded)
@@ -132,8 +138,9 @@ def load_data(
     )
     faults.raise_any()
     notes = list(sets.notes)
-    if files.test is not None and (unread := _file(folder, "questions")) is not None:
-        notes.insert(0, f"{unread.name} is not read, since there is a {files.test.name}")
+    if files.test is not None:
+        unread = [name for suffix in _ROWS if (folder / (name := f"questions{suffix}")).exists()]
+        notes[:0] = [f"{name} is not read, since there is a {files.test.name}" for name in unread]
     return Data(
         folder=folder,
         documents=loaded.documents,
@@ -143,23 +150,33 @@ def load_data(
         dev=sets.dev,
         notes=tuple(notes),
         clusters=sets.clusters,
+        strays=_strays(folder) if documents is None else (),
     )
 
 
 def find_folder(folder: Path) -> Path:
-    """The data folder's full path. Raises ArbiterError when it is not there or empty."""
+    """The data folder's full path. Raises ArbiterError when it is not there, empty or not to be read."""
     folder = folder.expanduser().resolve()
     wanted = "docs.jsonl or docs/, train.jsonl and test.jsonl"
-    if not folder.is_dir():
-        raise ArbiterError(f"no data folder {str(folder)!r}; give one with {wanted}")
-    if not any(folder.iterdir()):
-        raise ArbiterError(f"data folder {str(folder)!r} is empty; it needs {wanted}")
+    try:
+        if not folder.is_dir():
+            raise ArbiterError(f"no data folder {str(folder)!r}; give one with {wanted}")
+        first = next(folder.iterdir(), None)
+        if first is None:
+            raise ArbiterError(f"data folder {str(folder)!r} is empty; it needs {wanted}")
+        first.lstat()  # a folder may be listed and not entered
+    except OSError as error:
+        raise ArbiterError(f"cannot read data folder {str(folder)!r}: {reason_of(error, '+rx')}") from error
     return folder
 
 
 def find_documents(folder: Path) -> Path | None:
-    """Where a data folder has its documents, if it has any."""
-    return next((folder / name for name in DOCUMENTS if (folder / name).exists()), None)
+    """Where a data folder has its documents, if it has any. Raises ArbiterError when that is open."""
+    found = [path for name in DOCUMENTS if _is_there(path := folder / name)]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise ArbiterError(f"data folder {str(folder)!r} has documents in {names}; put them into one of these")
+    return found[0] if found else None
 
 
 def needs_examples(config: Config) -> bool:
@@ -178,7 +195,9 @@ def askable_arms(config: Config, data: Data) -> tuple[Config, tuple[str, ...]]:
     for part in lacks:
         names = [name for name, arm in config.arms.items() if part in _needs(config, arm)]
         if names:
-            notes.append(f"no {_PARTS[part]}, so these arms are left out: {', '.join(names)}")
+            strays = listed(data.strays, separator=", ", shown=_SHOWN) if part == "documents" else ""
+            hint = f"; documents are read from docs/, so move there what is meant of {strays}" if strays else ""
+            notes.append(f"no {_PARTS[part]}, so these arms are left out: {', '.join(names)}{hint}")
     if not kept:
         raise ArbiterError(f"data folder {str(data.folder)!r}: no arm can be asked: {'; '.join(notes)}")
     return config.model_copy(update={"arms": kept}), tuple(notes)
@@ -194,8 +213,9 @@ def examples_as_documents(examples: Sequence[Question]) -> tuple[Document, ...]:
 
 def _question_files(folder: Path, *, needs_questions: bool, needs_dev: bool) -> QuestionFiles:
     """Where the questions of a folder are. Raises ArbiterError when that is open, or nowhere if they are needed."""
-    test, pool, train, dev = (_file(folder, name) for name in ("test", "questions", "train", "dev"))
-    dev = dev if needs_dev else None
+    test, train = _file(folder, "test"), _file(folder, "train")
+    pool = _file(folder, "questions") if test is None else None
+    dev = _file(folder, "dev") if needs_dev else None
     lacks = f"data folder {str(folder)!r} has no test.jsonl (evaluation questions)"
     if test is not None:
         return QuestionFiles(folder, test=test, dev=dev)
@@ -223,10 +243,41 @@ def _needs(config: Config, arm: ArmConfig) -> set[str]:
 
 
 def _file(folder: Path, name: str) -> Path | None:
-    """The file of rows with this name. Raises ArbiterError when there are two, or something else has the name."""
-    found = [path for suffix in (".jsonl", ".csv") if (path := folder / f"{name}{suffix}").exists()]
+    """The file of rows with this name. Raises ArbiterError when there are two, or only what cannot be read as one."""
+    found = [path for suffix in _ROWS if _is_there(path := folder / f"{name}{suffix}")]
     if len(found) > 1:
         raise ArbiterError(f"data folder {str(folder)!r} has both {name}.jsonl and {name}.csv; keep one of them")
     if found and not found[0].is_file():
         raise ArbiterError(f"{str(found[0])!r} is no file; put its rows into a file of this name")
+    others = re.compile(name + _OTHER_FORMS, re.IGNORECASE)
+    if not found and (other := next((path for path in sorted(folder.iterdir()) if others.fullmatch(path.name)), None)):
+        raise ArbiterError(
+            f"{str(other)!r} is not read, and there is no {name}.jsonl or {name}.csv: fetch it, unpack it or "
+            "save it as one of these, or take it away"
+        )
     return found[0] if found else None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something has this name. Raises ArbiterError for a link that leads nowhere."""
+    try:
+        path.stat()
+    except OSError as error:
+        if path.is_symlink():
+            raise ArbiterError(
+                f"{str(path)!r} is a link to {str(path.readlink())!r}, which leads nowhere ({error.strerror}); fetch "
+                "its data (dvc pull, git annex get) or take the link away"
+            ) from error
+        return False
+    return True
+
+
+def _strays(folder: Path) -> tuple[str, ...]:
+    """What lies at the top of a folder without documents and may have been meant as some."""
+    rows = ("test", "train", "dev", "questions", "readme")
+    return tuple(
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".") and path.stem.lower() not in rows
+        if path.suffix.lower() in KINDS or path.is_dir() or path.name.lower().startswith("docs")
+    )

@@ -21,6 +21,12 @@ def listed(items: Iterable[str], *, separator: str = "; ", shown: int = 10) -> s
     return separator.join(found[:shown]) + more
 
 
+def reason_of(error: OSError, rights: str = "+r") -> str:
+    """Why a file or folder cannot be read; where rights are what it lacks, how to give them."""
+    reason = error.strerror or str(error)
+    return f"{reason}; its owner can allow it: chmod {rights}" if isinstance(error, PermissionError) else reason
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The known name that is most like this one, in brackets behind a space; '' where none is."""
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic_core import from_json
 
-from storage.errors import ArbiterError, StorageError, listed
+from storage.errors import ArbiterError, StorageError, listed, reason_of
 
 Row = TypeVar("Row")
 
@@ -33,7 +33,7 @@ def scan_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
     except FileNotFoundError:
         raise StorageError(f"no file {str(path)!r}; check the path") from None
     except OSError as error:
-        raise StorageError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+        raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
 
 
 def sound_rows(

@@ -324,6 +324,66 @@ def test_a_folder_in_the_place_of_a_file_of_rows_is_a_fault(tmp_path: Path, name
         load_data(where)
 
 
+@pytest.mark.parametrize("target", ["annexed/test.jsonl", "test.jsonl"])
+def test_a_link_that_leads_nowhere_is_a_fault(tmp_path: Path, target: str) -> None:
+    where = folder(tmp_path / "d", test=None, train=rows("one", 10, 4))
+    (where / "test.jsonl").symlink_to(target)
+    with pytest.raises(
+        ArbiterError, match=rf"test.jsonl' is a link to '{target}', which leads nowhere .*; fetch its data"
+    ):
+        load_data(where)
+    for name in ("test", "docs"):
+        (where / f"{name}.jsonl").unlink()
+    (where / "docs").symlink_to("gone")
+    with pytest.raises(ArbiterError, match="docs' is a link to 'gone'"):
+        load_data(where)
+
+
+@pytest.mark.parametrize("name", ["test.json", "test.xlsx", "Test.jsonl", "test.jsonl.gz", "test.jsonl.dvc", "dev.tsv"])
+def test_questions_in_a_form_that_is_not_read_are_a_fault(tmp_path: Path, name: str) -> None:
+    where = folder(tmp_path / "d", test=None, train=rows("one", 10, 4))
+    (where / "test.yaml").touch()  # a config may be called so
+    load_data(where)
+    (where / name).write_text("[]")
+    needed = name.partition(".")[0].lower()
+    with pytest.raises(ArbiterError, match=rf"{name}' is not read, and there is no {needed}.jsonl or {needed}.csv"):
+        load_data(where, needs_dev=True)
+    folder(where, **{needed: rows("other", 2, 2)})
+    load_data(where, needs_dev=needed == "dev")
+
+
+def test_documents_in_two_places_are_a_fault(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d")
+    (where / "docs").mkdir()
+    with pytest.raises(ArbiterError, match=r"has documents in docs.jsonl and docs; put them into one"):
+        load_data(where)
+
+
+def test_documents_beside_the_questions_are_named_where_none_are_found(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", docs=None)
+    for name in ("a.pdf", "README.md", "photo.png", "pages/b.pdf"):
+        (where / name).parent.mkdir(exist_ok=True)
+        (where / name).touch()
+    data = load_data(where)
+    assert data.strays == ("a.pdf", "pages/")
+    (note,) = askable_arms(Config(data=where), data)[1]
+    assert note.endswith("; documents are read from docs/, so move there what is meant of a.pdf, pages/")
+
+
+def test_a_folder_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    where = folder(tmp_path / "d")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(ArbiterError, match=r"cannot read '.*test.jsonl': Permission denied; .*allow it: chmod \+r"):
+            load_data(where, trains=False)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ArbiterError, match=r"cannot read data folder '.*d': Permission denied; .*: chmod \+rx"):
+        load_data(where)
+
+
 DOCUMENT, EXAMPLE = Document("d", "", "text"), Question("t", "?", ("a",))
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.errors import StorageError
+from storage.errors import StorageError, reason_of
 
 _COLUMNS = ("id", "question", "user_input", "answers", "answer", "reference", "doc_ids", "metadata")
 # Excel's own word for the delimiter.
@@ -57,7 +57,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise StorageError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+        raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
 
 
 def _decode(data: bytes) -> str:
