@@ -6,6 +6,7 @@ with console.step("embedding") as step:
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
@@ -16,6 +17,8 @@ from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from storage.errors import StorageError
 
 # Without a terminal a line every few seconds shows that the work goes on, without filling a log.
 PLAIN_EVERY_S = 5.0
@@ -55,9 +58,19 @@ class Console:
         self._err.print(line, markup=False)
 
     def result(self, text: str, row: Any) -> None:
-        """The command's result: `row` as one JSON object with --json, else `text`."""
-        self._out.write((json.dumps(row, allow_nan=False) if self.is_json else text.rstrip("\n")) + "\n")
-        self._out.flush()
+        """The command's result: `row` as one JSON object with --json, else `text`. Raises StorageError."""
+        try:
+            if self._out is None:
+                raise OSError(errno.EBADF, "it is closed")
+            self._out.write((json.dumps(row, allow_nan=False) if self.is_json else text.rstrip("\n")) + "\n")
+            self._out.flush()
+        except BrokenPipeError:
+            raise  # who reads has seen enough
+        except OSError as error:
+            raise StorageError(
+                f"the result cannot be written to standard output: {str(error.strerror).lower()}; send it elsewhere "
+                "and run the same command again"
+            ) from error
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:

@@ -12,13 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storage.errors import StorageError
+
 if TYPE_CHECKING:
     from storage.database import Database
 
 
 def data_home() -> Path:
-    """The data directory: `ARBITER_HOME`, or `.arbiter` in the working directory."""
-    return Path(os.environ.get("ARBITER_HOME") or ".arbiter").expanduser().resolve()
+    """The data directory: `ARBITER_HOME`, or `.arbiter` in the working directory. Raises StorageError."""
+    given = os.environ.get("ARBITER_HOME") or ".arbiter"
+    try:
+        return Path(given).expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # no working directory any more; no such user
+        reason = (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
+        raise StorageError(
+            f"data directory {given!r} cannot be found: {reason}; set ARBITER_HOME to a whole path, as /srv/arbiter"
+        ) from error
 
 
 def database_setting() -> str | None:

@@ -213,7 +213,8 @@ class IndexCommands:
         if target is not None:
             opened = replace_file(target)
         with contextlib.closing(self._existing(name)) as index, opened as stream:
-            written = [stream.write(json.dumps(row, ensure_ascii=False) + "\n") for row in index.export()]
+            is_unicode = (stream.encoding or "utf-8").lower() == "utf-8"
+            written = [stream.write(json.dumps(row, ensure_ascii=not is_unicode) + "\n") for row in index.export()]
             stream.flush()
         if target is None:
             return None

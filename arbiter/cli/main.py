@@ -6,6 +6,8 @@ Every command takes a config and overrides: `arbiter run configs/demo.yaml data=
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import signal
@@ -13,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -23,6 +26,7 @@ from arbiter.cli.index import index_app
 from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline, read_words, say_folder
 from arbiter.console import Console
 from arbiter.home import data_home
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from arbiter.pipeline import Pipeline
@@ -169,6 +173,10 @@ def chat(
 
 def main() -> None:
     """The console script: errors become one line and an exit code, never a traceback."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a sign that it cannot show must not cost the result
     # A service manager's stop must end the engine as Ctrl-C does, not leave it to its guard.
     termination = Termination()
     signal.signal(signal.SIGTERM, termination)
@@ -204,13 +212,21 @@ def run_to_the_end(command: Callable[[], object], termination: Termination | Non
     except BaseException as error:
         if os.environ.get("ARBITER_DEBUG"):
             traceback.print_exception(error)
-        line, failed = ending(error, data_home() / LOG)
+        line, failed = ending(error, _log())
         code = termination.code(failed)
     # Typer turns Ctrl-C inside a command into the exit code without a word.
     line = STOPPED.get(code, line)
     if line:
-        sys.stderr.write(line + "\n")
+        with contextlib.suppress(OSError):
+            sys.stderr.write(line + "\n")
     sys.exit(code)
+
+
+def _log() -> Path:
+    try:
+        return data_home() / LOG
+    except StorageError:
+        return Path(os.devnull) / LOG  # cannot be written, which `ending` says
 
 
 def _raced(words: list[str] | None, race: bool) -> list[str]:

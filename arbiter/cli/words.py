@@ -35,6 +35,10 @@ def read_words(command: str, words: list[str] | None, config: Path | None) -> tu
             f"no config given; for example: arbiter {command} configs/demo.yaml, or a data folder: "
             f"arbiter {command} my/folder"
         )
+    try:
+        config.expanduser()
+    except RuntimeError as error:
+        raise ArbiterError(f"{str(config)!r} is in the home of a user who is not known here; give a path") from error
     return config, given
 
 

@@ -16,6 +16,19 @@ def test_home_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert data_home() == Path(".arbiter").resolve()
 
 
+def test_a_home_that_leads_nowhere_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARBITER_HOME", "~nobody-of-this-name/x")
+    with pytest.raises(StorageError, match=r"'~nobody-of-this-name/x' cannot be found: could not .*; set ARBITER_HOME"):
+        data_home()
+    monkeypatch.delenv("ARBITER_HOME")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(StorageError, match=r"'\.arbiter' cannot be found: no such file or directory; set ARBITER_HOME"):
+        data_home()
+
+
 def test_without_a_setting_the_database_is_a_file_of_the_data_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -355,6 +355,14 @@ def test_an_export_can_be_added_again(commands: IndexCommands, docs: Path, tmp_p
     ]
 
 
+def test_an_export_is_json_in_whatever_signs_standard_output_has(commands: IndexCommands, docs: Path) -> None:
+    (docs / "hours.md").write_text("Das Büro öffnet um neun.")
+    commands.add("faq", [docs / "hours.md"])
+    out = io.TextIOWrapper(written := io.BytesIO(), encoding="latin-1", errors="backslashreplace")
+    commands.export("faq", None, out)
+    assert json.loads(written.getvalue().decode("ascii"))["text"] == "Das Büro öffnet um neun."
+
+
 def test_a_failed_export_leaves_the_old_file_and_no_draft(commands: IndexCommands, docs: Path, tmp_path: Path) -> None:
     commands.add("faq", [docs])
     with pytest.raises(ArbiterError, match=r"cannot write .*no/such/folder"):

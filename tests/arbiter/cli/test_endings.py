@@ -108,6 +108,16 @@ def test_a_command_exits_with_the_code_and_prints_the_line_alone(
     assert shown.endswith("\nerror: no questions\n")
 
 
+def test_without_a_data_directory_there_is_a_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARBITER_HOME", "~nobody-of-this-name/x")
+    with pytest.raises(SystemExit) as ended:
+        run_to_the_end(raising(ValueError("x")))
+    shown = capsys.readouterr().err
+    assert (ended.value.code, shown) == (2, "error: unexpected ValueError: x; ARBITER_DEBUG=1 shows the traceback\n")
+
+
 @pytest.mark.parametrize(
     ("code", "line"), [(130, "interrupted; the same "), (143, "terminated; the same "), (1, ""), (0, "")]
 )

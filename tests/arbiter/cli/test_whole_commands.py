@@ -63,6 +63,7 @@ def test_a_folder_is_enough_to_check_run_and_decide(
     ("name", "message"),
     [
         ("none", "no config file '{}/none'; the project's own is configs/demo.yaml, and a data folder needs none"),
+        ("~nobody-of-this-name/x", "'~nobody-of-this-name/x' is in the home of a user who is not known here"),
         ("test.jsonl", "'{}/test.jsonl' is no config; give the folder that it lies in: '{}'"),
     ],
 )
@@ -73,8 +74,40 @@ def test_what_is_neither_config_nor_folder_is_said(
     name: str,
     message: str,
 ) -> None:
-    assert run(monkeypatch, "run", folder / name) == 2
+    for command in ("check", "run"):
+        assert run(monkeypatch, command, name if name.startswith("~") else folder / name) == 2
     assert message.replace("{}", str(folder)) in capsys.readouterr().err
+
+
+class Full(io.StringIO):
+    """As /dev/full."""
+
+    def write(self, _text: str, /) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_result_is_written_to_whatever_standard_output_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARBITER_HOME", str(tmp_path / "hö"))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written := io.BytesIO(), encoding="ascii"))
+    assert run(monkeypatch, "runs", "list") == 0
+    assert rb"no runs in '" in written.getvalue()
+    assert rb"/h\xf6'" in written.getvalue()
+    for stdout, reason in ((None, "it is closed"), (Full(), "no space left on device")):
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert run(monkeypatch, "runs", "list", "--json") == 2
+        line = f"error: the result cannot be written to standard output: {reason}; send it elsewhere"
+        assert capsys.readouterr().err.startswith(line)
+
+
+@pytest.mark.parametrize("stderr", [None, Full()])
+def test_an_error_that_nobody_can_hear_is_an_exit_code(
+    stderr: Full | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARBITER_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert run(monkeypatch, "check", "nowhere") == 2
 
 
 def test_check_lists_the_faults_of_config_models_and_data_at_once(
