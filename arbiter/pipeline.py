@@ -7,9 +7,11 @@ decision = pipeline.decide(run)
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
-from contextlib import closing
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +46,7 @@ from router.deciding.statistics import detectable_difference
 from serving.decisions.ledger import Ledger, record_run
 from serving.engine.engine import engine_identity, refuse_unfit
 from storage.errors import ArbiterError
+from storage.files import hold_lock
 from storage.folders import sweep_drafts
 from storage.hashes import content_hash
 from storage.settings import part
@@ -51,6 +54,8 @@ from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
 from tuning.training.progress import TrainProgress
 from tuning.training.run import train_adapter
+
+_POLL_S = 1.0
 
 
 @dataclass(eq=False)
@@ -231,52 +236,72 @@ class Pipeline:
         runs = self.home / "runs"
         sweep_drafts(runs)
         directory = runs / f"{self.data.name}-{fingerprint[:8]}"
-        finished = find_run(directory)
-        if finished is not None:
-            self.console.say(f"run {finished.id} is complete: nothing to ask")
-            return finished
-        with spend_time(self.home / "spent.db", fingerprint) as spent:
-            asker = Asker(
-                config=self.config,
-                base=self.base,
-                home=self.home,
-                console=self.console,
-                adapters={adapter.name: adapter for adapter in adapters.values()},
-                indexes=indexes,
-                versions=versions,
-            )
-            with closing(asker):
-                if plan is None:
-                    asked = asker.ask_all(arms, self.data.questions)
-                else:
-                    asked = asker.race(arms, plan, lambda so: self.scoring.score_deciding(arms, so, **self._times))
-            with self.console.step("scoring") as step:
-                scorecard = self.scoring.score(
-                    arms,
-                    asked,
-                    progress=step.update,
-                    provenance=build.provenance(
-                        self.config, self.data, self.base, self.embedder_model, engine_identity(self.config.engine)
-                    ),
-                    **self._times,
+        # A finished run may lie where nothing can be written.
+        with nullcontext() if find_run(directory) is not None else self._alone(directory):
+            finished = find_run(directory)
+            if finished is not None:
+                self.console.say(f"run {finished.id} is complete: nothing to ask")
+                return finished
+            with spend_time(self.home / "spent.db", fingerprint) as spent:
+                asker = Asker(
+                    config=self.config,
+                    base=self.base,
+                    home=self.home,
+                    console=self.console,
+                    adapters={adapter.name: adapter for adapter in adapters.values()},
+                    indexes=indexes,
+                    versions=versions,
                 )
-        return publish_run(
-            directory,
-            config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
-            questions=asked.questions,
-            records=asked.records,
-            scorecard=replace(scorecard, evaluation_s=spent.total_s, diagnostics=(*scorecard.diagnostics, *notes)),
-            manifest={
-                "config_fingerprint": self.config.fingerprint(),
-                "metric": self.config.policy.metric,
-                "data": str(self.data.folder),
-                "data_name": self.data.name,
-                "data_version": self.data.version,
-                "base_revision": self.base.revision,
-                "versions": versions,
-                "command": self.command,
-            },
-        )
+                with closing(asker):
+                    if plan is None:
+                        asked = asker.ask_all(arms, self.data.questions)
+                    else:
+                        asked = asker.race(arms, plan, lambda so: self.scoring.score_deciding(arms, so, **self._times))
+                with self.console.step("scoring") as step:
+                    scorecard = self.scoring.score(
+                        arms,
+                        asked,
+                        progress=step.update,
+                        provenance=build.provenance(
+                            self.config, self.data, self.base, self.embedder_model, engine_identity(self.config.engine)
+                        ),
+                        **self._times,
+                    )
+            return publish_run(
+                directory,
+                config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
+                questions=asked.questions,
+                records=asked.records,
+                scorecard=replace(scorecard, evaluation_s=spent.total_s, diagnostics=(*scorecard.diagnostics, *notes)),
+                manifest={
+                    "config_fingerprint": self.config.fingerprint(),
+                    "metric": self.config.policy.metric,
+                    "data": str(self.data.folder),
+                    "data_name": self.data.name,
+                    "data_version": self.data.version,
+                    "base_revision": self.base.revision,
+                    "versions": versions,
+                    "command": self.command,
+                },
+            )
+
+    @contextmanager
+    def _alone(self, directory: Path) -> Iterator[None]:
+        """Hold the lock of a run, so that no two processes ask the same; waits while another one has it."""
+        lock = directory.with_name(f".{directory.name}.lock")
+        with ExitStack() as held, ExitStack() as shown:
+            for waited in itertools.count():
+                try:
+                    held.enter_context(hold_lock(lock, busy=ArbiterError("held")))
+                    break
+                except ArbiterError:
+                    if not waited:
+                        title = f"another process works on run {directory.name}; waiting for its answers"
+                        step = shown.enter_context(self.console.step(title))
+                    step.update(waited, None)
+                    time.sleep(_POLL_S)
+            shown.close()
+            yield
 
     def decide(self, run: Run) -> Decision:
         """Apply the policy to a finished run and write the decision and its reports beside it; asks nothing."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.teams import TEST, answering, remote, write_folder
@@ -73,6 +77,29 @@ def test_an_index_is_built_of_a_folder_of_documents_alone(tmp_path: Path, url: s
     quiet = Console(stderr=io.StringIO(), stdout=io.StringIO())
     pipeline = Pipeline(config, home=tmp_path / "home", console=quiet, needs_questions=False)
     assert list(pipeline.index()) == ["documents"]
+
+
+def test_of_two_that_run_the_same_at_once_the_second_waits_and_asks_nothing(tmp_path: Path) -> None:
+    folder, asked, is_second_waiting = write_folder(tmp_path / "team"), list[object](), threading.Event()
+
+    def reply(body: Mapping[str, Any]) -> Any:
+        asked.append(body)
+        is_second_waiting.wait(10)
+        return "one"
+
+    with answering(reply) as url, ThreadPoolExecutor() as pool:
+        first, second = (pipeline_of(folder, tmp_path / "home", *remote(url)) for _ in range(2))
+        one = pool.submit(first[0].evaluate)
+        while not asked and not one.done():
+            time.sleep(0.01)
+        two = pool.submit(second[0].evaluate)
+        while "another process works on run" not in second[1].getvalue() and not two.done():
+            time.sleep(0.01)
+        is_second_waiting.set()
+        assert one.result().id == two.result().id
+    assert len(asked) == 3 * len(TEST)
+    assert "another process" not in first[1].getvalue()
+    assert f"run {one.result().id} is complete: nothing to ask" in second[1].getvalue()
 
 
 LONG = " ".join(f"word{i}" for i in range(60))
