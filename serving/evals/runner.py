@@ -29,9 +29,9 @@ from router.errors import EngineUnavailable
 from serving.chat.request import ChatBody
 from serving.errors import NotFound
 from serving.evals.request import CompletionsSource, CreateRun, JsonlSource
-from serving.evals.store import Card, EvalStore, ItemStatus, Run
+from serving.evals.store import LIVE, RUN_ROWS, Card, EvalStore, ItemStatus, Run
 from serving.http.served import CurrentDecision, Served
-from storage.errors import ArbiterError
+from storage.errors import ArbiterError, StorageError
 from storage.jobs.jobs import LOOK_S, Jobs, JobStopped, RunningJob
 from storage.jobs.rows import job_id
 from storage.records import from_row
@@ -94,6 +94,8 @@ class EvalRunner:
     async def open(self) -> None:
         """Begin, with what an earlier server left first."""
         self._loop = asyncio.get_running_loop()
+        live = sa.select(RUN_ROWS.c.id).where(RUN_ROWS.c.status.in_(LIVE))
+        await asyncio.to_thread(self.jobs.rows.begin_anew, KIND, live)
         # Another server that lives may serve other arms: what one leaves is for its own next start.
         await asyncio.to_thread(self.jobs.begin, KIND, self._work, limit=_MAX_RUNS, takes_over=False)
 
@@ -110,23 +112,26 @@ class EvalRunner:
         await asyncio.to_thread(self.jobs.stop, KIND)
 
     def _work(self, running: RunningJob) -> None:
-        run = self.store.find_live_run(running.job.key)
-        if run is None:
-            return
         assert self._loop is not None, "jobs are worked on after `open`"
-        error = asyncio.run_coroutine_threadsafe(self._run(run, running), self._loop).result()
-        while error is not None:
+        error = None
+        while True:
             try:
+                run = self.store.find_live_run(running.job.key)
+                if run is None:
+                    return
+                error = error or asyncio.run_coroutine_threadsafe(self._run(run, running), self._loop).result()
+                if error is None:
+                    return
                 self.store.set_status(run.id, "failed", error=error)
-            except ArbiterError as trouble:
-                # The database itself is the trouble.
-                _log.warning("run=%s: %s", run.id, trouble)
+                break
+            except StorageError as trouble:
+                # A database is away, which is no fault of the run: what has its outcome is not asked again.
+                _log.warning("run=%s waits: %s", running.job.key, trouble)
                 running.wait(self.pause_s)
-            else:
-                raise EvalError(error["message"])
+        raise EvalError(error["message"])
 
     async def _run(self, run: Run, running: RunningJob) -> Mapping[str, str] | None:
-        """Why the run failed, if it did. Raises JobStopped."""
+        """Why the run failed, if it did. Raises JobStopped, and StorageError while a database is away."""
         try:
             # Held, so that the arm keeps its adapter whatever is promoted meanwhile.
             with self.current.hold() as served:
@@ -138,6 +143,8 @@ class EvalRunner:
             if faults.subgroup(JobStopped) is not None:
                 raise JobStopped(running.job.id) from faults
             for fault in faults.exceptions:
+                if isinstance(fault, StorageError):
+                    raise fault from faults
                 if isinstance(fault, ArbiterError):
                     return {"code": "run_failed", "message": str(fault)}
             _log.exception("run=%s failed", run.id)
@@ -190,6 +197,8 @@ class EvalRunner:
                     ask = partial(self._answer, work, work.arm, work.source.chat_request(row["item"]))
                     prepared, answer = await work.patience.wait_for(ask)
                     sample, seen["sample"] = _shown_sample(prepared, answer), _graded_sample(answer, work.arm)
+            except StorageError:
+                raise
             except ArbiterError as error:
                 code = "engine_unavailable" if isinstance(error, EngineUnavailable) else "invalid_row"
                 model = work.arm.name if work.arm is not None else ""
@@ -219,8 +228,7 @@ class EvalRunner:
 async def _watch(running: RunningJob) -> None:
     """Raises JobStopped when the work is to end."""
     while True:
-        with contextlib.suppress(ArbiterError):
-            await asyncio.to_thread(running.check)
+        await asyncio.to_thread(running.check)
         await asyncio.sleep(LOOK_S)
 
 

@@ -163,7 +163,13 @@ class Indexer:
 
     def start(self) -> None:
         """Begin, with what an earlier server left first."""
+        self.resume()
         self._jobs.begin(KIND, self._index)
+
+    def resume(self) -> None:
+        """Begin anew the jobs that have ended although files of theirs wait."""
+        if self._jobs.rows.begin_anew(KIND, sa.select(STORE_FILES.c.store_id).where(IN_PROGRESS)):
+            self.wake()
 
     def submit(self, store_id: str, rows: sa.Connection) -> None:
         """Index what waits in a store, if the transaction is committed; `wake` then."""

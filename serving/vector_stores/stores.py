@@ -207,7 +207,9 @@ class VectorStores:
     def get_batch(self, store_id: str, batch_id: str) -> tuple[StoredBatch, Counter[str]]:
         """A batch and its files by status."""
         self._store(store_id)
-        return self.rows.get_batch(store_id, batch_id)
+        batch, counts = self.rows.get_batch(store_id, batch_id)
+        self._resume(counts)
+        return batch, counts
 
     def cancel_batch(self, store_id: str, batch_id: str) -> None:
         """Cancels the files of a batch that are not indexed yet."""
@@ -268,11 +270,17 @@ class VectorStores:
 
     def _shown(self, stores: Sequence[StoredStore], states: Mapping[str, IndexState]) -> list[StoreState]:
         counts = self.rows.counts([store.id for store in stores])
+        self._resume(*counts.values())
         for store in stores:
             # Of what is in the index the index knows best: not all of it was attached over HTTP.
             state = states.get(store.id)
             counts[store.id]["completed"] = state.num_documents if state is not None else 0
         return [StoreState(store, states.get(store.id), counts[store.id]) for store in stores]
+
+    def _resume(self, *counts: Counter[str]) -> None:
+        """Whoever sees a file wait must not wait with it for a job that has ended."""
+        if any(count["in_progress"] for count in counts):
+            self.indexer.resume()
 
     def _as_indexed(self, store_id: str, files: Sequence[StoreFile]) -> list[StoreFile]:
         """The files, those that are indexed with the attributes that filters look at."""

@@ -9,6 +9,7 @@ jobs.stop("index")                          what is unfinished is the next serve
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.errors import ArbiterError
+from storage.errors import ArbiterError, StorageError
 from storage.jobs.rows import Job, JobRows, JobState
 
 # How often work that runs asks the rows whether it was cancelled by another process.
@@ -30,7 +31,10 @@ class JobStopped(Exception):
 
 
 class RunningJob:
-    """A job that this process works on, as its work sees it. Every method raises JobStopped once it is to end."""
+    """A job that this process works on, as its work sees it. Every method raises JobStopped once it is to end.
+
+    `check` and `wait` do so also while the database is away, the others raise StorageError then.
+    """
 
     def __init__(self, job: Job, rows: JobRows) -> None:
         self.job = job
@@ -43,12 +47,14 @@ class RunningJob:
         """Returns at once, and asks the rows only a few times a second: it may be called often."""
         if not self._stop.is_set() and time.monotonic() - self._looked_at >= LOOK_S:
             self._looked_at = time.monotonic()
-            job = self._rows.get(self.job.id)
-            if job is None or job.owner != self._rows.owner or job.state != "running":
-                # Another process has taken it for dead.
-                self._stop.set()
-            elif job.is_cancelling:
-                self.cancel()
+            # Rows that are away say nothing: the work goes on, and whose the job is shows when they are back.
+            with contextlib.suppress(StorageError):
+                job = self._rows.get(self.job.id)
+                if job is None or job.owner != self._rows.owner or job.state != "running":
+                    # Another process has taken it for dead.
+                    self._stop.set()
+                elif job.is_cancelling:
+                    self.cancel()
         if self._stop.is_set():
             raise JobStopped(self.job.id)
 

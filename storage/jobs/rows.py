@@ -157,6 +157,14 @@ class JobRows:
         with self.database.read() as rows:
             return [read_row(Job, row) for row in rows.execute(query)]
 
+    def begin_anew(self, kind: str, keys: sa.Select[str]) -> list[str]:
+        """The jobs of a kind for those of the keys that have no live one wait from now on; returns them."""
+        live = sa.select(JOBS.c.key).where(JOBS.c.kind == kind, JOBS.c.state.in_(LIVE))
+        left = keys.where(keys.selected_columns[0].not_in(live)).distinct()
+        with self.database.read() as rows:
+            found = list(rows.execute(left).scalars())
+        return [self.submit(kind, key) for key in found]
+
     def events(self, name: str) -> list[JobEvent]:
         """What happened to a job, in order."""
         query = sa.select(EVENTS).where(EVENTS.c.job_id == name).order_by(EVENTS.c.sequence)

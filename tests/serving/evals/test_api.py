@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import sqlalchemy as sa
 from fakes.endpoints import listening, make_served
 from fakes.engines import ScriptedEngine
 
@@ -28,9 +29,10 @@ from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
 from serving.http.served import CurrentDecision
 from serving.vector_stores.files import FileStore
-from storage.database import Database, open_database
-from storage.jobs.jobs import Jobs
-from storage.jobs.rows import JobRows
+from storage.database import Database, open_database, sqlite_url
+from storage.errors import StorageError
+from storage.jobs.jobs import LOOK_S, Jobs
+from storage.jobs.rows import JOBS, JobRows
 
 SCHEMA = {
     "type": "object",
@@ -417,6 +419,51 @@ def test_a_server_that_went_down_goes_on_with_what_is_missing(tmp_path: Path) ->
         run = evals.ended(eval_id, run_id)
         assert (run.status, run.result_counts.passed) == ("completed", 6)
         assert len(second.requests) == 4
+
+
+class Leaving(Database):
+    """A database that can be away."""
+
+    is_away = False
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        if self.is_away:
+            raise StorageError("the connection is lost")
+        with super().read() as rows:
+            yield rows
+
+    @contextmanager
+    def write_beside(self) -> Iterator[sa.Connection]:
+        if self.is_away:
+            raise StorageError("the connection is lost")
+        with super().write_beside() as rows:
+            yield rows
+
+
+def test_a_run_outlives_a_database_that_is_away(tmp_path: Path) -> None:
+    engine, database = Held(free=2), Leaving(sqlite_url(tmp_path / "arbiter.db"))
+    with serving(tmp_path, engine, database=database) as evals:
+        eval_id = evals.created(SAME)
+        run_id = evals.run(eval_id, completions(*[ROWS[0]] * 6))
+        until(lambda: evals.client.evals.runs.retrieve(run_id, eval_id=eval_id).result_counts.total == 2)
+        database.is_away = True
+        engine.let_go.set()
+        # Long enough for the job to look whether it is cancelled.
+        time.sleep(3 * LOOK_S)
+        database.is_away = False
+        run = evals.ended(eval_id, run_id)
+        assert (run.status, run.result_counts.passed, run.error) == ("completed", 6, None)
+
+
+def test_a_run_whose_job_has_ended_gets_another_at_the_next_start(tmp_path: Path) -> None:
+    with serving(tmp_path, Held(free=0)) as evals:
+        eval_id = evals.created(SAME)
+        run_id = evals.run(eval_id, completions(ROWS[0]))
+    with closing(open_database(tmp_path)) as database, database.write() as rows:
+        rows.execute(JOBS.update().values(state="failed", owner=None))
+    with serving(tmp_path) as evals:
+        assert evals.ended(eval_id, run_id).status == "completed"
 
 
 SLOW_SERVER = """

@@ -365,6 +365,29 @@ def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) ->
     stores.close()
 
 
+@pytest.mark.parametrize("seen_by", ["the next start", "a look at the store", "a look at the batch"])
+def test_files_whose_job_has_ended_get_another(tmp_path: Path, seen_by: str) -> None:
+    stores = opened(tmp_path)
+    if seen_by != "the next start":
+        stores.indexer.start()
+    file_id = upload(stores)
+    store_id = stores.create(StoreFields()).store.id
+    stores.attach(store_id, Attachment({file_id: {}}), batch_id="vsfb_1")
+    until(lambda: stores.rows.counts([store_id])[store_id]["in_progress"] == (seen_by == "the next start"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "arbiter.db")) as rows, rows:
+        rows.execute("UPDATE jobs SET state = 'failed', owner = NULL")
+        rows.execute("UPDATE vector_store_files SET status = 'in_progress'")
+    if seen_by == "the next start":
+        stores.indexer.start()
+    elif seen_by == "a look at the store":
+        stores.get(store_id)
+    else:
+        stores.get_batch(store_id, "vsfb_1")
+    until(lambda: stores.rows.counts([store_id])[store_id]["completed"] == 1)
+    stores.indexer.stop()
+    stores.close()
+
+
 def test_files_that_are_attached_again_are_looked_up_without_their_texts(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     store_id, ids = made(stores, DESK, f"{DESK} Again.")

@@ -13,8 +13,8 @@ import pytest
 
 from storage.database import open_database
 from storage.errors import StorageError
-from storage.jobs.jobs import Jobs, JobStopped, RunningJob
-from storage.jobs.rows import JobRows, JobState
+from storage.jobs.jobs import LOOK_S, Jobs, JobStopped, RunningJob
+from storage.jobs.rows import Job, JobRows, JobState
 
 
 def until(happened: Callable[[], object], *, limit_s: float = 15) -> None:
@@ -184,6 +184,39 @@ class FullDisk(JobRows):
         if self.num_ended == 1:
             raise StorageError("the disk is full")
         super().end(name, state, error)
+
+
+class Away(JobRows):
+    """Rows in a database that stops while a job runs."""
+
+    is_away = False
+
+    def get(self, name: str) -> Job | None:
+        if self.is_away:
+            raise StorageError("the connection is lost")
+        return super().get(name)
+
+
+def test_work_that_waits_outlives_a_database_that_is_away(tmp_path: Path) -> None:
+    rows = Away(open_database(tmp_path))
+    jobs = Jobs(rows)
+    asked: list[float] = []
+
+    def work(running: RunningJob) -> None:
+        rows.is_away = True
+        running.wait(3 * LOOK_S)
+        rows.is_away = False
+        asked.append(time.monotonic())
+        running.wait(20)
+
+    jobs.begin("copy", work)
+    name = submit(jobs, "copy", "a")
+    until(lambda: asked)
+    assert state(jobs, name) == "running"
+    # What was asked of it meanwhile is heeded.
+    JobRows(open_database(tmp_path)).cancel(name)
+    until(lambda: state(jobs, name) == "cancelled")
+    jobs.stop("copy")
 
 
 def test_an_end_that_cannot_be_noted_is_noted_later(tmp_path: Path) -> None:
