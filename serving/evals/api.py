@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from eval.graders import Grade
 from serving.errors import Conflict, NotFound
-from serving.evals.request import CreateEval, CreateRun, UpdateEval, check_criteria, read_rows
+from serving.evals.request import CreateEval, CreateRun, UpdateEval, check_eval, read_rows
 from serving.evals.runner import EvalRunner
 from serving.evals.store import LIVE, Card, EvalStore, ItemStatus, Run, RunStatus
 from serving.http.body import ApiRoute
@@ -98,7 +98,7 @@ def _add_eval_routes(router: APIRouter, store: EvalStore, runner: EvalRunner) ->
     @router.post("", status_code=201, response_model=EvalCard, responses=refusals(400, 413))
     def create(body: CreateEval) -> Card:
         """Make an eval: what its rows look like, and what an answer must pass."""
-        check_criteria(body, embed=runner.embed)
+        check_eval(body, embed=runner.embed)
         return store.add_eval(body.card())
 
     @router.get("", response_model=ListOf[EvalCard], responses=refusals(400))

@@ -1,6 +1,6 @@
 """What requests to /v1/evals ask for: the fields of their bodies, which pydantic checks, and what they mean.
 
-check_criteria(asked, embed=embed)   asked.card()   read_rows(asked, item_schema, files)   source.chat_request(item)
+check_eval(asked, embed=embed)   asked.card()   read_rows(asked, item_schema, files)   source.chat_request(item)
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from eval.scorer import Embed
 from eval.templates import look_up, references, render
 from serving.chat.request import ChatBody, check_asked
 from serving.errors import Invalid
+from serving.evals.schemas import find_fault
 from serving.http.body import MAX_BODY_BYTES, Fields, Metadata, decode, read_model
 from serving.vector_stores.files import FileStore
 
@@ -34,26 +35,20 @@ _SAMPLE_SCHEMA: Mapping[str, Any] = {
 }
 
 
-def _check_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    import jsonschema
-
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except (jsonschema.SchemaError, RecursionError) as error:
-        raise ValueError(f"is no JSON Schema: {getattr(error, 'message', 'nested too deeply')}") from error
-    return schema
+def _check_known(template: str) -> None:
+    for path in references(template):
+        if not path.startswith("item."):
+            raise ValueError(f"{path} is not known before the answer; use item.NAME")
 
 
 def _check_path(path: str) -> str:
-    references(f"{{{{{path}}}}}")
+    _check_known(f"{{{{{path}}}}}")
     return path
 
 
 def _check_content(content: object) -> object:
     """A message before the answer: text, or text parts, with references to the row alone."""
-    for path in references(_text(content)):
-        if not path.startswith("item."):
-            raise ValueError(f"{path} is not known before the answer; use item.NAME")
+    _check_known(_text(content))
     return content
 
 
@@ -72,7 +67,7 @@ class CustomSource(Fields):
     """The only `data_source_config`: no completions are stored that logs could be made of."""
 
     type: Literal["custom"]
-    item_schema: Annotated[dict[str, Any], AfterValidator(_check_schema)]
+    item_schema: dict[str, Any]
     include_sample_schema: bool = False
 
 
@@ -246,8 +241,14 @@ class CreateRun(Fields):
     metadata: Metadata | None = None
 
 
-def check_criteria(asked: CreateEval, *, embed: Embed | None = None) -> None:
-    """Refuse criteria that cannot be graded here; `embed` says whether `cosine` can be had. Raises Invalid."""
+def check_eval(asked: CreateEval, *, embed: Embed | None = None) -> None:
+    """Refuse a schema that is none, and criteria that cannot be graded here; `embed` says whether `cosine` can be had.
+
+    Raises Invalid.
+    """
+    if (fault := find_fault(asked.data_source_config.item_schema)) is not None:
+        param = "data_source_config.item_schema"
+        raise Invalid(f"{param}: {fault.message}", param=param)
     names = [criterion.name for criterion in asked.testing_criteria]
     for number, criterion in enumerate(asked.testing_criteria):
         at = f"testing_criteria[{number}]"
@@ -301,18 +302,9 @@ def _file_rows(file_id: str, files: FileStore) -> list[Any]:
 
 def _check_items(schema: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Refuse rows that are not what the eval's `item_schema` says."""
-    import jsonschema
-    import referencing
-    import referencing.exceptions
-
-    # With a registry of its own the validator fetches nothing: a schema must not make the server call addresses.
-    validator = jsonschema.Draft202012Validator(schema, registry=referencing.Registry())
-    for number, row in enumerate(rows):
-        param = f"data_source.source.content[{number}].item"
-        try:
-            fault = next(validator.iter_errors(row.item), None)
-        except (referencing.exceptions.Unresolvable, RecursionError) as error:
-            raise Invalid(f"the eval's item_schema cannot be followed: {error}", param=param) from error
-        if fault is not None:
-            place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in fault.absolute_path)
-            raise Invalid(f"{param}{place}: {fault.message[:300]}", param=f"{param}{place}")
+    fault = find_fault(schema, [row.item for row in rows])
+    if fault is not None and fault.item is None:
+        raise Invalid(f"the eval's item_schema {fault.message}", param="data_source.source")
+    if fault is not None:
+        param = f"data_source.source.content[{fault.item}].item{fault.place}"
+        raise Invalid(f"{param}: {fault.message}", param=param)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -562,6 +563,8 @@ def changed(where: list[Any], value: Any) -> dict[str, Any]:
         (["data_source_config", "type"], "stored_completions", "data_source_config.type"),
         (["data_source_config", "type"], "files", "data_source_config.type"),
         (["data_source_config", "item_schema"], {"type": "no type"}, "data_source_config.item_schema"),
+        (["data_source_config", "item_schema"], {"$ref": "#/$defs/row"}, "data_source_config.item_schema"),
+        (["data_source_config", "item_schema"], {"pattern": "("}, "data_source_config.item_schema"),
         (["data_source_config", "rows"], 3, "data_source_config.rows"),
         (["testing_criteria"], [], "testing_criteria"),
         (["testing_criteria", 0, "type"], "label_model", "testing_criteria[0].type"),
@@ -635,6 +638,11 @@ FAR = "data_source.input_messages.template[0]"
             f"{FAR}.content",
         ),
         (
+            completions(input_messages={"type": "item_reference", "item_reference": "sample.q"}),
+            400,
+            "data_source.input_messages.item_reference",
+        ),
+        (
             completions(input_messages={"type": "template", "template": [{"role": "system", "content": "x"}]}),
             400,
             "data_source.input_messages.template",
@@ -655,9 +663,44 @@ def test_a_body_that_cannot_be_kept_is_400(shared: Evals, body: bytes) -> None:
 
 def test_a_schema_cannot_make_the_server_fetch_anything(shared: Evals) -> None:
     config: Any = {"type": "custom", "item_schema": {"$ref": f"{shared.url}/health"}}
-    created = shared.client.evals.create(data_source_config=config, testing_criteria=[SAME])
     with pytest.raises(openai.BadRequestError, match="cannot be followed"):
-        shared.run(created.id, jsonl(ROWS[0]))
+        shared.client.evals.create(data_source_config=config, testing_criteria=[SAME])
+
+
+@pytest.mark.parametrize(
+    ("schema", "item"),
+    [
+        ({"properties": {"a": {"pattern": "^(a+)+$"}}}, {"a": "a" * 45 + "!"}),
+        ({"patternProperties": {"^(a+)+$": {}}}, {"a" * 45 + "!": 1}),
+        (
+            {
+                "$ref": "#/$defs/0",
+                "$defs": {str(n): {"anyOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(30)} | {"30": False},
+            },
+            {},
+        ),
+    ],
+    ids=["pattern", "patternProperties", "anyOf"],
+)
+def test_a_schema_that_takes_for_ever_is_400_and_stops_nobody_else(
+    shared: Evals, schema: Any, item: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config: Any = {"type": "custom", "item_schema": schema}
+    created = shared.client.evals.create(data_source_config=config, testing_criteria=[{**SAME, "input": "nine"}])
+    monkeypatch.setattr("serving.evals.schemas._LIMIT_S", 1)
+    with ThreadPoolExecutor(1) as other:
+        refused = other.submit(
+            shared.http.post, f"/evals/{created.id}/runs", json={"data_source": jsonl({"item": item})}
+        )
+        waits = []
+        while not refused.done():
+            started = time.monotonic()
+            assert httpx.get(f"{shared.url}/health", trust_env=False).status_code == 200
+            waits.append(time.monotonic() - started)
+            time.sleep(0.05)
+    assert max(waits) < 0.9
+    assert refused.result().status_code == 400
+    assert "takes over 1 s" in refused.result().json()["error"]["message"]
 
 
 def test_unknown_runs_and_items_are_404(shared: Evals) -> None:
