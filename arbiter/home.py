@@ -22,12 +22,18 @@ def data_home() -> Path:
     """The data directory: `ARBITER_HOME`, or `.arbiter` in the working directory. Raises StorageError."""
     given = os.environ.get("ARBITER_HOME") or ".arbiter"
     try:
-        return Path(given).expanduser().resolve()
+        home = Path(given).expanduser().resolve()
+        there = next(path for path in (home, *home.parents) if path.exists())
     except (OSError, RuntimeError) as error:  # no working directory any more; no such user
         reason = (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
         raise StorageError(
             f"data directory {given!r} cannot be found: {reason}; set ARBITER_HOME to a whole path, as /srv/arbiter"
         ) from error
+    if not there.is_dir():
+        raise StorageError(
+            f"data directory {str(home)!r} cannot be: {str(there)!r} is a file; set ARBITER_HOME to a folder"
+        )
+    return home
 
 
 def database_setting() -> str | None:

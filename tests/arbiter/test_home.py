@@ -20,6 +20,12 @@ def test_a_home_that_leads_nowhere_is_one_line(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("ARBITER_HOME", "~nobody-of-this-name/x")
     with pytest.raises(StorageError, match=r"'~nobody-of-this-name/x' cannot be found: could not .*; set ARBITER_HOME"):
         data_home()
+    file = tmp_path / "file"
+    file.touch()
+    for home in (file, file / "home"):
+        monkeypatch.setenv("ARBITER_HOME", str(home))
+        with pytest.raises(StorageError, match=f"'{home}' cannot be: '{file}' is a file; set ARBITER_HOME to a folder"):
+            data_home()
     monkeypatch.delenv("ARBITER_HOME")
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -256,7 +256,9 @@ def test_connections_that_are_cut_between_two_transactions_are_not_noticed(
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"arbiter\.db' cannot be read: unable to open database file"):
+    with pytest.raises(
+        StorageError, match=r"arbiter\.db' cannot be read: unable to open database file; make its folder"
+    ):
         Database(sqlite_url(tmp_path / "missing" / "arbiter.db"))
 
 
@@ -276,6 +278,29 @@ def test_a_database_that_cannot_be_reached_is_an_error_of_one_line_without_the_p
 
     assert "\n" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
+    assert "@127.0.0.1:1/" not in url or str(caught.value).endswith(
+        "correct its URL in ARBITER_DATABASE or index.database"
+    )
+
+
+@pytest.mark.parametrize("is_open_elsewhere", [False, True])
+def test_what_may_not_be_written_can_be_read(
+    file: Path, is_open_elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Database(sqlite_url(file))
+    _add(writer, 5)
+    if not is_open_elsewhere:
+        writer.close()
+    before = sorted(file.parent.iterdir())
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    with closing(Database(sqlite_url(file))) as database:
+        assert _has(database) == [5]
+        with pytest.raises(
+            StorageError, match=r"cannot be written: .*; make it and its folder writable, or set ARBITER"
+        ):
+            _add(database, 6)
+    assert sorted(file.parent.iterdir()) == before
+    writer.close()
 
 
 def test_a_database_that_may_grow_no_more_is_a_full_disk(file: Path) -> None:
@@ -312,7 +337,7 @@ except StorageError as error:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
 
-    assert "cannot be written" in done.stdout
+    assert "cannot be written: disk I/O error; look at the disk, its quota and the limit on file" in done.stdout
     assert done.stdout.count("\n") == 1
     with closing(Database(sqlite_url(file))) as database:
         assert _has(database) == [5]
