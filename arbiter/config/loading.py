@@ -6,6 +6,7 @@ config = load_config(Path("configs/demo.yaml"), ["data=my/folder", "limits.quest
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ import yaml
 from pydantic import ValidationError
 
 from arbiter.config.schema import Config, config_faults, config_schema
-from storage.errors import ArbiterError
+from storage.errors import ArbiterError, did_you_mean
 from storage.settings import branches, find
 
 # A file of a data folder, given in place of the folder or a config.
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".zip", ".md", ".txt", ".pdf")
+# Of the environment's names those that are read elsewhere, keys of engines and judges, and what Kubernetes sets for a
+# service called arbiter.
+_NO_SETTING = re.compile(r"ARBITER_(HOME|DATABASE|DEBUG|CPU_LORA|(\w+_)?KEY|PORT(_\w+)?|SERVICE_\w+)")
 # A file without an end, like /dev/zero, is not read to its end.
 _MOST_CHARACTERS = 1_000_000
 
@@ -34,12 +38,21 @@ def load_config(
     A relative path in the file counts from the file's folder, one in an override from the working directory.
     Raises ArbiterError listing every fault at once.
     """
+    if isinstance(overrides, str):
+        raise ArbiterError(f"the overrides must be a list, like [{overrides!r}], not text")
     path = Path(path) if path is not None else None
     values, faults = _read_values(path), list[str]()
     for name, raw in sorted((os.environ if environment is None else environment).items()):
         key = name.removeprefix("ARBITER_").lower().replace("__", ".")
-        if name.startswith("ARBITER_") and key.split(".")[0] in Config.model_fields:
+        if not name.startswith("ARBITER_"):
+            continue
+        if key.split(".")[0] in Config.model_fields:
             _assign(values, key, raw, faults, source="environment ")
+        elif "." in key or not _NO_SETTING.fullmatch(name):
+            near = did_you_mean(key.split(".")[0].upper(), map(str.upper, Config.model_fields))
+            faults.append(
+                f"environment {name}: unknown key{near or ' (as ARBITER_SECTION__KEY, with two underscores)'}"
+            )
     _override(values, overrides, faults)
     return _validated(values, path, faults)
 

@@ -32,8 +32,9 @@ ARBITER_INDEX__TOP_K=4 arbiter run configs/demo.yaml data=my/folder limits.quest
 ```
 
 In the environment a key is `ARBITER_` and its parts in capitals, joined by two underscores. Values are read as YAML. An
-unknown key is refused, and `arbiter check` lists every fault at once. Arms and adapters that a config names are added
-to these; `null` takes one away:
+unknown key is refused, in the environment too, where names that end in `KEY` are left to engines and judges;
+`arbiter check` lists every fault at once. Arms and adapters that a config names are added to these; `null` takes one
+away:
 
 ```yaml
 """

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,31 @@ def test_overrides_win_over_the_environment_and_that_over_the_file(tmp_path: Pat
     env = {"ARBITER_LIMITS__QUESTIONS": "2", "ARBITER_LIMITS__TRAIN_ROWS": "2", "ARBITER_HOME": "/tmp/x"}
     config = load(tmp_path, "limits.questions=3", text=text, env=env)
     assert (config.limits.questions, config.limits.train_rows, config.seed) == (3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("ARBITER_LIMIT__QUESTIONS", "unknown key (did you mean 'LIMITS'?)"),
+        ("ARBITER_LIMITS_QUESTIONS", "unknown key (as ARBITER_SECTION__KEY, with two underscores)"),
+        ("ARBITER_MODLE", "unknown key (did you mean 'MODEL'?)"),
+        ("ARBITER_HOME__KEY", "unknown key"),
+        ("ARBITER_XYZZY", "unknown key"),
+    ],
+)
+def test_names_of_the_environment_that_are_no_key_are_refused(tmp_path: Path, name: str, fault: str) -> None:
+    with pytest.raises(ArbiterError, match=re.escape(f"1 fault: environment {name}: {fault}")):
+        load(tmp_path, env={name: "2"})
+
+
+def test_names_of_the_environment_that_others_read_are_none_of_the_config(tmp_path: Path) -> None:
+    names = ("HOME", "DATABASE", "API_KEY", "JUDGE_KEY", "DEBUG", "CPU_LORA", "PORT", "PORT_80_TCP", "SERVICE_HOST")
+    assert load(tmp_path, env={f"ARBITER_{name}": "2" for name in names}) == load(tmp_path)
+
+
+def test_text_in_the_place_of_overrides_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArbiterError, match=r"the overrides must be a list, like \['seed=1'\], not text"):
+        load_config(written(tmp_path), "seed=1", ENV)
 
 
 def test_an_arm_is_added_changed_or_taken_away(tmp_path: Path) -> None:
