@@ -70,15 +70,11 @@ def add(
 def update(
     name: NameArgument,
     path: Annotated[str, typer.Argument(help="The folder, file, pattern or archive that the documents came from.")],
-    chunk_tokens: TokensOption = None,
-    overlap_tokens: OverlapOption = None,
-    strategy: StrategyOption = None,
     config: ConfigOption = None,
     is_json: JsonOption = False,
 ) -> None:
     """Make an index's documents of a path what the path holds now: added, replaced and taken away."""
-    chunking = _given(chunk_tokens=chunk_tokens, overlap_tokens=overlap_tokens, strategy=strategy)
-    _add(name, [path], chunking, config, is_json, is_whole=True)
+    _add(name, [path], {}, config, is_json, is_whole=True)
 
 
 @index_app.command("delete")

@@ -91,6 +91,13 @@ def test_verify_exits_1_when_something_is_wrong_and_0_when_it_is_mended(
     assert run(monkeypatch, "verify") == 0
 
 
+def test_an_update_offers_nothing_that_only_a_new_index_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "update", "--help") == 0
+    assert "new index" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
