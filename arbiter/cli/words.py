@@ -28,7 +28,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 def read_words(command: str, words: list[str] | None, config: Path | None) -> tuple[Path, list[str]]:
     """The config file or data folder and the overrides of a command line. Raises ArbiterError without a config."""
     given = list(words or [])
-    if config is None and given and "=" not in given[0]:
+    if given and not given[0]:  # An unset shell variable; as a path it would be the working folder.
+        raise ArbiterError("the first word is empty; give a config, a data folder, or . for this folder")
+    if config is None and given and ("=" not in given[0] or _exists(given[0])):
         config = Path(given.pop(0))
     if config is None:
         raise ArbiterError(
@@ -40,6 +42,13 @@ def read_words(command: str, words: list[str] | None, config: Path | None) -> tu
     except RuntimeError as error:
         raise ArbiterError(f"{str(config)!r} is in the home of a user who is not known here; give a path") from error
     return config, given
+
+
+def _exists(word: str) -> bool:
+    try:
+        return Path(word).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # an override too long for a path, a ~ of nobody
+        return False
 
 
 def open_pipeline(

@@ -109,7 +109,9 @@ def _question(row: Mapping[str, object], fallback_id: str, needs_answers: bool) 
         given = "unanswerable"
     answers = texts_of([] if given is None and not needs_answers else given if isinstance(given, list) else [given])
     if answers is None:
-        return "`answers` must be a list of strings or numbers, or `answer` one of them"
+        found = given if isinstance(given, list) else [given]
+        hint = "; put true and false in quotes" if any(isinstance(value, bool) for value in found) else ""
+        return f"`answers` must be a list of strings or numbers, or `answer` one of them{hint}"
     if document_ids is None:
         return "`doc_ids` must be a list of strings or numbers"
     return Question(str(name), question, tuple(answers), tuple(document_ids), metadata)

@@ -8,10 +8,10 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from storage.errors import StorageError, reason_of
+from storage.errors import StorageError, listed, reason_of
 
 _COLUMNS = ("id", "question", "user_input", "answers", "answer", "reference", "doc_ids", "metadata")
 # Excel's own word for the delimiter.
@@ -26,15 +26,16 @@ def scan_csv(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
     `answers` and `doc_ids` may be JSON lists, and `doc_ids` have ; or | between them. Columns of other names are
     metadata.
     """
-    for number, cells in scan_cells(path):
+    for number, cells in scan_cells(path, needs=("question", "user_input")):
         yield number, cells if isinstance(cells, str) else _row(cells)
 
 
-def scan_cells(path: Path) -> Iterator[tuple[int, dict[str, str] | str]]:
+def scan_cells(path: Path, needs: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str] | str]]:
     """`(row number, cells by column)`, the header being row 1, or what is wrong with a row. Empty cells and rows are
     left out.
 
-    Delimiter and encoding are found out. Raises StorageError for a file that cannot be read as CSV.
+    Delimiter and encoding are found out. Raises StorageError for a file that cannot be read as CSV, and where it has
+    none of the columns that it `needs`.
     """
     text = _decode(_read(path))
     named = _SEPARATOR_LINE.match(text)
@@ -43,6 +44,9 @@ def scan_cells(path: Path) -> Iterator[tuple[int, dict[str, str] | str]]:
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=named[1] if named else _delimiter(text), strict=True)
     try:
         header = [name.strip() for name in next(rows, [])]
+        if any(header) and needs and not any(_known(name) in needs for name in header):
+            there = listed(header, separator=", ")
+            raise StorageError(f"{path} has no column {needs[0]!r}, only {there}; give its columns our names")
         for number, cells in enumerate(rows, start=2):
             if any(cells[len(header) :]):
                 yield number, f"{len(cells)} cells for {len(header)} columns; put a text with the delimiter in quotes"
@@ -81,12 +85,16 @@ def _row(cells: dict[str, str]) -> dict[str, object]:
     row: dict[str, object] = {}
     others: dict[str, object] = {}
     for name, cell in cells.items():
-        known = name.lower().replace(" ", "_")
+        known = _known(name)
         if known in _COLUMNS:
             row[known] = _value(known, cell)
         else:
             others[name] = cell
     return row | {"metadata": others} if others and "metadata" not in row else row
+
+
+def _known(header: str) -> str:
+    return header.lower().replace(" ", "_")
 
 
 def _value(name: str, cell: str) -> object:

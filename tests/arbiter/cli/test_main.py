@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from arbiter.cli.main import main
+from arbiter.cli.words import read_words
+from storage.errors import ArbiterError
 
 DOCUMENT = {"id": "desk", "title": "Desk", "text": "The desk opens at nine."}
 ROW = {"id": "t1", "question": "Train?", "answers": ["nine"], "doc_ids": ["desk"]}
@@ -45,10 +47,19 @@ def test_the_config_may_be_an_option(
     assert "config and data are fine" in capsys.readouterr().out
 
 
+def test_a_config_or_folder_may_have_an_equals_sign_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "k=5").mkdir()
+    assert read_words("run", [f"{tmp_path}/k=5", "seed=1"], None) == (tmp_path / "k=5", ["seed=1"])
+    assert read_words("run", ["seed=1"], tmp_path) == (tmp_path, ["seed=1"])
+    with pytest.raises(ArbiterError, match="no config given"):
+        read_words("run", [f"data={'x' * 5000}"], None)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["run"], "no config given; for example: arbiter run configs/demo.yaml"),
+        (["run", ""], "the first word is empty; give a config, a data folder, or . for this folder"),
         (["run", "none.yaml"], "no config file 'none.yaml'"),
         (["check", "CONFIG", "limits.question=1", "sede=2"], "2 faults"),
         (["check", "CONFIG", "data=/nowhere/at/all"], "no data folder '/nowhere/at/all'"),

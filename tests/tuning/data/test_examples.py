@@ -66,7 +66,10 @@ def test_numbers_are_document_ids_and_further_answers_are_kept(tmp_path: Path) -
         ({**GOOD, "answers": [" ", "nine"]}, "no answer to learn"),
         ({"question": "When?"}, "`answers` must be a list of strings"),
         ({**GOOD, "answers": [["nine"]]}, "`answers` must be a list of strings"),
-        ({**GOOD, "answers": [True]}, "`answers` must be a list of strings"),
+        (
+            {**GOOD, "answers": [True]},
+            "`answers` must be a list of strings or numbers, or `answer` one of them; put true and false in quotes",
+        ),
         ({**GOOD, "answers": [float("nan")]}, "`answers` must be a list of strings"),
         ({"question": "When?", "answer": None}, "`answers` must be a list of strings"),
         ({**GOOD, "id": True}, "`id` must be a text or a number"),
