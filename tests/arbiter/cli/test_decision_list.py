@@ -41,7 +41,7 @@ def test_no_decisions_say_where_there_are_none_and_how_to_make_one(
 ) -> None:
     monkeypatch.setenv("ARBITER_DATABASE", f"sqlite:///{tmp_path}/elsewhere.db")
     text, rows = show_decisions(tmp_path)
-    assert text == f"no decisions in 'sqlite:///{tmp_path}/elsewhere.db'; make one with: arbiter run CONFIG"
+    assert text == f"no decisions in '{tmp_path}/elsewhere.db'; make one with: arbiter run CONFIG"
     assert rows == []
 
 
