@@ -174,6 +174,16 @@ class OpenIndexes:
             return {}
         return self._read(lambda rows: documents.entries_of(rows, state.id, document_ids)) or {}
 
+    def num_besides(self, name: str, document_ids: Collection[str]) -> int:
+        """How many documents an index has beside these; 0 if there is no such index."""
+
+        def count(rows: sa.Connection) -> int:
+            if (state := indexes.state(rows, name)) is None:
+                return 0
+            return state.num_documents - len(documents.entries_of(rows, state.id, document_ids))
+
+        return self._read(count) or 0
+
     def drop(self, name: str) -> None:
         """Takes an index away, if there is one."""
         if (state := self._state(name)) is not None:

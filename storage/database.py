@@ -21,7 +21,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.errors import StorageError
+from storage.errors import StorageError, UnfitValue
 from storage.files import is_full_disk
 
 FILE = "arbiter.db"
@@ -155,6 +155,8 @@ class Database:
     def _explained(self, action: str) -> Iterator[None]:
         try:
             yield
+        except sa.exc.DataError as error:
+            raise UnfitValue(f"a value is none that the database keeps: {self._advice(error)}") from error
         except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StorageError(f"{self.where!r} cannot be {action}: {self._advice(error)}") from error
         except json.JSONDecodeError as error:

@@ -14,6 +14,10 @@ class StorageError(ArbiterError):
     """A file, a folder or a database cannot be read or written."""
 
 
+class UnfitValue(ArbiterError):
+    """A value that the database can keep nowhere, such as a text with a NUL for PostgreSQL."""
+
+
 def listed(items: Iterable[str], *, separator: str = "; ", shown: int = 10) -> str:
     """The first items, and how many more there are."""
     found = list(items)

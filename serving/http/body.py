@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
 
 from serving.errors import Invalid, TooLarge
 
@@ -49,10 +50,13 @@ class ApiRoute(APIRoute):
 
         async def handle_read(request: Request) -> Response:
             raw = bytearray()
-            async for piece in request.stream():
-                raw += piece
-                if len(raw) > MAX_BODY_BYTES:
-                    raise TooLarge(f"the body is over {MAX_BODY_BYTES} bytes; send less text")
+            try:
+                async for piece in request.stream():
+                    raw += piece
+                    if len(raw) > MAX_BODY_BYTES:
+                        raise TooLarge(f"the body is over {MAX_BODY_BYTES} bytes; send less text")
+            except ClientDisconnect as error:
+                raise Invalid("the body was broken off") from error
             # What FastAPI is given of it.
             request._body = bytes(raw)
             if raw and "json" in request.headers.get("content-type", ""):

@@ -14,6 +14,7 @@ import logging
 import re
 import time
 import uuid
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -71,7 +72,7 @@ class Entry:
             ms = 1000 * (time.perf_counter() - started)
             _log.info(
                 "%s %s status=%d arm=%s request_id=%s ms=%.0f",
-                scope["method"], scope["path"], status, scope.get("arm", "-"), request_id, ms,
+                scope["method"], quote(scope["path"], safe="/:@"), status, scope.get("arm", "-"), request_id, ms,
             )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from serving.errors import (
     TooLarge,
     Unauthorized,
 )
-from storage.errors import ArbiterError
+from storage.errors import ArbiterError, UnfitValue
 
 RETRY_AFTER_S = 2
 
@@ -29,6 +29,7 @@ RETRY_AFTER_S = 2
 # engine, an index or the disk is 503.
 _STATUSES: tuple[tuple[type[Exception], int, str | None], ...] = (
     (Invalid, 400, None),
+    (UnfitValue, 400, "invalid_value"),
     (Unauthorized, 401, "invalid_api_key"),
     (NotFound, 404, None),
     (NotPromotable, 409, "not_promotable"),

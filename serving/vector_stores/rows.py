@@ -203,6 +203,16 @@ class StoreRows:
         with self._database.read() as rows:
             return _counts(rows, store_ids)
 
+    def unfinished(self, store_ids: Collection[str]) -> dict[str, dict[str, str]]:
+        """Store -> its files that are not completed -> their status."""
+        where = (STORE_FILES.c.store_id.in_(store_ids), _PRESENT, STORE_FILES.c.status != "completed")
+        query = sa.select(STORE_FILES.c.store_id, STORE_FILES.c.id, STORE_FILES.c.status).where(*where)
+        found: dict[str, dict[str, str]] = {store_id: {} for store_id in store_ids}
+        with self._database.read() as rows:
+            for store_id, file_id, status in rows.execute(query):
+                found[store_id][file_id] = status
+        return found
+
     def detach(self, file_id: str, *, store_id: str | None = None) -> list[str]:
         """First step of a deletion: the file is hidden in the store, or in all; returns those where it stood."""
         where = [STORE_FILES.c.id == file_id]

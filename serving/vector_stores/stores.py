@@ -115,14 +115,14 @@ class VectorStores:
 
     def get(self, store_id: str) -> StoreState:
         """One vector store."""
-        return self._shown([self._store(store_id)], self.open_indexes.states())[0]
+        return self._shown([self._store(store_id)])[0]
 
     def page(self, page: Page) -> PageOfRows:
         """A page of StoreStates."""
         states = self.open_indexes.states()
         self.rows.adopt(states)
         found = self.rows.stores(page, states)
-        return replace(found, rows=self._shown(found.rows, states))
+        return replace(found, rows=self._shown(found.rows))
 
     def update(self, store_id: str, changes: Mapping[str, object]) -> StoreState:
         """Change the name or the metadata, as far as `changes` has them."""
@@ -268,13 +268,18 @@ class VectorStores:
             raise no_store(store_id)
         return store
 
-    def _shown(self, stores: Sequence[StoredStore], states: Mapping[str, IndexState]) -> list[StoreState]:
-        counts = self.rows.counts([store.id for store in stores])
+    def _shown(self, stores: Sequence[StoredStore]) -> list[StoreState]:
+        # The rows first: what comes into an index after that is counted once.
+        unfinished = self.rows.unfinished([store.id for store in stores])
+        states = self.open_indexes.states()
+        counts = {store_id: Counter(files.values()) for store_id, files in unfinished.items()}
         self._resume(*counts.values())
-        for store in stores:
+        for name in states.keys() & counts.keys():
             # Of what is in the index the index knows best: not all of it was attached over HTTP.
-            state = states.get(store.id)
-            counts[store.id]["completed"] = state.num_documents if state is not None else 0
+            files = unfinished[name]
+            counts[name]["completed"] = (
+                self.open_indexes.num_besides(name, files) if files else states[name].num_documents
+            )
         return [StoreState(store, states.get(store.id), counts[store.id]) for store in stores]
 
     def _resume(self, *counts: Counter[str]) -> None:

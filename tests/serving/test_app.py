@@ -1,5 +1,7 @@
 import json
 import re
+import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from serving.app import create_app
 from serving.errors import ServingError
 from serving.http.errors import error_body, error_response
 from serving.http.served import CurrentDecision
+from storage.errors import UnfitValue
 
 ASKED: list[Any] = [{"role": "user", "content": "When does the desk open?"}]
 
@@ -349,3 +352,34 @@ def test_a_full_disk_is_503_and_says_so() -> None:
         "param": None,
         "code": "unavailable",
     }
+
+
+def test_a_value_that_the_database_cannot_keep_is_400() -> None:
+    refused = error_response(UnfitValue("a value is none that the database keeps: no NUL"))
+    assert (refused.status_code, json.loads(refused.body)["error"]["code"]) == (400, "invalid_value")
+    assert "retry-after" not in refused.headers
+
+
+async def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "arbiter.http")
+    transport = httpx.ASGITransport(app=create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: "nine")))))
+    async with httpx.AsyncClient(transport=transport, base_url="http://arbiter.test") as client:
+        await client.get("/v1/a%0d%0aINFO%20forged%1b[31m")
+    assert [record.getMessage().split(" status")[0] for record in caplog.records if record.name == "arbiter.http"] == [
+        "GET /v1/a%0D%0AINFO%20forged%1B%5B31m"
+    ]
+
+
+def test_a_body_that_is_broken_off_is_no_fault_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: "nine"))))) as url:
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        for rest in (b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"):
+            with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0)) as sent:
+                sent.sendall(head + rest)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and "POST /v1/chat" not in caplog.text:
+            time.sleep(0.01)
+        time.sleep(0.2)
+    assert "Traceback" not in caplog.text
+    assert "status=400" in caplog.text

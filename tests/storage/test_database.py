@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.database import Database, find_database, make_engine, open_database, sqlite_url
-from storage.errors import StorageError
+from storage.errors import StorageError, UnfitValue
 
 ROOT = Path(__file__).parents[2]
 NOTES = sa.table("chunk_numbers", sa.column("next"))
@@ -327,7 +327,7 @@ def test_a_write_that_the_system_refuses_halfway_leaves_the_old_rows(file: Path)
 import resource
 import sqlalchemy as sa
 from storage.database import Database
-from storage.errors import StorageError
+from storage.errors import StorageError, UnfitValue
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 try:
     with Database({str(sqlite_url(file))!r}).write() as rows:
@@ -350,3 +350,14 @@ def test_a_url_that_nothing_can_be_kept_at_is_refused_in_one_line(url: str) -> N
     with pytest.raises(StorageError, match=r"^the database URL cannot be used .*sqlite:///FILE$") as caught:
         make_engine(url)
     assert "hidden" not in str(caught.value)
+
+
+def test_a_value_that_cannot_be_kept_is_no_trouble_of_the_database(database: Database) -> None:
+    def ask() -> None:
+        with database.read() as rows:
+            rows.execute(sa.select(sa.literal("a\0b", sa.Text)))
+            # SQLite keeps it.
+            raise sa.exc.DataError("SELECT 1", {}, Exception("text fields cannot contain NUL (0x00) bytes"))
+
+    with pytest.raises(UnfitValue, match="cannot contain NUL"):
+        ask()

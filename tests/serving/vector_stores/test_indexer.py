@@ -365,6 +365,15 @@ def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) ->
     stores.close()
 
 
+def test_a_file_that_is_in_the_index_but_not_done_is_counted_once(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    store_id, (file_id, _) = made(stores, DESK, f"{DESK} Again.")
+    index = stores.open_indexes.make(store_id, CHUNKING)
+    index.add([Document(name, "note", DESK) for name in (file_id, "elsewhere")])
+    assert stores.get(store_id).counts == {"in_progress": 2, "completed": 1}
+    stores.close()
+
+
 @pytest.mark.parametrize("seen_by", ["the next start", "a look at the store", "a look at the batch"])
 def test_files_whose_job_has_ended_get_another(tmp_path: Path, seen_by: str) -> None:
     stores = opened(tmp_path)
