@@ -50,5 +50,9 @@ class Overloaded(Refused):
     """Too much waits already; later it can be done."""
 
 
+class ClientGone(Refused):
+    """Nobody waits for the answer any longer."""
+
+
 class NotPromotable(Conflict):
     """The decision cannot be what `auto` means; the message says why and what to do."""

@@ -115,4 +115,10 @@ def _engine_faults() -> tuple[type[Exception], ...]:
 
 
 def _body(request: EngineRequest) -> dict[str, Any]:
-    return {"model": request.model, "messages": list(request.messages), **request.options}
+    # Messages that are given as such are gone through one by one, in which time the server answers nobody else.
+    return {
+        "model": request.model,
+        "messages": [],
+        "extra_body": {"messages": list(request.messages)},
+        **request.options,
+    }

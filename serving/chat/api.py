@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import asdict
 from typing import Literal
 
+# The client does so when it is first used; then the first chat, and all requests beside it, would wait for it.
+import openai.resources.chat.completions  # noqa: F401
 from fastapi import APIRouter, Request
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
 from openai.types.chat.chat_completion import Choice
@@ -18,6 +21,7 @@ from router.answering.answerer import Answerer, Prepared
 from router.answering.citations import filename_of
 from router.errors import EngineUnavailable
 from serving.chat.request import ChatBody
+from serving.errors import ClientGone
 from serving.http.body import ApiRoute
 from serving.http.entry import served_by
 from serving.http.errors import error_body, refusals
@@ -110,23 +114,42 @@ def chat_routes() -> APIRouter:
     @router.post("/chat/completions", responses=_RESPONSES)
     async def chat_completions(request: Request, asked: ChatBody) -> Response:
         """Answer a conversation with the decided arm, or with one that `model` names."""
-        served = served_by(request)
-        arm = served.arm(asked.model)
-        request.scope["arm"] = arm.name
-        prepared = await served.answerer.prepare(arm, asked.conversation, asked.options)
-        headers = served.headers(arm)
-        if asked.stream:
-            return await _streamed(served.answerer, prepared, asked, headers)
-        answer = await served.answerer.answer(prepared)
-        reply = answer.completion.model_dump(mode="json", exclude_none=True)
-        reply["model"] = arm.name
-        for choice in reply["choices"]:
-            text = choice["message"].setdefault("content", "")
-            choice["message"]["annotations"] = [c.annotation() for c in prepared.cite(text)]
-        reply["arbiter"] = Retrieved.of(prepared).model_dump()
-        return JSONResponse(reply, headers=headers)
+        return await _while_connected(request, _answered(request, asked))
 
     return router
+
+
+async def _while_connected(request: Request, answering: Coroutine[None, None, Response]) -> Response:
+    """The response, given up when the client leaves: the engine stops when its connection is closed in turn."""
+    # The body is read, so what comes next is that the client has gone.
+    answered, gone = asyncio.ensure_future(answering), asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((answered, gone), return_when=asyncio.FIRST_COMPLETED)
+        if answered.done():
+            return answered.result()
+        raise ClientGone("the client left before it was answered")
+    finally:
+        answered.cancel()
+        gone.cancel()
+        await asyncio.gather(answered, gone, return_exceptions=True)
+
+
+async def _answered(request: Request, asked: ChatBody) -> Response:
+    served = served_by(request)
+    arm = served.arm(asked.model)
+    request.scope["arm"] = arm.name
+    prepared = await served.answerer.prepare(arm, asked.conversation, asked.options)
+    headers = served.headers(arm)
+    if asked.stream:
+        return await _streamed(served.answerer, prepared, asked, headers)
+    answer = await served.answerer.answer(prepared)
+    reply = answer.completion.model_dump(mode="json", exclude_none=True)
+    reply["model"] = arm.name
+    for choice in reply["choices"]:
+        text = choice["message"].setdefault("content", "")
+        choice["message"]["annotations"] = [c.annotation() for c in prepared.cite(text)]
+    reply["arbiter"] = Retrieved.of(prepared).model_dump()
+    return JSONResponse(reply, headers=headers)
 
 
 async def _streamed(

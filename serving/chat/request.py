@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     ValidationInfo,
     field_validator,
@@ -78,7 +79,10 @@ def _only(*values: object) -> AfterValidator:
 class Conversation(Fields):
     """What is asked, how it is answered, and what changes nothing. A field that is null counts as left out."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1), AfterValidator(check_asked)]
+    # At most as many as OpenAI takes. FailFast: of a million wrong ones the first is enough.
+    messages: Annotated[
+        list[ChatMessage], Field(min_length=1, max_length=2048), FailFast(), AfterValidator(check_asked)
+    ]
     model: Annotated[str, Field(description="`auto`, an arm, or `base:adapter`.")] = "auto"
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()

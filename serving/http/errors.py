@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from rag.errors import RagError
 from router.errors import EngineRejected, EngineUnavailable, RouterError
 from serving.errors import (
+    ClientGone,
     Conflict,
     Invalid,
     Moved,
@@ -37,6 +38,8 @@ _STATUSES: tuple[tuple[type[Exception], int, str | None], ...] = (
     (Moved, 410, "moved"),
     (TooLarge, 413, None),
     (Overloaded, 429, None),
+    # For the log alone, as nginx has it.
+    (ClientGone, 499, None),
     (EngineUnavailable, 503, "engine_unavailable"),
     (RouterError, 400, None),
     (RagError, 503, "index_unavailable"),

@@ -1,7 +1,12 @@
+import asyncio
 import json
 import re
 import socket
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,7 @@ import openai
 import pytest
 from fakes.endpoints import ARMS, DESK, client_of, listening, make_served
 from fakes.engines import ScriptedEngine, Wire
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from eval.answers import AnswerCache
 from eval.evaluate import ask
@@ -341,6 +347,40 @@ def test_a_body_that_another_sites_page_could_send_is_refused(kind: str | None) 
         reply = httpx.post(f"{url}/v1/chat/completions", content=body, headers=headers)
     assert reply.status_code == 400
     assert "Content-Type: application/json" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_stops_its_answer(stream: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "arbiter.http")
+    asked, stopped = threading.Event(), threading.Event()
+
+    class Silent(ScriptedEngine):
+        async def complete(self, request: EngineRequest) -> ChatCompletion:
+            asked.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                stopped.set()
+            raise AssertionError
+
+        async def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
+            await self.complete(request)
+            async for part in super().stream(request):
+                yield part
+
+    with listening(create_app(CurrentDecision(make_served(Silent(lambda _: ""))))) as url:
+        with socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as leaving:
+            body = json.dumps({"messages": ASKED, "stream": stream}).encode()
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+            leaving.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+            assert asked.wait(10)
+        assert stopped.wait(10)
+    assert "status=499" in caplog.text
+
+
+def test_the_first_chat_does_not_wait_for_imports() -> None:
+    code = "import sys, serving.app; sys.exit('openai.resources.chat.completions' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_full_disk_is_503_and_says_so() -> None:

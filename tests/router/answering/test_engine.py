@@ -1,4 +1,6 @@
 import json
+import time
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -24,6 +26,16 @@ async def test_a_request_carries_model_messages_and_options_and_nothing_else() -
         "max_tokens": 4,
         "seed": 1,
     }
+
+
+async def test_many_messages_are_sent_without_being_gone_through() -> None:
+    messages = tuple({"role": "user", "content": "x"} for _ in range(4000))
+    wire = Wire()
+    await wire.engine.complete(ASK)
+    started = time.process_time()
+    await wire.engine.complete(replace(ASK, messages=messages))
+    assert time.process_time() - started < 0.2
+    assert json.loads(wire.bodies[1])["messages"] == list(messages)
 
 
 async def test_a_stream_asks_for_usage_and_yields_the_chunks() -> None:

@@ -34,6 +34,10 @@ def test_text_parts_are_joined_and_developer_is_system() -> None:
     ]
 
 
+def test_as_many_messages_as_openai_takes() -> None:
+    assert len(read_model(ChatBody, {"messages": ASKED * 2048}).conversation) == 2048
+
+
 def test_usage_of_a_stream_is_asked_for() -> None:
     body = {"messages": ASKED, "stream": True, "stream_options": {"include_usage": True}}
     assert read_model(ChatBody, body).stream_options.include_usage
@@ -50,6 +54,7 @@ def test_values_that_ask_for_what_happens_anyway_are_taken() -> None:
         ([], None),
         ({}, "messages"),
         ({"messages": []}, "messages"),
+        ({"messages": ASKED * 2049}, "messages"),
         ({"messages": "hi"}, "messages"),
         ({"messages": ["hi"]}, "messages[0]"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
