@@ -153,7 +153,7 @@ def _add_store_routes(router: APIRouter, stores: VectorStores) -> None:
             "arbiter": notes,
         }
 
-    @router.post("", response_model=Store, responses=refusals(400, 404, 413, 429))
+    @router.post("", response_model=Store, responses=refusals(400, 404, 409, 413, 429))
     def create(body: StoreFields) -> dict[str, object]:
         """Make a vector store; its files are indexed in the background."""
         return shown(stores.create(body))

@@ -8,18 +8,19 @@ with files.draft() as folder:
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import BinaryIO
 
 import sqlalchemy as sa
 
-from serving.errors import ServingError
+from serving.errors import Conflict, ServingError
 from serving.http.pages import Page, PageOfRows, select_page
 from serving.vector_stores.rows import no_file
 from serving.vector_stores.schema import FILES
@@ -64,6 +65,39 @@ class FileStore:
         self._folder = folder
         self._clock = clock
 
+    @cached_property
+    def home(self) -> str:
+        """Names the data directory, also when it has moved: servers of others may share the database."""
+        file = self._folder.with_name("files.id")
+        try:
+            if not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                draft = file.with_name(f"files.{uuid.uuid4().hex}")
+                draft.write_text(uuid.uuid4().hex)
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft, file)
+                draft.unlink()
+            return file.read_text()
+        except OSError as error:
+            raise ServingError(f"{str(file)!r} cannot be written: {(error.strerror or str(error)).lower()}") from error
+
+    @property
+    def is_here(self) -> sa.ColumnElement[bool]:
+        """Of a row of FILES: whether its bytes are in this data directory."""
+        return sa.or_(FILES.c.home.is_(None), FILES.c.home == self.home)
+
+    def check_here(self, file_ids: Collection[str]) -> None:
+        """Raises Conflict for a file whose bytes are in another data directory."""
+        query = sa.select(FILES.c.id).where(FILES.c.id.in_(file_ids), ~FILES.c.is_deleting, ~self.is_here).limit(1)
+        with self._database.read() as rows:
+            if (found := rows.execute(query).scalar_one_or_none()) is not None:
+                raise Conflict(
+                    f"the bytes of file {found!r} are not in this server's data directory; ask the server that took "
+                    "the upload, or let both share one",
+                    param="file_id",
+                    code="file_elsewhere",
+                )
+
     @contextlib.contextmanager
     def draft(self) -> Iterator[Path]:
         """A folder for an upload that is coming in; gone at the end of the block unless it was published.
@@ -86,7 +120,7 @@ class FileStore:
         draft.rename(self._folder / stored.id)
         sync_path(self._folder)
         with self._database.write() as rows:
-            rows.execute(FILES.insert().values(values_of(stored)))
+            rows.execute(FILES.insert().values(**values_of(stored), home=self.home))
         return stored
 
     def get(self, file_id: str, *, param: str | None = None) -> StoredFile:
@@ -112,6 +146,7 @@ class FileStore:
         try:
             return self.path(file_id).open("rb")
         except FileNotFoundError as error:
+            self.check_here([file_id])
             raise no_file(file_id) from error
 
     def hide(self, file_id: str) -> None:

@@ -84,7 +84,7 @@ def file_routes(stores: VectorStores) -> APIRouter:
     @router.get(
         "/{file_id}/content",
         response_class=Response,
-        responses=shown_as("application/octet-stream", "The bytes.") | refusals(404),
+        responses=shown_as("application/octet-stream", "The bytes.") | refusals(404, 409),
     )
     def content(file_id: str) -> Response:
         """Its bytes, as they were uploaded."""

@@ -33,12 +33,13 @@ from serving.vector_stores.schema import FILES, STORE_FILES, STORES
 from storage.database import Database
 from storage.errors import ArbiterError, StorageError
 from storage.jobs.jobs import Jobs, JobStopped, RunningJob
-from storage.jobs.rows import LIVE, Job, job_id
+from storage.jobs.rows import LIVE, Job
 from storage.tables import read_row
 
 ErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
 
-KIND = "index"
+# With the name of a data directory behind it: where a file's bytes are, it is indexed.
+KIND = "index@"
 ORIGIN = "files"
 # A file that ends the process each time it is indexed must not do so forever.
 MAX_ATTEMPTS = 3
@@ -72,13 +73,13 @@ class WorkRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def waiting(self, store_id: str) -> list[Waiting]:
-        """The files of a store that are in progress now."""
+    def waiting(self, store_id: str, is_here: sa.ColumnElement[bool]) -> list[Waiting]:
+        """The files of a store that are in progress now, and whose bytes are here."""
         query = (
             sa.select(STORE_FILES.c.id, FILES.c.filename, STORES.c.chunking)
             .join(FILES, FILES.c.id == STORE_FILES.c.id)
             .join(STORES, STORES.c.id == STORE_FILES.c.store_id)
-            .where(STORE_FILES.c.store_id == store_id, IN_PROGRESS)
+            .where(STORE_FILES.c.store_id == store_id, IN_PROGRESS, is_here)
             .order_by(STORE_FILES.c.sequence)
         )
         with self._database.read() as rows:
@@ -159,21 +160,24 @@ class Indexer:
         self._read = read
         self._pause_s = pause_s
         self._clearing = threading.Lock()
+        self._kind = KIND + files.home
         self._looked_at = 0.0
 
     def start(self) -> None:
         """Begin, with what an earlier server left first."""
         self.resume()
-        self._jobs.begin(KIND, self._index)
+        self._jobs.begin(self._kind, self._index)
 
     def resume(self) -> None:
         """Begin anew the jobs that have ended although files of theirs wait."""
-        if self._jobs.rows.begin_anew(KIND, sa.select(STORE_FILES.c.store_id).where(IN_PROGRESS)):
+        waiting = sa.select(STORE_FILES.c.store_id).join(FILES, FILES.c.id == STORE_FILES.c.id)
+        waiting = waiting.where(IN_PROGRESS, self._files.is_here)
+        if self._jobs.rows.begin_anew(self._kind, waiting):
             self.wake()
 
     def submit(self, store_id: str, rows: sa.Connection) -> None:
         """Index what waits in a store, if the transaction is committed; `wake` then."""
-        self._jobs.rows.submit(KIND, store_id, rows=rows)
+        self._jobs.rows.submit(self._kind, store_id, rows=rows)
 
     def wake(self) -> None:
         """Look for jobs now."""
@@ -181,7 +185,7 @@ class Indexer:
 
     def finish_begun(self) -> None:
         """Take out what was cancelled while a server that was killed had it in hand. Raises RagError."""
-        for job in self._jobs.rows.adopt(KIND):
+        for job in self._jobs.rows.adopt(self._kind):
             self._clear(job)
 
     def wait_until_left(self, store_id: str, file_ids: Collection[str] | None = None) -> None:
@@ -190,23 +194,31 @@ class Indexer:
         Raises ServingError when that takes too long; the file stays hidden, and that server or the next start takes it
         away.
         """
-        rows, name = self._jobs.rows, job_id(KIND, store_id)
         deadline = time.monotonic() + _PATIENCE_S
+        # One for each data directory that files of it lie in.
+        for job in self._jobs.rows.live_for(store_id):
+            if job.kind.startswith(KIND):
+                self._wait_for(job.id, file_ids, deadline)
+
+    def _wait_for(self, name: str, file_ids: Collection[str] | None, deadline: float) -> None:
+        rows = self._jobs.rows
         while (job := rows.get(name)) is not None and job.state in LIVE:
             in_hand = job.progress.get("files", [])
             if not in_hand or (file_ids is not None and not set(file_ids) & set(in_hand)):
                 return
             if not rows.has_owner(job):
                 # Whoever works on it next takes out first what the last one had in hand.
-                rows.submit(KIND, store_id)
+                rows.submit(job.kind, job.key)
             elif job.state == "queued" and job.owner == rows.owner:
                 self._clear(job)
+                if job.kind != self._kind:
+                    rows.release(job.kind)
             elif job.state == "running" and not job.progress["is_adding"]:
                 # Before it adds them it looks whether they are wanted.
                 return
             elif time.monotonic() > deadline:
                 raise ServingError(
-                    f"another server (process {job.owner}) still indexes into {store_id!r} what was deleted or "
+                    f"another server (process {job.owner}) still indexes into {job.key!r} what was deleted or "
                     "cancelled; it is hidden, and gone when that server is done or stopped"
                 )
             else:
@@ -214,7 +226,7 @@ class Indexer:
 
     def stop(self) -> None:
         """Stop; what is unfinished is taken up by the next server. Embeddings that were made are kept."""
-        self._jobs.stop(KIND)
+        self._jobs.stop(self._kind)
 
     def _index(self, running: RunningJob) -> None:
         """One pass over the files that wait now; whoever attaches another one submits the job again."""
@@ -256,7 +268,7 @@ class Indexer:
         """Converts the files that wait now, and adds them in groups; a large one is not waited for by small ones."""
         ready: list[Document] = []
         begun = time.monotonic()
-        for waiting in self._work.waiting(running.job.key):
+        for waiting in self._work.waiting(running.job.key, self._files.is_here):
             running.check()
             running.progress(files=[*(document.id for document in ready), waiting.id], is_adding=False)
             chunking = ChunkSettings(**waiting.chunking)

@@ -24,6 +24,8 @@ FILES = sa.Table(
     sa.Column("num_bytes", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("is_deleting", sa.Boolean, nullable=False, default=False),
+    # The data directory that its bytes lie in.
+    sa.Column("home", sa.Text),
 )
 STORES = sa.Table(
     "vector_stores",

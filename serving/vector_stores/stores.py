@@ -105,6 +105,7 @@ class VectorStores:
     def create(self, asked: StoreFields) -> StoreState:
         """A new vector store; its files are indexed in the background."""
         attachment = asked.wanted()
+        self.files.check_here(attachment.files)
         # A database that is away is found out before a row is written.
         self.open_indexes.states()
         chunking = asdict(attachment.chunking) if attachment.chunking is not None else None
@@ -147,6 +148,7 @@ class VectorStores:
                 f"with {present.overlap_tokens} of overlap ({present.strategy}); leave it out, or make another store",
                 param="chunking_strategy",
             )
+        self.files.check_here(asked.files)
         known = self.rows.known(store_id, asked.files)
         if known:
             self._readable(store_id)  # Another embedder's index takes no new attributes.

@@ -157,6 +157,12 @@ class JobRows:
         with self.database.read() as rows:
             return [read_row(Job, row) for row in rows.execute(query)]
 
+    def live_for(self, key: str) -> list[Job]:
+        """The jobs for a key that wait or run, of whatever kind."""
+        query = sa.select(JOBS).where(JOBS.c.key == key, JOBS.c.state.in_(LIVE))
+        with self.database.read() as rows:
+            return [read_row(Job, row) for row in rows.execute(query)]
+
     def begin_anew(self, kind: str, keys: sa.Select[str]) -> list[str]:
         """The jobs of a kind for those of the keys that have no live one wait from now on; returns them."""
         live = sa.select(JOBS.c.key).where(JOBS.c.kind == kind, JOBS.c.state.in_(LIVE))

@@ -18,6 +18,7 @@ from fakes.retrieval_server import CHUNKING, read_text, serving
 
 from rag.documents.document import Document
 from rag.home import IndexHome, OpenIndexes
+from serving.errors import Conflict
 from serving.vector_stores.files import FileStore
 from serving.vector_stores.indexer import KIND, MAX_ATTEMPTS, Indexer, WorkRows
 from serving.vector_stores.request import Attachment, StoreFields
@@ -51,11 +52,15 @@ def opened(
     return open_vector_stores(open_indexes, database, jobs, **{"read": read_text, **rest})  # type: ignore[arg-type]
 
 
+def kind_of(home: Path) -> str:
+    return KIND + (home / "files.id").read_text()
+
+
 def taken_up(home: Path, store_id: str, *file_ids: str, owner: str) -> JobRows:
     """As another server leaves the store's job while it adds files, or when it is killed then."""
     rows = JobRows(open_database(home), owner=owner, is_alive=lambda owner: False)
-    rows.submit(KIND, store_id)
-    job = rows.claim(KIND)
+    rows.submit(kind_of(home), store_id)
+    job = rows.claim(kind_of(home))
     assert job is not None
     assert rows.progress(job.id, {"files": file_ids, "is_adding": True})
     return rows
@@ -221,7 +226,7 @@ def test_of_two_deletions_at_once_the_second_spares_what_was_attached_again(tmp_
         until(stores.rows.detached)
         with rows:
             rows.execute("UPDATE vector_store_files SET status = 'completed'")
-    other.end(job_id(KIND, store_id), "succeeded")
+    other.end(job_id(kind_of(tmp_path), store_id), "succeeded")
     second.join(10)
     assert [entry.id for entry in stores.open_indexes.open(store_id).documents()] == [file_id]
     assert stores.get_file(store_id, file_id).status == "completed"
@@ -372,6 +377,46 @@ def test_a_file_that_is_in_the_index_but_not_done_is_counted_once(tmp_path: Path
     index.add([Document(name, "note", DESK) for name in (file_id, "elsewhere")])
     assert stores.get(store_id).counts == {"in_progress": 2, "completed": 1}
     stores.close()
+
+
+def test_two_data_directories_on_one_database_leave_each_other_s_files_alone(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+
+    def over(home: Path) -> VectorStores:
+        open_indexes = OpenIndexes(IndexHome(home, str(database.engine.url), chunking=CHUNKING), WordEmbedder())
+        return open_vector_stores(open_indexes, database, Jobs(JobRows(database)), read=read_text)
+
+    first, second = over(tmp_path / "a"), over(tmp_path / "b")
+    store_id, (file_id, _) = made(first, DESK, f"{DESK} Again.")
+    second.indexer.start()
+    own = upload(second, "The desk closes at five.")
+    second.attach(store_id, Attachment({own: {}}))
+    until(lambda: second.get(store_id).counts == {"in_progress": 2, "completed": 1})
+    calls: list[Callable[[], object]] = [
+        lambda: second.attach(store_id, Attachment({file_id: {}})),
+        lambda: second.create(StoreFields(file_ids=[file_id])),
+        lambda: second.files.open(file_id),
+    ]
+    for call in calls:
+        with pytest.raises(Conflict, match=f"{file_id}.* not in this server's data directory"):
+            call()
+    first.indexer.start()
+    until(lambda: first.get(store_id).counts == {"completed": 3})
+    # Of what another one left that ended nothing comes back, and the rest is still its own.
+    for stores in (first, second):
+        stores.indexer.stop()
+    other = JobRows(database, owner=GONE)
+    other.submit(kind_of(tmp_path / "a"), store_id)
+    job = other.claim(kind_of(tmp_path / "a"))
+    assert job is not None
+    other.progress(job.id, {"files": [file_id], "is_adding": True})
+    second.detach(store_id, file_id)
+    assert second.get(store_id).counts == {"completed": 2}
+    left = other.get(job.id)
+    assert left is not None
+    assert (left.state, left.owner) == ("queued", None)
+    for stores in (first, second):
+        stores.close()
 
 
 @pytest.mark.parametrize("seen_by", ["the next start", "a look at the store", "a look at the batch"])

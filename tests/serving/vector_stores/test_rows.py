@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from serving.errors import NotFound, Overloaded, Refused
 from serving.http.pages import Page
@@ -87,14 +88,14 @@ def test_files_are_worked_off_in_the_order_they_came(files: FileStore, rows: Sto
     found = rows.find_store(store.id)
     assert found is not None
     assert found.chunking == CHUNKING
-    waiting = work.waiting(store.id)
+    waiting = work.waiting(store.id, sa.true())
     assert [one.id for one in waiting] == ids
     assert waiting[0].chunking == CHUNKING
     for file_id in ids:
         attributes = work.wanted(store.id, [file_id])[file_id]
         assert json.dumps(attributes, sort_keys=True) == '{"open": true, "year": 2026}'
         assert work.finish(store.id, file_id, attributes) == "completed"
-    assert work.waiting(store.id) == []
+    assert work.waiting(store.id, sa.true()) == []
     assert rows.counts([store.id])[store.id] == {"completed": 3}
     assert rows.get_batch(store.id, batch_id)[1] == {"completed": 3}
     with pytest.raises(Refused, match="is done"):
@@ -108,7 +109,7 @@ def test_what_is_cancelled_or_taken_out_is_not_indexed(files: FileStore, rows: S
     assert rows.detach(ids[1]) == [store.id]
     assert rows.cancel_batch(store.id, batch_id) == ids[:1]
     assert work.finish(store.id, ids[0], {}) == "unwanted"
-    assert (work.waiting(store.id), work.wanted(store.id, ids)) == ([], {})
+    assert (work.waiting(store.id, sa.true()), work.wanted(store.id, ids)) == ([], {})
     assert rows.detached() == [(store.id, ids[1])]
 
 
