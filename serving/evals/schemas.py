@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 # Of a whole run's items, which are at most one body or file of 8 MiB.
-_LIMIT_S = 20
+_LIMIT_S = 30
 _MAX_MEMORY_BYTES = 2 * 2**30
 
 
