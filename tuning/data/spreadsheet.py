@@ -46,7 +46,7 @@ def scan_cells(path: Path, needs: Sequence[str] = ()) -> Iterator[tuple[int, dic
         header = [name.strip() for name in next(rows, [])]
         if any(header) and needs and not any(_known(name) in needs for name in header):
             there = listed(header, separator=", ")
-            raise StorageError(f"{path} has no column {needs[0]!r}, only {there}; give its columns our names")
+            raise StorageError(f"{path} has no column {needs[0]!r}, only {there}; call them question and answers")
         for number, cells in enumerate(rows, start=2):
             if any(cells[len(header) :]):
                 yield number, f"{len(cells)} cells for {len(header)} columns; put a text with the delimiter in quotes"

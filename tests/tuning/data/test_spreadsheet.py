@@ -40,7 +40,7 @@ def test_letters_of_windows_lists_ids_and_other_columns(tmp_path: Path) -> None:
 def test_without_a_column_of_questions_those_that_are_there_are_named(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("Frage;Antwort\nWann?;drei\n")
-    with pytest.raises(StorageError, match=r"train.csv has no column 'question', only Frage, Antwort; give"):
+    with pytest.raises(StorageError, match=r"train.csv has no column 'question', only Frage, Antwort; call them"):
         load_examples(path)
 
 
