@@ -1,4 +1,5 @@
-"""Indexing in the background: a job for each store converts what waits there, and adds it to the index.
+"""Indexing in the background: a job for each store, and each data directory that files of it lie in, converts what
+waits there, and adds it to the index.
 
 indexer = Indexer(WorkRows(database), files, open_indexes, jobs)
 indexer.start()
