@@ -1,1 +1,1 @@
-"""vLLM's process, the HTTP API, the pipeline and the command line."""
+"""The engine, and an HTTP API a folder a surface: chat, vector stores, evals, decisions."""
