@@ -123,7 +123,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         }
         patch.setenv("ARBITER_HOME", str(home))
         assert command(patch, f"run {folder} {names['remote']}") == 0
-        (run,) = (home / "runs").iterdir()
+        (run,) = (home / "runs").glob("team-*")
         assert command(patch, f"index add words {folder}/docs.jsonl --config {names['config']}") == 0
         (decision,) = show_decisions(data_home())[1]
         assert command(patch, f"run {folder} {names['remote']} policy.margin=0.1") == 0
