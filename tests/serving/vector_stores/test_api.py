@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -385,8 +386,11 @@ def test_a_cancelled_batch_stops_and_leaves_what_was_done(tmp_path: Path) -> Non
         embedder.started.clear()
         batch = stores.file_batches.create(store_id, file_ids=[server.uploaded(f"{DESK} {i}") for i in range(5)])
         assert embedder.started.wait(10)
-        embedder.gate.set()
-        cancelled = stores.file_batches.cancel(batch.id, vector_store_id=store_id)
+        with ThreadPoolExecutor(1) as other:
+            asked = other.submit(stores.file_batches.cancel, batch.id, vector_store_id=store_id)
+            time.sleep(0.3)
+            embedder.gate.set()
+            cancelled = asked.result()
         assert (cancelled.status, cancelled.file_counts.in_progress) == ("cancelled", 0)
         counts = cancelled.file_counts
         assert (counts.cancelled + counts.completed, counts.total) == (5, 5)
