@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -236,54 +236,66 @@ class Pipeline:
         runs = self.home / "runs"
         sweep_drafts(runs)
         directory = runs / f"{self.data.name}-{fingerprint[:8]}"
-        # A finished run may lie where nothing can be written.
-        with nullcontext() if find_run(directory) is not None else self._alone(directory):
-            finished = find_run(directory)
-            if finished is not None:
-                self.console.say(f"run {finished.id} is complete: nothing to ask")
-                return finished
-            with spend_time(self.home / "spent.db", fingerprint) as spent:
-                asker = Asker(
-                    config=self.config,
-                    base=self.base,
-                    home=self.home,
-                    console=self.console,
-                    adapters={adapter.name: adapter for adapter in adapters.values()},
-                    indexes=indexes,
-                    versions=versions,
-                )
-                with closing(asker):
-                    if plan is None:
-                        asked = asker.ask_all(arms, self.data.questions)
-                    else:
-                        asked = asker.race(arms, plan, lambda so: self.scoring.score_deciding(arms, so, **self._times))
-                with self.console.step("scoring") as step:
-                    scorecard = self.scoring.score(
-                        arms,
-                        asked,
-                        progress=step.update,
-                        provenance=build.provenance(
-                            self.config, self.data, self.base, self.embedder_model, engine_identity(self.config.engine)
-                        ),
-                        **self._times,
+        finished = find_run(directory)  # it may lie where no lock can be written
+        if finished is None:
+            with self._alone(directory):
+                finished = find_run(directory)
+                if finished is None:
+                    asker = Asker(
+                        config=self.config,
+                        base=self.base,
+                        home=self.home,
+                        console=self.console,
+                        adapters={adapter.name: adapter for adapter in adapters.values()},
+                        indexes=indexes,
+                        versions=versions,
                     )
-            return publish_run(
-                directory,
-                config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
-                questions=asked.questions,
-                records=asked.records,
-                scorecard=replace(scorecard, evaluation_s=spent.total_s, diagnostics=(*scorecard.diagnostics, *notes)),
-                manifest={
-                    "config_fingerprint": self.config.fingerprint(),
-                    "metric": self.config.policy.metric,
-                    "data": str(self.data.folder),
-                    "data_name": self.data.name,
-                    "data_version": self.data.version,
-                    "base_revision": self.base.revision,
-                    "versions": versions,
-                    "command": self.command,
-                },
-            )
+                    return self._ask_and_score(directory, fingerprint, asker, arms, plan, notes)
+        self.console.say(f"run {finished.id} is complete: nothing to ask")
+        return finished
+
+    def _ask_and_score(
+        self,
+        directory: Path,
+        fingerprint: str,
+        asker: Asker,
+        arms: list[Arm],
+        plan: RacePlan | None,
+        notes: Sequence[str],
+    ) -> Run:
+        with spend_time(self.home / "spent.db", fingerprint) as spent:
+            with closing(asker):
+                if plan is None:
+                    asked = asker.ask_all(arms, self.data.questions)
+                else:
+                    asked = asker.race(arms, plan, lambda so: self.scoring.score_deciding(arms, so, **self._times))
+            with self.console.step("scoring") as step:
+                scorecard = self.scoring.score(
+                    arms,
+                    asked,
+                    progress=step.update,
+                    provenance=build.provenance(
+                        self.config, self.data, self.base, self.embedder_model, engine_identity(self.config.engine)
+                    ),
+                    **self._times,
+                )
+        return publish_run(
+            directory,
+            config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
+            questions=asked.questions,
+            records=asked.records,
+            scorecard=replace(scorecard, evaluation_s=spent.total_s, diagnostics=(*scorecard.diagnostics, *notes)),
+            manifest={
+                "config_fingerprint": self.config.fingerprint(),
+                "metric": self.config.policy.metric,
+                "data": str(self.data.folder),
+                "data_name": self.data.name,
+                "data_version": self.data.version,
+                "base_revision": self.base.revision,
+                "versions": asker.versions,
+                "command": self.command,
+            },
+        )
 
     @contextmanager
     def _alone(self, directory: Path) -> Iterator[None]:
@@ -292,9 +304,9 @@ class Pipeline:
         with ExitStack() as held, ExitStack() as shown:
             for waited in itertools.count():
                 try:
-                    held.enter_context(hold_lock(lock, busy=ArbiterError("held")))
+                    held.enter_context(hold_lock(lock, busy=BlockingIOError()))
                     break
-                except ArbiterError:
+                except BlockingIOError:
                     if not waited:
                         title = f"another process works on run {directory.name}; waiting for its answers"
                         step = shown.enter_context(self.console.step(title))

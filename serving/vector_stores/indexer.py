@@ -197,7 +197,7 @@ class Indexer:
         """
         deadline = time.monotonic() + _PATIENCE_S
         # One for each data directory that files of it lie in.
-        for job in self._jobs.rows.live_for(store_id):
+        for job in self._jobs.rows.live(key=store_id):
             if job.kind.startswith(KIND):
                 self._wait_for(job.id, file_ids, deadline)
 

@@ -151,15 +151,10 @@ class JobRows:
         with self.database.read() as rows:
             return self._find(rows, name)
 
-    def live(self, kind: str) -> list[Job]:
-        """The jobs of a kind that wait or run, oldest first."""
-        query = sa.select(JOBS).where(JOBS.c.kind == kind, JOBS.c.state.in_(LIVE)).order_by(JOBS.c.created_at)
-        with self.database.read() as rows:
-            return [read_row(Job, row) for row in rows.execute(query)]
-
-    def live_for(self, key: str) -> list[Job]:
-        """The jobs for a key that wait or run, of whatever kind."""
-        query = sa.select(JOBS).where(JOBS.c.key == key, JOBS.c.state.in_(LIVE))
+    def live(self, **of: str) -> list[Job]:
+        """The jobs `of` a kind or a key that wait or run, oldest first."""
+        where = (JOBS.c[name] == value for name, value in of.items())
+        query = sa.select(JOBS).where(JOBS.c.state.in_(LIVE), *where).order_by(JOBS.c.created_at)
         with self.database.read() as rows:
             return [read_row(Job, row) for row in rows.execute(query)]
 
@@ -204,7 +199,7 @@ class JobRows:
 
     def adopt(self, kind: str) -> list[Job]:
         """The live jobs of a kind that have no owner become this process's; they wait, with the progress they had."""
-        free = [job for job in self.live(kind) if not self.has_owner(job)]
+        free = [job for job in self.live(kind=kind) if not self.has_owner(job)]
         if not free:
             return []
         with self.database.write() as rows:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.adapters import ADAPTER
 from fakes.embedders import WordEmbedder
 
 from arbiter import build
@@ -21,7 +22,6 @@ from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.answering.prompts import ANSWER
 from tuning.data.examples import Question
-from tuning.export.adapters import Adapter
 
 
 def test_options_of_a_vector_store_are_not_written_down() -> None:
@@ -34,23 +34,7 @@ def test_options_of_a_vector_store_are_not_written_down() -> None:
 
 def test_rows_that_were_too_long_to_train_on_are_told(tmp_path: Path) -> None:
     config = Config.model_validate({"data": tmp_path})
-    adapter = Adapter(
-        name="raft@1",
-        path=tmp_path,
-        base_name="base",
-        base_revision="1",
-        chat_template_hash="",
-        recipe_hash="",
-        rank=16,
-        is_dora=False,
-        modules_to_save=(),
-        has_bias=False,
-        num_rows=8,
-        num_dropped=2,
-        num_tokens=99,
-        training_s=1.0,
-        final_loss=0.1,
-    )
+    adapter = replace(ADAPTER, num_rows=8, num_dropped=2)
     (line,) = build.rows_left_out(config, {"raft": adapter, "closed_book": replace(adapter, num_dropped=0)})
     assert line.startswith("2 of 10 rows were left out of the training of raft: they are longer than adapters.raft.max")
 

@@ -5,10 +5,8 @@ What a command does is seen as the calls of the project's own functions; the err
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
-import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,13 +15,13 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from fakes.faults import ERRORS
 from fakes.teams import answering, remote, write_folder
 
 import arbiter
 from arbiter.cli.decision_list import show_decisions
 from arbiter.cli.main import main
 from arbiter.home import data_home
-from rag.errors import RagError
 
 pytestmark = pytest.mark.slow
 
@@ -34,15 +32,6 @@ PACKAGES = tuple(
 # What turns errors into lines cannot be held to turn its own into one.
 LAST_RESORT = (str(ROOT / "arbiter/cli/endings.py"), str(ROOT / "arbiter/cli/main.py"))
 POINTS = 16
-ERRORS = (
-    RagError("the index is damaged"),
-    OSError(errno.EIO, "Input/output error"),
-    OSError(errno.ENOSPC, "No space left on device"),
-    MemoryError(),
-    sqlite3.OperationalError("database is locked"),
-    ValueError("several\nlines"),
-    KeyboardInterrupt(),
-)
 COMMANDS = (
     "doctor",
     "check {team} {remote}",

@@ -5,16 +5,15 @@ from __future__ import annotations
 import errno
 import io
 import json
-import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.faults import ERRORS
 from fakes.teams import TEST, answering, remote, write_folder
 
 from arbiter.cli.main import main
-from rag.errors import RagError
 
 
 @pytest.fixture(scope="module")
@@ -200,18 +199,6 @@ class Failing(io.StringIO):
         if self._left == 0:
             raise self._error
         return super().write(text)
-
-
-ERRORS = (
-    RagError("the index is damaged"),
-    OSError(errno.EIO, "Input/output error"),
-    OSError(errno.ENOSPC, "No space left on device"),
-    MemoryError(),
-    sqlite3.OperationalError("database is locked"),
-    ExceptionGroup("tasks", [ValueError("one"), RagError("the index is damaged")]),
-    KeyboardInterrupt(),
-    ValueError("several\nlines"),
-)
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes.adapters import ADAPTER
 from fakes.json_server import serving_json
 
 from serving.engine.engine import OpenEngine, engine_identity, open_engine, refuse_unfit
@@ -45,23 +47,9 @@ def base(tmp_path: Path) -> ResolvedModel:
 
 
 def adapter(base: ResolvedModel, *, rank: int = 8, name: str = "raft@1", base_name: str = "org/base") -> Adapter:
-    return Adapter(
-        name=name,
-        path=Path("/nowhere") / name,
-        base_name=base_name,
-        base_revision="r1",
-        chat_template_hash=chat_template_hash(base.path),
-        recipe_hash="h",
-        rank=rank,
-        is_dora=False,
-        modules_to_save=(),
-        has_bias=False,
-        num_rows=1,
-        num_dropped=0,
-        num_tokens=1,
-        training_s=1.0,
-        final_loss=1.0,
-    )
+    template = chat_template_hash(base.path)
+    path = Path("/nowhere") / name
+    return replace(ADAPTER, name=name, path=path, base_name=base_name, chat_template_hash=template, rank=rank)
 
 
 def engine_of(

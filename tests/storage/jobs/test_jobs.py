@@ -265,7 +265,7 @@ def work(running):
 jobs = Jobs(JobRows(open_database(home)), poll_s=0.1)
 jobs.begin("work", work, limit=3)
 print("ready", flush=True)
-while sys.argv[2] == "kill" or jobs.rows.live("work"):
+while sys.argv[2] == "kill" or jobs.rows.live(kind="work"):
     time.sleep(0.02)
 """
 
@@ -304,4 +304,4 @@ def test_fifty_kills_lose_no_job_and_repeat_no_finished_step(tmp_path: Path) -> 
             case ["finish", job]:
                 finished[job] += 1
     assert len(finished) == 400
-    assert rows.live("work") == []
+    assert rows.live(kind="work") == []

@@ -98,7 +98,7 @@ def test_another_process_sees_a_job_and_leaves_it_to_its_owner(database: Databas
     assert (seen.state, seen.owner) == ("running", ME)
     other.end(name, "succeeded")
     assert not other.progress(name, {"done": 1})
-    assert [job.state for job in other.live("index")] == ["running"]
+    assert [job.state for job in other.live(kind="index")] == ["running"]
 
 
 def test_the_jobs_of_a_process_that_ended_are_taken_up_once(database: Database, clock: Clock) -> None:

@@ -3,29 +3,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes.adapters import ADAPTER as FIT
 
 from tuning.base import ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
 from tuning.export.admission import chat_template_hash, check_admission
-
-FIT = Adapter(
-    name="raft@3f9c1a2b",
-    path=Path("raft@3f9c1a2b"),
-    base_name="org/base",
-    base_revision="r1",
-    chat_template_hash="t1",
-    recipe_hash="recipe",
-    rank=16,
-    is_dora=False,
-    modules_to_save=(),
-    has_bias=False,
-    num_rows=9,
-    num_dropped=0,
-    num_tokens=400,
-    training_s=2.5,
-    final_loss=0.5,
-)
 
 
 @pytest.mark.parametrize(
