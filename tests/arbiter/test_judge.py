@@ -52,6 +52,7 @@ def quiet() -> tuple[Console, io.StringIO]:
     return Console(stderr=err, stdout=io.StringIO()), err
 
 
+@pytest.mark.slow
 def test_an_honest_judge_gets_a_certificate_that_is_found_and_shown(tmp_path: Path, labels: Path, pairs: Path) -> None:
     console, err = quiet()
     with serve_judge() as judge:
@@ -93,6 +94,7 @@ def test_labels_that_are_too_few_for_any_judge_cost_no_ask(tmp_path: Path, label
         assert judge.requests == []
 
 
+@pytest.mark.slow
 def test_a_biased_judge_keeps_its_certificate_that_says_why_it_fails(tmp_path: Path, labels: Path, pairs: Path) -> None:
     with serve_judge(reply=first_lover) as judge:
         found = certify_judge(config_of(judge.url), labels, pairs=pairs, repeats=1, home=tmp_path, console=quiet()[0])
@@ -118,6 +120,7 @@ def test_what_was_not_measured_stands_in_the_table(tmp_path: Path, labels: Path)
     assert "tokens unknown" in certificate_text(mute)
 
 
+@pytest.mark.slow
 def test_faults_end_before_anything_is_asked(tmp_path: Path, labels: Path) -> None:
     console, _ = quiet()
     with pytest.raises(ArbiterError, match=r"add eval\.judge"):

@@ -22,7 +22,7 @@ import pytest
 REPO = Path(__file__).parents[2]
 CONFIG = str(REPO / "configs" / "demo.yaml")
 # Small enough for minutes, large enough for every stage to be cut off in the middle.
-SMALL = ["limits.train_rows=24", "limits.questions=8", "adapters.closed_book.epochs=1", "adapters.raft.epochs=1"]
+SMALL = ["limits.train_rows=12", "limits.questions=8", "adapters.closed_book.epochs=1", "adapters.raft.epochs=1"]
 ARMS = ["base", "fewshot", "rag", "tuned", "tuned_rag", "hybrid"]
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(3600)]

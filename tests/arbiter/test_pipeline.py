@@ -31,6 +31,7 @@ def pipeline_of(folder: Path, home: Path, *overrides: str) -> tuple[Pipeline, io
     return Pipeline(load_config(folder, overrides, {}), home=home, console=console), err
 
 
+@pytest.mark.slow
 def test_a_remote_engine_without_adapters_needs_no_model_on_this_disk(tmp_path: Path, url: str) -> None:
     folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
     pipeline, _ = pipeline_of(folder, home, *remote(url))
@@ -46,6 +47,7 @@ def test_a_remote_engine_without_adapters_needs_no_model_on_this_disk(tmp_path: 
         tuned.find_base()
 
 
+@pytest.mark.slow
 async def test_a_notebook_evaluates_and_decides_inside_its_own_loop(tmp_path: Path, url: str) -> None:
     pipeline, _ = pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", *remote(url))
     assert pipeline.decide(pipeline.evaluate()).arm in ("base", "fewshot", "rag")
@@ -79,6 +81,7 @@ def test_an_index_is_built_of_a_folder_of_documents_alone(tmp_path: Path, url: s
     assert list(pipeline.index()) == ["documents"]
 
 
+@pytest.mark.slow
 def test_of_two_that_run_the_same_at_once_the_second_waits_and_asks_nothing(tmp_path: Path) -> None:
     folder, asked, is_second_waiting = write_folder(tmp_path / "team"), list[object](), threading.Event()
 
@@ -117,6 +120,7 @@ def test_answers_get_room_by_the_training_rows_and_it_goes_into_the_arms(tmp_pat
     )
 
 
+@pytest.mark.slow
 def test_golds_that_are_cut_are_said_in_output_and_card(tmp_path: Path, url: str) -> None:
     folder = write_folder(tmp_path / "team", test=[*TEST, {"question": "What are the rules?", "answers": [LONG]}])
     pipeline, err = pipeline_of(folder, tmp_path / "home", *remote(url), "sampling.max_tokens=32")

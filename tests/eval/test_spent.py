@@ -34,6 +34,7 @@ def test_what_ends_in_an_error_is_counted(tmp_path: Path) -> None:
     assert resumed.total_s == 31.0
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_the_seconds_since_the_last_write_at_most(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from eval.spent import spend_time\n"

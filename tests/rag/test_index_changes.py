@@ -227,6 +227,7 @@ def test_a_file_that_fell_a_tenth_behind_is_written_anew(home: Path, embedder: A
     assert index.search("new12", 1)[0].document_id == "very last"
 
 
+@pytest.mark.slow
 def test_a_reader_that_slept_through_many_changes_finds_its_way(home: Path, embedder: Any, url: str | None) -> None:
     index = create_index(home, "faq", embedder, SETTINGS, url=url, settings=HYBRID)
     index.sync([Document(f"{n:02}", "", f"word{n}") for n in range(5)])

@@ -119,6 +119,7 @@ for limit in map(int, sys.argv[2:]):
 """
 
 
+@pytest.mark.slow
 def test_a_file_system_that_refuses_at_any_point_leaves_the_old_index_whole(index: Index, home: Path) -> None:
     state = (index.version, (), [passage.document_id for passage in index.search("desk", 3)])
     index.close()
@@ -174,6 +175,7 @@ def test_two_syncs_at_once_leave_one_of_both_contents(home: Path, make_embedder:
     assert index.num_documents == 30
 
 
+@pytest.mark.slow
 def test_searches_during_syncs_see_one_content_or_the_other_and_never_a_mixture(home: Path, make_embedder: Any) -> None:
     contents = [[Document(f"{n}", "", f"{side} {n}") for n in range(20)] for side in ("left", "right")]
     index = create_index(home, "faq", make_embedder(), SETTINGS)
@@ -213,6 +215,7 @@ def test_old_views_and_torn_temporary_files_are_removed(index: Index, home: Path
     assert sorted(file.name for file in (home / "indexes" / "faq").iterdir()) == ["2.bm25", "2.faiss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_while_documents_come_and_go_searches_see_those_that_are_there_and_no_others(
     home: Path, make_embedder: Any, database: str, request: pytest.FixtureRequest

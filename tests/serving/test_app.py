@@ -378,6 +378,7 @@ def test_a_client_that_leaves_stops_its_answer(stream: bool, caplog: pytest.LogC
     assert "status=499" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_first_chat_does_not_wait_for_imports() -> None:
     code = "import sys, serving.app; sys.exit('openai.resources.chat.completions' not in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

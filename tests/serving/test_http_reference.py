@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fakes.everything import open_everything
 
 PAGE = Path(__file__).parents[2] / "docs/http.md"
@@ -80,6 +81,7 @@ def _followed(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return schema["components"]["schemas"][name] if name else field
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_routes_say(tmp_path: Path) -> None:
     with open_everything(tmp_path) as app:
         routes = reference(app.openapi())

@@ -318,6 +318,7 @@ def test_a_database_that_may_grow_no_more_is_a_full_disk(file: Path) -> None:
     database.close()
 
 
+@pytest.mark.slow
 def test_a_write_that_the_system_refuses_halfway_leaves_the_old_rows(file: Path) -> None:
     with closing(Database(sqlite_url(file))) as database:
         _add(database, 5)

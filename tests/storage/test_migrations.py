@@ -59,6 +59,7 @@ def test_another_version_is_refused(tmp_path: Path, version: str, words: str) ->
         Database(sqlite_url(file))
 
 
+@pytest.mark.slow
 def test_two_processes_may_make_a_database_at_once(tmp_path: Path) -> None:
     url = str(sqlite_url(tmp_path / "arbiter.db"))
     script = "import sys; from storage.database import Database; Database(sys.argv[1])"

@@ -45,6 +45,7 @@ def test_no_decisions_say_where_there_are_none_and_how_to_make_one(
     assert rows == []
 
 
+@pytest.mark.slow
 def test_of_many_decisions_the_newest_are_shown_in_order(tmp_path: Path) -> None:
     ids = [record(tmp_path, "rag", f"demo-{number}") for number in range(101)]
     assert [row["id"] for row in show_decisions(tmp_path)[1]] == ids[1:]

@@ -134,6 +134,7 @@ def test_faults_name_the_key(tmp_path: Path, override: str, fault: str) -> None:
     assert fault in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

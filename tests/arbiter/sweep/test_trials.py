@@ -189,6 +189,7 @@ def test_the_same_command_goes_on_after_the_engine_went_away(folder: Path, base:
     assert again.to_dict() == report.to_dict()
 
 
+@pytest.mark.slow
 def test_each_trial_says_its_settings_and_score_and_the_note_names_the_search(
     folder: Path, base: ResolvedModel
 ) -> None:
@@ -250,6 +251,7 @@ def publish_adapter(pipeline: Pipeline, base: ResolvedModel, *, rank: int) -> st
     return name
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_a_failed_trial(folder: Path, base: ResolvedModel) -> None:
     sweep = SweepSettings(arm="tuned", trials=1, space={"adapters.closed_book.rank": [8]})
     pipeline = open_pipeline(folder, base, "http://127.0.0.1:9/v1", quiet())

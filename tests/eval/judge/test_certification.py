@@ -48,6 +48,7 @@ def certified(judge: ScriptedJudge, tmp_path: Path, **options: Any) -> Certifica
     return certify(endpoint, LABELLED, clock=lambda: 1.7e9, **given)
 
 
+@pytest.mark.slow
 def test_an_honest_judge_is_certified(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     with serve_judge() as judge:
@@ -72,6 +73,7 @@ def test_an_honest_judge_is_certified(tmp_path: Path) -> None:
     assert seen[-1] == (NUM_ASKS, NUM_ASKS)
 
 
+@pytest.mark.slow
 async def test_a_notebook_certifies_inside_its_own_loop(tmp_path: Path) -> None:
     with serve_judge() as judge:
         assert certified(judge, tmp_path).reasons() == ()
@@ -163,6 +165,7 @@ def test_http_errors_now_and_then_are_counted_by_status(tmp_path: Path, status: 
     assert any(f"HTTP {status}" in line for line in found.reasons())
 
 
+@pytest.mark.slow
 def test_time_outs_now_and_then_are_counted(tmp_path: Path) -> None:
     held = threading.Event()
 
@@ -189,6 +192,7 @@ def test_a_judge_that_only_refuses_is_given_up_after_a_few_tries(tmp_path: Path,
     assert len(judge.requests) <= 2 * GIVE_UP_AFTER
 
 
+@pytest.mark.slow
 def test_a_hanging_judge_is_given_up_and_not_waited_for(tmp_path: Path) -> None:
     started = time.monotonic()
     with serve_judge(delay_s=60) as judge, pytest.raises(EvalError, match="time-out"):
@@ -214,6 +218,7 @@ def test_an_answer_that_was_under_way_does_not_bring_back_a_judge_that_was_given
         certified(judge, tmp_path, progress=progress)
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_not_there_is_one_line_of_error(tmp_path: Path) -> None:
     with pytest.raises(
         EvalError, match=r"cannot be reached: no connection \(Connection error\.\); correct eval\.judge"
@@ -286,6 +291,7 @@ def test_verdicts_of_an_earlier_shape_are_no_damage(tmp_path: Path) -> None:
     assert not (tmp_path / "verdicts.db.damaged").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_cache_is_set_aside_and_the_judge_is_asked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

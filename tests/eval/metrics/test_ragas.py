@@ -312,6 +312,7 @@ def test_a_refused_prompt_does_not_count_toward_giving_up(judge: ScriptedJudge) 
     assert len(judge.requests) == 4 * len(pairs)  # four metrics, no retry of a 400
 
 
+@pytest.mark.slow
 def test_a_hanging_judge_is_not_waited_for_for_ever(judge: ScriptedJudge) -> None:
     judge.delay_s = 60
     pairs = [(QUESTION, AnswerRecord("base", "q1", f"answer {number}")) for number in range(50)]
@@ -323,6 +324,7 @@ def test_a_hanging_judge_is_not_waited_for_for_ever(judge: ScriptedJudge) -> Non
     assert scorer.failures["judge_factual_correctness"] == 50
 
 
+@pytest.mark.slow
 def test_an_unreachable_judge_is_unscored_with_the_reason() -> None:
     scorer = judge_scorer(JudgeEndpoint("http://127.0.0.1:9/v1", "judge", timeout_s=2.0), embed=Embedder())
     scores = scorer.score([(QUESTION, RIGHT)])

@@ -14,6 +14,7 @@ from router.deciding.policy import Limits, Policy, Prices
 from router.deciding.recommend import recommend
 
 
+@pytest.mark.slow
 def test_a_card_is_what_json_gives_back() -> None:
     for card in (usual_card(), raced_card(), valued_card()):
         assert json.loads(json.dumps(card, allow_nan=False)) == card

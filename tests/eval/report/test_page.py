@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 
+import pytest
 from fakes.comparison import Comparison
 from fakes.decided import card_of, make_valued, raced_card, usual_card, valued_card
 
@@ -63,6 +64,7 @@ def words_of(card: Card) -> str:
     return Page(to_html(card)).words
 
 
+@pytest.mark.slow
 def test_the_page_is_well_formed_and_asks_for_nothing() -> None:
     text = usual_page()
     parsed = Page(text)
@@ -135,6 +137,7 @@ def test_the_page_shows_the_worst_loss_of_the_chosen_arm_first() -> None:
     assert "known without help" in examples[: places[1]]
 
 
+@pytest.mark.slow
 def test_a_race_is_told_with_its_drops_and_its_untouched_questions() -> None:
     # As it comes back from its file.
     words = words_of(json.loads(json.dumps(raced_card())))
@@ -153,6 +156,7 @@ def test_a_race_is_told_with_its_drops_and_its_untouched_questions() -> None:
     assert "Holm" not in words
 
 
+@pytest.mark.slow
 def test_a_decision_by_utility_is_told_in_currency() -> None:
     words = words_of(valued_card())
     for evidence in (
@@ -192,6 +196,7 @@ def test_floors_limits_and_unknown_costs_are_marked(comparison: Comparison) -> N
         assert evidence in words, evidence
 
 
+@pytest.mark.slow
 def test_what_people_models_and_documents_say_is_escaped(comparison: Comparison) -> None:
     evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     rename = {s.arm.name: f"{s.arm.name}<i>" for s in comparison.scorecard.arms}
@@ -232,6 +237,7 @@ def test_what_people_models_and_documents_say_is_escaped(comparison: Comparison)
     assert Page(text).open == []
 
 
+@pytest.mark.slow
 def test_every_interval_says_the_level_of_the_error_rate(comparison: Comparison) -> None:
     policy = replace(comparison.policy, alpha=0.1)
     for one in (

@@ -110,6 +110,7 @@ def test_plots_on_one_page_share_no_id() -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_a_plot_is_the_same_at_every_run() -> None:
     assert interval_plot(MARKS, "f1", KIND) == interval_plot(MARKS, "f1", KIND)
     assert lines(TUNED, RAG) == lines(TUNED, RAG)
@@ -210,6 +211,7 @@ def test_arms_that_cost_nothing_leave_a_plot_without_lines() -> None:
     assert lines(FREE).endswith("</svg>")
 
 
+@pytest.mark.slow
 def test_importing_the_module_imports_no_matplotlib() -> None:
     heavy = "any(name in sys.modules for name in ('matplotlib', 'jinja2', 'scipy'))"
     code = f"import sys, eval.report.plots, eval.report.page; sys.exit({heavy})"

@@ -63,6 +63,7 @@ def test_where_fewer_than_two_arms_keep_the_limits_there_is_nothing_to_weigh(com
         assert find_sensitivity(make_table(comparison.scorecard, policy), usual_decision()) is None
 
 
+@pytest.mark.slow
 def test_a_handful_of_questions_does_not_carry_flips(comparison: Comparison) -> None:
     few = replace(comparison, scorecard=comparison.scorecard.part(range(12, 20)), questions=comparison.questions[12:])
     found = find_sensitivity(few.table, few.decision)
@@ -78,6 +79,7 @@ def test_a_handful_of_questions_does_not_carry_flips(comparison: Comparison) -> 
     assert "too few to say what would change" in to_markdown(card)
 
 
+@pytest.mark.slow
 def test_an_arm_that_was_never_compared_is_no_alternative(comparison: Comparison) -> None:
     # tuned has scores of notes only, everybody else of facts only.
     arms = tuple(

@@ -209,6 +209,7 @@ def test_a_lone_arm_has_means_and_no_comparisons(comparison: Comparison) -> None
     assert {found.rival for found in table.slices} == {None}
 
 
+@pytest.mark.slow
 def test_slices_of_a_usual_run_take_seconds() -> None:
     rng = random.Random(3)
     questions = [

@@ -96,6 +96,7 @@ def test_letters_of_one_template_are_not_compared_with_each_other() -> None:
     assert time.process_time() - clock < 10
 
 
+@pytest.mark.slow
 def test_forms_that_share_one_of_their_rarest_triples_are_not_even_looked_at() -> None:
     rng = random.Random(0)
     template = _text(rng, 80)

@@ -27,6 +27,7 @@ def _children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "rag.documents.child" in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
 def test_a_child_is_used_again_and_two_at_once_are_two() -> None:
     convert_in_child("pdf", PDF, Limits())
     first = {child.pid for child in _children()}
@@ -38,6 +39,7 @@ def test_a_child_is_used_again_and_two_at_once_are_two() -> None:
     assert len(_children()) >= 2
 
 
+@pytest.mark.slow
 def test_a_file_that_takes_too_long_is_skipped_and_the_rest_is_read(tmp_path: Path) -> None:
     for name, data in (("a.pdf", PDF), ("b.html", SLOW_HTML), ("c.pdf", PDF)):
         (tmp_path / name).write_bytes(data)
@@ -50,6 +52,7 @@ def test_a_file_that_takes_too_long_is_skipped_and_the_rest_is_read(tmp_path: Pa
     assert [(item.path, item.reason) for item in loaded.skipped] == [("b.html", "not converted within 1 s (timeout_s)")]
 
 
+@pytest.mark.slow
 def test_a_crash_is_refused_and_the_next_file_gets_a_new_child() -> None:
     convert_in_child("pdf", PDF, Limits())
     killed = _children()
@@ -68,6 +71,7 @@ def test_a_file_that_needs_too_much_memory_is_refused() -> None:
     assert convert_in_child("pdf", PDF, Limits()).text == "Text."
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_child_with_the_program(tmp_path: Path) -> None:
     (tmp_path / "slow.html").write_bytes(SLOW_HTML)
     program = f"from rag.documents.load import load_documents; load_documents({str(tmp_path)!r})"
@@ -85,6 +89,7 @@ def test_an_interrupt_ends_the_child_with_the_program(tmp_path: Path) -> None:
     assert [child for child in children if child.is_running()] == []
 
 
+@pytest.mark.slow
 def test_a_child_whose_parent_is_killed_ends_too() -> None:
     program = (
         "import signal; from rag.documents.child import convert_in_child; from rag.documents.limits import Limits\n"

@@ -279,6 +279,7 @@ def test_content_hash_refuses_metadata_that_is_not_json() -> None:
         content_hash(Document("a", "", "x", {"m": object()}))
 
 
+@pytest.mark.slow
 def test_each_format_keeps_its_title_headings_pages_and_source(tmp_path: Path) -> None:
     _write(
         tmp_path,

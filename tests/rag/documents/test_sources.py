@@ -62,6 +62,7 @@ def test_a_pattern_that_matches_nothing_and_one_that_is_none_are_refused(tmp_pat
         load_documents(tmp_path / "**x")
 
 
+@pytest.mark.slow
 def test_a_zip_is_read_as_a_folder_is(tmp_path: Path) -> None:
     files = {"docs/b.md": b"# B\n\nBody.", "a.txt": b"A", "docs/c.docx": docx_file(), "win\\d.txt": b"D"}
     _write(tmp_path, {"all.zip": zip_file(files), "more/some.ZIP": zip_file({"x.txt": b"X"})})
@@ -191,6 +192,7 @@ def test_the_lock_of_an_open_office_file_is_hidden(tmp_path: Path) -> None:
     assert [source.reason for source in find_sources(tmp_path, Limits())] == ["hidden file"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [

@@ -30,6 +30,7 @@ def word_file(story: str, *, prolog: str = "") -> bytes:
     return changed_file(docx_file(heading="", text="PLACE"), "word/document.xml", changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("story", "text"),
     [

@@ -149,6 +149,7 @@ def test_a_dropped_index_leaves_nothing_in_the_store(home: Path, embedder: Embed
     left.close()
 
 
+@pytest.mark.slow
 def test_a_store_in_a_folder_is_one_process_s_until_it_is_closed(home: Path, embedder: Embedder, store: Store) -> None:
     if "path" not in store[1]:
         pytest.skip("a server is shared")

@@ -193,6 +193,7 @@ def attribute_row(index_id: int, document_id: str, key: str, value: Any) -> dict
     }
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(value=FILTERS, documents=st.lists(st.dictionaries(KEYS, VALUES, max_size=3), min_size=1, max_size=5))
 def test_sql_and_python_agree_and_another_index_has_no_say(

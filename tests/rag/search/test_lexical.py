@@ -146,6 +146,7 @@ def test_spellings_are_what_a_reader_would_call_words(text: str, spellings: list
     assert spellings_of(text) == spellings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", ["x", "東", " ", "_", "7"])
 def test_one_line_of_a_million_signs_is_no_matter(sign: str) -> None:
     assert all(len(word) <= 65 for word in words_of(sign * 1_000_000))

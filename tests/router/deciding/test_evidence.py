@@ -70,6 +70,7 @@ def test_a_higher_null_is_never_easier_to_refute(differences: list[float], null:
     assert bets.log_evidence(null + step) <= bets.log_evidence(null) + 1e-9
 
 
+@pytest.mark.slow
 def test_looking_after_every_question_keeps_the_error_rate() -> None:
     # Twins that disagree on half of the questions, looked at 200 times: a sound test calls at most 5% different.
     # McNemar looked at as often calls about a third.

@@ -129,6 +129,7 @@ def test_nothing_to_count_is_a_value_error(call: object) -> None:
         call()  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_bootstrap_intervals_cover() -> None:
     # 200 samples of 40 graded scores with true mean 0.5: a 95% interval may miss about 10 of them.
     rng = np.random.default_rng(5)

@@ -108,13 +108,19 @@ def adapter_in(folder: Path) -> Path:
 def test_the_command_serves_loopback_only_with_lora_and_prefix_caching(tmp_path: Path) -> None:
     command = build_command(settings_in(tmp_path, max_loras=3), port=8123, host=CPU)
 
-    assert command[1:3] == ["-m", "vllm.entrypoints.openai.api_server"]
+    assert command[1:3] == ["-m", "serving.engine.vllm_launch"]
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert command[command.index("--port") + 1] == "8123"
     assert command[command.index("--served-model-name") + 1] == "base"
     assert command[command.index("--max-loras") + 1] == "3"
     assert "--enable-lora" in command
     assert "--enable-prefix-caching" in command
+
+
+def test_on_a_gpu_vllm_starts_its_processes_as_it_sees_fit(tmp_path: Path) -> None:
+    command = build_command(settings_in(tmp_path), port=1, host=GPU)
+
+    assert command[1:3] == ["-m", "vllm.entrypoints.openai.api_server"]
 
 
 @pytest.mark.parametrize(
@@ -185,6 +191,7 @@ def test_an_engine_that_cannot_work_is_not_started(absent: str, said: str) -> No
         EngineHost(is_cpu=True, thread_binding="0", preload=(), **facts).require_engine()
 
 
+@pytest.mark.slow
 def test_start_waits_until_a_slow_engine_answers(engine: Callable[..., FakeEngine]) -> None:
     fake = engine("slow")
     looks: list[float] = []
@@ -213,6 +220,7 @@ def test_an_engine_that_dies_at_start_is_reported_with_command_and_log(engine: C
     assert not fake.server.is_ready()
 
 
+@pytest.mark.slow
 def test_an_engine_that_never_answers_is_ended_at_the_deadline(engine: Callable[..., FakeEngine]) -> None:
     fake = engine("never-ready", ready_timeout_s=1.0)
 
@@ -244,6 +252,7 @@ def test_a_stopped_engine_can_be_started_again(engine: Callable[..., FakeEngine]
     assert fake.starts == 2
 
 
+@pytest.mark.slow
 def test_a_crashed_engine_comes_back_at_its_address_with_its_adapters(
     tmp_path: Path, engine: Callable[..., FakeEngine]
 ) -> None:

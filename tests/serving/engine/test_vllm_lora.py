@@ -189,4 +189,4 @@ def test_an_engine_without_room_for_its_cache_says_so(smollm2_path: str, tmp_pat
         VllmServer(settings).start()
 
     assert "9999" in str(caught.value)
-    assert "vllm.entrypoints" in str(caught.value)
+    assert "-m serving.engine.vllm_launch --model" in str(caught.value)

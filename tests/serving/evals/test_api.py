@@ -164,6 +164,7 @@ def test_an_eval_is_created_read_renamed_and_deleted(shared: Evals) -> None:
         client.evals.delete(created.id)
 
 
+@pytest.mark.slow
 def test_lists_come_in_pages(evals: Evals) -> None:
     ids = [evals.created(name=str(i)) for i in range(5)]
     client = evals.client
@@ -307,6 +308,7 @@ def test_an_engine_that_comes_back_costs_no_row(evals: Evals) -> None:
     assert (counts.passed, counts.failed, counts.errored) == (1, 1, 0)
 
 
+@pytest.mark.slow
 def test_an_engine_that_stays_away_is_an_error_of_each_row(tmp_path: Path) -> None:
     def away(_request: EngineRequest) -> str:
         raise EngineUnavailable("the engine is away")
@@ -361,6 +363,7 @@ def until(happened: Callable[[], bool], *, limit_s: float = 10) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_run_is_canceled_and_keeps_what_it_had(tmp_path: Path) -> None:
     engine = Held(free=1)
     with serving(tmp_path, engine) as evals:
@@ -389,6 +392,7 @@ def test_a_run_is_canceled_and_keeps_what_it_had(tmp_path: Path) -> None:
             runs.retrieve(run_id, eval_id=eval_id)
 
 
+@pytest.mark.slow
 def test_a_run_does_not_hold_up_chat_requests(tmp_path: Path) -> None:
     class HeldForEvals(Held):
         async def complete(self, request: EngineRequest) -> Any:
@@ -409,6 +413,7 @@ def test_a_run_does_not_hold_up_chat_requests(tmp_path: Path) -> None:
         assert evals.ended(eval_id, run_id).result_counts.passed == 20
 
 
+@pytest.mark.slow
 def test_a_server_that_went_down_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     engine = Held(free=2)
     with serving(tmp_path, engine) as evals:
@@ -442,6 +447,7 @@ class Leaving(Database):
             yield rows
 
 
+@pytest.mark.slow
 def test_a_run_outlives_a_database_that_is_away(tmp_path: Path) -> None:
     engine, database = Held(free=2), Leaving(sqlite_url(tmp_path / "arbiter.db"))
     with serving(tmp_path, engine, database=database) as evals:
@@ -457,6 +463,7 @@ def test_a_run_outlives_a_database_that_is_away(tmp_path: Path) -> None:
         assert (run.status, run.result_counts.passed, run.error) == ("completed", 6, None)
 
 
+@pytest.mark.slow
 def test_a_run_whose_job_has_ended_gets_another_at_the_next_start(tmp_path: Path) -> None:
     with serving(tmp_path, Held(free=0)) as evals:
         eval_id = evals.created(SAME)
@@ -523,6 +530,7 @@ def test_a_server_that_was_killed_loses_no_outcome(tmp_path: Path) -> None:
         assert 1 <= len(second.requests) <= 9
 
 
+@pytest.mark.slow
 def test_a_changed_arm_fails_an_interrupted_run_with_the_reason(tmp_path: Path) -> None:
     with serving(tmp_path, Held(free=0)) as evals:
         eval_id = evals.created(SAME)
@@ -667,6 +675,7 @@ def test_a_schema_cannot_make_the_server_fetch_anything(shared: Evals) -> None:
         shared.client.evals.create(data_source_config=config, testing_criteria=[SAME])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "item"),
     [
@@ -717,6 +726,7 @@ def test_unknown_runs_and_items_are_404(shared: Evals) -> None:
     assert shared.http.delete(f"/evals/{other}/runs/{run_id}").status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "question", "answer"), [("sa\0me", "Wh\0en?", "ni\0ne"), ("same", "When?", "ni\ud800ne")]
 )

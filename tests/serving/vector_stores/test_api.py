@@ -86,6 +86,7 @@ def test_a_store_is_made_filled_searched_and_deleted(shared: Server) -> None:
     assert shared.client.files.retrieve(file.id).filename == "desk.txt"
 
 
+@pytest.mark.slow
 def test_batches_are_indexed_and_a_fault_stays_with_its_file(shared: Server) -> None:
     stores = shared.client.vector_stores
     store = stores.create()
@@ -124,6 +125,7 @@ def test_the_files_of_a_batch_can_have_their_own_attributes(shared: Server) -> N
     assert attributes == {desk: {"of": "desk"}, fines: {}}
 
 
+@pytest.mark.slow
 def test_a_search_heeds_filters_count_threshold_and_ranker(shared: Server) -> None:
     stores = shared.client.vector_stores
     store = stores.create()
@@ -237,6 +239,7 @@ def test_a_store_cuts_all_its_files_alike(shared: Server) -> None:
     assert stores.files.list(auto.id).data[0].usage_bytes == 8 * 4096
 
 
+@pytest.mark.slow
 def test_lists_come_in_pages_both_ways_and_by_status(server: Server) -> None:
     stores = server.client.vector_stores
     ids = [stores.create(name=str(i)).id for i in range(4)]
@@ -264,6 +267,7 @@ def make_docs(home: Path, *, name: str = "docs", embedder: WordEmbedder | None =
     index.close()
 
 
+@pytest.mark.slow
 def test_an_index_of_a_run_is_a_store_under_its_own_name(tmp_path: Path) -> None:
     make_docs(tmp_path)
     with serving(tmp_path) as server:
@@ -301,6 +305,7 @@ def test_an_index_of_a_run_is_a_store_under_its_own_name(tmp_path: Path) -> None
 ASK: Any = [{"role": "user", "content": "When does the desk open?"}]
 
 
+@pytest.mark.slow
 def test_what_is_attached_is_answered_from_at_once(tmp_path: Path) -> None:
     make_docs(tmp_path)
     with serving(tmp_path) as server:
@@ -318,6 +323,7 @@ def test_what_is_attached_is_answered_from_at_once(tmp_path: Path) -> None:
         assert DESK not in cited()
 
 
+@pytest.mark.slow
 def test_chats_and_searches_go_on_while_files_are_indexed(tmp_path: Path) -> None:
     make_docs(tmp_path)
     embedder = WordEmbedder(seconds_per_text=0.01)
@@ -341,6 +347,7 @@ def test_chats_and_searches_go_on_while_files_are_indexed(tmp_path: Path) -> Non
         assert server.client.vector_stores.retrieve("docs").file_counts.completed == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["file", "detach", "store"])
 def test_a_delete_wins_over_the_indexing_of_the_file(tmp_path: Path, way: str) -> None:
     embedder = WordEmbedder()
@@ -377,6 +384,7 @@ def test_a_delete_wins_over_the_indexing_of_the_file(tmp_path: Path, way: str) -
         assert stores.file_batches.retrieve(batch.id, vector_store_id=store.id).file_counts.completed == 1
 
 
+@pytest.mark.slow
 def test_a_cancelled_batch_stops_and_leaves_what_was_done(tmp_path: Path) -> None:
     embedder = WordEmbedder()
     with serving(tmp_path, embedder=embedder) as server:
@@ -401,6 +409,7 @@ def test_a_cancelled_batch_stops_and_leaves_what_was_done(tmp_path: Path) -> Non
         assert stores.files.create_and_poll(again.id, vector_store_id=store_id).status == "completed"
 
 
+@pytest.mark.slow
 def test_an_index_of_another_embedder_can_be_seen_and_deleted_from_but_not_searched(tmp_path: Path) -> None:
     make_docs(tmp_path, name="old", embedder=WordEmbedder("other@1"))
     with serving(tmp_path) as server:
@@ -418,6 +427,7 @@ def test_an_index_of_another_embedder_can_be_seen_and_deleted_from_but_not_searc
         assert stores.list().data == []
 
 
+@pytest.mark.slow
 def test_a_damaged_index_database_is_503_with_the_reason(tmp_path: Path) -> None:
     database = tmp_path / "indexes.db"
     url = str(sqlite_url(database))
@@ -460,6 +470,7 @@ def test_an_index_that_is_promoted_while_its_deletion_is_on_the_way_is_not_delet
         assert server.found(store_id, DESK)
 
 
+@pytest.mark.slow
 def test_a_store_that_another_embedder_built_is_to_be_made_anew(tmp_path: Path) -> None:
     with serving(tmp_path, embedder=WordEmbedder("other@1")) as server:
         store_id = server.filled(DESK)
@@ -481,6 +492,7 @@ def test_gold_answers_are_never_searched(shared: Server, monkeypatch: pytest.Mon
         shared.client.vector_stores.create(file_ids=[file_id])
 
 
+@pytest.mark.slow
 def test_a_file_alone_is_no_batch(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         store_id = server.filled(DESK)
@@ -494,6 +506,7 @@ def test_a_field_that_the_client_clears_is_as_if_left_out(shared: Server) -> Non
     assert shared.client.vector_stores.update(store.id, expires_after=None, name=None).name == "kept"
 
 
+@pytest.mark.slow
 def test_more_files_than_can_wait_are_refused(tmp_path: Path) -> None:
     embedder = WordEmbedder()
     with serving(tmp_path, embedder=embedder, max_waiting=2) as server:

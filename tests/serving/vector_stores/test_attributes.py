@@ -92,6 +92,7 @@ def test_a_file_that_the_index_has_lost_is_indexed_again(server: Server) -> None
     assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])
 
 
+@pytest.mark.slow
 def test_of_many_changes_at_once_one_counts_in_both_places(server: Server) -> None:
     store_id, file_id = filled(server)
     files = server.client.vector_stores.files

@@ -282,6 +282,7 @@ def test_a_file_that_another_server_has_finished_is_not_taken_out(tmp_path: Path
     stores.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", ["file", "detach", "store"])
 def test_a_deletion_that_was_only_begun_is_finished_before_anything_is_served(tmp_path: Path, begun: str) -> None:
     with serving(tmp_path) as server:
@@ -306,6 +307,7 @@ def test_a_deletion_that_was_only_begun_is_finished_before_anything_is_served(tm
         assert (tmp_path / "files" / file_id).exists() == (begun != "file")
 
 
+@pytest.mark.slow
 def test_a_file_that_was_cancelled_just_before_the_server_was_killed_is_not_found(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         store_id = server.filled(DESK)
@@ -352,6 +354,7 @@ def test_rows_that_cannot_be_written_lose_nothing(tmp_path: Path) -> None:
     second.close()
 
 
+@pytest.mark.slow
 def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) -> None:
     rows = open_database(tmp_path)
     stores = assembled(tmp_path, rows, WorkRows(rows))

@@ -197,6 +197,7 @@ class Away(JobRows):
         return super().get(name)
 
 
+@pytest.mark.slow
 def test_work_that_waits_outlives_a_database_that_is_away(tmp_path: Path) -> None:
     rows = Away(open_database(tmp_path))
     jobs = Jobs(rows)

@@ -161,6 +161,7 @@ def test_another_machine_would_give_the_same_name_for_the_same_weights(
     assert train(tiny_base, tmp_path).name == adapter.name
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_to_the_same_weights(adapter: Adapter, tiny_base: Path, tmp_path: Path) -> None:
     def interrupt(progress: TrainProgress) -> None:
         if progress.step == 8:
@@ -176,6 +177,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(adapter: Adapter, t
     assert list((tmp_path / "training").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_torn_checkpoint_is_passed_over(adapter: Adapter, tiny_base: Path, tmp_path: Path) -> None:
     def interrupt(progress: TrainProgress) -> None:
         if progress.step == 8:
