@@ -29,7 +29,6 @@ def evaluate_index(
     console: Console,
     reranker: str | None = None,
     measure: Measure = "recall@5",
-    seed: int = 0,
 ) -> Output:
     """Compares the ways to search an index; `settings` are its own. Raises what the index and the questions raise."""
     ways = standard_settings(settings, reranker)
@@ -41,7 +40,6 @@ def evaluate_index(
             document_ids={entry.id for entry in index.documents(limit=None)},
             default=setting_name(settings),
             measure=measure,
-            seed=seed,
             progress=step.update,
         )
     keys = config_lines(report.scores[report.recommended].settings)
@@ -68,9 +66,7 @@ def evaluate_config(
     if index is None:
         raise ArbiterError("no arm of this config retrieves from documents, so there is no index to evaluate")
     config = pipeline.config
-    return evaluate_index(
-        index, judged, config.index.retrieval, console=console, reranker=reranker, measure=measure, seed=config.seed
-    )
+    return evaluate_index(index, judged, config.index.retrieval, console=console, reranker=reranker, measure=measure)
 
 
 def config_lines(settings: SearchSettings) -> dict[str, object]:

@@ -43,7 +43,7 @@ def make_card(
     command: str,
     notes: Sequence[str] = (),
 ) -> Card:
-    """Work everything out, some seconds for hundreds of questions: most numbers have a bootstrap interval.
+    """Work everything out.
 
     Every value is what `json.loads` gives; a section that does not apply is None or empty. Without `questions` the card
     says nothing of causes, slices and examples. `notes` are warnings for the top that only the caller can know: that

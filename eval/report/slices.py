@@ -20,7 +20,7 @@ from eval.questions import Question
 from router.deciding.evidence import anytime_difference
 from router.deciding.policy import Policy
 from router.deciding.scorecard import Pairs, Scorecard
-from router.deciding.statistics import Difference, Floats, Interval, by_cluster, holm, paired_difference
+from router.deciding.statistics import Interval, holm, paired_difference
 
 # Eight independent questions that all go one way have an exact p of 0.008; fewer cannot survive the correction.
 MIN_QUESTIONS = 8
@@ -207,43 +207,9 @@ def _duel(
     best = max(rivals, key=lambda name: (sum(rivals[name][0]) - sum(rivals[name][1])) / len(rivals[name][0]))
     a, b, clusters = rivals[best]
     if scorecard.race is None:
-        found = paired_difference(a, b, clusters, margin=margin)
-        sums, _ = by_cluster([x - y for x, y in zip(a, b, strict=True)], clusters)
-        bounds, p_value = _bounds(found, len(sums), alpha=alpha), found.p_value
-        if found.test == "sign-flip permutation":
-            p_value = min(p_value, _sign_flip_bound(sums))
+        found = paired_difference(a, b, clusters, margin=margin, alpha=alpha)
     else:
         anytime = anytime_difference(a, b, clusters, margin=margin, alpha=alpha)
         assert anytime is not None  # there are pairs
-        bounds, p_value = Interval(anytime.mean, anytime.low, anytime.high), anytime.p_value
-    return best, bounds, min(1.0, p_value * len(rivals))
-
-
-def _sign_flip_bound(sums: Floats) -> float:
-    """An upper bound of the exact p-value of the sign-flip test (Hoeffding 1963, theorem 2).
-
-    The test itself samples 4,000 flips, so it cannot show the small p-values that survive many comparisons.
-    """
-    total, squares = float(sums.sum()), float((sums**2).sum())
-    return min(1.0, 2 * math.exp(-(total**2) / (2 * squares))) if squares else 1.0
-
-
-def _bounds(found: Difference, num_clusters: int, *, alpha: float) -> Interval:
-    """Bounds of level 1 - alpha from the clustered standard error and Student's t.
-
-    A bootstrap of 4,000 resamples has no quantiles this far out. Two made-up questions keep the spread from vanishing
-    where all questions agree: Agresti and Min's interval (2005) for matched proportions, here for any score in [0, 1].
-    """
-    if found.sd is None:
-        return Interval(found.mean, -1.0, 1.0)
-    from scipy.stats import t
-
-    num = found.num_pairs
-    mean = found.mean * num / (num + 2)
-    variance = (num * (found.sd**2 + found.mean**2) + 1) / (num + 2) - mean**2
-    reach = float(t.isf(alpha / 2, df=num_clusters - 1)) * math.sqrt(variance / (num + 2))
-    return Interval(
-        found.mean,
-        low=float(np.clip(mean - reach, -1.0, found.mean)),
-        high=float(np.clip(mean + reach, found.mean, 1.0)),
-    )
+        found = anytime
+    return best, Interval(found.mean, found.low, found.high), min(1.0, found.p_value * len(rivals))

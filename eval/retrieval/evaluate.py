@@ -62,7 +62,6 @@ def evaluate_retrieval(
     document_ids: Collection[str],
     default: str | None = None,
     measure: Measure = "recall@5",
-    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> RetrievalReport:
     """Search every question with every setting and compare them on `measure`.
@@ -110,14 +109,14 @@ def evaluate_retrieval(
     }
     of_question = clusters_of(asked, known)
     clusters = [of_question[question.id] for question in asked]
-    comparisons = compare(scores, clusters, measure=measure, default=default, seed=seed)
+    comparisons = compare(scores, clusters, measure=measure, default=default)
     return RetrievalReport(
         question_ids=tuple(question.id for question in asked),
         num_without_gold=len(questions) - len(judged),
         num_not_indexed=len(judged) - len(asked),
         measure=measure,
         scores=scores,
-        intervals={name: mean_interval(way.values[measure], clusters, seed=seed) for name, way in scores.items()},
+        intervals={name: mean_interval(way.values[measure], clusters) for name, way in scores.items()},
         comparisons=comparisons,
         default=default,
         recommended=recommend(scores, comparisons, measure=measure, default=default),
@@ -131,7 +130,6 @@ def compare(
     *,
     measure: Measure,
     default: str,
-    seed: int = 0,
 ) -> tuple[Comparison, ...]:
     """Each fused setting against the better of its parts, each reranked one against itself without reranking, each
     other one against the default; the p-values are corrected over all of them.
@@ -147,7 +145,6 @@ def compare(
             scores[against].values[measure],
             clusters,
             margin=_MARGIN,
-            seed=seed,
         )
         for name, against, _ in pairs
     ]

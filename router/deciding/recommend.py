@@ -123,7 +123,7 @@ def _compare(table: ArmTable, leader: ArmRow, others: Sequence[ArmRow]) -> list[
     differences = [_difference(table, leader, other) for other in others]
     p_values = [difference.p_value for difference in differences if difference is not None]
     if card.race is None:
-        corrected, equivalent_at = iter(holm(p_values)), alpha
+        corrected, equivalent_at = iter(holm(p_values)), alpha / max(len(card.arms) - 1, 1)
     else:
         # A p-value is two-sided: alpha over K - 1 of them is the level of a claim in `router.deciding.evidence.rule`.
         corrected = iter([min(1.0, (len(card.arms) - 1) * p_value) for p_value in p_values])

@@ -1,14 +1,14 @@
 """Paired statistics for arms that answered the same questions: differences, intervals, tests and how many questions
 they need.
 
-Scores lie in [0, 1]. Questions about one source document are not independent, so every resampling draws whole
-documents (clusters). scipy and statsmodels do the work; this file says which procedure answers which question.
+Scores lie in [0, 1]. Questions about one source document are not independent, so documents (clusters) are what is
+counted: in standard errors, in degrees of freedom, and where something is made up so that a handful of answers which
+all agree does not look like certainty.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 
 RESAMPLES = 4000
 _POWER = 0.8
+# Made-up documents, each at half the weight of one: of scores, and of the differences of two scores.
+_MADE_UP_SCORES = (0.0, 1.0)
+_MADE_UP_DIFFERENCES = (-1.0, 0.0, 0.0, 1.0)
+# A sign-flip test counts sums in this many steps at most, and can tell no smaller p-value.
+_STEPS, _SMALLEST_P = 2048, 1e-14
 Floats = NDArray[np.float64]
 
 
@@ -58,26 +63,19 @@ def mean_known(values: Iterable[float | None]) -> float | None:
     return mean_of(known) if known else None
 
 
-def mean_interval(values: Sequence[float], clusters: Sequence[str], *, alpha: float = 0.05, seed: int = 0) -> Interval:
-    """The mean of one arm's scores with a (1 - alpha) interval: Wilson for independent binary scores, else BCa
-    bootstrap.
+def mean_interval(values: Sequence[float], clusters: Sequence[str], *, alpha: float = 0.05) -> Interval:
+    """The mean of one arm's scores with a (1 - alpha) interval.
 
-    Raises ValueError when there are no values.
+    Wilson's for independent binary scores, else Student's t with the clustered standard error and two made-up clusters
+    at half the weight of one, all wrong and all right. Raises ValueError when there are no values.
     """
     if not values:
         raise ValueError("mean_interval needs at least one value")
-    scores = np.asarray(values, dtype=np.float64)
+    sums, counts = by_cluster(values, clusters)
     mean = mean_of(values)
-    is_binary = bool(np.isin(scores, (0.0, 1.0)).all())
-    is_clustered = len(set(clusters)) < len(clusters)
-    if is_binary and (not is_clustered or mean in (0.0, 1.0)):
-        from statsmodels.stats.proportion import proportion_confint
-
-        low, high = proportion_confint(int(scores.sum()), len(scores), alpha=alpha, method="wilson")
-        return Interval(mean, float(low), float(high))
-    sums, counts = by_cluster(scores, clusters)
-    low, high = _bootstrap(sums, counts, bounds=(0.0, 1.0), alpha=alpha, seed=seed)
-    return Interval(mean, low, high)
+    if len(sums) == len(values) and set(values) <= {0.0, 1.0}:
+        return Interval(mean, *_wilson(mean, len(values), alpha=alpha))
+    return Interval(mean, *_bounds(sums, counts, _MADE_UP_SCORES, alpha=alpha))
 
 
 def paired_difference(
@@ -87,13 +85,15 @@ def paired_difference(
     *,
     margin: float,
     alpha: float = 0.05,
-    seed: int = 0,
 ) -> Difference:
     """How much better `a` scored than `b` on the same questions.
 
-    The test is exact McNemar for binary scores of independent questions, else a sign-flip permutation over clusters;
-    the interval is a BCa bootstrap over clusters; equivalence is two one-sided t-tests (TOST) with the clustered
-    standard error. Raises ValueError when there are no pairs.
+    The test is exact McNemar for binary scores of independent questions, else a sign-flip permutation over clusters.
+    The interval has the clustered standard error, Student's t with a degree of freedom less than there are clusters,
+    and two made-up clusters: Agresti and Min's interval (2005) for matched proportions, here for any score. Equivalence
+    is two one-sided t-tests (TOST), whose standard error is at least that of arms which differ on a share `margin` of
+    the clusters: a few answers that all agree do not show that two arms are equal. Raises ValueError when there are no
+    pairs.
     """
     if not a:
         raise ValueError("paired_difference needs at least one pair")
@@ -101,12 +101,12 @@ def paired_difference(
     differences = first - second
     sums, counts = by_cluster(differences, clusters)
     mean = mean_of(differences.tolist())
-    low, high = _bootstrap(sums, counts, bounds=(-1.0, 1.0), alpha=alpha, seed=seed)
+    low, high = _bounds(sums, counts, _MADE_UP_DIFFERENCES, alpha=alpha)
     is_binary = bool(np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all())
     if is_binary and len(sums) == len(differences):
         test, p_value = "exact McNemar", _mcnemar(differences)
     else:
-        test, p_value = "sign-flip permutation", _sign_flip(sums, seed=seed)
+        test, p_value = "sign-flip permutation", _sign_flip(sums)
     sd = question_sd(sums, counts)
     return Difference(
         mean=mean,
@@ -183,61 +183,57 @@ def by_cluster(values: Iterable[float], clusters: Sequence[str]) -> tuple[Floats
     return np.array(list(sums.values())), np.array(list(counts.values()), dtype=np.float64)
 
 
-def _bootstrap(
-    sums: Floats, counts: Floats, *, bounds: tuple[float, float], alpha: float, seed: int
-) -> tuple[float, float]:
-    mean = float(sums.sum() / counts.sum())
+def _bounds(sums: Floats, counts: Floats, made_up: Sequence[float], *, alpha: float) -> tuple[float, float]:
+    """Bounds of level 1 - alpha of sum(sums) / sum(counts) over clusters, with `made_up` ones of mean size beside them.
+
+    A single cluster says nothing about the next: its bounds are the lowest and the highest that was made up.
+    """
     if len(sums) < 2:
-        return bounds  # one cluster says nothing about the next
-    if np.ptp(sums / counts) == 0:
-        return mean, mean
-    from scipy.stats import DegenerateDataWarning, bootstrap
+        return min(made_up), max(made_up)
+    from scipy.special import stdtrit
 
-    def ratio(totals: Floats, sizes: Floats, axis: int = -1) -> Floats:
-        return np.asarray(totals.sum(axis=axis) / sizes.sum(axis=axis))
+    seen, size = float(sums.sum() / counts.sum()), float(counts.mean())
+    num, values = len(sums) + len(made_up) / 2, np.asarray(made_up)
+    total = num * size
+    mean = (float(sums.sum()) + size * float(values.sum()) / 2) / total
+    squares = float(((sums - counts * mean) ** 2).sum()) + size**2 * float(((values - mean) ** 2).sum()) / 2
+    reach = -float(stdtrit(len(sums) - 1, alpha / 2)) * math.sqrt(num / (num - 1) * squares) / total
+    # What was seen lies inside, and no bound outside of what can be.
+    low, high = max(mean - reach, float(values.min())), min(mean + reach, float(values.max()))
+    return min(low, seen), max(high, seen)
 
-    with warnings.catch_warnings(action="ignore", category=DegenerateDataWarning):  # its NaN bounds are handled below
-        found = bootstrap(
-            (sums, counts),
-            ratio,
-            paired=True,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            confidence_level=1 - alpha,
-            method="BCa",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-    low, high = float(found.low), float(found.high)
-    return (mean if math.isnan(low) else low), (mean if math.isnan(high) else high)
+
+def _wilson(mean: float, num: int, *, alpha: float) -> tuple[float, float]:
+    square = _z(1 - alpha / 2) ** 2 / num
+    centre, reach = mean + square / 2, math.sqrt(square * (mean * (1 - mean) + square / 4))
+    return min(max((centre - reach) / (1 + square), 0.0), mean), max(min((centre + reach) / (1 + square), 1.0), mean)
 
 
 def _mcnemar(differences: Floats) -> float:
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    return min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
-def _sign_flip(sums: Floats, *, seed: int) -> float:
-    moved = sums[sums != 0]
-    if len(moved) < 2:
-        # One document can fall either way: 2 of 2 sign patterns are as extreme.
+def _sign_flip(sums: Floats) -> float:
+    """The share of all patterns of signs whose sum is as far from 0, exact: whole numbers have few possible sums, and
+    anything else is rounded to whole parts of a small step first, which changes how it is weighed and no error rate.
+    """
+    total = float(np.abs(sums).sum())
+    step = 1.0 if total <= _STEPS and bool((sums == np.rint(sums)).all()) else total / _STEPS
+    rounded = np.rint(sums / (step or 1.0))
+    sizes, times = np.unique(np.abs(rounded[rounded != 0]), return_counts=True)
+    reach, seen = int(sizes @ times), abs(int(rounded.sum()))
+    if seen == 0:
         return 1.0
-    from scipy.stats import permutation_test
-
-    def total(values: Floats, axis: int = -1) -> Floats:
-        return np.asarray(values.sum(axis=axis))
-
-    return float(
-        permutation_test(
-            (moved,),
-            total,
-            permutation_type="samples",
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            rng=np.random.default_rng(seed),
-        ).pvalue
-    )
+    # The parts that fall on one side are a sum of independent values, each 0 or its size with even chances; this is
+    # the distribution of that sum from its characteristic function.
+    angles = np.pi * np.arange((reach + 1) // 2 + 1) / (reach + 1)
+    heights = (np.cos(np.outer(angles, sizes)) ** times).prod(axis=1)
+    chances = np.fft.irfft(heights * np.exp(-1j * angles * reach), n=reach + 1)
+    tail = float(chances[: (reach - seen) // 2 + 1].sum())
+    return min(1.0, max(2 * tail, 2.0 ** (1 - int(times.sum())), _SMALLEST_P))
 
 
 def question_sd(sums: Floats, counts: Floats) -> float | None:
@@ -253,14 +249,13 @@ def question_sd(sums: Floats, counts: Floats) -> float | None:
 def _tost(mean: float, sd: float | None, *, margin: float, num_pairs: int, num_clusters: int) -> float:
     if sd is None:
         return 1.0
-    if sd == 0:
-        return 0.0 if abs(mean) < margin else 1.0
-    from scipy.stats import t
+    from scipy.special import stdtr
 
-    return float(t.sf((margin - abs(mean)) / sd * math.sqrt(num_pairs), df=num_clusters - 1))
+    error = max(sd / math.sqrt(num_pairs), math.sqrt(margin * (1 - margin) / num_clusters))
+    return float(stdtr(num_clusters - 1, (abs(mean) - margin) / error))
 
 
 def _z(probability: float) -> float:
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    return float(norm.ppf(probability))
+    return float(ndtri(probability))

@@ -56,6 +56,26 @@ def test_equivalent_arms_tie_and_the_cheapest_is_served() -> None:
     assert decision.cost_per_1k["tuned"] < decision.cost_per_1k["rag"]
 
 
+@pytest.mark.parametrize("num", [2, 10, 30])
+def test_a_few_questions_that_both_get_right_are_no_tie(num: int) -> None:
+    decision = recommend(card(scores(RAG, [1.0] * num), scores(TUNED, [1.0] * num)), Policy(margin=0.05))
+    assert decision.verdict == "undecided"
+
+
+def test_equivalence_is_corrected_for_the_number_of_arms() -> None:
+    # Eight of 300 questions one way, seven the other: p is 0.02 to be at the margin, which is not below 0.05 / 5.
+    leader = [1.0] * 9 + [0.0] * 291
+    rivals = [[1.0, *[0.0] * 8, *[1.0] * 7, *[0.0] * 284] for _ in range(5)]
+    arms = [Arm(f"arm{i}", adapter=f"a@{i}") for i in range(5)]
+    alone = recommend(card(scores(RAG, leader), scores(BASE, rivals[0])), Policy(margin=0.03))
+    among = recommend(card(scores(RAG, leader), *map(scores, arms, rivals)), Policy(margin=0.03))
+    for decision, standing in ((alone, "equivalent"), (among, "open")):
+        assert {c.standing for c in decision.comparisons} == {standing}
+        assert decision.comparisons[0].difference is not None
+        assert 0.01 < decision.comparisons[0].difference.p_equivalent < 0.05
+    assert (alone.verdict, among.verdict) == ("tie", "undecided")
+
+
 def test_a_small_uncertain_lead_is_undecided_and_says_how_many_more() -> None:
     a, b = [1.0, 0.0, 1.0, 0.0, 1.0] * 4, [0.0, 1.0, 1.0, 0.0, 1.0] * 4
     a[1] = 1.0
@@ -145,13 +165,13 @@ def test_an_arm_that_was_shown_to_be_worse_on_the_few_shared_questions_is_beaten
 
 
 def test_of_three_arms_the_pair_without_a_shared_question_leaves_it_undecided() -> None:
-    right, wrong = dict.fromkeys(range(20), 1.0), dict.fromkeys(range(20), 0.0)
-    apart = part(TUNED, dict.fromkeys(range(20, 40), 0.5), num=40, tokens=10)
-    grid = card(part(RAG, right, num=40, tokens=400), part(BASE, wrong, num=40), apart)
+    right, wrong = dict.fromkeys(range(100), 1.0), dict.fromkeys(range(100), 0.0)
+    apart = part(TUNED, dict.fromkeys(range(100, 200), 0.5), num=200, tokens=10)
+    grid = card(part(RAG, right, num=200, tokens=400), part(BASE, wrong, num=200), apart)
     decision = recommend(grid, Policy())
     assert {c.other: c.standing for c in decision.comparisons} == {"base": "beaten", "tuned": "open"}
     assert (decision.arm, decision.verdict, decision.runner_up) == ("rag", "undecided", "base")
-    tied = card(part(RAG, right, num=40, tokens=400), part(BASE, right, num=40), apart)
+    tied = card(part(RAG, right, num=200, tokens=400), part(BASE, right, num=200), apart)
     decision = recommend(tied, Policy())
     assert {c.other: c.standing for c in decision.comparisons} == {"rag": "equivalent", "tuned": "open"}
     assert (decision.arm, decision.verdict) == ("base", "undecided")

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -30,6 +31,21 @@ def test_no_success_still_has_a_width() -> None:
     assert interval.high == pytest.approx(0.0602, abs=1e-4)
 
 
+@pytest.mark.parametrize("scores", [[0.0] * 60, [1.0] * 60, [0.5] * 60])
+def test_many_questions_about_one_document_bound_nothing(scores: list[float]) -> None:
+    interval = mean_interval(scores, ["d"] * 60)
+    assert (interval.low, interval.high) == (0.0, 1.0)
+
+
+def test_documents_are_counted_where_all_answers_agree() -> None:
+    # Four documents of 15 wrong answers, and a made-up fifth, half wrong and half right: its mean is 0.1, its residuals
+    # are 15 times 0.1 four and a half times and 0.9 half a time, t at 0.975 with 3 degrees is 3.1824.
+    interval = mean_interval([0.0] * 60, [f"d{i % 4}" for i in range(60)])
+    squares = 4.5 * 0.1**2 + 0.5 * 0.9**2
+    assert interval.low == 0.0
+    assert interval.high == pytest.approx(0.1 + 3.1824 * math.sqrt(5 / 4 * squares) / 5, abs=1e-4)
+
+
 def test_clustered_scores_widen_the_interval() -> None:
     scores = [1.0, 0.0] * 20
     pairs = [f"d{int(score)}-{i // 10}" for i, score in enumerate(scores)]
@@ -60,6 +76,24 @@ def test_sign_flips_are_exact_for_few_pairs() -> None:
     assert difference.p_value == pytest.approx(2 / 16)
 
 
+@pytest.mark.parametrize("sums", [[0.31, -0.12, 0.75, 0.44, -0.2, 0.9, 0.05], [3.0, -1.0, 2.0, 2.0, 0.0, -1.0, 4.0]])
+def test_sign_flips_are_counted_exactly(sums: list[float]) -> None:
+    patterns = np.array(list(itertools.product((1.0, -1.0), repeat=7))) @ np.abs(sums)
+    expected = (np.abs(patterns) >= abs(sum(sums)) - 1e-9).mean()
+    # Each document is one that brings five questions, so that its sum is the value.
+    scores = [0.5 + value / 10 for value in sums for _ in range(5)]
+    documents = [f"d{i}" for i in range(7) for _ in range(5)]
+    difference = paired_difference(scores, [0.5] * 35, documents, margin=0.03)
+    assert difference.test == "sign-flip permutation"
+    assert difference.p_value == pytest.approx(expected, abs=1 / 64)
+
+
+def test_sign_flips_of_many_documents_have_a_small_p_value() -> None:
+    # 40 of 40 one way: 2 of 2**40 patterns.
+    difference = paired_difference([0.6, 0.7] * 20, [0.4] * 40, alone(40), margin=0.03)
+    assert difference.p_value == pytest.approx(2**-39)
+
+
 def test_questions_on_one_document_count_once() -> None:
     a, b = [1.0] * 12, [0.0] * 12
     by_question = paired_difference(a, b, alone(12), margin=0.03)
@@ -75,9 +109,36 @@ def test_one_differing_document_or_one_document_at_all_shows_nothing() -> None:
     assert (single.p_value, single.p_equivalent, single.sd, single.low, single.high) == (1.0, 1.0, None, -1.0, 1.0)
 
 
-def test_equal_arms_have_no_difference_and_equivalence() -> None:
-    difference = paired_difference([0.5] * 30, [0.5] * 30, alone(30), margin=0.03)
-    assert (difference.mean, difference.p_value, difference.p_equivalent) == (0.0, 1.0, 0.0)
+def test_equal_answers_are_equivalent_once_there_are_enough() -> None:
+    # With a share of 0.03 that could differ, the standard error is at least sqrt(0.03 * 0.97 / n).
+    few, many = (paired_difference([0.5] * n, [0.5] * n, alone(n), margin=0.03) for n in (30, 120))
+    assert (few.mean, few.p_value, many.mean, many.p_value) == (0.0, 1.0, 0.0, 1.0)
+    assert few.p_equivalent == pytest.approx(0.172, abs=1e-3)  # t = 0.03 / 0.03115 = 0.963 with 29 degrees
+    assert many.p_equivalent == pytest.approx(0.028, abs=1e-3)  # t = 1.926 with 119 degrees
+
+
+@pytest.mark.parametrize("num", [2, 10, 30])
+def test_a_few_answers_that_agree_are_no_tie(num: int) -> None:
+    # Five points apart without a loss, all of these agree in 90, 60 and 21% of the samples.
+    difference = paired_difference([1.0] * num, [1.0] * num, alone(num), margin=0.05)
+    assert difference.p_equivalent > 0.05
+    assert difference.low < -0.05 < 0.05 < difference.high
+
+
+def test_the_floor_of_equivalence_counts_documents() -> None:
+    # 200 questions about 10 documents that all agree: as sure as 10 answers.
+    agree, documents = [1.0] * 200, [f"d{i % 10}" for i in range(200)]
+    by_document = paired_difference(agree, agree, documents, margin=0.05)
+    ten = paired_difference([1.0] * 10, [1.0] * 10, alone(10), margin=0.05)
+    assert by_document.p_equivalent == ten.p_equivalent
+    assert (by_document.low, by_document.high) == pytest.approx((ten.low, ten.high))
+
+
+def test_the_interval_of_a_difference_by_hand() -> None:
+    # Eight of eight: mean 0.8 of ten with the made-up ones, variance 0.9 - 0.64, t at 0.975 with 7 degrees is 2.3646.
+    difference = paired_difference([1.0] * 8, [0.0] * 8, alone(8), margin=0.05)
+    assert difference.low == pytest.approx(0.8 - 2.3646 * math.sqrt(0.26 / 9), abs=1e-4)
+    assert difference.high == 1.0
 
 
 def test_equivalence_needs_more_than_a_small_mean() -> None:
@@ -130,11 +191,10 @@ def test_nothing_to_count_is_a_value_error(call: object) -> None:
 
 
 @pytest.mark.slow
-def test_bootstrap_intervals_cover() -> None:
-    # 200 samples of 40 graded scores with true mean 0.5: a 95% interval may miss about 10 of them.
+@pytest.mark.parametrize(("a", "b"), [(0.05, 1.0), (0.2, 2.0), (1.0, 1.0), (2.0, 0.2), (0.5, 10.0)])
+def test_intervals_of_graded_means_cover(a: float, b: float) -> None:
     rng = np.random.default_rng(5)
-    hits = sum(
-        interval.low <= 0.5 <= interval.high
-        for interval in (mean_interval(list(rng.uniform(0, 1, 40)), alone(40)) for _ in range(200))
-    )
-    assert hits >= 180
+    scores, true = rng.beta(a, b, (1000, 30)), a / (a + b)
+    found = [mean_interval(list(row), alone(30)) for row in scores]
+    # 950 are expected, and 930 is three standard errors below.
+    assert sum(interval.low <= true <= interval.high for interval in found) >= 930
