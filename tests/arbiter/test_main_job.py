@@ -22,7 +22,13 @@ import pytest
 REPO = Path(__file__).parents[2]
 CONFIG = str(REPO / "configs" / "demo.yaml")
 # Small enough for minutes, large enough for every stage to be cut off in the middle.
-SMALL = ["limits.train_rows=12", "limits.questions=8", "adapters.closed_book.epochs=1", "adapters.raft.epochs=1"]
+SMALL = [
+    "limits.train_rows=12",
+    "limits.questions=8",
+    "eval.first_token_probes=1",
+    "adapters.closed_book.epochs=1",
+    "adapters.raft.epochs=1",
+]
 ARMS = ["base", "fewshot", "rag", "tuned", "tuned_rag", "hybrid"]
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(3600)]
@@ -222,15 +228,15 @@ def test_the_decision_is_served_to_the_openai_client_and_outlives_its_engine(
             assert streamed
             expected = finished["decision"]["arm"] if name == "auto" else name
             assert whole.model == pieces[0].model == expected
-        served_again(client, finished)
         promoted_and_rolled_back(client, messages, finished)
         evaluated_over_http(client)
         dies_and_recovers(client, home, messages)
+        served_again(client, finished)
     assert engines_of(home) == []
 
 
 def served_again(client: openai.OpenAI, finished: dict[str, Any]) -> None:
-    """What was measured is what is served: the recorded answers come back word for word."""
+    """What was measured is what is served, by an engine that died and got its adapters back: word for word."""
     run = Path(finished["run"])
     questions = {q["id"]: q["text"] for q in map(json.loads, (run / "questions.jsonl").read_text().splitlines())}
     for record in map(json.loads, (run / "answers.jsonl").read_text().splitlines()):

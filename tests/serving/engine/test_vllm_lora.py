@@ -1,14 +1,12 @@
 """A batch that mixes the base model and two adapters in a real engine, token by token against merged weights."""
 
 import itertools
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from serving.engine.settings import EngineSettings
@@ -162,24 +160,6 @@ def test_cached_blocks_are_reused_but_not_across_models(
 
     assert hits() - before >= 3 * 128
     assert again == {model: mixed[model, long_prompt].tokens for model in MODELS}
-
-
-def test_a_killed_engine_core_comes_back_with_its_adapters_and_answers(
-    engine: VllmServer, prompts: list[list[int]], mixed: dict[tuple[str, int], Reply]
-) -> None:
-    children = psutil.Process().children(recursive=True)
-    next(child for child in children if "EngineCore" in " ".join(child.cmdline())).kill()
-    deadline = time.monotonic() + 180
-    # The engine is not ready as soon as its process is gone; its supervisor sees that a little later.
-    while engine.state == "ready" and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert engine.state == "restarting"
-    while not engine.is_ready() and time.monotonic() < deadline:
-        time.sleep(0.5)
-
-    again = {(model, 0): ask(engine, model, prompts[0]) for model in MODELS}
-
-    assert {key: reply.tokens for key, reply in again.items()} == {key: mixed[key].tokens for key in again}
 
 
 def test_an_engine_without_room_for_its_cache_says_so(smollm2_path: str, tmp_path: Path) -> None:
