@@ -188,9 +188,9 @@ def build_scorecard(
 ) -> Scorecard:
     """Score every arm's answers with every scorer; `rest` are further fields of the scorecard.
 
-    `primary` names the metric that decides, or maps question kinds to one each. `clusters` maps question ids to what
-    the statistics resample by, by default the source document. A question without a record was not asked of the arm.
-    Raises EvalError when no scorer gives a metric that `primary` names.
+    `primary` names the metric that decides, or maps question kinds to one each; by it a failed answer scores 0.
+    `clusters` maps question ids to what the statistics resample by, by default the source document. A question without
+    a record was not asked of the arm. Raises EvalError when no scorer gives a metric that `primary` names.
     """
     check_declared(primary, [name for scorer in scorers for name in scorer.names])
     by_place = {(record.arm, record.question_id): record for record in asked.records}
@@ -203,8 +203,8 @@ def build_scorecard(
         columns |= scorer.score(pairs, progress)
         diagnostics += scorer.diagnostics()
     column, metric_of = primary_column([question for question, _ in pairs], columns, primary)
-    if metric_of:
-        columns = {PRIMARY: column, **columns}
+    deciding = PRIMARY if metric_of else str(primary)
+    columns = {deciding: _failed_as_wrong(pairs, column), **{k: v for k, v in columns.items() if k != deciding}}
     scores = {name: dict(zip(scored, values, strict=True)) for name, values in columns.items()}
 
     def scores_of(arm: Arm) -> ArmScores:
@@ -225,10 +225,19 @@ def build_scorecard(
     return Scorecard(
         question_ids=tuple(by_id),
         clusters=tuple((clusters or {}).get(question.id, question.cluster) for question in asked.questions),
-        primary=PRIMARY if metric_of else str(primary),
+        primary=deciding,
         arms=tuple(map(scores_of, arms)),
         diagnostics=tuple(diagnostics),
         metric_of=metric_of,
         race=asked.race,
         **rest,
     )
+
+
+def _failed_as_wrong(pairs: Sequence[Pair], column: Sequence[Score]) -> list[Score]:
+    """The column that decides, with 0 for answers that failed to questions that some answer has a score of."""
+    known = {question.id for (question, _), score in zip(pairs, column, strict=True) if score is not None}
+    return [
+        0.0 if score is None and record.error is not None and question.id in known else score
+        for (question, record), score in zip(pairs, column, strict=True)
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from eval.answers import AnswerRecord
@@ -32,27 +32,31 @@ class Scorer:
     """One or more metrics: `score_one` gives for each of `names` a score in [0, 1], None where the metric is undefined,
     or the reason why the score was lost.
 
-    `prepare`, which reports the progress where it is set, is called before with all answers. `failures` counts lost
-    scores of the last `score` by metric, `reasons` has the first reason; `called` is what lost them.
+    `prepare`, which reports the progress where it is set, is called before with all answers that did not fail.
+    `when_failed` gives what a failed answer scores, by default 0 by every metric that the gold answer has a score of:
+    an arm that gives no answer must not look better for it. `failures` counts lost scores of the last `score` by
+    metric, `reasons` has the first reason; `called` is what lost them.
     """
 
     names: tuple[str, ...]
     score_one: Callable[[Question, AnswerRecord], Sequence[float | str | None]]
     prepare: Callable[[Sequence[Pair], Progress | None], None] | None = None
     called: str = "the metric"
+    when_failed: Sequence[float | None] | None = None
     failures: Counter[str] = field(default_factory=Counter, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
 
     def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
-        """One list of scores per metric, aligned with `pairs`; None is unscored, never 0. A failed answer is None, and
-        never shown to the metric. `progress(done, total)` is called as work is finished.
+        """One list of scores per metric, aligned with `pairs`; None is unscored, never 0. A failed answer scores 0 by
+        what is a share of right answers, and is never shown to the metric. `progress(done, total)` is called as work
+        is finished.
         """
         self.failures, self.reasons = Counter(), {}
         if self.prepare is not None:
-            self.prepare(pairs, progress)
+            self.prepare([(question, record) for question, record in pairs if record.error is None], progress)
         scores: dict[str, list[float | None]] = {name: [] for name in self.names}
         for done, (question, record) in enumerate(pairs, start=1):
-            values = self.score_one(question, record) if record.error is None else [None] * len(self.names)
+            values = self.score_one(question, record) if record.error is None else self._failed(question, record)
             for name, value in zip(self.names, values, strict=True):
                 if isinstance(value, str):
                     self.failures[name] += 1
@@ -61,6 +65,12 @@ class Scorer:
             if progress is not None and self.prepare is None:
                 progress(done, len(pairs))
         return scores
+
+    def _failed(self, question: Question, record: AnswerRecord) -> Sequence[float | None]:
+        if self.when_failed is not None:
+            return self.when_failed
+        gold = self.score_one(question, replace(record, text=question.answers[0]))
+        return [None if value is None else 0.0 for value in gold]
 
     def diagnostics(self) -> tuple[str, ...]:
         """One line per metric that lost scores in the last `score`."""

@@ -145,7 +145,7 @@ class RequireConfig:
     cost_per_1k: NotNegative | None = None
     """The most that 1,000 questions may cost."""
     unscored: Share | None = None
-    """The largest share of unscored answers."""
+    """The largest share of answers that failed or could not be scored."""
 
     def missed_by(self, decision: Decision, table: ArmTable, *, stale_reason: str | None) -> list[str]:
         """A line for every demand that a decision does not meet; a decision about changed data meets none.
@@ -163,7 +163,9 @@ class RequireConfig:
             mean = decision.held_out.mean
         if decision.held_out_lead is not None:
             lead = decision.held_out_lead.mean
-        unscored = row.scores.num_unscored(primary) / max(row.scores.num_asked, 1)
+        columns = zip(table.scorecard.question_ids, row.scores.scores[primary], strict=True)
+        lost = sum(score is None or name in row.scores.errors for name, score in columns) - len(row.scores.not_asked)
+        unscored = lost / max(row.scores.num_asked, 1)
         missed = [stale_reason] if stale_reason is not None else []
         if self.arm is not None and decision.arm != self.arm:
             missed.append(f"arm is {decision.arm!r}, not {self.arm!r}")
@@ -180,7 +182,7 @@ class RequireConfig:
             shown = "unknown" if cost is None else f"{cost:.4g}"
             missed.append(f"cost of 1,000 questions is {shown}, above {self.cost_per_1k:g}")
         if self.unscored is not None and unscored > self.unscored:
-            missed.append(f"{unscored:.1%} of the answers are unscored, above {self.unscored:.1%}")
+            missed.append(f"{unscored:.1%} of the answers failed or are unscored, above {self.unscored:.1%}")
         return missed
 
 

@@ -71,5 +71,5 @@ def _score(question: Question, record: AnswerRecord) -> tuple[float, float]:
 
 # `abstention`: 1.0 when the answer abstains and the question has no answer, or neither, else 0.0; on questions without
 # an answer this is SQuAD 2.0's score of them (Rajpurkar et al. 2018). `abstained`: 1.0 when the answer abstains; a
-# description, neither good nor bad. Both are defined on every question.
-ABSTENTION_SCORER = Scorer(("abstention", "abstained"), _score)
+# description, neither good nor bad. Both are defined on every question; an answer that failed did not abstain.
+ABSTENTION_SCORER = Scorer(("abstention", "abstained"), _score, when_failed=(0.0, 0.0))

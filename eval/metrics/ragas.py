@@ -36,6 +36,8 @@ JUDGE_METRICS = (
 )
 # An empty answer is wrong by these without asking: it makes no claim, holds none of the gold's, and is no answer.
 _EMPTY_IS_WRONG = ("judge_factual_correctness", "judge_claim_recall", "judge_correctness")
+# By these an answer that failed is wrong; the others say something of answers and passages that there are.
+_FAILED_IS_WRONG = ("string_similarity", "semantic_similarity", *_EMPTY_IS_WRONG)
 
 AskAll = Callable[[Sequence[Ask], Callable[[Ask, Outcome], None]], Coroutine[Any, Any, object]]
 
@@ -98,9 +100,7 @@ def _ragas_scorer(
 
     def prepare(pairs: Sequence[Pair], progress: Progress | None) -> None:
         asks.clear()
-        asks.update(
-            {(question.id, record): tuple(asks_of(question, record)) for question, record in pairs if not record.error}
-        )
+        asks.update({(question.id, record): tuple(asks_of(question, record)) for question, record in pairs})
         new = [ask for ask in dict.fromkeys(itertools.chain(*asks.values())) if ask not in known]
         done = itertools.count(1)
 
@@ -122,7 +122,7 @@ def _ragas_scorer(
                 found[ask.name] = max(outcome.value, best) if isinstance(best, float) else outcome.value
         return list(found.values())
 
-    return Scorer(names, score_one, prepare, called)
+    return Scorer(names, score_one, prepare, called, [0.0 if name in _FAILED_IS_WRONG else None for name in names])
 
 
 def _judge_asks(question: Question, record: AnswerRecord) -> Iterator[Ask]:

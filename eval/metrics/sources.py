@@ -19,9 +19,9 @@ def source_scorer(is_document: Callable[[str], bool] | None = None) -> Scorer:
     `citation_recall` their share among the cited ones, `citation_precision` the share of cited documents that are gold
     (as ALCE's citation quality, Gao et al. 2023, with gold documents in the place of its entailment model).
 
-    Unscored where no gold document is known, where the answer rests on no documents (nothing was retrieved, or worked
-    examples were), and precision where nothing is cited. `is_document(id)` says whether an id is one of the documents;
-    without it every retrieved id is.
+    Unscored where the answer failed, where no gold document is known, where the answer rests on no documents (nothing
+    was retrieved, or worked examples were), and precision where nothing is cited. `is_document(id)` says whether an id
+    is one of the documents; without it every retrieved id is.
     """
 
     def score(question: Question, record: AnswerRecord) -> tuple[float | None, ...]:
@@ -35,4 +35,5 @@ def source_scorer(is_document: Callable[[str], bool] | None = None) -> Scorer:
             len(retrieved & gold) / len(gold),
         )
 
-    return Scorer(("citation_precision", "citation_recall", "retrieval_recall"), score)
+    names = ("citation_precision", "citation_recall", "retrieval_recall")
+    return Scorer(names, score, when_failed=[None] * len(names))

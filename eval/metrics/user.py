@@ -60,10 +60,12 @@ def load_user_metrics(taken: Collection[str]) -> dict[str, UserMetric]:
 def user_scorer(metrics: Mapping[str, UserMetric]) -> Scorer:
     """Metrics by name that somebody else wrote; a score is lost where one raises or returns what is no score.
 
-    None is no loss: the metric says that it is undefined there.
+    None is no loss: the metric says that it is undefined there. An answer that failed scores 0 by each.
     """
     return Scorer(
-        tuple(metrics), lambda question, record: [_score(metric, question, record) for metric in metrics.values()]
+        tuple(metrics),
+        lambda question, record: [_score(metric, question, record) for metric in metrics.values()],
+        when_failed=[0.0] * len(metrics),
     )
 
 

@@ -100,7 +100,7 @@ def attribute(
         causes: dict[str, Cause] = {}
         for name, score, known in zip(ids, scores.scores[scorecard.primary], helped, strict=True):
             record = found.get((arm.name, name))
-            if score is not None and record is not None:
+            if score is not None and record is not None and record.error is None:
                 causes[name] = attribute_question(
                     asked[name],
                     record,

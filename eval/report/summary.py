@@ -141,14 +141,17 @@ def _warnings(
     scorecard, primary, own = table.scorecard, table.scorecard.primary, table.row(decision.arm).score
     for line in uncertified_lines(scorecard):
         yield f"{line[:1].upper()}{line[1:]}."
-    lost = [
-        f"{row['arm']} {row['num_unscored']} of {len(scorecard.question_ids) - row['num_not_asked']}"
-        + (f" ({row['num_errors']} failed)" if row["num_errors"] else "")
-        for row in rows
-        if row["num_unscored"]
-    ]
-    if lost:
-        yield f"Answers without a {primary} score, left out of means and comparisons: {', '.join(lost)}."
+    for counted, words in (
+        ("num_errors", "Answers that failed, counted as wrong"),
+        ("num_unscored", f"Answers without a {primary} score, left out of means and comparisons"),
+    ):
+        lost = [
+            f"{row['arm']} {row[counted]} of {len(scorecard.question_ids) - row['num_not_asked']}"
+            for row in rows
+            if row[counted]
+        ]
+        if lost:
+            yield f"{words}: {', '.join(lost)}."
     apart = [comparison.other for comparison in decision.comparisons if comparison.difference is None]
     if apart:
         leader = leader_of(table, decision)

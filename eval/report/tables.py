@@ -28,6 +28,7 @@ def to_json(run_dir: str, card: Card) -> dict[str, object]:
                 "kind": row["kind"],
                 "num_questions": row["num_asked"],
                 "num_unscored": row["num_unscored"],
+                "num_failed": row["num_errors"],
                 "metrics": row["metrics"],
                 "latency_ms": row["p50_ms"],
                 "tokens": row["total_tokens"],
@@ -68,14 +69,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _side_by_side(card: Card) -> str:
     is_currency, is_race, primary = card["metric"]["is_currency"], card["race"] is not None, card["metric"]["primary"]
     head = ["arm", "kind", *(["utility"] if is_currency else []), primary]
-    head += [f"{as_level(card['policy']['alpha'])} interval", "unscored", *(["not asked"] if is_race else [])]
+    head += [f"{as_level(card['policy']['alpha'])} interval", "failed", "unscored", *(["not asked"] if is_race else [])]
     head += ["p50 ms", "p95 ms", "tokens in + out", "cost per 1k", "all in"]
     rows = []
     for row in card["arms"]:
         cells = [("*" if row["is_chosen"] else "") + row["arm"], row["kind"]]
         if is_currency:
             cells.append(as_amount(row["utility"]["mean"]) if row["utility"] else _NONE)
-        cells += [*_mean_and_range(row["primary"], as_score), str(row["num_unscored"])]
+        cells += [*_mean_and_range(row["primary"], as_score), str(row["num_errors"]), str(row["num_unscored"])]
         if is_race:
             cells.append(str(row["num_not_asked"]))
         cells += [_NONE if row[name] is None else f"{row[name]:.0f}" for name in ("p50_ms", "p95_ms")]

@@ -9,7 +9,7 @@ What decides, explains or shows a decision takes this table and works none of it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from router.deciding.costs import ArmCosts, Measures, measure, price
@@ -159,20 +159,28 @@ def _row(
     ttft_ms = quantile(scores.ttft_ms, 0.5)
     limits = policy.limits
     broken: dict[str, str] = {}
+    # What the time to the first token was measured on is known of the arms together.
+    streamed = {name for arm in card.arms for name, ms in zip(card.question_ids, arm.ttft_ms, strict=False) if ms}
+    num_failed = len(scores.errors)
+    within_ms = [_time_within(scores.latency_ms, num_failed, share) for share in (0.5, 0.95)]
+    within_ms.append(_time_within(scores.ttft_ms, len(streamed.intersection(scores.errors)), 0.5))
     for name, called, value, limit, unit in (
-        ("latency_ms", "median latency", p50_ms, limits.latency_ms, " ms"),
-        ("p95_ms", "95th percentile of latency", p95_ms, limits.p95_ms, " ms"),
-        ("ttft_ms", "median time to the first token", ttft_ms, limits.ttft_ms, " ms"),
+        ("latency_ms", "median latency", within_ms[0], limits.latency_ms, " ms"),
+        ("p95_ms", "95th percentile of latency", within_ms[1], limits.p95_ms, " ms"),
+        ("ttft_ms", "median time to the first token", within_ms[2], limits.ttft_ms, " ms"),
         (COST_LIMIT, "cost of 1,000 questions", costs.per_1k, limits.cost_per_1k, ""),
     ):
         if limit is not None and (value is None or value > limit):
             measured = "was not measured, which does not keep" if value is None else f"{value:.4g}{unit} is over"
+            if value == math.inf:
+                measured = f"cannot be told with {num_failed} of {scores.num_asked} answers failed, which does not keep"
             broken[name] = f"{called} {measured} the limit of {limit:.4g}{unit}"
     least = mean_known(scores.scores[card.primary]) or 0.0
     if limits.score is not None and least < limits.score:
         broken["score"] = f"mean {card.primary} {as_score(least)} is under the limit of {as_score(limits.score)}"
-    if scores.num_unscored(card.primary) == scores.num_asked:
-        broken = {"scored": f"no question was scored ({next(iter(scores.errors.values()), 'no score')})"}
+    if len(scores.errors) == scores.num_asked or scores.num_unscored(card.primary) == scores.num_asked:
+        why, lost = next(iter(scores.errors.values()), "no score"), "answered" if scores.errors else "scored"
+        broken = {"scored": f"no question was {lost} ({why})"}
     return ArmRow(
         scores=scores,
         decided=decided,
@@ -191,3 +199,12 @@ def _row(
         broken=broken,
         dropped=dropped,
     )
+
+
+def _time_within(times_ms: Sequence[float | None], num_failed: int, share: float) -> float | None:
+    """The time that `share` of the answers stay within, infinite where so many failed: those took any time."""
+    known = [ms for ms in times_ms if ms is not None]
+    if not num_failed:
+        return quantile(known, share)
+    is_among_failed = math.ceil(share * (len(known) + num_failed - 1)) >= len(known)
+    return math.inf if is_among_failed else quantile([*known, *[max(known)] * num_failed], share)

@@ -25,7 +25,8 @@ Stop = Literal["one arm left", "within the margin", "questions spent", "budget s
 class ArmScores:
     """One arm's results; every sequence is aligned with the scorecard's `question_ids`, None where there is no value.
 
-    `scores` maps a metric's name to its values. `errors` maps a question id to why the arm gave no answer to it.
+    `scores` maps a metric's name to its values. `errors` maps a question id to why the arm gave no answer to it; by the
+    primary metric, as by all that are shares of right answers, it scores 0 there.
     `not_asked` holds the questions that a race did not spend on this arm: they are neither scored nor unscored.
     `latency_ms` is measured at the evaluation's concurrency; `ttft_ms`, the time to the first token, is known for the
     few questions that were also streamed one at a time; `engine_s` is an answer's share of the engine's busy seconds.
@@ -47,7 +48,7 @@ class ArmScores:
         return len(self.latency_ms) - len(self.not_asked)
 
     def num_unscored(self, metric: str) -> int:
-        """Asked questions without a value of `metric`: failed answers and failed scores alike."""
+        """Asked questions without a value of `metric`. By the primary one these are answers whose scoring failed."""
         return sum(score is None for score in self.scores[metric]) - len(self.not_asked)
 
     def total_tokens(self) -> int:

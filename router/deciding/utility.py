@@ -74,7 +74,8 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
 
     The scale runs from the worst answer at the dearest question of any arm to the best answer for nothing. A mean of
     the column is the mean worth of an answer minus the mean cost of a question; what is paid once or by the month is
-    left out. The margin stays a share of questions that are right instead of wrong. Floors cost nothing.
+    left out. The margin stays a share of questions that are right instead of wrong. Floors cost nothing, and so does an
+    answer that failed, which is worth what a wrong one is.
     Raises RouterError for a policy without values, one that rewards wrong answers, and an arm whose cost is unknown.
     """
     values, primary, arms = policy.utility, scorecard.primary, []
@@ -89,8 +90,10 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
     worths = (values.right, values.wrong, values.abstain)
     scale = Scale(min(worths) - dearest, max(worths))
     for scores, spent in zip(scorecard.arms, costs, strict=True):
-        is_scored = any(score is not None for score in scores.scores[primary])
-        if is_scored and usage_cost(mean_usage(scores), policy) is None:
+        failed = [name in scores.errors for name in scorecard.question_ids]
+        paid = [0.0 if cost is None and lost else cost for cost, lost in zip(spent, failed, strict=True)]
+        answered = [score for score, lost in zip(scores.scores[primary], failed, strict=True) if not lost]
+        if any(score is not None for score in answered) and usage_cost(mean_usage(scores), policy) is None:
             missing = price(measure(scorecard, scores), policy).missing[0]
             raise RouterError(
                 f"the utility of arm {scores.arm.name!r} needs its cost, but its {missing} were not measured; set "
@@ -98,7 +101,7 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
             )
         column = tuple(
             None if outcome is None or cost is None else scale.to_unit(_worth(outcome, values) - cost)
-            for outcome, cost in zip(question_outcomes(scores, primary), spent, strict=True)
+            for outcome, cost in zip(question_outcomes(scores, primary), paid, strict=True)
         )
         arms.append(replace(scores, scores={**scores.scores, UTILITY: column}))
     floors = {

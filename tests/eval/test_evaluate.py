@@ -146,7 +146,7 @@ async def test_an_error_of_any_package_ends_the_asking_by_itself(tmp_path: Path)
 
 
 class SameText:
-    """1 when the answer is a gold answer; failed answers have no score."""
+    """1 when the answer is a gold answer; this metric says nothing of failed answers."""
 
     names = ("same",)
 
@@ -231,6 +231,18 @@ def test_a_question_that_was_not_asked_is_neither_scored_nor_unscored() -> None:
     base, rag = scorecard.arms
     assert (base.not_asked, base.num_asked, base.num_unscored("same")) == (("q2",), 1, 0)
     assert (rag.not_asked, rag.scores["same"]) == ((), (0.0, 1.0))
+
+
+def test_a_failed_answer_scores_0_by_what_decides_and_stays_counted_as_failed() -> None:
+    records = [
+        *(AnswerRecord("base", q.id, "", error="too long") for q in QUESTIONS),
+        AnswerRecord("rag", "q1", "nine"),
+        AnswerRecord("rag", "q2", "", error="too long"),
+    ]
+    scorecard = build_scorecard(ARMS, Asked(QUESTIONS, records), [SameText()], primary="same")
+    # Nobody answered q2: the metric says nothing of it, so it may be undefined there.
+    assert [scores.scores["same"] for scores in scorecard.arms] == [(0.0, None), (1.0, None)]
+    assert [len(scores.errors) for scores in scorecard.arms] == [2, 1]
 
 
 def test_kinds_of_questions_can_have_metrics_of_their_own() -> None:

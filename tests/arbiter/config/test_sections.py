@@ -20,7 +20,7 @@ def test_a_check_that_demands_nothing_is_refused() -> None:
 
 
 def test_a_decision_that_meets_every_demand_misses_nothing() -> None:
-    # hybrid wins; 1 of its 20 answers is unscored.
+    # hybrid wins; 1 of its 20 answers failed.
     demands = {"arm": "hybrid", "verdicts": ("winner", "undecided"), "confidence": 0.5, "score": 0.5, "lead": 0.1}
     assert missed(**demands, cost_per_1k=1.0, unscored=0.05) == []
 
@@ -34,7 +34,7 @@ def test_a_decision_that_meets_every_demand_misses_nothing() -> None:
         ({"score": 0.99}, "mean token_f1 is"),
         ({"lead": 0.9}, "lead is"),
         ({"cost_per_1k": 0.001}, "cost of 1,000 questions is"),
-        ({"unscored": 0.04}, "5.0% of the answers are unscored, above 4.0%"),
+        ({"unscored": 0.04}, "5.0% of the answers failed or are unscored, above 4.0%"),
     ],
 )
 def test_every_demand_can_be_missed_and_says_by_what(demand: dict[str, object], line: str) -> None:

@@ -95,7 +95,7 @@ def test_scores_say_whether_answer_and_question_agree() -> None:
     ]
     seen: list[tuple[int, int]] = []
     assert ABSTENTION_SCORER.score(pairs, lambda done, total: seen.append((done, total))) == {
-        "abstention": [1.0, 0.0, 0.0, 1.0, 0.0, None],
-        "abstained": [1.0, 0.0, 1.0, 0.0, 1.0, None],
+        "abstention": [1.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+        "abstained": [1.0, 0.0, 1.0, 0.0, 1.0, 0.0],
     }
     assert seen[-1] == (6, 6)

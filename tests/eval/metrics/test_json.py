@@ -82,11 +82,12 @@ def test_metrics_are_defined_where_a_gold_is_json_and_take_the_best_gold() -> No
         (structured, AnswerRecord("base", "q1", "a is 1")),
         (structured, AnswerRecord("base", "q1", "", error="the engine answered 500")),
         (free, AnswerRecord("base", "q2", '{"a": 1}')),
+        (free, AnswerRecord("base", "q2", "", error="the engine answered 500")),
     ]
     assert JSON_SCORER.score(pairs) == {
-        "json_valid": [1.0, 0.0, None, None],
-        "json_f1": [1.0, 0.0, None, None],
-        "json_exact": [1.0, 0.0, None, None],
+        "json_valid": [1.0, 0.0, 0.0, None, None],
+        "json_f1": [1.0, 0.0, 0.0, None, None],
+        "json_exact": [1.0, 0.0, 0.0, None, None],
     }
 
 

@@ -84,11 +84,13 @@ def test_accuracy_is_scored_on_label_questions_only() -> None:
         (label, AnswerRecord("base", "q1", "", error="the engine answered 500")),
         (other, AnswerRecord("base", "q2", "lost card")),
         (fact, AnswerRecord("base", "q3", "cedar")),
+        (fact, AnswerRecord("base", "q3", "", error="the engine answered 500")),
     ]
     seen: list[int] = []
     scorer = label_scorer({"intent": CARDS})
-    assert scorer.score(pairs, lambda done, _: seen.append(done)) == {"label_accuracy": [1.0, 0.0, None, 0.0, None]}
-    assert seen == [1, 2, 3, 4, 5]
+    found = scorer.score(pairs, lambda done, _: seen.append(done))
+    assert found == {"label_accuracy": [1.0, 0.0, 0.0, 0.0, None, None]}
+    assert seen == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_gold_that_is_no_label_of_the_given_set_is_unscored() -> None:

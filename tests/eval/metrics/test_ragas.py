@@ -73,9 +73,10 @@ def test_context_metrics_are_unscored_without_passages_or_without_gold_passages(
         assert scores["string_similarity"] == [1.0]
 
 
-def test_a_failed_answer_is_unscored_by_every_reference_metric() -> None:
+def test_a_failed_answer_is_like_no_gold_answer_and_has_no_context() -> None:
     scores = scorer_with(Embedder()).score([(QUESTION, FAILED), (QUESTION, RIGHT)])
-    assert {name: values[0] for name, values in scores.items()} == dict.fromkeys(REFERENCE_METRICS)
+    similar = {"string_similarity": 0.0, "semantic_similarity": 0.0}
+    assert {name: values[0] for name, values in scores.items()} == dict.fromkeys(REFERENCE_METRICS) | similar
     assert all(values[1] is not None for values in scores.values())
 
 
@@ -153,7 +154,7 @@ def test_metrics_without_a_meaning_are_neither_asked_nor_counted(judge: Scripted
     unscored = {name for name, values in scores.items() if values == [None, None]}
     assert unscored == {"judge_faithfulness", "judge_context_precision", "judge_context_recall"}
     for name in ("judge_factual_correctness", "judge_claim_recall", "judge_correctness"):
-        assert scores[name] == [1.0, None]
+        assert scores[name] == [1.0, 0.0]  # the answer that failed is wrong, and is not asked about
     assert scorer.failures == {}
     assert scorer.diagnostics() == ()
 

@@ -74,12 +74,12 @@ def test_the_best_gold_answer_counts() -> None:
     assert scores == {"exact_match": [1.0], "token_f1": [1.0], "contains": [1.0], "rouge_l": [1.0]}
 
 
-def test_a_failed_answer_is_unscored_and_an_empty_one_is_wrong() -> None:
+def test_a_failed_answer_is_as_wrong_as_an_empty_one() -> None:
     question = Question("q", "When?", answers=("2009",))
     failed = AnswerRecord("base", "q", "", error="the engine answered 500")
     empty = AnswerRecord("base", "q", "")
     scores = TEXT_SCORER.score([(question, failed), (question, empty)])
-    assert scores == {name: [None, 0.0] for name in METRICS}
+    assert scores == {name: [0.0, 0.0] for name in METRICS}
 
 
 def test_progress_counts_answers() -> None:

@@ -98,7 +98,7 @@ def test_what_is_no_score_is_unscored_counted_and_explained(metric: UserMetric, 
     assert len(line) < 300
 
 
-def test_none_is_undefined_and_a_failed_answer_is_never_shown() -> None:
+def test_none_is_undefined_and_a_failed_answer_is_0_and_never_shown() -> None:
     shown: list[str] = []
 
     def own(question: Question, record: AnswerRecord) -> float | None:
@@ -107,7 +107,7 @@ def test_none_is_undefined_and_a_failed_answer_is_never_shown() -> None:
 
     scorer = user_scorer({"own": own})
     failed = AnswerRecord("base", "q1", "", error="the engine answered 500")
-    assert scorer.score([(QUESTION, ANSWER), (QUESTION, failed)]) == {"own": [None, None]}
+    assert scorer.score([(QUESTION, ANSWER), (QUESTION, failed)]) == {"own": [None, 0.0]}
     assert scorer.diagnostics() == ()
     assert shown == ["Ada"]
 

@@ -245,6 +245,14 @@ def test_unscored_and_unkept_answers_are_left_out_and_counted() -> None:
     assert found.num_unknown == 2
 
 
+def test_an_answer_that_failed_has_no_cause_though_it_is_scored_0() -> None:
+    ids, nothing = ("q0",), (None,)
+    rag = ArmScores(RAG, {"f1": (0.0,)}, nothing, nothing, nothing, errors={"q0": "too long"})
+    records = [AnswerRecord("rag", "q0", "", error="too long")]
+    (found,) = attribute(Scorecard(ids, ids, "f1", (rag,)), [Question("q0", "?", ("x",), ("a",))], records)
+    assert (found.causes, found.num_wrong, found.num_unknown) == ({}, 0, 1)
+
+
 def test_questions_that_a_race_did_not_ask_are_neither_known_nor_unknown() -> None:
     ids, nothing = ("q0", "q1"), (None, None)
     rag = ArmScores(RAG, {"f1": (0.0, None)}, nothing, nothing, nothing, not_asked=("q1",))

@@ -34,12 +34,10 @@ def test_a_card_holds_the_decision_and_its_evidence(comparison: Comparison) -> N
     assert card["comparisons"]["correction"] == "Holm"
     # base and tuned cost the same and tuned is better; hybrid is better than all.
     assert {member["arm"] for member in card["front"] if member["is_on_front"]} == {"tuned", "hybrid"}
-    # hybrid answered 19 of 20, and three of those are wrong.
+    # hybrid answered 19 of 20, and three of those are wrong; the one that failed has no cause, and is scored 0.
     own = next(found for found in card["attributions"] if found["arm"] == "hybrid")
     assert (len(own["causes"]), own["num_wrong"], own["num_unknown"]) == (19, 3, 1)
-    assert card["scored"]["token_f1"] == dict.fromkeys(("base", "fewshot", "rag", "tuned", "tuned_rag"), 20) | {
-        "hybrid": 19
-    }
+    assert card["scored"]["token_f1"] == dict.fromkeys(("base", "fewshot", "rag", "tuned", "tuned_rag", "hybrid"), 20)
     assert [(found["name"], found["value"]) for found in slices_of(card)] == [("kind", "fact"), ("kind", "format")]
     assert card["failures"]["hybrid"] == {"fact-11": "the prompt is longer than the engine's limit of 2048 tokens"}
 
@@ -67,8 +65,8 @@ def test_a_decision_by_utility_has_outcomes_and_currency() -> None:
     card = valued_card()
     hybrid = card["arms"][0]
     assert hybrid["arm"] == "hybrid"
-    # 16 right and 3 wrong of 19; nobody abstains.
-    assert hybrid["outcomes"] == {"right": pytest.approx(16 / 19), "wrong": pytest.approx(3 / 19), "abstain": 0.0}
+    # 16 right and 4 wrong of 20, the failed one among them; nobody abstains.
+    assert hybrid["outcomes"] == {"right": 0.8, "wrong": 0.2, "abstain": 0.0}
     assert (card["metric"]["name"], card["metric"]["primary"], card["metric"]["is_currency"]) == (
         "utility",
         "token_f1",
@@ -76,8 +74,8 @@ def test_a_decision_by_utility_has_outcomes_and_currency() -> None:
     )
     found = card["comparisons"]["rows"][0]
     assert found["other"] == "tuned_rag"
-    # On the 19 shared questions 13 against -3.
-    assert found["mean"] == pytest.approx(16 / 19, abs=1e-4)
+    # 12 against -4, of 20.
+    assert found["mean"] == pytest.approx(16 / 20, abs=1e-4)
 
 
 def test_costs_that_were_not_measured_are_null_and_named(comparison: Comparison) -> None:

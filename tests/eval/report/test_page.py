@@ -101,7 +101,7 @@ def test_the_page_tells_the_decision_and_its_evidence(comparison: Comparison) ->
     assert words.count(usual_card()["summary"]["headline"]) == 1
     assert comparison.decision.reason in words
     for evidence in (
-        "This would change if the margin were 0.466 instead of 0.03: then tuned.",
+        "This would change if the margin were 0.425 instead of 0.03: then tuned.",
         "hybrid and tuned_rag cost the same.",
         "20 questions are too few to count on seeing any difference.",
         "16 of 20",
@@ -188,7 +188,7 @@ def test_floors_limits_and_unknown_costs_are_marked(comparison: Comparison) -> N
         "format by exact_match",
         "tuned_rag is excluded: median latency 925.5 ms is over the limit of 405 ms",
         "limits.latency_ms 405.0",
-        "hybrid scores higher (0.82 token_f1) but may not be served",
+        "hybrid scores higher (0.78 token_f1) but may not be served",
         "Cost of 1,000 questions unknown",
         "not measured are its engine seconds",
         "engine seconds were not measured",

@@ -29,13 +29,13 @@ def test_rows_are_best_first_with_numbers_counted_by_hand(comparison: Comparison
     rows = rows_of(comparison)
     assert [row["arm"] for row in rows] == ["hybrid", "tuned_rag", "tuned", "rag", "fewshot", "base"]
     hybrid, base = rows[0], rows[-1]
-    # hybrid: 15 right, one half right, 3 wrong, 1 failed: (15 + 0.5) / 19.
+    # hybrid: 15 right, one half right, 3 wrong, 1 failed: (15 + 0.5) / 20.
     assert hybrid["primary"] is not None
-    assert hybrid["primary"].mean == pytest.approx(15.5 / 19)
-    assert hybrid["primary"].low < 15.5 / 19 < hybrid["primary"].high
+    assert hybrid["primary"].mean == pytest.approx(15.5 / 20)
+    assert hybrid["primary"].low < 15.5 / 20 < hybrid["primary"].high
     counts = (hybrid["num_right"], hybrid["num_unscored"], hybrid["num_errors"], hybrid["num_asked"])
-    assert counts == (16, 1, 1, 20)
-    assert hybrid["metrics"]["exact_match"].mean == pytest.approx(15 / 19)
+    assert counts == (16, 0, 1, 20)
+    assert hybrid["metrics"]["exact_match"].mean == pytest.approx(15 / 20)
     assert [row["arm"] for row in rows if row["is_chosen"]] == ["hybrid"]
     # base: 48 prompt tokens plus the question's number, mean 57.5; generated 3, 4, 5, 6, ... mean 4.5.
     assert (base["prompt_tokens"], base["generated_tokens"]) == (57.5, 4.5)
@@ -64,10 +64,10 @@ def test_after_a_race_means_are_of_the_questions_that_decided() -> None:
     raced = make_raced()
     rows = {row["arm"]: row for row in rows_of(raced)}
     hybrid, base = rows["hybrid"], rows["base"]
-    # Facts: 8 right, one half, 2 wrong, 1 failed; three notes right: 11.5 of 14.
+    # Facts: 8 right, one half, 2 wrong, 1 failed; three notes right: 11.5 of 15.
     assert hybrid["primary"] is not None
-    assert hybrid["primary"].mean == pytest.approx(11.5 / 14)
-    assert (hybrid["num_asked"], hybrid["num_right"], hybrid["num_unscored"], hybrid["num_not_asked"]) == (15, 12, 1, 0)
+    assert hybrid["primary"].mean == pytest.approx(11.5 / 15)
+    assert (hybrid["num_asked"], hybrid["num_right"], hybrid["num_unscored"], hybrid["num_not_asked"]) == (15, 12, 0, 0)
     # The last five notes decided nothing: four of them right.
     assert hybrid["held_out"] is not None
     assert hybrid["held_out"].mean == pytest.approx(4 / 5)
@@ -88,12 +88,12 @@ def test_utility_is_shown_in_currency() -> None:
     # A margin of 3% of the questions right instead of wrong is worth 0.03 * 2.
     assert (unit.name, unit.is_currency, unit.margin) == ("utility", True, pytest.approx(0.06))
     hybrid = rows_of(valued)[0]
-    # 16 right and 3 wrong of 19, minus the cost of a question.
+    # 16 right and 4 wrong of 20, minus the cost of the 19 answers.
     assert hybrid["utility"] is not None
     assert hybrid["cost_per_1k"] is not None
-    assert hybrid["utility"].mean == pytest.approx(13 / 19 - hybrid["cost_per_1k"] / 1000, abs=1e-9)
+    assert hybrid["utility"].mean == pytest.approx(12 / 20 - 19 / 20 * hybrid["cost_per_1k"] / 1000, abs=1e-9)
     assert hybrid["primary"] is not None
-    assert hybrid["primary"].mean == pytest.approx(15.5 / 19)
+    assert hybrid["primary"].mean == pytest.approx(15.5 / 20)
 
 
 def test_a_decision_by_the_primary_metric_keeps_its_unit(comparison: Comparison) -> None:

@@ -47,7 +47,7 @@ def test_after_a_race_what_decides_is_what_it_spent_and_costs_are_of_all_answers
     raced = make_raced()
     row = raced.table.row("hybrid")
     assert (len(row.decided.latency_ms), len(row.scores.latency_ms)) == (15, 20)
-    assert row.score == pytest.approx(11.5 / 14)
+    assert row.score == pytest.approx(11.5 / 15)
     assert row.costs == price(measure(raced.scorecard, row.scores), raced.policy)
     dropped = raced.table.row("base").dropped
     assert dropped is not None
@@ -61,8 +61,8 @@ def test_where_utility_decides_means_are_on_its_scale_and_the_higher_is_the_chea
     assert (table.decided.primary, table.scorecard.primary) == ("utility", "token_f1")
     assert table.scale is not None
     assert row.costs.per_1k is not None
-    assert table.scale.to_currency(row.mean) == pytest.approx(13 / 19 - row.costs.per_1k / 1000)
-    assert (row.price, row.score) == (-row.mean, pytest.approx(15.5 / 19))
+    assert table.scale.to_currency(row.mean) == pytest.approx(12 / 20 - 19 / 20 * row.costs.per_1k / 1000)
+    assert (row.price, row.score) == (-row.mean, pytest.approx(15.5 / 20))
 
 
 def test_every_broken_limit_is_named_and_nobody_left_is_an_error() -> None:
@@ -73,8 +73,28 @@ def test_every_broken_limit_is_named_and_nobody_left_is_an_error() -> None:
     )
     with pytest.raises(RouterError, match=r"no arm is left to choose from \(base: median latency 10 ms"):
         table.eligible()
-    dead = replace(make_scores(HYBRID, [None, None]), errors={"q0": "too long"})
-    assert make_table(make_card(dead), Policy()).excluded == {"hybrid": "no question was scored (too long)"}
+    dead = replace(make_scores(HYBRID, [0.0, 0.0]), errors={"q0": "too long", "q1": "too long"})
+    assert make_table(make_card(dead), Policy()).excluded == {"hybrid": "no question was answered (too long)"}
+    unscored = make_scores(HYBRID, [None, None])
+    assert make_table(make_card(unscored), Policy()).excluded == {"hybrid": "no question was scored (no score)"}
+
+
+def test_a_failed_answer_keeps_no_limit_on_latency() -> None:
+    answers = replace(
+        make_scores(RAG, [1.0] * 18 + [0.0] * 2),
+        errors={"q18": "too long", "q19": "too long"},
+        latency_ms=(10.0,) * 18 + (None,) * 2,
+        ttft_ms=(None,) * 20,
+    )
+    streamed = replace(make_scores(BASE, [1.0] * 20), ttft_ms=(None,) * 17 + (5.0,) * 3)
+    limits = Limits(latency_ms=50.0, p95_ms=50.0, ttft_ms=50.0)
+    row = make_table(make_card(answers, streamed), Policy(limits=limits)).row("rag")
+    # The median is that of an answer; the 95th percentile of twenty, two of them failed, is a failed one's.
+    assert set(row.broken) == {"p95_ms", "ttft_ms"}
+    assert row.broken["p95_ms"] == (
+        "95th percentile of latency cannot be told with 2 of 20 answers failed, which does not keep the limit of 50 ms"
+    )
+    assert row.p95_ms == 10.0
 
 
 def test_an_unknown_arm_lists_the_known_ones() -> None:

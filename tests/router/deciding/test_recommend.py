@@ -369,3 +369,11 @@ def test_arms_asked_different_questions_without_a_race_are_refused() -> None:
         RouterError, match="arm 'rag' was not asked 1 of 2 questions; arms must be evaluated on the same"
     ):
         recommend(card(scores(BASE, [0.0, 0.0]), partly), Policy())
+
+
+def test_an_arm_that_fails_where_it_would_be_wrong_does_not_win() -> None:
+    ids = [f"q{i}" for i in range(100)]
+    failing = replace(scores(RAG, [1.0] * 60 + [0.0] * 40), errors=dict.fromkeys(ids[60:], "the engine answered 500"))
+    rival = scores(TUNED, [1.0, 1.0, 1.0, 1.0, 0.0] * 20)
+    decision = recommend(card(failing, rival), Policy())
+    assert (decision.arm, decision.verdict) == ("tuned", "winner")

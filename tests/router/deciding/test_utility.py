@@ -91,7 +91,15 @@ def test_what_cannot_be_valued_is_refused(policy: Policy, message: str) -> None:
         with_utility(make_card(four()), policy)
 
 
-def test_an_arm_without_a_single_answer_stays_unscored() -> None:
+def test_an_answer_that_failed_is_worth_what_a_wrong_one_is() -> None:
+    failed = replace(make_scores(BASE, [1.0, 0.0], prompt=None), errors={"q1": "too long"}, prompt_tokens=(100, None))
+    dead = replace(make_scores(RAG, [0.0, 0.0], prompt=None), errors={"q0": "too long", "q1": "too long"})
+    scaled, _, scale = with_utility(make_card(failed, dead), Policy(prices=DEAR, utility=VALUES))
+    assert [scale.to_currency(score or 0.0) for score in scaled.arms[0].scores[UTILITY]] == pytest.approx([0.9, -3.0])
+    assert scaled.arms[1].scores[UTILITY] == pytest.approx((0.1 / 4.1, 0.1 / 4.1))
+
+
+def test_an_arm_without_a_single_score_stays_unscored() -> None:
     dead = make_scores(BASE, [None, None], prompt=None, generated=None)
     scaled, _, _ = with_utility(make_card(dead, make_scores(RAG, [1.0, 0.0])), Policy(utility=VALUES))
     assert scaled.arms[0].scores[UTILITY] == (None, None)
