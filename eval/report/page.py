@@ -16,7 +16,7 @@ from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_
 from router.deciding.costs import ArmCosts, BreakEven
 from router.deciding.policy import Policy
 from router.deciding.preference import WinningMap
-from router.deciding.wording import as_lead, as_level, as_score
+from router.deciding.wording import as_lead, as_level, as_score, as_share
 from storage.records import from_row
 
 
@@ -47,6 +47,7 @@ def to_html(card: Card) -> str:
         "standing": standing_of,
     }
     rule = f"the cheapest within {card['metric']['margin']:g} of the best {card['metric']['primary']}"
+    rule += f", the best of those that cost the same (to {as_share(card['policy']['cost_tolerance'])})"
     map_rule = "the highest expected utility" if is_currency else rule
     return environment.get_template("page.html.j2").render(
         card=card,

@@ -15,8 +15,10 @@ from eval.report.wording import as_amount, as_percent, break_even_words, flip_wo
 from router.deciding.arm_table import ArmTable
 from router.deciding.costs import BreakEven
 from router.deciding.decision import Decision
+from router.deciding.explain import trade_words
 from router.deciding.scorecard import Scorecard
 from router.deciding.statistics import Interval, detectable_difference
+from router.deciding.utility import UTILITY
 from router.deciding.wording import as_score
 
 # In the line that `eval.judge.certificate.judge_standing` writes of a judge that may not decide.
@@ -80,11 +82,12 @@ def _headline(decision: Decision, chosen: Row, unit: Unit) -> str:
     lead = f"{shown(abs(decision.margin) * unit.scale.width)} {'ahead of' if decision.margin >= 0 else 'behind'}"
     measured = f"{scored}, {lead} {decision.runner_up}"
     sure, margin = f"{as_percent(decision.confidence)} confidence", f"{unit.margin:.3g}"
+    trade = f"; {trade_words(decision.trade)}" if decision.trade is not None else ""
     return {
         "winner": f"Serve {decision.arm}, the winner: {measured}, with {sure}.",
-        "tie": f"Serve {decision.arm}, a tie within {margin} in which it costs least: {measured}, with {sure}.",
+        "tie": f"Serve {decision.arm}, a tie within {margin}: {measured}, with {sure}{trade}.",
         "undecided": f"Serve {decision.arm} for now, undecided: {measured}; {_further(decision)} "
-        f"({sure} that no arm is better by more than {margin}).",
+        f"({sure} that no arm is better by more than {margin}){trade}.",
     }[decision.verdict]
 
 
@@ -92,7 +95,12 @@ def _meaning(decision: Decision) -> str:
     if decision.verdict == "winner":
         alone = "every other arm is excluded" if decision.excluded else "there is no other arm"
         return "every other arm is significantly worse" if decision.runner_up else alone
-    return "the best arms are equally good, the cheapest is served" if decision.verdict == "tie" else _further(decision)
+    if decision.verdict == "undecided":
+        return _further(decision)
+    if decision.metric == UTILITY:
+        return "the best arms are equally good, costs included"
+    served = "none saves enough to be served instead" if decision.trade is None else "one that costs less is served"
+    return f"the best arms are equally good, {served}"
 
 
 def _further(decision: Decision) -> str:
@@ -179,6 +187,6 @@ def _warnings(
         yield f"{_are_too_few(table)} to count on seeing any difference."
     if sensitivity is not None and sensitivity.served != decision.arm:
         yield (
-            f"By the measured means alone {sensitivity.served or 'no arm'} would be served; {decision.arm} costs less, "
-            "and the tests do not show that it is worse."
+            f"By the measured means alone {sensitivity.served or 'no arm'} would be served; the tests do not show that "
+            f"{decision.arm} is worse."
         )

@@ -13,6 +13,7 @@ from router.deciding.flips import Flip
 # The policy's weights in a sentence; a flip names them by their path.
 WEIGHTS: Mapping[str, str] = {
     "margin": "the margin",
+    "cost_tolerance": "the share of a cost below which a saving counts as none",
     "utility.right": "the value of a right answer",
     "utility.wrong": "the value of a wrong answer",
     "utility.abstain": "the value of abstaining",

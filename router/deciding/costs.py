@@ -30,13 +30,16 @@ with the evaluation in it or not, and with the upkeep of both arms under churn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from router.answering.arm import Arm
 from router.deciding.policy import Policy
 from router.deciding.scorecard import ArmScores, Scorecard
-from router.deciding.statistics import mean_known
+from router.deciding.statistics import Floats, mean_known
 
 _TOKENS = 1e6  # token prices are per million
 _HOUR_S = 3600.0
@@ -110,7 +113,7 @@ class ArmCosts:
 
 def mean_usage(scores: ArmScores) -> Usage:
     """Means over the questions for which each number is known."""
-    return Usage(*map(mean_known, (scores.prompt_tokens, scores.generated_tokens, scores.engine_s)))
+    return Usage(*map(mean_known, _columns(scores)))
 
 
 def measure(scorecard: Scorecard, scores: ArmScores) -> Measures:
@@ -147,20 +150,32 @@ def price(measures: Measures, policy: Policy) -> ArmCosts:
     )
 
 
-def usage_cost(usage: Usage, policy: Policy) -> float | None:
-    """What one question of this usage costs, without what is paid once or by the month."""
+def unit_prices(policy: Policy) -> tuple[float, ...]:
+    """What one of each part of a `Usage` costs, in its order."""
     prices = policy.prices
     # The prefix cache's share is taken off.
     prompt = prices.prompt * (1 - policy.traffic.prefix_hits)
-    units = (prompt / _TOKENS, prices.generated / _TOKENS, prices.engine_hour / _HOUR_S)
-    return _sum(*map(_times, units, usage))
+    return prompt / _TOKENS, prices.generated / _TOKENS, prices.engine_hour / _HOUR_S
+
+
+def usage_cost(usage: Usage, policy: Policy) -> float | None:
+    """What one question of this usage costs, without what is paid once or by the month."""
+    return _sum(*map(_times, unit_prices(policy), usage))
 
 
 def question_costs(scores: ArmScores, policy: Policy) -> tuple[float | None, ...]:
     """The cost of each question, aligned with the scorecard's `question_ids`."""
-    engine_s = scores.engine_s or (None,) * len(scores.prompt_tokens)
-    rows = zip(scores.prompt_tokens, scores.generated_tokens, engine_s, strict=True)
-    return tuple(usage_cost(Usage(*row), policy) for row in rows)
+    return tuple(usage_cost(Usage(*row), policy) for row in zip(*_columns(scores), strict=True))
+
+
+def usage_rows(scores: ArmScores) -> Floats:
+    """(questions, parts of a `Usage`), NaN where a number is not known."""
+    return np.array(_columns(scores), dtype=np.float64).T  # None becomes NaN
+
+
+def _columns(scores: ArmScores) -> tuple[Sequence[float | None], ...]:
+    unknown = (None,) * len(scores.prompt_tokens)
+    return scores.prompt_tokens, scores.generated_tokens, scores.engine_s or unknown
 
 
 def evaluation_cost(scorecard: Scorecard, policy: Policy) -> float | None:

@@ -29,6 +29,19 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Trade:
+    """What serving an arm that is cheaper than the leader amounts to.
+
+    `saving` is the share of what the leader costs at the policy's traffic, None where that is unknown. `loss` is the
+    leader's measured lead over the served arm, in the primary metric.
+    """
+
+    leader: str
+    saving: float | None
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """Which arm to serve and why. `confidence` is the bootstrap probability that no arm is better by over the margin.
 
@@ -36,7 +49,8 @@ class Decision:
     the best other arm with scores for some of the same questions, if there is one. `margin` is the measured lead over
     it, negative when a cheaper arm is served in a tie. About `more_questions` would settle an `undecided` verdict.
     `cost_per_1k` is None for an arm with a price that was not measured. After a race, `held_out` is the chosen arm's
-    mean, and `held_out_lead` its lead over the runner-up, on questions that decided nothing.
+    mean, and `held_out_lead` its lead over the runner-up, on questions that decided nothing. `trade` says what was
+    given up for what where another arm than the leader is served.
     """
 
     arm: str
@@ -52,3 +66,4 @@ class Decision:
     excluded: Mapping[str, str] = field(default_factory=dict)
     held_out: Interval | None = None
     held_out_lead: Interval | None = None
+    trade: Trade | None = None

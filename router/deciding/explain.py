@@ -6,12 +6,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from router.deciding.arm_table import ArmRow, ArmTable
-from router.deciding.decision import Comparison
+from router.deciding.decision import Comparison, Trade
 from router.deciding.utility import UTILITY
-from router.deciding.wording import as_lead, as_level, as_score
+from router.deciding.wording import as_lead, as_level, as_score, as_share
 
 
-def explain(table: ArmTable, *, leader: ArmRow, chosen: ArmRow, comparisons: Sequence[Comparison], more: int) -> str:
+def explain(
+    table: ArmTable,
+    *,
+    leader: ArmRow,
+    chosen: ArmRow,
+    comparisons: Sequence[Comparison],
+    more: int,
+    trade: Trade | None = None,
+) -> str:
     """One paragraph in plain words, numbers included; `more` questions would settle what is open."""
     card, first = table.decided, leader.name
     unit = f"{card.primary} (scaled to 0 to 1)" if card.primary == UTILITY else card.primary
@@ -41,11 +49,21 @@ def explain(table: ArmTable, *, leader: ArmRow, chosen: ArmRow, comparisons: Seq
             f"{first} was never compared with {apart}, for no question was scored for both: {further}, scored for "
             "every arm, would settle it"
         )
-    if near or chosen is not leader:
-        text.append(f"of the arms within {table.margin:g} of {first}, the cheapest is served")
+    if trade is not None:
+        text.append(f"of the arms within {table.margin:g} of {first}, {chosen.name} is {trade_words(trade)}")
+    elif near and table.policy.utility is None:
+        text.append(f"no arm within {table.margin:g} of {first} saves enough to be served instead")
     text.append(_why_kind(table))
     text.extend(f"{arm} excluded: {why}" for arm, why in table.excluded.items())
     return "; ".join(part for part in text if part) + "."
+
+
+def trade_words(trade: Trade) -> str:
+    """What was given up for what: "served for a saving of 12%, at an expected loss of 0.02"."""
+    loss = as_score(trade.loss)
+    if trade.saving is None:
+        return f"served for a known cost instead of an unknown one, at an expected loss of {loss}"
+    return f"served for a saving of {as_share(trade.saving)}, at an expected loss of {loss}"
 
 
 def _why_kind(table: ArmTable) -> str:

@@ -20,8 +20,9 @@ from router.deciding.policy import Policy, Prices, Traffic, Utility
 from router.deciding.preference import Choice, Preference
 
 # The weights by their paths in the policy.
+_WITHOUT_UTILITY = ("margin", "cost_tolerance")
 WEIGHTS = (
-    "margin",
+    *_WITHOUT_UTILITY,
     *(f"utility.{value.name}" for value in fields(Utility)),
     *(f"prices.{price.name}" for price in fields(Prices)),
     *(f"traffic.{number.name}" for number in fields(Traffic)),
@@ -29,6 +30,7 @@ WEIGHTS = (
 # The bounds that a search tries; prices end at 0, and what is not here has no end in reach.
 _BOUNDS = {
     "margin": (-math.inf, 1 - 1e-9),
+    "cost_tolerance": (0.0, 1.0),
     "traffic.churn": (0.0, 1.0),
     "traffic.retrain_at": (-math.inf, 1.0),
     "traffic.prefix_hits": (0.0, 1.0),
@@ -58,14 +60,14 @@ class Flip:
 
 
 def find_flips(preference: Preference, policy: Policy) -> tuple[Flip, ...]:
-    """The flip of every weight that the policy has; the margin matters without a utility only.
+    """The flip of every weight that the policy has; margin and tolerance matter without a utility only.
 
     Left out are weights that need a number nobody measured: the engine's price, say, without engine seconds.
     """
     found = []
     for path in WEIGHTS:
         has_part = policy.utility is not None if path.startswith("utility.") else True
-        is_idle = path == "margin" and policy.utility is not None
+        is_idle = path in _WITHOUT_UTILITY and policy.utility is not None
         if has_part and not is_idle and preference.is_priced(_with(policy, path, _value(policy, path) or _FIRST)):
             found.append(search_flip(preference.choose, policy, path))
     return tuple(found)
@@ -152,5 +154,7 @@ def _value(policy: Policy, path: str) -> float:
 def _with(policy: Policy, path: str, value: float) -> Policy:
     if path == "margin":
         return replace(policy, margin=value)
+    if path == "cost_tolerance":
+        return replace(policy, cost_tolerance=value)
     section, name = path.split(".")
     return replace(policy, **{section: replace(getattr(policy, section), **{name: value})})

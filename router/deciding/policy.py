@@ -72,7 +72,7 @@ class Limits:
 @settings()
 class Utility:
     """What one answer is worth, in the currency of the prices. With this section expected utility decides; without it
-    the primary metric decides and costs settle ties.
+    the primary metric decides, and of arms within the margin a cheaper one is served.
     """
 
     right: Worth = 1.0
@@ -91,6 +91,8 @@ class Policy:
     """The smallest difference in the primary metric that matters."""
     alpha: Annotated[float, Field(gt=0, lt=0.5), NUMBER] = 0.05
     """The error rate: how often a decision may name a winner where there is none."""
+    cost_tolerance: Share = 0.05
+    """The share of an arm's cost below which a saving counts as none: of arms that cost the same the best is served."""
     prices: Prices = Prices()
     traffic: Traffic = Traffic()
     limits: Limits = Limits()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from router.deciding.arm_table import COST_LIMIT, ArmRow, ArmTable
 from router.deciding.costs import price
 from router.deciding.policy import Policy
+from router.deciding.saving import Savings
 from router.errors import RouterError
 
 Choice = Callable[[Policy], str | None]
@@ -29,12 +30,14 @@ class Preference:
     """The candidates of one table, scored and keeping all limits that do not depend on prices."""
 
     candidates: tuple[ArmRow, ...]
+    savings: Savings
 
     def choose(self, policy: Policy) -> str | None:
-        """The arm of the highest net utility, or without a utility the cheapest within the margin of the best mean.
+        """The arm of the highest net utility, or without a utility what `Savings.serve` names of those within the
+        margin of the best mean.
 
         Arms over the policy's limit on the cost are passed over; None when no arm is left. An arm of unknown cost has
-        no utility and is never the cheapest, but is chosen where every other arm is worse by more than the margin.
+        no utility and is never a saving, but is chosen where every other arm is worse by more than the margin.
         """
         limit = policy.limits.cost_per_1k
         allowed = [
@@ -45,7 +48,8 @@ class Preference:
             return min(nets)[1] if nets else None
         best = max((row.score for row in allowed), default=0.0)
         near = [row for row in allowed if row.score >= best - policy.margin - 1e-12]
-        return min(((_known(row.amortised(policy)), -row.score, row.name) for row in near), default=(0, 0, None))[2]
+        ranked = sorted(near, key=lambda row: (-row.score, _known(row.amortised(policy)), row.name))
+        return self.savings.serve(ranked, policy).name if ranked else None
 
     def is_priced(self, policy: Policy) -> bool:
         """Whether the cost of every candidate is known under this policy."""
@@ -90,7 +94,7 @@ def make_preference(table: ArmTable, arms: Collection[str] | None = None) -> Pre
     if not candidates:
         asked = "no arm" if arms is None else f"none of {', '.join(sorted(arms))}"
         raise RouterError(f"{asked} keeps the policy's limits with a score; relax the limits or name other arms")
-    return Preference(candidates)
+    return Preference(candidates, Savings(table.decided.clusters))
 
 
 def winning_map(choose: Choice, policy: Policy) -> WinningMap:

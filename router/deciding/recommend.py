@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from router.deciding.arm_table import ArmRow, ArmTable
-from router.deciding.decision import Comparison, Decision, Standing, Verdict
+from router.deciding.decision import Comparison, Decision, Standing, Trade, Verdict
 from router.deciding.evidence import (
     Ruling,
     anytime_difference,
@@ -22,6 +22,7 @@ from router.deciding.evidence import (
     rule,
 )
 from router.deciding.explain import explain
+from router.deciding.saving import Savings
 from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import (
     Difference,
@@ -43,8 +44,9 @@ def recommend(table: ArmTable) -> Decision:
     `winner`: every other arm is significantly worse. `tie`: the arms that are not worse are equivalent within the
     margin (after a race: none of them is better by it). `undecided`: some arm is neither, or was never compared, and
     more questions would settle it. In the last two, a measured lead below the margin is not worth paying for by the
-    policy's own words: the arm that costs least at the policy's traffic is served among those as near to the leader as
-    the margin. An arm is near only by a comparison that was made: over most of the questions that either was scored on.
+    policy's own words: among the arms as near to the leader as the margin, one that saves something that matters is
+    served instead (`Savings.serve`), and `trade` says what that saves and gives up. An arm is near only by a comparison
+    that was made: over most of the questions that either was scored on.
 
     Arms that were all asked everything are compared by the tests of `router/deciding/statistics.py` with Holm's
     correction; those of a race by anytime-valid evidence, and only the questions that the race spent decide. Raises
@@ -67,27 +69,38 @@ def recommend(table: ArmTable) -> Decision:
         if table.can_compare(leader.name, row.name)
     ]
     settled = _served_by_race(table, ranked)
-    chosen = settled or min([leader, *near], key=lambda row: row.price)
+    savings = Savings(table.decided.clusters)
+    chosen = settled or savings.serve([leader, *near], table.policy)
     verdict: Verdict = "winner"
     if any(c.standing != "beaten" for c in comparisons):
         verdict = "undecided" if unsettled and settled is None else "tie"
     leads = [(row, table.lead(chosen.name, row.name)) for row in ranked if row is not chosen]
     runner_up, lead = next(((row, lead) for row, lead in leads if lead is not None), (None, 0.0))
     more = 0 if verdict != "undecided" else max(_more_questions(table, leader, c, comparisons) for c in unsettled)
+    trade = _trade(table, savings, leader, chosen)
     return Decision(
         arm=chosen.name,
         verdict=verdict,
         confidence=_confidence(table, ranked, chosen),
         margin=lead,
         runner_up=runner_up.name if runner_up else None,
-        reason=explain(table, leader=leader, chosen=chosen, comparisons=comparisons, more=more),
+        reason=explain(table, leader=leader, chosen=chosen, comparisons=comparisons, more=more, trade=trade),
         metric=table.decided.primary,
         more_questions=more,
         cost_per_1k={row.name: row.costs.per_1k for row in table.rows},
         comparisons=tuple(comparisons),
         excluded=table.excluded,
+        trade=trade,
         **_re_estimated(table, chosen, runner_up),
     )
+
+
+def _trade(table: ArmTable, savings: Savings, leader: ArmRow, chosen: ArmRow) -> Trade | None:
+    loss = table.lead(leader.name, chosen.name)
+    if chosen is leader or loss is None or table.policy.utility is not None:
+        return None
+    saving = savings.find(chosen, instead_of=leader, policy=table.policy)
+    return Trade(leader.name, saving.share, loss)
 
 
 def look(table: ArmTable, active: Sequence[str], *, largest: int) -> tuple[Ruling, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from eval.report.sensitivity import find_sensitivity
 from eval.report.side_by_side import floor_rows, side_by_side, unit_of
 from eval.report.summary import leader_of, summarise
 from router.deciding.costs import break_even_table
-from router.deciding.decision import Decision
+from router.deciding.decision import Decision, Trade
 from router.deciding.policy import Policy, Prices
 from router.deciding.statistics import Interval
 
@@ -38,9 +38,14 @@ def summary_of(comparison: Comparison, decision: Decision | None = None, notes: 
             "Serve hybrid, the winner: 0.78 token_f1 on 20 questions, 0.42 ahead of tuned_rag, with 97% confidence.",
         ),
         (
-            {"verdict": "tie", "margin": -0.01, "confidence": 0.974},
-            "Serve hybrid, a tie within 0.03 in which it costs least: 0.78 token_f1 on 20 questions, "
-            "0.01 behind tuned_rag, with 97% confidence.",
+            {"verdict": "tie", "margin": -0.01, "confidence": 0.974, "trade": Trade("tuned_rag", 0.123, 0.01)},
+            "Serve hybrid, a tie within 0.03: 0.78 token_f1 on 20 questions, 0.01 behind tuned_rag, with 97% "
+            "confidence; served for a saving of 12%, at an expected loss of 0.01.",
+        ),
+        (
+            {"verdict": "tie", "margin": 0.01, "confidence": 0.974},
+            "Serve hybrid, a tie within 0.03: 0.78 token_f1 on 20 questions, 0.01 ahead of tuned_rag, with 97% "
+            "confidence.",
         ),
         (
             {"verdict": "undecided", "margin": 0.04, "confidence": 0.6, "more_questions": 1200},
@@ -137,6 +142,16 @@ def test_a_better_arm_that_a_limit_excludes_is_named(comparison: Comparison) -> 
         "hybrid scores higher (0.78 token_f1) but may not be served: median latency 875.5 ms is over the limit of "
         "500 ms. Excluded too and higher: tuned_rag." in warnings
     )
+
+
+def test_a_tie_says_whether_it_was_traded_for_a_cost(comparison: Comparison) -> None:
+    tie = replace(usual_decision(), verdict="tie")
+    traded = replace(tie, trade=Trade("tuned_rag", 0.123, 0.01))
+    found = [summary_of(comparison, decision)["meaning"] for decision in (tie, traded)]
+    assert found == [
+        "the best arms are equally good, none saves enough to be served instead",
+        "the best arms are equally good, one that costs less is served",
+    ]
 
 
 def test_without_another_arm_nothing_would_change_it(comparison: Comparison) -> None:

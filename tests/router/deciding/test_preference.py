@@ -17,8 +17,8 @@ ARMS = (
 )
 CARD = make_card(*ARMS)
 PRICES = Prices(prompt=10.0, generated=0.0, training_hour=4.0)
-# Over ten months: RAG 0.005, TUNED 0.001 + 4 / (10 * questions).
-FEW = Policy(margin=0.06, prices=PRICES, traffic=Traffic(questions=99, months=10))
+# Over ten months: RAG 0.005, TUNED 0.001 + 4 / (10 * questions). Savings of 1% are to count.
+FEW = Policy(margin=0.06, cost_tolerance=0.0, prices=PRICES, traffic=Traffic(questions=99, months=10))
 MANY = replace(FEW, traffic=Traffic(questions=101, months=10))
 
 
@@ -26,6 +26,14 @@ MANY = replace(FEW, traffic=Traffic(questions=101, months=10))
                                                 (replace(FEW, margin=0.5), "base")])  # fmt: skip
 def test_the_cheapest_within_the_margin_of_the_best_is_chosen(policy: Policy, chosen: str) -> None:
     assert make_preference(make_table(CARD, policy)).choose(policy) == chosen
+
+
+def test_of_arms_that_cost_about_the_same_the_best_is_chosen() -> None:
+    # rag is 0.8% cheaper than tuned, which is better; base is cheaper than both by 80%.
+    equal = replace(FEW, cost_tolerance=0.05)
+    assert make_preference(make_table(CARD, equal)).choose(equal) == "tuned"
+    wide = replace(equal, margin=0.5)
+    assert make_preference(make_table(CARD, wide)).choose(wide) == "base"
 
 
 def test_a_utility_decides_net_of_everything() -> None:

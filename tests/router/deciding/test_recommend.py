@@ -6,7 +6,7 @@ import pytest
 from router.answering.arm import Arm
 from router.deciding import recommend as recommending
 from router.deciding.arm_table import make_table
-from router.deciding.decision import Decision
+from router.deciding.decision import Decision, Trade
 from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
 from router.deciding.scorecard import ArmScores, Drop, RaceRecord, Scorecard
 from router.deciding.statistics import questions_needed
@@ -97,7 +97,28 @@ def test_until_it_is_settled_a_lead_below_the_margin_is_not_paid_for() -> None:
         card(scores(RAG, leader, tokens=400), scores(TUNED, [0.0, *leader[1:]], tokens=40)), Policy(margin=0.05)
     )
     assert (nearer.verdict, nearer.arm, nearer.runner_up) == ("undecided", "tuned", "rag")
-    assert "of the arms within 0.05 of rag, the cheapest is served" in nearer.reason
+    assert "of the arms within 0.05 of rag, tuned is served for a saving of 86%, at an expected loss of 0.03" in (
+        nearer.reason
+    )
+    assert nearer.trade == Trade("rag", pytest.approx(6 / 7), pytest.approx(0.025))
+
+
+def test_cheaper_by_nothing_does_not_beat_better_by_four_points() -> None:
+    # 80 questions: hybrid is right on 26 of them for 273.3 tokens each, tuned_rag on 23 for 272.8.
+    hybrid = scores(Arm("hybrid", adapter="b@1", index="docs"), [1.0] * 26 + [0.0] * 54, tokens=2733)
+    tuned_rag = scores(Arm("tuned_rag", adapter="a@1", index="docs"), [0.0] * 5 + [1.0] * 23 + [0.0] * 52, tokens=2728)
+    decision = recommend(card(hybrid, tuned_rag), Policy())
+    assert (decision.verdict, decision.arm, decision.trade) == ("undecided", "hybrid", None)
+    keen = recommend(card(hybrid, tuned_rag), Policy(cost_tolerance=0.0))
+    assert (keen.arm, keen.trade) == ("tuned_rag", Trade("hybrid", pytest.approx(5 / 2753), pytest.approx(3 / 80)))
+    assert "tuned_rag is served for a saving of 0.2%, at an expected loss of 0.04" in keen.reason
+
+
+def test_where_utility_decides_nothing_is_traded() -> None:
+    same = [1.0, 0.0] * 100
+    grid = card(scores(RAG, same, tokens=400), scores(TUNED, [0.0, *same[1:]], tokens=300))
+    decision = recommend(grid, Policy(utility=Utility(right=1.0, wrong=0.0)))
+    assert (decision.arm, decision.trade, decision.runner_up) == ("rag", None, "tuned")
 
 
 def test_one_open_rival_is_enough_to_be_undecided() -> None:

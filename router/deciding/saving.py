@@ -1,0 +1,113 @@
+"""What one arm costs less than another, whether that is enough to matter, and which arm is served for it.
+
+savings = Savings(table.decided.clusters)
+savings.find(cheap, instead_of=dear, policy=policy).matters
+savings.serve([leader, *near], policy)
+
+A saving matters where it is more than `policy.cost_tolerance` of what the dearer arm costs, and more than the noise of
+its own measurement: the standard error of the mean difference of a question's cost over the questions that both
+answered, by source document, times Student's t at `policy.alpha`. What is paid once or by the month has no noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from router.deciding.arm_table import ArmRow
+from router.deciding.costs import price, unit_prices, usage_rows
+from router.deciding.policy import Policy
+from router.deciding.statistics import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What serving an arm instead of another saves: a share of what the other costs at the policy's traffic, negative
+    where it costs more. None where a cost is unknown; a known cost is a saving against an unknown one.
+    """
+
+    share: float | None
+    matters: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """How much more one arm's question takes than another's: (k,) means, and (k, k) the covariance of these means."""
+
+    mean: Floats
+    covariance: Floats
+    num_documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """Compares the costs of arms that were asked the same questions; `clusters` names each question's document."""
+
+    clusters: Sequence[str]
+    _gaps: dict[tuple[str, str], _Gap] = field(default_factory=dict)
+
+    def find(self, arm: ArmRow, *, instead_of: ArmRow, policy: Policy) -> Saving:
+        """What serving `arm` instead of another saves, on the questions that both answered."""
+        own, others = (row.amortised(policy) for row in (arm, instead_of))
+        if own is None or others is None:
+            return Saving(None, matters=own is not None)
+        if others <= 0:
+            return Saving(0.0, matters=False)
+        weights = np.array(unit_prices(policy))
+        gap = self._gap(instead_of, arm)
+        months, questions = policy.traffic.months, policy.traffic.questions
+        dear, cheap = (price(row.measures, policy).total(0, months=months) or 0.0 for row in (instead_of, arm))
+        saved = float(weights @ gap.mean) + (dear - cheap) / (months * questions)
+        least = policy.cost_tolerance * others
+        if saved <= least:
+            return Saving(saved / others, matters=False)
+        if gap.num_documents < 2:
+            return Saving(saved / others, matters=False)  # one document says nothing about the next
+        error = math.sqrt(max(float(weights @ gap.covariance @ weights), 0.0))
+        return Saving(saved / others, saved > _quantile(policy.alpha, gap.num_documents - 1) * error)
+
+    def serve(self, ranked: Sequence[ArmRow], policy: Policy) -> ArmRow:
+        """Of arms that are as good as each other by the policy's margin, the best first: the one to serve.
+
+        That is the first, unless others save something that matters against it. Of these, those whose cost is equal to
+        the lowest are left, and the best of them is served. Where utility decides, costs are in it already.
+        """
+        leader = ranked[0]
+        cheaper = [row for row in ranked[1:] if self.find(row, instead_of=leader, policy=policy).matters]
+        if policy.utility is not None or not cheaper:
+            return leader
+        cheapest = min(cheaper, key=lambda row: math.inf if (cost := row.amortised(policy)) is None else cost)
+        return next(row for row in cheaper if not self.find(cheapest, instead_of=row, policy=policy).matters)
+
+    def _gap(self, dear: ArmRow, cheap: ArmRow) -> _Gap:
+        key = (dear.name, cheap.name)
+        if key not in self._gaps:
+            self._gaps[key] = _measure_gap(usage_rows(dear.decided), usage_rows(cheap.decided), self.clusters)
+        return self._gaps[key]
+
+
+def _measure_gap(a: Floats, b: Floats, clusters: Sequence[str]) -> _Gap:
+    # Of what nobody measured the price is 0, or the cost would be unknown.
+    is_measured = ~np.isnan(a).all(axis=0) & ~np.isnan(b).all(axis=0)
+    both = np.where(is_measured, a - b, 0.0)
+    known = ~np.isnan(both).any(axis=1)
+    if not known.any():
+        return _Gap(np.zeros(a.shape[1]), np.zeros((a.shape[1],) * 2), 0)
+    names, places = np.unique(np.asarray(clusters)[known], return_inverse=True)
+    counts = np.bincount(places).astype(np.float64)
+    sums = np.stack([np.bincount(places, column) for column in both[known].T], axis=1)
+    mean = sums.sum(axis=0) / counts.sum()
+    rest = sums - counts[:, None] * mean
+    spread = len(names) / max(len(names) - 1, 1) / counts.sum() ** 2
+    return _Gap(mean, spread * (rest.T @ rest), len(names))
+
+
+@lru_cache(maxsize=256)
+def _quantile(alpha: float, freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.isf(alpha / 2, freedom))
