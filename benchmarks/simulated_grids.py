@@ -1,195 +1,195 @@
-"""Arms with known accuracies, and what a race, peeking, a fixed sample and argmax say of them."""
+"""Arms with known means, and what a race and a fixed grid say of them: `recommend` itself, under the settings that
+ship.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.stats import binom
+from simulated_runs import Sample, race
+from simulated_scores import Kind, Population, Scores
+from trials import Case, Found, Tallies, run_cases
 
-from eval.answers import AnswerRecord, Asked
-from eval.questions import Question
-from eval.race import Look, plan_race, run_race
 from eval.settings import RaceSettings
-from router.answering.arm import Arm
-from router.deciding.evidence import rule
-from router.deciding.statistics import holm
+from router.deciding.decision import Decision
+from router.deciding.policy import Limits, Policy
+from router.errors import RouterError
 
-ALPHA = 0.05
-MARGIN = 0.05
-Scores = NDArray[np.float64]
+METHODS = ("race", "grid")
+ALLOWED = 0.05
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Arms with known accuracies. `agreement` is the share of questions whose difficulty all arms share, which sets how
-    often two arms of equal accuracy disagree.
+    """Arms with known means that are asked so many questions.
+
+    `extra` adds what must not disturb the decision: "limits", a limit on the 95th percentile of latency 15% above that
+    of every arm; "costs", prices that differ by less than they vary; "unscored", a tenth of the scores lost.
     """
 
     name: str
-    accuracies: tuple[float, ...]
+    means: tuple[float, ...]
     num_questions: int
+    kind: Kind = "binary"
     agreement: float = 0.6
+    extra: str = ""
 
-    def draw(self, rng: np.random.Generator) -> Scores:
-        """(arms, questions) of 0 and 1."""
-        common = rng.random(self.num_questions)
-        own = rng.random((len(self.accuracies), self.num_questions))
-        latent = np.where(rng.random(self.num_questions) < self.agreement, common, own)
-        return (latent < np.array(self.accuracies)[:, None]).astype(np.float64)
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """One sample."""
+        scores, clusters = Population(self.means, self.kind, self.agreement).draw(rng, self.num_questions)
+        sample = Sample(scores, clusters)
+        if self.extra == "limits":
+            return replace(sample, latency_ms=noisy(rng, scores, 1000.0))
+        if self.extra == "costs":
+            rising = 1 + 0.001 * np.arange(len(scores))[:, None]
+            return replace(sample, prompt_tokens=(rising * noisy(rng, scores, 20_000.0, 0.2)).astype(int))
+        if self.extra == "unscored":
+            lost = rng.random(scores.shape) < 0.1
+            return replace(sample, scores=np.where(lost, math.nan, scores))
+        return sample
 
     @property
-    def best(self) -> set[int]:
-        """The arms of the highest accuracy."""
-        return {i for i, p in enumerate(self.accuracies) if p == max(self.accuracies)}
+    def policy(self) -> Policy:
+        """The default one, with the limit where there is one."""
+        return Policy(limits=Limits(p95_ms=1.15 * p95(1000.0))) if self.extra == "limits" else Policy()
+
+    def judge(self, decision: Decision) -> dict[str, float]:
+        """What a decision is worth, given the truth."""
+        best, served = max(self.means), self.means[int(decision.arm)]
+        regret = best - served
+        is_true_winner = regret == 0 and self.means.count(best) == 1
+        return {
+            "decided": decision.verdict != "undecided",
+            "undecided": decision.verdict == "undecided",
+            "false winner": decision.verdict == "winner" and not is_true_winner,
+            "false tie": decision.verdict != "undecided" and regret >= self.policy.margin - 1e-9,
+            "regret": regret,
+        }
+
+    def trial(self, rng: np.random.Generator) -> Found:
+        """One sample, raced and as a whole."""
+        sample, found = self.draw(rng), dict[str, float | None]()
+        for method in METHODS:
+            try:
+                if method == "race":
+                    raced = race(sample, self.policy, RaceSettings())
+                    decision, share = raced.decision, raced.share
+                else:
+                    decision, share = sample.decide(self.policy), 1.0
+            except RouterError:
+                found |= {f"{method}: raised": 1.0}
+                continue
+            values = {**self.judge(decision), "answers": share, "raised": 0.0}
+            found |= {f"{method}: {key}": float(value) for key, value in values.items()}
+        return found
 
 
-GRIDS = (
-    Grid("clear", (0.10, 0.20, 0.30, 0.35, 0.45, 0.75), 400),
+def noisy(rng: np.random.Generator, like: Scores, median: float, sigma: float = 0.5) -> Scores:
+    """Positive numbers with a long tail."""
+    return median * np.exp(sigma * rng.standard_normal(like.shape))
+
+
+def p95(median: float, sigma: float = 0.5) -> float:
+    """The 95th percentile of `noisy`."""
+    return median * math.exp(1.6449 * sigma)
+
+
+CLEAR = (0.10, 0.20, 0.30, 0.35, 0.45, 0.75)
+NAMED = (
+    Grid("clear", CLEAR, 400),
+    Grid("clear, 100", CLEAR, 100),
     Grid("close", (0.30, 0.40, 0.45, 0.50, 0.52, 0.60), 400),
     Grid("two tied on top", (0.10, 0.20, 0.30, 0.40, 0.60, 0.60), 2000),
     Grid("all tied", (0.50,) * 6, 2000),
 )
+# What the named grids must reach with the answers of a race: decided at least, answers at most.
+BARS = {"clear": (0.0, 0.15), "clear, 100": (0.0, 0.30), "close": (0.80, 0.50)}
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What a method said: the arm it would serve, its verdict, and the share of the full grid that it spent."""
-
-    arm: int
-    verdict: str
-    spent: float
-
-
-class Race:
-    """`eval.race.run_race` over known scores: what `arbiter run --race` does, with costs that rise with the arm's
-    number.
+def _stressed() -> tuple[Grid, ...]:
+    """Two truths for every number of arms and kind of score: two best arms of one mean, in which no winner is true, and
+    one dear best arm with all others cheaper and exactly the margin below, in which no tie is.
     """
-
-    def __init__(self, num_questions: int, batch: int) -> None:
-        questions = [Question(str(i), "", ("",)) for i in range(num_questions)]
-        self._plan = plan_race(questions, RaceSettings(batch=batch, held_out=0.0))
-        self._order = [int(q.id) for batch in self._plan.batches for q in batch]
-        self._answer = AnswerRecord("", "", "")
-
-    def __call__(self, scores: Scores) -> Claim:
-        num_arms = len(scores)
-        names = [str(i) for i in range(num_arms)]
-        asked = dict.fromkeys(names, 0)
-        columns = {name: scores[int(name), self._order].tolist() for name in names}
-
-        def ask(arms: Sequence[Arm], questions: Sequence[Question]) -> list[AnswerRecord]:
-            for arm in arms:
-                asked[arm.name] += len(questions)
-            return [self._answer] * (len(arms) * len(questions))
-
-        def look(seen: Asked, active: Sequence[str]) -> Look:
-            spent = len(seen.questions)
-            ruling = rule(
-                {name: [*columns[name][: asked[name]], *[None] * (spent - asked[name])] for name in names},
-                [q.cluster for q in seen.questions],
-                active=active,
-                costs={name: float(name) for name in names},
-                margin=MARGIN,
-                alpha=ALPHA,
-                largest=1,
-            )
-            means = {name: float(np.mean(columns[name][:spent])) for name in active}
-            return Look(ruling, tuple(sorted(active, key=lambda name: -means[name])), 0.0)
-
-        record = run_race([Arm(name) for name in names], self._plan, ask, look).race
-        assert record is not None
-        left = [name for name in names if name not in {drop.arm for drop in record.drops}]
-        verdicts = {"one arm left": "winner", "within the margin": "tie", "questions spent": "undecided"}
-        means = {name: float(np.mean(columns[name][: record.num_raced])) for name in left}
-        # What router/deciding/recommend.py serves: the cheapest arm within the margin of the leader.
-        near = [name for name in left if means[name] >= max(means.values()) - MARGIN]
-        return Claim(int(min(near, key=float)), verdicts[record.stopped], record.num_answers / scores.size)
+    grids = []
+    for num_arms in (2, 3, 6, 10):
+        rest = num_arms - 2
+        for kind in ("binary", "graded", "clustered", "skewed"):
+            top, low, agreement = (0.05, 0.02, 0.6) if kind == "skewed" else (0.6, 0.45, 0.6)
+            agreement = 0.3 if kind == "clustered" else agreement
+            tied = (low,) * rest + (top, top)
+            apart = (top,) * (num_arms - 1) + (top + 0.05,)
+            extras = ("", "limits", "costs", "unscored") if kind == "binary" else ("",)
+            for extra in extras:
+                label = f"{num_arms} arms, {kind}{extra and f', {extra}'}"
+                grids.append(Grid(f"{label}: two tied", tied, 400, kind, agreement, extra))
+                grids.append(Grid(f"{label}: margin apart", apart, 400, kind, agreement, extra))
+    return tuple(grids)
 
 
-def _p(a: Scores, b: Scores) -> float:
-    wins, losses = int((a > b).sum()), int((a < b).sum())
-    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+GRIDS = (*NAMED, *_stressed())
 
 
-def peeking(scores: Scores, every: int = 25) -> Claim:
-    """McNemar of the leader against the second after every batch, stopping at the first p below 0.05."""
-    total = scores.shape[1]
-    for end in [*range(every, total, every), total]:
-        seen = scores[:, :end]
-        second, first = np.argsort(seen.mean(axis=1), kind="stable")[-2:]
-        if _p(seen[first], seen[second]) < ALPHA:
-            return Claim(int(first), "winner", end / total)
-    return Claim(int(first), "undecided", 1.0)
-
-
-def fixed_n(scores: Scores) -> Claim:
-    """All questions, then exact McNemar of the leader against every other arm with Holm's correction, and TOST."""
-    order = np.argsort(scores.mean(axis=1), kind="stable")[::-1]
-    leader, others = scores[order[0]], [scores[other] for other in order[1:]]
-    beaten = [p < ALPHA for p in holm([_p(leader, other) for other in others])]
-    equivalent = [_is_equivalent(leader - other) for other in others]
-    if all(beaten):
-        return Claim(int(order[0]), "winner", 1.0)
-    near = [
-        int(order[0]),
-        *(
-            int(i)
-            for i, b, o in zip(order[1:], beaten, others, strict=True)
-            if not b and leader.mean() - o.mean() <= MARGIN
-        ),
-    ]
-    settled = all(b or e for b, e in zip(beaten, equivalent, strict=True))
-    return Claim(min(near), "tie" if settled else "undecided", 1.0)
-
-
-def _is_equivalent(differences: Scores) -> bool:
-    error = differences.std(ddof=1) / np.sqrt(len(differences))
-    return bool(abs(differences.mean()) + norm.ppf(1 - ALPHA) * error < MARGIN)
-
-
-def argmax(scores: Scores) -> Claim:
-    """All questions, then the highest mean wins."""
-    return Claim(int(scores.mean(axis=1).argmax()), "winner", 1.0)
-
-
-def simulate(trials: int, seed: int) -> None:
-    print(f"{trials} trials a grid, six arms, error rate {ALPHA}, margin {MARGIN}, batches of 20 (50 from 1,000 on)\n")
-    print("| grid | questions | method | false winners | winner | tie | undecided | regret | answers used |")
+def simulate(trials: int, seed: int, *, only: str = "", path: Path | None = None, processes: int = 2) -> None:
+    """Print a line a grid and method, then what is above its bar, then the worst."""
+    grids = [grid for grid in GRIDS if only in grid.name]
+    # Samples of 2,000 questions take a dozen times as long.
+    cases = [Case(grid.name, partial(_trial, grid)) for grid in grids]
+    found = run_cases(cases, trials=trials, seed=seed, path=path, processes=processes)
+    print(f"{trials:,} trials a grid, default policy and race settings; false: at most {ALLOWED:.0%}\n")
+    print("| grid | questions | method | decided | false winner | false tie | undecided | regret | answers |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for grid in GRIDS:
-        methods: dict[str, Callable[[Scores], Claim]] = {
-            "race": Race(grid.num_questions, batch=20 if grid.num_questions < 1000 else 50),
-            "peeking every 25": peeking,
-            "fixed n, Holm": fixed_n,
-            "argmax": argmax,
-        }
-        with ProcessPoolExecutor(2) as pool:
-            parts = [pool.submit(_trials, grid, methods, trials // 2, seed + part) for part in range(2)]
-            claims = {name: [c for part in parts for c in part.result()[name]] for name in methods}
-        for name, made in claims.items():
-            unique = len(grid.best) == 1
-            false = [c for c in made if c.verdict == "winner" and not (unique and c.arm in grid.best)]
-            shares = [sum(c.verdict == verdict for c in made) / len(made) for verdict in ("winner", "tie", "undecided")]
-            regret = np.mean([max(grid.accuracies) - grid.accuracies[c.arm] for c in made])
-            print(
-                f"| {grid.name} | {grid.num_questions:,} | {name} | {len(false) / len(made):.1%} | "
-                + " | ".join(f"{share:.0%}" for share in shares)
-                + f" | {regret:.4f} | {np.mean([c.spent for c in made]):.0%} |",
-                flush=True,
-            )
+    for grid in grids:
+        for method in METHODS:
+            print(_line(grid, method, found[grid.name]), flush=True)
+    over = [said for grid in grids for said in _over(grid, found[grid.name])]
+    print("\nAbove a bar: " + ("none" if not over else "") + "".join(f"\n- {said}" for said in over))
+    worst = max(
+        (found[grid.name][f"{method}: {error}"].mean, grid.name, method, error)
+        for grid in grids
+        for method in METHODS
+        for error in ("false winner", "false tie")
+        if f"{method}: {error}" in found[grid.name]
+    )
+    print(f"\nWorst: {worst[0]:.1%} {worst[3]} of the {worst[2]} in {worst[1]!r}")
 
 
-def _trials(
-    grid: Grid, methods: dict[str, Callable[[Scores], Claim]], trials: int, seed: int
-) -> dict[str, list[Claim]]:
-    rng = np.random.default_rng(seed)
-    claims: dict[str, list[Claim]] = {name: [] for name in methods}
-    for _ in range(trials):
-        scores = grid.draw(rng)
-        for name, method in methods.items():
-            claims[name].append(method(scores))
-    return claims
+def _trial(grid: Grid, rng: np.random.Generator) -> Found:
+    return grid.trial(rng)
+
+
+def _line(grid: Grid, method: str, found: Tallies) -> str:
+    def mean(key: str, form: str) -> str:
+        tally = found.get(f"{method}: {key}")
+        return format(tally.mean, form) if tally else "-"
+
+    cells = [grid.name, f"{grid.num_questions:,}", method, mean("decided", ".0%"), mean("false winner", ".1%")]
+    cells += [mean("false tie", ".1%"), mean("undecided", ".0%"), mean("regret", ".4f"), mean("answers", ".0%")]
+    raised = found[f"{method}: raised"].mean
+    return "| " + " | ".join(cells) + " |" + (f" raised: {raised:.1%}" if raised else "")
+
+
+def _over(grid: Grid, found: Tallies) -> list[str]:
+    said = []
+    for method in METHODS:
+        for error in ("false winner", "false tie"):
+            tally = found.get(f"{method}: {error}")
+            if tally and tally.mean > ALLOWED:
+                chance = float(binom.sf(tally.total - 1, tally.count, ALLOWED))
+                said.append(
+                    f"{grid.name}, {method}: {tally.mean:.1%} {error} of {tally.count:,} (as many or more by chance at "
+                    f"{ALLOWED:.0%}: {chance:.2g})"
+                )
+        if found[f"{method}: raised"].mean > 0:
+            said.append(f"{grid.name}, {method}: {found[f'{method}: raised'].mean:.1%} raised an error")
+    if grid.name in BARS:
+        decided, answers = BARS[grid.name]
+        if found["race: decided"].mean < decided:
+            said.append(f"{grid.name}, race: {found['race: decided'].mean:.0%} decided, not {decided:.0%}")
+        if found["race: answers"].mean > answers:
+            said.append(f"{grid.name}, race: {found['race: answers'].mean:.1%} of the answers, not {answers:.0%}")
+    return said
