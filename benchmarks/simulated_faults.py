@@ -98,8 +98,8 @@ def _race_under_limit(sample: Sample, policy: Policy, worse: str = CHEAP) -> Fou
 
 def limit_p95(rng: np.random.Generator) -> Found:
     sample = two_arms(rng, 0.55, 0.65, 200)
-    sample = replace(sample, latency_ms=noisy(rng, sample.scores, 1000.0))
-    return _race_under_limit(sample, Policy(limits=Limits(p95_ms=1.15 * p95(1000.0))))
+    sample = replace(sample, latency_ms=noisy(rng, sample.scores, 1000.0, 1.0))
+    return _race_under_limit(sample, Policy(limits=Limits(p95_ms=1.15 * p95(1000.0, 1.0))))
 
 
 def limit_median(rng: np.random.Generator) -> Found:
@@ -309,7 +309,7 @@ def skewed_power(rng: np.random.Generator) -> Found:
 def few_documents(num: int, rng: np.random.Generator) -> Found:
     apart = float(np.clip(rng.normal(0, 0.1), -0.4, 0.4))
     means = (0.5 - apart / 2, 0.5 + apart / 2)
-    sample = Sample(*Population(means, "clustered", 0.3).draw(rng, 20 * num, per_document=20))
+    sample = Sample(*Population(means, "clustered", 0.0).draw(rng, 20 * num, per_document=20))
     decision = sample.decide(Policy())
     is_right = means[int(decision.arm)] >= max(means) - 0.05
     return {
@@ -587,7 +587,7 @@ FAULTS = (
         share=0.5,
     ),
     Fault(
-        "documents that change",
+        "changing corpus",
         11,
         "equal arms, 8 documents, all asked about, churn .2",
         documents_that_change,
