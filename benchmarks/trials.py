@@ -24,6 +24,7 @@ import numpy as np
 
 import eval.race
 import router.deciding
+from storage.files import replace_text
 
 # What one trial says: quantities by name, None where the trial says nothing of one.
 Found = Mapping[str, float | None]
@@ -66,8 +67,8 @@ def run_cases(
     else is run, so that the figures do not depend on the order, and `path` can hold those that were made before. What
     other rules or another seed had made there is thrown away.
     """
-    kept = _read(path, seed)
-    totals: dict[str, Tallies] = {case.name: kept.get(case.name, {}) for case in cases}
+    known = kept(path, seed)
+    totals: dict[str, Tallies] = {case.name: known.get(case.name, {}) for case in cases}
     wanted = {case.name: max(round(trials * case.share), 1) for case in cases}
     num_all, started, seconds = sum(wanted.values()), time.monotonic(), 0.0
     with ProcessPoolExecutor(processes) as pool:
@@ -78,15 +79,15 @@ def run_cases(
                 began = time.monotonic()
                 ends = [min(done + size * part, wanted[case.name]) for part in range(processes + 1)]
                 parts = [
-                    pool.submit(_try, case, seed, first, last)
+                    pool.submit(tally, case, seed=seed, first=first, last=last)
                     for first, last in itertools.pairwise(ends)
                     if last > first
                 ]
                 for part in as_completed(parts):
                     totals[case.name] = add(totals[case.name], part.result())
                 done = ends[-1]
-                kept[case.name] = totals[case.name]
-                _write(path, seed, kept)
+                known[case.name] = totals[case.name]
+                keep(path, seed, known)
                 took = time.monotonic() - began
                 size = max(1, min(4 * size, int(size * _CHUNK_S / max(took, 1e-3))))
                 num_done = sum(_num_done(found) for found in totals.values())
@@ -106,7 +107,8 @@ def add(a: Tallies, b: Tallies) -> Tallies:
     return {name: a.get(name, Tally()) + b.get(name, Tally()) for name in {**a, **b}}
 
 
-def _try(case: Case, seed: int, first: int, last: int) -> Tallies:
+def tally(case: Case, *, seed: int, first: int, last: int) -> Tallies:
+    """What the trials from `first` up to `last` say."""
     found: Tallies = {}
     name = zlib.crc32(case.name.encode())
     for trial in range(first, last):
@@ -116,11 +118,8 @@ def _try(case: Case, seed: int, first: int, last: int) -> Tallies:
     return found
 
 
-def _num_done(tallies: Tallies) -> int:
-    return tallies.get("trials", Tally()).count
-
-
-def _read(path: Path | None, seed: int) -> dict[str, Tallies]:
+def kept(path: Path | None, seed: int) -> dict[str, Tallies]:
+    """What a file holds of these rules and this seed."""
     if path is None or not path.exists():
         return {}
     stored = json.loads(path.read_text(encoding="utf-8"))
@@ -130,13 +129,18 @@ def _read(path: Path | None, seed: int) -> dict[str, Tallies]:
     return {case: {key: Tally(*pair) for key, pair in found.items()} for case, found in stored["cases"].items()}
 
 
-def _write(path: Path | None, seed: int, kept: Mapping[str, Tallies]) -> None:
+def keep(path: Path | None, seed: int, tallies: Mapping[str, Tallies]) -> None:
+    """Write it there."""
     if path is not None:
         cases = {
-            case: {key: (tally.total, tally.count) for key, tally in found.items()} for case, found in kept.items()
+            case: {key: (tally.total, tally.count) for key, tally in found.items()} for case, found in tallies.items()
         }
         text = json.dumps({"seed": seed, "rules": _rules(), "cases": cases}, indent=1)
-        path.write_text(text + "\n", encoding="utf-8")
+        replace_text(path, text + "\n")
+
+
+def _num_done(tallies: Tallies) -> int:
+    return tallies.get("trials", Tally()).count
 
 
 @cache
