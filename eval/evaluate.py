@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from eval.answers import AnswerCache, AnswerRecord, Asked, Versions
-from eval.metrics.catalogue import PRIMARY, Declared, check_declared, primary_column
+from eval.metrics.catalogue import PRIMARY, Declared, check_declared, metrics_of, primary_column
 from eval.questions import Question
 from eval.scorer import Pair, Progress, Scorer
 from eval.tasks import run_all
@@ -199,12 +199,15 @@ def build_scorecard(
     pairs: list[Pair] = [(by_id[name], by_place[arm, name]) for arm, name in scored]
     columns: dict[str, list[Score]] = {}
     diagnostics: list[str] = []
+    lost: set[int] = set()
     for scorer in scorers:
         columns |= scorer.score(pairs, progress)
         diagnostics += scorer.diagnostics()
+        lost.update(*(scorer.lost.get(name, ()) for name in metrics_of(primary)))
     column, metric_of = primary_column([question for question, _ in pairs], columns, primary)
     deciding = PRIMARY if metric_of else str(primary)
     columns = {deciding: _failed_as_wrong(pairs, column), **{k: v for k, v in columns.items() if k != deciding}}
+    told = {name for row, (_, name) in enumerate(scored) if column[row] is not None or row in lost}
     scores = {name: dict(zip(scored, values, strict=True)) for name, values in columns.items()}
 
     def scores_of(arm: Arm) -> ArmScores:
@@ -229,6 +232,7 @@ def build_scorecard(
         arms=tuple(map(scores_of, arms)),
         diagnostics=tuple(diagnostics),
         metric_of=metric_of,
+        undefined=tuple(name for name in by_id if name not in told),
         race=asked.race,
         **rest,
     )

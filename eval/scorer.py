@@ -6,7 +6,6 @@ scorer.score([(question, record)], progress)  # {"exact_match": [1.0], "token_f1
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -34,8 +33,8 @@ class Scorer:
 
     `prepare`, which reports the progress where it is set, is called before with all answers that did not fail.
     `when_failed` gives what a failed answer scores, by default 0 by every metric that the gold answer has a score of:
-    an arm that gives no answer must not look better for it. `failures` counts lost scores of the last `score` by
-    metric, `reasons` has the first reason; `called` is what lost them.
+    an arm that gives no answer must not look better for it. `lost` has the places of the scores that the last `score`
+    lost, by metric, `reasons` the first reason; `called` is what lost them.
     """
 
     names: tuple[str, ...]
@@ -43,7 +42,7 @@ class Scorer:
     prepare: Callable[[Sequence[Pair], Progress | None], None] | None = None
     called: str = "the metric"
     when_failed: Sequence[float | None] | None = None
-    failures: Counter[str] = field(default_factory=Counter, init=False)
+    lost: dict[str, list[int]] = field(default_factory=dict, init=False)
     reasons: dict[str, str] = field(default_factory=dict, init=False)
 
     def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
@@ -51,20 +50,25 @@ class Scorer:
         what is a share of right answers, and is never shown to the metric. `progress(done, total)` is called as work
         is finished.
         """
-        self.failures, self.reasons = Counter(), {}
+        self.lost, self.reasons = {}, {}
         if self.prepare is not None:
             self.prepare([(question, record) for question, record in pairs if record.error is None], progress)
         scores: dict[str, list[float | None]] = {name: [] for name in self.names}
-        for done, (question, record) in enumerate(pairs, start=1):
+        for row, (question, record) in enumerate(pairs):
             values = self.score_one(question, record) if record.error is None else self._failed(question, record)
             for name, value in zip(self.names, values, strict=True):
                 if isinstance(value, str):
-                    self.failures[name] += 1
+                    self.lost.setdefault(name, []).append(row)
                     self.reasons.setdefault(name, one_line(f"question {question.id!r}: {value}", _REASON_CHARACTERS))
                 scores[name].append(None if isinstance(value, str) else value)
             if progress is not None and self.prepare is None:
-                progress(done, len(pairs))
+                progress(row + 1, len(pairs))
         return scores
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many scores the last `score` lost, by metric."""
+        return {name: len(rows) for name, rows in self.lost.items()}
 
     def _failed(self, question: Question, record: AnswerRecord) -> Sequence[float | None]:
         if self.when_failed is not None:

@@ -105,6 +105,8 @@ def _meaning(decision: Decision) -> str:
 
 def _further(decision: Decision) -> str:
     number = decision.more_questions
+    if not number:
+        return "scoring the answers without a score would settle it"
     return f"about {number:,} more question{'s' if number != 1 else ''} would settle it"
 
 

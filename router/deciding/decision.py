@@ -18,7 +18,8 @@ class Comparison:
 
     Without such a question it is None, the two were never compared, and the standing is open. `p_corrected` is Holm's
     over all comparisons, or for a race the anytime-valid p over K - 1 of them. `beaten_by` names the arm that beat the
-    other in a race, which need not be the leader.
+    other in a race, which need not be the leader. So many `unscored` answers of the two leave the standing open, which
+    their scores might overturn; 0 where it is not for them.
     """
 
     other: str
@@ -26,6 +27,7 @@ class Comparison:
     p_corrected: float
     standing: Standing
     beaten_by: str | None = None
+    unscored: int = 0
 
 
 @dataclass(frozen=True, slots=True)

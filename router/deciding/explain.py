@@ -31,7 +31,9 @@ def explain(
             by_standing["apart" if c.standing == "open" else c.standing].append(c.other)
             continue
         mean, low, high = map(as_lead, (c.difference.mean, c.difference.low, c.difference.high))
-        by_standing[c.standing].append(f"{c.other} ({mean}, {interval} {low} to {high}, p={c.p_corrected:.2g})")
+        by_standing["unscored" if c.unscored else c.standing].append(
+            f"{c.other} ({mean}, {interval} {low} to {high}, p={c.p_corrected:.2g})"
+        )
     said = {standing: ", ".join(others) for standing, others in by_standing.items()}
     further = f"about {more} more question{'' if more == 1 else 's'}"
     if card.race is not None:
@@ -40,6 +42,12 @@ def explain(
         text.append(f"{first} is significantly better than {beaten}")
     if near := said.get("equivalent"):
         text.append(f"{first} is equivalent within {table.margin:g} to {near}")
+    if hanging := said.get("unscored"):
+        number = max(c.unscored for c in comparisons)
+        text.append(
+            f"{first} against {hanging} hangs on {number} answer{'' if number == 1 else 's'} without a score: it would "
+            "not hold if they went against it, so it is undecided until they are scored"
+        )
     if (unsettled := said.get("open")) and more:
         text.append(f"{first} leads {unsettled}, which is not settled: {further} would settle it")
     elif unsettled:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from router.deciding.statistics import (
     questions_needed,
     share_not_beaten,
 )
+from router.deciding.unscored import at_worst, num_unscored, stand_at_worst
 from router.errors import RouterError
 
 # Without a known spread, that of two arms which differ by a full point on a fifth of the questions.
@@ -43,10 +45,11 @@ def recommend(table: ArmTable) -> Decision:
 
     `winner`: every other arm is significantly worse. `tie`: the arms that are not worse are equivalent within the
     margin (after a race: none of them is better by it). `undecided`: some arm is neither, or was never compared, and
-    more questions would settle it. In the last two, a measured lead below the margin is not worth paying for by the
-    policy's own words: among the arms as near to the leader as the margin, one that saves something that matters is
-    served instead (`Savings.serve`), and `trade` says what that saves and gives up. An arm is near only by a comparison
-    that was made: over most of the questions that either was scored on.
+    more questions would settle it; or answers without a score might overturn what was shown (`unscored.py`). In the
+    last two, a measured lead below the margin is not worth paying for by the policy's own words: among the arms as near
+    to the leader as the margin, one that saves something that matters is served instead (`Savings.serve`), and `trade`
+    says what that saves and gives up. An arm is near only by a comparison that was made: over most of the questions
+    that either was scored on.
 
     Arms that were all asked everything are compared by the tests of `router/deciding/statistics.py` with Holm's
     correction; those of a race by anytime-valid evidence, and only the questions that the race spent decide. Raises
@@ -60,7 +63,18 @@ def recommend(table: ArmTable) -> Decision:
         )
     ranked = _ranked(table)
     leader, others = ranked[0], ranked[1:]
-    comparisons = _compare(table, leader, others)
+
+    def compare(found: ArmTable) -> list[Comparison]:
+        return _compare(found, found.row(leader.name), [found.row(row.name) for row in others])
+
+    comparisons = stand_at_worst(table, compare(table), leader=leader.name, compare=compare)
+    settled = _served_by_race(table, ranked)
+    if settled is not None and (lost := num_unscored(table, *(row.name for row in ranked))):
+        worst = at_worst(table, settled.name)
+        still = _served_by_race(worst, _ranked(worst))
+        if still is None or still.name != settled.name:
+            settled = None
+            comparisons = [replace(c, unscored=lost) if c.standing == "open" else c for c in comparisons]
     unsettled = [c for c in comparisons if c.standing == "open"]
     near = [
         row
@@ -68,7 +82,6 @@ def recommend(table: ArmTable) -> Decision:
         if c.standing != "beaten" and c.difference is not None and c.difference.mean <= table.margin
         if table.can_compare(leader.name, row.name)
     ]
-    settled = _served_by_race(table, ranked)
     savings = Savings(table.decided.clusters)
     chosen = settled or savings.serve([leader, *near], table.policy)
     verdict: Verdict = "winner"
@@ -76,7 +89,9 @@ def recommend(table: ArmTable) -> Decision:
         verdict = "undecided" if unsettled and settled is None else "tie"
     leads = [(row, table.lead(chosen.name, row.name)) for row in ranked if row is not chosen]
     runner_up, lead = next(((row, lead) for row, lead in leads if lead is not None), (None, 0.0))
-    more = 0 if verdict != "undecided" else max(_more_questions(table, leader, c, comparisons) for c in unsettled)
+    # What only unscored answers leave open is settled by scoring them.
+    asking = [c for c in unsettled if not c.unscored] if verdict == "undecided" else []
+    more = max((_more_questions(table, leader, c, comparisons) for c in asking), default=0)
     trade = _trade(table, savings, leader, chosen)
     return Decision(
         arm=chosen.name,

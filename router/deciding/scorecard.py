@@ -117,9 +117,9 @@ class Scorecard:
     `training_s` maps adapter names and `indexing_s` index names to measured seconds. `floors` holds primary scores of
     answers that need no model, by name, aligned with `question_ids`; they are shown beside the arms and never chosen.
     `metric_of` maps question kinds to the metric that `primary` takes there, empty when one metric decides everywhere.
-    `race` says how the questions were spent, None when every arm was asked all of them. `corrected` holds a judge's
-    mean verdict on an arm's answers as people's labels of some of them correct it. `evaluation_s` is what asking and
-    scoring took.
+    Of the questions in `undefined` the primary metric says nothing, whatever is answered. `race` says how the questions
+    were spent, None when every arm was asked all of them. `corrected` holds a judge's mean verdict on an arm's answers
+    as people's labels of some of them correct it. `evaluation_s` is what asking and scoring took.
     """
 
     question_ids: tuple[str, ...]
@@ -135,6 +135,7 @@ class Scorecard:
     race: RaceRecord | None = None
     corrected: Mapping[str, Interval] = field(default_factory=dict)
     evaluation_s: float = 0.0
+    undefined: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for scores in self.arms:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -149,6 +149,7 @@ class SameText:
     """1 when the answer is a gold answer; this metric says nothing of failed answers."""
 
     names = ("same",)
+    lost: Mapping[str, Sequence[int]] = {}
 
     def score(
         self, pairs: Sequence[Pair], progress: Callable[[int, int], None] | None = None
@@ -243,6 +244,22 @@ def test_a_failed_answer_scores_0_by_what_decides_and_stays_counted_as_failed() 
     # Nobody answered q2: the metric says nothing of it, so it may be undefined there.
     assert [scores.scores["same"] for scores in scorecard.arms] == [(0.0, None), (1.0, None)]
     assert [len(scores.errors) for scores in scorecard.arms] == [2, 1]
+
+
+def test_what_the_metric_says_nothing_of_is_undefined_and_what_it_lost_is_not() -> None:
+    records = [AnswerRecord(arm.name, q.id, q.answers[0]) for arm in ARMS for q in QUESTIONS]
+
+    class Silent(SameText):
+        def score(self, pairs: Sequence[Pair], progress: object = None) -> dict[str, list[float | None]]:
+            return {"same": [None if q.id == "q2" else 1.0 for q, _ in pairs]}
+
+    class Lost(Silent):
+        lost: Mapping[str, Sequence[int]] = {"same": [1]}
+
+    silent, lost = (
+        build_scorecard(ARMS, Asked(QUESTIONS, records), [one], primary="same") for one in (Silent(), Lost())
+    )
+    assert (silent.undefined, lost.undefined) == (("q2",), ())
 
 
 def test_kinds_of_questions_can_have_metrics_of_their_own() -> None:

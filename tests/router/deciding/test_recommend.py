@@ -189,10 +189,14 @@ def test_of_three_arms_the_pair_without_a_shared_question_leaves_it_undecided() 
     right, wrong = dict.fromkeys(range(100), 1.0), dict.fromkeys(range(100), 0.0)
     apart = part(TUNED, dict.fromkeys(range(100, 200), 0.5), num=200, tokens=10)
     grid = card(part(RAG, right, num=200, tokens=400), part(BASE, wrong, num=200), apart)
+    # Half of the scores were lost: had they gone against rag, base would not be worse.
+    assert {c.standing for c in recommend(grid, Policy()).comparisons} == {"open"}
+    grid = replace(grid, undefined=grid.question_ids)
     decision = recommend(grid, Policy())
     assert {c.other: c.standing for c in decision.comparisons} == {"base": "beaten", "tuned": "open"}
     assert (decision.arm, decision.verdict, decision.runner_up) == ("rag", "undecided", "base")
     tied = card(part(RAG, right, num=200, tokens=400), part(BASE, right, num=200), apart)
+    tied = replace(tied, undefined=tied.question_ids)
     decision = recommend(tied, Policy())
     assert {c.other: c.standing for c in decision.comparisons} == {"rag": "equivalent", "tuned": "open"}
     assert (decision.arm, decision.verdict) == ("base", "undecided")
@@ -209,7 +213,10 @@ def test_arms_of_a_race_that_share_no_scored_question_are_never_settled() -> Non
     # Shown to be worse than a third arm before, it is beaten, though the leader never met it.
     base = scores(BASE, [0.05] * 40)
     dropped = (Drop("tuned", "base", 40, 0.01),)
-    decision = recommend(raced(rag, tuned, base, asked={"rag": 40, "tuned": 40, "base": 40}, drops=dropped), Policy())
+    grid = raced(rag, tuned, base, asked={"rag": 40, "tuned": 40, "base": 40}, drops=dropped)
+    # It was beaten without the scores that were lost; where there were none to lose, it stays so.
+    assert {c.standing for c in recommend(grid, Policy()).comparisons if c.other == "tuned"} == {"open"}
+    decision = recommend(replace(grid, undefined=grid.question_ids), Policy())
     found = {c.other: (c.standing, c.beaten_by) for c in decision.comparisons}
     assert found["tuned"] == ("beaten", "base")
 
@@ -398,3 +405,35 @@ def test_an_arm_that_fails_where_it_would_be_wrong_does_not_win() -> None:
     rival = scores(TUNED, [1.0, 1.0, 1.0, 1.0, 0.0] * 20)
     decision = recommend(card(failing, rival), Policy())
     assert (decision.arm, decision.verdict) == ("tuned", "winner")
+
+
+def test_a_winner_that_unscored_answers_might_overturn_is_undecided() -> None:
+    # Right on 60 of the 60 that were scored; the judge failed on 40.
+    lucky = scores(RAG, [1.0] * 60 + [None] * 40)
+    rival = scores(TUNED, [1.0] * 40 + [0.0] * 20 + [1.0] * 40)
+    decision = recommend(card(lucky, rival), Policy())
+    assert decision.verdict == "undecided"
+    assert "hangs on 40 answers without a score" in decision.reason
+    assert decision.more_questions == 0
+    # Two of them could not change it.
+    decision = recommend(card(scores(RAG, [1.0] * 58 + [None] * 2), scores(TUNED, rival_of(60))), Policy())
+    assert (decision.verdict, decision.arm) == ("winner", "rag")
+
+
+def rival_of(num: int) -> list[float | None]:
+    return [1.0] * (num - 20) + [0.0] * 20
+
+
+def test_a_tie_must_hold_whichever_way_unscored_answers_fall() -> None:
+    same: list[float | None] = [1.0, 0.0] * 200
+    for gaps in (40, 2):
+        few = scores(TUNED, [*same[:-gaps], *[None] * gaps], tokens=40)
+        decision = recommend(card(scores(RAG, same, tokens=400), few), Policy())
+        assert decision.verdict == ("undecided" if gaps == 40 else "tie")
+
+
+def test_a_question_that_the_metric_says_nothing_of_overturns_nothing() -> None:
+    grid = card(scores(RAG, [1.0] * 60 + [None] * 40), scores(TUNED, [*rival_of(60), *[None] * 40]))
+    undefined = replace(grid, undefined=grid.question_ids[60:])
+    assert recommend(grid, Policy()).verdict == "undecided"
+    assert recommend(undefined, Policy()).verdict == "winner"
