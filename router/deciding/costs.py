@@ -106,6 +106,10 @@ class ArmCosts:
         """A horizon of `months` with `questions` in each, everything included."""
         return _sum(self.fixed, _times(months, self.monthly(questions)))
 
+    def fixed_part(self, questions: float, *, months: float) -> float | None:
+        """One question's part of what is paid once or by the month, at so many questions a month; both > 0."""
+        return _times(1 / (questions * months), self.total(0, months=months))
+
     def amortised_per_1k(self, questions: float, *, months: float) -> float | None:
         """`total` spread over its questions, for 1,000 of them; `questions` and `months` > 0."""
         return _times(1000 / (questions * months), self.total(questions, months=months))

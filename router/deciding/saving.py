@@ -59,9 +59,8 @@ class Savings:
             return Saving(0.0, matters=False)
         weights = np.array(unit_prices(policy))
         gap = self._gap(instead_of, arm)
-        months, questions = policy.traffic.months, policy.traffic.questions
-        dear, cheap = (price(row.measures, policy).total(0, months=months) or 0.0 for row in (instead_of, arm))
-        saved = float(weights @ gap.mean) + (dear - cheap) / (months * questions)
+        dear, cheap = (_fixed_part(row, policy) for row in (instead_of, arm))
+        saved = float(weights @ gap.mean) + dear - cheap
         least = policy.cost_tolerance * others
         if saved <= least:
             return Saving(saved / others, matters=False)
@@ -88,6 +87,10 @@ class Savings:
         if key not in self._gaps:
             self._gaps[key] = _measure_gap(usage_rows(dear.decided), usage_rows(cheap.decided), self.clusters)
         return self._gaps[key]
+
+
+def _fixed_part(row: ArmRow, policy: Policy) -> float:
+    return price(row.measures, policy).fixed_part(policy.traffic.questions, months=policy.traffic.months) or 0.0
 
 
 def _measure_gap(a: Floats, b: Floats, clusters: Sequence[str]) -> _Gap:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from router.deciding.costs import mean_usage, measure, price, question_costs, usage_cost
+from router.deciding.costs import measure, price, question_costs
 from router.deciding.policy import Policy, Utility
 from router.deciding.scorecard import ArmScores, Score, Scorecard
 from router.errors import RouterError
@@ -72,11 +72,12 @@ def mean_worth(outcomes: Outcomes, utility: Utility) -> float:
 def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float, Scale]:
     """The scorecard with `utility` as its primary metric, the policy's margin on that scale, and the scale.
 
-    The scale runs from the worst answer at the dearest question of any arm to the best answer for nothing. A mean of
-    the column is the mean worth of an answer minus the mean cost of a question; what is paid once or by the month is
-    left out. The margin stays a share of questions that are right instead of wrong. Floors cost nothing, and so does an
-    answer that failed, which is worth what a wrong one is.
-    Raises RouterError for a policy without values, one that rewards wrong answers, and an arm whose cost is unknown.
+    A mean of the column is the mean worth of an answer minus the mean cost of a question, and minus its part of what is
+    paid once or by the month at the policy's traffic. The scale runs from the worst answer at the dearest question of
+    any arm to the best at the cheapest, or for nothing where there are floors, which cost nothing. The margin stays a
+    share of questions that are right instead of wrong. An answer that failed is worth what a wrong one is, and costs
+    its part alone. Raises RouterError for a policy without values, one that rewards wrong answers, and an arm whose
+    cost is unknown.
     """
     values, primary, arms = policy.utility, scorecard.primary, []
     if values is None:
@@ -85,23 +86,15 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
         raise RouterError(
             f"right ({values.right:g}) must be worth more than wrong ({values.wrong:g}); change the policy's utility"
         )
-    costs = [question_costs(scores, policy) for scores in scorecard.arms]
-    dearest = max((cost for column in costs for cost in column if cost is not None), default=0.0)
+    columns = [_paid(scorecard, scores, policy) for scores in scorecard.arms]
+    paid = [cost for column in columns for cost in column if cost is not None]
     worths = (values.right, values.wrong, values.abstain)
-    scale = Scale(min(worths) - dearest, max(worths))
-    for scores, spent in zip(scorecard.arms, costs, strict=True):
-        failed = [name in scores.errors for name in scorecard.question_ids]
-        paid = [0.0 if cost is None and lost else cost for cost, lost in zip(spent, failed, strict=True)]
-        answered = [score for score, lost in zip(scores.scores[primary], failed, strict=True) if not lost]
-        if any(score is not None for score in answered) and usage_cost(mean_usage(scores), policy) is None:
-            missing = price(measure(scorecard, scores), policy).missing[0]
-            raise RouterError(
-                f"the utility of arm {scores.arm.name!r} needs its cost, but its {missing} were not measured; set "
-                "their price to 0, or take `utility` out of the policy"
-            )
+    least = 0.0 if scorecard.floors else min(paid, default=0.0)
+    scale = Scale(min(worths) - max(paid, default=0.0), max(worths) - least)
+    for scores, column_paid in zip(scorecard.arms, columns, strict=True):
         column = tuple(
             None if outcome is None or cost is None else scale.to_unit(_worth(outcome, values) - cost)
-            for outcome, cost in zip(question_outcomes(scores, primary), paid, strict=True)
+            for outcome, cost in zip(question_outcomes(scores, primary), column_paid, strict=True)
         )
         arms.append(replace(scores, scores={**scores.scores, UTILITY: column}))
     floors = {
@@ -111,6 +104,26 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
     margin = policy.margin * (values.right - values.wrong) / scale.width
     card = replace(scorecard, primary=UTILITY, arms=tuple(arms), floors=floors, metric_of={})
     return card, margin, scale
+
+
+def _paid(scorecard: Scorecard, scores: ArmScores, policy: Policy) -> list[float | None]:
+    """What each question of an arm costs with its part of what is paid once or by the month, None where it is unknown.
+
+    Raises RouterError for an arm with an answer whose cost nobody can know.
+    """
+    costs, traffic = price(measure(scorecard, scores), policy), policy.traffic
+    lost = [name in scores.errors for name in scorecard.question_ids]
+    scored = zip(scores.scores[scorecard.primary], lost, strict=True)
+    is_answered = any(score is not None and not has_failed for score, has_failed in scored)
+    if is_answered and costs.total(1, months=1) is None:
+        raise RouterError(
+            f"the utility of arm {scores.arm.name!r} needs its cost, but nobody measured its {costs.missing[0]}; set "
+            "its price to 0, or take `utility` out of the policy"
+        )
+    part = costs.fixed_part(traffic.questions, months=traffic.months) or 0.0
+    spent = zip(question_costs(scores, policy), lost, strict=True)
+    found = (0.0 if cost is None and has_failed else cost for cost, has_failed in spent)
+    return [None if cost is None else cost + part for cost in found]
 
 
 def _outcome(score: float, abstained: Score = None) -> Outcome:

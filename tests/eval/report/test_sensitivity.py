@@ -4,13 +4,15 @@ from dataclasses import replace
 import pytest
 from fakes.comparison import Comparison
 from fakes.decided import card_of, make_valued, usual_decision
+from fakes.priced import BASE, TUNED, make_card, make_scores
 
 from eval.report.page import to_html
 from eval.report.sensitivity import find_sensitivity
 from eval.report.tables import to_markdown
 from router.deciding.arm_table import make_table
 from router.deciding.decision import Comparison as Compared
-from router.deciding.policy import Limits, Prices
+from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
+from router.deciding.recommend import recommend
 from router.deciding.statistics import Difference
 
 
@@ -48,6 +50,21 @@ def test_an_arm_that_was_shown_to_be_worse_is_left_out_though_it_is_within_the_m
     found = find_sensitivity(make_table(comparison.scorecard, policy), decision)
     assert found is not None
     assert (found.served, found.left_out) == ("hybrid", ("tuned",))
+
+
+def test_an_arm_that_is_better_before_costs_only_comes_with_the_traffic_that_pays_for_it() -> None:
+    # Right on 55 and on 70 of 100; tuned is trained for an hour at 500, over twelve months.
+    card = make_card(make_scores(BASE, [1.0] * 55 + [0.0] * 45), make_scores(TUNED, [1.0] * 70 + [0.0] * 30))
+    policy = Policy(
+        prices=Prices(0.0, 0.0, training_hour=500.0), traffic=Traffic(questions=100), utility=Utility(1.0, 0.0)
+    )
+    table = make_table(card, policy)
+    found = find_sensitivity(table, recommend(table))
+    assert found is not None
+    assert (found.served, found.left_out) == ("base", ())
+    assert found.flips is not None
+    flips = {flip.weight: (flip.arm, flip.at) for flip in found.flips}
+    assert flips["traffic.questions"] == ("tuned", pytest.approx(500 / 12 / 0.15))
 
 
 def test_a_cheaper_arm_that_ties_is_named_where_the_means_disagree(comparison: Comparison) -> None:

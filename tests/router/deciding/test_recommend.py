@@ -114,6 +114,23 @@ def test_cheaper_by_nothing_does_not_beat_better_by_four_points() -> None:
     assert "tuned_rag is served for a saving of 0.2%, at an expected loss of 0.04" in keen.reason
 
 
+def test_a_training_that_is_never_earned_back_does_not_win() -> None:
+    # base is right on 55 of 100, tuned on 70; training takes 10 hours at 50, over 1,200 questions.
+    base, tuned = scores(BASE, [1.0] * 55 + [0.0] * 45), scores(TUNED, [1.0] * 70 + [0.0] * 30)
+    grid = replace(card(base, tuned), training_s={"a@1": 36_000.0})
+    policy = Policy(
+        prices=Prices(training_hour=50.0), traffic=Traffic(questions=100), utility=Utility(right=1.0, wrong=0.0)
+    )
+    decision = recommend(grid, policy)
+    assert (decision.arm, decision.verdict) == ("base", "winner")
+    table = make_table(grid, policy)
+    assert table.scale is not None
+    found = {row.name: table.scale.to_currency(row.mean) for row in table.rows}
+    assert found == {"base": pytest.approx(0.55, abs=1e-4), "tuned": pytest.approx(0.7 - 500 / 1200, abs=1e-4)}
+    busy = replace(policy, traffic=Traffic(questions=10_000))
+    assert recommend(grid, busy).arm == "tuned"
+
+
 def test_where_utility_decides_nothing_is_traded() -> None:
     same = [1.0, 0.0] * 100
     grid = card(scores(RAG, same, tokens=400), scores(TUNED, [0.0, *same[1:]], tokens=300))

@@ -1,11 +1,12 @@
 from dataclasses import replace
 
 import pytest
-from fakes.priced import BASE, RAG, make_card, make_scores
+from fakes.priced import BASE, RAG, TUNED, make_card, make_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.deciding.policy import Policy, Prices, Utility
+from router.deciding.arm_table import make_table
+from router.deciding.policy import Policy, Prices, Traffic, Utility
 from router.deciding.scorecard import ArmScores
 from router.deciding.utility import (
     UTILITY,
@@ -42,13 +43,13 @@ def test_shares_are_of_scored_questions() -> None:
     assert count_outcomes(make_scores(BASE, [None]), "f1") is None
 
 
-def test_the_scale_runs_from_the_worst_answer_at_the_dearest_question_to_the_best_for_nothing() -> None:
+def test_the_scale_runs_from_the_worst_answer_at_the_dearest_question_to_the_best_at_the_cheapest() -> None:
     card = make_card(four(), make_scores(RAG, [1.0] * 4, prompt=200))
     policy = Policy(prices=DEAR, utility=VALUES)
     scaled, _, scale = with_utility(card, policy)
-    assert (scale.low, scale.high) == pytest.approx((-3.2, 1.0))
+    assert (scale.low, scale.high) == pytest.approx((-3.2, 0.9))
     column = scaled.arms[0].scores[UTILITY]
-    assert column[:3] == pytest.approx(((0.9 + 3.2) / 4.2, (0.9 + 3.2) / 4.2, (-0.6 + 3.2) / 4.2))
+    assert column[:3] == pytest.approx((1.0, 1.0, (-0.6 + 3.2) / 4.1))
     assert column[3] is None
 
 
@@ -83,7 +84,10 @@ def test_a_mean_on_the_scale_is_expected_utility() -> None:
     [
         (Policy(), "says nothing of what answers are worth"),
         (Policy(utility=Utility(right=0.0, wrong=0.0)), r"right \(0\) must be worth more than wrong \(0\)"),
-        (Policy(prices=Prices(engine_hour=1.0), utility=VALUES), "arm 'base' needs its cost, but its engine seconds"),
+        (
+            Policy(prices=Prices(engine_hour=1.0), utility=VALUES),
+            "arm 'base' needs its cost, but nobody measured its engine seconds",
+        ),
     ],
 )
 def test_what_cannot_be_valued_is_refused(policy: Policy, message: str) -> None:
@@ -134,3 +138,35 @@ def test_scaled_utility_lies_in_0_to_1_and_keeps_the_order(
 def test_a_scale_maps_there_and_back(low: float, width: float, share: float) -> None:
     scale = Scale(low, low + width)
     assert scale.to_unit(scale.to_currency(share)) == pytest.approx(share, abs=1e-9)
+
+
+def test_training_indexing_and_upkeep_are_part_of_a_questions_utility() -> None:
+    # tuned is trained for an hour at 4 over 10 x 2 questions and, half of the documents changing each month, 5 times
+    # more each month: (4 + 2 * 20) / 20 a question. rag's index takes 2 and is built again by half: (2 + 2 * 1) / 20.
+    traffic = Traffic(questions=10, months=2, churn=0.5, retrain_at=0.1)
+    prices = Prices(prompt=0.0, generated=0.0, training_hour=4.0, indexing_hour=20.0)
+    policy = Policy(prices=prices, traffic=traffic, utility=Utility(right=5.0, wrong=1.0))
+    card = make_card(*(make_scores(arm, [1.0, 1.0, 0.0, 1.0]) for arm in (BASE, RAG, TUNED)))
+    scaled, margin, scale = with_utility(card, policy)
+    assert (scale.low, scale.high) == pytest.approx((-2.2, 5.0))
+    means = [scale.to_currency(sum(arm.scores[UTILITY]) / 4) for arm in scaled.arms]  # type: ignore[arg-type]
+    assert means == pytest.approx([4.0, 4.0 - 0.2, 4.0 - 2.2])
+    # The same as the preference's: worth minus everything.
+    table = make_table(card, policy)
+    assert means == pytest.approx([row.net_utility(policy) for row in table.rows])
+    assert margin == pytest.approx(policy.margin * 4 / 7.2)
+
+
+def test_a_part_that_all_arms_pay_does_not_widen_the_scale() -> None:
+    prices = Prices(prompt=0.0, generated=0.0, training_hour=4.0)
+    policy = Policy(prices=prices, traffic=Traffic(questions=1, months=1), utility=Utility(right=1.0, wrong=0.0))
+    card = make_card(make_scores(TUNED, [1.0, 0.0]), make_scores(replace(TUNED, name="twin"), [0.0, 0.0]))
+    scaled, margin, scale = with_utility(card, policy)
+    assert (scale.low, scale.high, margin) == pytest.approx((-4.0, -3.0, policy.margin))
+    assert scaled.arms[0].scores[UTILITY] == pytest.approx((1.0, 0.0))
+
+
+def test_a_training_that_was_not_measured_is_refused_at_a_price() -> None:
+    policy = Policy(prices=Prices(training_hour=1.0), utility=VALUES)
+    with pytest.raises(RouterError, match="nobody measured its training time of bought@1"):
+        with_utility(make_card(make_scores(replace(TUNED, adapter="bought@1"), [1.0])), policy)
