@@ -31,7 +31,7 @@ WEIGHTS: Mapping[str, str] = {
 
 
 def as_percent(share: float) -> str:
-    """A probability from resampling in whole percents, which never claims certainty."""
+    """A probability in whole percents, which never claims certainty."""
     if share > 0.99:
         return ">99%"
     return "<1%" if share < 0.01 else f"{share:.0%}"

@@ -45,7 +45,7 @@ class Trade:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which arm to serve and why. `confidence` is the bootstrap probability that no arm is better by over the margin.
+    """Which arm to serve and why. `confidence` is the probability that no arm is better by over the margin.
 
     `metric` is what decided: the primary metric, or `utility` when the policy puts values on answers. `runner_up` is
     the best other arm with scores for some of the same questions, if there is one. `margin` is the measured lead over

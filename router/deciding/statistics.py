@@ -15,13 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 4000
+_DRAWS = 4000
 _POWER = 0.8
 # Made-up documents, each at half the weight of one: of scores, and of the differences of two scores.
 _MADE_UP_SCORES = (0.0, 1.0)
 _MADE_UP_DIFFERENCES = (-1.0, 0.0, 0.0, 1.0)
 # A sign-flip test counts sums in this many steps at most, and can tell no smaller p-value.
 _STEPS, _SMALLEST_P = 2048, 1e-14
+# It doubts a lead with fewer than so many documents that have a difference this large (less the last bits).
+_FEW, _LARGE = 3, 0.5 - 1e-9
 Floats = NDArray[np.float64]
 
 
@@ -89,6 +91,9 @@ def paired_difference(
     """How much better `a` scored than `b` on the same questions.
 
     The test is exact McNemar for binary scores of independent questions, else a sign-flip permutation over clusters.
+    Where rare large differences would balance many small ones, few documents may hold none of them. So until three
+    went the leading arm's way, with a question whose difference is at least half a point, the test has one more
+    cluster, which is made up: as large as a mean one, and all against the leading arm.
     The interval has the clustered standard error, Student's t with a degree of freedom less than there are clusters,
     and two made-up clusters: Agresti and Min's interval (2005) for matched proportions, here for any score. Equivalence
     is two one-sided t-tests (TOST), whose standard error is at least that of arms which differ on a share `margin` of
@@ -106,7 +111,10 @@ def paired_difference(
     if is_binary and len(sums) == len(differences):
         test, p_value = "exact McNemar", _mcnemar(differences)
     else:
-        test, p_value = "sign-flip permutation", _sign_flip(sums)
+        toward = differences if mean > 0 else -differences
+        num_large = len({cluster for cluster, gain in zip(clusters, toward, strict=True) if gain >= _LARGE})
+        against = float(counts.mean()) if num_large < _FEW else 0.0
+        test, p_value = "sign-flip permutation", _sign_flip(sums, against=against)
     sd = question_sd(sums, counts)
     return Difference(
         mean=mean,
@@ -132,23 +140,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margin: float) -> float:
-    """Share of bootstrap resamples in which no arm beats row `arm` by more than `margin`.
+    """The probability, as far as these questions tell, that no arm is better than row `arm` by more than `margin`.
 
-    `scores` is (arms, questions) in [0, 1] without gaps; whole clusters are resampled. This is a decision's confidence:
-    the probability, as far as these questions tell, that serving this arm costs at most the margin. A handful of
-    questions must not look like certainty, so two are made up: one that only this arm gets right, and one that all
-    others do. They act as a Beta(1, 1) prior on the wins: one win in one question is 0.75 there.
+    `scores` is (arms, questions) in [0, 1] without gaps. The arms' means are drawn from a multivariate Student's t with
+    their clustered covariance, a degree of freedom less than there are clusters, and always the same random numbers.
+    A handful of documents must not look like certainty, so two are made up: one that only this arm gets right, and one
+    that all others do. Each is half as large as a mean one, and a question at least: of documents as large as the
+    others, ten would never reach 95%; of a single question, three documents of 20 would be sure of too much.
     """
-    lone_win = np.zeros((scores.shape[0], 1))
+    lone_win = np.zeros((len(scores), 1))
     lone_win[arm] = 1.0
-    scores = np.hstack([scores, lone_win, 1.0 - lone_win])
-    clusters = [*clusters, "prior: won", "prior: lost"]
     names, places = np.unique(clusters, return_inverse=True)
+    counts = np.bincount(places).astype(np.float64)
+    size = max(float(counts.mean()) / 2, 1.0)
     sums = np.stack([np.bincount(places, row) for row in scores])
-    counts = np.bincount(places)
-    draws = np.random.default_rng(0).multinomial(len(names), [1 / len(names)] * len(names), size=RESAMPLES)
-    means = (draws @ sums.T) / (draws @ counts)[:, None]
-    return float((means.max(axis=1) - means[:, arm] <= margin + 1e-12).mean())
+    sums, counts = np.hstack([sums, size * lone_win, size * (1 - lone_win)]), np.append(counts, [size, size])
+    means = sums.sum(axis=1) / counts.sum()
+    residuals = sums - np.outer(means, counts)
+    spread = residuals @ residuals.T * len(counts) / (len(counts) - 1) / counts.sum() ** 2
+    sizes, directions = np.linalg.eigh(spread)
+    rng, degrees = np.random.default_rng(0), max(len(names) - 1, 1)
+    draws = rng.standard_normal((_DRAWS, len(scores))) @ (directions * np.sqrt(np.maximum(sizes, 0.0))).T
+    draws = means + draws / np.sqrt(rng.chisquare(degrees, (_DRAWS, 1)) / degrees)
+    return float((draws.max(axis=1) - draws[:, arm] <= margin + 1e-12).mean())
 
 
 def questions_needed(effect: float, sd: float, *, alpha: float = 0.05) -> int:
@@ -216,10 +230,16 @@ def _mcnemar(differences: Floats) -> float:
     return min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
-def _sign_flip(sums: Floats) -> float:
+def _sign_flip(sums: Floats, *, against: float) -> float:
     """The share of all patterns of signs whose sum is as far from 0, exact: whole numbers have few possible sums, and
     anything else is rounded to whole parts of a small step first, which changes how it is weighed and no error rate.
+
+    `against` is added against the sign of the sum, and never turns it.
     """
+    if against:
+        if abs(float(sums.sum())) <= against:
+            return 1.0
+        sums = np.append(sums, -math.copysign(against, float(sums.sum())))
     total = float(np.abs(sums).sum())
     step = 1.0 if total <= _STEPS and bool((sums == np.rint(sums)).all()) else total / _STEPS
     rounded = np.rint(sums / (step or 1.0))

@@ -71,27 +71,52 @@ def test_mcnemar_is_exact() -> None:
 
 def test_sign_flips_are_exact_for_few_pairs() -> None:
     # Four positive differences: only all-plus and all-minus are as extreme, 2 of 16.
-    difference = paired_difference([0.9, 0.8, 0.7, 0.6], [0.1, 0.2, 0.3, 0.4], alone(4), margin=0.03)
+    difference = paired_difference([0.9, 0.8, 0.8, 0.6], [0.1, 0.2, 0.3, 0.4], alone(4), margin=0.03)
     assert difference.test == "sign-flip permutation"
     assert difference.p_value == pytest.approx(2 / 16)
 
 
-@pytest.mark.parametrize("sums", [[0.31, -0.12, 0.75, 0.44, -0.2, 0.9, 0.05], [3.0, -1.0, 2.0, 2.0, 0.0, -1.0, 4.0]])
-def test_sign_flips_are_counted_exactly(sums: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("sums", "size"), [([0.31, -0.12, 0.75, 0.64, -0.2, 0.9, 0.05], 1), ([3.0, -1.0, 2.0, 2.0, 0.0, -1.0, 4.0], 5)]
+)
+def test_sign_flips_are_counted_exactly(sums: list[float], size: int) -> None:
     patterns = np.array(list(itertools.product((1.0, -1.0), repeat=7))) @ np.abs(sums)
     expected = (np.abs(patterns) >= abs(sum(sums)) - 1e-9).mean()
-    # Each document is one that brings five questions, so that its sum is the value.
-    scores = [0.5 + value / 10 for value in sums for _ in range(5)]
-    documents = [f"d{i}" for i in range(7) for _ in range(5)]
-    difference = paired_difference(scores, [0.5] * 35, documents, margin=0.03)
+    # A document's whole sum is the difference of its first questions, at most 1 of each.
+    differences = [
+        min(max(value - i, 0.0), 1.0) - min(max(-value - i, 0.0), 1.0) for value in sums for i in range(size)
+    ]
+    a, b = ([max(sign * value, 0.0) for value in differences] for sign in (1, -1))
+    difference = paired_difference(a, b, [f"d{i // size}" for i in range(7 * size)], margin=0.03)
     assert difference.test == "sign-flip permutation"
-    assert difference.p_value == pytest.approx(expected, abs=1 / 64)
+    assert difference.p_value == pytest.approx(expected)
+
+
+def test_a_lead_without_large_differences_is_doubted() -> None:
+    # 0.05 partial credit on each of 30 questions; an arm that is right on a twentieth of them may have met none here.
+    small = paired_difference([0.05] * 30, [0.0] * 30, alone(30), margin=0.03)
+    assert small.p_value > 0.5
+    # Seven made-up points would be needed to hide a lead of 0.2 on 30 questions: one does not.
+    assert paired_difference([0.4] * 30, [0.2] * 30, alone(30), margin=0.03).p_value < 1e-4
+    # With three large differences the leader's way nothing is made up: 2 of 2**10 patterns.
+    large = paired_difference([0.9] * 3 + [0.6] * 7, [0.4] * 10, alone(10), margin=0.03)
+    assert large.p_value == pytest.approx(2 / 2**10)
+
+
+def test_what_doubts_a_lead_is_as_large_as_a_document() -> None:
+    # One more question of five would not weigh against 20 documents; a document does.
+    documents = [f"d{i // 5}" for i in range(100)]
+    assert paired_difference([0.05] * 100, [0.0] * 100, documents, margin=0.03).p_value == 1.0
+    # Of questions that are right or wrong, three documents with one the leader's way are enough.
+    a = [1.0, 0.0, 0.0, 0.0, 0.0] * 8
+    difference = paired_difference(a, [0.0] * 40, documents[:40], margin=0.03)
+    assert difference.p_value == pytest.approx(2 / 2**8)
 
 
 def test_sign_flips_of_many_documents_have_a_small_p_value() -> None:
     # 40 of 40 one way: 2 of 2**40 patterns.
-    difference = paired_difference([0.6, 0.7] * 20, [0.4] * 40, alone(40), margin=0.03)
-    assert difference.p_value == pytest.approx(2**-39)
+    difference = paired_difference([0.9, 0.7] * 20, [0.3] * 40, alone(40), margin=0.03)
+    assert difference.p_value == pytest.approx(2**-39, rel=0.01)
 
 
 def test_questions_on_one_document_count_once() -> None:
@@ -99,7 +124,7 @@ def test_questions_on_one_document_count_once() -> None:
     by_question = paired_difference(a, b, alone(12), margin=0.03)
     by_document = paired_difference(a, b, ["d0"] * 6 + ["d1"] * 6, margin=0.03)
     assert by_question.p_value < 0.001
-    assert by_document.p_value == pytest.approx(0.5)  # two documents: 2 of 4 sign patterns
+    assert by_document.p_value == 1.0  # two documents, and a made-up one that goes the other way
 
 
 def test_one_differing_document_or_one_document_at_all_shows_nothing() -> None:
@@ -161,9 +186,18 @@ def test_share_not_beaten_knows_the_best_and_the_worst() -> None:
 
 
 def test_one_question_is_not_certainty() -> None:
-    # Beta(2, 1) puts 0.75 above one half; the three resampled clusters come close to it.
+    # Differences of 1, 1 and -1: a mean of 1 / 3 with a standard error of 2 / 3, and Student's t with one degree of
+    # freedom puts 1 / 2 + atan(1 / 2) / pi = 0.648 above 0.
     share = share_not_beaten(np.array([[1.0], [0.0]]), alone(1), arm=0, margin=0.0)
-    assert 0.65 < share < 0.85
+    assert share == pytest.approx(0.648, abs=0.02)
+
+
+@pytest.mark.parametrize("num", [1, 3, 4, 6])
+def test_confidence_counts_documents(num: int) -> None:
+    # Twenty questions on each document, every one of them won by 0.1.
+    scores = np.repeat([[0.5], [0.4]], 20 * num, axis=1)
+    share = share_not_beaten(scores, [f"d{i % num}" for i in range(20 * num)], arm=0, margin=0.03)
+    assert 0.5 < share < 0.95
 
 
 def test_share_not_beaten_is_even_between_twins_that_win_half_each() -> None:
