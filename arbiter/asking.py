@@ -27,7 +27,7 @@ from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
 from router.deciding.arm_table import make_table
-from router.deciding.recommend import look
+from router.deciding.racing import look
 from router.deciding.scorecard import Scorecard
 from serving.engine.engine import OpenEngine
 from storage.errors import ArbiterError
@@ -81,13 +81,16 @@ class Asker:
 
             def look_at(asked: Asked, active: Sequence[str]) -> Look:
                 table = make_table(score(asked), self.config.policy)
-                ruling, ranking = look(table, active, largest=plan.largest)
+                ruling = look(table, active, ends=plan.ends)
                 for drop in ruling.drops:
                     self.console.say(f"  after {drop.after} questions {drop.arm} is out: {drop.beaten_by} is better")
+                for name in ruling.ruled_out:
+                    said = f"  after {len(asked.questions)} questions {name} is out: {table.row(name).excluded}"
+                    self.console.say(said)
                 costs = [(row.scores.num_asked, row.costs.per_1k) for row in table.rows]
                 if plan.settings.max_cost is not None and any(num and cost is None for num, cost in costs):
                     raise ArbiterError("race.max_cost needs every cost; set the prices of what is not measured to 0")
-                return Look(ruling, ranking, sum(num * (cost or 0.0) / 1000 for num, cost in costs))
+                return Look(ruling, sum(num * (cost or 0.0) / 1000 for num, cost in costs))
 
             raced = run_race(arms, plan, lambda some, asked: self.ask(some, asked, counted), look_at)
         assert raced.race is not None

@@ -32,7 +32,7 @@ from eval.race import RacePlan, plan_race
 from eval.report.card import make_card
 from eval.report.page import to_html
 from eval.report.tables import to_markdown
-from eval.runs.run import Run, find_run, newest_run, publish_run
+from eval.runs.run import Run, earlier_looks, find_run, newest_run, publish_run
 from eval.spent import spend_time
 from rag.chunking.chunk import warn_long
 from rag.embedding.embedder import Embedder
@@ -42,6 +42,7 @@ from router.deciding.arm_table import make_table
 from router.deciding.decision import Decision
 from router.deciding.policy import Policy
 from router.deciding.recommend import recommend
+from router.deciding.sequential import FIRST_SHARE
 from router.deciding.statistics import detectable_difference
 from serving.decisions.ledger import Ledger, record_run
 from serving.engine.engine import engine_identity, refuse_unfit
@@ -284,7 +285,12 @@ class Pipeline:
             config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
             questions=asked.questions,
             records=asked.records,
-            scorecard=replace(scorecard, evaluation_s=spent.total_s, diagnostics=(*scorecard.diagnostics, *notes)),
+            scorecard=replace(
+                scorecard,
+                evaluation_s=spent.total_s,
+                diagnostics=(*scorecard.diagnostics, *notes),
+                earlier_looks=earlier_looks(directory.parent, scorecard, self.data.name),
+            ),
             manifest={
                 "config_fingerprint": self.config.fingerprint(),
                 "metric": self.config.policy.metric,
@@ -372,7 +378,8 @@ class Pipeline:
         """The smallest difference that the questions can show with 80% power, None where there is none: in words, and
         between two arms and of the best of all. `discordance` is the share of questions on which two arms disagree.
         """
-        num_questions, num_arms, alpha = len(self.data.questions), len(self.askable.arms), self.config.policy.alpha
+        num_questions, num_arms = len(self.data.questions), len(self.askable.arms)
+        alpha = FIRST_SHARE * self.config.policy.alpha
         levels = (alpha, alpha / max(num_arms - 1, 1))
         one, best = (detectable_difference(num_questions, discordance=discordance, alpha=level) for level in levels)
         shown = "are too few to show a difference"

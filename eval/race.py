@@ -4,9 +4,9 @@ settled.
     plan = plan_race(questions, settings)
     raced = run_race(arms, plan, ask, look)
 
-What the race looks at is `router/deciding/evidence.py`, which may be looked at after every batch. The order of the
-questions follows from the seed, and answers are cached, so a race that was stopped is replayed from the cache and
-goes on.
+What a look says is `router/deciding/racing.py`. The order of the questions follows from the questions themselves, so
+that nobody can try orders until one of them pleases. Answers are cached, so a race that was stopped is replayed from
+the cache and goes on.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from eval.errors import EvalError
 from eval.questions import Question
 from eval.settings import RaceSettings
 from router.answering.arm import Arm
-from router.deciding.evidence import Ruling
+from router.deciding.racing import Ruling
 from router.deciding.scorecard import Drop, RaceRecord, Stop
+from storage.hashes import content_hash
 
+_LOOKS, _SMALLEST = 20, 5
 # Asks these arms these questions; the records come arm by arm.
 Ask = Callable[[Sequence[Arm], Sequence[Question]], list[AnswerRecord]]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at the answers so far gave: the ruling, the arms from best to worst, and what all answers cost."""
+    """What one look at the answers so far gave: the ruling, and what all answers cost."""
 
     ruling: Ruling
-    ranking: tuple[str, ...]
     cost: float
 
 
@@ -48,6 +49,11 @@ class RacePlan:
     settings: RaceSettings
 
     @property
+    def ends(self) -> tuple[int, ...]:
+        """How many questions are spent at each look."""
+        return tuple(itertools.accumulate(map(len, self.batches)))
+
+    @property
     def num_questions(self) -> int:
         """Questions that the race and its held-out part can spend."""
         return sum(len(batch) for batch in self.batches) + len(self.held_out)
@@ -58,31 +64,31 @@ def plan_race(
 ) -> RacePlan:
     """Shuffle whole source documents, keep the held-out share aside, and cut the rest into batches.
 
-    `clusters` maps question ids to what stays together, by default the source document. A budget in questions takes
-    that many of the shuffled ones. Raises EvalError when it does not allow one batch.
+    A batch is a twentieth of the questions, at least 5 and at most `settings.batch`. `clusters` maps question ids to
+    what stays together, by default the source document. A budget in questions takes that many of the shuffled ones.
+    Raises EvalError when it does not allow one batch.
     """
     documents: dict[str, list[Question]] = {}
     for question in questions:
         documents.setdefault((clusters or {}).get(question.id, question.cluster), []).append(question)
-    groups = list(documents.values())
-    random.Random(settings.seed).shuffle(groups)
+    groups = [documents[name] for name in sorted(documents)]
+    random.Random(content_hash(*sorted(f"{question.id}\n{question.text}" for question in questions))).shuffle(groups)
     cap = settings.max_questions
-    if cap is not None and cap < settings.batch:
-        raise EvalError(
-            f"a budget of {cap} questions is smaller than one batch of {settings.batch}; "
-            "raise race.max_questions or lower race.batch"
-        )
+    total = min(len(questions), cap or len(questions))
+    size = min(settings.batch, max(total // _LOOKS, _SMALLEST))
+    if cap is not None and cap < size:
+        raise EvalError(f"a budget of {cap} questions is smaller than one batch of {size}; raise race.max_questions")
     if cap is not None:
         groups = _first(groups, cap)
     if not groups:
         raise EvalError("no document's questions fit into the budget of questions; raise race.max_questions")
     total = sum(len(group) for group in groups)
     # One batch at least is raced, so a handful of questions leaves nothing to hold out.
-    wanted = min(int(settings.held_out * total), max(total - settings.batch, 0))
+    wanted = min(int(settings.held_out * total), max(total - size, 0))
     held = _first(groups[::-1], wanted)
     batches: list[list[Question]] = [[]]
     for group in groups[: len(groups) - len(held)]:
-        if len(batches[-1]) >= settings.batch:
+        if len(batches[-1]) >= size:
             batches.append([])
         batches[-1].extend(group)
     return RacePlan(
@@ -101,8 +107,8 @@ def run_race(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> Asked:
-    """Spend the batches until one arm is left, the choice is within the margin, or questions or budget are spent; then
-    ask the two finalists the held-out questions, which stand last in what is given.
+    """Spend the batches until the choice is settled, no arm is left, or questions or budget are spent; then ask the two
+    finalists the held-out questions, which stand last in what is given.
 
     `look(asked, active)` scores what is known so far.
     Raises what `ask` raises, with every answer so far in the cache.
@@ -112,10 +118,9 @@ def run_race(
     records: list[AnswerRecord] = []
     active = [arm.name for arm in arms]
     drops: list[Drop] = []
-    ranking = tuple(active)
     stopped: Stop = "questions spent"
     cap: str | None = None
-    seen = Look(Ruling((), None), ranking, 0.0)
+    seen = Look(Ruling(ranking=tuple(active)), 0.0)
 
     def cap_reached(batch: Sequence[Question]) -> str | None:
         """The first cap that the next batch would break, taking its answers to be like those so far."""
@@ -138,12 +143,13 @@ def run_race(
         records += ask([arm for arm in arms if arm.name in active], batch)
         spent += batch
         seen = look(Asked(tuple(spent), tuple(records)), active)
-        ranking = seen.ranking
         drops += seen.ruling.drops
-        active = [name for name in active if name not in {drop.arm for drop in drops}]
-        if len(active) == 1 or seen.ruling.served is not None:
-            stopped = "one arm left" if len(active) == 1 else "within the margin"
+        gone = {drop.arm for drop in drops}.union(seen.ruling.ruled_out)
+        active = [name for name in active if name not in gone]
+        if not active or seen.ruling.served is not None:
+            stopped = "within the margin" if len(active) > 1 else "one arm left" if active else "no arm left"
             break
+    ranking = seen.ruling.ranking
     served = seen.ruling.served or ranking[0]
     finalists = {served, next((name for name in ranking if name != served), served)}
     records += ask([arm for arm in arms if arm.name in finalists], plan.held_out)
@@ -151,8 +157,7 @@ def run_race(
         questions=(*spent, *plan.held_out),
         records=tuple(records),
         race=RaceRecord(
-            seed=plan.settings.seed,
-            batch=plan.settings.batch,
+            ends=plan.ends,
             num_raced=len(spent),
             held_out=tuple(question.id for question in plan.held_out),
             drops=tuple(drops),

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from eval.errors import EvalError
-from storage.settings import NUMBER, Above0, Count, HttpUrl, Whole, settings
+from storage.settings import NUMBER, Above0, Count, HttpUrl, settings
 
 
 @settings(EvalError)
@@ -44,9 +44,9 @@ class RaceSettings:
     """
 
     batch: Count = 20
-    """Questions between looks."""
-    held_out: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.25
-    """The share of questions that only the finalists are asked, after the race."""
+    """The most questions between looks; a small file has smaller batches, of 5 at least."""
+    held_out: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
+    """The share of questions that only the finalists are asked, after the race, to estimate the winner again."""
     max_questions: Count | None = None
     """Questions in all."""
     max_tokens: Count | None = None
@@ -55,5 +55,3 @@ class RaceSettings:
     """Minutes of this start."""
     max_cost: Above0 | None = None
     """What all arms' answers may cost, in the currency of the policy's prices."""
-    seed: Whole = 0
-    """Of the order of the questions."""

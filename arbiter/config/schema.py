@@ -90,7 +90,6 @@ class Config(BaseModel):
         seed = values.get("seed", 0)
         own = {"seed": seed} if type(seed) is int and seed >= 0 else {}
         values["sampling"] = _with(values.get("sampling", {}), own)
-        values["race"] = _with(values.get("race"), own)
         for key, standard, complete in (
             ("prompts", {}, lambda name, prompt: _with(prompt, {"name": name})),
             ("adapters", STANDARD_ADAPTERS, lambda _, adapter: _with(adapter, own)),

@@ -15,7 +15,7 @@ from eval.report.wording import as_amount, as_percent, break_even_words, flip_wo
 from router.deciding.arm_table import ArmTable
 from router.deciding.costs import BreakEven
 from router.deciding.decision import Decision
-from router.deciding.explain import trade_words
+from router.deciding.explain import further_words, trade_words
 from router.deciding.scorecard import Scorecard
 from router.deciding.statistics import Interval, detectable_difference
 from router.deciding.utility import UTILITY
@@ -104,10 +104,9 @@ def _meaning(decision: Decision) -> str:
 
 
 def _further(decision: Decision) -> str:
-    number = decision.more_questions
-    if not number:
+    if not decision.more_questions:
         return "scoring the answers without a score would settle it"
-    return f"about {number:,} more question{'s' if number != 1 else ''} would settle it"
+    return further_words(decision.more_questions, decision.to_tell_apart, decision.to_call_equal)
 
 
 def _lead(table: ArmTable, decision: Decision, unit: Unit) -> Interval | None:

@@ -186,6 +186,24 @@ def newest_run(runs: Path, config_fingerprint: str) -> Run | None:
     return max(matching, key=lambda run: run.finished_at or 0.0, default=None)
 
 
+def earlier_looks(runs: Path, scorecard: Scorecard, data_name: str) -> tuple[int, ...]:
+    """The numbers of questions of decided runs that compared the same arms by the same metric on some of these
+    questions, and no others.
+    """
+    names, arms = set(scorecard.question_ids), {scores.arm.name for scores in scorecard.arms}
+    found = []
+    for run in finished_runs(runs):
+        if run.manifest.get("data_name") != data_name or not (run.directory / "decision.json").is_file():
+            continue
+        try:
+            is_same = run.summary["primary"] == scorecard.primary and set(run.summary["arms"]) == arms
+            if is_same and {question.id for question in run.questions()} < names:
+                found.append(run.summary["num_questions"])
+        except EvalError:  # a run that cannot be read was no look that anybody remembers
+            continue
+    return tuple(sorted(found))
+
+
 def list_runs(runs_dir: Path) -> tuple[RunRow, ...]:
     """Every run, the one that finished last first, then what is unfinished or torn; empty without any."""
     if not runs_dir.is_dir():

@@ -9,19 +9,17 @@ What decides, explains or shows a decision takes this table and works none of it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router.deciding.costs import ArmCosts, Measures, measure, price
+from router.deciding.limits import check_limits
 from router.deciding.policy import Policy
 from router.deciding.scorecard import ArmScores, Drop, Score, Scorecard, quantile
 from router.deciding.statistics import mean_known
 from router.deciding.utility import UTILITY, Outcomes, Scale, count_outcomes, mean_worth, with_utility
-from router.deciding.wording import as_score
 from router.errors import RouterError
 
-# The limit that depends on prices; the others are measured once and for all.
-COST_LIMIT = "cost_per_1k"
 _SHARED = 0.5
 
 
@@ -36,7 +34,7 @@ class ArmRow:
     the mean.
 
     All questions give the costs and latencies that are shown: `whole` and all below it. `broken` maps the policy's
-    limits that the arm does not keep to the reason in words.
+    limits that the arm does not keep, as measured, to the reason in words; `is_ruled_out` says whether that is shown.
     """
 
     scores: ArmScores
@@ -54,6 +52,7 @@ class ArmRow:
     p95_ms: float | None
     ttft_ms: float | None
     broken: Mapping[str, str]
+    is_ruled_out: bool
     dropped: Drop | None
 
     @property
@@ -157,30 +156,8 @@ def _row(
     mean = mean_known(decided.scores[primary]) or 0.0
     p50_ms, p95_ms = (quantile(scores.latency_ms, share) for share in (0.5, 0.95))
     ttft_ms = quantile(scores.ttft_ms, 0.5)
-    limits = policy.limits
-    broken: dict[str, str] = {}
-    # What the time to the first token was measured on is known of the arms together.
-    streamed = {name for arm in card.arms for name, ms in zip(card.question_ids, arm.ttft_ms, strict=False) if ms}
-    num_failed = len(scores.errors)
-    within_ms = [_time_within(scores.latency_ms, num_failed, share) for share in (0.5, 0.95)]
-    within_ms.append(_time_within(scores.ttft_ms, len(streamed.intersection(scores.errors)), 0.5))
-    for name, called, value, limit, unit in (
-        ("latency_ms", "median latency", within_ms[0], limits.latency_ms, " ms"),
-        ("p95_ms", "95th percentile of latency", within_ms[1], limits.p95_ms, " ms"),
-        ("ttft_ms", "median time to the first token", within_ms[2], limits.ttft_ms, " ms"),
-        (COST_LIMIT, "cost of 1,000 questions", costs.per_1k, limits.cost_per_1k, ""),
-    ):
-        if limit is not None and (value is None or value > limit):
-            measured = "was not measured, which does not keep" if value is None else f"{value:.4g}{unit} is over"
-            if value == math.inf:
-                measured = f"cannot be told with {num_failed} of {scores.num_asked} answers failed, which does not keep"
-            broken[name] = f"{called} {measured} the limit of {limit:.4g}{unit}"
-    least = mean_known(scores.scores[card.primary]) or 0.0
-    if limits.score is not None and least < limits.score:
-        broken["score"] = f"mean {card.primary} {as_score(least)} is under the limit of {as_score(limits.score)}"
-    if len(scores.errors) == scores.num_asked or scores.num_unscored(card.primary) == scores.num_asked:
-        why, lost = next(iter(scores.errors.values()), "no score"), "answered" if scores.errors else "scored"
-        broken = {"scored": f"no question was {lost} ({why})"}
+    level = policy.alpha / len(card.arms)
+    limits = check_limits(card, scores, policy, cost_per_1k=costs.per_1k, level=level)
     return ArmRow(
         scores=scores,
         decided=decided,
@@ -196,15 +173,7 @@ def _row(
         p50_ms=p50_ms,
         p95_ms=p95_ms,
         ttft_ms=ttft_ms,
-        broken=broken,
+        broken=limits.broken,
+        is_ruled_out=limits.is_shown,
         dropped=dropped,
     )
-
-
-def _time_within(times_ms: Sequence[float | None], num_failed: int, share: float) -> float | None:
-    """The time that `share` of the answers stay within, infinite where so many failed: those took any time."""
-    known = [ms for ms in times_ms if ms is not None]
-    if not num_failed:
-        return quantile(known, share)
-    is_among_failed = math.ceil(share * (len(known) + num_failed - 1)) >= len(known)
-    return math.inf if is_among_failed else quantile([*known, *[max(known)] * num_failed], share)

@@ -13,13 +13,23 @@ Standing = Literal["beaten", "equivalent", "open"]
 
 
 @dataclass(frozen=True, slots=True)
+class Further:
+    """How many further questions would show something with a chance of 50% (`low`) and of 90% (`high`), if they were
+    answered as those so far were.
+    """
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """The leading arm against one other: `difference` is leader minus other on the questions scored for both.
 
-    Without such a question it is None, the two were never compared, and the standing is open. `p_corrected` is Holm's
-    over all comparisons, or for a race the anytime-valid p over K - 1 of them. `beaten_by` names the arm that beat the
-    other in a race, which need not be the leader. So many `unscored` answers of the two leave the standing open, which
-    their scores might overturn; 0 where it is not for them.
+    Without such a question it is None, the two were never compared, and the standing is open. `p_corrected` allows for
+    the other comparisons, the looks of a race, and looks to come; the policy's error rate is its bar. `beaten_by` names
+    the arm that beat the other in a race, which need not be the leader. So many `unscored` answers of the two leave the
+    standing open, which their scores might overturn; 0 where it is not for them.
     """
 
     other: str
@@ -49,7 +59,10 @@ class Decision:
 
     `metric` is what decided: the primary metric, or `utility` when the policy puts values on answers. `runner_up` is
     the best other arm with scores for some of the same questions, if there is one. `margin` is the measured lead over
-    it, negative when a cheaper arm is served in a tie. About `more_questions` would settle an `undecided` verdict.
+    it, negative when a cheaper arm is served in a tie. With an `undecided` verdict `to_tell_apart` says what would show
+    that the leader is better than every arm that is open, and `to_call_equal` that none is better by the margin; None
+    where no number of such questions would. `more_questions` is the smaller of their high ends, a planning figure where
+    both are None.
     `cost_per_1k` is None for an arm with a price that was not measured. After a race, `held_out` is the chosen arm's
     mean, and `held_out_lead` its lead over the runner-up, on questions that decided nothing. `trade` says what was
     given up for what where another arm than the leader is served.
@@ -63,6 +76,8 @@ class Decision:
     reason: str
     metric: str = ""
     more_questions: int = 0
+    to_tell_apart: Further | None = None
+    to_call_equal: Further | None = None
     cost_per_1k: Mapping[str, float | None] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)

@@ -2,7 +2,6 @@
 it looks good keeps the error rate.
 
 difference = anytime_difference(rag, base, clusters, margin=0.05, alpha=0.05)
-ruling = rule(columns, clusters, active=["base", "rag"], costs={...}, margin=0.05, alpha=0.05)
 
 The e-process bets on the paired differences d in [-1, 1]: for the null "the mean of d is at most m" the capital prod(1
 + l (d - m) / (1 + m)) is a supermartingale for every stake l in [0, 1], and so is its average over stakes
@@ -14,12 +13,12 @@ d in {-1, 0, 1}, m = 0, this is the Beta(1, 1) mixture over discordant pairs. Ca
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from router.deciding.scorecard import Drop
+from router.deciding.decision import Further
 from router.deciding.statistics import Difference, Floats, question_sd
 
 TEST = "anytime e-process"
@@ -28,6 +27,7 @@ TEST = "anytime e-process"
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _STAKES = (_POINTS + 1) / 2
 _LOG_WEIGHTS = np.log(_WEIGHTS / 2)
+_Z90 = 1.2816  # the normal quantile of a power of 90%
 
 Column = Sequence[float | None]
 
@@ -110,6 +110,7 @@ def anytime_difference(
         high=-back.lower_bound(alpha / 2),
         p_value=min(1.0, 2 * _as_p(max(bets.log_evidence(0.0), back.log_evidence(0.0)))),
         # Closer than the margin means that both "at least the margin" and "at most minus the margin" are refuted.
+        p_not_worse=_as_p(bets.log_evidence(-margin)),
         p_equivalent=_as_p(min(bets.log_evidence(-margin), back.log_evidence(-margin))),
         sd=question_sd(bets.sums, bets.sizes),
         num_pairs=num_pairs,
@@ -118,73 +119,40 @@ def anytime_difference(
 
 
 def claim_level(alpha: float, num_arms: int) -> float:
-    """The level of one claim among so many arms; `rule` says why."""
+    """The level of one claim among so many arms: alpha / (2 (K - 1)).
+
+    The chance of a false winner is then alpha at most: for one to be declared, each truly best arm (all but one of
+    several equals) must have been beaten, and K - 1 arms could beat either of two. By the same count the arm served
+    lies behind the best by the margin or more with a chance of alpha at most: the capital against "better by the
+    margin" is never below that against "better at all", so the two claims share one correction.
+    """
     return alpha / max(2 * (num_arms - 1), 1)
 
 
-def questions_until(bets: Bets, null: float, level: float) -> int | None:
-    """About how many further questions would refute "the mean is at most `null`", if they were like those seen.
+def further_questions(bets: Bets, null: float, level: float) -> Further | None:
+    """How many further questions would refute "the mean is at most `null`", if they were like those seen.
 
-    The capital grows by about the best stake's mean log gain a question; None when no stake gains.
+    The log of the capital grows by the best stake's mean log gain a document, with the spread of these gains. A made-up
+    document for either side keeps a handful of questions from promising too much. None when no stake gains.
     """
-    num_pairs = float(bets.sizes.sum())
-    growth = float(np.log1p(np.outer(_STAKES, bets.gains(null))).sum(axis=1).max()) / num_pairs if num_pairs else 0.0
     missing = -math.log(level) - bets.log_evidence(null)
     if missing <= 0:
-        return 0
-    return math.ceil(missing / growth) if growth > 1e-6 else None
+        return Further(0, 0)
+    gains = np.append(bets.gains(null), bets.gains(null).max(initial=1.0 / (1 + null)) * np.array([1.0, -1.0]))
+    logs = np.log1p(np.outer(_STAKES, np.clip(gains, -0.999, None)))
+    growth, spread = logs.mean(axis=1), logs.std(axis=1)
+    best = int(growth.argmax())
+    if growth[best] <= 1e-6:
+        return None
+    size = float(bets.sizes.mean()) if len(bets.sizes) else 1.0
+    low, high = (size * _documents_until(missing, growth[best], z * spread[best]) for z in (0.0, _Z90))
+    return Further(math.ceil(low), math.ceil(high))
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What a look at the race says: who drops out now, and which arm to serve; `served` is None while that is open."""
-
-    drops: tuple[Drop, ...]
-    served: str | None
-
-
-def rule(
-    columns: Mapping[str, Column],
-    clusters: Sequence[str],
-    *,
-    active: Sequence[str],
-    costs: Mapping[str, float],
-    margin: float,
-    alpha: float,
-    largest: int | None = None,
-) -> Ruling:
-    """Look at the questions spent so far: drop the arms that an active one beats, then see whether the rest is settled.
-
-    `columns` maps every arm that entered the race to its scores. Their number K sets the level of each claim: alpha /
-    (2 (K - 1)). The chance of a false winner is then alpha at most: for one to be declared, each truly best arm (all
-    but one of several equals) must have been dropped, and K - 1 arms could have dropped either of two. By the same
-    count the arm served lies behind the best by the margin or more with a chance of alpha at most: the capital against
-    "better by the margin" is never below that against "better at all", so the two claims share one correction.
-
-    The race is settled when it is shown that no arm left is better than the cheapest by the margin. An arm that is
-    behind by more than the margin so far is raced on: it will be beaten soon. So a dearer arm is never served before
-    the cheaper ones are beaten.
-    """
-    level = claim_level(alpha, len(columns))
-    wanted = -math.log(level)
-    bets = {(a, b): make_bets(columns[a], columns[b], clusters, largest) for a in active for b in active if a < b}
-    bets |= {(b, a): bet.flipped() for (a, b), bet in bets.items()}
-    beaten: dict[str, Drop] = {}
-    for arm in active:
-        rivals = [other for other in active if other != arm]
-        best = max(rivals, key=lambda other: bets[other, arm].log_evidence(0.0), default=None)
-        if best is not None and (evidence := bets[best, arm].log_evidence(0.0)) >= wanted:
-            p_value = min(1.0, _as_p(evidence) * alpha / level)
-            beaten[arm] = Drop(arm, best, len(clusters), p_value)
-    left = [arm for arm in active if arm not in beaten]
-    cheapest = min(left, key=lambda arm: (costs[arm], arm), default=None)
-    is_settled = cheapest is not None and all(
-        # "The other is better by at least the margin" is the null that cheapest minus other is at most -margin.
-        bets[cheapest, other].log_evidence(-margin) >= wanted and bets[cheapest, other].mean <= margin
-        for other in left
-        if other != cheapest
-    )
-    return Ruling(tuple(beaten.values()), cheapest if is_settled else None)
+def _documents_until(missing: float, growth: float, spread: float) -> float:
+    """The n at which n * growth - spread * sqrt(n) reaches what is missing."""
+    root = (spread + math.sqrt(spread**2 + 4 * growth * missing)) / (2 * growth)
+    return float(root**2)
 
 
 def _as_p(log_evidence: float) -> float:

@@ -6,9 +6,21 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from router.deciding.arm_table import ArmRow, ArmTable
-from router.deciding.decision import Comparison, Trade
+from router.deciding.decision import Comparison, Further, Trade
 from router.deciding.utility import UTILITY
 from router.deciding.wording import as_lead, as_level, as_score, as_share
+
+
+def further_words(more: int, better: Further | None, equal: Further | None) -> str:
+    """What further questions would settle, with the chance that they do: `more` stands in where nothing is expected."""
+    ways = [
+        f"{way.low:,} to {way.high:,} more questions would show {what}"
+        for way, what in ((better, "which is better"), (equal, "that neither is better by the margin"))
+        if way is not None
+    ]
+    if not ways:
+        return f"about {more:,} more question{'' if more == 1 else 's'} would settle it"
+    return f"{' or '.join(ways)} (a chance of 50% to 90%, if they are answered as these were)"
 
 
 def explain(
@@ -18,24 +30,27 @@ def explain(
     chosen: ArmRow,
     comparisons: Sequence[Comparison],
     more: int,
+    better: Further | None = None,
+    equal: Further | None = None,
     trade: Trade | None = None,
 ) -> str:
-    """One paragraph in plain words, numbers included; `more` questions would settle what is open."""
+    """One paragraph in plain words, numbers included; `further_words` says what would settle what is open."""
     card, first = table.decided, leader.name
     unit = f"{card.primary} (scaled to 0 to 1)" if card.primary == UTILITY else card.primary
     text = [f"{chosen.name} scored {as_score(chosen.mean)} {unit} on {len(card.question_ids)} questions"]
-    interval = f"{as_level(table.policy.alpha)} interval" if card.race is None else "anytime interval"
+    interval = "anytime interval" if card.earlier_looks else f"{as_level(table.policy.alpha)} interval"
     by_standing: dict[str, list[str]] = defaultdict(list)
     for c in comparisons:
         if c.difference is None:
             by_standing["apart" if c.standing == "open" else c.standing].append(c.other)
             continue
         mean, low, high = map(as_lead, (c.difference.mean, c.difference.low, c.difference.high))
-        by_standing["unscored" if c.unscored else c.standing].append(
-            f"{c.other} ({mean}, {interval} {low} to {high}, p={c.p_corrected:.2g})"
-        )
+        standing = "unscored" if c.unscored else c.standing
+        if c.standing == "open" and table.row(c.other).excluded is not None:
+            standing = "barred"
+        by_standing[standing].append(f"{c.other} ({mean}, {interval} {low} to {high}, p={c.p_corrected:.2g})")
     said = {standing: ", ".join(others) for standing, others in by_standing.items()}
-    further = f"about {more} more question{'' if more == 1 else 's'}"
+    further = further_words(more, better, equal)
     if card.race is not None:
         text.append(card.race.summary)
     if beaten := said.get("beaten"):
@@ -49,20 +64,30 @@ def explain(
             "not hold if they went against it, so it is undecided until they are scored"
         )
     if (unsettled := said.get("open")) and more:
-        text.append(f"{first} leads {unsettled}, which is not settled: {further} would settle it")
+        text.append(f"{first} leads {unsettled}, which is not settled: {further}")
     elif unsettled:
         text.append(f"{first} and {unsettled} need not be told apart: none is better by {table.margin:g}")
+    if barred := said.get("barred"):
+        text.append(f"{first} is not shown to be better than {barred}, which may not be served as measured")
     if apart := said.get("apart"):
         text.append(
-            f"{first} was never compared with {apart}, for no question was scored for both: {further}, scored for "
-            "every arm, would settle it"
+            f"{first} was never compared with {apart}, for no question was scored for both: about {more:,} more "
+            f"question{'' if more == 1 else 's'}, scored for every arm, would settle it"
         )
     if trade is not None:
         text.append(f"of the arms within {table.margin:g} of {first}, {chosen.name} is {trade_words(trade)}")
     elif near and table.policy.utility is None:
         text.append(f"no arm within {table.margin:g} of {first} saves enough to be served instead")
     text.append(_why_kind(table))
-    text.extend(f"{arm} excluded: {why}" for arm, why in table.excluded.items())
+    for row in table.rows:
+        if row.excluded is not None:
+            unsure = "" if row.is_ruled_out else " (as measured; it is not shown, so the arm counts as a rival)"
+            text.append(f"{row.name} excluded: {row.excluded}{unsure}")
+    if card.earlier_looks:
+        text.append(
+            f"some of these questions were decided on before ({', '.join(map(str, card.earlier_looks))}), so evidence "
+            "that holds however often one looks decides"
+        )
     return "; ".join(part for part in text if part) + "."
 
 

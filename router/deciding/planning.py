@@ -7,17 +7,14 @@ for row in plan_questions(num_arms=6, discordance=0.2):
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from router.deciding.evidence import claim_level, log_mixture
-from router.deciding.statistics import detectable_difference, questions_needed
+from router.deciding.sequential import FIRST_SHARE, nominal_levels
+from router.deciding.statistics import detectable_difference, questions_needed, upper_z
 
 EFFECTS = (0.02, 0.03, 0.05, 0.08, 0.10, 0.15, 0.20, 0.30)
-_MOST = 10_000_000
+_LOOKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +22,7 @@ class PlanRow:
     """How many questions show, with 80% power, that one arm is better by `difference`.
 
     `two_arms` is for two arms, `best_of_all` for the best arm against all others (Bonferroni's bound on
-    Holm's). A race is decided after `race` questions if the answers come as expected: half of all races need fewer.
-    None is more than ten million.
+    Holm's). Half of all races over `best_of_all` questions are decided after `race` of them.
     """
 
     difference: float
@@ -39,17 +35,14 @@ def plan_questions(
     *, num_arms: int, discordance: float, alpha: float = 0.05, effects: Sequence[float] = EFFECTS
 ) -> list[PlanRow]:
     """A row per effect. No effect can be larger than `discordance`, the share of questions on which arms disagree."""
-    rivals, sd = max(num_arms - 1, 1), math.sqrt(discordance)
-    return [
-        PlanRow(
-            difference=effect,
-            two_arms=questions_needed(effect, sd, alpha=alpha),
-            best_of_all=questions_needed(effect, sd, alpha=alpha / rivals),
-            race=race_questions(effect, discordance, num_arms=num_arms, alpha=alpha),
-        )
-        for effect in effects
-        if effect <= discordance
-    ]
+    rivals, sd, first = max(num_arms - 1, 1), math.sqrt(discordance), FIRST_SHARE * alpha
+    rows = []
+    for effect in effects:
+        if effect <= discordance:
+            best = questions_needed(effect, sd, alpha=first / rivals)
+            race = race_questions(effect, sd, num_questions=best, alpha=alpha)
+            rows.append(PlanRow(effect, questions_needed(effect, sd, alpha=first), best, race))
+    return rows
 
 
 def carries_flips(num_questions: int, *, lead: float, alpha: float = 0.05) -> bool:
@@ -62,19 +55,9 @@ def carries_flips(num_questions: int, *, lead: float, alpha: float = 0.05) -> bo
     return detectable_difference(num_questions, discordance=discordance, alpha=alpha) < 1
 
 
-def race_questions(effect: float, discordance: float, *, num_arms: int, alpha: float = 0.05) -> int | None:
-    """Where the capital of the race's e-process reaches its threshold when wins and losses come as expected.
-
-    `effect` = wins - losses and `discordance` = wins + losses, both as shares of the questions, 0 < effect <=
-    discordance.
-    """
-    if not 0 < effect <= discordance <= 1:
-        raise ValueError(f"an effect of {effect!r} needs arms that disagree on at least as many questions as that")
-    wanted = -math.log(claim_level(alpha, num_arms))
-    shares = np.array([(discordance + effect) / 2, (discordance - effect) / 2])
-
-    def is_enough(num_questions: int) -> bool:
-        return log_mixture(np.array([1.0, -1.0]), num_questions * shares) >= wanted
-
-    found = bisect_left(range(_MOST + 1), True, key=is_enough)
-    return found if found <= _MOST else None
+def race_questions(effect: float, sd: float, *, num_questions: int, alpha: float = 0.05) -> int | None:
+    """The first of twenty looks at which a race over so many questions sees the effect with an even chance."""
+    ends = tuple(sorted({math.ceil(num_questions * look / _LOOKS) for look in range(1, _LOOKS + 1)}))
+    levels = nominal_levels(ends, FIRST_SHARE * alpha / 2)
+    reached = (end for end, level in zip(ends, levels, strict=True) if effect * math.sqrt(end) >= sd * upper_z(level))
+    return next(reached, None)

@@ -13,8 +13,9 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from router.deciding.arm_table import COST_LIMIT, ArmRow, ArmTable
+from router.deciding.arm_table import ArmRow, ArmTable
 from router.deciding.costs import price
+from router.deciding.limits import COST_LIMIT
 from router.deciding.policy import Policy
 from router.deciding.saving import Savings
 from router.errors import RouterError

@@ -6,25 +6,19 @@ decision.arm, decision.verdict, decision.reason
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from router.deciding.arm_table import ArmRow, ArmTable
-from router.deciding.decision import Comparison, Decision, Standing, Trade, Verdict
-from router.deciding.evidence import (
-    Ruling,
-    anytime_difference,
-    claim_level,
-    make_bets,
-    questions_until,
-    rule,
-)
+from router.deciding.decision import Comparison, Decision, Further, Standing, Trade, Verdict
+from router.deciding.evidence import anytime_difference, claim_level, further_questions, make_bets
 from router.deciding.explain import explain
+from router.deciding.racing import compare, level_of_tie, level_of_winner, look, ranked
 from router.deciding.saving import Savings
 from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.sequential import FIRST_SHARE, LATER_SHARE
 from router.deciding.statistics import (
     Difference,
     Interval,
@@ -51,9 +45,13 @@ def recommend(table: ArmTable) -> Decision:
     says what that saves and gives up. An arm is near only by a comparison that was made: over most of the questions
     that either was scored on.
 
-    Arms that were all asked everything are compared by the tests of `router/deciding/statistics.py` with Holm's
-    correction; those of a race by anytime-valid evidence, and only the questions that the race spent decide. Raises
-    RouterError when hard limits or missing scores leave no arm, and for arms asked different questions without a race.
+    The leader is the best arm that keeps every limit as measured. An arm that breaks one stays a rival until the
+    violation is shown, so that noise in a limit makes no winner.
+
+    Of the error rate 0.8 belong to the first look: to the tests of `router/deciding/statistics.py` with Holm's
+    correction, or to all looks of a race together (`racing.py`). Where fewer of the same questions were decided before,
+    anytime-valid evidence over all of them decides, at the rest (`evidence.py`). Raises RouterError when hard limits or
+    missing scores leave no arm, and for arms asked different questions without a race.
     """
     asked = table.scorecard
     if asked.race is None and (partly := next((scores for scores in asked.arms if scores.not_asked), None)):
@@ -61,17 +59,16 @@ def recommend(table: ArmTable) -> Decision:
             f"arm {partly.arm.name!r} was not asked {len(partly.not_asked)} of {len(asked.question_ids)} "
             "questions; arms must be evaluated on the same questions"
         )
-    ranked = _ranked(table)
-    leader, others = ranked[0], ranked[1:]
+    leader = ranked(table.eligible())[0]
+    others = [row for row in ranked(table.rows) if row is not leader and not row.is_ruled_out]
 
-    def compare(found: ArmTable) -> list[Comparison]:
+    def compare_all(found: ArmTable) -> list[Comparison]:
         return _compare(found, found.row(leader.name), [found.row(row.name) for row in others])
 
-    comparisons = stand_at_worst(table, compare(table), leader=leader.name, compare=compare)
-    settled = _served_by_race(table, ranked)
-    if settled is not None and (lost := num_unscored(table, *(row.name for row in ranked))):
-        worst = at_worst(table, settled.name)
-        still = _served_by_race(worst, _ranked(worst))
+    comparisons = stand_at_worst(table, compare_all(table), leader=leader.name, compare=compare_all)
+    settled = _served_by_race(table)
+    if settled is not None and (lost := num_unscored(table, leader.name, *(row.name for row in others))):
+        still = _served_by_race(at_worst(table, settled.name))
         if still is None or still.name != settled.name:
             settled = None
             comparisons = [replace(c, unscored=lost) if c.standing == "open" else c for c in comparisons]
@@ -80,28 +77,42 @@ def recommend(table: ArmTable) -> Decision:
         row
         for row, c in zip(others, comparisons, strict=True)
         if c.standing != "beaten" and c.difference is not None and c.difference.mean <= table.margin
-        if table.can_compare(leader.name, row.name)
+        if row.excluded is None and table.can_compare(leader.name, row.name)
     ]
     savings = Savings(table.decided.clusters)
     chosen = settled or savings.serve([leader, *near], table.policy)
     verdict: Verdict = "winner"
     if any(c.standing != "beaten" for c in comparisons):
         verdict = "undecided" if unsettled and settled is None else "tie"
-    leads = [(row, table.lead(chosen.name, row.name)) for row in ranked if row is not chosen]
+    leads = [(row, table.lead(chosen.name, row.name)) for row in ranked(table.eligible()) if row is not chosen]
     runner_up, lead = next(((row, lead) for row, lead in leads if lead is not None), (None, 0.0))
     # What only unscored answers leave open is settled by scoring them.
     asking = [c for c in unsettled if not c.unscored] if verdict == "undecided" else []
-    more = max((_more_questions(table, leader, c, comparisons) for c in asking), default=0)
+    ways = [_ways(table, leader, c) for c in asking]
+    better, equal = (_hardest([way[i] for way in ways]) for i in (0, 1))
+    ends = [way.high for way in (better, equal) if way is not None]
+    more = min(ends) if ends else max((_planned(table, c) for c in asking), default=0)
     trade = _trade(table, savings, leader, chosen)
     return Decision(
         arm=chosen.name,
         verdict=verdict,
-        confidence=_confidence(table, ranked, chosen),
+        confidence=_confidence(table, others, chosen),
         margin=lead,
         runner_up=runner_up.name if runner_up else None,
-        reason=explain(table, leader=leader, chosen=chosen, comparisons=comparisons, more=more, trade=trade),
+        reason=explain(
+            table,
+            leader=leader,
+            chosen=chosen,
+            comparisons=comparisons,
+            more=more,
+            better=better,
+            equal=equal,
+            trade=trade,
+        ),
         metric=table.decided.primary,
         more_questions=more,
+        to_tell_apart=better,
+        to_call_equal=equal,
         cost_per_1k={row.name: row.costs.per_1k for row in table.rows},
         comparisons=tuple(comparisons),
         excluded=table.excluded,
@@ -118,47 +129,25 @@ def _trade(table: ArmTable, savings: Savings, leader: ArmRow, chosen: ArmRow) ->
     return Trade(leader.name, saving.share, loss)
 
 
-def look(table: ArmTable, active: Sequence[str], *, largest: int) -> tuple[Ruling, tuple[str, ...]]:
-    """One look at a race under way: who drops out, whether the choice is settled, and all arms from best to worst.
-
-    Arms that break a hard limit of the policy can neither win nor beat another. `largest` is the most questions that
-    one source document brings to the race.
-    """
-    ranked = _ranked(table)
-    allowed = {row.name for row in ranked}
-    return _rule(table, [name for name in active if name in allowed], largest), tuple(row.name for row in ranked)
-
-
-def _ranked(table: ArmTable) -> list[ArmRow]:
-    """Best first; arms that a race dropped come after those that stayed, on whose questions they were not compared."""
-    return sorted(table.eligible(), key=lambda row: (row.dropped is not None, -row.mean, row.price, row.name))
-
-
-def _rule(table: ArmTable, active: Sequence[str], largest: int) -> Ruling:
-    return rule(
-        {row.name: row.column for row in table.rows},
-        table.decided.clusters,
-        active=active,
-        costs={row.name: row.price for row in table.rows},
-        margin=table.margin,
-        alpha=table.policy.alpha,
-        largest=largest,
-    )
-
-
 def _compare(table: ArmTable, leader: ArmRow, others: Sequence[ArmRow]) -> list[Comparison]:
     card, alpha = table.decided, table.policy.alpha
     differences = [_difference(table, leader, other) for other in others]
     p_values = [difference.p_value for difference in differences if difference is not None]
-    if card.race is None:
-        corrected, equivalent_at = iter(holm(p_values)), alpha / max(len(card.arms) - 1, 1)
+    num_claims = max(len(card.arms) - 1, 1)
+    # What is corrected is comparable with alpha in all three cases.
+    if card.earlier_looks:
+        corrected = iter([num_claims * p_value / LATER_SHARE for p_value in p_values])
+        equivalent_at = claim_level(LATER_SHARE * alpha, len(card.arms))
+    elif card.race is None:
+        corrected = iter([p_value / FIRST_SHARE for p_value in holm(p_values)])
+        equivalent_at = FIRST_SHARE * alpha / num_claims
     else:
-        # A p-value is two-sided: alpha over K - 1 of them is the level of a claim in `router.deciding.evidence.rule`.
-        corrected = iter([min(1.0, (len(card.arms) - 1) * p_value) for p_value in p_values])
-        equivalent_at = claim_level(alpha, len(card.arms))
+        level = level_of_winner(table, card.race.ends)
+        corrected = iter([p_value * alpha / level if level else 1.0 for p_value in p_values])
+        equivalent_at = level_of_tie(table, card.race.ends)
     found = []
     for row, difference in zip(others, differences, strict=True):
-        p_corrected, beaten_by = 1.0 if difference is None else next(corrected), None
+        p_corrected, beaten_by = 1.0 if difference is None else min(1.0, next(corrected)), None
         if row.dropped is not None and row.dropped.p_value < p_corrected:
             p_corrected, beaten_by = row.dropped.p_value, row.dropped.beaten_by
         is_worse = beaten_by is not None or (difference is not None and difference.mean > 0)
@@ -173,31 +162,26 @@ def _compare(table: ArmTable, leader: ArmRow, others: Sequence[ArmRow]) -> list[
 
 def _difference(table: ArmTable, a: ArmRow, b: ArmRow) -> Difference | None:
     card = table.decided
-    if card.race is None:
-        return _paired(card, a.decided, b.decided, table)
+    if not card.earlier_looks:
+        return compare(table, a, b)
     return anytime_difference(
         a.column,
         b.column,
         card.clusters,
         margin=table.margin,
-        alpha=2 * claim_level(table.policy.alpha, len(card.arms)),
-        largest=card.race.largest,
+        alpha=2 * claim_level(LATER_SHARE * table.policy.alpha, len(card.arms)),
+        largest=card.largest,
     )
 
 
-def _paired(card: Scorecard, a: ArmScores, b: ArmScores, table: ArmTable) -> Difference | None:
-    pairs = card.pairs(a, b)
-    return paired_difference(*pairs, margin=table.margin, alpha=table.policy.alpha) if pairs.a else None
-
-
-def _served_by_race(table: ArmTable, ranked: Sequence[ArmRow]) -> ArmRow | None:
+def _served_by_race(table: ArmTable) -> ArmRow | None:
     """The arm that a race has shown to be as good as any within the margin, None where it has not."""
-    race, alpha = table.decided.race, table.policy.alpha
-    if race is None:
+    race = table.decided.race
+    if race is None or table.decided.earlier_looks:
         return None
-    left = [row for row in ranked if row.dropped is None or row.dropped.p_value > alpha]
-    ruling = _rule(table, [row.name for row in left], race.largest)
-    return next((row for row in left if row.name == ruling.served), None)
+    left = [row.name for row in table.rows if row.dropped is None or row.dropped.p_value > table.policy.alpha]
+    ruling = look(table, left, ends=race.ends)
+    return None if ruling.served is None else table.row(ruling.served)
 
 
 def _re_estimated(table: ArmTable, chosen: ArmRow, runner_up: ArmRow | None) -> dict[str, Interval | None]:
@@ -213,11 +197,12 @@ def _re_estimated(table: ArmTable, chosen: ArmRow, runner_up: ArmRow | None) -> 
     }
 
 
-def _confidence(table: ArmTable, ranked: Sequence[ArmRow], chosen: ArmRow) -> float:
+def _confidence(table: ArmTable, others: Sequence[ArmRow], chosen: ArmRow) -> float:
+    rivals = [chosen, *(row for row in others if row is not chosen)]
     # Arms that a race dropped share only its first questions with the rest; there they were shown to be worse.
-    left = [row for row in ranked if row.dropped is None or row is chosen]
-    if len(left) == 1 and len(ranked) > 1:
-        left = [*left, next(row for row in ranked if row is not chosen)]
+    left = [row for row in rivals if row.dropped is None or row is chosen]
+    if len(left) == 1:
+        left = rivals[:2]
     columns = [row.column for row in left]
     shared = [i for i, values in enumerate(zip(*columns, strict=True)) if None not in values]
     if not shared:
@@ -227,40 +212,37 @@ def _confidence(table: ArmTable, ranked: Sequence[ArmRow], chosen: ArmRow) -> fl
     return share_not_beaten(matrix, clusters, arm=left.index(chosen), margin=table.margin)
 
 
-def _more_questions(table: ArmTable, leader: ArmRow, comparison: Comparison, comparisons: Sequence[Comparison]) -> int:
-    # Either the difference is real and gets shown, or it is below the margin and equivalence gets shown; the margin
-    # is the smallest effect that anybody asked about, so no plan needs to see a smaller one.
-    effect, sd, num_pairs = _expected(comparison, table.margin)
-    card, alpha = table.decided, table.policy.alpha
-    if card.race is None:
-        # Holm tests the clearest difference first, at alpha over all comparisons, and this one among those left then.
-        clarity = _clarity(comparison, table.margin)
-        num_left = sum(_clarity(c, table.margin) <= clarity for c in comparisons)
-        return max(questions_needed(effect, sd, alpha=alpha / num_left) - num_pairs, 1)
-    level, other = claim_level(alpha, len(card.arms)), table.row(comparison.other)
-    # The race goes on until the leader is shown to be better, or the dearer of the two not to be better by the margin.
+def _ways(table: ArmTable, leader: ArmRow, comparison: Comparison) -> tuple[Further | None, Further | None]:
+    """How many further questions would show that the leader is better, and that the two are equal; None is never.
+
+    Questions that are added are judged by anytime-valid evidence, whatever judged those before.
+    """
+    card, other = table.decided, table.row(comparison.other)
+    level = claim_level(LATER_SHARE * table.policy.alpha, len(card.arms))
+    # Equal for serving is: the dearer of the two is not better by the margin.
     cheaper, dearer = sorted((leader, other), key=lambda row: row.price)
-    ways = [
-        questions_until(make_bets(a.column, b.column, card.clusters, largest=card.race.largest), null, level)
+    better, equal = (
+        further_questions(make_bets(a.column, b.column, card.clusters, card.largest), null, level)
         for a, b, null in ((leader, other, 0.0), (cheaper, dearer, -table.margin))
-    ]
-    found = [way for way in ways if way is not None]
-    return max(min(found), 1) if found else max(questions_needed(effect, sd, alpha=level) - num_pairs, 1)
-
-
-def _expected(comparison: Comparison, margin: float) -> tuple[float, float, int]:
-    """The effect that a plan counts on, the spread of a question's difference, and the questions compared so far."""
-    difference = comparison.difference
-    if difference is None:
-        return margin, _USUAL_SD, 0
-    return (
-        max(abs(difference.mean), margin),
-        _USUAL_SD if difference.sd is None else difference.sd,
-        difference.num_pairs,
     )
+    return better, equal
 
 
-def _clarity(comparison: Comparison, margin: float) -> float:
-    """Standard errors that the expected effect is away from 0, per square root of the questions."""
-    effect, sd, _ = _expected(comparison, margin)
-    return effect / sd if sd else math.inf
+def _hardest(ways: Sequence[Further | None]) -> Further | None:
+    """What all of them together take; None where one of them leads nowhere."""
+    known = [way for way in ways if way is not None]
+    if not known or len(known) < len(ways):
+        return None
+    return Further(max(way.low for way in known), max(way.high for way in known))
+
+
+def _planned(table: ArmTable, comparison: Comparison) -> int:
+    """Questions that would show a difference of the margin, where those so far say nothing of it."""
+    sd = comparison.difference.sd if comparison.difference is not None else None
+    level = claim_level(LATER_SHARE * table.policy.alpha, len(table.rows))
+    return max(questions_needed(table.margin, _USUAL_SD if sd is None else max(sd, 0.1), alpha=level), 1)
+
+
+def _paired(card: Scorecard, a: ArmScores, b: ArmScores, table: ArmTable) -> Difference | None:
+    pairs = card.pairs(a, b)
+    return paired_difference(*pairs, margin=table.margin, alpha=table.policy.alpha) if pairs.a else None

@@ -4,6 +4,7 @@ questions, as plain values. A race's rules are in router/deciding/evidence.py, t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -16,9 +17,9 @@ from router.errors import RouterError
 
 Score = float | None
 Value = TypeVar("Value")
-# Why a race ended: one arm is left; every arm left is within the margin of the one that is served; all questions are
-# spent; or a cap of the budget was reached.
-Stop = Literal["one arm left", "within the margin", "questions spent", "budget spent"]
+# Why a race ended: one arm is left; every arm left is within the margin of the one that is served; each is shown to
+# break a limit; all questions are spent; or a cap of the budget was reached.
+Stop = Literal["one arm left", "within the margin", "no arm left", "questions spent", "budget spent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Pairs(NamedTuple):
 class Drop:
     """An arm that was shown to be worse than `beaten_by` after so many questions.
 
-    `p_value` is anytime-valid and corrected for the number of arms; looking after every batch does not inflate it.
+    `p_value` is corrected for looking after every batch: the policy's error rate is what it must not exceed.
     """
 
     arm: str
@@ -83,11 +84,11 @@ class RaceRecord:
     put to the finalists afterwards and decided nothing, so what they say about an arm is unbiased.
 
     `num_answers` were asked for in all, a full grid would have been `num_possible`. `budget` names the cap that ended
-    the race, if one did. No source document brought more than `largest` questions.
+    the race, if one did. `ends` counts the questions at each look that was planned, the last being all that could be
+    raced. No source document brought more than `largest` questions.
     """
 
-    seed: int
-    batch: int
+    ends: tuple[int, ...]
     num_raced: int
     held_out: tuple[str, ...]
     drops: tuple[Drop, ...]
@@ -103,6 +104,7 @@ class RaceRecord:
         ended = {
             "one arm left": "it ended with one arm left",
             "within the margin": "it ended when no arm left could be better by the margin",
+            "no arm left": "it ended when every arm left was shown to break a limit",
             "questions spent": "it ended because all questions were spent",
             "budget spent": f"it ended because the budget ({self.budget}) was spent",
         }[self.stopped]
@@ -118,8 +120,9 @@ class Scorecard:
     answers that need no model, by name, aligned with `question_ids`; they are shown beside the arms and never chosen.
     `metric_of` maps question kinds to the metric that `primary` takes there, empty when one metric decides everywhere.
     Of the questions in `undefined` the primary metric says nothing, whatever is answered. `race` says how the questions
-    were spent, None when every arm was asked all of them. `corrected` holds a judge's mean verdict on an arm's answers
-    as people's labels of some of them correct it. `evaluation_s` is what asking and scoring took.
+    were spent, None when every arm was asked all of them. `earlier_looks` counts the questions of each earlier
+    comparison of the same arms on some of these: looking again has a price. `corrected` holds a judge's mean verdict on
+    an arm's answers as people's labels of some of them correct it. `evaluation_s` is what asking and scoring took.
     """
 
     question_ids: tuple[str, ...]
@@ -133,6 +136,7 @@ class Scorecard:
     floors: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
     metric_of: Mapping[str, str] = field(default_factory=dict)
     race: RaceRecord | None = None
+    earlier_looks: tuple[int, ...] = ()
     corrected: Mapping[str, Interval] = field(default_factory=dict)
     evaluation_s: float = 0.0
     undefined: tuple[str, ...] = ()
@@ -153,6 +157,11 @@ class Scorecard:
         """Names of all metrics that some arm has, the primary first."""
         names = dict.fromkeys(name for scores in self.arms for name in scores.scores)
         return (self.primary, *(name for name in names if name != self.primary))
+
+    @property
+    def largest(self) -> int:
+        """The most questions that one source document brings, as far as it was known before the first answer."""
+        return max(Counter(self.clusters).values(), default=1) if self.race is None else self.race.largest
 
     def part(self, rows: Sequence[int]) -> Scorecard:
         """The scorecard of some of the questions, by their positions; people's labels correct the whole alone."""

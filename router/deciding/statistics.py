@@ -40,14 +40,16 @@ class Interval:
 class Difference:
     """Mean of (a - b) over jointly scored questions.
 
-    `p_value` is two-sided for "no difference"; `p_equivalent` is the TOST p-value for "closer than the margin"; `sd`
-    is that of one question's difference, as `question_sd` has it; None when all questions are about one document.
+    `p_value` is two-sided for "no difference"; `p_not_worse` one-sided for "a is worse by the margin or more";
+    `p_equivalent` the TOST p-value for "closer than the margin"; `sd` is that of one question's difference, as
+    `question_sd` has it; None when all questions are about one document.
     """
 
     mean: float
     low: float
     high: float
     p_value: float
+    p_not_worse: float
     p_equivalent: float
     sd: float | None
     num_pairs: int
@@ -116,12 +118,17 @@ def paired_difference(
         against = float(counts.mean()) if num_large < _FEW else 0.0
         test, p_value = "sign-flip permutation", _sign_flip(sums, against=against)
     sd = question_sd(sums, counts)
+    ahead, behind = (
+        _not_worse(lead, sd, margin=margin, num_pairs=len(differences), num_clusters=len(sums))
+        for lead in (mean, -mean)
+    )
     return Difference(
         mean=mean,
         low=low,
         high=high,
         p_value=p_value,
-        p_equivalent=_tost(mean, sd, margin=margin, num_pairs=len(differences), num_clusters=len(sums)),
+        p_not_worse=ahead,
+        p_equivalent=max(ahead, behind),
         sd=sd,
         num_pairs=len(differences),
         test=test,
@@ -266,13 +273,18 @@ def question_sd(sums: Floats, counts: Floats) -> float | None:
     return math.sqrt(len(sums) / (len(sums) - 1) * float((residuals**2).sum()) / float(counts.sum()))
 
 
-def _tost(mean: float, sd: float | None, *, margin: float, num_pairs: int, num_clusters: int) -> float:
+def _not_worse(mean: float, sd: float | None, *, margin: float, num_pairs: float, num_clusters: float) -> float:
     if sd is None:
         return 1.0
     from scipy.special import stdtr
 
     error = max(sd / math.sqrt(num_pairs), math.sqrt(margin * (1 - margin) / num_clusters))
-    return float(stdtr(num_clusters - 1, (abs(mean) - margin) / error))
+    return float(stdtr(num_clusters - 1, -(margin + mean) / error))
+
+
+def upper_z(level: float) -> float:
+    """The standard normal value that is exceeded with this probability."""
+    return -_z(level)
 
 
 def _z(probability: float) -> float:

@@ -1,7 +1,9 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from fakes.scorecards import make_card
 
 from eval.answers import AnswerRecord, Asked
 from eval.errors import EvalError
@@ -9,7 +11,9 @@ from eval.questions import Question
 from eval.race import Look, RacePlan, plan_race, run_race
 from eval.settings import RaceSettings
 from router.answering.arm import Arm
-from router.deciding.evidence import rule
+from router.deciding.arm_table import make_table
+from router.deciding.policy import Limits, Policy
+from router.deciding.racing import look
 
 
 def make_questions(n: int, *, a_document: int = 1) -> list[Question]:
@@ -20,7 +24,7 @@ class Arms:
     """Arms whose score on a question is a function of its number; counts what was asked."""
 
     def __init__(self, **right_until: int) -> None:
-        self.right_until = right_until
+        self.right_until, self.plan, self.policy = right_until, None, Policy()
         self.asked: list[tuple[str, str]] = []
 
     @property
@@ -34,18 +38,17 @@ class Arms:
         ]
 
     def look(self, seen: Asked, active: Sequence[str]) -> Look:
-        questions, asked = seen.questions, {(record.arm, record.question_id) for record in seen.records}
+        asked = {(record.arm, record.question_id) for record in seen.records}
         columns = {
-            name: [float(int(q.id[1:]) % 10 < limit) if (name, q.id) in asked else None for q in questions]
+            name: [float(int(q.id[1:]) % 10 < limit) for q in seen.questions if (name, q.id) in asked]
             for name, limit in self.right_until.items()
         }
-        means = {name: sum(v or 0.0 for v in values) / len(values) for name, values in columns.items()}
-        clusters = [q.cluster for q in questions]
-        costs = {name: float(i) for i, name in enumerate(self.right_until)}
-        ruling = rule(columns, clusters, active=active, costs=costs, margin=0.05, alpha=0.05)
-        return Look(ruling, tuple(sorted(active, key=lambda name: -means[name])), cost=0.01 * len(seen.records))
+        table = make_table(make_card(columns, clusters=[q.cluster for q in seen.questions]), self.policy)
+        assert self.plan is not None
+        return Look(look(table, active, ends=self.plan.ends), cost=0.01 * len(seen.records))
 
     def race(self, plan: RacePlan) -> Asked:
+        self.plan = plan
         return run_race(self.arms, plan, self.ask, self.look, clock=lambda: 0.0)
 
 
@@ -68,16 +71,31 @@ def test_bad_arms_drop_out_and_only_finalists_see_the_held_out_questions() -> No
 def test_twins_spend_all_questions_and_stay_undecided() -> None:
     raced = Arms(a=5, b=5).race(plan_race(make_questions(40), RaceSettings(batch=10)))
     assert (raced.race.stopped, raced.race.drops) == ("questions spent", ())
-    assert raced.race.num_raced == 30
+    assert raced.race.num_raced == 40
 
 
-def test_the_order_follows_from_the_seed_and_not_from_the_file() -> None:
+def test_the_order_follows_from_the_questions_and_not_from_the_file() -> None:
     questions = make_questions(50)
-    first, again = (plan_race(questions, RaceSettings(seed=3)) for _ in range(2))
-    other = plan_race(questions, RaceSettings(seed=4))
+    first, again = plan_race(questions, RaceSettings()), plan_race(questions[::-1], RaceSettings())
     assert first == again
-    assert first.batches != other.batches
-    assert first.batches[0] != tuple(questions[:20])
+    assert first.batches[0] != tuple(questions[:5])
+    other = [replace(questions[0], text="something else?"), *questions[1:]]
+    assert [q.id for q in plan_race(other, RaceSettings()).batches[0]] != [q.id for q in first.batches[0]]
+
+
+@pytest.mark.parametrize(("num", "size"), [(30, 5), (100, 5), (200, 10), (400, 20), (5000, 20)])
+def test_a_batch_is_a_twentieth_of_the_questions_within_bounds(num: int, size: int) -> None:
+    plan = plan_race(make_questions(num), RaceSettings())
+    assert {len(batch) for batch in plan.batches} == {size}
+    assert plan.held_out == ()
+
+
+def test_when_every_arm_breaks_a_limit_the_race_ends() -> None:
+    arms = Arms(a=5, b=5)
+    arms.policy = Policy(limits=Limits(latency_ms=1.0))
+    raced = arms.race(plan_race(make_questions(200), RaceSettings()))
+    assert raced.race.stopped == "no arm left"
+    assert raced.race.num_raced < 50
 
 
 def test_no_document_is_in_two_places() -> None:
@@ -92,7 +110,7 @@ def test_no_document_is_in_two_places() -> None:
     assert 0 < len(plan.held_out) <= 27
 
 
-@pytest.mark.parametrize("n", [1, 5, 20])
+@pytest.mark.parametrize("n", [1, 3, 5])
 def test_a_handful_of_questions_is_one_batch_with_nothing_held_out(n: int) -> None:
     plan = plan_race(make_questions(n), RaceSettings(batch=20))
     assert (len(plan.batches), plan.held_out) == (1, ())
@@ -100,8 +118,8 @@ def test_a_handful_of_questions_is_one_batch_with_nothing_held_out(n: int) -> No
 
 
 def test_a_budget_below_one_batch_is_refused() -> None:
-    with pytest.raises(EvalError, match="a budget of 15 questions is smaller than one batch of 20; raise"):
-        plan_race(make_questions(100), RaceSettings(batch=20, max_questions=15))
+    with pytest.raises(EvalError, match="a budget of 3 questions is smaller than one batch of 5; raise"):
+        plan_race(make_questions(100), RaceSettings(batch=20, max_questions=3))
 
 
 def test_a_document_larger_than_the_budget_is_refused() -> None:
@@ -127,6 +145,7 @@ def test_minutes_run_out() -> None:
     ticks = iter(range(0, 10_000, 30))
     arms = Arms(a=5, b=5)
     plan = plan_race(make_questions(200), RaceSettings(batch=10, held_out=0.1, max_minutes=4))
+    arms.plan = plan
     raced = run_race(arms.arms, plan, arms.ask, arms.look, clock=lambda: float(next(ticks)))
     assert raced.race.budget == "minutes"
     assert raced.race.num_raced < 100

@@ -29,8 +29,7 @@ def make_raced() -> Comparison:
     whole = make_comparison()
     card = whole.scorecard
     record = RaceRecord(
-        seed=7,
-        batch=3,
+        ends=(3, 6, 9, 12, 15),
         num_raced=NUM_RACED,
         held_out=card.question_ids[NUM_RACED:],
         drops=DROPS,

@@ -52,12 +52,11 @@ def test_a_models_folder_has_one_spelling(tmp_path: Path, monkeypatch: pytest.Mo
 def test_every_part_has_the_runs_seed_unless_it_has_its_own() -> None:
     made = config(
         seed=5,
-        race={},
         adapters={"raft": {"seed": 1}, "wide": {"rank": 8}},
         arms={"rag": {"sampling": {"seed": 2}}, "base": {"sampling": {}}},
     )
     assert {name: adapter.seed for name, adapter in made.adapters.items()} == {"closed_book": 5, "raft": 1, "wide": 5}
-    assert (made.sampling.seed, made.race and made.race.seed) == (5, 5)
+    assert made.sampling.seed == 5
     assert [arm.sampling and arm.sampling.seed for arm in made.arms.values()][:3] == [5, None, 2]
 
 

@@ -44,7 +44,7 @@ def test_flips_from_zero_come_after_those_with_a_factor() -> None:
 def test_an_arm_that_was_shown_to_be_worse_is_left_out_though_it_is_within_the_margin(comparison: Comparison) -> None:
     # At a margin of 0.5 the means favour tuned, which is cheaper; the tests say that it is worse.
     policy = replace(comparison.policy, margin=0.5)
-    difference = Difference(0.45, 0.24, 0.68, 0.001, 0.9, 1.0, 19, "exact McNemar")
+    difference = Difference(0.45, 0.24, 0.68, 0.001, 0.001, 0.9, 1.0, 19, "exact McNemar")
     worse = tuple(Compared(name, difference, 0.01, "beaten") for name in ("tuned", "tuned_rag", "rag"))
     decision = replace(usual_decision(), comparisons=worse)
     found = find_sensitivity(make_table(comparison.scorecard, policy), decision)

@@ -86,5 +86,5 @@ def test_every_break_even_is_a_clause(found: BreakEven, words: str) -> None:
 
 
 def test_a_race_says_its_share_and_the_cap_that_ended_it() -> None:
-    race = RaceRecord(0, 10, 20, (), (), "budget spent", 30, 120, budget="tokens")
+    race = RaceRecord((10, 20), 20, (), (), "budget spent", 30, 120, budget="tokens")
     assert race.summary == "30 of 120 answers were needed (25%); it ended because the budget (tokens) was spent"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.deciding.evidence import anytime_difference, make_bets, questions_until, rule
+from router.deciding.evidence import anytime_difference, further_questions, make_bets
 
 
 def alone(n: int) -> list[str]:
@@ -87,65 +87,29 @@ def test_looking_after_every_question_keeps_the_error_rate() -> None:
     assert wrong <= 16  # 10 expected at most; 16 is two standard errors above
 
 
-def columns(**scores: list[float]) -> dict[str, list[float | None]]:
-    return {name: list(values) for name, values in scores.items()}
-
-
-def test_a_beaten_arm_is_dropped_and_says_by_whom() -> None:
-    grid = columns(base=[0.0] * 30, rag=[1.0] * 15 + [0.0] * 15, hybrid=[1.0] * 30)
-    costs = {"base": 1.0, "rag": 2.0, "hybrid": 3.0}
-    ruling = rule(grid, alone(30), active=list(grid), costs=costs, margin=0.05, alpha=0.05)
-    assert {drop.arm: (drop.beaten_by, drop.after) for drop in ruling.drops} == {
-        "base": ("hybrid", 30),
-        "rag": ("hybrid", 30),
-    }
-    assert all(drop.p_value <= 0.05 for drop in ruling.drops)
-    assert ruling.served == "hybrid"
-
-
-def test_three_arms_need_more_evidence_than_two() -> None:
-    # Eight wins of eight: the mean of (1 + l)^8 is 511 / 9 = 56.8, enough for two arms (2 / 0.05) and not for three.
-    two = columns(a=[1.0] * 8, b=[0.0] * 8)
-    three = {**two, "c": [None] * 8}
-    costs = {"a": 2.0, "b": 1.0, "c": 3.0}
-    assert len(rule(two, alone(8), active=["a", "b"], costs=costs, margin=0.05, alpha=0.05).drops) == 1
-    assert rule(three, alone(8), active=["a", "b"], costs=costs, margin=0.05, alpha=0.05).drops == ()
-
-
-def test_twins_are_settled_for_the_cheapest() -> None:
-    same = [1.0, 0.0] * 150
-    grid = columns(dear=same, cheap=same)
-    costs = {"dear": 5.0, "cheap": 1.0}
-    ruling = rule(grid, alone(300), active=["dear", "cheap"], costs=costs, margin=0.05, alpha=0.05)
-    assert (ruling.drops, ruling.served) == ((), "cheap")
-    early = rule(
-        columns(dear=same[:20], cheap=same[:20]),
-        alone(20),
-        active=["dear", "cheap"],
-        costs=costs,
-        margin=0.05,
-        alpha=0.05,
-    )
-    assert early.served is None
-
-
-def test_a_dearer_arm_waits_until_the_cheaper_is_beaten() -> None:
-    # Not worse is shown at once, better is not: the cheaper one might still be as good.
-    grid = columns(dear=[1.0] * 5 + [0.0] * 295, cheap=[0.0] * 300)
-    ruling = rule(grid, alone(300), active=list(grid), costs={"dear": 5.0, "cheap": 1.0}, margin=0.1, alpha=0.05)
-    assert (ruling.drops, ruling.served) == ((), "cheap")
-    lead = columns(dear=[1.0] * 5, cheap=[0.0] * 5)
-    assert (
-        rule(lead, alone(5), active=list(lead), costs={"dear": 5.0, "cheap": 1.0}, margin=0.9, alpha=0.05).served
-        is None
-    )
-
-
 def test_more_questions_shrink_as_evidence_grows() -> None:
     few = make_bets([1.0, 0.0, 1.0, 1.0] * 5, [0.0, 1.0, 0.0, 1.0] * 5, alone(20))
     many = make_bets([1.0, 0.0, 1.0, 1.0] * 10, [0.0, 1.0, 0.0, 1.0] * 10, alone(40))
-    first, second = questions_until(few, 0.0, 0.01), questions_until(many, 0.0, 0.01)
+    first, second = further_questions(few, 0.0, 0.01), further_questions(many, 0.0, 0.01)
     assert first is not None
     assert second is not None
-    assert 0 < second < first
-    assert questions_until(few.flipped(), 0.0, 0.01) is None
+    assert 0 < second.low < first.low
+    assert all(way.low < way.high for way in (first, second))
+    assert further_questions(few.flipped(), 0.0, 0.01) is None
+
+
+def test_so_many_more_questions_show_it_as_often_as_is_said() -> None:
+    # Wins on 0.3 and losses on 0.1 of the questions, as in the first 100.
+    rng = np.random.default_rng(3)
+    differences = np.repeat([1.0, -1.0, 0.0], [30, 10, 60])
+    bets = make_bets(list(np.maximum(differences, 0)), list(np.maximum(-differences, 0)), alone(100))
+    level = 1e-6
+    way = further_questions(bets, 0.0, level)
+    assert way is not None
+    for number, low, high in ((way.low, 0.35, 0.7), (way.high, 0.8, 1.0)):
+        shown = 0
+        for _ in range(100):
+            more = np.concatenate([differences, rng.choice([1.0, -1.0, 0.0], number, p=[0.3, 0.1, 0.6])])
+            seen = make_bets(list(np.maximum(more, 0)), list(np.maximum(-more, 0)), alone(len(more)))
+            shown += seen.log_evidence(0.0) >= -math.log(level)
+        assert low <= shown / 100 <= high

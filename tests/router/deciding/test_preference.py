@@ -78,7 +78,7 @@ def test_arms_can_be_named() -> None:
 
 
 def test_an_arm_that_a_race_dropped_does_not_come_back() -> None:
-    race = RaceRecord(0, 3, 6, (), (Drop("tuned", "rag", 3, 0.01),), "questions spent", 15, 18)
+    race = RaceRecord((3, 6), 6, (), (Drop("tuned", "rag", 3, 0.01),), "questions spent", 15, 18)
     raced = replace(CARD, race=race)
     assert make_preference(make_table(raced, MANY)).choose(MANY) == "rag"
 

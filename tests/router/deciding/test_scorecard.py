@@ -79,7 +79,7 @@ def raced_card() -> Scorecard:
         errors={"q3": "too long"},
     )  # fmt: skip
     record = RaceRecord(
-        seed=1, batch=2, num_raced=3, held_out=("q4",), drops=(Drop("base", "rag", 2, 0.01),), stopped="one arm left",
+        ends=(2, 3), num_raced=3, held_out=("q4",), drops=(Drop("base", "rag", 2, 0.01),), stopped="one arm left",
         num_answers=6, num_possible=8, largest=2,
     )  # fmt: skip
     return Scorecard(

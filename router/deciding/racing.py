@@ -1,0 +1,110 @@
+"""One look at a race: which arms drop out, and whether the choice is settled.
+
+ruling = look(table, ["base", "rag", "tuned"], ends=(20, 40, 60))
+ruling.drops, ruling.ruled_out, ruling.served
+
+The tests are those of a fixed grid; their levels are those of `router/deciding/sequential.py`, so that looking after
+every batch keeps the error rate. A winner must have beaten everybody, so each pair is tested at the full rate: of two
+equal arms on top one must be shown to be better than the other, and that is one claim however many worse arms there
+are. For a tie one of several arms may wrongly pass, so each of its claims has the rate over K - 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from router.deciding.arm_table import ArmRow, ArmTable
+from router.deciding.saving import Savings
+from router.deciding.scorecard import Drop
+from router.deciding.sequential import FIRST_SHARE, nominal_levels
+from router.deciding.statistics import Difference, paired_difference
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a look at a race says: who is beaten now, who is shown to break a limit, and which arm to serve.
+
+    `served` is None while the choice is open. `ranking` has all arms from best to worst.
+    """
+
+    drops: tuple[Drop, ...] = ()
+    ruled_out: tuple[str, ...] = ()
+    served: str | None = None
+    ranking: tuple[str, ...] = ()
+
+
+def look(table: ArmTable, active: Sequence[str], *, ends: Sequence[int]) -> Ruling:
+    """Look at the questions spent so far; `ends` counts the questions at each planned look, the last being all.
+
+    An arm is dropped when the leader is shown to be better and does not owe it to a lead below the margin that costs
+    more: such a lead is not paid for. The race is settled when one arm is left, or when it is shown that none is better
+    by the margin than the one that would be served; never by an arm that breaks a limit as measured.
+    """
+    ranking = tuple(row.name for row in sorted(ranked(table.rows), key=lambda row: row.name not in active))
+    ruled_out = tuple(name for name in active if table.row(name).is_ruled_out)
+    rows = ranked([table.row(name) for name in active if name not in ruled_out])
+    if not rows:
+        return Ruling((), ruled_out, None, ranking)
+    leader, savings = rows[0], Savings(table.decided.clusters)
+    found = {row.name: compare(table, leader, row) for row in rows[1:]}
+    level = level_of_winner(table, ends)
+    drops = []
+    for row in rows[1:]:
+        difference = found[row.name]
+        if difference is None or difference.p_value > level or difference.mean <= 0:
+            continue
+        is_cheaper = savings.find(row, instead_of=leader, policy=table.policy).matters
+        if difference.mean > table.margin or not is_cheaper:
+            p_value = min(1.0, difference.p_value * table.policy.alpha / level)
+            drops.append(Drop(row.name, leader.name, len(table.decided.question_ids), p_value))
+    left = [row for row in rows if row.name not in {drop.arm for drop in drops}]
+    return Ruling(tuple(drops), ruled_out, _settled(table, left, savings, ends), ranking)
+
+
+def ranked(rows: Sequence[ArmRow]) -> list[ArmRow]:
+    """Best first; arms that a race dropped come after those that stayed, on whose questions they were not compared."""
+    return sorted(rows, key=lambda row: (row.dropped is not None, -row.mean, row.price, row.name))
+
+
+def compare(table: ArmTable, a: ArmRow, b: ArmRow) -> Difference | None:
+    """How much better `a` is than `b` where both were scored; None where they share no question."""
+    pairs = table.decided.pairs(a.decided, b.decided)
+    return paired_difference(*pairs, margin=table.margin, alpha=table.policy.alpha) if pairs.a else None
+
+
+def level_of_winner(table: ArmTable, ends: Sequence[int]) -> float:
+    """What a two-sided p-value must not exceed at this look for one arm to beat another."""
+    return 2 * _level(table, ends, FIRST_SHARE * table.policy.alpha / 2)
+
+
+def level_of_tie(table: ArmTable, ends: Sequence[int]) -> float:
+    """What the one-sided p-value of "not worse by the margin" must not exceed at this look."""
+    return _level(table, ends, FIRST_SHARE * table.policy.alpha / max(len(table.rows) - 1, 1))
+
+
+def _level(table: ArmTable, ends: Sequence[int], tail: float) -> float:
+    num_spent = len(table.decided.question_ids)
+    places = [place for place, end in enumerate(ends) if end <= num_spent]
+    return nominal_levels(tuple(ends), tail)[places[-1]] if places else 0.0
+
+
+def _settled(table: ArmTable, left: Sequence[ArmRow], savings: Savings, ends: Sequence[int]) -> str | None:
+    servable = [row for row in left if row.excluded is None]
+    if not servable:
+        return None
+    if len(left) == 1:
+        return left[0].name
+    leader, level = servable[0], level_of_tie(table, ends)
+    near = [row for row in servable[1:] if (table.lead(leader.name, row.name) or 0.0) <= table.margin]
+    served = savings.serve([leader, *near], table.policy)
+    is_settled = all(_is_not_worse(table, served, row, level) for row in left if row is not served)
+    return served.name if is_settled else None
+
+
+def _is_not_worse(table: ArmTable, a: ArmRow, b: ArmRow, level: float) -> bool:
+    """Whether `b` is shown not to be better than `a` by the margin; one that is far behind will be beaten instead."""
+    found = compare(table, a, b)
+    if found is None or found.mean > table.margin or not table.can_compare(a.name, b.name):
+        return False
+    return found.p_not_worse <= level
