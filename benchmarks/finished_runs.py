@@ -17,7 +17,8 @@ from eval.settings import RaceSettings
 from router.answering.arm import Arm
 from router.deciding.arm_table import make_table
 from router.deciding.policy import Policy
-from router.deciding.recommend import look, recommend
+from router.deciding.racing import look
+from router.deciding.recommend import recommend
 from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import Interval, mean_interval, paired_difference
 
@@ -75,7 +76,7 @@ def replay(runs: Sequence[Finished], trials: int, seed: int) -> None:
             pool, rest = _halves(card, np.random.default_rng([seed, trial]))
             untouched = card.part(rest)
             worth = {row.name: row.score for row in make_table(untouched, policy).rows}
-            raced = _raced(card.part(pool), policy, seed=trial)
+            raced = _raced(card.part(pool), policy)
             decision = recommend(make_table(raced, policy))
             assert raced.race is not None
             spent.append(raced.race.num_answers / raced.race.num_possible)
@@ -108,10 +109,10 @@ def _halves(card: Scorecard, rng: np.random.Generator) -> tuple[list[int], list[
     return [i for i in places if card.clusters[i] in taken], [i for i in places if card.clusters[i] not in taken]
 
 
-def _raced(card: Scorecard, policy: Policy, *, seed: int) -> Scorecard:
+def _raced(card: Scorecard, policy: Policy) -> Scorecard:
     """The scorecard that a race over this one's questions would have ended with."""
     questions = [Question(q, "", ("",), (c,)) for q, c in zip(card.question_ids, card.clusters, strict=True)]
-    plan = plan_race(questions, RaceSettings(batch=10, held_out=0.0, seed=seed))
+    plan = plan_race(questions, RaceSettings())
     place = {name: i for i, name in enumerate(card.question_ids)}
     asked: dict[str, set[str]] = {scores.arm.name: set() for scores in card.arms}
 
@@ -126,8 +127,7 @@ def _raced(card: Scorecard, policy: Policy, *, seed: int) -> Scorecard:
 
     def look_at(spent: Asked, active: Sequence[str]) -> Look:
         table = make_table(seen([q.id for q in spent.questions]), policy)
-        ruling, ranking = look(table, active, largest=plan.largest)
-        return Look(ruling, ranking, 0.0)
+        return Look(look(table, active, ends=plan.ends), 0.0)
 
     raced = run_race([scores.arm for scores in card.arms], plan, ask, look_at)
     return replace(seen([q.id for q in raced.questions]), race=raced.race)

@@ -22,7 +22,8 @@ from router.answering.arm import Arm
 from router.deciding.arm_table import make_table
 from router.deciding.decision import Decision
 from router.deciding.policy import Policy
-from router.deciding.recommend import look, recommend
+from router.deciding.racing import look
+from router.deciding.recommend import recommend
 from router.deciding.scorecard import ArmScores, RaceRecord, Scorecard
 
 METRIC = "accuracy"
@@ -136,8 +137,7 @@ def race(sample: Sample, policy: Policy, settings: RaceSettings) -> Raced:
 
     def look_at(spent: Asked, active: Sequence[str]) -> Look:
         table = make_table(sample.card([int(q.id) for q in spent.questions], asked, spent.race), policy)
-        ruling, ranking = look(table, active, largest=plan.largest)
-        return Look(ruling, ranking, 0.0)
+        return Look(look(table, active, ends=plan.ends), 0.0)
 
     raced = run_race(sample.arms, plan, ask, look_at)
     card = sample.card([int(q.id) for q in raced.questions], asked, raced.race)

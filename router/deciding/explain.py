@@ -45,7 +45,7 @@ def explain(
             by_standing["apart" if c.standing == "open" else c.standing].append(c.other)
             continue
         mean, low, high = map(as_lead, (c.difference.mean, c.difference.low, c.difference.high))
-        standing = "unscored" if c.unscored else c.standing
+        standing: str = "unscored" if c.unscored else c.standing
         if c.standing == "open" and table.row(c.other).excluded is not None:
             standing = "barred"
         by_standing[standing].append(f"{c.other} ({mean}, {interval} {low} to {high}, p={c.p_corrected:.2g})")
