@@ -27,8 +27,9 @@ Versions = Mapping[str, Mapping[str, str]]
 class AnswerRecord:
     """What one arm answered to one question; `error` says why `text` is empty when the engine gave no answer.
 
-    `passages` are the retrieved texts and `passage_documents` their document ids, both in rank order. `engine_s` is the
-    answer's share of the seconds in which the engine was busy.
+    `passages` are the retrieved texts and `passage_documents` their document ids, both in rank order. `engine_s` and
+    `retrieval_s` are the answer's shares of the seconds in which the engine was busy, and the search with its reranker.
+    `cached_tokens` are those of the prompt that the engine had in its prefix cache, None where it does not say.
     """
 
     arm: str
@@ -43,6 +44,8 @@ class AnswerRecord:
     latency_ms: float | None = None
     error: str | None = None
     engine_s: float | None = None
+    retrieval_s: float | None = None
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

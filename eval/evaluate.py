@@ -22,6 +22,7 @@ from eval.scorer import Pair, Progress, Scorer
 from eval.tasks import run_all
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
+from router.deciding.costs import prefill_seconds
 from router.deciding.scorecard import ArmScores, Score, Scorecard
 from router.errors import EngineRejected, EngineUnavailable
 
@@ -67,7 +68,7 @@ class Patience:
 
 @dataclass(slots=True)
 class BusyClock:
-    """Divides the seconds in which an engine works among the answers that are in flight at the time.
+    """Divides the seconds in which an engine, or a search, works among the answers that are in flight at the time.
 
     The shares of all answers add up to the seconds in which at least one was in flight.
     """
@@ -84,7 +85,7 @@ class BusyClock:
         return self._shared
 
     def stop(self, started: float) -> float:
-        """Its answer is there: its share of the engine in seconds."""
+        """It is done: its share in seconds."""
         self._advance()
         self._in_flight -= 1
         return self._shared - started
@@ -114,15 +115,19 @@ async def ask(
     """
     patience = patience or Patience()
     gate = asyncio.Semaphore(concurrency)
-    busy = BusyClock()
+    engine, search = BusyClock(), BusyClock()
 
     async def generate(arm: Arm, question: Question) -> AnswerRecord:
-        prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
-        started = busy.start()
+        started = search.start()
+        try:
+            prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
+        finally:
+            retrieval_s = search.stop(started)
+        started = engine.start()
         try:
             answer = await answerer.answer(prepared)
         finally:
-            engine_s = busy.stop(started)
+            engine_s = engine.stop(started)
         return AnswerRecord(
             arm=arm.name,
             question_id=question.id,
@@ -135,6 +140,8 @@ async def ask(
             retrieval_ms=answer.retrieval_ms,
             latency_ms=answer.latency_ms,
             engine_s=engine_s,
+            retrieval_s=retrieval_s if arm.index is not None else None,
+            cached_tokens=answer.cached_tokens,
         )
 
     async def one(arm: Arm, question: Question) -> AnswerRecord:
@@ -212,28 +219,36 @@ def build_scorecard(
 
     def scores_of(arm: Arm) -> ArmScores:
         places = [(arm.name, name) for name in by_id]
-        found = [by_place.get(place, _NOT_ASKED) for place in places]
+        given = [by_place.get(place, _NOT_ASKED) for place in places]
         return ArmScores(
             arm=arm,
             scores={name: tuple(map(values.get, places)) for name, values in scores.items()},
-            latency_ms=tuple(record.latency_ms for record in found),
-            prompt_tokens=tuple(record.prompt_tokens for record in found),
-            generated_tokens=tuple(record.generated_tokens for record in found),
-            errors={record.question_id: record.error for record in found if record.error is not None},
+            latency_ms=tuple(record.latency_ms for record in given),
+            prompt_tokens=tuple(record.prompt_tokens for record in given),
+            generated_tokens=tuple(record.generated_tokens for record in given),
+            errors={record.question_id: record.error for record in given if record.error is not None},
             ttft_ms=tuple(asked.first_tokens_ms.get(place) for place in places),
-            engine_s=tuple(record.engine_s for record in found),
+            engine_s=tuple(record.engine_s for record in given),
+            retrieval_s=tuple(record.retrieval_s for record in given),
+            # A prompt that was streamed before, for its time to the first token, is in the cache for that.
+            cached_tokens=tuple(
+                None if place in asked.first_tokens_ms else record.cached_tokens
+                for place, record in zip(places, given, strict=True)
+            ),
             not_asked=tuple(name for name in by_id if (arm.name, name) not in by_place),
         )
 
+    found = tuple(map(scores_of, arms))
     return Scorecard(
         question_ids=tuple(by_id),
         clusters=tuple((clusters or {}).get(question.id, question.cluster) for question in asked.questions),
         primary=deciding,
-        arms=tuple(map(scores_of, arms)),
+        arms=found,
         diagnostics=tuple(diagnostics),
         metric_of=metric_of,
         undefined=tuple(name for name in by_id if name not in told),
         race=asked.race,
+        prefill_s=prefill_seconds(found),
         **rest,
     )
 

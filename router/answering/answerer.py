@@ -48,13 +48,17 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A collected answer; `completion` is the engine's own object, for everything not repeated here."""
+    """A collected answer; `completion` is the engine's own object, for everything not repeated here.
+
+    `cached_tokens` are those of the prompt that the engine's prefix cache answered for, None where it does not say.
+    """
 
     text: str
     citations: tuple[Citation, ...]
     passages: tuple[Passage, ...]
     prompt_tokens: int
     generated_tokens: int
+    cached_tokens: int | None
     retrieval_ms: float
     latency_ms: float
     completion: ChatCompletion
@@ -109,12 +113,14 @@ class Answerer:
                 choice.message.content = _sayable(choice.message.content)
         text = completion.choices[0].message.content or ""
         usage = completion.usage
+        details = usage.prompt_tokens_details if usage else None
         return Answer(
             text=text,
             citations=prepared.cite(text),
             passages=prepared.passages,
             prompt_tokens=usage.prompt_tokens if usage else 0,
             generated_tokens=usage.completion_tokens if usage else 0,
+            cached_tokens=details.cached_tokens if details else None,
             retrieval_ms=prepared.retrieval_ms,
             latency_ms=latency_ms,
             completion=completion,

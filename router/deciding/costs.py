@@ -9,13 +9,17 @@ Every amount is in the currency of the prices, and None ("unknown") where it nee
 price that is not 0. The model, over a horizon of `months` with `questions` a month each:
 
     total    = fixed + months * (upkeep + questions * question)
-    question = prompt tokens * price * (1 - prefix hits) + generated tokens * price + engine seconds * engine price
+    question = (prompt - cached) tokens * price + cached tokens * their price + generated tokens * price
+               + engine seconds * price + seconds of search and reranking * price
     fixed    = training + indexing
-    upkeep   = churn * indexing, and (churn / retrain_at) * training for an arm without an index of documents
+    upkeep   = hosting of engine, adapter and index, churn * indexing, and (churn / retrain_at) * training for an arm
+               without an index of documents
 
 What it assumes:
 
-- The prefix cache's hit share is taken off every prompt token, so that a passage costs tokens * price * (1 - hits).
+- An arm's share of cached tokens is as the engine reported it in the evaluation: what its own questions have in common,
+  which is less of a prompt with passages. It holds for every prompt token of the arm. An engine that reports nothing,
+  or `traffic.prefix_hits`, gives all arms one share.
 - An index of documents is brought up to date in proportion to what changed. An adapter beside it learns to read and is
   not trained again. An adapter without it holds the documents in its weights, and goes stale with them.
 - Examples that are shown as turns are no documents: they teach form, and do not age with the documents.
@@ -23,7 +27,7 @@ What it assumes:
 
 For a trained arm against one that reads documents the break-even is the rule of thumb
 
-    questions = (training + evaluation) / (context tokens * price * (1 - prefix hits) + retrieval - adapter overhead)
+    questions = (training + evaluation) / (uncached context tokens * price + retrieval - adapter overhead)
 
 with the evaluation in it or not, and with the upkeep of both arms under churn.
 """
@@ -49,30 +53,36 @@ _PLAIN = {"equal": "never: both cost the same", "unknown": "unknown: a cost was 
 
 
 class Usage(NamedTuple):
-    """What one question takes: tokens, and its share of a busy engine's seconds; None where it was not measured."""
+    """What one question takes: tokens, and its shares of the seconds of a busy engine and a busy search; None where it
+    was not measured. `cached_tokens` are among the prompt's, and none where nobody says.
+    """
 
     prompt_tokens: float | None
     generated_tokens: float | None
     engine_s: float | None
+    retrieval_s: float | None = 0.0
+    cached_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
     """All that prices apply to: an arm's mean usage, and the seconds that its training and indexing took.
 
-    The times are 0 where there is nothing to train or to index.
+    The times are 0 where there is nothing to train or to index. `prefill_s` is the scorecard's.
     """
 
     arm: Arm
     usage: Usage
     training_s: float | None
     indexing_s: float | None
+    prefill_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ArmCosts:
-    """One arm under one policy. `training` and `indexing` are paid once; `retrainings` counts those of a month, and
-    `reindexed` is the share of the index that is built again in a month. `missing` names what was not measured.
+    """One arm under one policy. `training` and `indexing` are paid once; `retrainings` counts those of a month,
+    `reindexed` is the share of the index that is built again in a month, and `hosting` is paid by the month. `missing`
+    names what was not measured.
     """
 
     arm: str
@@ -81,6 +91,7 @@ class ArmCosts:
     indexing: float | None
     retrainings: float
     reindexed: float
+    hosting: float = 0.0
     missing: tuple[str, ...] = ()
 
     @property
@@ -95,8 +106,9 @@ class ArmCosts:
 
     @property
     def upkeep(self) -> float | None:
-        """What a month costs without a single question: keeping up with documents that change."""
-        return _sum(_times(self.retrainings, self.training), _times(self.reindexed, self.indexing))
+        """What a month costs without a single question: hosting, and keeping up with documents that change."""
+        again = _times(self.retrainings, self.training), _times(self.reindexed, self.indexing)
+        return _sum(self.hosting, *again)
 
     def monthly(self, questions: float) -> float | None:
         """A month with so many questions, without what is paid once."""
@@ -128,6 +140,7 @@ def measure(scorecard: Scorecard, scores: ArmScores) -> Measures:
         mean_usage(scores),
         training_s=scorecard.training_s.get(arm.adapter) if arm.adapter else 0.0,
         indexing_s=scorecard.indexing_s.get(arm.index) if arm.index else 0.0,
+        prefill_s=scorecard.prefill_s,
     )
 
 
@@ -138,6 +151,7 @@ def price(measures: Measures, policy: Policy) -> ArmCosts:
         "prompt tokens": (usage.prompt_tokens, prices.prompt),
         "generated tokens": (usage.generated_tokens, prices.generated),
         "engine seconds": (usage.engine_s, prices.engine_hour),
+        "retrieval seconds": (usage.retrieval_s, prices.retrieval_hour),
         f"training time of {measures.arm.adapter}": (measures.training_s, prices.training_hour),
         f"indexing time of {measures.arm.index}": (measures.indexing_s, prices.indexing_hour),
     }
@@ -145,51 +159,87 @@ def price(measures: Measures, policy: Policy) -> ArmCosts:
     is_from_weights = measures.arm.adapter is not None and not reads_documents
     return ArmCosts(
         arm=measures.arm.name,
-        question=usage_cost(usage, policy),
+        question=usage_cost(usage, policy, measures.prefill_s),
         training=_times(prices.training_hour / _HOUR_S, measures.training_s),
         indexing=_times(prices.indexing_hour / _HOUR_S, measures.indexing_s),
         retrainings=traffic.churn / traffic.retrain_at if is_from_weights else 0.0,
         reindexed=traffic.churn if reads_documents else 0.0,
+        hosting=sum(
+            paid
+            for paid, is_hosted in (
+                (prices.engine_month, True),
+                (prices.adapter_month, measures.arm.adapter is not None),
+                (prices.index_month, measures.arm.index is not None),
+            )
+            if is_hosted
+        ),
         missing=tuple(name for name, (measured, paid) in needed.items() if measured is None and paid),
     )
 
 
-def unit_prices(policy: Policy) -> tuple[float, ...]:
+def unit_prices(policy: Policy, prefill_s: float | None) -> tuple[float, ...]:
     """What one of each part of a `Usage` costs, in its order."""
-    prices = policy.prices
-    # The prefix cache's share is taken off.
-    prompt = prices.prompt * (1 - policy.traffic.prefix_hits)
-    return prompt / _TOKENS, prices.generated / _TOKENS, prices.engine_hour / _HOUR_S
+    prices, hits = policy.prices, policy.traffic.prefix_hits
+    engine_s, retrieval_s = prices.engine_hour / _HOUR_S, prices.retrieval_hour / _HOUR_S
+    off = (prices.cached - prices.prompt) / _TOKENS
+    if hits is None:
+        prompt, cached = prices.prompt / _TOKENS, off
+    else:
+        # The engine was as busy as it was with the hits that it had: those are given back, and these taken off.
+        cached = engine_s * (prefill_s or 0.0)
+        prompt = prices.prompt / _TOKENS + hits * (off - cached)
+    return prompt, prices.generated / _TOKENS, engine_s, retrieval_s, cached
 
 
-def usage_cost(usage: Usage, policy: Policy) -> float | None:
+def usage_cost(usage: Usage, policy: Policy, prefill_s: float | None = None) -> float | None:
     """What one question of this usage costs, without what is paid once or by the month."""
-    return _sum(*map(_times, unit_prices(policy), usage))
+    known = usage._replace(cached_tokens=usage.cached_tokens or 0.0)
+    return _sum(*map(_times, unit_prices(policy, prefill_s), known))
 
 
-def question_costs(scores: ArmScores, policy: Policy) -> tuple[float | None, ...]:
+def question_costs(scores: ArmScores, policy: Policy, prefill_s: float | None = None) -> tuple[float | None, ...]:
     """The cost of each question, aligned with the scorecard's `question_ids`."""
-    return tuple(usage_cost(Usage(*row), policy) for row in zip(*_columns(scores), strict=True))
+    return tuple(usage_cost(Usage(*row), policy, prefill_s) for row in zip(*_columns(scores), strict=True))
+
+
+def prefill_seconds(arms: Sequence[ArmScores]) -> float | None:
+    """Engine seconds of a prompt token that is not cached: least squares over the mean answers of three arms or more,
+    on uncached prompt tokens and generated ones. Never more than an arm's engine seconds have room for; None where the
+    arms do not tell.
+    """
+    usages = [usage for usage in map(mean_usage, arms) if None not in usage[:3]]
+    tokens = np.array([[(u.prompt_tokens or 0) - (u.cached_tokens or 0), u.generated_tokens] for u in usages])
+    engine_s = np.array([usage.engine_s for usage in usages])
+    if len(usages) < 3 or np.linalg.matrix_rank(tokens) < 2:
+        return None
+    prompt_s = float(np.linalg.lstsq(tokens, engine_s, rcond=None)[0][0])
+    room_s: list[float] = (engine_s / np.maximum(tokens[:, 0], 1.0)).tolist()
+    return max(0.0, min(prompt_s, *room_s))
 
 
 def usage_rows(scores: ArmScores) -> Floats:
-    """(questions, parts of a `Usage`), NaN where a number is not known."""
-    return np.array(_columns(scores), dtype=np.float64).T  # None becomes NaN
+    """(questions, parts of a `Usage`), NaN where a number is not known; tokens that nobody calls cached are not."""
+    *columns, cached = np.array(_columns(scores), dtype=np.float64)  # None becomes NaN
+    return np.array([*columns, np.nan_to_num(cached)]).T
 
 
 def _columns(scores: ArmScores) -> tuple[Sequence[float | None], ...]:
     unknown = (None,) * len(scores.prompt_tokens)
-    return scores.prompt_tokens, scores.generated_tokens, scores.engine_s or unknown
+    share = scores.cached_share
+    cached = unknown if share is None else [None if n is None else share * n for n in scores.prompt_tokens]
+    retrieval_s = (scores.retrieval_s or unknown) if scores.arm.index is not None else (0.0,) * len(unknown)
+    return scores.prompt_tokens, scores.generated_tokens, scores.engine_s or unknown, retrieval_s, cached
 
 
 def evaluation_cost(scorecard: Scorecard, policy: Policy) -> float | None:
-    """What asking all arms has cost: a mean answer of each arm times its answered questions, without the prefix cache.
+    """What asking all arms has cost: a mean answer of each arm times its answered questions, at the prefix cache's hits
+    in the evaluation.
 
     Answers that failed have no measured usage and are left out.
     """
-    uncached = replace(policy, traffic=replace(policy.traffic, prefix_hits=0.0))
+    measured = replace(policy, traffic=replace(policy.traffic, prefix_hits=None))
     answered = [(scores.num_asked - len(scores.errors), mean_usage(scores)) for scores in scorecard.arms]
-    return _sum(*(_times(num, usage_cost(usage, uncached)) for num, usage in answered))
+    return _sum(*(_times(num, usage_cost(usage, measured)) for num, usage in answered))
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,9 +66,10 @@ def find_flips(preference: Preference, policy: Policy) -> tuple[Flip, ...]:
     """
     found = []
     for path in WEIGHTS:
-        has_part = policy.utility is not None if path.startswith("utility.") else True
         is_idle = path in _WITHOUT_UTILITY and policy.utility is not None
-        if has_part and not is_idle and preference.is_priced(_with(policy, path, _value(policy, path) or _FIRST)):
+        if is_idle or not _has(policy, path):
+            continue
+        if preference.is_priced(_with(policy, path, _value(policy, path) or _FIRST)):
             found.append(search_flip(preference.choose, policy, path))
     return tuple(found)
 
@@ -118,7 +119,7 @@ def stability(choose: Choice, policy: Policy, *, draws: int = 500) -> float:
 def _jolt(policy: Policy, exponents: Sequence[float]) -> Policy:
     moved = policy
     for path, exponent in zip(WEIGHTS, exponents, strict=True):
-        if policy.utility is not None or not path.startswith("utility."):
+        if _has(policy, path):
             moved = _with(moved, path, min(_value(policy, path) * _NEAR**exponent, _bounds(path)[1]))
     return moved
 
@@ -145,6 +146,13 @@ def _ways(policy: Policy, path: str) -> list[list[float]]:
 
 def _bounds(path: str) -> tuple[float, float]:
     return _BOUNDS.get(path, (0.0 if path.startswith("prices.") else -math.inf, math.inf))
+
+
+def _has(policy: Policy, path: str) -> bool:
+    """Whether the policy has this number: null is none."""
+    section, _, name = path.rpartition(".")
+    part = getattr(policy, section) if section else policy
+    return part is not None and getattr(part, name) is not None
 
 
 def _value(policy: Policy, path: str) -> float:

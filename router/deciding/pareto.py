@@ -90,8 +90,8 @@ def _axes(
 ) -> Floats:
     """(resamples, arms, axes) under `draws`, (resamples, clusters) of how often each cluster counts."""
     axes = []
-    for scores in (row.decided for row in arms):
-        costs = question_costs(scores, policy)
+    for row in arms:
+        scores, costs = row.decided, question_costs(row.decided, policy, row.measures.prefill_s)
         is_known = any(cost is not None for cost in costs)
         cost = _means(costs, rows, draws) if is_known else np.full(len(draws), np.inf)
         own = [-_means(scores.scores[primary], rows, draws), cost]

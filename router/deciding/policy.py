@@ -29,12 +29,22 @@ class Prices:
     """A million prompt tokens; the defaults only say that a generated token costs about four of them."""
     generated: Price = 0.40
     """A million generated tokens."""
+    cached: Price = 0.0
+    """A million prompt tokens that the engine's prefix cache answered for."""
     engine_hour: Price = 0.0
     """An hour of the engine, as measured."""
+    retrieval_hour: Price = 0.0
+    """An hour of search and reranking, as measured."""
     training_hour: Price = 0.0
     """An hour of training, as measured."""
     indexing_hour: Price = 0.0
     """An hour of indexing, as measured."""
+    engine_month: Price = 0.0
+    """Hosting the engine for a month, however little it is asked."""
+    adapter_month: Price = 0.0
+    """Hosting an arm's adapter for a month."""
+    index_month: Price = 0.0
+    """Hosting an arm's index for a month."""
 
 
 @settings()
@@ -49,8 +59,9 @@ class Traffic:
     """The share of the documents that changes in a month."""
     retrain_at: Annotated[float, Field(ge=1e-6, le=1), NUMBER] = 0.1
     """The share of changed documents at which an arm that answers from its weights alone must be trained again."""
-    prefix_hits: Share = 0.0
-    """The share of prompt tokens that the engine's prefix cache answers for."""
+    prefix_hits: Share | None = None
+    """The share of every arm's prompt tokens that the engine's prefix cache answers for; null is each arm's own, as
+    the engine reported it in the evaluation, and none where it does not say."""
 
 
 @settings()

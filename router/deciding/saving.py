@@ -57,7 +57,7 @@ class Savings:
             return Saving(None, matters=own is not None)
         if others <= 0:
             return Saving(0.0, matters=False)
-        weights = np.array(unit_prices(policy))
+        weights = np.array(unit_prices(policy, arm.measures.prefill_s))
         gap = self._gap(instead_of, arm)
         dear, cheap = (_fixed_part(row, policy) for row in (instead_of, arm))
         saved = float(weights @ gap.mean) + dear - cheap

@@ -20,6 +20,15 @@ Value = TypeVar("Value")
 # Why a race ended: one arm is left; every arm left is within the margin of the one that is served; each is shown to
 # break a limit; all questions are spent; or a cap of the budget was reached.
 Stop = Literal["one arm left", "within the margin", "no arm left", "questions spent", "budget spent"]
+_COLUMNS = (
+    "latency_ms",
+    "prompt_tokens",
+    "generated_tokens",
+    "ttft_ms",
+    "engine_s",
+    "retrieval_s",
+    "cached_tokens",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,9 @@ class ArmScores:
     primary metric, as by all that are shares of right answers, it scores 0 there.
     `not_asked` holds the questions that a race did not spend on this arm: they are neither scored nor unscored.
     `latency_ms` is measured at the evaluation's concurrency; `ttft_ms`, the time to the first token, is known for the
-    few questions that were also streamed one at a time; `engine_s` is an answer's share of the engine's busy seconds.
+    few questions that were also streamed one at a time; `engine_s` and `retrieval_s` are an answer's shares of the busy
+    seconds of the engine, and of the search with its reranker. `cached_tokens` are those of the prompt that the prefix
+    cache answered for.
     """
 
     arm: Arm
@@ -41,6 +52,8 @@ class ArmScores:
     errors: Mapping[str, str] = field(default_factory=dict)
     ttft_ms: tuple[float | None, ...] = ()
     engine_s: tuple[float | None, ...] = ()
+    retrieval_s: tuple[float | None, ...] = ()
+    cached_tokens: tuple[int | None, ...] = ()
     not_asked: tuple[str, ...] = ()
 
     @property
@@ -51,6 +64,13 @@ class ArmScores:
     def num_unscored(self, metric: str) -> int:
         """Asked questions without a value of `metric`. By the primary one these are answers whose scoring failed."""
         return sum(score is None for score in self.scores[metric]) - len(self.not_asked)
+
+    @property
+    def cached_share(self) -> float | None:
+        """The share of the prompts that the prefix cache answered for, None where no answer says so."""
+        rows = zip(self.cached_tokens, self.prompt_tokens, strict=False)
+        known = [(cached, prompt) for cached, prompt in rows if cached is not None and prompt]
+        return sum(cached for cached, _ in known) / sum(prompt for _, prompt in known) if known else None
 
     def total_tokens(self) -> int:
         """Prompt and generated tokens over all questions."""
@@ -122,7 +142,8 @@ class Scorecard:
     Of the questions in `undefined` the primary metric says nothing, whatever is answered. `race` says how the questions
     were spent, None when every arm was asked all of them. `earlier_looks` counts the questions of each earlier
     comparison of the same arms on some of these: looking again has a price. `corrected` holds a judge's mean verdict on
-    an arm's answers as people's labels of some of them correct it. `evaluation_s` is what asking and scoring took.
+    an arm's answers as people's labels of some of them correct it. `evaluation_s` is what asking and scoring took,
+    `prefill_s` the engine seconds of a prompt token that is not cached, None where the arms do not tell.
     """
 
     question_ids: tuple[str, ...]
@@ -139,6 +160,7 @@ class Scorecard:
     earlier_looks: tuple[int, ...] = ()
     corrected: Mapping[str, Interval] = field(default_factory=dict)
     evaluation_s: float = 0.0
+    prefill_s: float | None = None
     undefined: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -210,8 +232,7 @@ def _part(scores: ArmScores, rows: Sequence[int], names: frozenset[str]) -> ArmS
     def pick(values: tuple[Value, ...]) -> tuple[Value, ...]:
         return tuple(values[i] for i in rows) if values else ()
 
-    names_of_columns = ("latency_ms", "prompt_tokens", "generated_tokens", "ttft_ms", "engine_s")
-    columns: dict[str, Any] = {name: pick(getattr(scores, name)) for name in names_of_columns}
+    columns: dict[str, Any] = {name: pick(getattr(scores, name)) for name in _COLUMNS}
     return replace(
         scores,
         scores={name: pick(values) for name, values in scores.scores.items()},

@@ -121,7 +121,7 @@ def _paid(scorecard: Scorecard, scores: ArmScores, policy: Policy) -> list[float
             "its price to 0, or take `utility` out of the policy"
         )
     part = costs.fixed_part(traffic.questions, months=traffic.months) or 0.0
-    spent = zip(question_costs(scores, policy), lost, strict=True)
+    spent = zip(question_costs(scores, policy, scorecard.prefill_s), lost, strict=True)
     found = (0.0 if cost is None and has_failed else cost for cost, has_failed in spent)
     return [None if cost is None else cost + part for cost in found]
 

@@ -73,7 +73,7 @@ def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> lis
         *("--max-model-len", str(settings.engine.max_model_len)),
         *("--max-num-seqs", str(settings.max_num_seqs)),
         *("--enable-lora", "--max-loras", str(settings.engine.max_loras), "--max-lora-rank", str(rank)),
-        *("--enable-prefix-caching", "--disable-uvicorn-access-log"),
+        *("--enable-prefix-caching", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"),
         *eager,
     ]
 

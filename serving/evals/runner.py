@@ -247,8 +247,7 @@ def _graded_sample(answer: Answer, arm: Arm) -> Card:
 
 
 def _shown_sample(prepared: Prepared, answer: Answer) -> Card:
-    options, reported = prepared.request.options, answer.completion.usage
-    details = reported.prompt_tokens_details if reported else None
+    options = prepared.request.options
     return {
         "input": [{"role": m["role"], "content": m["content"]} for m in prepared.request.messages],
         "output": [{"role": "assistant", "content": answer.text}],
@@ -258,7 +257,7 @@ def _shown_sample(prepared: Prepared, answer: Answer) -> Card:
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.generated_tokens,
             "total_tokens": answer.prompt_tokens + answer.generated_tokens,
-            "cached_tokens": (details.cached_tokens or 0) if details else 0,
+            "cached_tokens": answer.cached_tokens or 0,
         },
         "error": None,
         "temperature": options.get("temperature"),

@@ -21,6 +21,7 @@ from rag.passage import Passage
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import EngineRequest
+from router.deciding.costs import mean_usage
 from router.deciding.scorecard import quantile
 from router.errors import EngineRejected, EngineUnavailable
 
@@ -195,6 +196,29 @@ async def test_engine_seconds_of_all_answers_add_up_to_the_time_asked(tmp_path: 
         scorecard = build_scorecard(ARMS, Asked(QUESTIONS, records), [SameText()], primary="same")
     assert all(record.engine_s is not None and 0 < record.engine_s < 1 for record in records)
     assert scorecard.arms[0].engine_s == (records[0].engine_s, records[1].engine_s)
+
+
+async def test_search_seconds_are_measured_of_arms_that_search(tmp_path: Path) -> None:
+    answers, _ = answerer(lambda _: "nine")
+    with AnswerCache(tmp_path / "a.db") as cache:
+        records = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
+        scorecard = build_scorecard(ARMS, Asked(QUESTIONS, records), [SameText()], primary="same")
+    base, rag = scorecard.arms
+    assert base.retrieval_s == (None, None)
+    assert all(seconds is not None and 0 < seconds < 1 for seconds in rag.retrieval_s)
+    assert mean_usage(base).retrieval_s == 0.0
+
+
+async def test_cached_tokens_are_kept_but_for_prompts_that_were_streamed_before(tmp_path: Path) -> None:
+    engine = ScriptedEngine(lambda _: "nine", cached_tokens=4)
+    answers = Answerer(engine, {"docs": FixedRetriever(passage("The desk opens at nine."))}, "base")
+    with AnswerCache(tmp_path / "a.db") as cache:
+        records = await ask(ARMS, QUESTIONS, answers, cache, versions=VERSIONS)
+        assert [cache.get(ARMS[0], question, VERSIONS) for question in QUESTIONS] == records[:2]
+    asked = Asked(QUESTIONS, records, {("base", "q1"): 3.0})
+    scorecard = build_scorecard(ARMS, asked, [SameText()], primary="same")
+    assert [scores.cached_tokens for scores in scorecard.arms] == [(None, 4), (4, 4)]
+    assert scorecard.arms[0].cached_share == 4 / 7
 
 
 def first_tokens(cache: AnswerCache) -> dict[tuple[str, str], float]:

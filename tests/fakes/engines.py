@@ -16,7 +16,9 @@ from router.answering.engine import EngineRequest, HttpEngine
 Reply = Callable[[EngineRequest], str]
 
 
-def completion(text: str, *, model: str = "m", prompt_tokens: int = 7, generated_tokens: int = 3) -> ChatCompletion:
+def completion(
+    text: str, *, model: str = "m", prompt_tokens: int = 7, generated_tokens: int = 3, cached_tokens: int | None = None
+) -> ChatCompletion:
     return ChatCompletion.model_validate(
         {
             "id": "chatcmpl-1",
@@ -28,6 +30,7 @@ def completion(text: str, *, model: str = "m", prompt_tokens: int = 7, generated
                 "prompt_tokens": prompt_tokens,
                 "completion_tokens": generated_tokens,
                 "total_tokens": prompt_tokens + generated_tokens,
+                "prompt_tokens_details": None if cached_tokens is None else {"cached_tokens": cached_tokens},
             },
         }
     )
@@ -48,15 +51,19 @@ def chunk(text: str | None, *, finish: str | None = None, usage: bool = False, m
 
 
 class ScriptedEngine:
-    """Answers with `reply(request)`, whole or word by word; keeps every request. A raised exception is passed on."""
+    """Answers with `reply(request)`, whole or word by word; keeps every request. A raised exception is passed on.
 
-    def __init__(self, reply: Reply) -> None:
+    Whole answers report `cached_tokens`, unless it is None.
+    """
+
+    def __init__(self, reply: Reply, *, cached_tokens: int | None = None) -> None:
         self.reply = reply
+        self.cached_tokens = cached_tokens
         self.requests: list[EngineRequest] = []
 
     async def complete(self, request: EngineRequest) -> ChatCompletion:
         self.requests.append(request)
-        return completion(self.reply(request), model=request.model)
+        return completion(self.reply(request), model=request.model, cached_tokens=self.cached_tokens)
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
         self.requests.append(request)

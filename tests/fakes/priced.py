@@ -22,10 +22,12 @@ def make_scores(
     prompt: int | None = 100,
     generated: int | None = 10,
     engine_s: float | None = None,
+    retrieval_s: float | None = None,
+    cached: int | None = None,
     latency_ms: float = 10.0,
     abstained: Sequence[float | None] | None = None,
 ) -> ArmScores:
-    """One arm whose every answer took the same; `engine_s` None is not measured."""
+    """One arm whose every answer took the same; None is not measured."""
     n = len(values)
     extra = {} if abstained is None else {"abstained": tuple(abstained)}
     return ArmScores(
@@ -35,6 +37,8 @@ def make_scores(
         prompt_tokens=(prompt,) * n,
         generated_tokens=(generated,) * n,
         engine_s=() if engine_s is None else (engine_s,) * n,
+        retrieval_s=() if retrieval_s is None else (retrieval_s,) * n,
+        cached_tokens=() if cached is None else (cached,) * n,
     )
 
 

@@ -37,6 +37,13 @@ async def test_an_arm_is_its_parts(arm: Arm, model: str, num_passages: int) -> N
     assert (answer.prompt_tokens, answer.generated_tokens) == (7, 3)
 
 
+@pytest.mark.parametrize("cached_tokens", [None, 0, 4])
+async def test_tokens_from_the_prefix_cache_are_told_where_the_engine_says(cached_tokens: int | None) -> None:
+    answers = Answerer(ScriptedEngine(lambda _: "nine", cached_tokens=cached_tokens), {}, "base-model")
+    answer = await answers.answer(await answers.prepare(Arm("base"), QUESTION))
+    assert answer.cached_tokens == cached_tokens
+
+
 async def test_the_last_user_message_is_searched_with_the_arms_k() -> None:
     answers, _, retriever = answerer()
     turns = [*QUESTION, {"role": "assistant", "content": "nine"}, {"role": "user", "content": "And the boat?"}]

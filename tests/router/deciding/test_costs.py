@@ -12,6 +12,7 @@ from router.deciding.costs import (
     break_even_table,
     evaluation_cost,
     measure,
+    prefill_seconds,
     price,
     question_costs,
 )
@@ -48,6 +49,71 @@ def test_the_prefix_cache_takes_its_share_off_the_prompt_tokens() -> None:
     # The passages are 400 tokens: 400 x 10 / 1e6 x 1000 x (1 - 0.75).
     difference = (cost_per_1k(rag, policy) or 0) - (cost_per_1k(base, policy) or 0)
     assert difference == pytest.approx(1.0)
+
+
+def test_each_arm_saves_the_tokens_that_its_own_prompts_have_in_common() -> None:
+    # Both begin with the same 80 tokens; an assumed share of 0.8 for both would take 320 off the passages.
+    base, rag = make_scores(BASE, [1.0], prompt=100, cached=80), make_scores(RAG, [1.0], prompt=500, cached=80)
+    policy = Policy(prices=Prices(prompt=10.0, generated=0.0))
+    assert cost_per_1k(base, policy) == pytest.approx(0.2)
+    assert cost_per_1k(rag, policy) == pytest.approx(4.2)
+    assumed = replace(policy, traffic=Traffic(prefix_hits=0.8))
+    assert cost_per_1k(rag, assumed) == pytest.approx(1.0)
+    # What an engine charges for a cached token counts, assumed or measured.
+    charged = replace(policy, prices=Prices(prompt=10.0, generated=0.0, cached=1.0))
+    assert cost_per_1k(rag, charged) == pytest.approx(4.2 + 0.08)
+    assert cost_per_1k(rag, replace(charged, traffic=assumed.traffic)) == pytest.approx(1.0 + 0.4)
+
+
+def test_an_arms_share_of_cached_tokens_holds_for_every_question() -> None:
+    # Half of what is known is cached; nobody knows of the last question, whose prompt was streamed before.
+    scores = replace(make_scores(BASE, [1.0] * 3), prompt_tokens=(100, 300, 200), cached_tokens=(80, 120, None))
+    policy = Policy(prices=Prices(prompt=10.0, generated=0.0))
+    assert question_costs(scores, policy) == pytest.approx((0.0005, 0.0015, 0.001))
+    assert cost_per_1k(scores, policy) == pytest.approx(1.0)
+
+
+def test_search_and_reranking_are_paid_by_the_hour_by_arms_that_search() -> None:
+    policy = Policy(prices=Prices(prompt=0.0, generated=0.0, retrieval_hour=7.2))
+    assert cost_per_1k(make_scores(RAG, [1.0], retrieval_s=0.25), policy) == pytest.approx(1000 * 0.25 * 7.2 / 3600)
+    assert cost_per_1k(make_scores(BASE, [1.0]), policy) == 0.0
+    unknown = make_scores(RAG, [1.0])
+    assert price(measure(make_card(unknown), unknown), policy).missing == ("retrieval seconds",)
+
+
+@pytest.mark.parametrize(("name", "hosting"), [("base", 1.0), ("fewshot", 5.0), ("tuned", 3.0), ("hybrid", 7.0)])
+def test_hosting_is_paid_by_the_month(name: str, hosting: float) -> None:
+    prices = Prices(prompt=0.0, generated=0.0, engine_month=1.0, adapter_month=2.0, index_month=4.0)
+    costs = price(measure(CARD, CARD.by_name(name)), Policy(prices=prices))
+    assert (costs.fixed, costs.upkeep, costs.total(10, months=3)) == (0.0, hosting, 3 * hosting)
+
+
+def test_the_engines_hour_is_shorter_where_more_of_the_prompt_is_cached() -> None:
+    # A millisecond for an uncached prompt token, ten for a generated one; 20 of each prompt were cached.
+    arms = [
+        make_scores(arm, [1.0] * 2, prompt=prompt, generated=made, cached=20, engine_s=(prompt - 20 + 10 * made) / 1000)
+        for arm, prompt, made in ((BASE, 100, 10), (RAG, 500, 12), (TUNED, 100, 5))
+    ]
+    prefill_s = prefill_seconds(arms)
+    assert prefill_s == pytest.approx(0.001)
+    card = replace(make_card(*arms), prefill_s=prefill_s)
+    hour = Policy(prices=Prices(prompt=0.0, generated=0.0, engine_hour=3600.0))
+    for hits, seconds in ((None, 0.6), (0.0, 0.62), (0.5, 0.37), (1.0, 0.12)):
+        policy = replace(hour, traffic=Traffic(prefix_hits=hits))
+        assert price(measure(card, card.by_name("rag")), policy).question == pytest.approx(seconds)
+        assert question_costs(card.by_name("rag"), policy, prefill_s)[0] == pytest.approx(seconds)
+
+
+def test_what_a_prompt_token_takes_is_not_told_by_arms_that_are_too_few_or_alike() -> None:
+    base, rag = make_scores(BASE, [1.0], engine_s=0.2), make_scores(RAG, [1.0], prompt=500, engine_s=0.6)
+    assert prefill_seconds([base, rag]) is None
+    assert prefill_seconds([base, replace(base, arm=TUNED), replace(base, arm=HYBRID)]) is None
+    assert prefill_seconds([base, rag, make_scores(TUNED, [1.0])]) is None
+    # Never so much that an arm had no second left, and never less than nothing.
+    odd = [make_scores(HYBRID, [1.0], prompt=500, generated=40, engine_s=0.1), base, rag]
+    found = prefill_seconds(odd)
+    assert found is not None
+    assert 0 <= found <= 0.1 / 500
 
 
 def test_engine_seconds_are_paid_by_the_hour() -> None:
@@ -120,7 +186,7 @@ def test_an_adapter_that_is_shown_examples_still_answers_from_its_weights() -> N
 
 
 def test_the_evaluation_costs_what_all_arms_answered() -> None:
-    # 5 arms x 4 questions x 0.0015; the prefix cache of production has not answered then.
+    # 5 arms x 4 questions x 0.0015; the prefix cache that is assumed of production has not answered then.
     policy = Policy(prices=MACHINES, traffic=Traffic(prefix_hits=1.0))
     assert evaluation_cost(CARD, policy) == pytest.approx(20 * 0.0015)
     failed = replace(CARD.arms[0], errors={"q0": "too long"}, prompt_tokens=(None, 100, 100, 100))

@@ -39,7 +39,7 @@ def test_a_flip_under_a_utility_is_exact(path: str, at: float) -> None:
 
 
 def test_what_never_flips_says_so() -> None:
-    flips = flips_of(POLICY)
+    flips = flips_of(replace(POLICY, traffic=Traffic(prefix_hits=0.0)))
     assert flips["traffic.prefix_hits"] == Flip("traffic.prefix_hits", 0.0, "rag")
     assert flips["prices.generated"] == Flip("prices.generated", 0.0, "rag")
 
@@ -53,6 +53,7 @@ def test_a_value_is_not_moved_past_another() -> None:
 def test_weights_that_need_an_unmeasured_number_or_do_not_count_are_left_out() -> None:
     assert "prices.engine_hour" not in flips_of(POLICY)
     assert "margin" not in flips_of(POLICY)
+    assert "traffic.prefix_hits" not in flips_of(POLICY)  # null is as measured, and no number to move
     plain = flips_of(replace(POLICY, utility=None))
     assert "margin" in plain
     assert not any(path.startswith("utility") for path in plain)

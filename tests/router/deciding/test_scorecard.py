@@ -72,7 +72,8 @@ def raced_card() -> Scorecard:
     names = ("q1", "q2", "q3", "q4")
     base = ArmScores(
         Arm("base"), {"f1": (0.0, 0.0, None, None)}, (9.0, 9.0, None, None), (5, 5, None, None), (1, 1, None, None),
-        ttft_ms=(3.0, None, None, None), engine_s=(0.1, 0.3, None, None), not_asked=("q3", "q4"),
+        ttft_ms=(3.0, None, None, None), engine_s=(0.1, 0.3, None, None), retrieval_s=(0.2, 0.4, None, None),
+        cached_tokens=(1, 3, None, None), not_asked=("q3", "q4"),
     )  # fmt: skip
     rag = ArmScores(
         Arm("rag", index="docs"), {"f1": (1.0, 1.0, None, 0.5)}, (8.0, 4.0, 6.0, 2.0), (7,) * 4, (1,) * 4,

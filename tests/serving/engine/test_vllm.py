@@ -114,7 +114,8 @@ def test_the_command_serves_loopback_only_with_lora_and_prefix_caching(tmp_path:
     assert command[command.index("--served-model-name") + 1] == "base"
     assert command[command.index("--max-loras") + 1] == "3"
     assert "--enable-lora" in command
-    assert "--enable-prefix-caching" in command
+    # The second reports the cached tokens of each answer.
+    assert {"--enable-prefix-caching", "--enable-prompt-tokens-details"} <= set(command)
 
 
 def test_on_a_gpu_vllm_starts_its_processes_as_it_sees_fit(tmp_path: Path) -> None:
