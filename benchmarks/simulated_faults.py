@@ -370,7 +370,7 @@ def misled(rng: np.random.Generator) -> Found:
 
 def all_pairs(rng: np.random.Generator) -> Found:
     decision = Sample(*Population((0.5,) * 6).draw(rng, 100)).decide(Policy())
-    beaten = [c for c in decision.comparisons if c.standing == "beaten"]
+    beaten = [c for c in decision.comparisons if c.standing == "beaten" and c.is_significant]
     return {"somebody is called significantly better": float(bool(beaten))}
 
 

@@ -144,6 +144,7 @@ def _comparisons(decision: Decision, unit: Unit) -> list[dict[str, Any]]:
             "p_corrected": c.p_corrected if d is not None or c.beaten_by else None,
             "p_equivalent": d.p_equivalent if d is not None else None,
             "standing": c.standing,
+            "is_significant": c.is_significant,
             "beaten_by": c.beaten_by,
         }
         for c in decision.comparisons

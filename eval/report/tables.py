@@ -120,6 +120,8 @@ def _comparisons(card: Card) -> str:
 def standing_of(row: dict[str, Any]) -> str:
     """A comparison's standing in words, with the arm that beat the other where that was not the leader."""
     words = STANDING[row["standing"]] if row["num_pairs"] or row["beaten_by"] else "never compared"
+    if row["standing"] == "beaten" and not row["is_significant"]:
+        words = "behind, maybe by chance"
     return f"{words} (than {row['beaten_by']})" if row["beaten_by"] else words
 
 

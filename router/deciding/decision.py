@@ -29,7 +29,9 @@ class Comparison:
     Without such a question it is None, the two were never compared, and the standing is open. `p_corrected` allows for
     the other comparisons, the looks of a race, and looks to come; the policy's error rate is its bar. `beaten_by` names
     the arm that beat the other in a race, which need not be the leader. So many `unscored` answers of the two leave the
-    standing open, which their scores might overturn; 0 where it is not for them.
+    standing open, which their scores might overturn; 0 where it is not for them. A beaten arm's `is_significant` says
+    whether that may be said by itself: the leader is one of several, so where it does not beat all others, the claim
+    has to hold among all pairs of arms.
     """
 
     other: str
@@ -38,6 +40,7 @@ class Comparison:
     standing: Standing
     beaten_by: str | None = None
     unscored: int = 0
+    is_significant: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ def explain(
         standing: str = "unscored" if c.unscored else c.standing
         if c.standing == "open" and table.row(c.other).excluded is not None:
             standing = "barred"
+        if c.standing == "beaten" and not c.is_significant:
+            standing = "behind"
         by_standing[standing].append(f"{c.other} ({mean}, {interval} {low} to {high}, p={c.p_corrected:.2g})")
     said = {standing: ", ".join(others) for standing, others in by_standing.items()}
     further = further_words(more, better, equal)
@@ -55,6 +57,8 @@ def explain(
         text.append(card.race.summary)
     if beaten := said.get("beaten"):
         text.append(f"{first} is significantly better than {beaten}")
+    if behind := said.get("behind"):
+        text.append(f"{first} is ahead of {behind}, which may be chance among so many pairs of arms")
     if near := said.get("equivalent"):
         text.append(f"{first} is equivalent within {table.margin:g} to {near}")
     if hanging := said.get("unscored"):

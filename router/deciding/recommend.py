@@ -134,29 +134,39 @@ def _compare(table: ArmTable, leader: ArmRow, others: Sequence[ArmRow]) -> list[
     differences = [_difference(table, leader, other) for other in others]
     p_values = [difference.p_value for difference in differences if difference is not None]
     num_claims = max(len(card.arms) - 1, 1)
-    # What is corrected is comparable with alpha in all three cases.
+    # What is corrected is comparable with alpha in all three cases; a claim among all pairs of arms needs `for_pairs`.
+    num_pairs = num_claims * len(card.arms) // 2
     if card.earlier_looks:
         corrected = iter([num_claims * p_value / LATER_SHARE for p_value in p_values])
+        for_pairs = iter([num_pairs * p_value / LATER_SHARE for p_value in p_values])
         equivalent_at = claim_level(LATER_SHARE * alpha, len(card.arms))
     elif card.race is None:
         corrected = iter([p_value / FIRST_SHARE for p_value in holm(p_values)])
+        for_pairs = iter([p_value / FIRST_SHARE for p_value in holm(p_values, among=num_pairs)])
         equivalent_at = FIRST_SHARE * alpha / num_claims
     else:
         level = level_of_winner(table, card.race.ends)
         corrected = iter([p_value * alpha / level if level else 1.0 for p_value in p_values])
+        for_pairs = iter([num_pairs * p_value * alpha / level if level else 1.0 for p_value in p_values])
         equivalent_at = level_of_tie(table, card.race.ends)
     found = []
     for row, difference in zip(others, differences, strict=True):
-        p_corrected, beaten_by = 1.0 if difference is None else min(1.0, next(corrected)), None
+        p_corrected, p_of_pairs = (1.0, 1.0) if difference is None else (min(1.0, next(corrected)), next(for_pairs))
+        beaten_by = None
         if row.dropped is not None and row.dropped.p_value < p_corrected:
             p_corrected, beaten_by = row.dropped.p_value, row.dropped.beaten_by
+            p_of_pairs = num_pairs * row.dropped.p_value
         is_worse = beaten_by is not None or (difference is not None and difference.mean > 0)
         standing: Standing = "open"
         if difference and difference.p_equivalent < equivalent_at and table.can_compare(leader.name, row.name):
             standing = "equivalent"
         elif p_corrected <= alpha and is_worse:
             standing = "beaten"
-        found.append(Comparison(row.name, difference, p_corrected, standing, beaten_by))
+        found.append(
+            Comparison(row.name, difference, p_corrected, standing, beaten_by, is_significant=p_of_pairs <= alpha)
+        )
+    if all(c.standing == "beaten" for c in found):
+        return [replace(c, is_significant=True) for c in found]
     return found
 
 

@@ -135,13 +135,18 @@ def paired_difference(
     )
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm-adjusted p-values, in the order given: the k-th smallest of n times n - k + 1, none below one before it."""
+def holm(p_values: Sequence[float], *, among: int | None = None) -> list[float]:
+    """Holm-adjusted p-values, in the order given: the k-th smallest of n times n - k + 1, none below one before it.
+
+    `among` is the number of hypotheses that these were picked from by what the data say, n where none were. The k-th is
+    then multiplied by among - k + 1: when those before it are true findings, no more hypotheses than that can be null.
+    """
     # statsmodels has this too, behind a garbage collection that stops a server for up to 0.3 s.
     ordered = np.asarray(p_values, dtype=float)
     order = np.argsort(ordered, kind="stable")
     adjusted = np.empty_like(ordered)
-    adjusted[order] = np.minimum(np.maximum.accumulate(ordered[order] * np.arange(len(order), 0, -1)), 1.0)
+    times = (among or len(order)) - np.arange(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(ordered[order] * times), 1.0)
     found: list[float] = adjusted.tolist()
     return found
 

@@ -157,6 +157,26 @@ def test_peers_are_corrected_for_by_holm() -> None:
     assert (alone.verdict, among.verdict) == ("winner", "undecided")
 
 
+def test_a_leader_that_does_not_win_is_called_better_at_the_level_of_all_pairs() -> None:
+    # 8 wins to 0 are p = 0.0078. Among three arms there are three pairs, so that it may be said of base: 0.029.
+    leader = [1.0] * 20 + [0.0] * 20
+    level, behind, far = [0.0, *leader[1:]], [0.0] * 8 + leader[8:], [0.0] * 12 + leader[12:]
+    rag, tuned, base = scores(RAG, leader), scores(TUNED, level), scores(BASE, behind)
+    three = recommend(card(rag, tuned, base), Policy())
+    assert {c.other: (c.standing, c.is_significant) for c in three.comparisons}["base"] == ("beaten", True)
+    # Among four there are six, of which five are left after a clearer one: 0.049; among five ten, 0.088.
+    arms = [scores(Arm(f"arm{i}", adapter=f"b@{i}"), far) for i in range(2)]
+    four, five = (recommend(card(rag, tuned, base, *arms[:num]), Policy()) for num in (1, 2))
+    assert {c.other: (c.standing, c.is_significant) for c in four.comparisons}["base"] == ("beaten", True)
+    found = {c.other: (c.standing, c.is_significant) for c in five.comparisons}
+    assert (found["base"], found["arm0"]) == (("beaten", False), ("beaten", True))
+    assert "rag is significantly better than arm0" in five.reason
+    assert "rag is ahead of base (+0.20, 95% interval" in five.reason
+    # Without the one that is open it is the winner, and significantly better than each.
+    winner = recommend(card(rag, base, *arms), Policy())
+    assert (winner.verdict, {c.is_significant for c in winner.comparisons}) == ("winner", {True})
+
+
 def test_a_hard_limit_excludes_by_name_and_number() -> None:
     grid = card(scores(BASE, [0.2] * 20), scores(RAG, [0.9] * 20, latency_ms=900.0))
     decision = recommend(grid, Policy(limits=Limits(latency_ms=500.0)))

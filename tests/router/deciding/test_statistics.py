@@ -177,6 +177,8 @@ def test_holm_by_hand() -> None:
     # Sorted 0.01, 0.03, 0.04 times 3, 2, 1, made monotone.
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([]) == []
+    # Three of six pairs: times 6, 5, 4.
+    assert holm([0.04, 0.01, 0.03], among=6) == pytest.approx([0.16, 0.06, 0.15])
 
 
 def test_share_not_beaten_knows_the_best_and_the_worst() -> None:
