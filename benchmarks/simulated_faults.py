@@ -270,8 +270,10 @@ def judge_without_labels(rng: np.random.Generator) -> Found:
 
 
 def looks(cards: Sequence[Scorecard], policy: Policy) -> list[Decision]:
-    """What `arbiter decide` says each time when questions are added between two of them."""
-    return [recommend(make_table(card, policy)) for card in cards]
+    """What a run says each time when questions are added between two of them: it holds those of all before it."""
+    sizes = [len(card.question_ids) for card in cards]
+    runs = [replace(card, earlier_looks=tuple(sizes[:number])) for number, card in enumerate(cards)]
+    return [recommend(make_table(run, policy)) for run in runs]
 
 
 def decided_again(rng: np.random.Generator) -> Found:
