@@ -14,9 +14,7 @@ Standing = Literal["beaten", "equivalent", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Further:
-    """How many further questions would show something with a chance of 50% (`low`) and of 90% (`high`), if they were
-    answered as those so far were.
-    """
+    """Further questions that would show something, if it is so, with a chance of 50% (`low`) and of 90% (`high`)."""
 
     low: int
     high: int
@@ -64,8 +62,8 @@ class Decision:
     the best other arm with scores for some of the same questions, if there is one. `margin` is the measured lead over
     it, negative when a cheaper arm is served in a tie. With an `undecided` verdict `to_tell_apart` says what would show
     that the leader is better than every arm that is open, and `to_call_equal` that none is better by the margin; None
-    where no number of such questions would. `more_questions` is the smaller of their high ends, a planning figure where
-    both are None.
+    where no number of such questions would. `more_questions` is the larger of their high ends, enough for whichever is
+    true; a planning figure where both are None.
     `cost_per_1k` is None for an arm with a price that was not measured. After a race, `held_out` is the chosen arm's
     mean, and `held_out_lead` its lead over the runner-up, on questions that decided nothing. `trade` says what was
     given up for what where another arm than the leader is served.

@@ -27,7 +27,8 @@ TEST = "anytime e-process"
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _STAKES = (_POINTS + 1) / 2
 _LOG_WEIGHTS = np.log(_WEIGHTS / 2)
-_Z90 = 1.2816  # the normal quantile of a power of 90%
+# Normal quantiles of a power of 50% and of 90%; of two tests at once, where each has the root of that.
+_LUCK = {False: (0.0, 1.2816), True: (0.5450, 1.6325)}
 
 Column = Sequence[float | None]
 
@@ -129,8 +130,9 @@ def claim_level(alpha: float, num_arms: int) -> float:
     return alpha / max(2 * (num_arms - 1), 1)
 
 
-def further_questions(bets: Bets, null: float, level: float) -> Further | None:
-    """How many further questions would refute "the mean is at most `null`", if they were like those seen.
+def further_questions(bets: Bets, null: float, level: float, *, if_equal: bool = False) -> Further | None:
+    """How many further questions would refute "the mean is at most `null`", if they were like those seen; or, if the
+    arms are equal, that and its mirror image, which takes better luck.
 
     The log of the capital grows by the best stake's mean log gain a document, with the spread of these gains. A made-up
     document for either side keeps a handful of questions from promising too much. None when no stake gains.
@@ -138,14 +140,15 @@ def further_questions(bets: Bets, null: float, level: float) -> Further | None:
     missing = -math.log(level) - bets.log_evidence(null)
     if missing <= 0:
         return Further(0, 0)
-    gains = np.append(bets.gains(null), bets.gains(null).max(initial=1.0 / (1 + null)) * np.array([1.0, -1.0]))
+    moved = Bets(bets.sums - bets.mean * bets.sizes, bets.sizes, bets.largest) if if_equal else bets
+    gains = np.append(moved.gains(null), bets.gains(null).max(initial=1.0 / (1 + null)) * np.array([1.0, -1.0]))
     logs = np.log1p(np.outer(_STAKES, np.clip(gains, -0.999, None)))
     growth, spread = logs.mean(axis=1), logs.std(axis=1)
     best = int(growth.argmax())
     if growth[best] <= 1e-6:
         return None
     size = float(bets.sizes.mean()) if len(bets.sizes) else 1.0
-    low, high = (size * _documents_until(missing, growth[best], z * spread[best]) for z in (0.0, _Z90))
+    low, high = (size * _documents_until(missing, growth[best], z * spread[best]) for z in _LUCK[if_equal])
     return Further(math.ceil(low), math.ceil(high))
 
 

@@ -20,7 +20,7 @@ def further_words(more: int, better: Further | None, equal: Further | None) -> s
     ]
     if not ways:
         return f"about {more:,} more question{'' if more == 1 else 's'} would settle it"
-    return f"{' or '.join(ways)} (a chance of 50% to 90%, if they are answered as these were)"
+    return f"{' or '.join(ways)} (whichever is true, with a chance of 50% to 90%)"
 
 
 def explain(
@@ -82,6 +82,8 @@ def explain(
         text.append(f"of the arms within {table.margin:g} of {first}, {chosen.name} is {trade_words(trade)}")
     elif near and table.policy.utility is None:
         text.append(f"no arm within {table.margin:g} of {first} saves enough to be served instead")
+    if card.race is not None and card.race.stopped == "one arm left" and not card.race.held_out:
+        text.append("the lead at which a race stops is likely larger than it will prove")
     text.append(_why_kind(table))
     for row in table.rows:
         if row.excluded is not None:

@@ -91,7 +91,7 @@ def recommend(table: ArmTable) -> Decision:
     ways = [_ways(table, leader, c) for c in asking]
     better, equal = (_hardest([way[i] for way in ways]) for i in (0, 1))
     ends = [way.high for way in (better, equal) if way is not None]
-    more = min(ends) if ends else max((_planned(table, c) for c in asking), default=0)
+    more = max(ends) if ends else max((_planned(table, c) for c in asking), default=0)
     trade = _trade(table, savings, leader, chosen)
     return Decision(
         arm=chosen.name,
@@ -223,18 +223,18 @@ def _confidence(table: ArmTable, others: Sequence[ArmRow], chosen: ArmRow) -> fl
 
 
 def _ways(table: ArmTable, leader: ArmRow, comparison: Comparison) -> tuple[Further | None, Further | None]:
-    """How many further questions would show that the leader is better, and that the two are equal; None is never.
+    """How many further questions would show that the leader is better, if they are answered like those so far; and how
+    many that the two are equal, if they are. None is never.
 
     Questions that are added are judged by anytime-valid evidence, whatever judged those before.
     """
     card, other = table.decided, table.row(comparison.other)
     level = claim_level(LATER_SHARE * table.policy.alpha, len(card.arms))
-    # Equal for serving is: the dearer of the two is not better by the margin.
+    better = further_questions(make_bets(leader.column, other.column, card.clusters, card.largest), 0.0, level)
+    # Equal for serving is: the dearer of the two is not better by the margin. What is seen of a lead may be noise.
     cheaper, dearer = sorted((leader, other), key=lambda row: row.price)
-    better, equal = (
-        further_questions(make_bets(a.column, b.column, card.clusters, card.largest), null, level)
-        for a, b, null in ((leader, other, 0.0), (cheaper, dearer, -table.margin))
-    )
+    bets = make_bets(cheaper.column, dearer.column, card.clusters, card.largest)
+    equal = further_questions(bets, -table.margin, level, if_equal=True)
     return better, equal
 
 

@@ -84,7 +84,7 @@ def test_a_small_uncertain_lead_is_undecided_and_says_how_many_more() -> None:
     assert better is not None
     assert equal is not None
     assert 20 < better.low < better.high
-    assert decision.more_questions == min(better.high, equal.high)
+    assert decision.more_questions == max(better.high, equal.high)
     assert f"{better.low:,} to {better.high:,} more questions would show which is better or" in decision.reason
     assert 0.3 < decision.confidence < 1.0
 
