@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,8 +64,8 @@ class Data:
     """What a run works on, after the config's limits. `version` hashes the content of all of it.
 
     `dev` holds the questions that settings are searched on, empty unless they were asked for. `notes` says what was
-    done to the rows: splits, rows that were left out or merged. `clusters` maps question ids to what the statistics
-    resample by. `variant` ends the name: what is indexed under it leaves the data's own indexes alone.
+    done to the rows: splits, rows that were left out or merged. `documents_given` says whether every
+    document is asked about. `variant` ends the name: what is indexed under it leaves the data's own indexes alone.
     `strays` are what may have been meant as documents where there are none.
     """
 
@@ -76,7 +76,7 @@ class Data:
     questions: tuple[Question, ...]
     dev: tuple[Question, ...] = ()
     notes: tuple[str, ...] = ()
-    clusters: Mapping[str, str] = field(default_factory=dict)
+    documents_given: bool = False
     variant: str = ""
     strays: tuple[str, ...] = ()
 
@@ -149,7 +149,7 @@ def load_data(
         questions=sample(sets.questions, limits.questions, seed),
         dev=sets.dev,
         notes=tuple(notes),
-        clusters=sets.clusters,
+        documents_given=sets.documents_given,
         strays=_strays(folder) if documents is None else (),
     )
 

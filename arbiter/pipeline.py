@@ -393,7 +393,10 @@ class Pipeline:
         """The order in which a race spends the questions; a budget below one batch is refused here."""
         if self.config.race is None:
             return None
-        return plan_race(self.data.questions, self.config.race, self.data.clusters)
+        # Questions about one document stay together, unless each stands alone (`Scorecard.for_churn`).
+        stands_alone = self.data.documents_given and self.config.policy.traffic.churn == 0
+        clusters = {question.id: question.id for question in self.data.questions} if stands_alone else None
+        return plan_race(self.data.questions, self.config.race, clusters)
 
     def _versions(self, arms: list[Arm], indexes: Mapping[str, Index]) -> dict[str, dict[str, str]]:
         shared = {"model": self.base.revision, "engine": engine_identity(self.config.engine)}

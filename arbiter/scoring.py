@@ -137,8 +137,8 @@ class Scoring:
         )
 
     def _build(self, arms: Sequence[Arm], asked: Asked, scorers: Sequence[Scorer], **rest: Any) -> Scorecard:
-        primary, clusters = self.config.policy.metric, self.data.clusters
-        return build_scorecard(arms, asked, scorers, primary=primary, clusters=clusters, **rest)
+        primary, given = self.config.policy.metric, self.data.documents_given
+        return build_scorecard(arms, asked, scorers, primary=primary, documents_given=given, **rest)
 
     def _corrected(self, scorecard: Scorecard) -> dict[str, Interval]:
         """Arm -> the judge's mean verdict, corrected by people's labels where there are enough of them."""

@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from arbiter.models import EMBEDDER, resolve_model
-from eval.questions import Question, clusters_of, load_questions
+from eval.questions import Question, are_documents_given, load_questions
 from rag.chunking.chunk import ChunkSettings
 from rag.chunking.outline import read_outline
 from rag.documents.document import Document
@@ -286,8 +286,9 @@ def table(case: Case, found: dict[str, Given], budgets: Sequence[int]) -> str:
     middle = sorted(budgets)[len(budgets) // 2]
     has_places = any(gold.places for gold in case.golds)
     scores = {name: given.whole if has_places else given.document for name, given in found.items()}
-    of_question = clusters_of([gold.question for gold in case.golds], {document.id for document in case.documents})
-    clusters = [of_question[gold.question.id] for gold in case.golds]
+    questions = [gold.question for gold in case.golds]
+    stands_alone = are_documents_given(questions, {document.id for document in case.documents})
+    clusters = [question.id if stands_alone else question.cluster for question in questions]
     first, *others = found
     differences = {
         name: paired_difference(scores[name][middle], scores[first][middle], clusters, margin=0.05) for name in others

@@ -19,7 +19,7 @@ from trials import Case, Found, run_cases
 from eval.answers import AnswerRecord, Asked
 from eval.evaluate import build_scorecard
 from eval.judge.labels import prediction_powered_interval
-from eval.questions import Question, clusters_of
+from eval.questions import Question
 from eval.report.attribution import attribute
 from eval.scorer import Scorer
 from eval.settings import RaceSettings
@@ -342,9 +342,7 @@ def below_the_margin(rng: np.random.Generator) -> Found:
 
 def documents_that_change(rng: np.random.Generator) -> Found:
     scores, documents = Population((0.5, 0.5), "clustered", 0.3).draw(rng, 160, per_document=20)
-    questions = [Question(str(i), "", ("",), (name,)) for i, name in enumerate(documents)]
-    clusters = clusters_of(questions, set(documents))
-    sample = Sample(scores, tuple(clusters[question.id] for question in questions))
+    sample = Sample(scores, documents, rest={"documents_given": True})
     decision = sample.decide(Policy(traffic=Traffic(churn=0.2)))
     return {"false winner for new documents": is_winner(decision)}
 

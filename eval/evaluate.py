@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -189,15 +189,14 @@ def build_scorecard(
     scorers: Sequence[Scorer],
     *,
     primary: Declared,
-    clusters: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     **rest: Any,
 ) -> Scorecard:
     """Score every arm's answers with every scorer; `rest` are further fields of the scorecard.
 
     `primary` names the metric that decides, or maps question kinds to one each; by it a failed answer scores 0.
-    `clusters` maps question ids to what the statistics resample by, by default the source document. A question without
-    a record was not asked of the arm. Raises EvalError when no scorer gives a metric that `primary` names.
+    A question without a record was not asked of the arm. Raises EvalError when no scorer gives a metric that `primary`
+    names.
     """
     check_declared(primary, [name for scorer in scorers for name in scorer.names])
     by_place = {(record.arm, record.question_id): record for record in asked.records}
@@ -241,7 +240,7 @@ def build_scorecard(
     found = tuple(map(scores_of, arms))
     return Scorecard(
         question_ids=tuple(by_id),
-        clusters=tuple((clusters or {}).get(question.id, question.cluster) for question in asked.questions),
+        clusters=tuple(question.cluster for question in asked.questions),
         primary=deciding,
         arms=found,
         diagnostics=tuple(diagnostics),

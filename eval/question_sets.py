@@ -6,8 +6,8 @@ sets.questions, sets.dev, sets.examples, sets.notes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from eval.errors import EvalError
 from eval.metrics.labels import kind_of, label_sets
 from eval.questions import (
     Question,
-    clusters_of,
+    are_documents_given,
     drop_contradictions,
     load_questions,
     merge_repeats,
@@ -59,13 +59,13 @@ class QuestionFiles:
 class QuestionSets:
     """Questions to evaluate and to search settings on, and the training rows that are left.
 
-    `notes` says what was done to the rows. `clusters` maps question ids to what the statistics resample by.
+    `notes` says what was done to the rows. `documents_given` says whether every document is asked about.
     """
 
     questions: tuple[Question, ...] = ()
     dev: tuple[Question, ...] = ()
     examples: tuple[Question, ...] = ()
-    clusters: Mapping[str, str] = field(default_factory=dict)
+    documents_given: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -112,9 +112,9 @@ def divide(
     kept, also_left_out = leave_out_leaks(rows, (*asked, *dev), called="training", repeats=repeats)
     if rows and not kept:
         raise EvalError(f"{folder}: every training row nearly repeats an evaluation question; give other rows")
-    # Taken over all questions: a sample of them may leave documents out. Without documents nothing is known.
-    clusters = clusters_of(asked, document_ids) if document_ids else {}
-    return QuestionSets(asked, dev, kept, clusters, (*notes, *left_out, *also_left_out))
+    # Taken over all questions: a sample of them may leave documents out.
+    documents_given = are_documents_given(asked, document_ids)
+    return QuestionSets(asked, dev, kept, documents_given, (*notes, *left_out, *also_left_out))
 
 
 def leave_out_leaks(

@@ -25,17 +25,14 @@ _CONTRADICTION = (
 )
 
 
-def clusters_of(questions: Sequence[Question], document_ids: Collection[str]) -> dict[str, str]:
-    """Question id -> what the statistics resample by: the source document, or the question itself.
+def are_documents_given(questions: Sequence[Question], document_ids: Collection[str]) -> bool:
+    """Whether every document of `document_ids`, the whole collection, is asked about: there are no others to speak for.
 
-    Questions about one document are alike, so where `document_ids`, the whole collection, has documents that nobody
-    asks about, documents are what was sampled. Where every document is asked about there are no others to speak for:
-    the documents are given, questions are what was sampled, and each stands alone.
+    Where some are not, documents are what was sampled, and questions about one are alike. Without any document nothing
+    is known.
     """
     asked_about = {name for question in questions for name in question.document_ids}
-    if asked_about and asked_about.issuperset(document_ids):
-        return {question.id: f"question:{question.id}" for question in questions}
-    return {question.id: question.cluster for question in questions}
+    return bool(document_ids) and asked_about.issuperset(document_ids)
 
 
 def load_questions(path: Path, *, refuse_contradictions: bool = True) -> tuple[Question, ...]:

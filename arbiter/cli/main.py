@@ -107,7 +107,7 @@ def evaluate(
 
     pipeline, console = open_pipeline("evaluate", _raced(words, race), config, is_json)
     finished = pipeline.evaluate()
-    card = finished.scorecard().raced()
+    card = finished.scorecard().for_churn(pipeline.config.policy.traffic.churn).raced()
     means = {s.arm.name: interval for s in card.arms if (interval := card.interval(s, card.primary))}
     lines = [
         f"{name}: {card.primary} {as_score(i.mean)} ({as_score(i.low)} to {as_score(i.high)})"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from eval.errors import EvalError
-from eval.questions import Question, clusters_of
+from eval.questions import Question, are_documents_given
 from eval.retrieval.measures import DEPTH, Measure, rank_documents, score_rankings
 from eval.retrieval.report import ALPHA, Comparison, RetrievalReport, SettingScores, Verdict
 from rag.passage import Passage
@@ -107,8 +107,8 @@ def evaluate_retrieval(
         )
         for name, way in settings.items()
     }
-    of_question = clusters_of(asked, known)
-    clusters = [of_question[question.id] for question in asked]
+    stands_alone = are_documents_given(asked, known)
+    clusters = [question.id if stands_alone else question.cluster for question in asked]
     comparisons = compare(scores, clusters, measure=measure, default=default)
     return RetrievalReport(
         question_ids=tuple(question.id for question in asked),
@@ -135,7 +135,7 @@ def compare(
     other one against the default; the p-values are corrected over all of them.
 
     Fusing two rankings helps on some collections and hurts on others, and a reranker may too, so each is held against
-    what it is made of, on the same questions. `clusters` names what each question is resampled by. The same questions
+    what it is made of, on the same questions. `clusters` names what each question is counted by. The same questions
     choose the better part, which favours the part a little and never the fusion.
     """
     pairs = _pairs(scores, measure, default)

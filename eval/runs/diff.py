@@ -142,7 +142,8 @@ def _arm_changes(
     changes = []
     for arm in arms:
         old, new = before.by_name(arm), after.by_name(arm)
-        rows = zip(after.question_ids, after.clusters, old.scores[metric], new.scores[metric], strict=True)
+        counted = after.for_churn(policy.traffic.churn).clusters
+        rows = zip(after.question_ids, counted, old.scores[metric], new.scores[metric], strict=True)
         both = [(name, about, was, now) for name, about, was, now in rows if was is not None and now is not None]
         difference = None
         if both:

@@ -134,6 +134,7 @@ class ArmTable:
 
 def make_table(scorecard: Scorecard, policy: Policy) -> ArmTable:
     """Work the table out. Raises RouterError for a utility that cannot be told: see `with_utility`."""
+    scorecard = scorecard.for_churn(policy.traffic.churn)
     valued, margin, scale = scorecard, policy.margin, None
     if policy.utility is not None:
         valued, margin, scale = with_utility(scorecard, policy)

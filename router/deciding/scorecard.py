@@ -134,7 +134,8 @@ class RaceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:
-    """`clusters` names the source document of each question; `primary` is the metric that decides.
+    """`clusters` names the source document of each question, or what `for_churn` takes instead where
+    `documents_given`: every document of the collection is asked about. `primary` is the metric that decides.
 
     `training_s` maps adapter names and `indexing_s` index names to measured seconds. `floors` holds primary scores of
     answers that need no model, by name, aligned with `question_ids`; they are shown beside the arms and never chosen.
@@ -160,6 +161,7 @@ class Scorecard:
     earlier_looks: tuple[int, ...] = ()
     corrected: Mapping[str, Interval] = field(default_factory=dict)
     evaluation_s: float = 0.0
+    documents_given: bool = False
     prefill_s: float | None = None
     undefined: tuple[str, ...] = ()
 
@@ -183,7 +185,17 @@ class Scorecard:
     @property
     def largest(self) -> int:
         """The most questions that one source document brings, as far as it was known before the first answer."""
-        return max(Counter(self.clusters).values(), default=1) if self.race is None else self.race.largest
+        return max(*Counter(self.clusters).values(), 1, self.race.largest if self.race is not None else 1)
+
+    def for_churn(self, churn: float) -> Scorecard:
+        """The scorecard with what the statistics count as its clusters, where a share `churn` of documents changes.
+
+        Documents that are all asked about are given as long as none changes: the questions were sampled, and each
+        stands alone. Others to come make them a sample again.
+        """
+        if not self.documents_given or churn > 0:
+            return self
+        return replace(self, clusters=tuple(f"question:{name}" for name in self.question_ids))
 
     def part(self, rows: Sequence[int]) -> Scorecard:
         """The scorecard of some of the questions, by their positions; people's labels correct the whole alone."""

@@ -93,8 +93,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, parts: dict[str, object], error:
 def test_documents_and_training_rows_may_be_missing(tmp_path: Path) -> None:
     labels = load_data(folder(tmp_path / "labels", docs=None))
     assert (labels.documents, len(labels.examples), len(labels.questions)) == ((), 9, 9)
-    # Of documents that are not there nobody knows whether they all are asked about: questions cluster by them.
-    assert labels.clusters == {}
+    assert not labels.documents_given
     asked = load_data(folder(tmp_path / "asked", train=None))
     assert (len(asked.documents), asked.examples, len(asked.questions)) == (1, (), 9)
 

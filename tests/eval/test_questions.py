@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eval.errors import EvalError
 from eval.questions import (
     Question,
-    clusters_of,
+    are_documents_given,
     drop_contradictions,
     load_judged,
     load_questions,
@@ -147,19 +147,13 @@ def test_questions_asked_twice_become_one_with_all_golds_and_documents() -> None
     assert gone == (("q3", "q1"),)
 
 
-def test_questions_of_a_collection_with_silent_documents_are_alike_by_document() -> None:
-    golds = {"q1": ("d1",), "q2": ("d1",), "q3": ()}
-    questions = [Question(name, "?", ("a",), documents) for name, documents in golds.items()]
-    assert clusters_of(questions, {"d1", "d2"}) == {"q1": "d1", "q2": "d1", "q3": "question:q3"}
-
-
-def test_where_every_document_is_asked_about_each_question_stands_alone() -> None:
+def test_documents_are_given_where_every_one_is_asked_about() -> None:
     questions = [Question("q1", "?", ("a",), ("d1",)), Question("q2", "?", ("b",), ("d1", "d2"))]
-    assert clusters_of(questions, {"d1", "d2"}) == {"q1": "question:q1", "q2": "question:q2"}
-
-
-def test_without_gold_documents_questions_stand_alone_anyway() -> None:
-    assert clusters_of([Question("q1", "?", ("a",))], {"d1"}) == {"q1": "question:q1"}
+    assert are_documents_given(questions, {"d1", "d2"})
+    assert not are_documents_given(questions, {"d1", "d2", "d3"})
+    assert not are_documents_given([Question("q1", "?", ("a",))], {"d1"})
+    # Of documents that are not there nobody knows whether they all are asked about.
+    assert not are_documents_given(questions, ())
 
 
 def test_a_question_needs_no_answer(tmp_path: Path) -> None:

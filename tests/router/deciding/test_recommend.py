@@ -315,6 +315,16 @@ def test_questions_about_one_document_settle_nothing_and_survive_json() -> None:
     assert "NaN" not in json.dumps(asdict(decision), allow_nan=False)
 
 
+def test_given_documents_count_as_a_sample_once_some_will_change() -> None:
+    # Three documents, in each of which rag is right on ten questions more.
+    base, rag = [0.0] * 60, [1.0, 0.0] * 30
+    grid = replace(card(scores(BASE, base), scores(RAG, rag)), clusters=tuple(f"d{i // 20}" for i in range(60)))
+    given = replace(grid, documents_given=True)
+    changing = Policy(traffic=Traffic(churn=0.2))
+    assert recommend(given, Policy()).verdict == "winner"
+    assert {recommend(card, policy).verdict for card, policy in ((given, changing), (grid, Policy()))} == {"undecided"}
+
+
 def test_the_lead_is_measured_on_shared_questions() -> None:
     grid = card(scores(BASE, [0.0, 0.5, 0.5, None]), scores(RAG, [None, 1.0, 1.0, 1.0]))
     decision = recommend(grid, Policy())

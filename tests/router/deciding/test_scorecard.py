@@ -122,6 +122,13 @@ def test_quantiles_and_means_by_hand() -> None:
     assert (mean_usage(base).engine_s, mean_usage(rag).engine_s) == (0.2, None)
 
 
+def test_given_documents_are_no_clusters_until_they_change() -> None:
+    card = replace(raced_card(), documents_given=True)
+    assert card.for_churn(0.0).clusters == ("question:q1", "question:q2", "question:q3", "question:q4")
+    assert card.for_churn(0.1).clusters == ("d1", "d1", "d2", "d3") == raced_card().for_churn(0.0).clusters
+    assert from_json(Scorecard, json.dumps(asdict(card))) == card
+
+
 def test_every_question_decides_without_a_race() -> None:
     card = replace(raced_card(), race=None)
     assert card.raced() is card
