@@ -151,7 +151,8 @@ def _row(
     card: Scorecard, policy: Policy, scores: ArmScores, decided: ArmScores, primary: str, dropped: Drop | None
 ) -> ArmRow:
     traffic = policy.traffic
-    measures, whole = measure(card, decided), measure(card, scores)
+    whole = measure(card, scores)
+    measures = whole if card.race is None else measure(card, decided)
     costs = price(whole, policy)
     amortised = price(measures, policy).amortised_per_1k(traffic.questions, months=traffic.months)
     mean = mean_known(decided.scores[primary]) or 0.0

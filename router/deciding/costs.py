@@ -34,6 +34,7 @@ with the evaluation in it or not, and with the upkeep of both arms under churn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -129,7 +130,10 @@ class ArmCosts:
 
 def mean_usage(scores: ArmScores) -> Usage:
     """Means over the questions for which each number is known."""
-    return Usage(*map(mean_known, _columns(scores)))
+    means = [mean_known(column[~np.isnan(column)].tolist()) for column in usage_rows(scores).T]
+    if all(tokens is None for tokens in scores.cached_tokens):
+        means[-1] = None
+    return Usage(*means)
 
 
 def measure(scorecard: Scorecard, scores: ArmScores) -> Measures:
@@ -197,9 +201,12 @@ def usage_cost(usage: Usage, policy: Policy, prefill_s: float | None = None) -> 
     return _sum(*map(_times, unit_prices(policy, prefill_s), known))
 
 
-def question_costs(scores: ArmScores, policy: Policy, prefill_s: float | None = None) -> tuple[float | None, ...]:
-    """The cost of each question, aligned with the scorecard's `question_ids`."""
-    return tuple(usage_cost(Usage(*row), policy, prefill_s) for row in zip(*_columns(scores), strict=True))
+def question_costs(scores: ArmScores, policy: Policy, prefill_s: float | None = None) -> list[float | None]:
+    """The cost of each question >= 0, aligned with the scorecard's `question_ids`; None where it is unknown."""
+    weights = np.array(unit_prices(policy, prefill_s))
+    is_paid = weights != 0
+    costs = np.maximum(usage_rows(scores)[:, is_paid] @ weights[is_paid], 0.0)
+    return [None if math.isnan(cost) else cost for cost in costs.tolist()]
 
 
 def prefill_seconds(arms: Sequence[ArmScores]) -> float | None:
@@ -218,17 +225,18 @@ def prefill_seconds(arms: Sequence[ArmScores]) -> float | None:
 
 
 def usage_rows(scores: ArmScores) -> Floats:
-    """(questions, parts of a `Usage`), NaN where a number is not known; tokens that nobody calls cached are not."""
-    *columns, cached = np.array(_columns(scores), dtype=np.float64)  # None becomes NaN
-    return np.array([*columns, np.nan_to_num(cached)]).T
+    """(questions, parts of a `Usage`), NaN where a number is not known.
 
-
-def _columns(scores: ArmScores) -> tuple[Sequence[float | None], ...]:
+    An arm's share of cached tokens is taken over the answers that tell, and holds for all; without any it is 0.
+    """
     unknown = (None,) * len(scores.prompt_tokens)
-    share = scores.cached_share
-    cached = unknown if share is None else [None if n is None else share * n for n in scores.prompt_tokens]
-    retrieval_s = (scores.retrieval_s or unknown) if scores.arm.index is not None else (0.0,) * len(unknown)
-    return scores.prompt_tokens, scores.generated_tokens, scores.engine_s or unknown, retrieval_s, cached
+    retrieval_s = scores.retrieval_s or unknown if scores.arm.index is not None else (0.0,) * len(unknown)
+    measured = scores.prompt_tokens, scores.generated_tokens, scores.engine_s or unknown, retrieval_s
+    columns = np.array([*measured, scores.cached_tokens or unknown], dtype=np.float64)  # None becomes NaN
+    prompts, cached = columns[0], columns[-1]
+    known = ~np.isnan(prompts + cached)
+    columns[-1] = prompts * (cached[known].sum() / max(prompts[known].sum(), 1.0))
+    return columns.T
 
 
 def evaluation_cost(scorecard: Scorecard, policy: Policy) -> float | None:

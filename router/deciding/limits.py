@@ -48,7 +48,8 @@ def check_limits(
     streamed = {name for arm in card.arms for name, ms in zip(card.question_ids, arm.ttft_ms, strict=False) if ms}
     whole = _with_failed(scores.latency_ms, num_failed)
     first = _with_failed(scores.ttft_ms, len(streamed.intersection(scores.errors)))
-    costs = [None if cost is None else 1000 * cost for cost in question_costs(scores, policy)]
+    spent = question_costs(scores, policy, card.prefill_s) if limits.cost_per_1k is not None else []
+    costs = [None if cost is None else 1000 * cost for cost in spent]
     # Name, in words, what was measured, the limit, its unit, and what may exceed which mean, question by question.
     rows = (
         ("latency_ms", "median latency", _time_within(whole, 0.5), limits.latency_ms, " ms", whole, 0.5),

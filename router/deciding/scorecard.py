@@ -65,13 +65,6 @@ class ArmScores:
         """Asked questions without a value of `metric`. By the primary one these are answers whose scoring failed."""
         return sum(score is None for score in self.scores[metric]) - len(self.not_asked)
 
-    @property
-    def cached_share(self) -> float | None:
-        """The share of the prompts that the prefix cache answered for, None where no answer says so."""
-        rows = zip(self.cached_tokens, self.prompt_tokens, strict=False)
-        known = [(cached, prompt) for cached, prompt in rows if cached is not None and prompt]
-        return sum(cached for cached, _ in known) / sum(prompt for _, prompt in known) if known else None
-
     def total_tokens(self) -> int:
         """Prompt and generated tokens over all questions."""
         return sum(n or 0 for n in (*self.prompt_tokens, *self.generated_tokens))

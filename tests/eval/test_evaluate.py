@@ -218,7 +218,7 @@ async def test_cached_tokens_are_kept_but_for_prompts_that_were_streamed_before(
     asked = Asked(QUESTIONS, records, {("base", "q1"): 3.0})
     scorecard = build_scorecard(ARMS, asked, [SameText()], primary="same")
     assert [scores.cached_tokens for scores in scorecard.arms] == [(None, 4), (4, 4)]
-    assert scorecard.arms[0].cached_share == 4 / 7
+    assert mean_usage(scorecard.arms[0]).cached_tokens == 4
 
 
 def first_tokens(cache: AnswerCache) -> dict[tuple[str, str], float]:

@@ -39,7 +39,7 @@ def test_a_failed_answer_does_not_make_the_others_cheaper() -> None:
     whole = make_scores(BASE, [1.0, 1.0])
     failed = replace(whole, prompt_tokens=(100, None), generated_tokens=(10, None))
     assert cost_per_1k(failed, Policy(prices=TOKENS)) == pytest.approx(1.5)
-    assert question_costs(failed, Policy(prices=TOKENS)) == (pytest.approx(0.0015), None)
+    assert question_costs(failed, Policy(prices=TOKENS)) == [pytest.approx(0.0015), None]
 
 
 def test_the_prefix_cache_takes_its_share_off_the_prompt_tokens() -> None:
@@ -69,7 +69,7 @@ def test_an_arms_share_of_cached_tokens_holds_for_every_question() -> None:
     # Half of what is known is cached; nobody knows of the last question, whose prompt was streamed before.
     scores = replace(make_scores(BASE, [1.0] * 3), prompt_tokens=(100, 300, 200), cached_tokens=(80, 120, None))
     policy = Policy(prices=Prices(prompt=10.0, generated=0.0))
-    assert question_costs(scores, policy) == pytest.approx((0.0005, 0.0015, 0.001))
+    assert question_costs(scores, policy) == pytest.approx([0.0005, 0.0015, 0.001])
     assert cost_per_1k(scores, policy) == pytest.approx(1.0)
 
 
