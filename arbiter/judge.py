@@ -10,7 +10,15 @@ from pathlib import Path
 
 from arbiter.config.schema import Config
 from arbiter.console import Console
-from eval.judge.certificate import NUM_PAIRS, Certificate, judge_identity, shown, store_certificate, too_few_labels
+from eval.judge.certificate import (
+    METRIC,
+    NUM_PAIRS,
+    Certificate,
+    judge_identity,
+    shown,
+    store_certificate,
+    too_few_labels,
+)
 from eval.judge.certification import REPEATS, certify
 from eval.judge.labels import load_labelled, load_pairs
 from storage.errors import ArbiterError
@@ -79,6 +87,9 @@ def _measured(found: Certificate) -> dict[str, str]:
         kappa = agreement.kappa
         rows["accuracy"] = f"{shown(agreement.accuracy)} on {agreement.num_rows} labelled answers"
         rows["Cohen's kappa"] = shown(kappa) if kappa else "undefined: all labels and verdicts are the same"
+        rows["covers"] = f"{METRIC} of " + (", ".join(found.arms) or 'no arm: no row of the labels names its "arm"')
+    for arm, leniency in found.arms.items():
+        rows[f"lenient with {arm}"] = f"{shown(leniency)}: verdicts minus labels"
     rows["repeats"] = "not measured"
     if again := found.repeats:
         rows["repeats"] = f"{shown(again.flip_rate)} of {again.num_rows} rows change their verdict"

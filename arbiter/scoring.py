@@ -6,7 +6,7 @@ scorecard = scoring.score(arms, asked, training_s=..., indexing_s=...)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,8 @@ from arbiter.data import Data
 from eval.answers import AnswerRecord, Asked
 from eval.errors import EvalError
 from eval.evaluate import build_scorecard
-from eval.judge.certificate import Certificate, find_certificate, judge_standing
-from eval.judge.labels import load_human_labels, prediction_powered_interval
+from eval.judge.certificate import METRIC, Certificate, find_certificate, judge_standing, not_covered
+from eval.judge.labels import load_human_labels
 from eval.metrics.catalogue import (
     all_metric_names,
     built_in_names,
@@ -35,13 +35,10 @@ from eval.scorer import Scorer
 from rag.embedding.embedder import Embedder
 from rag.index import Index
 from router.answering.arm import Arm
+from router.deciding.labelled import MIN_LABELS
 from router.deciding.scorecard import Scorecard
-from router.deciding.statistics import Interval
 from router.deciding.utility import ABSTAINED
 from storage.errors import ArbiterError
-
-# What people's labels correct: the judge's one direct verdict, which is what it is certified for.
-LABELLED_METRIC = "judge_correctness"
 
 
 def check_metric(config: Config) -> tuple[str, ...]:
@@ -64,17 +61,24 @@ def load_labels(config: Config) -> dict[str, dict[str, float]]:
     return labels
 
 
-def find_judge(config: Config, home: Path) -> Certificate | None:
-    """The certificate of the config's judge. Raises EvalError when a metric of one without a certificate decides."""
+def find_judge(config: Config, home: Path, arms: Collection[str] | None = None) -> Certificate | None:
+    """The certificate of the config's judge. Raises EvalError when a judge's metric decides that no certificate covers,
+    or among arms (by default the config's) that it does not cover and that have too few labels of people.
+    """
     judge = config.eval.judge
     if judge is None:
         return None
     certificate = find_certificate(home, judge.url, judge.model)
     is_certified, standing = judge_standing(judge.model, certificate)
     judged = [metric for metric in metrics_of(config.policy.metric) if metric in JUDGE_METRICS]
-    if judged and not is_certified:
+    reason = None if is_certified else standing
+    if certificate is not None and is_certified and judged:
+        labels = load_labels(config)
+        uncorrected = [arm for arm in arms or config.arms if len(labels.get(arm, ())) < MIN_LABELS]
+        reason = not_covered(certificate, judged, uncorrected)
+    if judged and reason is not None:
         raise EvalError(
-            f"policy.metric {judged[0]!r} cannot decide: {standing}; certify the judge with: "
+            f"policy.metric {judged[0]!r} cannot decide: {reason}; certify the judge with: "
             "arbiter judge certify CONFIG --labels FILE, or choose another metric"
         )
     return certificate
@@ -132,25 +136,17 @@ class Scoring:
             notes.append(f"policy.metric names kinds that no question has: {', '.join(unused)}")
         return replace(
             scorecard,
-            corrected=self._corrected(scorecard),
             diagnostics=(*notes, *data.notes, *scorecard.diagnostics),
         )
 
     def _build(self, arms: Sequence[Arm], asked: Asked, scorers: Sequence[Scorer], **rest: Any) -> Scorecard:
         primary, given = self.config.policy.metric, self.data.documents_given
-        return build_scorecard(arms, asked, scorers, primary=primary, documents_given=given, **rest)
-
-    def _corrected(self, scorecard: Scorecard) -> dict[str, Interval]:
-        """Arm -> the judge's mean verdict, corrected by people's labels where there are enough of them."""
-        found = {}
-        for scores in scorecard.arms:
-            labels = self._labels.get(scores.arm.name)
-            if labels is not None and LABELLED_METRIC in scores.scores:
-                judged = dict(zip(scorecard.question_ids, scores.scores[LABELLED_METRIC], strict=True))
-                interval = prediction_powered_interval(judged, labels)
-                if interval is not None:
-                    found[scores.arm.name] = interval
-        return found
+        card = build_scorecard(arms, asked, scorers, primary=primary, documents_given=given, **rest)
+        if not self._labels:
+            return card
+        found = [(scores, self._labels.get(scores.arm.name, {})) for scores in card.arms]
+        labelled = (replace(scores, labels=tuple(map(labels.get, card.question_ids))) for scores, labels in found)
+        return replace(card, arms=tuple(labelled), labelled=METRIC)
 
     def _is_document(self, name: str) -> bool:
         # Passages of another index, such as the few-shot examples, cannot be right or wrong about the documents.

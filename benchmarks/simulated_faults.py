@@ -18,7 +18,6 @@ from trials import Case, Found, run_cases
 
 from eval.answers import AnswerRecord, Asked
 from eval.evaluate import build_scorecard
-from eval.judge.labels import prediction_powered_interval
 from eval.questions import Question
 from eval.report.attribution import attribute
 from eval.scorer import Scorer
@@ -249,13 +248,14 @@ def _judged(rng: np.random.Generator, num_labels: int) -> Found:
 
 
 def _with_labels(card: Scorecard, truth: Scores, labelled: Sequence[int]) -> Scorecard:
-    corrected = {}
-    for row, scores in enumerate(card.arms):
-        judged = dict(zip(card.question_ids, scores.scores[card.primary], strict=True))
-        labels = {str(place): float(truth[row, place]) for place in labelled}
-        if (interval := prediction_powered_interval(judged, labels)) is not None:
-            corrected[scores.arm.name] = interval
-    return replace(card, corrected=corrected)
+    known = set(labelled)
+    arms = (
+        replace(
+            scores, labels=tuple(float(right) if place in known else None for place, right in enumerate(truth[row]))
+        )
+        for row, scores in enumerate(card.arms)
+    )
+    return replace(card, arms=tuple(arms), labelled=card.primary)
 
 
 def judge_with_labels(rng: np.random.Generator) -> Found:

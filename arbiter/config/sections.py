@@ -120,7 +120,7 @@ class EvalConfig:
     first_token_probes: Whole = 3
     """Answers an arm that are streamed one at a time for the time to the first token."""
     labels: str | None = None
-    """A file in the data folder with human labels of answers; they correct the judge's mean."""
+    """A file in the data folder with human labels of answers; they correct the judge, and decide in its place."""
     concurrency: Count = 16
     """Questions in flight at once."""
     patience_s: Above0 = 300.0

@@ -89,7 +89,7 @@ class LiveTrials:
         self._versions = {"model": pipeline.base.revision, "engine": engine_identity(target.config.engine)}
         # Before anything is indexed or trained: a metric that nothing gives.
         check_metric(target.config)
-        find_judge(target.config, pipeline.home)
+        find_judge(target.config, pipeline.home, [target.arm])
         self._asker = Asker(
             config=target.config,
             base=pipeline.base,

@@ -7,17 +7,21 @@ is_certified, line = judge_standing("my-judge", certificate)
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from eval.errors import EvalError
 from eval.judge.asking import PROMPT_VERSION
 from eval.judge.measures import Agreement, Calls, LengthBias, PositionBias, Repeatability
 from router.deciding.statistics import Interval
+from router.deciding.wording import as_lead
 from storage.files import replace_text
 from storage.hashes import content_hash
 from storage.records import from_json
 
+# What a certification asks about, and so the only metric that a certificate covers.
+METRIC = "judge_correctness"
 # What a judge must keep to. Fewer labelled answers, or fewer that people called right or wrong, certify nothing: the
 # asymptotic interval of kappa is not to be trusted below.
 NUM_LABELS = 30
@@ -41,7 +45,8 @@ _LENGTH = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """One finished certification of one judge; it counts for the prompts of `prompt_version` only.
+    """One finished certification of one judge; it counts for the prompts of `prompt_version` only, for the metric
+    `METRIC`, and for the `arms` that enough of the labelled answers are of, each with the judge's leniency towards it.
 
     A measure is None where it could not be taken: no usable verdict, no repeats, too few pairs. `labels` hashes the
     rows it was measured on, `issued_at` is in seconds since 1970.
@@ -57,6 +62,7 @@ class Certificate:
     position: PositionBias | None
     length: LengthBias | None
     calls: Calls
+    arms: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def is_certified(self) -> bool:
@@ -174,10 +180,26 @@ def judge_standing(model: str, certificate: Certificate | None) -> tuple[bool, s
     assert certificate.agreement is not None
     kappa = certificate.agreement.kappa
     missing = ", ".join(certificate.not_measured())
+    lenient = ", ".join(f"{arm} {as_lead(found.mean)}" for arm, found in certificate.arms.items())
     return True, (
         f"the judge {model!r} is certified: kappa {shown(kappa) if kappa else 'undefined'} on "
-        f"{certificate.agreement.num_rows} labelled answers{missing and f'; not measured: {missing}'}"
+        f"{certificate.agreement.num_rows} labelled answers"
+        f"{lenient and f'; it passes more than people do by: {lenient}'}{missing and f'; not measured: {missing}'}"
     )
+
+
+def not_covered(certificate: Certificate, metrics: Sequence[str], arms: Collection[str]) -> str | None:
+    """Why a certificate does not let these judge's metrics decide among these arms, None where it does."""
+    others = [metric for metric in metrics if metric != METRIC]
+    if others:
+        return f"a certificate is measured by {METRIC} and covers no other metric; decide by that one"
+    if missing := [arm for arm in arms if arm not in certificate.arms]:
+        covered = ", ".join(certificate.arms) or "no arm"
+        return (
+            f"its certificate covers {covered}, not {', '.join(missing)}; label {NUM_EACH} answers or more of each arm "
+            'with its name in the rows ("arm": ...)'
+        )
+    return None
 
 
 def shown(interval: Interval) -> str:

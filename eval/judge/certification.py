@@ -10,18 +10,20 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from eval.errors import EvalError
 from eval.judge.asking import PROMPT_VERSION, Ask, Outcome, ask_all
-from eval.judge.certificate import NUM_PAIRS, Certificate
+from eval.judge.certificate import NUM_EACH, NUM_PAIRS, Certificate
 from eval.judge.labels import LabelledAnswer, LabelledPair
 from eval.judge.measures import (
     measure_agreement,
     measure_calls,
     measure_length,
+    measure_leniency,
     measure_position,
     measure_repeatability,
 )
@@ -65,6 +67,9 @@ def certify(
         outcomes = _collect(endpoint, asks, kept, progress)
     verdicts = [[outcomes[ask].value for ask in row] for row in asked]
     orders = [(outcomes[first].value, outcomes[second].value) for first, second in asked_both_ways]
+    first = [row[0] for row in verdicts]
+    leniencies = measure_leniency([row.arm for row in labelled], [row.is_correct for row in labelled], first)
+    num_of = Counter(row.arm for row, verdict in zip(labelled, first, strict=True) if verdict is not None)
     position, length = measure_position(orders), measure_length(pairs, orders)
     return Certificate(
         url=endpoint.url,
@@ -72,7 +77,8 @@ def certify(
         prompt_version=PROMPT_VERSION,
         labels=content_hash(*(repr(row) for row in (*labelled, *pairs))),
         issued_at=clock(),
-        agreement=measure_agreement([row.is_correct for row in labelled], [row[0] for row in verdicts]),
+        agreement=measure_agreement([row.is_correct for row in labelled], first),
+        arms={arm: leniency for arm, leniency in leniencies.items() if num_of[arm] >= NUM_EACH},
         repeats=measure_repeatability(verdicts),
         position=position if position is not None and position.num_pairs >= NUM_PAIRS else None,
         length=length if length is not None and length.num_pairs >= NUM_PAIRS else None,

@@ -18,7 +18,7 @@ import numpy as np
 from eval.judge.asking import Outcome
 from eval.judge.labels import LabelledPair
 from router.deciding.policy import Prices
-from router.deciding.statistics import Interval, mean_interval, mean_known
+from router.deciding.statistics import Interval, mean_interval, mean_known, paired_difference
 
 Verdict = float | None
 
@@ -111,6 +111,27 @@ def measure_agreement(labels: Sequence[bool], verdicts: Sequence[Verdict]) -> Ag
         accuracy=_share([float(label == verdict) for label, verdict in known]),
         kappa=_kappa(known),
     )
+
+
+def measure_leniency(
+    arms: Sequence[str | None], labels: Sequence[bool], verdicts: Sequence[Verdict]
+) -> dict[str, Interval]:
+    """Arm -> mean verdict minus mean label of its answers, in [-1, 1]: above 0 the judge passes more than people do.
+
+    An interval counts as a difference of paired scores does. Answers of no known arm, and without a verdict, are left
+    out.
+    """
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for arm, label, verdict in zip(arms, labels, verdicts, strict=True):
+        if arm is not None and verdict is not None:
+            said, judged = found.setdefault(arm, ([], []))
+            said.append(float(label))
+            judged.append(verdict)
+    return {
+        arm: Interval(difference.mean, difference.low, difference.high)
+        for arm, (said, judged) in found.items()
+        for difference in (paired_difference(judged, said, list(map(str, range(len(said)))), margin=0.5),)
+    }
 
 
 def measure_repeatability(rows: Sequence[Sequence[Verdict]]) -> Repeatability | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from router.deciding.arm_table import ArmTable
 from router.deciding.decision import Decision
+from router.deciding.labelled import labelled_mean
 from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import Difference, Interval, mean_interval
 from router.deciding.utility import RIGHT_AT, UTILITY, Scale
@@ -77,8 +78,8 @@ def side_by_side(table: ArmTable, decision: Decision, unit: Unit) -> list[Row]:
                 "outcomes": found.outcomes,
                 # Over the questions that a race kept untouched.
                 "held_out": _mean(held_out, held_out.by_name(found.name), primary, alpha) if held_out else None,
-                # The judge's mean verdict, corrected by people's labels, with a 95% interval.
-                "corrected": table.scorecard.corrected.get(found.name),
+                # The judge's mean verdict, corrected by people's labels: where the judge decides, this does.
+                "corrected": labelled_mean(table.scorecard.raced(), found.decided, alpha=alpha),
                 "num_asked": found.decided.num_asked,
                 "num_right": _num_right(found.decided.scores[primary]),
                 # All else is over all questions; tokens are means of an answered one.

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router.deciding.costs import ArmCosts, Measures, measure, price
+from router.deciding.labelled import labelled_difference, labelled_mean
 from router.deciding.limits import check_limits
 from router.deciding.policy import Policy
 from router.deciding.scorecard import ArmScores, Drop, Score, Scorecard, quantile
@@ -117,8 +118,10 @@ class ArmTable:
 
     def lead(self, arm: str, other: str) -> float | None:
         """How much better one arm did than another on the questions that both were scored on; None without any."""
-        own, others, _ = self.decided.pairs(self.row(arm).decided, self.row(other).decided)
-        return mean_known(x - y for x, y in zip(own, others, strict=True))
+        a, b = self.row(arm).decided, self.row(other).decided
+        by_labels = labelled_difference(self.decided, a, b, margin=self.margin)
+        own, others, _ = self.decided.pairs(a, b)
+        return by_labels.mean if by_labels else mean_known(x - y for x, y in zip(own, others, strict=True))
 
     def can_compare(self, arm: str, other: str) -> bool:
         """Whether two arms have enough scores in common to be called equally good.
@@ -138,24 +141,46 @@ def make_table(scorecard: Scorecard, policy: Policy) -> ArmTable:
     valued, margin, scale = scorecard, policy.margin, None
     if policy.utility is not None:
         valued, margin, scale = with_utility(scorecard, policy)
-    decided = valued.raced()
+    decided, raced = valued.raced(), scorecard.raced()
     dropped = {drop.arm: drop for drop in scorecard.race.drops} if scorecard.race is not None else {}
     rows = tuple(
-        _row(scorecard, policy, scores, own, decided.primary, dropped.get(own.arm.name))
+        _row(
+            scorecard,
+            policy,
+            scores,
+            own,
+            decided.primary,
+            dropped.get(own.arm.name),
+            mean=_mean(decided, own),
+            score=_mean(raced, raced.by_name(own.arm.name)),
+        )
         for scores, own in zip(scorecard.arms, decided.arms, strict=True)
     )
     return ArmTable(scorecard, policy, valued, decided, margin, scale, rows)
 
 
+def _mean(card: Scorecard, scores: ArmScores) -> float:
+    """An arm's mean of what decides, by people's labels where they correct it; 0 where nothing is scored."""
+    by_labels = labelled_mean(card, scores) if card.labelled == card.primary else None
+    return by_labels.mean if by_labels else mean_known(scores.scores[card.primary]) or 0.0
+
+
 def _row(
-    card: Scorecard, policy: Policy, scores: ArmScores, decided: ArmScores, primary: str, dropped: Drop | None
+    card: Scorecard,
+    policy: Policy,
+    scores: ArmScores,
+    decided: ArmScores,
+    primary: str,
+    dropped: Drop | None,
+    *,
+    mean: float,
+    score: float,
 ) -> ArmRow:
     traffic = policy.traffic
     whole = measure(card, scores)
     measures = whole if card.race is None else measure(card, decided)
     costs = price(whole, policy)
     amortised = price(measures, policy).amortised_per_1k(traffic.questions, months=traffic.months)
-    mean = mean_known(decided.scores[primary]) or 0.0
     p50_ms, p95_ms = (quantile(scores.latency_ms, share) for share in (0.5, 0.95))
     ttft_ms = quantile(scores.ttft_ms, 0.5)
     level = policy.alpha / len(card.arms)
@@ -164,7 +189,7 @@ def _row(
         scores=scores,
         decided=decided,
         column=decided.scores[primary],
-        score=mean_known(decided.scores[card.primary]) or 0.0,
+        score=score,
         mean=mean,
         outcomes=count_outcomes(decided, card.primary),
         measures=measures,

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from router.deciding.arm_table import ArmRow, ArmTable
+from router.deciding.labelled import difference_of
 from router.deciding.saving import Savings
 from router.deciding.scorecard import Drop
 from router.deciding.sequential import FIRST_SHARE, nominal_levels
-from router.deciding.statistics import Difference, paired_difference
+from router.deciding.statistics import Difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,7 @@ def ranked(rows: Sequence[ArmRow]) -> list[ArmRow]:
 
 def compare(table: ArmTable, a: ArmRow, b: ArmRow) -> Difference | None:
     """How much better `a` is than `b` where both were scored; None where they share no question."""
-    pairs = table.decided.pairs(a.decided, b.decided)
-    return paired_difference(*pairs, margin=table.margin, alpha=table.policy.alpha) if pairs.a else None
+    return difference_of(table.decided, a.decided, b.decided, margin=table.margin, alpha=table.policy.alpha)
 
 
 def level_of_winner(table: ArmTable, ends: Sequence[int]) -> float:

@@ -15,15 +15,14 @@ from router.deciding.arm_table import ArmRow, ArmTable
 from router.deciding.decision import Comparison, Decision, Further, Standing, Trade, Verdict
 from router.deciding.evidence import anytime_difference, claim_level, further_questions, make_bets
 from router.deciding.explain import explain
+from router.deciding.labelled import bettable, difference_of, standing_in
 from router.deciding.racing import compare, level_of_tie, level_of_winner, look, ranked
 from router.deciding.saving import Savings
-from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.sequential import FIRST_SHARE, LATER_SHARE
 from router.deciding.statistics import (
     Difference,
     Interval,
     holm,
-    paired_difference,
     questions_needed,
     share_not_beaten,
 )
@@ -175,8 +174,7 @@ def _difference(table: ArmTable, a: ArmRow, b: ArmRow) -> Difference | None:
     if not card.earlier_looks:
         return compare(table, a, b)
     return anytime_difference(
-        a.column,
-        b.column,
+        *bettable(card, a.decided, b.decided),
         card.clusters,
         margin=table.margin,
         alpha=2 * claim_level(LATER_SHARE * table.policy.alpha, len(card.arms)),
@@ -200,7 +198,11 @@ def _re_estimated(table: ArmTable, chosen: ArmRow, runner_up: ArmRow | None) -> 
     if card is None:
         return {}
     own = card.by_name(chosen.name)
-    lead = _paired(card, own, card.by_name(runner_up.name), table) if runner_up else None
+    lead = (
+        difference_of(card, own, card.by_name(runner_up.name), margin=table.margin, alpha=table.policy.alpha)
+        if runner_up
+        else None
+    )
     return {
         "held_out": card.interval(own, card.primary, alpha=table.policy.alpha),
         "held_out_lead": None if lead is None else Interval(lead.mean, lead.low, lead.high),
@@ -218,6 +220,9 @@ def _confidence(table: ArmTable, others: Sequence[ArmRow], chosen: ArmRow) -> fl
     if not shared:
         return 0.0
     matrix = np.array(columns, dtype=np.float64)[:, shared]  # None becomes NaN
+    by_labels = [standing_in(table.decided, row.decided, shared) for row in left]
+    if table.decided.labelled == table.decided.primary and all(values is not None for values in by_labels):
+        matrix = np.array(by_labels, dtype=np.float64)
     clusters = [table.decided.clusters[i] for i in shared]
     return share_not_beaten(matrix, clusters, arm=left.index(chosen), margin=table.margin)
 
@@ -230,10 +235,11 @@ def _ways(table: ArmTable, leader: ArmRow, comparison: Comparison) -> tuple[Furt
     """
     card, other = table.decided, table.row(comparison.other)
     level = claim_level(LATER_SHARE * table.policy.alpha, len(card.arms))
-    better = further_questions(make_bets(leader.column, other.column, card.clusters, card.largest), 0.0, level)
+    bets = make_bets(*bettable(card, leader.decided, other.decided), card.clusters, card.largest)
+    better = further_questions(bets, 0.0, level)
     # Equal for serving is: the dearer of the two is not better by the margin. What is seen of a lead may be noise.
     cheaper, dearer = sorted((leader, other), key=lambda row: row.price)
-    bets = make_bets(cheaper.column, dearer.column, card.clusters, card.largest)
+    bets = make_bets(*bettable(card, cheaper.decided, dearer.decided), card.clusters, card.largest)
     equal = further_questions(bets, -table.margin, level, if_equal=True)
     return better, equal
 
@@ -251,8 +257,3 @@ def _planned(table: ArmTable, comparison: Comparison) -> int:
     sd = comparison.difference.sd if comparison.difference is not None else None
     level = claim_level(LATER_SHARE * table.policy.alpha, len(table.rows))
     return max(questions_needed(table.margin, _USUAL_SD if sd is None else max(sd, 0.1), alpha=level), 1)
-
-
-def _paired(card: Scorecard, a: ArmScores, b: ArmScores, table: ArmTable) -> Difference | None:
-    pairs = card.pairs(a, b)
-    return paired_difference(*pairs, margin=table.margin, alpha=table.policy.alpha) if pairs.a else None

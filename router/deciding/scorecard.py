@@ -28,6 +28,7 @@ _COLUMNS = (
     "engine_s",
     "retrieval_s",
     "cached_tokens",
+    "labels",
 )
 
 
@@ -42,6 +43,7 @@ class ArmScores:
     few questions that were also streamed one at a time; `engine_s` and `retrieval_s` are an answer's shares of the busy
     seconds of the engine, and of the search with its reranker. `cached_tokens` are those of the prompt that the prefix
     cache answered for.
+    `labels` are people's values of the scorecard's `labelled` metric, for some of the questions or for none.
     """
 
     arm: Arm
@@ -55,6 +57,7 @@ class ArmScores:
     retrieval_s: tuple[float | None, ...] = ()
     cached_tokens: tuple[int | None, ...] = ()
     not_asked: tuple[str, ...] = ()
+    labels: tuple[Score, ...] = ()
 
     @property
     def num_asked(self) -> int:
@@ -135,9 +138,9 @@ class Scorecard:
     `metric_of` maps question kinds to the metric that `primary` takes there, empty when one metric decides everywhere.
     Of the questions in `undefined` the primary metric says nothing, whatever is answered. `race` says how the questions
     were spent, None when every arm was asked all of them. `earlier_looks` counts the questions of each earlier
-    comparison of the same arms on some of these: looking again has a price. `corrected` holds a judge's mean verdict on
-    an arm's answers as people's labels of some of them correct it. `evaluation_s` is what asking and scoring took,
-    `prefill_s` the engine seconds of a prompt token that is not cached, None where the arms do not tell.
+    comparison of the same arms on some of these: looking again has a price. `labelled` is the judge's metric that
+    people's labels are of; where it decides, they correct it (`labelled.py`). `evaluation_s` is what asking and scoring
+    took, `prefill_s` the engine seconds of a prompt token that is not cached, None where the arms do not tell.
     """
 
     question_ids: tuple[str, ...]
@@ -152,7 +155,7 @@ class Scorecard:
     metric_of: Mapping[str, str] = field(default_factory=dict)
     race: RaceRecord | None = None
     earlier_looks: tuple[int, ...] = ()
-    corrected: Mapping[str, Interval] = field(default_factory=dict)
+    labelled: str = ""
     evaluation_s: float = 0.0
     documents_given: bool = False
     prefill_s: float | None = None
@@ -191,14 +194,13 @@ class Scorecard:
         return replace(self, clusters=tuple(f"question:{name}" for name in self.question_ids))
 
     def part(self, rows: Sequence[int]) -> Scorecard:
-        """The scorecard of some of the questions, by their positions; people's labels correct the whole alone."""
+        """The scorecard of some of the questions, by their positions."""
         names = [self.question_ids[i] for i in rows]
         return replace(
             self,
             question_ids=tuple(names),
             clusters=tuple(self.clusters[i] for i in rows),
             arms=tuple(_part(scores, rows, frozenset(names)) for scores in self.arms),
-            corrected={},
             floors={name: tuple(values[i] for i in rows) for name, values in self.floors.items()},
         )
 

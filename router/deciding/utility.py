@@ -91,18 +91,34 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
     worths = (values.right, values.wrong, values.abstain)
     least = 0.0 if scorecard.floors else min(paid, default=0.0)
     scale = Scale(min(worths) - max(paid, default=0.0), max(worths) - least)
+    is_corrected = scorecard.labelled == primary
     for scores, column_paid in zip(scorecard.arms, columns, strict=True):
-        column = tuple(
-            None if outcome is None or cost is None else scale.to_unit(_worth(outcome, values) - cost)
-            for outcome, cost in zip(question_outcomes(scores, primary), column_paid, strict=True)
+        # What people say of an answer is worth as much as if the metric had said it.
+        said = replace(scores, scores={**scores.scores, primary: scores.labels})
+        column, labels = (
+            tuple(
+                None if outcome is None or cost is None else scale.to_unit(_worth(outcome, values) - cost)
+                for outcome, cost in zip(question_outcomes(found, primary), column_paid, strict=True)
+            )
+            if found.scores[primary]
+            else ()
+            for found in (scores, said)
         )
-        arms.append(replace(scores, scores={**scores.scores, UTILITY: column}))
+        labels = labels if is_corrected else ()
+        arms.append(replace(scores, scores={**scores.scores, UTILITY: column}, labels=labels))
     floors = {
         name: tuple(None if score is None else scale.to_unit(_worth(_outcome(score), values)) for score in floor)
         for name, floor in scorecard.floors.items()
     }
     margin = policy.margin * (values.right - values.wrong) / scale.width
-    card = replace(scorecard, primary=UTILITY, arms=tuple(arms), floors=floors, metric_of={})
+    card = replace(
+        scorecard,
+        primary=UTILITY,
+        arms=tuple(arms),
+        floors=floors,
+        metric_of={},
+        labelled=UTILITY if is_corrected else "",
+    )
     return card, margin, scale
 
 

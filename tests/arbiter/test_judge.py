@@ -35,6 +35,7 @@ def labels(tmp_path: Path) -> Path:
             "response": f"It is {'yes' if i % 2 else 'no'}.",
             "reference": "yes",
             "label": i % 2,
+            "arm": "rag" if i < 36 else "base",
         }
         for i in range(40)
     ]
@@ -72,6 +73,8 @@ def test_an_honest_judge_gets_a_certificate_that_is_found_and_shown(tmp_path: Pa
     for part in (
         "1.00 (0.91 to 1.00) on 40 labelled answers",
         "Cohen's kappa        1.00",
+        "covers               judge_correctness of rag\n",  # four answers of base are too few
+        "lenient with rag     0.00 (",
         "of 30 rows change their verdict",
         "no usable verdict    0.0% of 118 asks",  # 40 answers, 30 of them again, 24 pairs in two orders
         "order decides        0.00 (0.00 to 0.14) of 24 pairs",

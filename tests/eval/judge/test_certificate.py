@@ -12,6 +12,7 @@ from eval.judge.certificate import (
     find_certificate,
     judge_identity,
     judge_standing,
+    not_covered,
     store_certificate,
 )
 from eval.judge.measures import Agreement, Calls, LengthBias, PositionBias, Repeatability
@@ -29,6 +30,7 @@ GOOD = Certificate(
     position=PositionBias(40, Interval(0.2, 0.1, 0.35), Interval(0.1, -0.05, 0.25), Interval(0.8, 0.7, 0.9)),
     length=LengthBias(38, 0.7, 0.65, Interval(0.05, -0.04, 0.14)),
     calls=Calls(200, {"no JSON": 4}, 150.0, 20.0, 2.3e-5, 0.4),
+    arms={"base": Interval(0.02, -0.1, 0.14), "rag": Interval(-0.05, -0.2, 0.1)},
 )
 
 
@@ -38,8 +40,26 @@ def test_a_judge_within_every_threshold_is_certified() -> None:
     assert GOOD.not_measured() == ()
     assert judge_standing(MODEL, GOOD) == (
         True,
-        "the judge 'm' is certified: kappa 0.90 (0.79 to 1.00) on 60 labelled answers",
+        "the judge 'm' is certified: kappa 0.90 (0.79 to 1.00) on 60 labelled answers; "
+        "it passes more than people do by: base +0.02, rag -0.05",
     )
+
+
+@pytest.mark.parametrize(
+    ("metrics", "arms", "reason"),
+    [
+        (["judge_correctness"], ["base"], None),
+        ([], ["tuned"], "covers base, rag, not tuned; label 5 answers or more of each arm"),
+        (
+            ["judge_correctness", "judge_faithfulness"],
+            [],
+            "is measured by judge_correctness and covers no other metric",
+        ),
+    ],
+)
+def test_a_certificate_covers_its_metric_and_its_arms(metrics: list[str], arms: list[str], reason: str | None) -> None:
+    found = not_covered(GOOD, metrics, arms)
+    assert (found is None) if reason is None else (found is not None and reason in found)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from eval.judge.measures import (
     measure_agreement,
     measure_calls,
     measure_length,
+    measure_leniency,
     measure_position,
     measure_repeatability,
 )
@@ -133,3 +134,10 @@ def test_calls_count_failures_by_kind_and_price_what_was_reported() -> None:
 
 def test_a_judge_that_reports_no_tokens_has_no_price() -> None:
     assert measure_calls([Outcome(1.0, seconds=1.0)], Prices()).price is None
+
+
+def test_leniency_is_what_the_judge_passes_more_than_people_do_arm_by_arm() -> None:
+    arms = ["rag"] * 4 + ["base"] * 3 + [None]
+    found = measure_leniency(arms, [True, False, False, True, True, True, True, False], [1, 1, 0, 1, 0, 1, None, 1])
+    assert {arm: leniency.mean for arm, leniency in found.items()} == {"rag": 0.25, "base": -0.5}
+    assert found["rag"].low < 0 < found["rag"].high

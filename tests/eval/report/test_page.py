@@ -16,7 +16,6 @@ from eval.report.card import Card
 from eval.report.page import to_html
 from eval.report.tables import to_markdown
 from router.deciding.policy import Limits, Policy, Prices
-from router.deciding.statistics import Interval
 
 VOID = {"meta", "br", "link", "img", "hr", "input", "path", "use", "rect"}
 
@@ -174,7 +173,6 @@ def test_floors_limits_and_unknown_costs_are_marked(comparison: Comparison) -> N
     card = replace(
         comparison.scorecard,
         floors={"nearest training answer": (1.0,) * 15 + (0.0,) * 5},
-        corrected={"rag": Interval(0.41, 0.3, 0.5)},
         metric_of={"default": "token_f1", "format": "exact_match"},
     )
     policy = Policy(limits=Limits(latency_ms=405.0), prices=Prices(engine_hour=1.0))
@@ -184,7 +182,6 @@ def test_floors_limits_and_unknown_costs_are_marked(comparison: Comparison) -> N
     for evidence in (
         "nearest training answer floor",
         "they cannot be chosen",
-        "judge, corrected by people's labels",
         "format by exact_match",
         "tuned_rag is excluded: median latency 925.5 ms is over the limit of 405 ms",
         "limits.latency_ms 405.0",

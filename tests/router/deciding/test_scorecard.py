@@ -6,7 +6,6 @@ import pytest
 from router.answering.arm import Arm
 from router.deciding.costs import Usage, mean_usage
 from router.deciding.scorecard import ArmScores, Drop, RaceRecord, Scorecard, quantile
-from router.deciding.statistics import Interval
 from router.errors import RouterError
 from storage.records import from_json
 
@@ -85,7 +84,7 @@ def raced_card() -> Scorecard:
     )  # fmt: skip
     return Scorecard(
         names, ("d1", "d1", "d2", "d3"), "f1", (base, rag), floors={"nearest": (0.0, 1.0, None, 1.0)}, race=record,
-        corrected={"rag": Interval(0.6, 0.5, 0.7)}, metric_of={"default": "f1"}, evaluation_s=12.5,
+        labelled="f1", metric_of={"default": "f1"}, evaluation_s=12.5,
     )  # fmt: skip
 
 
