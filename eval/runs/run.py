@@ -187,8 +187,8 @@ def newest_run(runs: Path, config_fingerprint: str) -> Run | None:
 
 
 def earlier_looks(runs: Path, scorecard: Scorecard, data_name: str) -> tuple[int, ...]:
-    """The numbers of questions of decided runs that compared the same arms by the same metric on some of these
-    questions, and no others.
+    """The numbers of questions of the decided runs that compared the same arms by the same metric on another choice of
+    questions with some of these: with fewer, or with those of another seed.
     """
     names, arms = set(scorecard.question_ids), {scores.arm.name for scores in scorecard.arms}
     found = []
@@ -197,7 +197,8 @@ def earlier_looks(runs: Path, scorecard: Scorecard, data_name: str) -> tuple[int
             continue
         try:
             is_same = run.summary["primary"] == scorecard.primary and set(run.summary["arms"]) == arms
-            if is_same and {question.id for question in run.questions()} < names:
+            others = {question.id for question in run.questions()} if is_same else set()
+            if others & names and others != names:
                 found.append(run.summary["num_questions"])
         except EvalError:  # a run that cannot be read was no look that anybody remembers
             continue

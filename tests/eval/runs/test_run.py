@@ -9,7 +9,7 @@ import pytest
 from fakes.comparison import Comparison
 
 from eval.errors import EvalError
-from eval.runs.run import Run, find_run, list_runs, newest_run, open_run, publish_run
+from eval.runs.run import Run, earlier_looks, find_run, list_runs, newest_run, open_run, publish_run
 
 
 def publish(comparison: Comparison, directory: Path, config: str = "c1") -> Run:
@@ -19,7 +19,12 @@ def publish(comparison: Comparison, directory: Path, config: str = "c1") -> Run:
         questions=comparison.questions,
         records=comparison.records,
         scorecard=comparison.scorecard,
-        manifest={"config_fingerprint": config, "command": "arbiter run x.yaml", "data": "my/folder"},
+        manifest={
+            "config_fingerprint": config,
+            "command": "arbiter run x.yaml",
+            "data": "my/folder",
+            "data_name": "folder",
+        },
     )
 
 
@@ -63,6 +68,23 @@ def test_the_newest_run_of_a_config_is_found(comparison: Comparison, tmp_path: P
     newest = newest_run(tmp_path, "c1")
     assert newest is not None
     assert newest.id == "a"
+
+
+def test_decided_runs_of_other_choices_of_the_same_questions_are_earlier_looks(
+    comparison: Comparison, tmp_path: Path
+) -> None:
+    whole = comparison.scorecard
+    few = replace(comparison, questions=comparison.questions[:6], scorecard=whole.part(range(6)))
+    apart = replace(comparison, questions=comparison.questions[10:], scorecard=whole.part(range(10, 20)))
+    for name, made in (("few", few), ("again", comparison), ("apart", apart), ("open", few)):
+        run = publish(made, tmp_path / name)
+        if name != "open":
+            run.write_views(comparison.decision, {}, {}, "", "")
+    assert earlier_looks(tmp_path, whole, "folder") == (6, 10)
+    assert earlier_looks(tmp_path, few.scorecard, "folder") == (20,)
+    assert earlier_looks(tmp_path, whole, "another") == ()
+    assert earlier_looks(tmp_path, replace(whole, arms=whole.arms[1:]), "folder") == ()
+    assert earlier_looks(tmp_path / "nowhere", whole, "folder") == ()
 
 
 def test_a_torn_run_is_no_run(comparison: Comparison, tmp_path: Path) -> None:
