@@ -208,7 +208,9 @@ def _scored(scores: Scores, *, failed: Scores, lost: Scores) -> Scorecard:
         for row, arm in enumerate(arms)
         for place, question in enumerate(questions)
     ]
-    scorer = Scorer(("accuracy",), lambda _, record: ["no verdict" if record.text == "lost" else float(record.text)])
+    scorer = Scorer(
+        ("accuracy",), lambda _, record: ["no verdict" if record.text == "lost" else float(record.text or 0)]
+    )
     return build_scorecard(arms, Asked(questions, tuple(records)), [scorer], primary="accuracy")
 
 
