@@ -111,14 +111,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Raced:
-    """A race's decision, and the share of the full grid's answers that it took."""
+    """The scorecard that a race ended with, and the share of the full grid's answers that it took."""
 
-    decision: Decision
+    card: Scorecard
+    policy: Policy
     share: float
+
+    @property
+    def decision(self) -> Decision:
+        """Raises RouterError where no arm may be served."""
+        return recommend(make_table(self.card, self.policy))
 
 
 def race(sample: Sample, policy: Policy, settings: RaceSettings) -> Raced:
-    """What a run with `race` in its config does, from the plan to the decision. Raises RouterError as that does."""
+    """What a run with `race` in its config does, from the plan to the decision. Raises what a look raises."""
     plan = plan_race(sample.questions, settings, dict(zip(map(str, range(len(sample.clusters))), sample.clusters)))  # noqa: B905
     asked = np.zeros(sample.scores.shape, dtype=bool)
     row_of = {arm.name: row for row, arm in enumerate(sample.arms)}
@@ -141,7 +147,7 @@ def race(sample: Sample, policy: Policy, settings: RaceSettings) -> Raced:
 
     raced = run_race(sample.arms, plan, ask, look_at)
     card = sample.card([int(q.id) for q in raced.questions], asked, raced.race)
-    return Raced(recommend(make_table(card, policy)), float(asked.sum()) / asked.size)
+    return Raced(card, policy, float(asked.sum()) / asked.size)
 
 
 def _where(is_asked: Sequence[bool], values: Sequence[float]) -> tuple[float | None, ...]:

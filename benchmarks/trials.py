@@ -24,6 +24,7 @@ import numpy as np
 
 import eval.race
 import router.deciding
+from storage.errors import ArbiterError
 from storage.files import replace_text
 
 # What one trial says: quantities by name, None where the trial says nothing of one.
@@ -108,11 +109,14 @@ def add(a: Tallies, b: Tallies) -> Tallies:
 
 
 def tally(case: Case, *, seed: int, first: int, last: int) -> Tallies:
-    """What the trials from `first` up to `last` say."""
+    """What the trials from `first` up to `last` say; one that a rule ends with an error has "raised"."""
     found: Tallies = {}
     name = zlib.crc32(case.name.encode())
     for trial in range(first, last):
-        values = case.trial(np.random.default_rng([seed, name, trial]))
+        try:
+            values = case.trial(np.random.default_rng([seed, name, trial]))
+        except ArbiterError:
+            values = {"raised": 1.0}
         one = {key: Tally(float(value), 1) for key, value in values.items() if value is not None}
         found = add(found, {"trials": Tally(1.0, 1), **one})
     return found
