@@ -403,7 +403,8 @@ def prefix_hits(_: np.random.Generator) -> Found:
     tokens = np.array([[200] * 10, [1000] * 10])
     sample = Sample(np.ones((2, 10)), tuple(map(str, range(10))), prompt_tokens=tokens)
     card = sample.card()
-    policy = Policy(prices=Prices(generated=0.0), traffic=Traffic(prefix_hits=320 / 1200))
+    card = replace(card, arms=tuple(replace(scores, cached_tokens=(160,) * 10) for scores in card.arms))
+    policy = Policy(prices=Prices(generated=0.0))
     short, long = (price(measure(card, scores), policy).question or math.nan for scores in card.arms)
     return {"cost ratio over the true one": (long / short) / (840 / 40)}
 
