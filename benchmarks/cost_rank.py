@@ -4,8 +4,10 @@
 
 Arms with known accuracies and costs are decided by `recommend` itself at its default policy. Served are, of the arms
 that it finds within the margin of the leader: the cheapest, by however little ("cheapest"); what the decision serves
-("shipped"); and the leader ("leader"). Regret is the best accuracy minus the served arm's; the cost is a multiple of
-the cheapest arm's; rank 1 is the cheapest of all arms. Printed as a Markdown table.
+("shipped"); the leader ("leader"); and what it serves where a right answer has a value ("by values"): as much as 40
+questions of the cheapest arm. Regret is the best accuracy minus the served arm's; the cost is a multiple of the
+cheapest arm's; rank 1 is the cheapest of all arms; the loss is the best net value of an answer minus the served arm's,
+in questions of the cheapest arm. Printed as a Markdown table.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ import numpy as np
 from router.answering.arm import Arm
 from router.deciding.arm_table import ArmTable, make_table
 from router.deciding.decision import Decision
-from router.deciding.policy import Policy
+from router.deciding.policy import Policy, Utility
 from router.deciding.recommend import recommend
 from router.deciding.scorecard import ArmScores, Scorecard
 
+VALUE = 40.0  # of a right answer, in questions of the cheapest arm
 AGREEMENT = 0.6  # the share of questions whose difficulty all arms share
 
 
@@ -81,24 +84,27 @@ def main() -> None:
 def cost_rank(trials: int, seed: int) -> None:
     """Print the table."""
     print(f"{trials} trials a row\n")
-    print("| arms | questions | served | regret | cost | cost rank |")
-    print("|---|---|---|---|---|---|")
+    print("| arms | questions | served | regret | cost | cost rank | loss |")
+    print("|---|---|---|---|---|---|---|")
     for field in FIELDS:
         for num_questions in (80, 400):
             rng = np.random.default_rng(seed)
             served: dict[str, list[int]] = {}
             for _ in range(trials):
-                table = make_table(field.draw(num_questions, rng), Policy())
-                for rule, arm in _served(table, recommend(table)):
+                card = field.draw(num_questions, rng)
+                table = make_table(card, Policy())
+                right = VALUE * min(field.costs) * Policy().prices.prompt / 1e6
+                valued = recommend(make_table(card, Policy(utility=Utility(right=right, wrong=0.0))))
+                for rule, arm in (*_served(table, recommend(table)), ("by values", valued.arm)):
                     served.setdefault(rule, []).append(int(arm.removeprefix("arm")))
             accuracies, costs = np.array(field.accuracies), np.array(field.costs)
             ranks = costs.argsort(kind="stable").argsort() + 1
             for rule, arms in served.items():
                 regret = accuracies.max() - accuracies[arms].mean()
                 cost, rank = costs[arms].mean() / costs.min(), ranks[arms].mean()
-                print(
-                    f"| {field.name} | {num_questions} | {rule} | {regret:.4f} | {cost:.2f} | {rank:.1f} |", flush=True
-                )
+                net = VALUE * accuracies - costs / costs.min()
+                numbers = (f"{regret:.4f}", f"{cost:.2f}", f"{rank:.1f}", f"{net.max() - net[arms].mean():.2f}")
+                print(f"| {' | '.join((field.name, str(num_questions), rule, *numbers))} |", flush=True)
 
 
 def _served(table: ArmTable, decision: Decision) -> Iterator[tuple[str, str]]:

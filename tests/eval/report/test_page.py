@@ -148,7 +148,7 @@ def test_a_race_is_told_with_its_drops_and_its_untouched_questions() -> None:
         "the questions that they were asked",
         "base dropped",
         "12 rag 0.03",
-        "anytime e-process",
+        "sign-flip permutation",
         "not asked",
     ):
         assert evidence in words, evidence
@@ -159,10 +159,11 @@ def test_a_race_is_told_with_its_drops_and_its_untouched_questions() -> None:
 def test_a_decision_by_utility_is_told_in_currency() -> None:
     words = words_of(valued_card())
     for evidence in (
-        "an expected utility of 0.684 a question",
-        "Expected utility 0.684",
+        # 16 of 20 right, the answer that failed among the wrong ones.
+        "an expected utility of 0.6 a question",
+        "Expected utility 0.6",
         "worth -1",
-        "84%",
+        "80%",
         "the highest expected utility",
         "counts utility from 0 to 1",
     ):
