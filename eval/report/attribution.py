@@ -18,6 +18,7 @@ from eval.metrics.text import best_over, contains
 from eval.questions import Question
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
+from router.deciding.statistics import Interval, paired_difference
 from router.deciding.utility import RIGHT_AT
 
 Cause = Literal[
@@ -70,6 +71,10 @@ class Attribution:
     `causes` maps the ids of the questions with a scored answer to their cause, in the scorecard's order; `num_wrong` of
     these answers are wrong, and `counts` has every cause. `num_unknown` were asked and have none: the answer failed,
     was not kept or is unscored. `main_fault` is the most frequent cause of wrong answers, if any is.
+
+    An answer may be wrong where the control's is right by chance alone, and the other way round as often. So of the
+    answers that both have a score for, `num_lost` are wrong where the control is right, `num_gained` right where it is
+    wrong, and `net` is the difference of the two shares, at the level 1 - alpha. None without a control.
     """
 
     arm: str
@@ -79,10 +84,13 @@ class Attribution:
     counts: Mapping[Cause, int]
     num_wrong: int
     main_fault: Cause | None
+    num_lost: int = 0
+    num_gained: int = 0
+    net: Interval | None = None
 
 
 def attribute(
-    scorecard: Scorecard, questions: Sequence[Question], records: Sequence[AnswerRecord]
+    scorecard: Scorecard, questions: Sequence[Question], records: Sequence[AnswerRecord], *, alpha: float = 0.05
 ) -> tuple[Attribution, ...]:
     """Every arm's questions by cause, in the scorecard's order.
 
@@ -110,6 +118,7 @@ def attribute(
                     labels=labels.get(kind_of(asked[name])),
                 )
         counts = {cause: list(causes.values()).count(cause) for cause in CAUSES}
+        flips = _flips(scorecard, scores, control) if control else ()
         worst = max(FAULTS, key=counts.__getitem__)
         attributions.append(
             Attribution(
@@ -120,6 +129,9 @@ def attribute(
                 counts=counts,
                 num_wrong=sum(counts[fault] for fault in FAULTS),
                 main_fault=worst if counts[worst] else None,
+                num_lost=sum(after < before for after, before, _ in flips),
+                num_gained=sum(after > before for after, before, _ in flips),
+                net=_net(flips, alpha) if flips else None,
             )
         )
     return tuple(attributions)
@@ -166,6 +178,24 @@ def is_format_wrong(answer: str, golds: Sequence[str], labels: Labels | None = N
         named = labels.find(answer)
         return named is None or named in {labels.find(gold) for gold in golds}
     return best_over(contains, answer, golds) == 1.0
+
+
+def _flips(scorecard: Scorecard, scores: ArmScores, control: ArmScores) -> list[tuple[float, float, str]]:
+    """Whether an arm, and whether its control, is right, and the document, for each question that both answered."""
+    columns = (arm.scores[scorecard.primary] for arm in (scores, control))
+    rows = zip(*columns, scorecard.question_ids, scorecard.clusters, strict=True)
+    failed = {*scores.errors, *control.errors}
+    return [
+        (float(own >= RIGHT_AT), float(known >= RIGHT_AT), cluster)
+        for own, known, name, cluster in rows
+        if own is not None and known is not None and name not in failed
+    ]
+
+
+def _net(flips: Sequence[tuple[float, float, str]], alpha: float) -> Interval:
+    after, before, clusters = zip(*flips, strict=True)
+    found = paired_difference(after, before, clusters, margin=0.5, alpha=alpha)
+    return Interval(found.mean, found.low, found.high)
 
 
 def _control(scorecard: Scorecard, arm: Arm) -> ArmScores | None:

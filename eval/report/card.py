@@ -55,7 +55,7 @@ def make_card(
     break_even = break_even_table(scorecard, policy, decision.arm)
     reasons: dict[str, Any] = {"attributions": [], "slices": None, "examples": []}
     if questions:
-        attributions = attribute(scorecard, questions, records)
+        attributions = attribute(scorecard, questions, records, alpha=policy.alpha)
         causes = {found.arm: found.causes for found in attributions}
         reasons = {
             "attributions": attributions,

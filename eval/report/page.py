@@ -58,6 +58,7 @@ def to_html(card: Card) -> str:
         map_rule=map_rule,
         causes=CAUSES,
         weights=WEIGHTS,
+        difference=as_lead,
         **numbers,
     )
 

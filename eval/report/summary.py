@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from eval.report.doubts import find_doubts, how_sure
 from eval.report.sensitivity import Sensitivity
 from eval.report.side_by_side import Row, Unit
 from eval.report.wording import as_amount, as_percent, break_even_words, flip_words
@@ -52,6 +53,8 @@ def summarise(
         "held_out": unit.bounds(decision.held_out) if decision.held_out is not None else None,
         "held_out_lead": unit.lead(lead) if lead is not None else None,
         "confidence": as_percent(decision.confidence),
+        "sure": how_sure(decision, unit),
+        "wrong_if": find_doubts(table, decision, leader=leader_of(table, decision)),
         "break_even": break_even_words(rival) if rival is not None else None,
         "change": _change(table, decision, sensitivity),  # what the nearest flip is
         "spent": race.summary if race is not None else None,

@@ -132,7 +132,7 @@ def _facts(card: Card) -> list[str]:
     lines = [f"Cost of 1,000 questions, all in: {cost} at {expected}."]
     if summary["break_even"]:
         lines.append(f"Break-even: {summary['break_even']}.")
-    lines.append(summary["change"])
+    lines += [summary["sure"], *summary["wrong_if"], summary["change"]]
     if summary["spent"]:
         lines.append(f"Race: {summary['spent']}.")
     if summary["held_out"] is not None:

@@ -280,3 +280,13 @@ def test_an_answer_that_was_not_kept_has_no_cause() -> None:
     assert attribute(card, questions, records)[0].counts["read correctly"] == 1
     unkept = [replace(records[0], arm="another")]
     assert attribute(card, questions, unkept)[0].num_unknown == 1
+
+
+def test_flips_to_and_from_the_control_are_counted_both_ways_with_their_net() -> None:
+    base, rag = [1.0] * 4 + [0.0] * 6, [0.0] * 3 + [1.0] + [1.0] * 2 + [0.0] * 4
+    found = compare({BASE: base, RAG: rag}, {"rag": ["a"] * 10}, [("a",)] * 10)
+    assert (found[0].net, found[0].num_lost, found[0].num_gained) == (None, 0, 0)
+    assert (found[1].num_lost, found[1].num_gained, found[1].counts["misled by noise"]) == (3, 2, 3)
+    assert found[1].net is not None
+    assert found[1].net.mean == pytest.approx(-0.1)
+    assert found[1].net.low < 0 < found[1].net.high
