@@ -25,12 +25,19 @@ from router.deciding.arm_table import ArmRow, ArmTable
 from router.deciding.costs import break_even_table, evaluation_cost
 from router.deciding.decision import Decision
 from router.deciding.pareto import pareto_front
-from router.deciding.scorecard import ArmScores
+from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import detectable_difference
 from router.deciding.utility import RIGHT_AT
 from storage.records import as_json
 
 Card = dict[str, Any]
+
+
+def _correction(card: Scorecard) -> str:
+    """What the p-values of the comparisons allow for."""
+    if card.earlier_looks:
+        return "anytime"
+    return "Holm" if card.race is None else "all looks"
 
 
 def make_card(
@@ -101,7 +108,7 @@ def make_card(
             "race": scorecard.race,
             "comparisons": {
                 "leader": leader_of(table, decision),
-                "correction": "Holm" if scorecard.race is None else "anytime",
+                "correction": _correction(scorecard),
                 "rows": _comparisons(decision, unit),
             },
             "front": pareto_front(table),

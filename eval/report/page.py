@@ -76,7 +76,7 @@ def _plots(card: Card, map_rule: str) -> dict[str, str]:
         if c["num_pairs"]
     ]
     if differences:
-        spread = "anytime intervals" if card["race"] else level
+        spread = "anytime intervals" if compared["correction"] == "anytime" else level
         plots["differences"] = difference_plot(differences, compared["leader"], card["metric"]["margin"], spread)
     tokens = [row["prompt_tokens"] + row["generated_tokens"] for row in arms]
     for name, label, xs in (

@@ -111,6 +111,6 @@ def _measure_gap(a: Floats, b: Floats, clusters: Sequence[str]) -> _Gap:
 
 @lru_cache(maxsize=256)
 def _quantile(alpha: float, freedom: int) -> float:
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return float(t.isf(alpha / 2, freedom))
+    return -float(stdtrit(freedom, alpha / 2))

@@ -55,7 +55,7 @@ def test_a_race_has_its_record_and_corrects_for_looking() -> None:
     card = raced_card()
     assert card["race"] is not None
     assert [drop["arm"] for drop in card["race"]["drops"]] == ["base", "fewshot", "tuned", "rag"]
-    assert card["comparisons"]["correction"] == "anytime"
+    assert card["comparisons"]["correction"] == "all looks"
     assert (card["questions"]["num_decided"], card["questions"]["num_held_out"]) == (15, 5)
     beaten_by = {row["other"]: row["beaten_by"] for row in card["comparisons"]["rows"]}
     assert beaten_by["tuned"] in (None, "rag")

@@ -149,6 +149,8 @@ def test_a_race_is_told_with_its_drops_and_its_untouched_questions() -> None:
         "base dropped",
         "12 rag 0.03",
         "sign-flip permutation",
+        "There were up to 5 looks",
+        "The p-values allow for all looks of the race",
         "not asked",
     ):
         assert evidence in words, evidence

@@ -58,7 +58,7 @@ def test_markdown_of_a_race_says_what_it_spent_and_what_untouched_questions_say(
     assert "On 5 questions that decided nothing: 0.80 (" in text
     assert "+0.40 over tuned_rag" in text
     assert "not asked" in text
-    assert "p (anytime)" in text
+    assert "p (all looks)" in text
 
 
 def test_markdown_of_a_decision_by_utility_has_a_column_for_it() -> None:
