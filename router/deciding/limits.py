@@ -101,11 +101,12 @@ def _exceeds(values: Sequence[float | None], limit: float, clusters: Sequence[st
 
     For the null "the mean is at most m", prod(1 + l (x / m - 1)) is a supermartingale for every stake l in [0, 1].
     """
-    together = clusters or [str(i) for i in range(len(values))]
-    known = [(value, cluster) for value, cluster in zip(values, together, strict=True) if value is not None]
+    known = [value for value in values if value is not None]
     if not known:
         return False
-    sums, sizes = by_cluster([value for value, _ in known], [cluster for _, cluster in known])
+    sums, sizes = np.array(known), np.ones(len(known))
+    if clusters is not None:
+        sums, sizes = by_cluster(known, [c for value, c in zip(values, clusters, strict=True) if value is not None])
     if limit <= 0:
         return bool(sums.any())
     gains = (sums / limit - sizes) / sizes.max()

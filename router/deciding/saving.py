@@ -76,8 +76,9 @@ class Savings:
         the lowest are left, and the best of them is served. Where utility decides, costs are in it already.
         """
         leader = ranked[0]
-        cheaper = [row for row in ranked[1:] if self.find(row, instead_of=leader, policy=policy).matters]
-        if policy.utility is not None or not cheaper:
+        others = ranked[1:] if policy.utility is None else []
+        cheaper = [row for row in others if self.find(row, instead_of=leader, policy=policy).matters]
+        if not cheaper:
             return leader
         cheapest = min(cheaper, key=lambda row: math.inf if (cost := row.amortised(policy)) is None else cost)
         return next(row for row in cheaper if not self.find(cheapest, instead_of=row, policy=policy).matters)

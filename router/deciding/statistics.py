@@ -20,8 +20,8 @@ _POWER = 0.8
 # Made-up documents, each at half the weight of one: of scores, and of the differences of two scores.
 _MADE_UP_SCORES = (0.0, 1.0)
 _MADE_UP_DIFFERENCES = (-1.0, 0.0, 0.0, 1.0)
-# A sign-flip test counts sums in this many steps at most, and can tell no smaller p-value.
-_STEPS, _SMALLEST_P = 2048, 1e-14
+# A sign-flip test counts sums in this many steps, or so many a document, and can tell no smaller p-value.
+_STEPS, _STEPS_EACH, _SMALLEST_P = 1024, 4, 1e-14
 # It doubts a lead with fewer than so many documents that have a difference this large (less the last bits).
 _FEW, _LARGE = 3, 0.5 - 1e-9
 Floats = NDArray[np.float64]
@@ -253,7 +253,8 @@ def _sign_flip(sums: Floats, *, against: float) -> float:
             return 1.0
         sums = np.append(sums, -math.copysign(against, float(sums.sum())))
     total = float(np.abs(sums).sum())
-    step = 1.0 if total <= _STEPS and bool((sums == np.rint(sums)).all()) else total / _STEPS
+    num_steps = max(_STEPS, _STEPS_EACH * len(sums))
+    step = 1.0 if total <= num_steps and bool((sums == np.rint(sums)).all()) else total / num_steps
     rounded = np.rint(sums / (step or 1.0))
     sizes, times = np.unique(np.abs(rounded[rounded != 0]), return_counts=True)
     reach, seen = int(sizes @ times), abs(int(rounded.sum()))

@@ -89,15 +89,19 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
     columns = [_paid(scorecard, scores, policy) for scores in scorecard.arms]
     paid = [cost for column in columns for cost in column if cost is not None]
     worths = (values.right, values.wrong, values.abstain)
+    worth_of = dict(zip(get_args(Outcome), worths, strict=True))
     least = 0.0 if scorecard.floors else min(paid, default=0.0)
     scale = Scale(min(worths) - max(paid, default=0.0), max(worths) - least)
+    low, width = scale.low, scale.width
     is_corrected = scorecard.labelled == primary
     for scores, column_paid in zip(scorecard.arms, columns, strict=True):
         # What people say of an answer is worth as much as if the metric had said it.
         said = replace(scores, scores={**scores.scores, primary: scores.labels})
         column, labels = (
             tuple(
-                None if outcome is None or cost is None else scale.to_unit(_worth(outcome, values) - cost)
+                None
+                if outcome is None or cost is None
+                else min(max((worth_of[outcome] - cost - low) / width, 0.0), 1.0)
                 for outcome, cost in zip(question_outcomes(found, primary), column_paid, strict=True)
             )
             if found.scores[primary]
