@@ -289,7 +289,7 @@ def decided_again(rng: np.random.Generator) -> Found:
 
 def followed(cheap: float, dear: float, rng: np.random.Generator) -> Found:
     """The decision after 100 questions names how many more; it is made again with as many."""
-    sample = two_arms(rng, cheap, dear, 8000)
+    sample = two_arms(rng, cheap, dear, 40_000)
     card = sample.first(100).card()
     first = looks([card], Policy())[0]
     if first.verdict != "undecided":
@@ -301,7 +301,7 @@ def followed(cheap: float, dear: float, rng: np.random.Generator) -> Found:
     }
     found: dict[str, float | None] = {"questions named": float(first.more_questions)}
     for key, more in named.items():
-        if more is not None and more <= 7900:
+        if more is not None and more <= 39_900:
             second = looks([card, sample.first(100 + more).card()], Policy())[1]
             found[key] = float(second.verdict != "undecided")
     return found
