@@ -377,7 +377,11 @@ def misled(rng: np.random.Generator) -> Found:
     ]
     card = Sample(scores, tuple(map(str, range(num))), arms=arms).card()
     found = attribute(card, questions, records)[1]
-    return {"share of wrong answers called misled": found.counts["misled by noise"] / found.num_wrong}
+    assert found.net is not None
+    return {
+        "share of wrong answers called misled": found.counts["misled by noise"] / found.num_wrong,
+        "the net's interval holds 0": float(found.net.low <= 0 <= found.net.high),
+    }
 
 
 # 13. All pairs, graded means near 0 and 1. (A race has no seed to try: its order follows from the questions.)
@@ -603,7 +607,7 @@ FAULTS = (
         documents_that_change,
         {"false winner for new documents": _FALSE},
     ),
-    Fault("misled", 12, "equal arms at .45, 200 questions", misled, {}),
+    Fault("misled", 12, "equal arms at .45, 200 questions", misled, {"the net's interval holds 0": least(0.94)}),
     Fault(
         "all pairs",
         13,
