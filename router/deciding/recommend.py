@@ -95,7 +95,7 @@ def recommend(table: ArmTable) -> Decision:
     return Decision(
         arm=chosen.name,
         verdict=verdict,
-        confidence=_confidence(table, others, chosen),
+        confidence=_confidence(table, [leader, *others], chosen),
         margin=lead,
         runner_up=runner_up.name if runner_up else None,
         reason=explain(
@@ -209,8 +209,8 @@ def _re_estimated(table: ArmTable, chosen: ArmRow, runner_up: ArmRow | None) -> 
     }
 
 
-def _confidence(table: ArmTable, others: Sequence[ArmRow], chosen: ArmRow) -> float:
-    rivals = [chosen, *(row for row in others if row is not chosen)]
+def _confidence(table: ArmTable, rows: Sequence[ArmRow], chosen: ArmRow) -> float:
+    rivals = [chosen, *(row for row in rows if row is not chosen)]
     # Arms that a race dropped share only its first questions with the rest; there they were shown to be worse.
     left = [row for row in rivals if row.dropped is None or row is chosen]
     if len(left) == 1:

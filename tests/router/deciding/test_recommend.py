@@ -141,6 +141,14 @@ def test_where_utility_decides_nothing_is_traded() -> None:
     assert (decision.arm, decision.trade, decision.runner_up) == ("rag", None, "tuned")
 
 
+def test_the_leader_is_a_rival_of_the_cheaper_arm_that_is_served() -> None:
+    leader = [1.0] * 20 + [0.0] * 20
+    grid = card(scores(RAG, leader, tokens=400), scores(TUNED, [0.0, *leader[1:]], tokens=40))
+    decision = recommend(grid, Policy())
+    assert decision.arm == "tuned"
+    assert decision.confidence < 0.95
+
+
 def test_one_open_rival_is_enough_to_be_undecided() -> None:
     leader = [1.0] * 20 + [0.0] * 20
     rival = [1.0] * 19 + [0.0] * 20 + [1.0]
