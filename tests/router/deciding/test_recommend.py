@@ -323,6 +323,13 @@ def test_questions_about_one_document_settle_nothing_and_survive_json() -> None:
     assert "NaN" not in json.dumps(asdict(decision), allow_nan=False)
 
 
+def test_the_confidence_in_a_cheaper_arm_is_against_the_leader() -> None:
+    rag, tuned = [1.0] * 21 + [0.0] * 19, [0.0] * 20 + [1.0] * 20
+    decision = recommend(card(scores(RAG, rag, tokens=400), scores(TUNED, tuned, tokens=40)), Policy(margin=0.05))
+    assert decision.arm == "tuned"
+    assert decision.confidence < 0.8
+
+
 def test_given_documents_count_as_a_sample_once_some_will_change() -> None:
     # Three documents, in each of which rag is right on ten questions more.
     base, rag = [0.0] * 60, [1.0, 0.0] * 30
