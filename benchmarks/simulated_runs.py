@@ -102,7 +102,7 @@ class Sample:
                 )
             )
         clusters = tuple(self.clusters[i] for i in spent)
-        return Scorecard(ids, clusters, METRIC, tuple(arms), race=race, **self.rest)  # type: ignore[arg-type]
+        return Scorecard(ids, clusters, METRIC, tuple(arms), race=race, **self.rest)  # type: ignore[arg-type]  # what a Scorecard takes
 
     def decide(self, policy: Policy) -> Decision:
         """Every arm was asked everything."""
@@ -125,7 +125,8 @@ class Raced:
 
 def race(sample: Sample, policy: Policy, settings: RaceSettings) -> Raced:
     """What a run with `race` in its config does, from the plan to the decision. Raises what a look raises."""
-    plan = plan_race(sample.questions, settings, dict(zip(map(str, range(len(sample.clusters))), sample.clusters)))  # noqa: B905
+    clusters = {str(place): cluster for place, cluster in enumerate(sample.clusters)}
+    plan = plan_race(sample.questions, settings, clusters)
     asked = np.zeros(sample.scores.shape, dtype=bool)
     row_of = {arm.name: row for row, arm in enumerate(sample.arms)}
     tokens = sample.prompt_tokens

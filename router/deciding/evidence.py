@@ -61,9 +61,7 @@ class Bets:
 
     def log_evidence(self, null: float) -> float:
         """Log capital against "the mean difference is at most `null`", null in (-1, 1); 0 before the first bet."""
-        # Binary scores have three distinct differences, however many questions there are.
-        values, counts = np.unique(self.gains(null), return_counts=True)
-        return log_mixture(values, counts.astype(np.float64))
+        return log_mixture(self.gains(null))
 
     def lower_bound(self, alpha: float) -> float:
         """The largest mean that is refuted from below at level `alpha`; -1 when none is. Valid at all times at once."""
@@ -75,9 +73,11 @@ class Bets:
         return float(brentq(lambda null: self.log_evidence(null) - wanted, low, self.mean))
 
 
-def log_mixture(gains: Floats, counts: Floats) -> float:
-    """Log capital after betting `counts` times on each of (n,) `gains` in [-1, inf), averaged over stakes in [0, 1]."""
-    logs = _LOG_WEIGHTS + counts @ np.log1p(np.outer(gains, _STAKES))
+def log_mixture(gains: Floats) -> float:
+    """Log capital after a bet on each of (n,) `gains` in [-1, inf), averaged over stakes in [0, 1]."""
+    # Binary scores have three distinct differences, however many questions there are.
+    values, counts = np.unique(gains, return_counts=True)
+    logs = _LOG_WEIGHTS + counts.astype(np.float64) @ np.log1p(np.outer(values, _STAKES))
     top = float(logs.max())
     return top + math.log(float(np.exp(logs - top).sum()))
 
@@ -105,14 +105,15 @@ def anytime_difference(
     if not num_pairs:
         return None
     back = bets.flipped()
+    ahead, behind = (_as_p(side.log_evidence(-margin)) for side in (bets, back))
     return Difference(
         mean=bets.mean,
         low=bets.lower_bound(alpha / 2),
         high=-back.lower_bound(alpha / 2),
         p_value=min(1.0, 2 * _as_p(max(bets.log_evidence(0.0), back.log_evidence(0.0)))),
         # Closer than the margin means that both "at least the margin" and "at most minus the margin" are refuted.
-        p_not_worse=_as_p(bets.log_evidence(-margin)),
-        p_equivalent=_as_p(min(bets.log_evidence(-margin), back.log_evidence(-margin))),
+        p_not_worse=ahead,
+        p_equivalent=max(ahead, behind),
         sd=question_sd(bets.sums, bets.sizes),
         num_pairs=num_pairs,
         test=TEST,

@@ -17,7 +17,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from router.deciding.scorecard import ArmScores, Score, Scorecard
-from router.deciding.statistics import Difference, Floats, Interval, by_cluster, mean_interval, paired_difference
+from router.deciding.statistics import (
+    Difference,
+    Floats,
+    Interval,
+    by_cluster,
+    mean_interval,
+    not_worse,
+    paired_difference,
+    upper_t,
+)
 
 # With fewer the t quantiles below do not hold the error rate; with 30 they do (benchmarks/decision.py).
 MIN_LABELS = 30
@@ -38,7 +47,7 @@ def labelled_mean(card: Scorecard, scores: ArmScores, *, alpha: float = 0.05) ->
     if all(scores.labels[i] is not None for i in places):
         return mean_interval(values.tolist(), clusters, alpha=alpha)
     mean, error, df = _estimate(values, clusters, known)
-    reach, mean = _quantile(df, alpha) * error, min(max(mean, 0.0), 1.0)
+    reach, mean = upper_t(alpha / 2, df) * error, min(max(mean, 0.0), 1.0)
     return Interval(mean, max(mean - reach, 0.0), min(mean + reach, 1.0))
 
 
@@ -68,8 +77,8 @@ def labelled_difference(
     """How much better `a` is than `b` by people's labels, of the questions that the judge scored for both.
 
     A t-test with as many degrees of freedom as there are documents with labels, less one, and two made-up ones: a judge
-    that made no error on 30 answers may well make some. None where labels are not of what
-    decides, or fewer than `MIN_LABELS` of the answers of either arm have one.
+    that made no error on 30 answers may well make some. None where labels are not of what decides, or fewer than
+    `MIN_LABELS` of the answers of either arm have one.
     """
     if card.labelled != card.primary:
         return None
@@ -85,16 +94,15 @@ def labelled_difference(
         return Difference(mean, -1.0, 1.0, 1.0, 1.0, 1.0, None, len(places), TEST)
     from scipy.special import stdtr
 
-    reach = _quantile(df, alpha) * error
-    # As in the test of `router/deciding/statistics.py`: arms that differ on a share `margin` of the documents.
-    floored = max(error, math.sqrt(margin * (1 - margin) / (df + 1)))
+    reach = upper_t(alpha / 2, df) * error
+    ahead, behind = (not_worse(lead, error, margin=margin, num_clusters=df + 1) for lead in (mean, -mean))
     return Difference(
         mean=mean,
         low=max(mean - reach, -1.0),
         high=min(mean + reach, 1.0),
         p_value=2 * float(stdtr(df, -abs(mean) / error)),
-        p_not_worse=float(stdtr(df, -(margin + mean) / floored)),
-        p_equivalent=float(stdtr(df, (abs(mean) - margin) / floored)),
+        p_not_worse=ahead,
+        p_equivalent=max(ahead, behind),
         sd=error * math.sqrt(len(places)),
         num_pairs=len(places),
         test=TEST,
@@ -141,9 +149,3 @@ def _estimate(values: Floats, clusters: Sequence[str], labelled: set[str]) -> tu
         return mean, math.inf, 0
     squares = float(((sums - counts * mean) ** 2).sum()) / len(values) ** 2
     return mean, math.sqrt(num / (num - 1) * squares + 1 / (num * (num + 1))), num - 1
-
-
-def _quantile(df: int, alpha: float) -> float:
-    from scipy.special import stdtrit
-
-    return -float(stdtrit(df, alpha / 2)) if df else math.inf

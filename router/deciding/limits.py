@@ -110,5 +110,4 @@ def _exceeds(values: Sequence[float | None], limit: float, clusters: Sequence[st
     if limit <= 0:
         return bool(sums.any())
     gains = (sums / limit - sizes) / sizes.max()
-    distinct, counts = np.unique(gains, return_counts=True)
-    return log_mixture(distinct, counts.astype(np.float64)) >= -math.log(level)
+    return log_mixture(gains) >= -math.log(level)

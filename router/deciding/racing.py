@@ -48,11 +48,10 @@ def look(table: ArmTable, active: Sequence[str], *, ends: Sequence[int]) -> Ruli
     if not rows:
         return Ruling((), ruled_out, None, ranking)
     leader, savings = rows[0], Savings(table.decided.clusters)
-    found = {row.name: compare(table, leader, row) for row in rows[1:]}
     level = level_of_winner(table, ends)
     drops = []
     for row in rows[1:]:
-        difference = found[row.name]
+        difference = compare(table, leader, row)
         if difference is None or difference.p_value > level or difference.mean <= 0:
             continue
         is_cheaper = savings.find(row, instead_of=leader, policy=table.policy).matters

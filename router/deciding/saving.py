@@ -14,14 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 
 from router.deciding.arm_table import ArmRow
 from router.deciding.costs import price, unit_prices, usage_rows
 from router.deciding.policy import Policy
-from router.deciding.statistics import Floats
+from router.deciding.statistics import Floats, upper_t
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Savings:
         if gap.num_documents < 2:
             return Saving(saved / others, matters=False)  # one document says nothing about the next
         error = math.sqrt(max(float(weights @ gap.covariance @ weights), 0.0))
-        return Saving(saved / others, saved > _quantile(policy.alpha, gap.num_documents - 1) * error)
+        return Saving(saved / others, saved > upper_t(policy.alpha / 2, gap.num_documents - 1) * error)
 
     def serve(self, ranked: Sequence[ArmRow], policy: Policy) -> ArmRow:
         """Of arms that are as good as each other by the policy's margin, the best first: the one to serve.
@@ -108,10 +107,3 @@ def _measure_gap(a: Floats, b: Floats, clusters: Sequence[str]) -> _Gap:
     rest = sums - counts[:, None] * mean
     spread = len(names) / max(len(names) - 1, 1) / counts.sum() ** 2
     return _Gap(mean, spread * (rest.T @ rest), len(names))
-
-
-@lru_cache(maxsize=256)
-def _quantile(alpha: float, freedom: int) -> float:
-    from scipy.special import stdtrit
-
-    return -float(stdtrit(freedom, alpha / 2))

@@ -232,7 +232,7 @@ class Scorecard:
         """Primary scores of both arms and the clusters, over the questions that both were scored on."""
         first, second = a.scores[self.primary], b.scores[self.primary]
         if None not in first and None not in second:
-            return Pairs(first, second, self.clusters)  # type: ignore[arg-type]
+            return Pairs(first, second, self.clusters)  # type: ignore[arg-type]  # none is None
         columns = zip(first, second, self.clusters, strict=True)
         both = [(x, y, cluster) for x, y, cluster in columns if x is not None and y is not None]
         return Pairs(*map(tuple, zip(*both, strict=True))) if both else Pairs((), (), ())

@@ -46,7 +46,7 @@ def nominal_levels(ends: tuple[int, ...], tail: float) -> tuple[float, ...]:
         wanted = tail * now**2 - spent
 
         def crossed(bound: float) -> float:
-            return float(density @ ndtr((places - bound) / step)) - wanted  # noqa: B023
+            return float(density @ ndtr((places - bound) / step)) - wanted  # noqa: B023  # called in this turn alone
 
         reach = _REACH * math.sqrt(now)
         bound = brentq(crossed, -reach, reach) if crossed(reach) < 0 else reach

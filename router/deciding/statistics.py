@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def paired_difference(
         test, p_value = "sign-flip permutation", _sign_flip(sums, against=against)
     sd = question_sd(sums, counts)
     ahead, behind = (
-        _not_worse(lead, sd, margin=margin, num_pairs=len(differences), num_clusters=len(sums))
+        1.0 if sd is None else not_worse(lead, sd / math.sqrt(len(differences)), margin=margin, num_clusters=len(sums))
         for lead in (mean, -mean)
     )
     return Difference(
@@ -216,14 +217,12 @@ def _bounds(sums: Floats, counts: Floats, made_up: Sequence[float], *, alpha: fl
     """
     if len(sums) < 2:
         return min(made_up), max(made_up)
-    from scipy.special import stdtrit
-
     seen, size = float(sums.sum() / counts.sum()), float(counts.mean())
     num, values = len(sums) + len(made_up) / 2, np.asarray(made_up)
     total = num * size
     mean = (float(sums.sum()) + size * float(values.sum()) / 2) / total
     squares = float(((sums - counts * mean) ** 2).sum()) + size**2 * float(((values - mean) ** 2).sum()) / 2
-    reach = -float(stdtrit(len(sums) - 1, alpha / 2)) * math.sqrt(num / (num - 1) * squares) / total
+    reach = upper_t(alpha / 2, len(sums) - 1) * math.sqrt(num / (num - 1) * squares) / total
     # What was seen lies inside, and no bound outside of what can be.
     low, high = max(mean - reach, float(values.min())), min(mean + reach, float(values.max()))
     return min(low, seen), max(high, seen)
@@ -279,13 +278,22 @@ def question_sd(sums: Floats, counts: Floats) -> float | None:
     return math.sqrt(len(sums) / (len(sums) - 1) * float((residuals**2).sum()) / float(counts.sum()))
 
 
-def _not_worse(mean: float, sd: float | None, *, margin: float, num_pairs: float, num_clusters: float) -> float:
-    if sd is None:
-        return 1.0
+def not_worse(mean: float, error: float, *, margin: float, num_clusters: int) -> float:
+    """The one-sided p-value of "worse by the margin or more"; the standard error is at least that of arms which differ
+    on a share `margin` of the clusters.
+    """
     from scipy.special import stdtr
 
-    error = max(sd / math.sqrt(num_pairs), math.sqrt(margin * (1 - margin) / num_clusters))
-    return float(stdtr(num_clusters - 1, -(margin + mean) / error))
+    floored = max(error, math.sqrt(margin * (1 - margin) / num_clusters))
+    return float(stdtr(num_clusters - 1, -(margin + mean) / floored))
+
+
+@lru_cache(maxsize=256)
+def upper_t(level: float, freedom: int) -> float:
+    """The value of Student's t that is exceeded with this probability; infinite without a degree of freedom."""
+    from scipy.special import stdtrit
+
+    return -float(stdtrit(freedom, level)) if freedom else math.inf
 
 
 def upper_z(level: float) -> float:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Literal
 
 # The client does so when it is first used; then the first chat, and all requests beside it, would wait for it.
-import openai.resources.chat.completions  # noqa: F401
+import openai.resources.chat.completions  # noqa: F401  # for that alone
 from fastapi import APIRouter, Request
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
 from openai.types.chat.chat_completion import Choice

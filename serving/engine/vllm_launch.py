@@ -60,7 +60,7 @@ def _import_torch_for(processors: set[int]) -> None:
     allowed = os.sched_getaffinity(0)
     os.environ.update(wanted)
 
-    import torch  # noqa: F401
+    import torch  # noqa: F401  # for OpenMP to read them
 
     # They are the worker's alone: server and engine core stay free to run anywhere, and compute with one thread.
     os.sched_setaffinity(0, allowed)
