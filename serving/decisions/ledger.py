@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,7 +118,7 @@ class RecordedDecision(RecordedCard):
 class Promotion(BaseModel):
     """One change of what `auto` means: to `decision_id`, from `previous_id` (None where nothing was before)."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
     object: Literal["decision.promotion"] = "decision.promotion"
     sequence: int
@@ -152,13 +152,16 @@ class Ledger:
 
     def get(self, decision_id: str) -> RecordedDecision:
         """A decision by its id. Raises NotFound."""
-        with self._database.read() as rows:
-            return _get(rows, decision_id)
+        decision = self._newest(DECISIONS.c.id == decision_id)
+        if decision is None:
+            raise NotFound(
+                f"no decision {decision_id!r}; list them with: arbiter decisions list", code="decision_not_found"
+            )
+        return decision
 
     def newest(self, config_fingerprint: str) -> RecordedDecision | None:
         """The decision that was recorded last for a config, or None."""
-        with self._database.read() as rows:
-            return _newest(rows, DECISIONS.c.config_fingerprint == config_fingerprint)
+        return self._newest(DECISIONS.c.config_fingerprint == config_fingerprint)
 
     def page(self, page: Page, *, scope: str | None = None) -> PageOfRows:
         """A page of RecordedDecisions, of one scope or of all, without their evidence. Raises Invalid."""
@@ -168,16 +171,21 @@ class Ledger:
 
     def promotions(self, scope: str | None = None) -> list[Promotion]:
         """Every promotion and rollback of a scope or of all, oldest first."""
+        query = sa.select(PROMOTIONS).order_by(PROMOTIONS.c.sequence)
+        if scope is not None:
+            query = query.where(PROMOTIONS.c.scope == scope)
         with self._database.read() as rows:
-            return _promotions(rows, scope)
+            return [Promotion.model_validate(row) for row in rows.execute(query)]
 
     def current(self, scope: str, config_fingerprint: str | None = None) -> RecordedDecision | None:
         """What `auto` means in a scope: the last promotion's decision, else the newest recorded; None without any.
 
         With a fingerprint only decisions of that config count as newest.
         """
-        with self._database.read() as rows:
-            return _current(rows, scope, config_fingerprint)
+        if log := self.promotions(scope):
+            return self.get(log[-1].decision_id)
+        of_config = DECISIONS.c.config_fingerprint == config_fingerprint
+        return self._newest(DECISIONS.c.scope == scope, of_config if config_fingerprint is not None else sa.true())
 
     def promote(self, decision_id: str, *, previous_id: str | None = None) -> Promotion:
         """Make a decision what `auto` means in its scope; doing so twice changes nothing.
@@ -185,17 +193,16 @@ class Ledger:
         `previous_id` is what it meant until now, for a server that knows; otherwise the ledger's own `current`. Raises
         NotFound.
         """
+        # One writer at a time: what is read beside it holds until it ends.
         with self._database.write() as rows:
-            decision = _get(rows, decision_id)
-            log = _promotions(rows, decision.scope)
+            decision = self.get(decision_id)
+            log = self.promotions(decision.scope)
             if log and log[-1].decision_id == decision_id:
                 return log[-1]
-            before = previous_id
-            if before is None:
-                current = _current(rows, decision.scope, None)
-                before = current.id if current is not None else None
+            if previous_id is None and (current := self.current(decision.scope)) is not None:
+                previous_id = current.id
             # A decision that was `auto` already, as the newest, has nothing to go back to.
-            previous = before if before != decision_id else None
+            previous = previous_id if previous_id != decision_id else None
             return self._append(rows, decision.scope, action="promote", decision_id=decision_id, previous_id=previous)
 
     def rollback(self, scope: str, *, to: str | None = None) -> Promotion:
@@ -204,20 +211,33 @@ class Ledger:
         Raises NotPromotable when there is none, and when it is no longer `to`, for a caller that has prepared for that.
         """
         with self._database.write() as rows:
-            log = _promotions(rows, scope)
-            back = _before(log)
+            back, now = self.before(scope), self.promotions(scope)[-1].decision_id
             if to not in (None, back):
                 raise NotPromotable("another promotion came in between; look at the decisions and try again")
-            return self._append(rows, scope, action="rollback", decision_id=back, previous_id=log[-1].decision_id)
+            return self._append(rows, scope, action="rollback", decision_id=back, previous_id=now)
 
     def before(self, scope: str) -> str:
         """The id of the decision that `rollback` would go back to. Raises NotPromotable when there is none."""
+        # A promotion goes on the stack, a rollback takes the last one off.
+        standing: list[Promotion] = []
+        for entry in self.promotions(scope):
+            if entry.action == "promote":
+                standing.append(entry)
+            else:
+                standing.pop()
+        if not standing or standing[-1].previous_id is None:
+            raise NotPromotable("there is nothing to roll back to; promote a decision by its id instead")
+        return standing[-1].previous_id
+
+    def _newest(self, *where: sa.ColumnElement[bool]) -> RecordedDecision | None:
+        query = sa.select(DECISIONS).where(*where).order_by(DECISIONS.c.sequence.desc()).limit(1)
         with self._database.read() as rows:
-            return _before(_promotions(rows, scope))
+            row = rows.execute(query).one_or_none()
+        return _decision(row) if row is not None else None
 
     def _append(self, rows: sa.Connection, scope: str, **change: str | None) -> Promotion:
-        rows.execute(PROMOTIONS.insert().values(scope=scope, promoted_at=int(self._clock()), **change))
-        return _promotions(rows, scope)[-1]
+        added = PROMOTIONS.insert().values(scope=scope, promoted_at=int(self._clock()), **change)
+        return Promotion.model_validate(rows.execute(added.returning(PROMOTIONS)).one())
 
 
 def record_run(ledger: Ledger, run: Run) -> RecordedDecision:
@@ -245,51 +265,6 @@ def record_run(ledger: Ledger, run: Run) -> RecordedDecision:
         replace_text(decision.own_report, latest.read_text(encoding="utf-8"))
     ledger.record(decision)
     return decision
-
-
-def _get(rows: sa.Connection, decision_id: str) -> RecordedDecision:
-    row = rows.execute(sa.select(DECISIONS).where(DECISIONS.c.id == decision_id)).one_or_none()
-    if row is None:
-        raise NotFound(
-            f"no decision {decision_id!r}; list them with: arbiter decisions list", code="decision_not_found"
-        )
-    return _decision(row)
-
-
-def _newest(rows: sa.Connection, *where: sa.ColumnElement[bool]) -> RecordedDecision | None:
-    query = sa.select(DECISIONS).where(*where).order_by(DECISIONS.c.sequence.desc()).limit(1)
-    row = rows.execute(query).one_or_none()
-    return _decision(row) if row is not None else None
-
-
-def _current(rows: sa.Connection, scope: str, config_fingerprint: str | None) -> RecordedDecision | None:
-    log = _promotions(rows, scope)
-    if log:
-        return _get(rows, log[-1].decision_id)
-    where = [DECISIONS.c.scope == scope]
-    if config_fingerprint is not None:
-        where.append(DECISIONS.c.config_fingerprint == config_fingerprint)
-    return _newest(rows, *where)
-
-
-def _promotions(rows: sa.Connection, scope: str | None) -> list[Promotion]:
-    query = sa.select(PROMOTIONS).order_by(PROMOTIONS.c.sequence)
-    if scope is not None:
-        query = query.where(PROMOTIONS.c.scope == scope)
-    return [Promotion.model_validate(dict(row._mapping)) for row in rows.execute(query)]
-
-
-def _before(log: Sequence[Promotion]) -> str:
-    """Replays the log: a promotion goes on the stack, a rollback takes the last one off."""
-    standing: list[Promotion] = []
-    for entry in log:
-        if entry.action == "promote":
-            standing.append(entry)
-        else:
-            standing.pop()
-    if not standing or standing[-1].previous_id is None:
-        raise NotPromotable("there is nothing to roll back to; promote a decision by its id instead")
-    return standing[-1].previous_id
 
 
 def _decision(row: Any) -> RecordedDecision:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from router.errors import EngineUnavailable, RouterError
@@ -71,11 +72,8 @@ class Promoter:
             stale = await asyncio.to_thread(self.opener.stale_reason, decision)
             if stale is not None:
                 raise NotPromotable(f"decision {decision_id!r} is stale: {stale}")
-            before = self.current.served.decision_id
-            served = await self._opened(decision)
-            promotion = await asyncio.to_thread(self.ledger.promote, decision_id, previous_id=before)
-            self._show(served, promotion)
-            return promotion
+            write = partial(self.ledger.promote, decision_id, previous_id=self.current.served.decision_id)
+            return await self._change(decision, write)
 
     async def rollback(self, *, decision_id: str | None = None) -> Promotion:
         """Go back to what `auto` meant before the last promotion, stale or not: it is the way out of a bad one.
@@ -88,28 +86,9 @@ class Promoter:
                 raise NotPromotable(f"decision {decision_id!r} is not what {AUTO} means; that is {now!r}")
             back = await asyncio.to_thread(self.ledger.before, self.scope)
             decision = await asyncio.to_thread(self.ledger.get, back)
-            served = await self._opened(decision)
-            promotion = await asyncio.to_thread(self.ledger.rollback, self.scope, to=back)
-            self._show(served, promotion)
-            return promotion
+            return await self._change(decision, partial(self.ledger.rollback, self.scope, to=back))
 
-    def _show(self, served: Served, promotion: Promotion) -> None:
-        is_free = self.current.show(served)
-        _log.info("%s decision=%s arm=%s", promotion.action, served.decision_id, served.decided_arm)
-        task = asyncio.create_task(self._unload_after(is_free))
-        self._unloading.add(task)
-        task.add_done_callback(self._unloading.discard)
-
-    async def _unload_after(self, is_free: asyncio.Event) -> None:
-        await is_free.wait()
-        # A promotion that is under way may be loading what would be unloaded.
-        async with self._lock:
-            try:
-                await asyncio.to_thread(self.opener.unload_except, self.current.adapters())
-            except ArbiterError as error:
-                _log.warning("adapters stay loaded until the next promotion: %s", error)
-
-    async def _opened(self, decision: RecordedDecision) -> Served:
+    async def _change(self, decision: RecordedDecision, write: Callable[[], Promotion]) -> Promotion:
         served = await asyncio.to_thread(self.opener.open, decision)
         arm = served.arm(AUTO)
         try:
@@ -119,4 +98,19 @@ class Promoter:
             raise
         except RouterError as error:
             raise NotPromotable(f"arm {arm.name!r} cannot answer a smoke question: {error}") from error
-        return served
+        promotion = await asyncio.to_thread(write)
+        is_free = self.current.show(served)
+        _log.info("%s decision=%s arm=%s", promotion.action, served.decision_id, served.decided_arm)
+        task = asyncio.create_task(self._unload_after(is_free))
+        self._unloading.add(task)
+        task.add_done_callback(self._unloading.discard)
+        return promotion
+
+    async def _unload_after(self, is_free: asyncio.Event) -> None:
+        await is_free.wait()
+        # A promotion that is under way may be loading what would be unloaded.
+        async with self._lock:
+            try:
+                await asyncio.to_thread(self.opener.unload_except, self.current.adapters())
+            except ArbiterError as error:
+                _log.warning("adapters stay loaded until the next promotion: %s", error)
