@@ -137,15 +137,15 @@ class Ledger:
 
     def record(self, decision: RecordedDecision) -> str:
         """Keep a decision as the newest and return its id; the same decision again only moves up."""
+        last = sa.select(sa.func.coalesce(sa.func.max(DECISIONS.c.sequence), 0)).correlate(None).scalar_subquery()
         values: dict[str, Any] = {
+            "sequence": last + 1,
             "scope": decision.scope,
             "config_fingerprint": decision.config_fingerprint,
             "card": decision.card(),
             "evidence": decision.evidence,
         }
         with self._database.write() as rows:
-            last = rows.execute(sa.select(sa.func.coalesce(sa.func.max(DECISIONS.c.sequence), 0))).scalar_one()
-            values["sequence"] = last + 1
             if rows.execute(DECISIONS.update().where(DECISIONS.c.id == decision.id).values(values)).rowcount == 0:
                 rows.execute(DECISIONS.insert().values(id=decision.id, **values))
         return decision.id

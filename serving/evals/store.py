@@ -58,6 +58,7 @@ ITEM_ROWS = sa.Table(
     sa.Column("card", sa.JSON, nullable=False),
     sa.UniqueConstraint("run_id", "position"),
 )
+_NEXT_UPDATE = sa.select(sa.func.coalesce(sa.func.max(EVAL_ROWS.c.updates), 0) + 1).correlate(None).scalar_subquery()
 
 Card = dict[str, Any]
 # A row of RUN_ROWS.
@@ -66,9 +67,10 @@ Submit = Callable[[str, sa.Connection], object]
 
 
 class EvalStore:
-    """Every method is one transaction. Those that name an eval, a run or an item raise NotFound for an unknown id.
+    """A change is one transaction, and what it reads beside it holds until it ends: there is one writer at a time.
 
-    Items are kept only while their run is live: what comes late from a run that was cancelled or deleted is dropped.
+    Methods that name an eval, a run or an item raise NotFound for an unknown id. Items are kept only while their run is
+    live: what comes late from a run that was cancelled or deleted is dropped.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
@@ -81,18 +83,17 @@ class EvalStore:
         card = self._new("eval") | card
         card["name"] = card["name"] or card["id"]
         with self._database.write() as rows:
-            rows.execute(EVAL_ROWS.insert().values(id=card["id"], updates=_next_update(rows), card=card))
+            rows.execute(EVAL_ROWS.insert().values(id=card["id"], updates=_NEXT_UPDATE, card=card))
         return card
 
     def get_eval(self, eval_id: str) -> Card:
-        with self._database.read() as rows:
-            return _card(rows, EVAL_ROWS, eval_id, "eval")
+        return dict(self._one(EVAL_ROWS, eval_id, "eval").card)
 
     def update_eval(self, eval_id: str, changes: Card) -> Card:
         """Change the name or the metadata, as far as `changes` has them."""
         with self._database.write() as rows:
-            card = _card(rows, EVAL_ROWS, eval_id, "eval") | changes
-            values = {"updates": _next_update(rows), "card": card}
+            card = self.get_eval(eval_id) | changes
+            values = {"updates": _NEXT_UPDATE, "card": card}
             rows.execute(EVAL_ROWS.update().where(EVAL_ROWS.c.id == eval_id).values(values))
         return card
 
@@ -104,31 +105,29 @@ class EvalStore:
     def delete_eval(self, eval_id: str) -> list[str]:
         """Takes an eval away with its runs and their items; returns the ids of the runs."""
         with self._database.write() as rows:
-            _one(rows, EVAL_ROWS, eval_id, "eval")
+            self.get_eval(eval_id)
             runs = rows.execute(sa.select(RUN_ROWS.c.id).where(RUN_ROWS.c.eval_id == eval_id)).scalars().all()
             rows.execute(EVAL_ROWS.delete().where(EVAL_ROWS.c.id == eval_id))
         return list(runs)
 
-    def add_run(self, eval_id: str, card: Card, *, work: Mapping[str, Any], submit: Submit | None = None) -> Run:
+    def add_run(self, eval_id: str, card: Card, *, work: Mapping[str, Any], submit: Submit) -> Run:
         """A queued run, named by its id without a name; `submit` adds its job to the same transaction."""
         card = self._new("evalrun") | {"object": "eval.run", "eval_id": eval_id} | card
         card["name"] = card["name"] or card["id"]
         values = {"id": card["id"], "eval_id": eval_id, "status": "queued", "work": work, "card": card}
         with self._database.write() as rows:
-            _one(rows, EVAL_ROWS, eval_id, "eval")
-            rows.execute(RUN_ROWS.insert().values(values))
-            if submit is not None:
-                submit(card["id"], rows)
-            return _run(rows, eval_id, card["id"])
+            self.get_eval(eval_id)
+            run = rows.execute(RUN_ROWS.insert().values(values).returning(RUN_ROWS)).one()
+            submit(run.id, rows)
+        return run
 
     def get_run(self, eval_id: str, run_id: str) -> Run:
-        with self._database.read() as rows:
-            return _run(rows, eval_id, run_id)
+        return self._one(RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id)
 
     def runs(self, eval_id: str, page: Page) -> PageOfRows:
         """A page of an eval's runs without the rows of files."""
+        self.get_eval(eval_id)
         with self._database.read() as rows:
-            _one(rows, EVAL_ROWS, eval_id, "eval")
             return select_page(rows, RUN_ROWS, page, RUN_ROWS.c.eval_id == eval_id, without=[RUN_ROWS.c.work])
 
     def set_status(self, run_id: str, status: RunStatus, *, error: Mapping[str, str] | None = None) -> bool:
@@ -141,7 +140,7 @@ class EvalStore:
     def delete_run(self, eval_id: str, run_id: str) -> None:
         """Takes a run and its items away."""
         with self._database.write() as rows:
-            _run(rows, eval_id, run_id)
+            self.get_run(eval_id, run_id)
             rows.execute(RUN_ROWS.delete().where(RUN_ROWS.c.id == run_id))
 
     def find_live_run(self, run_id: str) -> Run | None:
@@ -161,14 +160,13 @@ class EvalStore:
                 insert_missing(rows, ITEM_ROWS, [kept])
 
     def get_item(self, eval_id: str, run_id: str, item_id: str) -> Card:
-        with self._database.read() as rows:
-            _run(rows, eval_id, run_id)
-            return _card(rows, ITEM_ROWS, item_id, "output item", ITEM_ROWS.c.run_id == run_id)
+        self.get_run(eval_id, run_id)
+        return dict(self._one(ITEM_ROWS, item_id, "output item", ITEM_ROWS.c.run_id == run_id).card)
 
     def items(self, eval_id: str, run_id: str, page: Page) -> PageOfRows:
         """A page of a run's items in the order of its data."""
+        self.get_run(eval_id, run_id)
         with self._database.read() as rows:
-            _run(rows, eval_id, run_id)
             return select_page(rows, ITEM_ROWS, page, ITEM_ROWS.c.run_id == run_id, by=ITEM_ROWS.c.position)
 
     def done_positions(self, run_id: str) -> set[int]:
@@ -205,26 +203,12 @@ class EvalStore:
             ],
         }
 
+    def _one(self, table: sa.Table, row_id: str, what: str, *where: sa.ColumnElement[bool]) -> sa.Row[Any]:
+        with self._database.read() as rows:
+            row = rows.execute(sa.select(table).where(table.c.id == row_id, *where)).one_or_none()
+        if row is None:
+            raise NotFound(f"no {what} {row_id!r}", code=f"{what.replace(' ', '_')}_not_found")
+        return row
+
     def _new(self, kind: str) -> Card:
         return {"id": f"{kind}_{uuid.uuid4().hex}", "created_at": int(self._clock())}
-
-
-def _one(rows: sa.Connection, table: sa.Table, row_id: str, what: str, *where: sa.ColumnElement[bool]) -> sa.Row[Any]:
-    row = rows.execute(sa.select(table).where(table.c.id == row_id, *where)).one_or_none()
-    if row is None:
-        raise NotFound(f"no {what} {row_id!r}", code=f"{what.replace(' ', '_')}_not_found")
-    return row
-
-
-def _card(rows: sa.Connection, table: sa.Table, row_id: str, what: str, *where: sa.ColumnElement[bool]) -> Card:
-    card: Card = _one(rows, table, row_id, what, *where).card
-    return card
-
-
-def _run(rows: sa.Connection, eval_id: str, run_id: str) -> Run:
-    return _one(rows, RUN_ROWS, run_id, "run", RUN_ROWS.c.eval_id == eval_id)
-
-
-def _next_update(rows: sa.Connection) -> int:
-    last = rows.execute(sa.select(sa.func.coalesce(sa.func.max(EVAL_ROWS.c.updates), 0))).scalar_one()
-    return int(last) + 1
