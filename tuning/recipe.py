@@ -1,8 +1,10 @@
-"""The numbers that every training has, whatever moves in it, and the shape of its rows."""
+"""What a training is told: the numbers that every one has, and its method as a value."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -32,3 +34,16 @@ class Recipe:
     """0 trains closed-book; n trains RAFT, each question with n passages."""
     golden_fraction: Share = 0.8
     """The share of RAFT's rows that have the golden passage among theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What moves in a training.
+
+    `recipe` holds its numbers. `prepare(model, recipe)` gives the model with its trained weights in place, drawn from
+    torch's generator; raises TuningError where the recipe does not fit the model.
+    """
+
+    name: str
+    recipe: type[Recipe]
+    prepare: Callable[[Any, Any], Any]

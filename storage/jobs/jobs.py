@@ -70,11 +70,6 @@ class RunningJob:
         if self._stop.is_set() or not self._rows.progress(self.job.id, values):
             raise JobStopped(self.job.id)
 
-    def say(self, message: str, **data: Any) -> None:
-        """Add an event."""
-        self.check()
-        self._rows.say(self.job.id, message, data)
-
     def cancel(self) -> None:
         """From now on the work is to end, and the job is cancelled when it does."""
         self.is_cancelled = True

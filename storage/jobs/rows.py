@@ -75,16 +75,6 @@ class Job:
     started_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class JobEvent:
-    """Something that happened to a job."""
-
-    sequence: int
-    created_at: float
-    message: str
-    data: Mapping[str, Any]
-
-
 def process_name(pid: int) -> str:
     """A process of this machine by its id and start, as ids come back. Raises psutil.NoSuchProcess."""
     import psutil
@@ -166,12 +156,6 @@ class JobRows:
             found = list(rows.execute(left).scalars())
         return [self.submit(kind, key) for key in found]
 
-    def events(self, name: str) -> list[JobEvent]:
-        """What happened to a job, in order."""
-        query = sa.select(EVENTS).where(EVENTS.c.job_id == name).order_by(EVENTS.c.sequence)
-        with self.database.read() as rows:
-            return [read_row(JobEvent, row) for row in rows.execute(query)]
-
     def has_owner(self, job: Job) -> bool:
         """Whether a process that lives works on it, or will."""
         if job.owner is None or job.owner == self.owner:
@@ -211,11 +195,6 @@ class JobRows:
         mine = (JOBS.c.id == name, JOBS.c.owner == self.owner, JOBS.c.state.in_(LIVE))
         with self.database.write() as rows:
             return rows.execute(JOBS.update().where(*mine).values(progress=dict(values))).rowcount == 1
-
-    def say(self, name: str, message: str, data: Mapping[str, Any]) -> None:
-        """Add an event."""
-        with self.database.write() as rows:
-            self._note(rows, name, message, **data)
 
     def cancel(self, name: str) -> bool:
         """End a job that waits, or ask the owner of one that runs to; False if it has ended or there is none."""

@@ -8,8 +8,7 @@ from pydantic import Field
 
 from storage.settings import NUMBER, Count, settings
 from tuning.errors import TuningError
-from tuning.methods.method import Method
-from tuning.recipe import Recipe
+from tuning.recipe import Method, Recipe
 
 # An adapter on these would change the head's logits, which neither TRL's loss nor vLLM's LoRA support.
 _NO_TARGETS = ("lm_head", "embed_tokens")
@@ -56,4 +55,4 @@ def add_lora(model: Any, recipe: LoraRecipe) -> Any:
         ) from error
 
 
-LORA = Method(name="lora", paper="arXiv 2106.09685", recipe=LoraRecipe, prepare=add_lora)
+LORA = Method(name="lora", recipe=LoraRecipe, prepare=add_lora)

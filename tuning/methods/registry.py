@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Discriminator, Tag
 
 from tuning.methods.lora import LORA
-from tuning.methods.method import Method
-from tuning.recipe import Recipe
+from tuning.recipe import Method, Recipe
 
 
 def recipe_type(methods: Sequence[Method]) -> Any:

@@ -27,12 +27,11 @@ from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import save_adapter
-from tuning.methods.method import Method
 from tuning.objectives.objective import IGNORED, Objective
-from tuning.recipe import Recipe
+from tuning.recipe import Method, Recipe
 from tuning.training.batches import encode_rows, training_order
 from tuning.training.parts import Parts, open_parts
-from tuning.training.progress import TrainProgress
+from tuning.training.run import TrainProgress
 from tuning.training.watch import LOSS_WINDOW, Watch, last_checkpoint
 
 Precision = Literal["bf16", "float32"]

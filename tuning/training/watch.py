@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from storage.folders import is_complete, read_manifest, write_manifest
 from tuning.errors import TuningError
-from tuning.training.progress import TrainProgress
+from tuning.training.run import TrainProgress
 
 LOSS_WINDOW = 10
 """A loss that is told is the mean of so many steps."""

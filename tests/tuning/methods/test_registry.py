@@ -6,9 +6,8 @@ from pydantic import TypeAdapter, ValidationError
 from storage.settings import Count, faults_of, settings
 from tuning.errors import TuningError
 from tuning.methods.lora import LORA, LoraRecipe
-from tuning.methods.method import Method
 from tuning.methods.registry import METHODS, recipe_type
-from tuning.recipe import Recipe
+from tuning.recipe import Method, Recipe
 
 
 @settings(TuningError)
@@ -17,7 +16,7 @@ class PrefixRecipe(Recipe):
     num_tokens: Count = 20
 
 
-PREFIX = Method(name="prefix", paper="", recipe=PrefixRecipe, prepare=lambda model, _recipe: model)
+PREFIX = Method(name="prefix", recipe=PrefixRecipe, prepare=lambda model, _recipe: model)
 SECTIONS = TypeAdapter(dict[str, recipe_type([LORA, PREFIX])])  # type: ignore[misc]
 
 

@@ -20,8 +20,7 @@ from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, load_adapter
 from tuning.export.admission import chat_template_hash, check_admission
 from tuning.methods.lora import LoraRecipe
-from tuning.training.progress import TrainProgress
-from tuning.training.run import recipe_hash, train_adapter
+from tuning.training.run import TrainProgress, recipe_hash, train_adapter
 
 COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
 ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
