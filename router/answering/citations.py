@@ -118,7 +118,9 @@ def cite(text: str, passages: Sequence[Passage], query: str = "") -> tuple[Citat
         if markers:
             is_cited = rank in markers
         else:
-            is_cited = support >= CITATION_SUPPORT or (span is not None and _tells(passage.text[slice(*span)]))
+            # A name in quotation marks stands in many passages; only a longer quote tells which of them was read.
+            is_read = span is not None and weight(terms(passage.text[slice(*span)])) >= _TELLING_WEIGHT
+            is_cited = is_read or support >= CITATION_SUPPORT
         if not is_cited:
             continue
         start, end = span or _support_span(passage.text, wanted, asked)
@@ -161,11 +163,6 @@ def _check_quotes(text: str, passages: Sequence[Passage]) -> tuple[dict[int, tup
     return quoted, left
 
 
-def _tells(quote: str) -> bool:
-    # A name in quotation marks stands in many passages; only a longer quote tells which of them was read.
-    return weight(terms(quote)) >= _TELLING_WEIGHT
-
-
 def _support_span(text: str, wanted: frozenset[str], asked: frozenset[str]) -> tuple[int, int]:
     """The sentences, one to three in a row, that hold most of the wanted words; (0, 0) where none holds any.
 
@@ -192,21 +189,17 @@ def _support_span(text: str, wanted: frozenset[str], asked: frozenset[str]) -> t
 
 def _sentences(text: str) -> Iterator[tuple[int, int]]:
     """Spans of the text's sentences without the blanks around them, long ones in parts."""
-    start = 0
-    for boundary in (*((match.start(), match.end()) for match in _BOUNDARY.finditer(text)), (len(text), len(text))):
-        yield from _parts(text, start, boundary[0])
-        start = boundary[1]
-
-
-def _parts(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    start, end = end - len(text[start:end].lstrip()), start + len(text[start:end].rstrip())
-    while end - start > _MAX_SENTENCE:
-        cut = text.rfind(" ", start + _MAX_SENTENCE // 2, start + _MAX_SENTENCE)
-        cut = cut if cut > 0 else start + _MAX_SENTENCE
-        yield start, cut
-        start = cut + (text[cut] == " ")
-    if end > start:
-        yield start, end
+    after = 0
+    for end, following in (*(match.span() for match in _BOUNDARY.finditer(text)), (len(text), len(text))):
+        sentence = text[after:end]
+        start, end, after = end - len(sentence.lstrip()), after + len(sentence.rstrip()), following
+        while end - start > _MAX_SENTENCE:
+            cut = text.rfind(" ", start + _MAX_SENTENCE // 2, start + _MAX_SENTENCE)
+            cut = cut if cut > 0 else start + _MAX_SENTENCE
+            yield start, cut
+            start = cut + (text[cut] == " ")
+        if end > start:
+            yield start, end
 
 
 def terms(text: str) -> frozenset[str]:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from router.answering.engine import EngineRequest, HttpEngine
 from router.answering.prompts import Message, ask_rewrite
-from router.errors import EngineRejected, EngineUnavailable, RouterError
+from router.errors import EngineRejected, EngineUnavailable
 
 Condense = Literal["last", "recent", "model"]
 
@@ -37,13 +37,10 @@ _POLITE = re.compile(
 async def retrieval_query(messages: Sequence[Message], mode: Condense, engine: HttpEngine, model: str) -> str:
     """The text to search for the conversation's last user message; `model` is the engine's name for the one to ask.
 
-    Raises RouterError when no message is the user's. An engine that is away, refuses or rambles is not waited for: the
-    last message is searched then.
+    An engine that is away, refuses or rambles is not waited for: the last message is searched then.
     """
     said = [(str(message["role"]), str(message["content"])) for message in messages]
-    last = next((i for i in range(len(said) - 1, -1, -1) if said[i][0] == "user"), None)
-    if last is None:
-        raise RouterError("messages hold no user message; add one with the question")
+    last = max(i for i, (role, _) in enumerate(said) if role == "user")
     question = said[last][1]
     before = [(role, text) for role, text in said[:last] if role in ("user", "assistant") and text.strip()]
     asked = next((text for role, text in reversed(before) if role == "user"), None)

@@ -15,7 +15,6 @@ from router.answering.prompts import Message
 from router.errors import EngineRejected, EngineUnavailable
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 # The engine's state, not the request's fault. 404 among them: arms name only adapters that were loaded, so an unknown
@@ -41,17 +40,25 @@ class HttpEngine:
 
     def __init__(self, url: str, *, api_key: str = "none", timeout_s: float = 120.0, client: Any = None) -> None:
         """`client` is an httpx-like async client for tests; `timeout_s` bounds one whole request."""
+        import httpx2
+        import openai
+
         self.url = url.rstrip("/")
-        self._api_key = api_key
         self._timeout_s = timeout_s
-        self._http_client = client
-        self._client: AsyncOpenAI | None = None
+        if client is None and urlsplit(self.url).hostname in _LOOPBACK:
+            # The environment's proxies must not see requests to loopback.
+            client = openai.DefaultAsyncHttpxClient(trust_env=False)
+        self._client = openai.AsyncOpenAI(
+            base_url=self.url, api_key=api_key, timeout=timeout_s, max_retries=0, http_client=client
+        )
+        # What an engine can do to us; anything else is our own mistake and stays an exception of its own.
+        self._faults = (openai.OpenAIError, httpx2.HTTPError)
 
     async def complete(self, request: EngineRequest) -> ChatCompletion:
         """The whole completion. Raises EngineUnavailable or EngineRejected."""
         try:
-            completion: ChatCompletion = await self._openai().chat.completions.create(**_body(request))
-        except _engine_faults() as error:
+            completion: ChatCompletion = await self._client.chat.completions.create(**_body(request))
+        except self._faults as error:
             raise self._translated(error) from error
         return completion
 
@@ -59,34 +66,16 @@ class HttpEngine:
         """The completion's chunks as they come, usage on the last. Raises EngineUnavailable or EngineRejected."""
         body = {**_body(request), "stream": True, "stream_options": {"include_usage": True}}
         try:
-            chunks = await self._openai().chat.completions.create(**body)
+            chunks = await self._client.chat.completions.create(**body)
             async with chunks:
                 async for chunk in chunks:
                     yield chunk
-        except _engine_faults() as error:
+        except self._faults as error:
             raise self._translated(error) from error
 
     async def close(self) -> None:
         """Give the connections back."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
-
-    def _openai(self) -> AsyncOpenAI:
-        if self._client is None:
-            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
-            if self._http_client is None and urlsplit(self.url).hostname in _LOOPBACK:
-                # The environment's proxies must not see requests to loopback.
-                self._http_client = DefaultAsyncHttpxClient(trust_env=False)
-            self._client = AsyncOpenAI(
-                base_url=self.url,
-                api_key=self._api_key,
-                timeout=self._timeout_s,
-                max_retries=0,
-                http_client=self._http_client,
-            )
-        return self._client
+        await self._client.close()
 
     def _translated(self, error: Exception) -> Exception:
         import openai
@@ -104,14 +93,6 @@ class HttpEngine:
         if isinstance(error, openai.APIError):
             return EngineUnavailable(f"the engine at {self.url} cannot be reached: {error}")
         return EngineUnavailable(f"the engine at {self.url} broke off: {type(error).__name__}: {error}")
-
-
-def _engine_faults() -> tuple[type[Exception], ...]:
-    """What an engine can do to us; anything else is our own mistake and stays an exception of its own."""
-    import httpx2
-    import openai
-
-    return (openai.OpenAIError, httpx2.HTTPError)
 
 
 def _body(request: EngineRequest) -> dict[str, Any]:

@@ -86,8 +86,8 @@ def _as_context(passages: Sequence[Passage]) -> str:
 
 def _as_turns(passages: Sequence[Passage]) -> list[Message]:
     # The most similar example comes last, next to the question: small models lean on what they read last.
-    turns: list[Message] = []
-    for passage in reversed(passages):
-        turns.append({"role": "user", "content": passage.text})
-        turns.append({"role": "assistant", "content": str(passage.metadata.get("answer", ""))})
-    return turns
+    return [
+        {"role": role, "content": text}
+        for passage in reversed(passages)
+        for role, text in (("user", passage.text), ("assistant", str(passage.metadata.get("answer", ""))))
+    ]

@@ -4,7 +4,7 @@ from fakes.engines import ScriptedEngine
 from router.answering.condense import retrieval_query, rewrite_query
 from router.answering.engine import EngineRequest
 from router.answering.prompts import REWRITE, Message
-from router.errors import EngineRejected, EngineUnavailable, RouterError
+from router.errors import EngineRejected, EngineUnavailable
 
 
 def conversation(*texts: str) -> list[Message]:
@@ -88,11 +88,6 @@ async def test_a_long_conversation_is_cut_for_the_model() -> None:
     messages = conversation(*["x" * 10_000] * 40, "And then?")
     _, engine = await query(messages, "model", "what")
     assert len(str(engine.requests[0].messages[1]["content"])) < 3_000
-
-
-async def test_a_conversation_without_a_question_is_refused() -> None:
-    with pytest.raises(RouterError, match="no user message"):
-        await query([{"role": "system", "content": "x"}], "recent")
 
 
 @pytest.mark.parametrize(
