@@ -8,18 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eval.answers import AnswerRecord
 from eval.errors import one_line
 from eval.questions import Question
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 # (n,) texts -> (n, d) float32 unit rows
-Embed = Callable[[Sequence[str]], "NDArray[np.float32]"]
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 Pair = tuple[Question, AnswerRecord]
 Progress = Callable[[int, int], None]
 
@@ -34,7 +32,7 @@ class Scorer:
     `prepare`, which reports the progress where it is set, is called before with all answers that did not fail.
     `when_failed` gives what a failed answer scores, by default 0 by every metric that the gold answer has a score of:
     an arm that gives no answer must not look better for it. `lost` has the places of the scores that the last `score`
-    lost, by metric, `reasons` the first reason; `called` is what lost them.
+    lost, by metric, with the reasons; `called` is what lost them.
     """
 
     names: tuple[str, ...]
@@ -42,15 +40,14 @@ class Scorer:
     prepare: Callable[[Sequence[Pair], Progress | None], None] | None = None
     called: str = "the metric"
     when_failed: Sequence[float | None] | None = None
-    lost: dict[str, list[int]] = field(default_factory=dict, init=False)
-    reasons: dict[str, str] = field(default_factory=dict, init=False)
+    lost: dict[str, dict[int, str]] = field(default_factory=dict, init=False)
 
     def score(self, pairs: Sequence[Pair], progress: Progress | None = None) -> dict[str, list[float | None]]:
         """One list of scores per metric, aligned with `pairs`; None is unscored, never 0. A failed answer scores 0 by
         what is a share of right answers, and is never shown to the metric. `progress(done, total)` is called as work
         is finished.
         """
-        self.lost, self.reasons = {}, {}
+        self.lost = {}
         if self.prepare is not None:
             self.prepare([(question, record) for question, record in pairs if record.error is None], progress)
         scores: dict[str, list[float | None]] = {name: [] for name in self.names}
@@ -58,17 +55,12 @@ class Scorer:
             values = self.score_one(question, record) if record.error is None else self._failed(question, record)
             for name, value in zip(self.names, values, strict=True):
                 if isinstance(value, str):
-                    self.lost.setdefault(name, []).append(row)
-                    self.reasons.setdefault(name, one_line(f"question {question.id!r}: {value}", _REASON_CHARACTERS))
+                    said = one_line(f"question {question.id!r}: {value}", _REASON_CHARACTERS)
+                    self.lost.setdefault(name, {})[row] = said
                 scores[name].append(None if isinstance(value, str) else value)
             if progress is not None and self.prepare is None:
                 progress(row + 1, len(pairs))
         return scores
-
-    @property
-    def failures(self) -> dict[str, int]:
-        """How many scores the last `score` lost, by metric."""
-        return {name: len(rows) for name, rows in self.lost.items()}
 
     def _failed(self, question: Question, record: AnswerRecord) -> Sequence[float | None]:
         if self.when_failed is not None:
@@ -79,8 +71,8 @@ class Scorer:
     def diagnostics(self) -> tuple[str, ...]:
         """One line per metric that lost scores in the last `score`."""
         return tuple(
-            f"{name}: {self.called} failed to score {count} answers; the first: {self.reasons[name]}"
-            for name, count in self.failures.items()
+            f"{name}: {self.called} failed to score {len(rows)} answers; the first: {next(iter(rows.values()))}"
+            for name, rows in self.lost.items()
         )
 
 

@@ -10,7 +10,6 @@ certified is what scores.
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eval.errors import one_line
@@ -109,54 +108,6 @@ class Outcome:
     seconds: float = 0.0
 
 
-class Judge:
-    """An open connection to a judge. Nothing is remembered from one `ask` to the next."""
-
-    def __init__(self, endpoint: JudgeEndpoint, client: AsyncOpenAI, embeddings: object | None) -> None:
-        quiet_ragas()
-        self._limit_s = _TIMEOUTS_PER_SCORE * endpoint.timeout_s
-        self._metrics = _judge_metrics(embeddings)
-        self._llm: Callable[[int], Any] = cache(partial(_make_llm, endpoint, client))
-
-    async def ask(self, ask: Ask) -> Outcome:
-        """One score in [0, 1]. A repeat is asked as the first time of a judge that takes no seed or temperature."""
-        started = time.perf_counter()
-        outcome = await self._outcome(ask)
-        if ask.repeat and outcome.failure in {f"HTTP {status}" for status in _PROMPT_REFUSED}:
-            outcome = await self._outcome(replace(ask, repeat=0))
-        return replace(outcome, seconds=time.perf_counter() - started)
-
-    async def _outcome(self, ask: Ask) -> Outcome:
-        judge, replies = _recorded(self._llm(ask.repeat))
-        try:
-            async with asyncio.timeout(self._limit_s):
-                value = to_score(await self._score(ask, judge))
-        except TimeoutError:
-            return Outcome(None, f"no score within {self._limit_s:g} s", "time-out", is_unreachable=True)
-        # ragas, instructor and pydantic raise many types for a judge's mistakes; whatever it is, one score is lost.
-        except Exception as error:
-            return _failed(error)
-        fault = fault_of(replies, gold_is_first=ask.name == "judge_claim_recall")
-        if fault is None and value is None:
-            fault = "the score is NaN"
-        usages = [getattr(getattr(reply, "_raw_response", None), "usage", None) for reply in replies]
-        return Outcome(
-            None if fault else value,
-            fault or "",
-            "no valid verdict" if fault else "",
-            **_tokens(usages),
-        )
-
-    async def _score(self, ask: Ask, judge: Any) -> object:
-        metric = self._metrics[ask.name]
-        if ask.name in _VERDICTS:
-            _, parts, values = _VERDICTS[ask.name]
-            row = json.dumps(dict(zip(parts, ask.inputs, strict=True)), ensure_ascii=False)
-            return float((await metric.ascore(llm=judge, row=row)).value == values[0])
-        inputs = [list(part) if isinstance(part, tuple) else part for part in ask.inputs]
-        return (await metric(llm=judge).ascore(*inputs)).value
-
-
 async def ask_all(
     endpoint: JudgeEndpoint,
     asks: Iterable[Ask],
@@ -168,16 +119,23 @@ async def ask_all(
     A judge that cannot be reached `GIVE_UP_AFTER` times in a row is given up: it is not asked for the rest, which is
     told so, and the result is False. `embeddings` is ragas's kind of embedder, needed by judge_answer_relevancy alone.
     """
+    quiet_ragas()
     from openai import AsyncOpenAI
+    from ragas.llms import llm_factory
 
-    slots = asyncio.Semaphore(endpoint.concurrency)
+    slots, metrics = asyncio.Semaphore(endpoint.concurrency), _judge_metrics(embeddings)
     unreachable, has_given_up = 0, False
 
     async with AsyncOpenAI(
         base_url=endpoint.url, api_key=endpoint.api_key, timeout=endpoint.timeout_s, max_retries=1
     ) as client:
         _unfence(client)
-        judge = Judge(endpoint, client, embeddings)
+
+        async def asked(ask: Ask) -> Outcome:
+            varied = {"seed": ask.repeat, "temperature": _REPEAT_TEMPERATURE, "top_p": 1.0} if ask.repeat else {}
+            # One further try after a reply that does not parse, with instructor's own words about what was wrong.
+            judge = llm_factory(endpoint.model, client=client, max_tokens=endpoint.max_tokens, max_retries=1, **varied)
+            return await _outcome(ask, metrics[ask.name], judge, _TIMEOUTS_PER_SCORE * endpoint.timeout_s)
 
         async def ask_one(ask: Ask) -> None:
             nonlocal unreachable, has_given_up
@@ -186,7 +144,12 @@ async def ask_all(
                     reason = f"not asked any more after {GIVE_UP_AFTER} failed requests in a row"
                     outcome = Outcome(None, reason, is_unreachable=True)
                 else:
-                    outcome = await judge.ask(ask)
+                    started = time.perf_counter()
+                    outcome = await asked(ask)
+                    # The judge may take no seed or temperature.
+                    if ask.repeat and outcome.failure in {f"HTTP {status}" for status in _PROMPT_REFUSED}:
+                        outcome = await asked(replace(ask, repeat=0))
+                    outcome = replace(outcome, seconds=time.perf_counter() - started)
                     unreachable = unreachable + 1 if outcome.is_unreachable else 0
                     # An answer that was under way then changes nothing: others were not asked.
                     has_given_up = has_given_up or unreachable >= GIVE_UP_AFTER
@@ -194,6 +157,38 @@ async def ask_all(
 
         await run_all(ask_one(ask) for ask in asks)
     return not has_given_up
+
+
+async def _outcome(ask: Ask, metric: Any, judge: Any, limit_s: float) -> Outcome:
+    """One score in [0, 1]."""
+    replies, generate = list[Any](), judge.agenerate
+
+    async def recorded(prompt: str, response_model: Any) -> Any:
+        replies.append(await generate(prompt, response_model))
+        return replies[-1]
+
+    judge.agenerate = recorded
+    try:
+        async with asyncio.timeout(limit_s):
+            value = to_score(await _score(ask, metric, judge))
+    except TimeoutError:
+        return Outcome(None, f"no score within {limit_s:g} s", "time-out", is_unreachable=True)
+    # ragas, instructor and pydantic raise many types for a judge's mistakes; whatever it is, one score is lost.
+    except Exception as error:
+        return _failed(error)
+    fault = fault_of(replies, gold_is_first=ask.name == "judge_claim_recall")
+    fault = fault or ("the score is NaN" if value is None else "")
+    usages = [getattr(getattr(reply, "_raw_response", None), "usage", None) for reply in replies]
+    return Outcome(None if fault else value, fault, "no valid verdict" if fault else "", **_tokens(usages))
+
+
+async def _score(ask: Ask, metric: Any, judge: Any) -> object:
+    if ask.name in _VERDICTS:
+        _, parts, values = _VERDICTS[ask.name]
+        row = json.dumps(dict(zip(parts, ask.inputs, strict=True)), ensure_ascii=False)
+        return float((await metric.ascore(llm=judge, row=row)).value == values[0])
+    inputs = [list(part) if isinstance(part, tuple) else part for part in ask.inputs]
+    return (await metric(llm=judge).ascore(*inputs)).value
 
 
 def fault_of(replies: Sequence[Any], *, gold_is_first: bool = False) -> str | None:
@@ -270,26 +265,6 @@ def _judge_metrics(embeddings: object) -> dict[str, Any]:
     }
 
 
-def _make_llm(endpoint: JudgeEndpoint, client: AsyncOpenAI, repeat: int) -> Any:
-    from ragas.llms import llm_factory
-
-    varied = {"seed": repeat, "temperature": _REPEAT_TEMPERATURE, "top_p": 1.0} if repeat else {}
-    # One further try after a reply that does not parse, with instructor's own words about what was wrong.
-    return llm_factory(endpoint.model, client=client, max_tokens=endpoint.max_tokens, max_retries=1, **varied)
-
-
-def _recorded(llm: Any) -> tuple[Any, list[Any]]:
-    """The judge for one score, and the list that will hold the replies that led to it."""
-    judge, replies = copy.copy(llm), list[Any]()
-
-    async def agenerate(prompt: str, response_model: Any) -> Any:
-        replies.append(await llm.agenerate(prompt, response_model))
-        return replies[-1]
-
-    judge.agenerate = agenerate
-    return judge, replies
-
-
 def _failed(error: Exception) -> Outcome:
     import openai
 
@@ -298,7 +273,7 @@ def _failed(error: Exception) -> Outcome:
         chain.append(chain[-1].__cause__)
     away = next((cause for cause in chain if isinstance(cause, openai.APIError)), None)
     if away is not None:
-        status = away.status_code if isinstance(away, openai.APIStatusError) else None
+        status = getattr(away, "status_code", None)
         failure = "time-out" if isinstance(away, openai.APITimeoutError) else "no connection"
         failure = failure if status is None else f"HTTP {status}"
         return Outcome(None, _reason(away), failure, is_unreachable=status not in _PROMPT_REFUSED)

@@ -50,18 +50,16 @@ def certify(
     repeats: int = REPEATS,
     repeat_rows: int = REPEAT_ROWS,
     prices: Prices | None = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda *_: None,
     clock: Callable[[], float] = time.time,
 ) -> Certificate:
     """Ask the judge once about every labelled answer, `repeats` times about `repeat_rows` of them, twice a pair.
 
     `cache` is the file of this judge's verdicts: a stopped certification goes on from it, and the same rows are never
     asked again. `progress(done, total)` counts asks, kept ones too. It runs an event loop of its own. Raises EvalError
-    when there is nothing to ask, and when the judge cannot be reached.
+    when the judge cannot be reached.
     """
-    if not labelled:
-        raise EvalError("no labelled answer to certify the judge on; give rows with --labels FILE")
-    asked, asked_both_ways = plan_asks(labelled, pairs, repeats=repeats, repeat_rows=repeat_rows)
+    asked, asked_both_ways = plan_asks(labelled, pairs, repeats, repeat_rows)
     asks = tuple(dict.fromkeys(itertools.chain(*asked, *asked_both_ways)))
     with RowCache(cache, (_TABLE,), called="cache of verdicts", row="a verdict") as kept:
         outcomes = _collect(endpoint, asks, kept, progress)
@@ -87,11 +85,7 @@ def certify(
 
 
 def plan_asks(
-    labelled: Sequence[LabelledAnswer],
-    pairs: Sequence[LabelledPair] = (),
-    *,
-    repeats: int = REPEATS,
-    repeat_rows: int = REPEAT_ROWS,
+    labelled: Sequence[LabelledAnswer], pairs: Sequence[LabelledPair], repeats: int, repeat_rows: int
 ) -> tuple[list[list[Ask]], list[tuple[Ask, Ask]]]:
     """The asks about each labelled answer, `repeats` for `repeat_rows` of them (always the same), one for the others;
     and the two about each pair, with the chosen response first and second.
@@ -114,9 +108,7 @@ def plan_asks(
     return verdicts, orders
 
 
-def _collect(
-    endpoint: JudgeEndpoint, asks: Sequence[Ask], cache: RowCache, progress: Progress | None
-) -> dict[Ask, Outcome]:
+def _collect(endpoint: JudgeEndpoint, asks: Sequence[Ask], cache: RowCache, progress: Progress) -> dict[Ask, Outcome]:
     """What every ask came to, from the cache or the judge; what did not reach the judge is not kept.
 
     Raises EvalError when the judge is away.
@@ -127,15 +119,13 @@ def _collect(
         outcomes[ask] = outcome
         if not outcome.is_unreachable:
             cache.write("INSERT OR REPLACE INTO outcomes VALUES (?, ?)", (ask.key, json.dumps(asdict(outcome))))
-        if progress is not None:
-            progress(len(outcomes), len(asks))
+        progress(len(outcomes), len(asks))
 
     for ask in asks:
         found = cache.find("SELECT outcome FROM outcomes WHERE key = ?", ask.key, lambda row: from_json(Outcome, row))
         if found is not None:
             outcomes[ask] = found
-    if progress is not None:
-        progress(len(outcomes), len(asks))
+    progress(len(outcomes), len(asks))
     is_there = run_anywhere(lambda: ask_all(endpoint, [ask for ask in asks if ask not in outcomes], hear))
     # A judge that is away is no judge that fails.
     lost = [outcome for outcome in outcomes.values() if outcome.is_unreachable]

@@ -25,7 +25,7 @@ from fakes.judges import (
 from eval.errors import EvalError
 from eval.judge.asking import GIVE_UP_AFTER, Ask, Outcome, ask_all
 from eval.judge.certificate import Certificate
-from eval.judge.certification import certify, plan_asks
+from eval.judge.certification import REPEATS, certify, plan_asks
 from eval.judge.labels import LabelledAnswer, LabelledPair
 from eval.settings import JudgeEndpoint
 from router.deciding.policy import Prices
@@ -278,11 +278,6 @@ def test_without_pairs_the_biases_are_not_measured_and_it_is_said(tmp_path: Path
     assert found.not_measured() == ("repeat variance", "position bias", "length bias")
 
 
-def test_without_labelled_rows_nothing_is_asked(tmp_path: Path) -> None:
-    with pytest.raises(EvalError, match="--labels FILE"):
-        certify(JudgeEndpoint("http://127.0.0.1:9/v1", "judge"), [], PAIRS, cache=tmp_path / "v.db")
-
-
 def test_verdicts_of_an_earlier_shape_are_no_damage(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "verdicts.db")) as db:
         db.execute("CREATE TABLE verdicts (key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT)")
@@ -304,24 +299,24 @@ def test_a_file_that_is_no_cache_is_set_aside_and_the_judge_is_asked(
 
 
 def test_the_plan_of_these_tests_is_what_they_count() -> None:
-    verdicts, orders = plan_asks(LABELLED, PAIRS, repeat_rows=10)
+    verdicts, orders = plan_asks(LABELLED, PAIRS, REPEATS, 10)
     assert len({*chain(*verdicts, *orders)}) == NUM_ASKS
 
 
 def test_a_plan_asks_rows_once_some_of_them_again_and_pairs_in_both_orders() -> None:
     labelled = [LabelledAnswer(f"q{i}", "r", ("g",), True) for i in range(10)]
-    plan = plan_asks(labelled, [LabelledPair("p", "c", "r")], repeats=3, repeat_rows=4)
+    plan = plan_asks(labelled, [LabelledPair("p", "c", "r")], 3, 4)
     verdicts, orders = plan
     assert sorted(len(asks) for asks in verdicts) == [1] * 6 + [3] * 4
     assert [ask.inputs for ask in orders[0]] == [("p", "c", "r"), ("p", "r", "c")]
     # 10 first asks, 2 orders, 4 rows asked twice more.
     assert len({*chain(*verdicts, *orders)}) == 20
     assert len({ask.key for ask in chain(*verdicts, *orders)}) == 20
-    assert plan == plan_asks(labelled, [LabelledPair("p", "c", "r")], repeats=3, repeat_rows=4)
+    assert plan == plan_asks(labelled, [LabelledPair("p", "c", "r")], 3, 4)
 
 
 def test_equal_rows_are_asked_once() -> None:
     row = LabelledAnswer("q", "r", ("g",), True)
-    verdicts, _ = plan_asks([row, row], repeats=1)
+    verdicts, _ = plan_asks([row, row], [], 1, 30)
     assert len(verdicts) == 2
     assert len({*chain(*verdicts)}) == 1

@@ -132,7 +132,7 @@ def test_an_honest_judge_scores_every_metric(judge: ScriptedJudge) -> None:
     )
     scorer = scorer_of(judge)
     scores = scorer.score([(question, answer)])
-    assert scorer.failures == {}
+    assert scorer.lost == {}
     # One of three statements stands in the passages.
     assert scores["judge_faithfulness"] == pytest.approx([1 / 3])
     # One of three claims stands in the gold answer, one of its two in the answer: P 1/3, fn 1 so R 1/2, F1 0.4.
@@ -155,7 +155,7 @@ def test_metrics_without_a_meaning_are_neither_asked_nor_counted(judge: Scripted
     assert unscored == {"judge_faithfulness", "judge_context_precision", "judge_context_recall"}
     for name in ("judge_factual_correctness", "judge_claim_recall", "judge_correctness"):
         assert scores[name] == [1.0, 0.0]  # the answer that failed is wrong, and is not asked about
-    assert scorer.failures == {}
+    assert scorer.lost == {}
     assert scorer.diagnostics() == ()
 
 
@@ -212,7 +212,7 @@ def test_a_failed_score_counts_for_every_answer_that_shares_it(judge: ScriptedJu
     twin = AnswerRecord("hybrid", "q1", RIGHT.text, passages=RIGHT.passages)
     scorer = scorer_of(judge)
     scorer.score([(QUESTION, RIGHT), (QUESTION, twin)])
-    assert scorer.failures == dict.fromkeys(JUDGE_METRICS, 2)
+    assert {name: len(rows) for name, rows in scorer.lost.items()} == dict.fromkeys(JUDGE_METRICS, 2)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +242,9 @@ def test_a_worthless_reply_is_unscored_and_counted_never_zero(
     scorer = scorer_of(judge)
     scores = scorer.score([(QUESTION, RIGHT)])
     assert scores[metric] == [None]
-    assert scorer.failures[metric] == 1
-    assert reason in scorer.reasons[metric]
-    assert set(scorer.failures) == {name for name in JUDGE_METRICS if scores[name] == [None]}
+    assert len(scorer.lost[metric]) == 1
+    assert reason in scorer.lost[metric][0]
+    assert set(scorer.lost) == {name for name in JUDGE_METRICS if scores[name] == [None]}
     assert any(
         line.startswith(f"{metric}: the judge 'judge' failed to score 1 answers") for line in scorer.diagnostics()
     )
@@ -254,7 +254,7 @@ def test_one_bad_reply_is_asked_again(judge: ScriptedJudge) -> None:
     judge.reply = lambda schema, given: "prose" if len(judge.requests) == 1 else honest(schema, given)
     scorer = scorer_of(judge, concurrency=1)
     scores = scorer.score([(QUESTION, RIGHT)])
-    assert scorer.failures == {}
+    assert scorer.lost == {}
     assert all(values[0] is not None for values in scores.values())
 
 
@@ -262,10 +262,10 @@ def test_failures_are_those_of_the_last_score(judge: ScriptedJudge) -> None:
     judge.status = lambda number: 500
     scorer = scorer_of(judge)
     scorer.score([(QUESTION, RIGHT)])
-    assert set(scorer.failures) == set(scorer.reasons) == set(JUDGE_METRICS)
+    assert set(scorer.lost) == set(JUDGE_METRICS)
     judge.status = lambda number: 200
     scorer.score([(QUESTION, AnswerRecord("base", "q1", "London"))])
-    assert scorer.failures == scorer.reasons == {}
+    assert scorer.lost == {}
 
 
 def test_a_look_at_more_answers_asks_about_the_new_ones_alone(judge: ScriptedJudge) -> None:
@@ -281,7 +281,7 @@ def test_what_is_unscored_is_counted_again_and_not_asked_again(judge: ScriptedJu
     scorer = scorer_of(judge)
     for _ in range(2):
         assert scorer.score([(QUESTION, CLOSED_BOOK)])["judge_correctness"] == [None]
-        assert scorer.failures["judge_correctness"] == 1
+        assert len(scorer.lost["judge_correctness"]) == 1
     assert len(judge.requests) == 4
 
 
@@ -289,7 +289,7 @@ def test_one_busy_reply_is_asked_again(judge: ScriptedJudge) -> None:
     judge.status = lambda number: 429 if number == 1 else 200
     scorer = scorer_of(judge, concurrency=1)
     scorer.score([(QUESTION, RIGHT)])
-    assert scorer.failures == {}
+    assert scorer.lost == {}
 
 
 @pytest.mark.parametrize("status", [429, 500])
@@ -300,8 +300,8 @@ def test_a_judge_that_only_fails_loses_every_score_and_is_given_up(judge: Script
     scores = scorer.score(pairs)
     assert all(value is None for values in scores.values() for value in values)
     always_asked = {"answer_relevancy", "factual_correctness", "claim_recall", "correctness"}
-    assert scorer.failures == {f"judge_{name}": 20 for name in always_asked}
-    assert str(status) in scorer.reasons["judge_answer_relevancy"]
+    assert {name: len(rows) for name, rows in scorer.lost.items()} == {f"judge_{name}": 20 for name in always_asked}
+    assert str(status) in scorer.lost["judge_answer_relevancy"][0]
     assert len(judge.requests) == 2 * GIVE_UP_AFTER  # each tried twice, the other 72 scores not at all
 
 
@@ -322,7 +322,7 @@ def test_a_hanging_judge_is_not_waited_for_for_ever(judge: ScriptedJudge) -> Non
     scores = scorer.score(pairs)
     assert time.monotonic() - started < 10
     assert all(value is None for values in scores.values() for value in values)
-    assert scorer.failures["judge_factual_correctness"] == 50
+    assert len(scorer.lost["judge_factual_correctness"]) == 50
 
 
 @pytest.mark.slow
@@ -331,7 +331,7 @@ def test_an_unreachable_judge_is_unscored_with_the_reason() -> None:
     scores = scorer.score([(QUESTION, RIGHT)])
     assert set(scores) == set(JUDGE_METRICS)
     assert all(values == [None] for values in scores.values())
-    assert "Connection error" in scorer.reasons["judge_faithfulness"]
+    assert "Connection error" in scorer.lost["judge_faithfulness"][0]
 
 
 def test_progress_reaches_its_end_though_scores_fail(judge: ScriptedJudge) -> None:
