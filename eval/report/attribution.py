@@ -118,7 +118,8 @@ def attribute(
                     labels=labels.get(kind_of(asked[name])),
                 )
         counts = {cause: list(causes.values()).count(cause) for cause in CAUSES}
-        flips = _flips(scorecard, scores, control) if control else ()
+        flips = _flips(scorecard, scores, control) if control else []
+        net = paired_difference(*zip(*flips, strict=True), margin=0.5, alpha=alpha) if flips else None
         worst = max(FAULTS, key=counts.__getitem__)
         attributions.append(
             Attribution(
@@ -131,7 +132,7 @@ def attribute(
                 main_fault=worst if counts[worst] else None,
                 num_lost=sum(after < before for after, before, _ in flips),
                 num_gained=sum(after > before for after, before, _ in flips),
-                net=_net(flips, alpha) if flips else None,
+                net=Interval(net.mean, net.low, net.high) if net else None,
             )
         )
     return tuple(attributions)
@@ -190,12 +191,6 @@ def _flips(scorecard: Scorecard, scores: ArmScores, control: ArmScores) -> list[
         for own, known, name, cluster in rows
         if own is not None and known is not None and name not in failed
     ]
-
-
-def _net(flips: Sequence[tuple[float, float, str]], alpha: float) -> Interval:
-    after, before, clusters = zip(*flips, strict=True)
-    found = paired_difference(after, before, clusters, margin=0.5, alpha=alpha)
-    return Interval(found.mean, found.low, found.high)
 
 
 def _control(scorecard: Scorecard, arm: Arm) -> ArmScores | None:

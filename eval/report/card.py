@@ -6,7 +6,7 @@ to_html(card), to_markdown(card), json.dumps(card)   # eval/report/page.py, eval
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
@@ -14,15 +14,14 @@ from typing import Any
 from eval.answers import AnswerRecord
 from eval.errors import one_line
 from eval.questions import Question
-from eval.report.attribution import attribute
-from eval.report.disagreements import TEXT_CHARACTERS, pick_disagreements
-from eval.report.sensitivity import Sensitivity, find_sensitivity
-from eval.report.side_by_side import Unit, floor_rows, side_by_side, unit_of
+from eval.report.attribution import Cause, attribute
+from eval.report.doubts import Sensitivity
+from eval.report.side_by_side import Unit
 from eval.report.slices import find_slices
-from eval.report.summary import leader_of, summarise, uncertified_lines
+from eval.report.summary import find, leader_of, summarise, uncertified_lines
 from eval.report.wording import as_line
 from router.deciding.arm_table import ArmRow, ArmTable
-from router.deciding.costs import break_even_table, evaluation_cost
+from router.deciding.costs import evaluation_cost
 from router.deciding.decision import Decision
 from router.deciding.pareto import pareto_front
 from router.deciding.scorecard import ArmScores, Scorecard
@@ -32,12 +31,9 @@ from storage.records import as_json
 
 Card = dict[str, Any]
 
-
-def _correction(card: Scorecard) -> str:
-    """What the p-values of the comparisons allow for."""
-    if card.earlier_looks:
-        return "anytime"
-    return "Holm" if card.race is None else "all looks"
+# Answers, questions, error messages and the names of documents are cut to so many characters.
+_TEXT_CHARACTERS = 280
+_NAME_CHARACTERS = 60
 
 
 def make_card(
@@ -52,44 +48,24 @@ def make_card(
 ) -> Card:
     """Work everything out.
 
-    Every value is what `json.loads` gives; a section that does not apply is None or empty. Without `questions` the card
-    says nothing of causes, slices and examples. `notes` are warnings for the top that only the caller can know: that
-    the data has changed since, for example.
+    Every value is what `json.loads` gives; a section that does not apply is None or empty. `notes` are warnings for the
+    top that only the caller can know: that the data has changed since, for example.
     """
-    scorecard, policy, unit = table.scorecard, table.policy, unit_of(table)
-    rows, floors = side_by_side(table, decision, unit), floor_rows(table)
-    sensitivity = find_sensitivity(table, decision)
-    break_even = break_even_table(scorecard, policy, decision.arm)
-    reasons: dict[str, Any] = {"attributions": [], "slices": None, "examples": []}
-    if questions:
-        attributions = attribute(scorecard, questions, records, alpha=policy.alpha)
-        causes = {found.arm: found.causes for found in attributions}
-        reasons = {
-            "attributions": attributions,
-            "slices": find_slices(scorecard, questions, chosen=decision.arm, policy=policy, excluded=table.excluded),
-            "examples": pick_disagreements(scorecard, questions, records, chosen=decision.arm, causes=causes),
-        }
+    scorecard, policy, found = table.scorecard, table.policy, find(table, decision)
+    attributions = attribute(scorecard, questions, records, alpha=policy.alpha)
+    causes = {attribution.arm: attribution.causes for attribution in attributions}
     num, num_decided = len(scorecard.question_ids), len(table.decided.question_ids)
     is_judge_doubted = bool(uncertified_lines(scorecard))
     card: Card = as_json(
         {
             "title": title,
             "command": command,
-            "summary": summarise(
-                table,
-                decision,
-                rows=rows,
-                floors=floors,
-                unit=unit,
-                sensitivity=sensitivity,
-                break_even=break_even,
-                notes=notes,
-            ),
+            "summary": summarise(found, notes),
             "decision": decision,
             "policy": policy,
             # What decided, and its unit, which the comparisons are in.
             "metric": {
-                **asdict(unit),
+                **asdict(found.unit),
                 "primary": scorecard.primary,
                 "of_kind": scorecard.metric_of,
                 "all": scorecard.metrics,
@@ -103,20 +79,23 @@ def make_card(
                 "num_documents": len(set(table.decided.clusters)),
                 "detectable": detectable_difference(num_decided, alpha=policy.alpha),
             },
-            "arms": rows,
-            "floors": floors,
+            "arms": found.rows,
+            "floors": found.floors,
             "race": scorecard.race,
             "comparisons": {
                 "leader": leader_of(table, decision),
-                "correction": _correction(scorecard),
-                "rows": _comparisons(decision, unit),
+                # What the p-values allow for.
+                "correction": "anytime" if scorecard.earlier_looks else "all looks" if scorecard.race else "Holm",
+                "rows": _comparisons(decision, found.unit),
             },
             "front": pareto_front(table),
-            "sensitivity": _sensitivity(sensitivity) if sensitivity is not None else None,
-            **reasons,
+            "sensitivity": _sensitivity(found.sensitivity) if found.sensitivity is not None else None,
+            "attributions": attributions,
+            "slices": find_slices(scorecard, questions, chosen=decision.arm, policy=policy, excluded=table.excluded),
+            "examples": pick_disagreements(scorecard, questions, records, chosen=decision.arm, causes=causes),
             "costs": {
                 "arms": [_costs(row, policy.traffic.questions) for row in table.rows],
-                "break_even": [{**asdict(found), "text": found.text} for found in break_even],
+                "break_even": [{**asdict(line), "text": line.text} for line in found.break_even],
                 "evaluation": evaluation_cost(scorecard, policy),
                 "evaluation_s": scorecard.evaluation_s,
             },
@@ -130,7 +109,7 @@ def make_card(
             },
             "diagnostics": scorecard.diagnostics,
             "failures": {
-                scores.arm.name: {name: one_line(error, TEXT_CHARACTERS) for name, error in scores.errors.items()}
+                scores.arm.name: {name: one_line(error, _TEXT_CHARACTERS) for name, error in scores.errors.items()}
                 for scores in scorecard.arms
             },
             "provenance": {str(key): as_line(value) for key, value in scorecard.provenance.items()},
@@ -138,6 +117,71 @@ def make_card(
         }
     )
     return card
+
+
+def pick_disagreements(
+    scorecard: Scorecard,
+    questions: Sequence[Question],
+    records: Sequence[AnswerRecord],
+    *,
+    chosen: str,
+    num_losses: int = 6,
+    num_others: int = 4,
+    causes: Mapping[str, Mapping[str, Cause]] | None = None,
+) -> list[dict[str, Any]]:
+    """The chosen arm's worst losses first, then its clearest gains, then the widest spreads among the others.
+
+    Each is a question with its answers, the best first; `lead` is the chosen arm's score minus the best other's. A
+    question on which all arms score alike, or which the chosen arm has no score for, is never shown. Every answer
+    shows its cause where `causes`, by arm and question, has one.
+    """
+    asked = {question.id: question for question in questions}
+    found = {(record.arm, record.question_id): record for record in records}
+    primary = {scores.arm.name: scores.scores[scorecard.primary] for scores in scorecard.arms}
+    leads: dict[int, float] = {}
+    spreads: dict[int, float] = {}
+    for i, own in enumerate(primary[chosen]):
+        known = [score for arm, column in primary.items() if arm != chosen and (score := column[i]) is not None]
+        if own is not None and known and {own} != set(known):
+            leads[i] = own - max(known)
+            spreads[i] = max(own, *known) - min(own, *known)
+    lost = sorted((i for i in leads if leads[i] < 0), key=lambda i: leads[i])
+    rest = sorted((i for i in leads if leads[i] >= 0), key=lambda i: (-leads[i], -spreads[i]))
+
+    def shown(arm: str, i: int, question: Question) -> dict[str, Any]:
+        record = found.get((arm, question.id)) or AnswerRecord(arm, question.id, "", error="the answer was not kept")
+        return {
+            "arm": arm,
+            "text": one_line(record.text, _TEXT_CHARACTERS),
+            "score": primary[arm][i],
+            "error": one_line(record.error, _TEXT_CHARACTERS) if record.error else None,
+            "documents": [
+                {
+                    "id": one_line(name, _NAME_CHARACTERS),
+                    "is_gold": name in question.document_ids,
+                    "is_cited": name in record.cited_documents,
+                }
+                for name in dict.fromkeys(record.passage_documents)
+            ],
+            "cause": (causes or {}).get(arm, {}).get(question.id),
+        }
+
+    return [
+        {
+            "question": question.id,
+            "text": one_line(question.text, _TEXT_CHARACTERS),
+            "golds": [one_line(gold, _TEXT_CHARACTERS) for gold in question.answers],
+            "kind": str(question.metadata["kind"]) if question.metadata.get("kind") else None,
+            "lead": leads[i],
+            "answers": [
+                shown(scores.arm.name, i, question)
+                for scores in sorted(scorecard.arms, key=lambda scores: -(primary[scores.arm.name][i] or 0.0))
+                if question.id not in scores.not_asked
+            ],
+        }
+        for i in (*lost[:num_losses], *rest[:num_others])
+        for question in (asked[scorecard.question_ids[i]],)
+    ]
 
 
 def _comparisons(decision: Decision, unit: Unit) -> list[dict[str, Any]]:

@@ -6,14 +6,12 @@ rows = side_by_side(table, decision, unit)
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from router.deciding.arm_table import ArmTable
 from router.deciding.decision import Decision
 from router.deciding.labelled import labelled_mean
-from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import Difference, Interval, mean_interval
 from router.deciding.utility import RIGHT_AT, UTILITY, Scale
 
@@ -64,7 +62,7 @@ def side_by_side(table: ArmTable, decision: Decision, unit: Unit) -> list[Row]:
     rows: list[Row] = []
     for found in table.rows:
         scores, usage = found.scores, found.whole.usage
-        metrics = {name: _mean(table.decided, found.decided, name, alpha) for name in table.scorecard.metrics}
+        means = {name: table.decided.interval(found.decided, name, alpha=alpha) for name in table.scorecard.metrics}
         utility = table.decided.interval(found.decided, UTILITY, alpha=alpha) if unit.is_currency else None
         rows.append(
             {
@@ -72,12 +70,12 @@ def side_by_side(table: ArmTable, decision: Decision, unit: Unit) -> list[Row]:
                 "kind": scores.arm.kind,
                 "is_chosen": found.name == decision.arm,
                 # Over the questions that decided; utility in currency a question, where it decided.
-                "primary": metrics[primary],
-                "metrics": {name: mean for name, mean in metrics.items() if mean is not None},
+                "primary": means[primary],
+                "metrics": {name: mean for name, mean in means.items() if mean is not None},
                 "utility": unit.bounds(utility) if utility is not None else None,
                 "outcomes": found.outcomes,
                 # Over the questions that a race kept untouched.
-                "held_out": _mean(held_out, held_out.by_name(found.name), primary, alpha) if held_out else None,
+                "held_out": held_out.interval(held_out.by_name(found.name), primary, alpha=alpha) if held_out else None,
                 # The judge's mean verdict, corrected by people's labels: where the judge decides, this does.
                 "corrected": labelled_mean(table.scorecard.raced(), found.decided, alpha=alpha),
                 "num_asked": found.decided.num_asked,
@@ -114,12 +112,6 @@ def floor_rows(table: ArmTable) -> list[Row]:
         mean = mean_interval(*zip(*known, strict=True), alpha=table.policy.alpha) if known else None
         rows.append({"name": name, "primary": mean, "num_asked": len(values), "num_right": _num_right(values)})
     return sorted(rows, key=lambda row: -row["primary"].mean if row["primary"] else 1.0)
-
-
-def _mean(card: Scorecard, scores: ArmScores, metric: str, alpha: float) -> Interval | None:
-    """The mean of one metric; None where nothing is scored, or where a score is not finite."""
-    found = card.interval(scores, metric, alpha=alpha)
-    return found if found is not None and math.isfinite(found.mean) else None
 
 
 def _num_right(scores: tuple[float | None, ...]) -> int:

@@ -1,20 +1,20 @@
 """The top of a decision card: what a manager reads in a minute, and what must not be overlooked.
 
-found = summarise(table, decision, rows=rows, floors=floors, unit=unit, sensitivity=sensitivity, break_even=found)
-found["headline"], found["change"], found["warnings"]
+summary = summarise(find(table, decision))
+summary["headline"], summary["change"], summary["warnings"]
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from eval.report.doubts import find_doubts, how_sure
-from eval.report.sensitivity import Sensitivity
-from eval.report.side_by_side import Row, Unit
+from eval.report.doubts import Sensitivity, find_doubts, find_sensitivity, how_sure
+from eval.report.side_by_side import Row, Unit, floor_rows, side_by_side, unit_of
 from eval.report.wording import as_amount, as_percent, break_even_words, flip_words
 from router.deciding.arm_table import ArmTable
-from router.deciding.costs import BreakEven
+from router.deciding.costs import BreakEven, break_even_table
 from router.deciding.decision import Decision
 from router.deciding.explain import further_words, trade_words
 from router.deciding.scorecard import Scorecard
@@ -26,23 +26,31 @@ from router.deciding.wording import as_score
 _UNCERTIFIED = "its metrics are diagnostics"
 
 
-def summarise(
-    table: ArmTable,
-    decision: Decision,
-    *,
-    rows: Sequence[Row],
-    floors: Sequence[Row],
-    unit: Unit,
-    sensitivity: Sensitivity | None,
-    break_even: Sequence[BreakEven],
-    notes: Sequence[str] = (),
-) -> dict[str, Any]:
-    """What decided and what it amounts to, in the unit of the decision.
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """A decision with what is worked out of it once for all parts of the card; the break-evens are the chosen arm's."""
 
-    `break_even` is the chosen arm's; `notes`, the caller's own warnings, come first.
-    """
-    chosen = next(row for row in rows if row["is_chosen"])
-    rival = next((found for found in break_even if found.other == decision.runner_up), None)
+    table: ArmTable
+    decision: Decision
+    unit: Unit
+    rows: Sequence[Row]
+    floors: Sequence[Row]
+    sensitivity: Sensitivity | None
+    break_even: Sequence[BreakEven]
+
+
+def find(table: ArmTable, decision: Decision) -> Findings:
+    """Work it out."""
+    unit, break_even = unit_of(table), break_even_table(table.scorecard, table.policy, decision.arm)
+    rows, sensitivity = side_by_side(table, decision, unit), find_sensitivity(table, decision)
+    return Findings(table, decision, unit, rows, floor_rows(table), sensitivity, break_even)
+
+
+def summarise(found: Findings, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """What decided and what it amounts to, in the decision's unit; `notes`, the caller's own warnings, come first."""
+    table, decision, unit = found.table, found.decision, found.unit
+    chosen = next(row for row in found.rows if row["is_chosen"])
+    rival = next((line for line in found.break_even if line.other == decision.runner_up), None)
     race, lead = table.scorecard.race, decision.held_out_lead
     return {
         "headline": _headline(decision, chosen, unit),
@@ -54,11 +62,11 @@ def summarise(
         "held_out_lead": unit.lead(lead) if lead is not None else None,
         "confidence": as_percent(decision.confidence),
         "sure": how_sure(decision, unit),
-        "wrong_if": find_doubts(table, decision, leader=leader_of(table, decision)),
+        "wrong_if": list(find_doubts(table, decision, leader=leader_of(table, decision))),
         "break_even": break_even_words(rival) if rival is not None else None,
-        "change": _change(table, decision, sensitivity),  # what the nearest flip is
+        "change": _change(table, decision, found.sensitivity),  # what the nearest flip is
         "spent": race.summary if race is not None else None,
-        "warnings": [*notes, *_warnings(table, decision, rows, floors, sensitivity)],
+        "warnings": [*notes, *_warnings(found)],
     }
 
 
@@ -143,13 +151,8 @@ def _are_too_few(table: ArmTable) -> str:
     return "1 question is too few" if number == 1 else f"{number} questions are too few"
 
 
-def _warnings(
-    table: ArmTable,
-    decision: Decision,
-    rows: Sequence[Row],
-    floors: Sequence[Row],
-    sensitivity: Sensitivity | None,
-) -> Iterator[str]:
+def _warnings(found: Findings) -> Iterator[str]:
+    table, decision, sensitivity = found.table, found.decision, found.sensitivity
     scorecard, primary, own = table.scorecard, table.scorecard.primary, table.row(decision.arm).score
     for line in uncertified_lines(scorecard):
         yield f"{line[:1].upper()}{line[1:]}."
@@ -159,7 +162,7 @@ def _warnings(
     ):
         lost = [
             f"{row['arm']} {row[counted]} of {len(scorecard.question_ids) - row['num_not_asked']}"
-            for row in rows
+            for row in found.rows
             if row[counted]
         ]
         if lost:
@@ -168,7 +171,7 @@ def _warnings(
     if apart:
         leader = leader_of(table, decision)
         yield f"{leader} was never compared with {', '.join(apart)}: no question was scored for both."
-    for floor in floors:
+    for floor in found.floors:
         if floor["primary"] is not None and floor["primary"].mean >= own:
             yield (
                 f"The floor “{floor['name']}” scores {as_score(floor['primary'].mean)} {primary} without any model, "

@@ -30,6 +30,7 @@ _CHARACTER_EM, _LINE_EM = 0.62, 1.25
 # Longer names are cut in the middle; their ends tell variants apart.
 _NAME_CHARACTERS = 18
 
+Point = tuple[float, float]
 # Of a text from its place, in points across and up, and which of its ends lies there.
 Offset = tuple[float, float, Literal["left", "center", "right"]]
 
@@ -55,47 +56,34 @@ class Labels:
         """How wide and high a text is, in pixels."""
         return _CHARACTER_EM * FONT_PT * len(text) * self.pixel, _LINE_EM * FONT_PT * self.pixel
 
-    def keep_clear(self, at: tuple[float, float]) -> None:
+    def keep_clear(self, at: Point) -> None:
         """No text on a marker that lies here."""
         self.taken.append(self._box(at, (0, 0, "center"), 12.0, 12.0))
 
-    def place(
-        self, text: str, at: tuple[float, float], offsets: Sequence[Offset], *, is_optional: bool = False, **style: Any
-    ) -> None:
+    def place(self, text: str, at: Point, offsets: Sequence[Offset], is_optional: bool = False, **style: Any) -> None:
         """Write at the first of the offsets that is free; where none is, at the first one, or not if `is_optional`."""
         boxes = [self._box(at, offset, *self.size(text)) for offset in offsets]
-        free = [i for i, box in enumerate(boxes) if self._is_free(box)]
+        frame = self._axes.bbox
+        inside = [i for i, box in enumerate(boxes) if frame.contains(*box.p0) and frame.contains(*box.p1)]
+        free = [i for i in inside if not any(boxes[i].fully_overlaps(other) for other in self.taken)]
         if free or not is_optional:
             chosen = free[0] if free else 0
             self.taken.append(boxes[chosen])
             self.write(text, at, offsets[chosen], **style)
 
-    def write(
-        self,
-        text: str,
-        at: tuple[float, float],
-        offset: Offset = (0, 0, "center"),
-        *,
-        ground: str | None = None,
-        **style: Any,
-    ) -> None:
+    def write(self, text: str, at: Point, offset: Offset = (0, 0, "center"), ground: str = "", **style: Any) -> None:
         """Write here, on a `ground` or none; the drawing is not shrunk to make room for it."""
         across, up, align = offset
-        box = {"facecolor": ground, "edgecolor": "none", "pad": 1.5} if ground is not None else None
+        box = {"facecolor": ground, "edgecolor": "none", "pad": 1.5} if ground else None
         style = {"color": INK, "ha": align, "va": "center", "bbox": box, **style}
         self._axes.annotate(text, at, xytext=(across, up), textcoords="offset points", **style).set_in_layout(False)
 
-    def _box(self, at: tuple[float, float], offset: Offset, width: float, height: float) -> Bbox:
+    def _box(self, at: Point, offset: Offset, width: float, height: float) -> Bbox:
         from matplotlib.transforms import Bbox
 
         (x, y), (across, up, align) = self._axes.transData.transform(at), offset
         left = x + across * self.pixel - width * {"left": 0.0, "center": 0.5, "right": 1.0}[align]
         return Bbox.from_bounds(left, y + up * self.pixel - height / 2, width, height)
-
-    def _is_free(self, box: Bbox) -> bool:
-        frame = self._axes.bbox
-        is_inside = frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
-        return is_inside and not any(box.fully_overlaps(other) for other in self.taken)
 
 
 def draw_svg(draw: Callable[[Axes], None], title: str, description: str, height_in: float) -> str:

@@ -61,12 +61,6 @@ def test_an_arm_without_scores_comes_last_and_has_no_mean(comparison: Comparison
     assert "no question was scored" in row["excluded"]
 
 
-def test_a_metric_that_is_not_finite_is_left_out(comparison: Comparison) -> None:
-    arms = tuple(replace(s, scores={**s.scores, "broken": (float("nan"),) * 20}) for s in comparison.scorecard.arms)
-    rows = rows_of(replace(comparison, scorecard=replace(comparison.scorecard, arms=arms)))
-    assert not any("broken" in row["metrics"] for row in rows)
-
-
 def test_after_a_race_means_are_of_the_questions_that_decided() -> None:
     raced = make_raced()
     rows = {row["arm"]: row for row in rows_of(raced)}

@@ -6,28 +6,14 @@ from fakes.comparison import Comparison
 from fakes.decided import make_raced, make_valued, usual_decision
 
 from eval.judge.certificate import judge_standing
-from eval.report.sensitivity import find_sensitivity
-from eval.report.side_by_side import floor_rows, side_by_side, unit_of
-from eval.report.summary import leader_of, summarise
-from router.deciding.costs import break_even_table
+from eval.report.summary import find, leader_of, summarise
 from router.deciding.decision import Decision, Trade
 from router.deciding.policy import Policy, Prices
 from router.deciding.statistics import Interval
 
 
 def summary_of(comparison: Comparison, decision: Decision | None = None, notes: tuple[str, ...] = ()) -> dict[str, Any]:
-    table, decision = comparison.table, decision or comparison.decision
-    unit = unit_of(table)
-    return summarise(
-        table,
-        decision,
-        rows=side_by_side(table, decision, unit),
-        floors=floor_rows(table),
-        unit=unit,
-        sensitivity=find_sensitivity(table, decision),
-        break_even=break_even_table(comparison.scorecard, comparison.policy, decision.arm),
-        notes=notes,
-    )
+    return summarise(find(comparison.table, decision or comparison.decision), notes)
 
 
 @pytest.mark.parametrize(
