@@ -1,5 +1,7 @@
-"""Graders of evals, in OpenAI's terms: a text is compared with a reference, and passes or fails.
+"""Graders of evals, in OpenAI's terms: a text is compared with a reference, and passes or fails. Both are templates:
+text with `{{item.question}}` or `{{sample.output_text}}` in it, and nothing that is executed.
 
+render("Q: {{item.question}}", {"item": {"question": "When?"}})  # "Q: When?"
 same = StringCheck(type="string_check", name="same", operation="eq", input="{{sample.output_text}}",
                    reference="{{item.answer}}")
 grade(same, {"item": {"answer": "nine"}, "sample": {"output_text": "nine"}})  # Grade("same", passed=True, score=1.0)
@@ -7,19 +9,25 @@ grade(same, {"item": {"answer": "nine"}, "sample": {"output_text": "nine"}})  # 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import matmul
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from eval.errors import EvalError
 from eval.metrics.text import METRICS, rouge, rouge_l, words
 from eval.scorer import Embed, to_score
-from eval.templates import Template, render
 
 Measure = Callable[[str, str], float]
+
+_PLACE = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+_PATH = re.compile(r"(?:item|sample)(?:\.[\w-]+|\[\d+\])+")
+_PART = re.compile(r"[\w-]+")
 
 # What a measure that compares every piece of one text with every piece of the other may be given: the lengths in
 # characters, multiplied. So many take about a tenth of a second, in which the server does nothing else.
@@ -31,6 +39,33 @@ _CHECKS: Mapping[str, Measure] = {
     "like": lambda text, reference: reference in text,
     "ilike": lambda text, reference: reference.casefold() in text.casefold(),
 }
+
+
+class TemplateError(EvalError, ValueError):
+    """The template itself is not possible, whatever the values."""
+
+
+def references(template: str) -> tuple[str, ...]:
+    """The paths a template names, such as `item.question`, in order. Raises TemplateError for anything else in it.
+
+    A path starts with item or sample and goes on with names and list positions: `item.options[0]`, `item.options.0`.
+    """
+    paths = _PLACE.findall(template)
+    for path in paths:
+        if not _PATH.fullmatch(path):
+            raise TemplateError(f"'{{{{{path}}}}}' is no reference; write {{{{item.NAME}}}} or {{{{sample.NAME}}}}")
+    rest = _PLACE.sub("", template)
+    if "{{" in rest or "{%" in rest:
+        raise TemplateError(f"{template[:80]!r} holds a brace that is not closed, or a statement; only references work")
+    return tuple(paths)
+
+
+def _checked(template: str) -> str:
+    references(template)
+    return template
+
+
+Template = Annotated[str, AfterValidator(_checked)]
 
 
 class _Comparison(BaseModel):
@@ -90,6 +125,36 @@ def grade(criterion: StringCheck | TextSimilarity, values: Mapping[str, object],
     return Grade(criterion.name, criterion.type, passed=score >= threshold, score=score)
 
 
+def look_up(path: str, values: Mapping[str, object]) -> object:
+    """The value at a path. Raises EvalError naming the part that is not there."""
+    found: object = values
+    for part in _PART.findall(path):
+        if isinstance(found, Mapping) and part in found:
+            found = found[part]
+        elif isinstance(found, Sequence) and not isinstance(found, str) and part.isdecimal() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            raise EvalError(f"{path} is not there: no {part!r} in this row")
+    return found
+
+
+def render(template: str, values: Mapping[str, object]) -> str:
+    """The template with every reference replaced; values that are not text are written as JSON.
+
+    What a value holds is not looked at again, so a row cannot bring a template of its own. Raises TemplateError, and
+    EvalError where a value is not there or null.
+    """
+    references(template)
+
+    def value_of(match: re.Match[str]) -> str:
+        value = look_up(match[1], values)
+        if value is None:
+            raise EvalError(f"{match[1]} is null in this row")
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    return _PLACE.sub(value_of, template)
+
+
 def similarity(metric: str, embed: Embed | None = None) -> Measure:
     """A text similarity by its name, from (text, reference) to [0, 1]. Raises EvalError for one that is not available.
 
@@ -99,7 +164,7 @@ def similarity(metric: str, embed: Embed | None = None) -> Measure:
     this program's own names for SQuAD's comparisons; the rest are OpenAI's.
     """
     if metric == "cosine" and embed is not None:
-        return partial(_cosine, embed)
+        return lambda text, reference: float(matmul(*embed([text, reference])))
     if metric in _MEASURES:
         return _MEASURES[metric]
     names = ", ".join([*_MEASURES, *(["cosine"] if embed is not None else [])])
@@ -132,11 +197,6 @@ def _bleu(name: Literal["bleu", "gleu"], text: str, reference: str) -> float:
     if name == "gleu":
         return float(sentence_gleu([wanted], said))
     return float(sentence_bleu([wanted], said, smoothing_function=SmoothingFunction().method1))
-
-
-def _cosine(embed: Embed, text: str, reference: str) -> float:
-    vectors = embed([text, reference])
-    return float(vectors[0] @ vectors[1])
 
 
 _MEASURES: Mapping[str, Measure] = {

@@ -14,8 +14,7 @@ from arbiter.console import Console, Output
 from arbiter.pipeline import Pipeline
 from eval.questions import Question, load_judged
 from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
-from eval.retrieval.measures import Measure
-from eval.retrieval.report import to_text
+from eval.retrieval.report import Measure, to_text
 from rag.index import Index
 from rag.search.settings import SearchSettings
 from storage.errors import ArbiterError

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from eval.answers import AnswerRecord
 from eval.errors import EvalError
 from eval.metrics.abstention import ABSTENTION_SCORER
 from eval.metrics.json import JSON_SCORER
 from eval.metrics.labels import kind_of, label_scorer, label_sets
 from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS
-from eval.metrics.sources import source_scorer
 from eval.metrics.text import TEXT_SCORER
 from eval.questions import Question
 from eval.scorer import Scorer
@@ -60,6 +60,33 @@ def plain_scorers(
     """
     labels, sources = label_scorer(label_sets(questions, examples)), source_scorer(is_document)
     return [TEXT_SCORER, labels, JSON_SCORER, ABSTENTION_SCORER, sources]
+
+
+def source_scorer(is_document: Callable[[str], bool] | None = None) -> Scorer:
+    """Set precision and recall over document ids.
+
+    `retrieval_recall` is the share of the gold documents among the retrieved ones (recall@k at the arm's own k),
+    `citation_recall` their share among the cited ones, `citation_precision` the share of cited documents that are gold
+    (as ALCE's citation quality, Gao et al. 2023, with gold documents in the place of its entailment model).
+
+    Unscored where the answer failed, where no gold document is known, where the answer rests on no documents (nothing
+    was retrieved, or worked examples were), and precision where nothing is cited. `is_document(id)` says whether an id
+    is one of the documents; without it every retrieved id is.
+    """
+
+    def score(question: Question, record: AnswerRecord) -> tuple[float | None, ...]:
+        gold, cited = set(question.document_ids), set(record.cited_documents)
+        retrieved = {name for name in record.passage_documents if is_document is None or is_document(name)}
+        if not gold or not retrieved:
+            return None, None, None
+        return (
+            len(cited & gold) / len(cited) if cited else None,
+            len(cited & gold) / len(gold),
+            len(retrieved & gold) / len(gold),
+        )
+
+    names = ("citation_precision", "citation_recall", "retrieval_recall")
+    return Scorer(names, score, when_failed=[None] * len(names))
 
 
 def metrics_of(declared: Declared) -> tuple[str, ...]:

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from eval.errors import EvalError
 from eval.questions import Question, are_documents_given
-from eval.retrieval.measures import DEPTH, Measure, rank_documents, score_rankings
-from eval.retrieval.report import ALPHA, Comparison, RetrievalReport, SettingScores, Verdict
+from eval.retrieval.report import ALPHA, MEASURES, Comparison, Measure, RetrievalReport, SettingScores, Verdict
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.deciding.statistics import holm, mean_interval, paired_difference
 
+_DEPTH = 10
+# What pytrec_eval calls the measures.
+_NAMES = ("success_5", "recall_1", "recall_3", "recall_5", "recall_10", "recip_rank", "ndcg_cut_10")
 # Long documents fill a ranking with their passages; ten documents are to be seen behind them.
 _PASSAGES = 50
 # Equivalence is not claimed here; the statistics ask for a margin all the same.
@@ -62,7 +64,7 @@ def evaluate_retrieval(
     document_ids: Collection[str],
     default: str | None = None,
     measure: Measure = "recall@5",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] = lambda *_: None,
 ) -> RetrievalReport:
     """Search every question with every setting and compare them on `measure`.
 
@@ -94,8 +96,7 @@ def evaluate_retrieval(
             found, seconds = _timed(search, question.text, way)
             rankings[name].append(rank_documents(found))
             times[name].append(seconds)
-        if progress:
-            progress(number, len(asked))
+        progress(number, len(asked))
     # What the index does not hold cannot be found, and says nothing about the search.
     golds = [[name for name in question.document_ids if name in known] for question in asked]
     scores = {
@@ -122,6 +123,31 @@ def evaluate_retrieval(
         recommended=recommend(scores, comparisons, measure=measure, default=default),
         first_p50_ms=1000 * statistics.median(first_times),
     )
+
+
+def rank_documents(passages: Iterable[Passage]) -> tuple[str, ...]:
+    """The documents of ranked passages, each at the rank of its best passage, the first ten of them."""
+    return tuple(dict.fromkeys(passage.document_id for passage in passages))[:_DEPTH]
+
+
+def score_rankings(
+    golds: Sequence[Collection[str]], rankings: Sequence[Sequence[str]]
+) -> dict[Measure, tuple[float, ...]]:
+    """Every measure, by pytrec_eval, for every question, in their order. `golds` and `rankings` hold document ids, best
+    first, without repeats; each question has a gold document.
+    """
+    import pytrec_eval
+
+    judged = {str(number): dict.fromkeys(gold, 1) for number, gold in enumerate(golds)}
+    ranked = {
+        str(number): {name: float(_DEPTH - place) for place, name in enumerate(ranking[:_DEPTH])}
+        for number, ranking in enumerate(rankings)
+    }
+    found = pytrec_eval.RelevanceEvaluator(judged, set(_NAMES)).evaluate(ranked)
+    return {
+        measure: tuple(float(found[str(number)][name]) for number in range(len(golds)))
+        for measure, name in zip(MEASURES, _NAMES, strict=True)
+    }
 
 
 def compare(
@@ -166,7 +192,7 @@ def recommend(
 
 def _timed(search: Search, query: str, settings: SearchSettings) -> tuple[Sequence[Passage], float]:
     clock = time.perf_counter()
-    found = search(query, max(min(settings.candidates, _PASSAGES), DEPTH), settings)
+    found = search(query, max(min(settings.candidates, _PASSAGES), _DEPTH), settings)
     return found, time.perf_counter() - clock
 
 

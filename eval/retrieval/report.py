@@ -1,5 +1,9 @@
 """What an evaluation of retrieval found, as a value, as JSON and in words.
 
+Hit@5 is 1 where a gold document is among the first 5. Recall@k is the share of a question's gold documents among the
+first k, MRR@10 one over the rank of the first gold document (0 below rank 10). nDCG@10 counts every gold document alike
+with a log2 discount (Järvelin and Kekäläinen 2002). All lie in [0, 1].
+
 report.scores["hybrid minmax"].mean("recall@5")
 report.to_dict()
 print(to_text(report))
@@ -9,15 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from eval.retrieval.measures import MEASURES, Measure
 from rag.search.settings import SearchSettings
 from router.deciding.statistics import Difference, Interval
 
 # What the statistics take, too.
 ALPHA = 0.05
 Verdict = Literal["better", "worse", "open"]
+Measure = Literal["hit@5", "recall@1", "recall@3", "recall@5", "recall@10", "mrr@10", "ndcg@10"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 _SHOWN = 5
 

@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from eval.errors import EvalError
-from eval.graders import Criterion, TextSimilarity, similarity
+from eval.graders import Criterion, TextSimilarity, look_up, references, render, similarity
 from eval.scorer import Embed
-from eval.templates import look_up, references, render
 from serving.chat.request import ChatBody, check_asked
 from serving.errors import Invalid
 from serving.evals.schemas import find_fault
