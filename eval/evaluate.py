@@ -40,15 +40,11 @@ class Patience:
 
     limit_s: float = 300.0
     pause_s: float = 0.5
-    clock: Callable[[], float] = time.monotonic
-    last_answer: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.last_answer = self.clock()
+    last_answer: float = field(default_factory=time.monotonic, init=False)
 
     def is_exhausted(self) -> bool:
         """Whether the engine has been silent for longer than the limit."""
-        return self.clock() - self.last_answer > self.limit_s
+        return time.monotonic() - self.last_answer > self.limit_s
 
     async def wait_for(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What `ask` gives; it is tried again while the engine is away. Raises EngineUnavailable at the end."""
@@ -56,12 +52,11 @@ class Patience:
         while True:
             try:
                 found = await ask()
+                self.last_answer = time.monotonic()
+                return found
             except EngineUnavailable:
                 if self.is_exhausted():
                     raise
-            else:
-                self.last_answer = self.clock()
-                return found
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 10.0)
 
@@ -78,17 +73,17 @@ class BusyClock:
     _shared: float = 0.0
     _seen: float = 0.0
 
-    def start(self) -> float:
-        """A request goes out; give the result to `stop`."""
+    async def share(self, work: Awaitable[T]) -> tuple[T, float]:
+        """What the work gives, and its share in seconds."""
         self._advance()
+        started = self._shared
         self._in_flight += 1
-        return self._shared
-
-    def stop(self, started: float) -> float:
-        """It is done: its share in seconds."""
-        self._advance()
-        self._in_flight -= 1
-        return self._shared - started
+        try:
+            found = await work
+        finally:
+            self._advance()
+            self._in_flight -= 1
+        return found, self._shared - started
 
     def _advance(self) -> None:
         now = self.clock()
@@ -118,16 +113,9 @@ async def ask(
     engine, search = BusyClock(), BusyClock()
 
     async def generate(arm: Arm, question: Question) -> AnswerRecord:
-        started = search.start()
-        try:
-            prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
-        finally:
-            retrieval_s = search.stop(started)
-        started = engine.start()
-        try:
-            answer = await answerer.answer(prepared)
-        finally:
-            engine_s = engine.stop(started)
+        asked = answerer.prepare(arm, [{"role": "user", "content": question.text}])
+        prepared, retrieval_s = await search.share(asked)
+        answer, engine_s = await engine.share(answerer.answer(prepared))
         return AnswerRecord(
             arm=arm.name,
             question_id=question.id,
@@ -156,10 +144,7 @@ async def ask(
         on_answer(record)
         return record
 
-    records: list[AnswerRecord] = []
-    for arm in arms:
-        records.extend(await run_all(one(arm, question) for question in questions))
-    return records
+    return [record for arm in arms for record in await run_all(one(arm, question) for question in questions)]
 
 
 async def time_first_tokens(

@@ -40,6 +40,7 @@ NEAR_PERCENT = 90.0
 _SHOWN_NEAR = 2
 
 OnFault = Literal["refuse", "drop"]
+Rows = tuple[Question, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,7 @@ def divide(
     if needs_dev and files.dev is not None:
         dev = _load(files.dev, "dev", contradictions, notes)
     elif needs_dev:
-        dev = _take_dev(rows, folder, notes)
-        taken = {question.id for question in dev}
-        rows = tuple(row for row in rows if row.id not in taken)
+        rows, dev = _take_dev(rows, folder, notes)
     dev = _merge(dev, "dev", notes)
     rows = rows if trains else ()
     # A dev question that is evaluated on would choose the settings by what they are to be judged by.
@@ -183,9 +182,7 @@ def _load(path: Path, called: str, contradictions: OnFault, notes: list[str]) ->
     return questions
 
 
-def _split(
-    rows: Sequence[Question], folder: str, name: str, notes: list[str]
-) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+def _split(rows: Rows, folder: str, name: str, notes: list[str]) -> tuple[Rows, Rows]:
     """Training rows and evaluation questions out of the one file that holds both."""
     try:
         train, asked = split_by_document(rows, (1 - TEST_SHARE, TEST_SHARE), seed=_SPLIT_SEED)
@@ -210,16 +207,16 @@ def _split(
     return train, asked
 
 
-def _take_dev(rows: Sequence[Question], folder: str, notes: list[str]) -> tuple[Question, ...]:
+def _take_dev(rows: Rows, folder: str, notes: list[str]) -> tuple[Rows, Rows]:
     if not rows:
         raise EvalError(f"{folder} has no dev.jsonl and no train.jsonl to take dev questions from; add one")
     # Training rows may well contradict each other; only golds that are scored against must not.
     try:
-        _, dev = split_by_document(rows, (1 - DEV_SHARE, DEV_SHARE), seed=_SPLIT_SEED)
+        left, dev = split_by_document(rows, (1 - DEV_SHARE, DEV_SHARE), seed=_SPLIT_SEED)
     except EvalError as error:
         raise EvalError(f"{folder} has no dev.jsonl, and of the training rows {error}; add dev.jsonl") from error
     notes.append(f"{len(dev)} of {len(rows)} training rows, of source documents of their own, are dev questions")
-    return dev
+    return left, dev
 
 
 def _merge(questions: tuple[Question, ...], called: str, notes: list[str]) -> tuple[Question, ...]:

@@ -70,10 +70,8 @@ def merge_repeats(questions: Sequence[Question]) -> tuple[tuple[Question, ...], 
     gone: list[tuple[str, str]] = []
     for question in questions:
         text = _asked(question.text)
-        first = firsts.get(text)
-        if first is None:
-            firsts[text] = question
-        else:
+        first = firsts.setdefault(text, question)
+        if first is not question:
             firsts[text] = replace(
                 first,
                 answers=tuple(dict.fromkeys((*first.answers, *question.answers))),
@@ -107,8 +105,6 @@ def split_by_document(
     Groups are dealt out from the largest on, each to the part with the least of its due (Sainte-Laguë's rule), so that
     every part gets large and small documents; the seed orders groups of one size.
     """
-    assert abs(sum(shares) - 1) < 1e-9, "shares add up to 1"
-    assert min(shares) > 0, "shares are positive"
     groups = _groups(rows)
     if len(groups) < len(shares):
         raise EvalError(

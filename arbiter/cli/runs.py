@@ -57,10 +57,9 @@ def export_answers(
     Raises EvalError for an unknown run, arm or format, and for files that are there already.
     """
     run = open_run(home / "runs", name)
-    documents, notes = _documents_of(run) if format == "ragas" else ({}, [])
-    exported = export_run(run, folder, format=format, arms=arms, documents=documents, is_forced=is_forced)
-    paths = [str(path) for path in exported.paths]
-    notes = [*exported.notes, *notes]
+    documents, missing = _documents_of(run) if format == "ragas" else ({}, [])
+    written, left_out = export_run(run, folder, format=format, arms=arms, documents=documents, is_forced=is_forced)
+    paths, notes = [str(path) for path in written], [*left_out, *missing]
     return "\n".join([*paths, *(f"note: {note}" for note in notes)]), {"run": run.id, "files": paths, "notes": notes}
 
 

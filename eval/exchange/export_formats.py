@@ -12,9 +12,9 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from eval.answers import AnswerRecord
 from eval.errors import EvalError
@@ -26,7 +26,6 @@ from storage.folders import write_files
 from storage.records import json_lines
 
 ExportFormat = Literal["ragas", "ragchecker", "lm-eval"]
-EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
 Rows = list[dict[str, object]]
 Answered = Sequence[tuple[Question, AnswerRecord]]
@@ -39,14 +38,6 @@ _UNSAFE_TASK = re.compile(r"\W")
 _NO_FILTER = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """The files that were written; `notes` say what is not in them, a line each."""
-
-    paths: tuple[Path, ...]
-    notes: tuple[str, ...]
-
-
 def export_run(
     run: Run,
     folder: Path,
@@ -55,15 +46,14 @@ def export_run(
     arms: Sequence[str] = (),
     documents: Mapping[str, str] | None = None,
     is_forced: bool = False,
-) -> Exported:
+) -> tuple[tuple[Path, ...], list[str]]:
     """Write a run's answers, every arm's or those of `arms`, in another tool's files; failed answers are left out.
+    Gives the files that were written, and what is not in them, a line each.
 
     ragas: `<arm>.jsonl`, for `EvaluationDataset.from_jsonl`. RAGChecker: `<arm>.json`. lm-eval: a folder an arm with
     `results_<date>.json` and `samples_<task>_<date>.jsonl`. `documents` maps document ids to texts; without them ragas
-    rows have no reference contexts. Raises EvalError for an unknown format or arm and for files that are there already.
+    rows have no reference contexts. Raises EvalError for an unknown arm, StorageError for files that are there already.
     """
-    if format not in EXPORT_FORMATS:
-        raise EvalError(f"no format {format!r}; choose one of: {', '.join(EXPORT_FORMATS)}")
     scorecard, questions, records = run.scorecard(), run.questions(), run.records()
     names = [scores.arm.name for scores in scorecard.arms]
     unknown = [name for name in arms if name not in names]
@@ -82,12 +72,11 @@ def export_run(
         if format == "ragas":
             files[f"{stem}.jsonl"] = json_lines(ragas_rows(arm, answered, documents or {}))
         elif format == "ragchecker":
-            files[f"{stem}.json"] = json.dumps(
-                {"results": ragchecker_rows(arm, answered)}, ensure_ascii=False, indent=2
-            )
+            results = {"results": ragchecker_rows(arm, answered)}
+            files[f"{stem}.json"] = json.dumps(results, ensure_ascii=False, indent=2)
         else:
             files |= lm_eval_files(run, scorecard, scores, answered)
-    return Exported(write_files(folder, files, is_forced=is_forced), tuple(notes))
+    return write_files(folder, files, is_forced=is_forced), notes
 
 
 def ragas_rows(arm: Arm, answered: Answered, documents: Mapping[str, str]) -> Rows:

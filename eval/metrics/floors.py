@@ -21,8 +21,6 @@ from router.deciding.scorecard import Score
 NEAREST = "nearest training answer"
 MAJORITY = "majority answer"
 
-# Questions compared with all examples at a time, so that the similarities take little memory.
-_BLOCK = 256
 # Cosines that agree to so many decimals are a tie: the last bits depend on the machine.
 _DECIMALS = 5
 
@@ -58,12 +56,12 @@ def nearest_training_answers(
     """The answer of the most similar training question, by cosine, for every question; the first of equals."""
     known = embed([example.text for example in examples])
     asked = embed([question.text for question in questions])
-    records = []
-    for start in range(0, len(questions), _BLOCK):
-        nearest = np.round(asked[start : start + _BLOCK] @ known.T, _DECIMALS).argmax(axis=1)
-        for question, row in zip(questions[start : start + _BLOCK], nearest.tolist(), strict=True):
-            records.append(AnswerRecord(NEAREST, question.id, examples[row].answer))
-    return records
+    # One at a time, so that the similarities take little memory.
+    nearest = [int(np.round(known @ vector, _DECIMALS).argmax()) for vector in asked]
+    return [
+        AnswerRecord(NEAREST, question.id, examples[row].answer)
+        for question, row in zip(questions, nearest, strict=True)
+    ]
 
 
 def majority_answers(examples: Sequence[Question], questions: Sequence[Question]) -> list[AnswerRecord]:

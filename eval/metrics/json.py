@@ -25,7 +25,8 @@ def parse_json(text: str) -> Parsed:
     """The object or array that the whole text is, in a code fence or not; None for anything else."""
     fenced = _FENCE.fullmatch(text)
     try:
-        value = json.loads(fenced[1] if fenced else text, parse_float=_number, parse_constant=_refuse)
+        # NaN and infinities are no JSON, and no `int` takes them.
+        value = json.loads(fenced[1] if fenced else text, parse_float=_number, parse_constant=int)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict | list) else None
@@ -60,10 +61,6 @@ def _score(question: Question, record: AnswerRecord) -> tuple[float | None, ...]
 # `json_valid` is 1.0 when the answer is a JSON object or array, the others take the best over the golds that are;
 # unscored where no gold is.
 JSON_SCORER = Scorer(("json_valid", "json_f1", "json_exact"), _score)
-
-
-def _refuse(constant: str) -> object:
-    raise ValueError(f"{constant} is no JSON")
 
 
 def _slots(value: object, path: str = "") -> Iterator[tuple[str, str]]:

@@ -82,10 +82,9 @@ class Run:
         """Every arm's answer to every question, arm by arm."""
         return self._read("answers.jsonl", lambda file: [from_json(AnswerRecord, line) for line in file])
 
-    def decision(self) -> dict[str, Any]:
+    def decision(self) -> Any:
         """The decision in its JSON form. Raises EvalError when none was made yet."""
-        found: dict[str, Any] = self._view("decision.json", "decision")
-        return found
+        return self._view("decision.json", "decision")
 
     def card(self) -> Any:
         """The decision card as `eval.report.card.make_card` gave it. Raises EvalError when no decision was made yet."""
@@ -157,7 +156,13 @@ def publish_run(
         (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
         (folder / "questions.jsonl").write_text(json_lines(asdict(q) for q in questions), encoding="utf-8")
         (folder / "answers.jsonl").write_text(json_lines(asdict(r) for r in records), encoding="utf-8")
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_score_rows(scorecard)), folder / "scores.parquet")
+        rows = [
+            {"arm": scores.arm.name, "question_id": question, "metric": metric, "score": values[i]}
+            for scores in scorecard.arms
+            for metric, values in scores.scores.items()
+            for i, question in enumerate(scorecard.question_ids)
+        ]
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "scores.parquet")
         card = folder / "scorecard.json"
         card.write_text(json.dumps(asdict(scorecard), allow_nan=False), encoding="utf-8")
         summary = {
@@ -262,12 +267,3 @@ def _row(folder: Path) -> RunRow:
     except (EvalError, WrongShape):
         return replace(row, fault="its decision cannot be read; make it again with: arbiter decide CONFIG")
     return replace(row, arm=decision.arm, verdict=decision.verdict, confidence=decision.confidence)
-
-
-def _score_rows(scorecard: Scorecard) -> list[dict[str, object]]:
-    return [
-        {"arm": scores.arm.name, "question_id": question, "metric": metric, "score": values[i]}
-        for scores in scorecard.arms
-        for metric, values in scores.scores.items()
-        for i, question in enumerate(scorecard.question_ids)
-    ]

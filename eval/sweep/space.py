@@ -39,9 +39,12 @@ class Choices:
         repeated = [value for i, value in enumerate(self.values) if _is_among(value, self.values[:i])]
         return tuple(f"{value!r} is listed twice" for value in repeated)
 
-    def ends(self) -> tuple[Value, ...]:
-        """Values to check for all of them: every one."""
+    def grid(self) -> tuple[Value, ...]:
+        """Every value."""
         return self.values
+
+    # Values to check for all of them.
+    ends = grid
 
     def including(self, default: Value) -> Choices:
         """The same with `default` as one more choice, unless it is one."""
@@ -50,10 +53,6 @@ class Choices:
         both = (*self.values, default)
         numbers = [value for value in both if isinstance(value, int | float) and not isinstance(value, bool)]
         return Choices(tuple(sorted(numbers)) if len(numbers) == len(both) else both)
-
-    def grid(self) -> tuple[Value, ...]:
-        """Every value."""
-        return self.values
 
     def distribution(self) -> BaseDistribution:
         """What optuna draws from."""

@@ -71,7 +71,7 @@ def run_trials(
     objective: Objective,
     *,
     path: Path,
-    on_trial: Callable[[TrialResult], None] | None = None,
+    on_trial: Callable[[TrialResult], object] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> SweepReport:
     """Measure the defaults, then what a TPE sampler proposes (Bergstra et al. 2011), until the budget is used up.
@@ -94,8 +94,7 @@ def run_trials(
             result = _measure(plan, objective, _next(plan, trials), trials, clock)
             kept.write(_KEEP, (result.number, json.dumps(asdict(result))))
             trials.append(result)
-            if on_trial is not None:
-                on_trial(result)
+            on_trial(result)
             failed = failed + 1 if result.outcome == "failed" else 0
             if failed == _FAILED_IN_A_ROW:
                 raise EvalError(

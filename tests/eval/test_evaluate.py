@@ -178,15 +178,18 @@ def test_an_unknown_primary_metric_lists_the_known_ones() -> None:
         build_scorecard(ARMS, Asked(QUESTIONS, ()), [SameText()], primary="f2")
 
 
-def test_answers_in_flight_share_the_seconds_of_the_engine() -> None:
+async def test_answers_in_flight_share_the_seconds_of_the_engine() -> None:
     now = iter([0.0, 2.0, 6.0, 9.0, 20.0, 21.0])
     busy = BusyClock(clock=lambda: next(now))
-    first = busy.start()  # at 0 s, alone until 2 s
-    second = busy.start()  # at 2 s, both until 6 s
-    assert busy.stop(first) == 2 + 4 / 2
-    assert busy.stop(second) == 4 / 2 + 3  # at 9 s; nothing is in flight until 20 s
-    third = busy.start()
-    assert busy.stop(third) == 1
+    ends = asyncio.Event(), asyncio.Event()
+    # The first begins at 0 s and is alone until 2 s, then both are in flight until 6 s.
+    first, second = (asyncio.create_task(busy.share(end.wait())) for end in ends)
+    await asyncio.sleep(0)
+    ends[0].set()
+    assert (await first)[1] == 2 + 4 / 2
+    ends[1].set()
+    assert (await second)[1] == 4 / 2 + 3  # at 9 s; nothing is in flight until 20 s
+    assert (await busy.share(ends[0].wait()))[1] == 1
 
 
 async def test_engine_seconds_of_all_answers_add_up_to_the_time_asked(tmp_path: Path) -> None:

@@ -296,8 +296,6 @@ def test_a_format_that_is_not_known_is_asked_for(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "x.txt"):
         with pytest.raises(EvalError, match=r"cannot read rows from .*; kinds read: \.jsonl, \.json, \.csv, \.parquet"):
             import_dataset(path)
-    with pytest.raises(EvalError, match="no format 'beir'; choose one of: autorag, ragchecker, ragas"):
-        import_dataset(write_json(tmp_path, []), "beir")  # type: ignore[arg-type]
     with pytest.raises(EvalError, match="no file or folder"):
         import_dataset(tmp_path / "gone")
 

@@ -89,7 +89,7 @@ def test_without_training_rows_there_is_no_floor() -> None:
     assert measure_floors((), QUESTIONS, embed, [TEXT_SCORER], "exact_match") == {}
 
 
-def test_more_questions_than_a_block_keep_their_order() -> None:
+def test_many_questions_keep_their_order() -> None:
     asked = [Question(f"q{i}", "nearly east" if i % 2 else "nearly north", ("x",)) for i in range(600)]
     records = nearest_training_answers(EXAMPLES, asked, embed)
     assert [record.text for record in records] == ["pier", "harbour"] * 300
