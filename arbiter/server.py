@@ -51,9 +51,10 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
         # From here on models are looked for, and converted where that was not done yet.
         base = pipeline.base
         open_indexes = OpenIndexes(index_home(config, home), pipeline.embedder)
+        during.callback(open_indexes.close)
         runs = ServedRuns(config=config, home=home, open_indexes=open_indexes, base=base, data_version=read_version)
         jobs = during.enter_context(contextlib.closing(Jobs(JobRows(database))))
-        stores = during.enter_context(contextlib.closing(open_vector_stores(open_indexes, database, jobs)))
+        stores = open_vector_stores(open_indexes, database, jobs)
         opener, served, _ = during.enter_context(runs.served(decision, console))
         if stale := runs.stale_reason(decision):
             console.say(f"warning: {stale}")
@@ -72,7 +73,7 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
             decision_routes(Promoter(current, Ledger(database), opener, scope=decision.scope)),
             eval_routes(evals, files=stores.files),
             file_routes(stores),
-            vector_store_routes(stores),
+            vector_store_routes(stores, current),
             api_key=os.environ.get("ARBITER_API_KEY") or None,
         )
         address = "http://{}:{}".format(*listener.getsockname()[:2])

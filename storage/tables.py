@@ -1,6 +1,6 @@
 """What all tables share: `sa.Table("decisions", TABLES, sa.Column("sequence", NUMBER, primary_key=True))`.
 
-Frozen dataclasses are rows: `FILES.insert().values(values_of(file))` and `read_row(StoredFile, row)`. A field has the
+Frozen dataclasses are rows: `FILES.insert().values(values_of(upload))` and `read_row(StoreFile, row)`. A field has the
 name of its column; columns that no field names are the store's own.
 
 The tables stand beside the code that uses them. storage/migrations makes them; a test holds both equal, so a change of

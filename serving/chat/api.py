@@ -158,10 +158,8 @@ async def _streamed(
     chunks = answerer.stream(prepared)
     # The first chunk is awaited before the status line goes out, so an engine that is away is a 503 and not a torn
     # stream.
-    try:
-        first = await anext(chunks)
-    except StopAsyncIteration as error:
-        raise EngineUnavailable("the engine ended the stream before it began") from error
+    if (first := await anext(chunks, None)) is None:
+        raise EngineUnavailable("the engine ended the stream before it began")
 
     async def events() -> AsyncIterator[str]:
         try:

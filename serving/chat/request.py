@@ -108,17 +108,14 @@ class Conversation(Fields):
         return options
 
 
-class ChatBody(Conversation):
+_EXAMPLE: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "When does the desk open?"}]}
+
+
+class ChatBody(Conversation, json_schema_extra={"examples": [_EXAMPLE]}):
     """The body of `POST /v1/chat/completions`.
 
     Its own fields are passed on as they are: the engine validates the values, and its refusal is passed back.
     """
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"model": "auto", "messages": [{"role": "user", "content": "When does the desk open?"}]}]
-        }
-    )
 
     temperature: float | None = None
     top_p: float | None = None

@@ -166,8 +166,7 @@ class Ledger:
     def page(self, page: Page, *, scope: str | None = None) -> PageOfRows:
         """A page of RecordedDecisions, of one scope or of all, without their evidence. Raises Invalid."""
         where = [DECISIONS.c.scope == scope] if scope is not None else []
-        with self._database.read() as rows:
-            return select_page(rows, DECISIONS, page, *where, read=_decision, without=[DECISIONS.c.evidence])
+        return select_page(self._database, DECISIONS, page, *where, read=_decision, without=[DECISIONS.c.evidence])
 
     def promotions(self, scope: str | None = None) -> list[Promotion]:
         """Every promotion and rollback of a scope or of all, oldest first."""

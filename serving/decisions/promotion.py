@@ -69,8 +69,7 @@ class Promoter:
                     f"decision {decision_id!r} is about {decision.scope!r}, and this server has {self.scope!r}; "
                     "serve its own config"
                 )
-            stale = await asyncio.to_thread(self.opener.stale_reason, decision)
-            if stale is not None:
+            if (stale := await asyncio.to_thread(self.opener.stale_reason, decision)) is not None:
                 raise NotPromotable(f"decision {decision_id!r} is stale: {stale}")
             write = partial(self.ledger.promote, decision_id, previous_id=self.current.served.decision_id)
             return await self._change(decision, write)

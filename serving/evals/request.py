@@ -5,10 +5,10 @@ check_eval(asked, embed=embed)   asked.card()   read_rows(asked, item_schema, fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from eval.errors import EvalError
 from eval.graders import Criterion, TextSimilarity, look_up, references, render, similarity
@@ -70,32 +70,27 @@ class CustomSource(Fields):
     include_sample_schema: bool = False
 
 
-class CreateEval(Fields):
-    """The body of `POST /v1/evals`."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "Opening hours",
-                    "data_source_config": {
-                        "type": "custom",
-                        "item_schema": {"type": "object", "required": ["question", "answer"]},
-                        "include_sample_schema": True,
-                    },
-                    "testing_criteria": [
-                        {
-                            "type": "string_check",
-                            "name": "same",
-                            "operation": "ilike",
-                            "input": "{{sample.output_text}}",
-                            "reference": "{{item.answer}}",
-                        }
-                    ],
-                }
-            ]
+_EVAL_EXAMPLE: dict[str, Any] = {
+    "name": "Opening hours",
+    "data_source_config": {
+        "type": "custom",
+        "item_schema": {"type": "object", "required": ["question", "answer"]},
+        "include_sample_schema": True,
+    },
+    "testing_criteria": [
+        {
+            "type": "string_check",
+            "name": "same",
+            "operation": "ilike",
+            "input": "{{sample.output_text}}",
+            "reference": "{{item.answer}}",
         }
-    )
+    ],
+}
+
+
+class CreateEval(Fields, json_schema_extra={"examples": [_EVAL_EXAMPLE]}):
+    """The body of `POST /v1/evals`."""
 
     data_source_config: CustomSource
     testing_criteria: Annotated[list[Criterion], Field(min_length=1)]
@@ -118,10 +113,8 @@ class CreateEval(Fields):
         }
 
 
-class UpdateEval(Fields):
+class UpdateEval(Fields, json_schema_extra={"examples": [{"name": "Opening hours, 2026"}]}):
     """The body of `POST /v1/evals/{id}`."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Opening hours, 2026"}]})
 
     name: Annotated[Name, Field(description="An eval keeps a name; leave it out to keep this one.")] = ""
     metadata: Metadata | None = None
@@ -210,30 +203,25 @@ class CompletionsSource(Fields):
         return read_model(ChatBody, {"messages": messages, **options})
 
 
-class CreateRun(Fields):
-    """The body of `POST /v1/evals/{id}/runs`."""
+_RUN_EXAMPLE: dict[str, Any] = {
+    "name": "first",
+    "data_source": {
+        "type": "completions",
+        "model": "auto",
+        "input_messages": {
+            "type": "template",
+            "template": [{"role": "user", "content": "{{item.question}}"}],
+        },
+        "source": {
+            "type": "file_content",
+            "content": [{"item": {"question": "When does the desk open?", "answer": "nine"}}],
+        },
+    },
+}
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "first",
-                    "data_source": {
-                        "type": "completions",
-                        "model": "auto",
-                        "input_messages": {
-                            "type": "template",
-                            "template": [{"role": "user", "content": "{{item.question}}"}],
-                        },
-                        "source": {
-                            "type": "file_content",
-                            "content": [{"item": {"question": "When does the desk open?", "answer": "nine"}}],
-                        },
-                    },
-                }
-            ]
-        }
-    )
+
+class CreateRun(Fields, json_schema_extra={"examples": [_RUN_EXAMPLE]}):
+    """The body of `POST /v1/evals/{id}/runs`."""
 
     data_source: Annotated[JsonlSource | CompletionsSource, Field(discriminator="type")]
     name: Name | None = None
@@ -277,7 +265,12 @@ def read_rows(asked: CreateRun, item_schema: Mapping[str, Any], files: FileStore
             if row.sample is not None:
                 param = f"data_source.source.content[{number}].sample"
                 raise Invalid(f"{param}: a completions run generates the sample; use type jsonl", param=param)
-    _check_items(item_schema, source.content)
+    fault = find_fault(item_schema, [row.item for row in source.content])
+    if fault is not None and fault.item is None:
+        raise Invalid(f"the eval's item_schema {fault.message}", param="data_source.source")
+    if fault is not None:
+        param = f"data_source.source.content[{fault.item}].item{fault.place}"
+        raise Invalid(f"{param}: {fault.message}", param=param)
     return content
 
 
@@ -297,13 +290,3 @@ def _file_rows(file_id: str, files: FileStore) -> list[Any]:
             if line.strip():
                 rows.append(decode(line, f"line {number} of {file_id!r}", param=param))
     return rows
-
-
-def _check_items(schema: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Refuse rows that are not what the eval's `item_schema` says."""
-    fault = find_fault(schema, [row.item for row in rows])
-    if fault is not None and fault.item is None:
-        raise Invalid(f"the eval's item_schema {fault.message}", param="data_source.source")
-    if fault is not None:
-        param = f"data_source.source.content[{fault.item}].item{fault.place}"
-        raise Invalid(f"{param}: {fault.message}", param=param)

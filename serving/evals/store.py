@@ -99,8 +99,7 @@ class EvalStore:
 
     def evals(self, page: Page, *, by_update: bool = False) -> PageOfRows:
         """A page of rows, in the order the evals were created or last updated."""
-        with self._database.read() as rows:
-            return select_page(rows, EVAL_ROWS, page, by=EVAL_ROWS.c.updates if by_update else None)
+        return select_page(self._database, EVAL_ROWS, page, by=EVAL_ROWS.c.updates if by_update else None)
 
     def delete_eval(self, eval_id: str) -> list[str]:
         """Takes an eval away with its runs and their items; returns the ids of the runs."""
@@ -127,8 +126,7 @@ class EvalStore:
     def runs(self, eval_id: str, page: Page) -> PageOfRows:
         """A page of an eval's runs without the rows of files."""
         self.get_eval(eval_id)
-        with self._database.read() as rows:
-            return select_page(rows, RUN_ROWS, page, RUN_ROWS.c.eval_id == eval_id, without=[RUN_ROWS.c.work])
+        return select_page(self._database, RUN_ROWS, page, RUN_ROWS.c.eval_id == eval_id, without=[RUN_ROWS.c.work])
 
     def set_status(self, run_id: str, status: RunStatus, *, error: Mapping[str, str] | None = None) -> bool:
         """Move a live run on; False, and nothing changed, when it has ended already or is gone."""
@@ -166,8 +164,7 @@ class EvalStore:
     def items(self, eval_id: str, run_id: str, page: Page) -> PageOfRows:
         """A page of a run's items in the order of its data."""
         self.get_run(eval_id, run_id)
-        with self._database.read() as rows:
-            return select_page(rows, ITEM_ROWS, page, ITEM_ROWS.c.run_id == run_id, by=ITEM_ROWS.c.position)
+        return select_page(self._database, ITEM_ROWS, page, ITEM_ROWS.c.run_id == run_id, by=ITEM_ROWS.c.position)
 
     def done_positions(self, run_id: str) -> set[int]:
         """The positions of the rows that have their outcome."""

@@ -61,7 +61,7 @@ class Entry:
         try:
             if scope["path"] in _OPEN or _has_key(scope, self._api_key):
                 with self._current.hold() as served:
-                    scope["served"], scope["current"] = served, self._current
+                    scope["served"] = served
                     await self._app(scope, receive, counted)
             else:
                 response = error_response(Unauthorized("wrong or missing API key; send Authorization: Bearer KEY"))
@@ -80,12 +80,6 @@ def served_by(request: Request) -> Served:
     """What a request is served by from its beginning to its end, whatever is promoted meanwhile."""
     served: Served = request.scope["served"]
     return served
-
-
-def current_of(request: Request) -> CurrentDecision:
-    """What is served may be another than what the request is served by."""
-    current: CurrentDecision = request.scope["current"]
-    return current
 
 
 def _has_key(scope: Scope, key: str | None) -> bool:

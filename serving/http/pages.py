@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from serving.errors import Invalid
+from storage.database import Database
 
 Order = Literal["asc", "desc"]
 Card = TypeVar("Card")
@@ -72,7 +73,7 @@ class AllOf(BaseModel, Generic[Card]):
 
 
 def select_page(
-    rows: sa.Connection,
+    database: Database,
     table: sa.Table,
     page: Page,
     *where: sa.ColumnElement[bool],
@@ -91,14 +92,15 @@ def select_page(
     before = getattr(page, "before", None)
     query = sa.select(*(one for one in table.c if one not in set(without))).where(*where, *asked)
     is_rising = (page.order == "asc") == (not before)
-    for param, cursor in (("after", page.after), ("before", before)):
-        if cursor:
-            start = rows.execute(sa.select(column).where(table.c.id == cursor, *where, *asked)).scalar_one_or_none()
-            if start is None:
-                raise Invalid(f"{param} names nothing in this list: {cursor!r}", param=param)
-            query = query.where(column > start if is_rising else column < start)
-    query = query.order_by(column.asc() if is_rising else column.desc()).limit(page.limit + 1)
-    found = [read(row) for row in rows.execute(query)]
+    with database.read() as rows:
+        for param, cursor in (("after", page.after), ("before", before)):
+            if cursor:
+                start = rows.execute(sa.select(column).where(table.c.id == cursor, *where, *asked)).scalar_one_or_none()
+                if start is None:
+                    raise Invalid(f"{param} names nothing in this list: {cursor!r}", param=param)
+                query = query.where(column > start if is_rising else column < start)
+        query = query.order_by(column.asc() if is_rising else column.desc()).limit(page.limit + 1)
+        found = [read(row) for row in rows.execute(query)]
     kept = found[: page.limit]
     return PageOfRows(rows=kept[::-1] if before else kept, has_more=len(found) > page.limit)
 

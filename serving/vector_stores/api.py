@@ -1,6 +1,6 @@
 """/v1/vector_stores in OpenAI's shapes, driven by `client.vector_stores`: stores, their files, batches, search.
 
-app.include_router(vector_store_routes(stores), prefix="/v1")
+app.include_router(vector_store_routes(stores, current), prefix="/v1")
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from openai.types import VectorStore, VectorStoreDeleted, VectorStoreSearchResponse
 from openai.types.vector_store_search_response import Content
 from openai.types.vector_stores import VectorStoreFile, VectorStoreFileBatch, VectorStoreFileDeleted
@@ -23,10 +23,9 @@ from rag.chunking.chunk import ChunkSettings, warn_long
 from rag.passage import Passage
 from router.answering.citations import filename_of
 from serving.http.body import ApiRoute
-from serving.http.entry import current_of
 from serving.http.errors import refusals
 from serving.http.pages import ListOf, TwoWayPage, list_body
-from serving.vector_stores.listing import FilePage, attributes_of, vector_bytes
+from serving.http.served import CurrentDecision
 from serving.vector_stores.request import (
     AttachFields,
     AttributeFields,
@@ -35,8 +34,7 @@ from serving.vector_stores.request import (
     StoreFields,
     UpdateFields,
 )
-from serving.vector_stores.rows import StoreFile
-from serving.vector_stores.schema import STATUSES
+from serving.vector_stores.rows import STATUSES, FilePage, StoreFile, attributes_of, vector_bytes
 from serving.vector_stores.stores import StoreState, VectorStores
 from storage.tables import values_of
 
@@ -114,7 +112,7 @@ class ContentPage(BaseModel):
     next_page: None = None
 
 
-def vector_store_routes(stores: VectorStores) -> APIRouter:
+def vector_store_routes(stores: VectorStores, current: CurrentDecision) -> APIRouter:
     """The routes; indexing that a killed server left goes on when the app starts."""
 
     @asynccontextmanager
@@ -124,31 +122,31 @@ def vector_store_routes(stores: VectorStores) -> APIRouter:
         await asyncio.to_thread(stores.indexer.stop)
 
     router = APIRouter(prefix="/vector_stores", tags=["vector stores"], route_class=ApiRoute, lifespan=lifespan)
-    _add_store_routes(router, stores)
+    _add_store_routes(router, stores, current)
     _add_file_routes(router, stores)
     _add_batch_routes(router, stores)
     return router
 
 
-def _add_store_routes(router: APIRouter, stores: VectorStores) -> None:
+def _add_store_routes(router: APIRouter, stores: VectorStores, current: CurrentDecision) -> None:
     embedder = stores.open_indexes.embedder
 
     def shown(found: StoreState) -> dict[str, object]:
         state, settings = found.state, found.chunking
         warning = warn_long(settings, getattr(embedder, "max_tokens", None)) if settings is not None else None
-        num_chunks = state.num_chunks if state is not None else 0
+        built: dict[str, Any] = {"embedder": None, "generation": 0, "num_chunks": 0}
+        if state is not None:
+            built = values_of(state)
         notes = {
+            **built,
             "index": found.id,
-            "embedder": state.embedder if state is not None else None,
-            "generation": state.generation if state is not None else 0,
-            "num_chunks": num_chunks,
             "chunking": asdict(settings) if settings is not None else None,
             "warnings": [warning] if warning else [],
         }
         return {
-            **values_of(found.store),
+            **found.store._mapping,
             "status": "in_progress" if found.counts["in_progress"] else "completed",
-            "usage_bytes": vector_bytes(num_chunks, embedder.dimension),
+            "usage_bytes": vector_bytes(built["num_chunks"], embedder.dimension),
             "file_counts": _file_counts(found.counts),
             "arbiter": notes,
         }
@@ -174,9 +172,9 @@ def _add_store_routes(router: APIRouter, stores: VectorStores) -> None:
         return shown(stores.update(store_id, body.changes()))
 
     @router.delete("/{store_id}", response_model=VectorStoreDeleted, responses=refusals(404, 409))
-    def delete(store_id: str, request: Request) -> dict[str, object]:
+    def delete(store_id: str) -> dict[str, object]:
         """Delete it with its index; its files stay."""
-        stores.delete(store_id, in_use=lambda: {arm.index for arm in current_of(request).served.arms.values()})
+        stores.delete(store_id, in_use=lambda: {arm.index for arm in current.served.arms.values()})
         return {"id": store_id, "object": "vector_store.deleted", "deleted": True}
 
     @router.post("/{store_id}/search", response_model=ResultsPage, responses=refusals(400, 404, 409, 413))
@@ -237,7 +235,7 @@ def _add_batch_routes(router: APIRouter, stores: VectorStores) -> None:
         elif counts["failed"] and counts["failed"] == counts.total():
             # It has failed when every file of it has.
             status = "failed"
-        return {**values_of(batch), "status": status, "file_counts": _file_counts(counts)}
+        return {**batch._mapping, "status": status, "file_counts": _file_counts(counts)}
 
     @router.post("/{store_id}/file_batches", response_model=Batch, responses=refusals(400, 404, 409, 413, 429))
     def create(store_id: str, body: BatchFields) -> dict[str, object]:

@@ -14,20 +14,19 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 
 from serving.errors import Conflict, ServingError
 from serving.http.pages import Page, PageOfRows, select_page
-from serving.vector_stores.rows import no_file
-from serving.vector_stores.schema import FILES
+from serving.vector_stores.rows import FILES, no_file
 from serving.vector_stores.uploads import Upload
 from storage.database import Database
 from storage.files import sync_path
-from storage.tables import read_row, values_of
+from storage.tables import values_of
 
 MAX_UPLOAD_BYTES = 512 * 2**20
 CONTENT = "content"
@@ -37,38 +36,23 @@ _DRAFT = ".part"
 _DRAFT_LIFE_S = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """An uploaded file, which never changes. `filename` is what the user called it."""
-
-    id: str
-    created_at: int
-    filename: str
-    purpose: str
-    num_bytes: int
-    sha256: str
+# A row of FILES, which never changes. `filename` is what the user called it.
+StoredFile = sa.Row[Any]
 
 
+@dataclass(eq=False)
 class FileStore:
     """A row stands for bytes that are whole on the disk. Methods that name a file raise NotFound for none."""
 
-    def __init__(
-        self,
-        database: Database,
-        folder: Path,
-        *,
-        max_bytes: int = MAX_UPLOAD_BYTES,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.max_bytes = max_bytes
-        self._database = database
-        self._folder = folder
-        self._clock = clock
+    database: Database
+    folder: Path
+    max_bytes: int = MAX_UPLOAD_BYTES
+    clock: Callable[[], float] = time.time
 
     @cached_property
     def home(self) -> str:
         """Names the data directory, also when it has moved: servers of others may share the database."""
-        file = self._folder.with_name("files.id")
+        file = self.folder.with_name("files.id")
         try:
             if not file.exists():
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +73,7 @@ class FileStore:
     def check_here(self, file_ids: Collection[str]) -> None:
         """Raises Conflict for a file whose bytes are in another data directory."""
         query = sa.select(FILES.c.id).where(FILES.c.id.in_(file_ids), ~FILES.c.is_deleting, ~self.is_here).limit(1)
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             if (found := rows.execute(query).scalar_one_or_none()) is not None:
                 raise Conflict(
                     f"the bytes of file {found!r} are not in this server's data directory; ask the server that took "
@@ -104,41 +88,40 @@ class FileStore:
 
         Raises ServingError for a disk that cannot be written in the block, such as a full one.
         """
-        folder = self._folder / f"file-{uuid.uuid4().hex}{_DRAFT}"
+        folder = self.folder / f"file-{uuid.uuid4().hex}{_DRAFT}"
         try:
             folder.mkdir(parents=True)
             yield folder
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise ServingError(f"{str(self._folder)!r} cannot be written: {reason}") from error
+            raise ServingError(f"{str(self.folder)!r} cannot be written: {reason}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, draft: Path, upload: Upload) -> StoredFile:
         """The upload in a draft as a file, the row last."""
-        stored = StoredFile(draft.name.removesuffix(_DRAFT), int(self._clock()), **values_of(upload))
-        draft.rename(self._folder / stored.id)
-        sync_path(self._folder)
-        with self._database.write() as rows:
-            rows.execute(FILES.insert().values(**values_of(stored), home=self.home))
-        return stored
+        file_id = draft.name.removesuffix(_DRAFT)
+        draft.rename(self.folder / file_id)
+        sync_path(self.folder)
+        added = FILES.insert().values(id=file_id, created_at=int(self.clock()), **values_of(upload), home=self.home)
+        with self.database.write() as rows:
+            return rows.execute(added.returning(FILES)).one()
 
     def get(self, file_id: str, *, param: str | None = None) -> StoredFile:
         query = sa.select(FILES).where(FILES.c.id == file_id, ~FILES.c.is_deleting)
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             row = rows.execute(query).one_or_none()
         if row is None:
             raise no_file(file_id, param=param)
-        return read_row(StoredFile, row)
+        return row
 
     def page(self, page: Page) -> PageOfRows:
         """A page of StoredFiles."""
-        with self._database.read() as rows:
-            return select_page(rows, FILES, page, ~FILES.c.is_deleting, read=partial(read_row, StoredFile))
+        return select_page(self.database, FILES, page, ~FILES.c.is_deleting)
 
     def path(self, file_id: str) -> Path:
         """Where the bytes of a file are, if there is such a file."""
-        return self._folder / file_id / CONTENT
+        return self.folder / file_id / CONTENT
 
     def open(self, file_id: str) -> BinaryIO:
         """The bytes; what is open stays readable when the file is deleted."""
@@ -152,26 +135,26 @@ class FileStore:
     def hide(self, file_id: str) -> None:
         """First step of a deletion: from now on there is no such file, also after a crash."""
         hidden = FILES.update().where(FILES.c.id == file_id, ~FILES.c.is_deleting).values(is_deleting=True)
-        with self._database.write() as rows:
+        with self.database.write() as rows:
             if rows.execute(hidden).rowcount == 0:
                 raise no_file(file_id)
 
     def hidden(self) -> list[str]:
         """The files whose deletion was begun."""
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             return list(rows.execute(sa.select(FILES.c.id).where(FILES.c.is_deleting)).scalars())
 
     def remove(self, file_id: str) -> None:
         """Last step of a deletion: the bytes, then the row."""
-        shutil.rmtree(self._folder / file_id, ignore_errors=True)
-        with self._database.write() as rows:
+        shutil.rmtree(self.folder / file_id, ignore_errors=True)
+        with self.database.write() as rows:
             rows.execute(FILES.delete().where(FILES.c.id == file_id))
 
     def sweep(self) -> None:
         """Takes away what killed servers left of uploads that were never answered."""
-        with self._database.read() as rows:
+        with self.database.read() as rows:
             known = set(rows.execute(sa.select(FILES.c.id)).scalars())
-        for folder in self._folder.glob("file-*"):
+        for folder in self.folder.glob("file-*"):
             with contextlib.suppress(OSError):
-                if folder.name not in known and folder.stat().st_mtime < self._clock() - _DRAFT_LIFE_S:
+                if folder.name not in known and folder.stat().st_mtime < self.clock() - _DRAFT_LIFE_S:
                     shutil.rmtree(folder)

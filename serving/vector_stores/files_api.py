@@ -17,7 +17,6 @@ from serving.http.pages import ListOf, Page, list_body
 from serving.vector_stores.files import CONTENT, StoredFile
 from serving.vector_stores.stores import VectorStores
 from serving.vector_stores.uploads import Purpose, receive_upload
-from storage.tables import values_of
 
 
 class Checksum(BaseModel):
@@ -62,7 +61,7 @@ def file_routes(stores: VectorStores) -> APIRouter:
     files = stores.files
 
     def shown(stored: StoredFile) -> dict[str, object]:
-        return {**values_of(stored), "arbiter": stored}
+        return {**stored._mapping, "arbiter": stored}
 
     @router.post("", response_model=File, responses=refusals(400, 413), openapi_extra=_FORM)
     async def create(request: Request) -> dict[str, object]:

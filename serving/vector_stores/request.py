@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SkipValidation, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SkipValidation, ValidationInfo, field_validator
 
 from rag.chunking.chunk import ChunkSettings
 from rag.documents.clean import clean
@@ -18,13 +18,12 @@ from rag.errors import RagError
 from rag.search.filters import Filter, parse_filter
 from serving.errors import Invalid
 from serving.http.body import Fields, Metadata
-from serving.vector_stores.rows import Attributes
+from serving.vector_stores.rows import MAX_ATTRIBUTES, MAX_KEY_CHARS, MAX_VALUE_CHARS, Attributes
 
 MAX_BATCH = 2_000
 MAX_RESULTS = 50
 MAX_QUERIES = 20
 MAX_QUERY_CHARS = 4_096
-MAX_ATTRIBUTES, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512
 
 
 def _check_attributes(given: dict[str, Any]) -> dict[str, Any]:
@@ -118,10 +117,8 @@ class StaticChunking(Fields):
 Chunking = Annotated[AutoChunking | StaticChunking, Field(discriminator="type")] | None
 
 
-class StoreFields(Fields):
+class StoreFields(Fields, json_schema_extra={"examples": [{"name": "Opening hours", "file_ids": ["file-1a2b"]}]}):
     """The body of `POST /v1/vector_stores`."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Opening hours", "file_ids": ["file-1a2b"]}]})
 
     name: StoreName | None = None
     description: Annotated[str, Field(max_length=2_000)] | None = None
@@ -135,10 +132,8 @@ class StoreFields(Fields):
         return Attachment({file_id: {} for file_id in self.file_ids}, _settings(self.chunking_strategy))
 
 
-class UpdateFields(Fields):
+class UpdateFields(Fields, json_schema_extra={"examples": [{"name": "Hours", "metadata": {"team": "desk"}}]}):
     """The body of `POST /v1/vector_stores/{id}`; null keeps the name and takes the metadata away."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Hours", "metadata": {"team": "desk"}}]})
 
     name: StoreName | None = None
     metadata: Metadata | None = None
@@ -150,28 +145,22 @@ class UpdateFields(Fields):
         return {key: value for key, value in given.items() if key != "name" or value is not None}
 
 
-class AttachFields(Fields):
+class AttachFields(Fields, json_schema_extra={"examples": [{"file_id": "file-1a2b", "attributes": {"year": 2026}}]}):
     """The body of `POST /v1/vector_stores/{id}/files`."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"file_id": "file-1a2b", "attributes": {"year": 2026}}]})
 
     file_id: str
     attributes: AttributeMap | None = None
     chunking_strategy: Chunking = None
 
 
-class AttributeFields(Fields):
+class AttributeFields(Fields, json_schema_extra={"examples": [{"attributes": {"year": 2027}}]}):
     """The body of `POST /v1/vector_stores/{id}/files/{file_id}`: what replaces the file's attributes; null is none."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"attributes": {"year": 2027}}]})
 
     attributes: AttributeMap | None
 
 
-class BatchFields(Fields):
+class BatchFields(Fields, json_schema_extra={"examples": [{"file_ids": ["file-1a2b", "file-3c4d"]}]}):
     """The body of `POST /v1/vector_stores/{id}/file_batches`: `file_ids`, or `files` with their own attributes."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"file_ids": ["file-1a2b", "file-3c4d"]}]})
 
     file_ids: FileIds | None = None
     files: Annotated[list[AttachFields], Field(max_length=MAX_BATCH)] | None = None
@@ -207,20 +196,15 @@ class RankingOptions(Fields):
     score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class SearchFields(Fields):
-    """The body of `POST /v1/vector_stores/{id}/search`."""
+_SEARCH_EXAMPLE: dict[str, Any] = {
+    "query": "When does the desk open?",
+    "max_num_results": 3,
+    "filters": {"type": "gte", "key": "year", "value": 2026},
+}
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "query": "When does the desk open?",
-                    "max_num_results": 3,
-                    "filters": {"type": "gte", "key": "year", "value": 2026},
-                }
-            ]
-        }
-    )
+
+class SearchFields(Fields, json_schema_extra={"examples": [_SEARCH_EXAMPLE]}):
+    """The body of `POST /v1/vector_stores/{id}/search`."""
 
     query: Annotated[list[str], BeforeValidator(_queries, json_schema_input_type=str | list[str])]
     filters: Annotated[

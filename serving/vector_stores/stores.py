@@ -9,10 +9,12 @@ queries, passages = stores.search(store.id, SearchFields(query="When does the de
 from __future__ import annotations
 
 import threading
+import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,22 +27,38 @@ from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.answering.condense import rewrite_query
 from serving.errors import Conflict, Invalid, NotFound, Refused
-from serving.http.pages import Page, PageOfRows
-from serving.vector_stores.files import MAX_UPLOAD_BYTES, FileStore
-from serving.vector_stores.indexer import Indexer, WorkRows, words_for
-from serving.vector_stores.listing import FilePage, as_indexed, list_files, unattached
+from serving.http.pages import Page, PageOfRows, select_page
+from serving.vector_stores.files import FileStore
+from serving.vector_stores.indexer import Indexer, words_for
 from serving.vector_stores.request import Attachment, RankingOptions, SearchFields, StoreFields
 from serving.vector_stores.rows import (
+    BATCH_FILES,
+    BATCHES,
+    DELETING,
+    IN_PROGRESS,
+    PRESENT,
+    STORE_FILES,
+    STORES,
     Attributes,
-    StoredBatch,
+    FilePage,
     StoredStore,
     StoreFile,
-    StoreRows,
+    among,
     are_equal,
+    as_indexed,
+    attach_files,
+    count_files,
+    find_file,
+    find_store,
+    get_batch,
+    is_member,
+    known_files,
+    list_files,
     no_store,
+    select_files,
+    unattached,
 )
-from serving.vector_stores.schema import DELETING
-from storage.database import Database
+from storage.database import Database, insert_missing
 from storage.errors import ArbiterError
 from storage.jobs.jobs import Jobs
 
@@ -57,7 +75,7 @@ class StoreState:
 
     @property
     def id(self) -> str:
-        return self.store.id
+        return str(self.store.id)
 
     @property
     def chunking(self) -> ChunkSettings | None:
@@ -78,7 +96,7 @@ class VectorStores:
     Methods that name a store, a file or a batch raise NotFound for none.
     """
 
-    rows: StoreRows
+    database: Database
     files: FileStore
     open_indexes: OpenIndexes
     indexer: Indexer
@@ -89,18 +107,18 @@ class VectorStores:
 
     def finish_begun(self) -> None:
         """Finish what a killed server had begun to delete or cancel. Raises RagError for an index it cannot write."""
+        hidden = sa.select(STORES.c.id).where(STORES.c.is_deleting)
+        detached = sa.select(STORE_FILES.c.store_id, STORE_FILES.c.id).where(STORE_FILES.c.status == DELETING)
         for file_id in self.files.hidden():
             self._remove_file(file_id)
-        for store_id in self.rows.hidden_stores():
+        with self.database.read() as rows:
+            stores, files = rows.execute(hidden).scalars().all(), rows.execute(detached).all()
+        for store_id in stores:
             self._remove_store(store_id)
-        for store_id, file_id in self.rows.detached():
+        for store_id, file_id in files:
             self._take_out(store_id, file_id)
         self.indexer.finish_begun()
         self.files.sweep()
-
-    def close(self) -> None:
-        """Closes the indexes and the rows."""
-        self.open_indexes.close()
 
     def create(self, asked: StoreFields) -> StoreState:
         """A new vector store; its files are indexed in the background."""
@@ -108,11 +126,15 @@ class VectorStores:
         self.files.check_here(attachment.files)
         # A database that is away is found out before a row is written.
         self.open_indexes.states()
+        store_id = f"vs_{uuid.uuid4().hex}"
         chunking = asdict(attachment.chunking) if attachment.chunking is not None else None
-        attach = partial(self._attach, attachment) if attachment.files else None
-        store = self.rows.add_store(asked.name, asked.description, asked.metadata, chunking, attach)
-        self.indexer.wake()
-        return self.get(store.id)
+        told = {"description": asked.description, "metadata": asked.metadata, "chunking": chunking}
+        with self.database.write() as rows:
+            rows.execute(STORES.insert().values(_new_store(store_id, asked.name, is_own=True) | told))
+            if attachment.files:
+                self._attach(rows, store_id, attachment)
+        self.indexer.jobs.wake()
+        return self.get(store_id)
 
     def get(self, store_id: str) -> StoreState:
         """One vector store."""
@@ -121,14 +143,17 @@ class VectorStores:
     def page(self, page: Page) -> PageOfRows:
         """A page of StoreStates."""
         states = self.open_indexes.states()
-        self.rows.adopt(states)
-        found = self.rows.stores(page, states)
+        self._adopt(states)
+        where = sa.and_(~STORES.c.is_deleting, sa.or_(STORES.c.is_own, STORES.c.id.in_(states)))
+        found = select_page(self.database, STORES, page, where)
         return replace(found, rows=self._shown(found.rows))
 
     def update(self, store_id: str, changes: Mapping[str, object]) -> StoreState:
         """Change the name or the metadata, as far as `changes` has them."""
         self._store(store_id)
-        self.rows.update_store(store_id, changes)
+        values = {**changes, "last_active_at": int(time.time())}
+        with self.database.write() as rows:
+            rows.execute(STORES.update().where(STORES.c.id == store_id).values(values))
         return self.get(store_id)
 
     def delete(self, store_id: str, *, in_use: Callable[[], Collection[str | None]] = tuple) -> None:
@@ -136,7 +161,9 @@ class VectorStores:
         self._store(store_id)
         if store_id in in_use():
             raise Conflict(f"an arm that is served answers from index {store_id!r}; promote another decision first")
-        self.rows.hide_store(store_id)
+        with self.database.write() as rows:
+            rows.execute(STORES.update().where(STORES.c.id == store_id).values(is_deleting=True))
+            rows.execute(STORE_FILES.update().where(STORE_FILES.c.store_id == store_id).values(status=DELETING))
         self._remove_store(store_id)
 
     def attach(self, store_id: str, asked: Attachment, *, batch_id: str | None = None) -> None:
@@ -149,12 +176,19 @@ class VectorStores:
                 param="chunking_strategy",
             )
         self.files.check_here(asked.files)
-        known = self.rows.known(store_id, asked.files)
+        known = known_files(self.database, store_id, asked.files)
         if known:
             self._readable(store_id)  # Another embedder's index takes no new attributes.
         lost = known.keys() - self.open_indexes.entries(store_id, known).keys()
-        self._attach(replace(asked, chunking=present or asked.chunking), store_id, lost=lost, batch_id=batch_id)
-        self.indexer.wake()
+        with self.database.write() as rows:
+            self._attach(rows, store_id, replace(asked, chunking=present or asked.chunking), lost=lost)
+            if batch_id is not None:
+                made = {"id": batch_id, "store_id": store_id, "created_at": int(time.time())}
+                rows.execute(BATCHES.insert().values(made))
+                rows.execute(
+                    BATCH_FILES.insert(), [{"batch_id": batch_id, "file_id": file_id} for file_id in asked.files]
+                )
+        self.indexer.jobs.wake()
         # Read now: another request may have had one of them indexed while this one waited to write its rows.
         for file_id, entry in self.open_indexes.entries(store_id, asked.files).items():
             if not are_equal(entry.metadata, asked.files[file_id]):
@@ -162,13 +196,13 @@ class VectorStores:
 
     def list_files(self, store_id: str, page: FilePage) -> PageOfRows:
         """A page of StoreFiles: those attached over HTTP, and the documents that the index got elsewhere."""
-        found = list_files(self._store(store_id), page, self.rows, self._readable(store_id))
+        found = list_files(self.database, self._store(store_id), page, self._readable(store_id))
         return replace(found, rows=self._as_indexed(store_id, found.rows))
 
     def get_file(self, store_id: str, file_id: str) -> StoreFile:
         """One file, or one document that the index got elsewhere."""
         store = self._store(store_id)
-        found = self.rows.find_file(store_id, file_id)
+        found = find_file(self.database, store_id, file_id)
         if found is None and not self.open_indexes.entries(store_id, [file_id]):
             raise _no_file(store_id, file_id)
         return self._as_indexed(store_id, [found or unattached(store, file_id)])[0]
@@ -183,7 +217,10 @@ class VectorStores:
     def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> StoreFile:
         """Replace a file's attributes; searches heed them at once. If the index does not take them nothing changes."""
         self._store(store_id)
-        if not self.rows.set_attributes(store_id, file_id, attributes):
+        where = (*among(store_id, [file_id]), STORE_FILES.c.status.not_in(("completed", DELETING)))
+        with self.database.write() as rows:
+            changed = rows.execute(STORE_FILES.update().where(*where).values(attributes=attributes))
+        if changed.rowcount == 0:
             index, _ = self._document(store_id, file_id)
             try:
                 index.set_metadata(file_id, attributes)
@@ -196,7 +233,7 @@ class VectorStores:
     def detach(self, store_id: str, file_id: str) -> None:
         """Takes a file out of a store."""
         self._store(store_id)
-        if self.rows.detach(file_id, store_id=store_id):
+        if self._hide(*among(store_id, [file_id])):
             self._take_out(store_id, file_id)
         elif not self.open_indexes.delete_documents(store_id, [file_id]):
             raise _no_file(store_id, file_id)
@@ -206,23 +243,31 @@ class VectorStores:
         self.files.hide(file_id)
         self._remove_file(file_id)
 
-    def get_batch(self, store_id: str, batch_id: str) -> tuple[StoredBatch, Counter[str]]:
-        """A batch and its files by status."""
+    def get_batch(self, store_id: str, batch_id: str) -> tuple[sa.Row[Any], Counter[str]]:
+        """A row of BATCHES, and its files by status."""
         self._store(store_id)
-        batch, counts = self.rows.get_batch(store_id, batch_id)
+        batch = get_batch(self.database, store_id, batch_id)
+        counts = count_files(self.database, store_id, is_member(batch_id))
         self._resume(counts)
         return batch, counts
 
     def cancel_batch(self, store_id: str, batch_id: str) -> None:
-        """Cancels the files of a batch that are not indexed yet."""
+        """Cancels the files of a batch that are not indexed yet. Raises Conflict for a batch that is done."""
         self._store(store_id)
-        cancelled = self.rows.cancel_batch(store_id, batch_id)
-        self.indexer.wait_until_left(store_id, cancelled)
+        where = (STORE_FILES.c.store_id == store_id, is_member(batch_id), IN_PROGRESS)
+        with self.database.write() as rows:
+            batch = get_batch(self.database, store_id, batch_id)
+            waiting = list(rows.execute(sa.select(STORE_FILES.c.id).where(*where)).scalars())
+            if not waiting and not batch.is_cancelled:
+                raise Conflict(f"batch {batch_id!r} is done; there is nothing to cancel")
+            rows.execute(STORE_FILES.update().where(*where).values(status="cancelled"))
+            rows.execute(BATCHES.update().where(BATCHES.c.id == batch_id).values(is_cancelled=True))
+        self.indexer.wait_until_left(store_id, waiting)
 
     def batch_files(self, store_id: str, batch_id: str, page: FilePage) -> PageOfRows:
         """A page of a batch's StoreFiles."""
         self.get_batch(store_id, batch_id)
-        found = self.rows.files(store_id, page, batch_id=batch_id)
+        found = select_files(self.database, store_id, page, is_member(batch_id))
         return replace(found, rows=self._as_indexed(store_id, found.rows))
 
     def search(self, store_id: str, asked: SearchFields) -> tuple[list[str], list[Passage]]:
@@ -240,39 +285,39 @@ class VectorStores:
             self._store(store_id)
             raise
 
-    def _attach(
-        self,
-        asked: Attachment,
-        store_id: str,
-        rows: sa.Connection | None = None,
-        *,
-        lost: Collection[str] = (),
-        batch_id: str | None = None,
-    ) -> None:
-        self.rows.attach(
-            store_id,
-            asked.files,
-            chunking=asdict(asked.chunking or self.open_indexes.index_home.chunking),
-            max_waiting=self.max_waiting,
-            submit=self.indexer.submit,
-            lost=lost,
-            batch_id=batch_id,
-            rows=rows,
-        )
+    def _attach(self, rows: sa.Connection, store_id: str, asked: Attachment, *, lost: Collection[str] = ()) -> None:
+        chunking = asdict(asked.chunking or self.open_indexes.index_home.chunking)
+        attach_files(rows, store_id, asked.files, chunking=chunking, max_waiting=self.max_waiting, lost=lost)
+        self.indexer.submit(store_id, rows)
+
+    def _adopt(self, names: Collection[str]) -> None:
+        """Rows for indexes that were made elsewhere, where they have none."""
+        with self.database.read() as rows:
+            known = set(rows.execute(sa.select(STORES.c.id)).scalars())
+        if new := sorted(set(names) - known):
+            with self.database.write() as rows:
+                insert_missing(rows, STORES, [_new_store(name, None, is_own=False) for name in new])
 
     def _store(self, store_id: str) -> StoredStore:
-        store = self.rows.find_store(store_id)
+        with self.database.read() as rows:
+            store = find_store(rows, store_id)
         is_there = (store is not None and store.is_own) or self.open_indexes.has(store_id)
         if store is None and is_there:
-            self.rows.adopt([store_id])
-            store = self.rows.find_store(store_id)
+            self._adopt([store_id])
+            with self.database.read() as rows:
+                store = find_store(rows, store_id)
         if store is None or not is_there:
             raise no_store(store_id)
         return store
 
     def _shown(self, stores: Sequence[StoredStore]) -> list[StoreState]:
         # The rows first: what comes into an index after that is counted once.
-        unfinished = self.rows.unfinished([store.id for store in stores])
+        unfinished: dict[str, dict[str, str]] = {store.id: {} for store in stores}
+        where = (STORE_FILES.c.store_id.in_(unfinished), PRESENT, STORE_FILES.c.status != "completed")
+        query = sa.select(STORE_FILES.c.store_id, STORE_FILES.c.id, STORE_FILES.c.status).where(*where)
+        with self.database.read() as rows:
+            for store_id, file_id, status in rows.execute(query):
+                unfinished[store_id][file_id] = status
         states = self.open_indexes.states()
         counts = {store_id: Counter(files.values()) for store_id, files in unfinished.items()}
         self._resume(*counts.values())
@@ -315,41 +360,51 @@ class VectorStores:
         self.indexer.wait_until_left(store_id, [file_id])
         # Of two deletions at once the second must not reach what was attached again after the first.
         with self._taking_out:
-            file = self.rows.known(store_id, [file_id]).get(file_id)
+            file = known_files(self.database, store_id, [file_id]).get(file_id)
             if file is not None and file.status == DELETING:
                 self.open_indexes.delete_documents(store_id, [file_id])
-                self.rows.remove_file(store_id, file_id)
+                gone = STORE_FILES.delete().where(*among(store_id, [file_id]), STORE_FILES.c.status == DELETING)
+                with self.database.write() as rows:
+                    rows.execute(gone)
+
+    def _hide(self, *where: sa.ColumnElement[bool]) -> Sequence[str]:
+        """First step of taking a file out of stores: it is hidden there; returns the stores."""
+        with self.database.write() as rows:
+            found = rows.execute(sa.select(STORE_FILES.c.store_id).where(*where)).scalars().all()
+            rows.execute(STORE_FILES.update().where(*where).values(status=DELETING))
+        return found
 
     def _remove_file(self, file_id: str) -> None:
-        for store_id in self.rows.detach(file_id):
+        for store_id in self._hide(STORE_FILES.c.id == file_id):
             self._take_out(store_id, file_id)
         self.files.remove(file_id)
 
     def _remove_store(self, store_id: str) -> None:
         self.indexer.wait_until_left(store_id)
         self.open_indexes.drop(store_id)
-        self.rows.remove_store(store_id)
+        with self.database.write() as rows:
+            rows.execute(STORES.delete().where(STORES.c.id == store_id))
 
 
 def open_vector_stores(
-    open_indexes: OpenIndexes,
-    database: Database,
-    jobs: Jobs,
-    *,
-    max_upload_bytes: int = MAX_UPLOAD_BYTES,
-    max_waiting: int = MAX_WAITING,
-    read: Callable[..., Document] = read_upload,
+    open_indexes: OpenIndexes, database: Database, jobs: Jobs, *, read: Callable[..., Document] = read_upload
 ) -> VectorStores:
     """The vector stores of a home, not started yet; what a killed server had begun is finished.
 
     `read` is called as `read_upload` is; `jobs` are the home's, and index in the background. Raises RagError for an
     index that cannot be written, and StorageError.
     """
-    files = FileStore(database, open_indexes.index_home.home / "files", max_bytes=max_upload_bytes)
-    indexer = Indexer(WorkRows(database), files, open_indexes, jobs, read=read)
-    stores = VectorStores(StoreRows(database), files, open_indexes, indexer, max_waiting=max_waiting)
+    files = FileStore(database, open_indexes.index_home.home / "files")
+    stores = VectorStores(database, files, open_indexes, Indexer(database, files, open_indexes, jobs, read=read))
     stores.finish_begun()
     return stores
+
+
+def _new_store(store_id: str, name: str | None, *, is_own: bool) -> dict[str, object]:
+    """A row of STORES; a store without a name is named by its id."""
+    times = dict.fromkeys(("created_at", "last_active_at"), int(time.time()))
+    nothing = dict.fromkeys(("description", "metadata", "chunking"))
+    return {"id": store_id, "name": name or store_id, "is_own": is_own, **times, **nothing}
 
 
 def _search(index: Index, asked: SearchFields, settings: SearchSettings) -> list[Passage]:

@@ -50,10 +50,10 @@ def open_everything(home: Path, *, api_key: str | None = None) -> Iterator[FastA
             decision_routes(Promoter(current, ledger, opener, scope=decision.scope)),
             eval_routes(EvalRunner(EvalStore(database), current, jobs), files=stores.files),
             file_routes(stores),
-            vector_store_routes(stores),
+            vector_store_routes(stores, current),
             api_key=api_key,
         )
     finally:
-        stores.close()
+        stores.open_indexes.close()
         jobs.close()
         database.close()

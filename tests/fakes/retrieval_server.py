@@ -24,8 +24,9 @@ from router.answering.answerer import Answerer
 from serving.app import create_app
 from serving.http.served import CurrentDecision
 from serving.vector_stores.api import vector_store_routes
+from serving.vector_stores.files import MAX_UPLOAD_BYTES
 from serving.vector_stores.files_api import file_routes
-from serving.vector_stores.stores import VectorStores, open_vector_stores
+from serving.vector_stores.stores import MAX_WAITING, VectorStores, open_vector_stores
 from storage.database import open_database
 from storage.jobs.jobs import Jobs
 from storage.jobs.rows import JobRows
@@ -85,7 +86,8 @@ def serving(
     api_key: str | None = None,
     arm_index: str | None = "docs",
     url: str | None = None,
-    **settings: Any,
+    max_bytes: int = MAX_UPLOAD_BYTES,
+    max_waiting: int = MAX_WAITING,
 ) -> Iterator[Server]:
     """Serve a home until the end of the block; the arm `rag` answers from the index `arm_index` if there is one.
 
@@ -97,11 +99,12 @@ def serving(
     open_indexes = OpenIndexes(index_home, embedder)
     database = open_database(home)
     jobs = Jobs(JobRows(database))
-    stores = open_vector_stores(open_indexes, database, jobs, read=read, **settings)
+    stores = open_vector_stores(open_indexes, database, jobs, read=read)
+    stores.files.max_bytes, stores.max_waiting = max_bytes, max_waiting
     with ExitStack() as stack:
         stack.callback(database.close)
         stack.callback(jobs.close)
-        stack.callback(stores.close)
+        stack.callback(stores.open_indexes.close)
         served = make_served(engine)
         if arm_index and open_indexes.has(arm_index):
             # Opened apart, as a run's indexes may be.
@@ -110,7 +113,7 @@ def serving(
             answerer = Answerer(engine, {"docs": index}, "org/base")
             served = replace(served, answerer=answerer)
         current = CurrentDecision(served)
-        app = create_app(current, file_routes(stores), vector_store_routes(stores), api_key=api_key)
+        app = create_app(current, file_routes(stores), vector_store_routes(stores, current), api_key=api_key)
         url = stack.enter_context(listening(app))
         client = stack.enter_context(openai.OpenAI(base_url=f"{url}/v1", api_key=api_key or "none", max_retries=0))
         headers = {"Authorization": f"Bearer {api_key}"}

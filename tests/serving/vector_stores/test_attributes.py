@@ -1,7 +1,6 @@
 """Attributes are the same where they are shown and where filters look, whatever fails in between."""
 
 import contextlib
-import dataclasses
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ import openai
 import pytest
 from fakes.retrieval_server import Server, serving
 
+from rag.home import OpenIndexes
 from serving.errors import NotFound
-from serving.vector_stores.rows import StoreRows
+from serving.vector_stores.stores import VectorStores
 from storage.database import open_database
 
 DESK = "The desk opens at nine."
@@ -114,15 +114,14 @@ def test_of_many_changes_at_once_one_counts_in_both_places(server: Server) -> No
 def test_a_deletion_does_not_wait_for_a_change_and_is_not_undone_by_it(server: Server, tmp_path: Path) -> None:
     store_id, file_id = filled(server)
 
-    class Deleting(StoreRows):
-        def set_attributes(self, *what: Any) -> bool:
-            is_set = super().set_attributes(*what)
+    class Deleting(VectorStores):
+        def _document(self, *what: Any) -> Any:
             # Deleted while another server changes it.
             server.stores.detach(store_id, file_id)
-            return is_set
+            return super()._document(*what)
 
     with contextlib.closing(open_database(tmp_path)) as database:
-        other = dataclasses.replace(server.stores, rows=Deleting(database))
+        other = Deleting(database, server.stores.files, server.stores.open_indexes, server.stores.indexer)
         with pytest.raises(NotFound):
             other.set_attributes(store_id, file_id, NEW)
     assert server.stores.open_indexes.open(store_id).documents() == []
@@ -133,13 +132,15 @@ def test_of_two_that_attach_a_new_file_at_once_the_last_is_heeded(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_id, file_id = server.client.vector_stores.create().id, server.uploaded(DESK)
-    attach, stores = StoreRows.attach, server.client.vector_stores
+    entries, stores = OpenIndexes.entries, server.client.vector_stores
 
-    def overtaken(*given: Any, **rest: Any) -> None:
+    def overtaken(*given: Any) -> Any:
         monkeypatch.undo()
+        found = entries(*given)
+        # What was read is old before anything is written.
         stores.files.create_and_poll(file_id, vector_store_id=store_id, attributes=OLD)
-        attach(*given, **rest)
+        return found
 
-    monkeypatch.setattr(StoreRows, "attach", overtaken)
+    monkeypatch.setattr(OpenIndexes, "entries", overtaken)
     assert stores.files.create(store_id, file_id=file_id, attributes=NEW).attributes == NEW
     assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])

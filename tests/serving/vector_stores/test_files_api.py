@@ -19,14 +19,14 @@ from serving.vector_stores.files_api import file_routes
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with serving(tmp_path, max_upload_bytes=100_000) as running:
+    with serving(tmp_path, max_bytes=100_000) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for the tests that leave nothing."""
-    with serving(tmp_path_factory.mktemp("files"), max_upload_bytes=100_000) as running:
+    with serving(tmp_path_factory.mktemp("files"), max_bytes=100_000) as running:
         yield running
 
 

@@ -20,9 +20,9 @@ from rag.documents.document import Document
 from rag.home import IndexHome, OpenIndexes
 from serving.errors import Conflict
 from serving.vector_stores.files import FileStore
-from serving.vector_stores.indexer import KIND, MAX_ATTEMPTS, Indexer, WorkRows
+from serving.vector_stores.indexer import KIND, MAX_ATTEMPTS, Indexer
 from serving.vector_stores.request import Attachment, StoreFields
-from serving.vector_stores.rows import StoreRows
+from serving.vector_stores.rows import count_files, find_store
 from serving.vector_stores.stores import VectorStores, open_vector_stores
 from serving.vector_stores.uploads import Upload
 from storage.database import Database, open_database
@@ -82,6 +82,11 @@ def is_done(stores: VectorStores, store_id: str) -> bool:
     return stores.get(store_id).counts["in_progress"] == 0
 
 
+def counted(stores: VectorStores, store_id: str) -> dict[str, int]:
+    """Its files by status, as their rows say."""
+    return count_files(stores.database, store_id)
+
+
 SLOW_SERVER = """
 import sys, time
 from pathlib import Path
@@ -107,7 +112,7 @@ time.sleep(60)
 def test_files_of_a_killed_server_are_taken_up_again_and_none_is_lost(tmp_path: Path) -> None:
     first = opened(tmp_path)
     store_id, ids = made(first, *(f"{DESK} Number {i}." for i in range(40)))
-    first.close()
+    first.open_indexes.close()
     paths = {"PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parents[3]}"}
     child = subprocess.Popen([sys.executable, "-c", SLOW_SERVER, str(tmp_path)], stdout=subprocess.PIPE, env=paths)
     assert child.stdout is not None
@@ -124,7 +129,7 @@ def test_files_of_a_killed_server_are_taken_up_again_and_none_is_lost(tmp_path: 
     index = second.open_indexes.open(store_id)
     assert [entry.id for entry in index.documents()] == sorted(ids)
     second.indexer.stop()
-    second.close()
+    second.open_indexes.close()
 
 
 def test_a_file_that_ends_the_server_each_time_fails_at_last(tmp_path: Path) -> None:
@@ -143,7 +148,7 @@ def test_a_file_that_ends_the_server_each_time_fails_at_last(tmp_path: Path) -> 
         "message": "the server stopped 3 times while it indexed this file",
     }
     stores.indexer.stop()
-    stores.close()
+    stores.open_indexes.close()
 
 
 def test_another_server_of_the_home_leaves_alone_what_this_one_works_on(tmp_path: Path) -> None:
@@ -161,7 +166,7 @@ def test_another_server_of_the_home_leaves_alone_what_this_one_works_on(tmp_path
     assert second.open_indexes.embedder.num_embedded == 0  # type: ignore[attr-defined]
     for stores in (first, second):
         stores.indexer.stop()
-        stores.close()
+        stores.open_indexes.close()
 
 
 @pytest.mark.parametrize("way", ["file", "detach", "store", "cancel"])
@@ -191,10 +196,11 @@ def test_a_deletion_is_answered_when_another_server_adds_the_file_no_more(tmp_pa
     index = second.open_indexes.find(store_id)
     assert index is None or index.documents() == []
     first.indexer.stop()
-    assert (second.rows.find_store(store_id) is None) == (way == "store")
+    with second.database.read() as rows:
+        assert (find_store(rows, store_id) is None) == (way == "store")
     assert first.open_indexes.find(store_id) is None or first.open_indexes.open(store_id).documents() == []
     for stores in (first, second):
-        stores.close()
+        stores.open_indexes.close()
 
 
 def test_another_server_stops_adding_what_was_deleted(tmp_path: Path) -> None:
@@ -209,7 +215,7 @@ def test_another_server_stops_adding_what_was_deleted(tmp_path: Path) -> None:
     assert second.open_indexes.states() == {}
     for stores in (first, second):
         stores.indexer.stop()
-        stores.close()
+        stores.open_indexes.close()
 
 
 def test_of_two_deletions_at_once_the_second_spares_what_was_attached_again(tmp_path: Path) -> None:
@@ -223,14 +229,14 @@ def test_of_two_deletions_at_once_the_second_spares_what_was_attached_again(tmp_
         second = threading.Thread(target=stores.detach, args=(store_id, file_id))
         second.start()
         # It waits for another server, and by then the first deletion is done and the file indexed again.
-        until(stores.rows.detached)
+        until(lambda: rows.execute("SELECT 1 FROM vector_store_files WHERE status = 'deleting'").fetchall())
         with rows:
             rows.execute("UPDATE vector_store_files SET status = 'completed'")
     other.end(job_id(kind_of(tmp_path), store_id), "succeeded")
     second.join(10)
     assert [entry.id for entry in stores.open_indexes.open(store_id).documents()] == [file_id]
     assert stores.get_file(store_id, file_id).status == "completed"
-    stores.close()
+    stores.open_indexes.close()
 
 
 def test_a_deletion_does_not_wait_for_a_server_that_was_killed(tmp_path: Path) -> None:
@@ -239,7 +245,7 @@ def test_a_deletion_does_not_wait_for_a_server_that_was_killed(tmp_path: Path) -
     taken_up(tmp_path, store_id, file_id, owner=GONE)
     stores.detach(store_id, file_id)
     assert stores.get(store_id).counts.total() == 0
-    stores.close()
+    stores.open_indexes.close()
 
 
 def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancelled(tmp_path: Path) -> None:
@@ -253,7 +259,7 @@ def test_what_a_killed_server_had_indexed_is_taken_out_when_its_batch_is_cancell
     stores.cancel_batch(store_id, "vsfb_1")
     assert index.documents() == []
     assert stores.get_file(store_id, file_id).status == "cancelled"
-    stores.close()
+    stores.open_indexes.close()
 
 
 def test_what_was_cancelled_is_left_to_the_server_that_is_at_it(tmp_path: Path) -> None:
@@ -270,16 +276,24 @@ def test_what_was_cancelled_is_left_to_the_server_that_is_at_it(tmp_path: Path) 
     assert not starting.is_alive()
     # It may have been attached again by the time that it would be taken out.
     assert [entry.id for entry in index.documents()] == [file_id]
-    stores.close()
+    stores.open_indexes.close()
 
 
 def test_a_file_that_another_server_has_finished_is_not_taken_out(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     store_id, (file_id,) = made(stores, DESK)
-    work = WorkRows(open_database(tmp_path))
-    assert [work.finish(store_id, file_id, {}) for _ in range(2)] == ["completed", "completed"]
-    assert stores.rows.counts([store_id])[store_id] == {"completed": 1}
-    stores.close()
+    other = opened(tmp_path).indexer
+    assert [other.finish(store_id, file_id, {}) for _ in range(2)] == ["completed", "completed"]
+    assert counted(stores, store_id) == {"completed": 1}
+    stores.open_indexes.close()
+
+
+class Killed(VectorStores):
+    """Does the first step of a deletion alone, as a server that is killed after it."""
+
+    def _take_out(self, *_: str) -> None: ...
+    def _remove_file(self, *_: str) -> None: ...
+    def _remove_store(self, *_: str) -> None: ...
 
 
 @pytest.mark.slow
@@ -288,15 +302,15 @@ def test_a_deletion_that_was_only_begun_is_finished_before_anything_is_served(tm
     with serving(tmp_path) as server:
         store_id = server.filled(DESK)
         file_id = server.found(store_id, DESK)[0]
-    stores = opened(tmp_path)
-    # The first step alone, as a server leaves it that is killed after it.
+    whole = opened(tmp_path)
+    stores = Killed(whole.database, whole.files, whole.open_indexes, whole.indexer)
     if begun == "file":
-        stores.files.hide(file_id)
+        stores.delete_file(file_id)
     elif begun == "detach":
-        stores.rows.detach(file_id, store_id=store_id)
+        stores.detach(store_id, file_id)
     else:
-        stores.rows.hide_store(store_id)
-    stores.close()
+        stores.delete(store_id)
+    stores.open_indexes.close()
     with serving(tmp_path) as server:
         if begun == "store":
             assert server.stores.open_indexes.states() == {}
@@ -320,15 +334,15 @@ def test_a_file_that_was_cancelled_just_before_the_server_was_killed_is_not_foun
         assert server.found(store_id, DESK) == []
 
 
-def assembled(home: Path, database: Database, work: WorkRows) -> VectorStores:
+def assembled(home: Path, database: Database, kind: type[Indexer] = Indexer) -> VectorStores:
     """As `opened`, with an indexer that tries again at once, and a database of its own for the indexes."""
     files = FileStore(database, home / "files")
     open_indexes = OpenIndexes(IndexHome(home / "apart", chunking=CHUNKING), WordEmbedder())
-    indexer = Indexer(work, files, open_indexes, Jobs(JobRows(database)), read=read_text, pause_s=0.01)
-    return VectorStores(StoreRows(database), files, open_indexes, indexer)
+    indexer = kind(database, files, open_indexes, Jobs(JobRows(database)), read=read_text, pause_s=0.01)
+    return VectorStores(database, files, open_indexes, indexer)
 
 
-class FullDisk(WorkRows):
+class FullDisk(Indexer):
     """Rows that cannot be written the first time that something is done."""
 
     num_finished = 0
@@ -343,21 +357,19 @@ class FullDisk(WorkRows):
 def test_rows_that_cannot_be_written_lose_nothing(tmp_path: Path) -> None:
     first = opened(tmp_path)
     store_id, _ = made(first, DESK)
-    first.close()
-    database = open_database(tmp_path)
-    work = FullDisk(database)
-    second = assembled(tmp_path, database, work)
+    first.open_indexes.close()
+    second = assembled(tmp_path, open_database(tmp_path), FullDisk)
     second.indexer.start()
     until(lambda: is_done(second, store_id))
-    assert (second.get(store_id).counts["completed"], work.num_finished) == (1, 2)
+    assert (second.get(store_id).counts["completed"], second.indexer.num_finished) == (1, 2)  # type: ignore[attr-defined]
     second.indexer.stop()
-    second.close()
+    second.open_indexes.close()
 
 
 @pytest.mark.slow
 def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) -> None:
     rows = open_database(tmp_path)
-    stores = assembled(tmp_path, rows, WorkRows(rows))
+    stores = assembled(tmp_path, rows)
     store_id, ids = made(stores, DESK, f"{DESK} Again.")
     database = tmp_path / "apart" / "arbiter.db"
     database.parent.mkdir()
@@ -365,12 +377,12 @@ def test_files_wait_while_the_database_of_the_indexes_is_away(tmp_path: Path) ->
     stores.indexer.start()
     # Time for more tries than any file has.
     time.sleep(0.5)
-    assert stores.rows.counts([store_id])[store_id] == {"in_progress": 2}
+    assert counted(stores, store_id) == {"in_progress": 2}
     database.unlink()
-    until(lambda: stores.rows.counts([store_id])[store_id] == {"completed": 2})
+    until(lambda: counted(stores, store_id) == {"completed": 2})
     assert [entry.id for entry in stores.open_indexes.open(store_id).documents()] == sorted(ids)
     stores.indexer.stop()
-    stores.close()
+    stores.open_indexes.close()
 
 
 def test_a_file_that_is_in_the_index_but_not_done_is_counted_once(tmp_path: Path) -> None:
@@ -379,7 +391,7 @@ def test_a_file_that_is_in_the_index_but_not_done_is_counted_once(tmp_path: Path
     index = stores.open_indexes.make(store_id, CHUNKING)
     index.add([Document(name, "note", DESK) for name in (file_id, "elsewhere")])
     assert stores.get(store_id).counts == {"in_progress": 2, "completed": 1}
-    stores.close()
+    stores.open_indexes.close()
 
 
 def test_two_data_directories_on_one_database_leave_each_other_s_files_alone(tmp_path: Path) -> None:
@@ -419,7 +431,7 @@ def test_two_data_directories_on_one_database_leave_each_other_s_files_alone(tmp
     assert left is not None
     assert (left.state, left.owner) == ("queued", None)
     for stores in (first, second):
-        stores.close()
+        stores.open_indexes.close()
 
 
 @pytest.mark.parametrize("seen_by", ["the next start", "a look at the store", "a look at the batch"])
@@ -430,7 +442,7 @@ def test_files_whose_job_has_ended_get_another(tmp_path: Path, seen_by: str) -> 
     file_id = upload(stores)
     store_id = stores.create(StoreFields()).store.id
     stores.attach(store_id, Attachment({file_id: {}}), batch_id="vsfb_1")
-    until(lambda: stores.rows.counts([store_id])[store_id]["in_progress"] == (seen_by == "the next start"))
+    until(lambda: counted(stores, store_id)["in_progress"] == (seen_by == "the next start"))
     with contextlib.closing(sqlite3.connect(tmp_path / "arbiter.db")) as rows, rows:
         rows.execute("UPDATE jobs SET state = 'failed', owner = NULL")
         rows.execute("UPDATE vector_store_files SET status = 'in_progress'")
@@ -440,9 +452,9 @@ def test_files_whose_job_has_ended_get_another(tmp_path: Path, seen_by: str) -> 
         stores.get(store_id)
     else:
         stores.get_batch(store_id, "vsfb_1")
-    until(lambda: stores.rows.counts([store_id])[store_id]["completed"] == 1)
+    until(lambda: counted(stores, store_id)["completed"] == 1)
     stores.indexer.stop()
-    stores.close()
+    stores.open_indexes.close()
 
 
 def test_files_that_are_attached_again_are_looked_up_without_their_texts(tmp_path: Path) -> None:
@@ -464,8 +476,8 @@ def test_files_that_are_attached_again_are_looked_up_without_their_texts(tmp_pat
         sa.event.remove(sa.Engine, "before_cursor_execute", tell)
     assert [statement for statement in told if "documents.text" in statement] == []
     # The one that the index has lost waits to be indexed again.
-    assert stores.rows.counts([store_id])[store_id] == {"in_progress": 1, "completed": 1}
-    stores.close()
+    assert counted(stores, store_id) == {"in_progress": 1, "completed": 1}
+    stores.open_indexes.close()
 
 
 def test_attributes_that_change_during_the_indexing_are_the_ones_that_count(tmp_path: Path) -> None:
@@ -482,7 +494,7 @@ def test_attributes_that_change_during_the_indexing_are_the_ones_that_count(tmp_
     assert document is not None
     assert document.metadata == {"state": "new"}
     stores.indexer.stop()
-    stores.close()
+    stores.open_indexes.close()
 
 
 def test_a_converted_file_does_not_wait_for_the_failing_ones_behind_it(
@@ -503,7 +515,7 @@ def test_a_converted_file_does_not_wait_for_the_failing_ones_behind_it(
     until(lambda: is_done(stores, store_id))
     assert completed[2] == 1
     stores.indexer.stop()
-    stores.close()
+    stores.open_indexes.close()
 
 
 def test_a_conversion_that_hangs_does_not_hold_up_the_deletion_of_its_file(tmp_path: Path) -> None:
@@ -525,4 +537,4 @@ def test_a_conversion_that_hangs_does_not_hold_up_the_deletion_of_its_file(tmp_p
     time.sleep(0.1)
     assert stores.open_indexes.states() == {}
     stores.indexer.stop()
-    stores.close()
+    stores.open_indexes.close()

@@ -2,22 +2,24 @@
 
 import json
 import threading
-import uuid
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
+from fakes.embedders import WordEmbedder
+from fakes.retrieval_server import CHUNKING, read_text
 
+from rag.home import IndexHome, OpenIndexes
 from serving.errors import NotFound, Overloaded, Refused
 from serving.http.pages import Page
 from serving.vector_stores.files import CONTENT, FileStore
-from serving.vector_stores.indexer import WorkRows
-from serving.vector_stores.rows import StoredStore, StoreRows
+from serving.vector_stores.request import Attachment, StoreFields
+from serving.vector_stores.rows import count_files, find_store
+from serving.vector_stores.stores import StoreState, VectorStores, open_vector_stores
 from serving.vector_stores.uploads import Upload
 from storage.database import Database
-
-CHUNKING = {"chunk_tokens": 20}
+from storage.jobs.jobs import Jobs
+from storage.jobs.rows import JobRows
 
 
 @pytest.fixture
@@ -26,13 +28,15 @@ def files(database: Database, tmp_path: Path) -> FileStore:
 
 
 @pytest.fixture
-def rows(database: Database) -> StoreRows:
-    return StoreRows(database, clock=lambda: 1_700_000_000.5)
+def stores(database: Database, database_url: str, tmp_path: Path) -> Iterator[VectorStores]:
+    made = over(database, database_url, tmp_path)
+    yield made
+    made.open_indexes.close()
 
 
-@pytest.fixture
-def work(database: Database) -> WorkRows:
-    return WorkRows(database)
+def over(database: Database, url: str, home: Path) -> VectorStores:
+    open_indexes = OpenIndexes(IndexHome(home, url, chunking=CHUNKING), WordEmbedder())
+    return open_vector_stores(open_indexes, database, Jobs(JobRows(database)), read=read_text)
 
 
 def upload(files: FileStore, name: str = "desk.txt") -> str:
@@ -41,15 +45,17 @@ def upload(files: FileStore, name: str = "desk.txt") -> str:
         return files.publish(draft, Upload(name, "assistants", 4, "0")).id
 
 
-def add_store(rows: StoreRows, name: str = "desk") -> StoredStore:
-    return rows.add_store(name, metadata={"team": "é\x00"})
+def add_store(stores: VectorStores) -> StoreState:
+    return stores.create(StoreFields(name="desk", metadata={"team": "é\x00"}))
 
 
-def attach(rows: StoreRows, store: StoredStore, *file_ids: str, max_waiting: int = 100) -> str:
+def attach(stores: VectorStores, store_id: str, *file_ids: str) -> None:
     wanted = {file_id: {"year": 2026, "open": True} for file_id in file_ids}
-    batch_id = f"vsfb_{uuid.uuid4().hex}"
-    rows.attach(store.id, wanted, chunking=CHUNKING, max_waiting=max_waiting, submit=lambda *_: None, batch_id=batch_id)
-    return batch_id
+    stores.attach(store_id, Attachment(wanted), batch_id="vsfb_1")
+
+
+def counted(stores: VectorStores, store_id: str) -> dict[str, int]:
+    return count_files(stores.database, store_id)
 
 
 def test_a_file_comes_back_and_goes_in_two_steps(files: FileStore) -> None:
@@ -67,64 +73,72 @@ def test_a_file_comes_back_and_goes_in_two_steps(files: FileStore) -> None:
     assert (files.hidden(), files.path(names[0]).exists()) == ([], False)
 
 
-def test_a_store_comes_back_as_it_was_made_and_changed(rows: StoreRows) -> None:
-    store = add_store(rows)
-    assert rows.find_store(store.id) == store
-    rows.update_store(store.id, {"name": "front", "metadata": None})
-    assert rows.find_store(store.id) == replace(store, name="front", metadata=None)
-    rows.adopt(["faq", "manual"])
-    rows.adopt(["faq", "rules"])
-    page = rows.stores(Page(order="asc"), ["faq", "rules"])
-    assert [found.id for found in page.rows] == [store.id, "faq", "rules"]
-    rows.hide_store(store.id)
-    assert (rows.find_store(store.id), rows.hidden_stores()) == (None, [store.id])
-    rows.remove_store(store.id)
-    assert rows.hidden_stores() == []
+def test_a_store_comes_back_as_it_was_made_and_changed(stores: VectorStores) -> None:
+    made = add_store(stores).store
+    assert (made.name, made.metadata, made.is_own) == ("desk", {"team": "é\x00"}, True)
+    assert stores.get(made.id).store == made
+    changed = stores.update(made.id, {"name": "front", "metadata": None}).store
+    assert (changed.name, changed.metadata, changed.created_at) == ("front", None, made.created_at)
+    for name in ("faq", "manual"):
+        stores.open_indexes.make(name, CHUNKING).add([])
+    # Those that were made elsewhere come in when they are looked for.
+    assert [found.id for found in stores.page(Page(order="asc")).rows] == [made.id, "faq", "manual"]
+    stores.open_indexes.drop("manual")
+    assert [found.id for found in stores.page(Page(order="asc")).rows] == [made.id, "faq"]
+    stores.delete(made.id)
+    with stores.database.read() as rows:
+        assert find_store(rows, made.id) is None
+    with pytest.raises(NotFound):
+        stores.get(made.id)
 
 
-def test_files_are_worked_off_in_the_order_they_came(files: FileStore, rows: StoreRows, work: WorkRows) -> None:
-    store, ids = add_store(rows), [upload(files) for _ in range(3)]
-    batch_id = attach(rows, store, *ids)
-    found = rows.find_store(store.id)
-    assert found is not None
-    assert found.chunking == CHUNKING
-    waiting = work.waiting(store.id, sa.true())
+def test_files_are_worked_off_in_the_order_they_came(files: FileStore, stores: VectorStores) -> None:
+    store_id, ids = add_store(stores).id, [upload(files) for _ in range(3)]
+    attach(stores, store_id, *ids)
+    work, waiting = stores.indexer, stores.indexer.waiting(store_id)
     assert [one.id for one in waiting] == ids
-    assert waiting[0].chunking == CHUNKING
+    assert waiting[0].chunking == stores.get(store_id).store.chunking
+    assert waiting[0].chunking["chunk_tokens"] == CHUNKING.chunk_tokens
     for file_id in ids:
-        attributes = work.wanted(store.id, [file_id])[file_id]
+        attributes = work.wanted(store_id, [file_id])[file_id]
         assert json.dumps(attributes, sort_keys=True) == '{"open": true, "year": 2026}'
-        assert work.finish(store.id, file_id, attributes) == "completed"
-    assert work.waiting(store.id, sa.true()) == []
-    assert rows.counts([store.id])[store.id] == {"completed": 3}
-    assert rows.get_batch(store.id, batch_id)[1] == {"completed": 3}
+        assert work.finish(store_id, file_id, attributes) == "completed"
+    assert work.waiting(store_id) == []
+    assert counted(stores, store_id) == {"completed": 3}
+    assert stores.get_batch(store_id, "vsfb_1")[1] == {"completed": 3}
     with pytest.raises(Refused, match="is done"):
-        rows.cancel_batch(store.id, batch_id)
+        stores.cancel_batch(store_id, "vsfb_1")
 
 
-def test_what_is_cancelled_or_taken_out_is_not_indexed(files: FileStore, rows: StoreRows, work: WorkRows) -> None:
-    store, ids = add_store(rows), [upload(files) for _ in range(2)]
-    batch_id = attach(rows, store, *ids)
-    assert set(work.wanted(store.id, ids)) == set(ids)
-    assert rows.detach(ids[1]) == [store.id]
-    assert rows.cancel_batch(store.id, batch_id) == ids[:1]
-    assert work.finish(store.id, ids[0], {}) == "unwanted"
-    assert (work.waiting(store.id, sa.true()), work.wanted(store.id, ids)) == ([], {})
-    assert rows.detached() == [(store.id, ids[1])]
+def test_what_is_cancelled_or_taken_out_is_not_indexed(files: FileStore, stores: VectorStores) -> None:
+    store_id, ids = add_store(stores).id, [upload(files) for _ in range(2)]
+    attach(stores, store_id, *ids)
+    work = stores.indexer
+    assert set(work.wanted(store_id, ids)) == set(ids)
+    stores.detach(store_id, ids[1])
+    stores.cancel_batch(store_id, "vsfb_1")
+    assert work.finish(store_id, ids[0], {}) == "unwanted"
+    assert (work.waiting(store_id), work.wanted(store_id, ids)) == ([], {})
+    assert counted(stores, store_id) == {"cancelled": 1}
 
 
-def test_only_so_many_files_wait_whoever_attaches_them(files: FileStore, database_url: str, rows: StoreRows) -> None:
-    store, ids = add_store(rows), [upload(files) for _ in range(8)]
+def test_only_so_many_files_wait_whoever_attaches_them(
+    files: FileStore, database_url: str, tmp_path: Path, stores: VectorStores
+) -> None:
+    store_id, ids = add_store(stores).id, [upload(files) for _ in range(8)]
     barrier, refused = threading.Barrier(len(ids)), []
 
     def run(file_id: str) -> None:
-        other = Database(database_url)
+        database = Database(database_url)
+        other = over(database, database_url, tmp_path)
+        other.max_waiting = 5
         barrier.wait(timeout=30)
         try:
-            attach(StoreRows(other), store, file_id, max_waiting=5)
+            other.attach(store_id, Attachment({file_id: {}}))
         except Overloaded:
             refused.append(file_id)
-        other.close()
+        other.open_indexes.close()
+        database.close()
 
     threads = [threading.Thread(target=run, args=(file_id,)) for file_id in ids]
     for thread in threads:
@@ -132,4 +146,4 @@ def test_only_so_many_files_wait_whoever_attaches_them(files: FileStore, databas
     for thread in threads:
         thread.join()
     assert len(refused) == 3
-    assert rows.counts([store.id])[store.id] == {"in_progress": 5}
+    assert counted(stores, store_id) == {"in_progress": 5}
