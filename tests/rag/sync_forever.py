@@ -7,6 +7,7 @@ on its standard input it forks a child that does operation after operation from 
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import os
 import random
@@ -90,8 +91,6 @@ def _revision(state: State, key: str, todo: Operation) -> int:
 
 
 def _work(home: Path, url: str | None, first: int) -> None:
-    # tqdm's own lock is one of all processes that were forked: a child that was killed with it would stop this one.
-    tqdm.set_lock(threading.RLock())
     index = open_index(home, url)
     state = state_of(index)
 
@@ -123,6 +122,9 @@ def main() -> None:
     home, url = Path(sys.argv[1]), None if sys.argv[2] == "-" else sys.argv[2]
     # The thread with which tqdm, in bm25s, watches its bars may hold their lock at the moment of a fork.
     tqdm.monitor_interval = 0
+    # tqdm's own lock is one of all processes that were forked: a child that was killed with it would stop the next. A
+    # class of bars takes the lock that is there when its first bar is made.
+    tqdm.set_lock(threading.RLock())
     # What is imported late is imported here, once.
     warm = IndexHome(home, retrieval=HYBRID).create("warm", FakeEmbedder(dimension=64), SETTINGS)
     warm.sync([document("doc0", 0)])
@@ -131,6 +133,8 @@ def main() -> None:
     for line in sys.stdin:
         child = os.fork()
         if not child:
+            # One that hangs ends, and says where it hung.
+            faulthandler.dump_traceback_later(120, exit=True)
             try:
                 _work(home, url, int(line))
             except BaseException as error:

@@ -45,6 +45,7 @@ def _run_and_kill(worker: subprocess.Popen[str], number: int, rng: random.Random
         elif word == "end":
             ended = int(value)
         elif word == "dead":
+            assert is_killed, "the child ended by itself"
             return begun, ended
         if begun >= last and child and not is_killed:
             time.sleep(rng.uniform(0, 0.08))
