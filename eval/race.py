@@ -26,7 +26,7 @@ from router.deciding.racing import Ruling
 from router.deciding.scorecard import Drop, RaceRecord, Stop
 from storage.hashes import content_hash
 
-_LOOKS, _SMALLEST = 20, 5
+_LOOKS, _SMALLEST = 30, 3
 # Asks these arms these questions; the records come arm by arm.
 Ask = Callable[[Sequence[Arm], Sequence[Question]], list[AnswerRecord]]
 
@@ -64,7 +64,7 @@ def plan_race(
 ) -> RacePlan:
     """Shuffle whole source documents, keep the held-out share aside, and cut the rest into batches.
 
-    A batch is a twentieth of the questions, at least 5 and at most `settings.batch`. `clusters` maps question ids to
+    A batch is a thirtieth of the questions, at least 3 and at most `settings.batch`. `clusters` maps question ids to
     what stays together, by default the source document. A budget in questions takes that many of the shuffled ones.
     Raises EvalError when it does not allow one batch.
     """

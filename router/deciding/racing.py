@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from router.deciding.arm_table import ArmRow, ArmTable
 from router.deciding.labelled import difference_of
 from router.deciding.saving import Savings
 from router.deciding.scorecard import Drop
-from router.deciding.sequential import FIRST_SHARE, nominal_levels
-from router.deciding.statistics import Difference
+from router.deciding.sequential import FIRST_SHARE, exact_level, nominal_levels
+from router.deciding.statistics import MCNEMAR, Difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,13 @@ def look(table: ArmTable, active: Sequence[str], *, ends: Sequence[int]) -> Ruli
     if not rows:
         return Ruling((), ruled_out, None, ranking)
     leader, savings = rows[0], Savings(table.decided.clusters)
-    level = level_of_winner(table, ends)
     drops = []
     for row in rows[1:]:
         difference = compare(table, leader, row)
-        if difference is None or difference.p_value > level or difference.mean <= 0:
+        if difference is None or difference.mean <= 0:
+            continue
+        level = level_of_winner(table, ends, leader, row, difference)
+        if difference.p_value > level:
             continue
         is_cheaper = savings.find(row, instead_of=leader, policy=table.policy).matters
         if difference.mean > table.margin or not is_cheaper:
@@ -72,9 +76,14 @@ def compare(table: ArmTable, a: ArmRow, b: ArmRow) -> Difference | None:
     return difference_of(table.decided, a.decided, b.decided, margin=table.margin, alpha=table.policy.alpha)
 
 
-def level_of_winner(table: ArmTable, ends: Sequence[int]) -> float:
-    """What a two-sided p-value must not exceed at this look for one arm to beat another."""
-    return 2 * _level(table, ends, FIRST_SHARE * table.policy.alpha / 2)
+def level_of_winner(table: ArmTable, ends: Sequence[int], a: ArmRow, b: ArmRow, difference: Difference) -> float:
+    """What the two-sided p-value of a difference must not exceed at this look for one arm to beat the other."""
+    alpha = FIRST_SHARE * table.policy.alpha
+    if difference.test != MCNEMAR:
+        return 2 * _level(table, ends, alpha / 2)
+    x, y = (np.array(row.column, dtype=np.float64) for row in (a, b))  # None becomes NaN
+    num_apart = np.cumsum(np.abs(x - y) > 0)[[end - 1 for end in ends if end <= len(x)]]
+    return exact_level(num_apart.tolist(), tuple(ends), alpha)
 
 
 def level_of_tie(table: ArmTable, ends: Sequence[int]) -> float:

@@ -144,9 +144,11 @@ def _compare(table: ArmTable, leader: ArmRow, others: Sequence[ArmRow]) -> list[
         for_pairs = iter([p_value / FIRST_SHARE for p_value in holm(p_values, among=num_pairs)])
         equivalent_at = FIRST_SHARE * alpha / num_claims
     else:
-        level = level_of_winner(table, card.race.ends)
-        corrected = iter([p_value * alpha / level if level else 1.0 for p_value in p_values])
-        for_pairs = iter([num_pairs * p_value * alpha / level if level else 1.0 for p_value in p_values])
+        made = [(row, found) for row, found in zip(others, differences, strict=True) if found is not None]
+        levels = [level_of_winner(table, card.race.ends, leader, row, found) for row, found in made]
+        whole = [p_value * alpha / level if level else 1.0 for p_value, level in zip(p_values, levels, strict=True)]
+        corrected = iter(whole)
+        for_pairs = iter([num_pairs * p_value for p_value in whole])
         equivalent_at = level_of_tie(table, card.race.ends)
     found = []
     for row, difference in zip(others, differences, strict=True):
