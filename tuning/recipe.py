@@ -1,15 +1,22 @@
-"""What a training is told: the numbers that every one has, and its method as a value."""
+"""What a training is told: the numbers that every one has, and its method and its objective as values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from storage.settings import NUMBER, Above0, Count, Share, Whole, settings
+from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED = -100
+"""Label of a token without loss: the `ignore_index` of torch's cross entropy."""
 
 
 @settings(TuningError)
@@ -47,3 +54,29 @@ class Method:
     name: str
     recipe: type[Recipe]
     prepare: Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """Token ids and labels of the same length; a label is the token to learn, or IGNORED."""
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and completion."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is learned from a row.
+
+    `encode(tokenizer, row)` gives its token ids. `loss(model, inputs, num_tokens)` is summed over the labels of
+    `inputs` and divided by `num_tokens`, so that the losses of the parts of a batch add up to the batch's.
+    """
+
+    name: str
+    encode: Callable[[Any, TrainingRow], EncodedRow]
+    loss: Callable[[Any, dict[str, torch.Tensor], Any], torch.Tensor]

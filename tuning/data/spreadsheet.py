@@ -37,7 +37,10 @@ def scan_cells(path: Path, needs: Sequence[str] = ()) -> Iterator[tuple[int, dic
     Delimiter and encoding are found out. Raises StorageError for a file that cannot be read as CSV, and where it has
     none of the columns that it `needs`.
     """
-    text = _decode(_read(path))
+    try:
+        text = _decode(path.read_bytes())
+    except OSError as error:
+        raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
     named = _SEPARATOR_LINE.match(text)
     text = text[named.end() :] if named else text
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
@@ -55,13 +58,6 @@ def scan_cells(path: Path, needs: Sequence[str] = ()) -> Iterator[tuple[int, dic
                 yield number, found
     except csv.Error as error:
         raise StorageError(f"{path}:{rows.line_num}: not valid CSV ({error}); export it again") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
 
 
 def _decode(data: bytes) -> str:

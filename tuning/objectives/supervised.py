@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-from tuning.objectives.objective import IGNORED, EncodedRow, Objective
+from tuning.recipe import IGNORED, EncodedRow, Objective
 
 if TYPE_CHECKING:
     import torch

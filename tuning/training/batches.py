@@ -13,7 +13,7 @@ from typing import Any
 
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-from tuning.objectives.objective import EncodedRow, Objective
+from tuning.recipe import EncodedRow, Objective
 
 # Rows are sorted by length within windows of this many batches. In batches of 8, padding falls from 18% to 3% of the
 # tokens on the demo corpus, from 25% to 6% on banking20, and the head runs on 20 to 30% of the positions, not on 40%.

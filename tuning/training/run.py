@@ -22,10 +22,8 @@ from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter
 from tuning.export.admission import chat_template_hash
-from tuning.methods.registry import METHODS
-from tuning.objectives.objective import Objective
 from tuning.objectives.supervised import SUPERVISED
-from tuning.recipe import Recipe
+from tuning.recipe import Objective, Recipe
 
 # Counted up when the same recipe and rows would give other weights than before: old adapters are then not found again.
 VERSION = 2
@@ -77,7 +75,7 @@ def train_adapter(
     adapters_dir: Path,
     work_dir: Path,
     provenance: Mapping[str, object],
-    progress: Callable[[TrainProgress], None] | None = None,
+    progress: Callable[[TrainProgress], None] = lambda _: None,
     checkpoint_every_s: float = 20.0,
 ) -> Adapter:
     """The adapter that the recipe makes of the rows; the one that exists already if this was asked before.
@@ -102,14 +100,12 @@ def train_adapter(
         sweep_drafts(adapters_dir)
         found = find_adapter(adapters_dir, name, digest)
         if found is None:
-            from tuning.training.trainer import train
-            from tuning.training.watch import package_versions
+            from tuning.training.trainer import package_versions, train
 
             measured = train(
                 base=base,
                 rows=rows,
                 recipe=recipe,
-                method=METHODS[recipe.method],
                 objective=objective,
                 folder=workplace,
                 progress=progress,

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.metadata
 import logging
+import math
+import shutil
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,24 +24,26 @@ import torch
 import transformers.utils.logging
 from datasets import Dataset
 from peft.helpers import disable_input_dtype_casting
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
+from storage.folders import is_complete, read_manifest, write_manifest
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import save_adapter
-from tuning.objectives.objective import IGNORED, Objective
-from tuning.recipe import Method, Recipe
+from tuning.methods.registry import METHODS
+from tuning.recipe import IGNORED, Objective, Recipe
 from tuning.training.batches import encode_rows, training_order
 from tuning.training.parts import Parts, open_parts
 from tuning.training.run import TrainProgress
-from tuning.training.watch import LOSS_WINDOW, Watch, last_checkpoint
 
 Precision = Literal["bf16", "float32"]
 
 # Scores of one layer are rows x heads x length x length; beyond this length their memory outweighs what they save.
 _EAGER_UP_TO_TOKENS = 128
+# A loss that is told is the mean of so many steps.
+_LOSS_WINDOW = 10
 _LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets")
 
 
@@ -46,10 +52,9 @@ def train(
     base: ResolvedModel,
     rows: Sequence[TrainingRow],
     recipe: Recipe,
-    method: Method,
     objective: Objective,
     folder: Path,
-    progress: Callable[[TrainProgress], None] | None,
+    progress: Callable[[TrainProgress], None],
     checkpoint_every_s: float,
     started: float,
 ) -> dict[str, object]:
@@ -67,7 +72,7 @@ def train(
         precision = _precision()
         plain = _load_base(base.path, precision, longest=max(lengths))
         set_seed(recipe.seed)  # a method draws its first weights at random
-        model = method.prepare(plain, recipe)
+        model = METHODS[recipe.method].prepare(plain, recipe)
         dataset = Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in encoded])
         checkpoint, elapsed_s = last_checkpoint(folder)
         starts = range(0, len(order), recipe.batch_size)
@@ -105,7 +110,7 @@ def train(
         "num_steps": len(curve),
         "training_s": time.monotonic() - started + elapsed_s,
         "loss_curve": curve,
-        "final_loss": statistics.fmean(curve[-LOSS_WINDOW:]),
+        "final_loss": statistics.fmean(curve[-_LOSS_WINDOW:]),
         "precision": precision,
         "device": _device(),
     }
@@ -142,6 +147,73 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         if inputs["input_ids"].device.type != "cpu" or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         return self._objective.loss(model, inputs, num_items_in_batch)
+
+
+@dataclass(kw_only=True, eq=False)
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Reports every step, asks for a checkpoint when the last one is old, and marks a written one as complete."""
+
+    num_tokens: Sequence[int]
+    """Of each step."""
+    progress: Callable[[TrainProgress], None]
+    checkpoint_every_s: float
+    started: float
+    """The `time.monotonic()` from which a checkpoint's seconds count."""
+
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        self._first_step = state.global_step
+        self._begun = self._saved = time.monotonic()
+
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+        if time.monotonic() - self._saved >= self.checkpoint_every_s:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        elapsed_s = time.monotonic() - self.started
+        write_manifest(checkpoint, {"elapsed_s": elapsed_s, "packages": package_versions()})
+        self._saved = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, _control: Any, logs: dict[str, Any], **_: Any) -> None:
+        if "loss" not in logs:
+            return  # the summary after the last step
+        losses = [entry["loss"] for entry in state.log_history[-_LOSS_WINDOW:]]
+        if not math.isfinite(losses[-1]):
+            raise TuningError(
+                f"the loss became {losses[-1]} at step {state.global_step}; lower learning_rate ({args.learning_rate})"
+            )
+        step, seconds = state.global_step, time.monotonic() - self._begun
+        num_tokens = sum(self.num_tokens[self._first_step : step])
+        tokens_per_s = num_tokens / seconds
+        num_left = sum(self.num_tokens[step:])
+        self.progress(
+            TrainProgress(
+                step=step,
+                num_steps=len(self.num_tokens),
+                loss=sum(losses) / len(losses),
+                num_tokens=num_tokens,
+                tokens_per_s=tokens_per_s,
+                seconds_left=num_left / tokens_per_s if step - self._first_step > 1 else None,
+            )
+        )
+
+
+def last_checkpoint(folder: Path) -> tuple[Path | None, float]:
+    """The newest complete checkpoint of these package versions and the seconds spent up to it; others are removed."""
+    usable: dict[int, tuple[Path, float]] = {}
+    for path in folder.glob("checkpoint-*"):
+        manifest = read_manifest(path) if is_complete(path) else {}
+        if manifest.get("packages") == package_versions():
+            usable[int(path.name.rpartition("-")[2])] = (path, float(manifest["elapsed_s"]))
+        else:
+            shutil.rmtree(path)
+    return usable[max(usable)] if usable else (None, 0.0)
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of what decides the weights."""
+    names = ("torch", "transformers", "trl", "peft", "accelerate", "safetensors", "tokenizers")
+    return {name: importlib.metadata.version(name) for name in names}
 
 
 def _has_dropout(model: Any) -> bool:

@@ -7,8 +7,8 @@ import pytest
 
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-from tuning.objectives.objective import IGNORED
 from tuning.objectives.supervised import completion_loss, encode_completion
+from tuning.recipe import IGNORED
 
 
 def row(question: str, answer: str, role: str = "user") -> TrainingRow:

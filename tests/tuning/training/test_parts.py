@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from tuning.objectives.objective import IGNORED
 from tuning.objectives.supervised import completion_loss
+from tuning.recipe import IGNORED
 from tuning.training.parts import Batch, open_parts, parts_of
 
 
