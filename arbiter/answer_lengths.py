@@ -84,19 +84,11 @@ def measure(
 
 
 def token_counter(model_path: str) -> Callable[[str], int] | None:
-    """Counts tokens as the model in this folder does; None for a model that is not on this disk."""
-    folder = Path(model_path)
-    if not model_path or not folder.is_dir():
+    """Counts tokens as the tokenizer.json in this folder does; None where there is none, or no model on this disk."""
+    file = Path(model_path) / "tokenizer.json"
+    if not model_path or not file.is_file():
         return None
-    if (folder / "tokenizer.json").is_file():
-        from tokenizers import Tokenizer
+    from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
-    from transformers import AutoTokenizer
-
-    try:
-        slow = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError):
-        return None
-    return lambda text: len(slow.encode(text, add_special_tokens=False))
+    tokenizer = Tokenizer.from_file(str(file))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

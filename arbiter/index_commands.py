@@ -14,7 +14,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -53,19 +53,18 @@ def open_index_commands(config: Path | None, *, home: Path, console: Console) ->
     return IndexCommands(index_home(loaded, home), console, make_embedder=embedder)
 
 
+@dataclass(eq=False)
 class IndexCommands:
-    """The indexes of one data directory or database."""
+    """The indexes of one data directory or database. `make_embedder` is called when a command cannot do without."""
 
-    def __init__(self, index_home: IndexHome, console: Console, *, make_embedder: Callable[[], Embedder]) -> None:
-        """`make_embedder` is called when a command cannot do without."""
-        self.index_home = index_home
-        self._console = console
-        self._make_embedder = make_embedder
+    index_home: IndexHome
+    console: Console
+    make_embedder: Callable[[], Embedder]
 
     @cached_property
     def embedder(self) -> Embedder:
         """The embedder, found on this disk; loads its weights when it first embeds."""
-        return self._make_embedder()
+        return self.make_embedder()
 
     def add(
         self,
@@ -90,23 +89,23 @@ class IndexCommands:
             for path in paths:
                 origin = str(path.expanduser().resolve())
                 try:
-                    with self._console.step(f"reading {path}") as step:
+                    with self.console.step(f"reading {path}") as step:
                         loaded = load_documents(path, cache=cache, progress=step.update)
                 except RagError as error:
                     faults.append(str(error))
                     if len(paths) > 1:  # One alone is the command's own error.
-                        self._console.say(f"skipped {path}: {error}")
+                        self.console.say(f"skipped {path}: {error}")
                     if is_whole:
                         self._say_left(name, index, origin)
                     continue
                 for skipped in loaded.skipped:
-                    self._console.say(f"skipped {skipped.path}: {skipped.reason}")
+                    self.console.say(f"skipped {skipped.path}: {skipped.reason}")
                 report, kept = self._store(index, loaded, origin, is_whole)
                 if report.embedded_chunks and (warning := warn_long(index.chunk_settings, self.embedder.max_tokens)):
-                    self._console.say(f"note: {warning}")
+                    self.console.say(f"note: {warning}")
                 skips = [asdict(skipped) for skipped in loaded.skipped]
                 rows.append({"path": origin, **asdict(report), "skipped": skips, "kept": kept})
-                self._console.say(
+                self.console.say(
                     f"  {path}: {report.added} added, {report.updated} updated, {report.removed} removed, "
                     f"{report.unchanged} unchanged, {report.embedded_chunks} chunks embedded in "
                     f"{report.seconds:.1f} s, {len(loaded.skipped)} skipped"
@@ -122,7 +121,7 @@ class IndexCommands:
         with contextlib.closing(self._existing(name)) as index:
             unknown = [document_id for document_id in document_ids if index.document(document_id) is None]
             for document_id in unknown:
-                self._console.say(f"skipped {document_id}: not in index {name}")
+                self.console.say(f"skipped {document_id}: not in index {name}")
             if len(unknown) == len(document_ids):
                 raise ArbiterError(f"index {name!r} has no such document; see: arbiter index list {name}")
             deleted = index.delete(document_ids)
@@ -190,7 +189,7 @@ class IndexCommands:
         names = [name] if name is not None else sorted(self.index_home.states())
         reports: list[VerifyReport] = []
         for one in names:
-            with contextlib.closing(self._existing(one)) as index, self._console.step(f"verifying {one}") as step:
+            with contextlib.closing(self._existing(one)) as index, self.console.step(f"verifying {one}") as step:
                 reports.append(index.verify(repair=is_repaired, progress=step.update))
         if name is None and is_repaired:
             self.index_home.remove_leftovers()
@@ -256,7 +255,7 @@ class IndexCommands:
             kept = unreadable_now(index, loaded, origin, given, entries) if is_whole else []
             write = index.sync if is_whole else index.add
             try:
-                with self._console.step(f"indexing {len(given)} documents") as step:
+                with self.console.step(f"indexing {len(given)} documents") as step:
                     report = write(
                         [*given, *(document for document, _ in kept)],
                         origin=origin,
@@ -264,19 +263,19 @@ class IndexCommands:
                         progress=step.update,
                     )
             except Overtaken as error:
-                self._console.say(f"note: {error.args[0].split(';')[0]}; looking again")
+                self.console.say(f"note: {error.args[0].split(';')[0]}; looking again")
                 continue
             break
         # One file may be read by two paths, and rows bring ids of their own.
         for entry in replaced[:_SHOWN]:
-            self._console.say(f"note: {entry.id} takes the place of that document in {index.name} from {entry.origin}")
+            self.console.say(f"note: {entry.id} takes the place of that document in {index.name} from {entry.origin}")
         if len(replaced) > _SHOWN:
-            self._console.say(f"note: {len(replaced) - _SHOWN} more documents of other paths are replaced")
+            self.console.say(f"note: {len(replaced) - _SHOWN} more documents of other paths are replaced")
         for document, place in kept:
-            self._console.say(f"note: {document.id} stays as it was, since {place} cannot be read")
+            self.console.say(f"note: {document.id} stays as it was, since {place} cannot be read")
         if is_whole and (gone := gone_from(origin, given, entries)):
             index.delete(gone)
-            self._console.say(f"note: {', '.join(gone[:_SHOWN])} went, as the files did, though added by another path")
+            self.console.say(f"note: {', '.join(gone[:_SHOWN])} went, as the files did, though added by another path")
             report = replace(report, removed=report.removed + len(gone), num_chunks=index.num_chunks)
         return report, [document.id for document, _ in kept]
 
@@ -286,7 +285,7 @@ class IndexCommands:
             return
         left = [entry.id for entry in index.documents(limit=None) if entry.origin == origin]
         if left:
-            self._console.say(
+            self.console.say(
                 f"note: {len(left)} documents of {origin} stay in {name}; take those that are gone out with: "
                 f"arbiter index delete {name} {shlex.quote(left[0])} ..."
             )

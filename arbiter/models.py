@@ -45,7 +45,7 @@ Progress = Callable[[str], None]
 
 
 def resolve_model(
-    name: str, *, home: Path, revision: str | None = None, progress: Progress | None = None, fetch: bool = True
+    name: str, *, home: Path, revision: str | None = None, progress: Progress = lambda _: None, fetch: bool = True
 ) -> ResolvedModel:
     """The model's folder, downloaded or converted first if need be (once; a second process waits for the first).
 
@@ -53,7 +53,6 @@ def resolve_model(
     or converted is "". `home` is the data directory; conversions lie in `home/models`. With `revision`, a local folder
     or an embedded model is used only if its content is that revision. Raises ArbiterError if the model cannot be had.
     """
-    say = progress or (lambda _line: None)
     local = Path(name).expanduser()
     if local.is_dir():
         return _resolve_local(name, local.resolve(), home, revision)
@@ -65,12 +64,12 @@ def resolve_model(
         raise ArbiterError(f"{name!r} is neither a folder nor a hub id (org/name); check the model's name")
     found = None
     if name == GENERATOR:
-        found = _resolve_generator(home, say, fetch)
+        found = _resolve_generator(home, progress, fetch)
     elif name == EMBEDDER:
         found = _resolve_embedder()
     if found and revision in (None, found.revision):
         return found
-    return _resolve_hub(name, revision, say, fetch)
+    return _resolve_hub(name, revision, progress, fetch)
 
 
 def _resolve_local(name: str, folder: Path, home: Path, revision: str | None) -> ResolvedModel:

@@ -246,7 +246,7 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     # Python's driver begins transactions late and not for reads; _begin_sqlite begins all of them.
     connection.isolation_level = None
     # A flipped byte must not make an index unreadable: verify finds the text that it is in.
-    connection.text_factory = _text
+    connection.text_factory = lambda data: data.decode(errors="replace")
     connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
     _write_ahead(connection)
     # What was answered must outlive a power cut, so every commit reaches the disk.
@@ -265,10 +265,6 @@ def _write_ahead(connection: Any) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_S)
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="replace")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -55,7 +55,8 @@ def is_full_disk(error: BaseException, target: Path) -> bool:
     text = str(error)
     if any(words in text for words in _WORDS):
         return True
-    return any(words in text for words in _VAGUE_WORDS) and _free_bytes(target) < _LITTLE
+    existing = next(folder for folder in (target, *target.absolute().parents) if folder.exists())
+    return any(words in text for words in _VAGUE_WORDS) and shutil.disk_usage(existing).free < _LITTLE
 
 
 def sync_path(path: Path) -> None:
@@ -106,8 +107,3 @@ def hold_lock(file: Path, *, busy: Exception | None = None) -> Iterator[None]:
             assert busy is not None
             raise busy from None
         yield
-
-
-def _free_bytes(path: Path) -> int:
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(existing).free

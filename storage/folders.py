@@ -75,7 +75,7 @@ def write_files(
     files: Mapping[str, str],
     *,
     is_forced: bool = False,
-    check: Callable[[Path], object] | None = None,
+    check: Callable[[Path], object] = lambda _: None,
 ) -> tuple[Path, ...]:
     """Write texts by their relative paths and return the written paths; files beside them stay as they are.
 
@@ -97,8 +97,12 @@ def write_files(
                 path = draft / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
-            if check is not None:
-                _check_draft(check, draft, folder)
+            try:
+                check(draft)
+            except ArbiterError as error:
+                # The temporary name will be gone when somebody reads this.
+                error.args = (str(error).replace(str(draft), str(folder)),)
+                raise
             if folder.exists():
                 for name in files:
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -168,12 +172,3 @@ def _finish(draft: Path, final: Path) -> None:
         if not is_complete(final):
             raise
     sync_path(final.parent)
-
-
-def _check_draft(check: Callable[[Path], object], draft: Path, folder: Path) -> None:
-    try:
-        check(draft)
-    except ArbiterError as error:
-        # The temporary name will be gone when somebody reads this.
-        error.args = (str(error).replace(str(draft), str(folder)),)
-        raise

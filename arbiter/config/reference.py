@@ -43,13 +43,9 @@ away:
 def reference() -> str:
     """The page as Markdown: how a config is given, and a table a section."""
     standard = {"arms": STANDARD_ARMS, "adapters": STANDARD_ADAPTERS}
-    shown = [f"{key}:\n" + "".join(_flow(name, row) for name, row in rows.items()) for key, rows in standard.items()]
+    shown = yaml.safe_dump(standard, default_flow_style=None, sort_keys=False)
     sections = {kind: ".".join(path) for path, kind in _sections((), Config, set())}
-    return _HEAD + "".join(shown) + "```\n" + "".join(_table(kind, sections) for kind in sections)
-
-
-def _flow(name: str, row: object) -> str:
-    return f"  {name}: {yaml.safe_dump(row, default_flow_style=True, sort_keys=False)}"
+    return _HEAD + shown + "```\n" + "".join(_table(kind, sections) for kind in sections)
 
 
 def _sections(path: tuple[str, ...], kind: type, seen: set[type]) -> Iterator[tuple[tuple[str, ...], type]]:
