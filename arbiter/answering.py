@@ -60,7 +60,7 @@ def open_answerer(pipeline: Pipeline) -> Iterator[OpenAnswerer]:
     """
     config, home, console = pipeline.config, pipeline.home, pipeline.console
     with home_database(home) as database:
-        decision = served_decision(Ledger(database), config.fingerprint(), pipeline.last_run, console)
+        decision = served_decision(Ledger(database), config, home, console)
     with contextlib.closing(OpenIndexes(index_home(config, home), pipeline.embedder)) as indexes:
         runs = ServedRuns(config=config, home=home, open_indexes=indexes, base=pipeline.base, data_version=lambda _: "")
         with runs.served(decision, console) as (_, served, http), start_blocking_portal() as portal:

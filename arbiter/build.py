@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from arbiter.config.schema import Config
-from arbiter.config.sections import ArmConfig, EmbeddingConfig
+from arbiter.config.sections import EmbeddingConfig
 from arbiter.console import Console
 from arbiter.data import Data
 from arbiter.home import database_setting
@@ -117,19 +117,33 @@ def rows_left_out(config: Config, adapters: Mapping[str, Adapter]) -> list[str]:
 
 def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter], *, max_tokens: int) -> list[Arm]:
     """The config's arms with the names of what was trained and indexed, and `max_tokens` where none are said."""
-    return [_arm(name, arm, config, data, adapters, max_tokens) for name, arm in config.arms.items()]
+    arms = []
+    for name, arm in config.arms.items():
+        default_k = config.index.example_top_k if arm.index == "examples" else config.index.top_k
+        sampling = arm.sampling or config.sampling
+        arms.append(
+            Arm(
+                name=name,
+                adapter=adapters[arm.adapter].name if arm.adapter else None,
+                index=index_name(data, arm.index) if arm.index else None,
+                prompt=config.all_prompts[arm.prompt],
+                top_k=(arm.top_k or default_k) if arm.index else 0,
+                sampling=replace(sampling, max_tokens=sampling.max_tokens or max_tokens),
+                retrieval=(arm.retrieval or config.index.retrieval) if arm.index else SearchSettings(),
+                condense=arm.condense if arm.index else "last",
+            )
+        )
+    return arms
 
 
-def provenance(
-    config: Config, data: Data, base: ResolvedModel, embedder: ResolvedModel, engine: str
-) -> dict[str, object]:
+def provenance(config: Config, data: Data, base: ResolvedModel, embedder: ResolvedModel) -> dict[str, object]:
     """What a reader needs to reproduce a run: versions, hashes, seed, machine."""
     return {
         "arbiter": importlib.metadata.version("arbiter"),
         "data": data.version,
         "model": f"{base.name} {base.revision}",
         "embedder": f"{embedder.name} {embedder.revision}",
-        "engine": engine,
+        "engine": engines.engine_identity(config.engine),
         "seed": config.seed,
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -161,23 +175,6 @@ def open_engine(
         log_path=home / "logs" / f"engine-{os.getpid()}.log",
         max_num_seqs=max(config.eval.concurrency, 16),
         step=console.step,
-    )
-
-
-def _arm(
-    name: str, arm: ArmConfig, config: Config, data: Data, adapters: Mapping[str, Adapter], max_tokens: int
-) -> Arm:
-    default_k = config.index.example_top_k if arm.index == "examples" else config.index.top_k
-    sampling = arm.sampling or config.sampling
-    return Arm(
-        name=name,
-        adapter=adapters[arm.adapter].name if arm.adapter else None,
-        index=index_name(data, arm.index) if arm.index else None,
-        prompt=config.all_prompts[arm.prompt],
-        top_k=(arm.top_k or default_k) if arm.index else 0,
-        sampling=replace(sampling, max_tokens=sampling.max_tokens or max_tokens),
-        retrieval=(arm.retrieval or config.index.retrieval) if arm.index else SearchSettings(),
-        condense=arm.condense if arm.index else "last",
     )
 
 

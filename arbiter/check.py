@@ -92,7 +92,7 @@ def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
         "metric": policy.metric,
         "margin": policy.margin,
         "labels": {kind or "": dict(counts) for kind, counts in labels.items()},
-        "max_tokens": pipeline.max_tokens,
+        "max_tokens": pipeline.answer_lengths.chosen(config),
         "answer_tokens_p95": pipeline.answer_lengths.percentile(),
         "detectable": detectable,
         "models": {

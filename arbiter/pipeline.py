@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property
@@ -23,16 +23,15 @@ from arbiter.answer_lengths import AnswerLengths, measure, token_counter
 from arbiter.asking import Asker
 from arbiter.config.schema import Config
 from arbiter.console import Console
-from arbiter.data import Data, askable_arms, examples_as_documents, find_folder, load_data, needs_examples
+from arbiter.data import Data, askable_arms, examples_as_documents, load_data, needs_examples
 from arbiter.home import data_home, home_database
 from arbiter.models import resolve_model
 from arbiter.scoring import Scoring
-from arbiter.served_runs import describe_other_runs
 from eval.race import RacePlan, plan_race
 from eval.report.card import make_card
 from eval.report.page import to_html
 from eval.report.tables import to_markdown
-from eval.runs.run import Run, earlier_looks, find_run, newest_run, publish_run
+from eval.runs.run import Run, earlier_looks, find_run, publish_run
 from eval.spent import spend_time
 from rag.chunking.chunk import warn_long
 from rag.embedding.embedder import Embedder
@@ -45,7 +44,7 @@ from router.deciding.recommend import recommend
 from router.deciding.sequential import FIRST_SHARE
 from router.deciding.statistics import detectable_difference
 from serving.decisions.ledger import Ledger, record_run
-from serving.engine.engine import engine_identity, refuse_unfit
+from serving.engine.engine import engine_identity
 from storage.errors import ArbiterError
 from storage.files import hold_lock
 from storage.folders import sweep_drafts
@@ -210,10 +209,18 @@ class Pipeline:
         """How long the data's answers are, in tokens of the base model if it is on this disk."""
         return measure(self.data.examples, self.data.questions, token_counter(self.base.path))
 
-    @property
-    def max_tokens(self) -> int:
-        """How many tokens an answer may have where the config does not say."""
-        return self.answer_lengths.chosen(self.config)
+    @cached_property
+    def arms(self) -> list[Arm]:
+        """The arms, by the names of what was trained and indexed."""
+        room = self.answer_lengths.chosen(self.config)
+        return build.build_arms(self.askable, self.data, self.adapters, max_tokens=room)
+
+    @cached_property
+    def versions(self) -> dict[str, dict[str, str]]:
+        """What shapes an arm's answers beside the arm itself, as `eval.answers` keeps them."""
+        shared = {"model": self.base.revision, "engine": engine_identity(self.config.engine)}
+        indexes = {index.name: index.version for index in self.indexes.values()}
+        return {arm.name: {**shared, "index": indexes[arm.index] if arm.index else ""} for arm in self.arms}
 
     def evaluate(self) -> Run:
         """Ask the arms and score the answers; a finished run of the same inputs is returned as is.
@@ -224,15 +231,11 @@ class Pipeline:
         self.console.say(f"{self.power()[0]}; see: arbiter plan")
         plan = self.race_plan()
         self.scoring  # noqa: B018  # a metric that does not exist is said before anything is trained
-        indexes = {build.index_name(self.data, role): index for role, index in self.indexes.items()}
         for note in (notes := self.answer_lengths.notes(self.askable)):
             self.console.say(f"note: {note}")
-        adapters = self.adapters
-        notes += build.rows_left_out(self.config, adapters)
-        refuse_unfit(self.base, adapters, max_rank=self.config.engine.max_lora_rank)
-        arms = build.build_arms(self.askable, self.data, adapters, max_tokens=self.max_tokens)
-        versions = self._versions(arms, indexes)
-        fingerprint = content_hash(self.config.fingerprint(), self.data.version, json.dumps(versions, sort_keys=True))
+        notes += build.rows_left_out(self.config, self.adapters)
+        versions = json.dumps(self.versions, sort_keys=True)
+        fingerprint = content_hash(self.config.fingerprint(), self.data.version, versions)
         runs = self.home / "runs"
         sweep_drafts(runs)
         directory = runs / f"{self.data.name}-{fingerprint[:8]}"
@@ -241,28 +244,21 @@ class Pipeline:
             with self._alone(directory):
                 finished = find_run(directory)
                 if finished is None:
-                    asker = Asker(
-                        config=self.config,
-                        base=self.base,
-                        home=self.home,
-                        console=self.console,
-                        adapters={adapter.name: adapter for adapter in adapters.values()},
-                        indexes=indexes,
-                        versions=versions,
-                    )
-                    return self._ask_and_score(directory, fingerprint, asker, arms, plan, notes)
+                    return self._ask_and_score(directory, fingerprint, plan, notes)
         self.console.say(f"run {finished.id} is complete: nothing to ask")
         return finished
 
-    def _ask_and_score(
-        self,
-        directory: Path,
-        fingerprint: str,
-        asker: Asker,
-        arms: list[Arm],
-        plan: RacePlan | None,
-        notes: Sequence[str],
-    ) -> Run:
+    def _ask_and_score(self, directory: Path, fingerprint: str, plan: RacePlan | None, notes: Sequence[str]) -> Run:
+        arms = self.arms
+        asker = Asker(
+            config=self.config,
+            base=self.base,
+            home=self.home,
+            console=self.console,
+            adapters={adapter.name: adapter for adapter in self.adapters.values()},
+            indexes={index.name: index for index in self.indexes.values()},
+            versions=self.versions,
+        )
         with spend_time(self.home / "spent.db", fingerprint) as spent:
             with closing(asker):
                 if plan is None:
@@ -274,9 +270,7 @@ class Pipeline:
                     arms,
                     asked,
                     progress=step.update,
-                    provenance=build.provenance(
-                        self.config, self.data, self.base, self.embedder_model, engine_identity(self.config.engine)
-                    ),
+                    provenance=build.provenance(self.config, self.data, self.base, self.embedder_model),
                     **self._times,
                 )
         return publish_run(
@@ -297,7 +291,7 @@ class Pipeline:
                 "data_name": self.data.name,
                 "data_version": self.data.version,
                 "base_revision": self.base.revision,
-                "versions": asker.versions,
+                "versions": self.versions,
                 "command": self.command,
             },
         )
@@ -356,23 +350,6 @@ class Pipeline:
             return None
         return f"the data in {str(self.data.folder)!r} has changed since run {run.id!r}; run: arbiter run CONFIG"
 
-    def last_run(self) -> Run:
-        """The newest finished run of this config, whatever its data was. Raises ArbiterError when there is none; what
-        is wrong with the data folder comes first.
-        """
-        run = newest_run(self.home / "runs", self.config.fingerprint())
-        if run is None:
-            try:
-                find_folder(self.config.data)
-            except ArbiterError as error:
-                raise ArbiterError(f"{error}; and there is no finished run of this config") from error
-            others = describe_other_runs(self.config, self.home / "runs")
-            there = f"; there is {others}: give the same keys, or" if others else ";"
-            raise ArbiterError(
-                f"no finished run of this config in {str(self.home)!r}{there} make one with: arbiter run CONFIG"
-            )
-        return run
-
     def power(self, discordance: float = 0.2) -> tuple[str, dict[str, float | None]]:
         """The smallest difference that the questions can show with 80% power, None where there is none: in words, and
         between two arms and of the best of all. `discordance` is the share of questions on which two arms disagree.
@@ -397,14 +374,10 @@ class Pipeline:
         clusters = {question.id: question.id for question in self.data.questions} if stands_alone else None
         return plan_race(self.data.questions, self.config.race, clusters)
 
-    def _versions(self, arms: list[Arm], indexes: Mapping[str, Index]) -> dict[str, dict[str, str]]:
-        shared = {"model": self.base.revision, "engine": engine_identity(self.config.engine)}
-        return {arm.name: {**shared, "index": indexes[arm.index].version if arm.index else ""} for arm in arms}
-
     @cached_property
     def _times(self) -> dict[str, dict[str, float]]:
         """Seconds of training by adapter and of indexing by index."""
         return {
             "training_s": {adapter.name: adapter.training_s for adapter in self.adapters.values()},
-            "indexing_s": {build.index_name(self.data, role): index.indexing_s for role, index in self.indexes.items()},
+            "indexing_s": {index.name: index.indexing_s for index in self.indexes.values()},
         }

@@ -3,7 +3,7 @@
 runs = ServedRuns(config, home=home, open_indexes=open_indexes, base=base, data_version=data_version)
 parts = runs.parts_of(decision)
 runs.stale_reason(decision)                     # None, or why it should be measured again
-describe_other_runs(config, home / "runs")      # what there is for a config without a run
+last_run(config, home)                          # or what there is instead
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from arbiter.build import open_engine
 from arbiter.config.schema import Config, config_faults
 from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS
 from arbiter.console import Console
+from arbiter.data import find_folder
 from eval.errors import EvalError
-from eval.runs.run import Run, find_run, finished_runs
+from eval.runs.run import Run, find_run, finished_runs, newest_run
 from rag.errors import RagError
 from rag.home import OpenIndexes
 from rag.index import Index
@@ -168,28 +169,25 @@ class ServedRuns:
         known = self._versions.get(run.id)
         if known is not None and known[0] == touched:
             return known[1]
-        is_own = decision.config_fingerprint == self.config.fingerprint()
-        config = self.config if is_own else self._where_this_reads(config_of(run))
+        config = self.config
+        if decision.config_fingerprint != config.fingerprint():
+            # With this one's places: a run does not write down the database, which may hold a password.
+            here, own = config.index, config_of(run)
+            index = replace(own.index, database=here.database, store=here.store)
+            config = own.model_copy(update={"data": config.data, "index": index})
         version = self.data_version(config)
         self._versions[run.id] = (touched, version)
         return version
 
-    def _where_this_reads(self, config: Config) -> Config:
-        """A run's config with this one's places: a run does not write down the database, which may hold a password."""
-        here = self.config.index
-        index = replace(config.index, database=here.database, store=here.store)
-        return config.model_copy(update={"data": self.config.data, "index": index})
 
-
-def served_decision(
-    ledger: Ledger, fingerprint: str, last_run: Callable[[], Run], console: Console
-) -> RecordedDecision:
+def served_decision(ledger: Ledger, config: Config, home: Path, console: Console) -> RecordedDecision:
     """What `auto` means when a config is served: the promoted decision, else the config's newest.
 
     Raises ArbiterError when the config has no decision, and EvalError when its run has none yet.
     """
     # A run that was decided without a ledger beside it is taken in now.
-    newest = ledger.newest(fingerprint) or record_run(ledger, last_run())
+    fingerprint = config.fingerprint()
+    newest = ledger.newest(fingerprint) or record_run(ledger, last_run(config, home))
     current = ledger.current(newest.scope, fingerprint)
     assert current is not None, "the newest decision is in the scope"
     if current.id != newest.id:
@@ -286,7 +284,23 @@ def config_of(run: Run) -> Config:
         ) from error
 
 
-def describe_other_runs(config: Config, runs: Path) -> str:
+def last_run(config: Config, home: Path) -> Run:
+    """The newest finished run of a config, whatever its data was. Raises ArbiterError when there is none; what is wrong
+    with the data folder comes first.
+    """
+    run = newest_run(home / "runs", config.fingerprint())
+    if run is None:
+        try:
+            find_folder(config.data)
+        except ArbiterError as error:
+            raise ArbiterError(f"{error}; and there is no finished run of this config") from error
+        others = _other_runs(config, home / "runs")
+        there = f"; there is {others}: give the same keys, or" if others else ";"
+        raise ArbiterError(f"no finished run of this config in {str(home)!r}{there} make one with: arbiter run CONFIG")
+    return run
+
+
+def _other_runs(config: Config, runs: Path) -> str:
     """The nearest finished runs with the overrides that this config lacks to be theirs; "" without any.
 
     For example "demo-1a2b3c4d with limits.questions=60 seed=3; ...".

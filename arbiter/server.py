@@ -32,13 +32,13 @@ from storage.jobs.jobs import Jobs
 from storage.jobs.rows import JobRows
 
 
-def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int) -> None:
+def serve_decision(pipeline: Pipeline, *, host: str, port: int) -> None:
     """Serve until stopped. What can fail fast fails before the engine starts: the port, the decision, adapters,
     indexes.
 
     Raises ArbiterError, and EngineFailed when vLLM does not start.
     """
-    config, home = pipeline.config, pipeline.home
+    config, home, console = pipeline.config, pipeline.home, pipeline.console
 
     def read_version(of: Config) -> str:
         # What is skipped in the data was said when the run was made.
@@ -47,7 +47,7 @@ def serve_decision(pipeline: Pipeline, console: Console, *, host: str, port: int
     with contextlib.ExitStack() as during:
         listener = during.enter_context(_listen(host, port))
         database = during.enter_context(home_database(home))
-        decision = served_decision(Ledger(database), config.fingerprint(), pipeline.last_run, console)
+        decision = served_decision(Ledger(database), config, home, console)
         # From here on models are looked for, and converted where that was not done yet.
         base = pipeline.base
         open_indexes = OpenIndexes(index_home(config, home), pipeline.embedder)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from arbiter.cli.decisions import decisions_app
 from arbiter.cli.endings import EXIT_MISSED
 from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline, read_words
 from arbiter.console import Console
@@ -14,9 +15,6 @@ from arbiter.home import data_home
 
 runs_app = typer.Typer(name="runs", help="Finished runs: list them, compare two, export answers.", no_args_is_help=True)
 judge_app = typer.Typer(name="judge", help="Certify the judge before its scores decide anything.", no_args_is_help=True)
-decisions_app = typer.Typer(
-    name="decisions", help="Decisions that were made: list, promote to `auto`, roll back.", no_args_is_help=True
-)
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 
@@ -40,8 +38,8 @@ def plan(
     """How many questions which effect takes, and what the data folder's questions can show; asks nothing."""
     from arbiter.cli.plan import show_plan
 
-    pipeline, console = open_pipeline("plan", words, config, is_json)
-    console.result(*show_plan(pipeline, discordance))
+    pipeline = open_pipeline("plan", words, config, is_json)
+    pipeline.console.result(*show_plan(pipeline, discordance))
 
 
 @evidence_app.command()
@@ -58,9 +56,9 @@ def sweep(
     given = [*(words or [])]
     given += [f"sweep.arm={arm}"] if arm is not None else []
     given += [f"sweep.trials={trials}"] if trials is not None else []
-    pipeline, console = open_pipeline("sweep", given, config, is_json, needs_dev=True)
-    report = run_sweep(pipeline, pipeline.config.sweep, console)
-    console.result(report.to_text(), report.to_dict())
+    pipeline = open_pipeline("sweep", given, config, is_json, needs_dev=True)
+    report = run_sweep(pipeline, pipeline.config.sweep)
+    pipeline.console.result(report.to_text(), report.to_dict())
 
 
 @judge_app.command("certify")
@@ -153,30 +151,3 @@ def import_data(
 
     shown = import_folder(source, folder, format=format, train_share=train_share, is_forced=force)
     Console(is_json=is_json).result(*shown)
-
-
-@decisions_app.command("list")
-def list_decisions(is_json: JsonOption = False) -> None:
-    """Every decision, the newest first, and which one `auto` means."""
-    from arbiter.cli.decision_list import show_decisions
-
-    Console(is_json=is_json).result(*show_decisions(data_home()))
-
-
-@decisions_app.command("promote")
-def promote(decision: Annotated[str, typer.Argument(help="The decision's id.")], is_json: JsonOption = False) -> None:
-    """Make a decision what `auto` means; a running server has an endpoint of its own for this."""
-    from arbiter.cli.decision_list import promote_decision
-
-    Console(is_json=is_json).result(*promote_decision(data_home(), decision))
-
-
-@decisions_app.command("rollback")
-def rollback(
-    decision: Annotated[str | None, typer.Argument(help="A decision of the data and model to roll back.")] = None,
-    is_json: JsonOption = False,
-) -> None:
-    """Go back to what `auto` meant before the last promotion."""
-    from arbiter.cli.decision_list import roll_back
-
-    Console(is_json=is_json).result(*roll_back(data_home(), decision))

@@ -42,13 +42,13 @@ RerankOption = Annotated[str | None, typer.Option(help="A sentence-transformers 
 @index_app.command("build")
 def build(words: Words = None, config: CommandConfigOption = None, is_json: JsonOption = False) -> None:
     """Bring the indexes of a config up to date with its data folder."""
-    pipeline, console = open_pipeline("index build", words, config, is_json, needs_questions=False)
+    pipeline = open_pipeline("index build", words, config, is_json, needs_questions=False)
     reports = pipeline.index()
     lines = [
         f"{role}: {r.num_chunks} chunks, {r.embedded_chunks} embedded in {r.seconds:.1f} s"
         for role, r in reports.items()
     ]
-    console.result("\n".join(lines), {role: asdict(report) for role, report in reports.items()})
+    pipeline.console.result("\n".join(lines), {role: asdict(report) for role, report in reports.items()})
 
 
 @index_app.command("add")
@@ -89,13 +89,13 @@ def delete(
     """Take documents out of an index, or the whole index away; no search finds them from then on."""
     if is_all == bool(document_ids):
         raise ArbiterError("give the ids of documents to delete, or --all for the whole index")
-    commands, console = _open(config, is_json)
+    commands = _open(config, is_json)
     if document_ids:
-        console.result(*commands.delete(name, document_ids))
+        commands.console.result(*commands.delete(name, document_ids))
         return
     if not is_sure and not _agrees(f"Delete index {name} with all its documents?"):
         raise ArbiterError(f"index {name!r} is as it was; --yes deletes it without asking")
-    console.result(*commands.drop(name))
+    commands.console.result(*commands.drop(name))
 
 
 @index_app.command("list")
@@ -105,8 +105,8 @@ def list_(
     is_json: JsonOption = False,
 ) -> None:
     """Every index, or every document of one."""
-    commands, console = _open(config, is_json)
-    console.result(*commands.show(name))
+    commands = _open(config, is_json)
+    commands.console.result(*commands.show(name))
 
 
 @index_app.command("search")
@@ -133,7 +133,7 @@ def search(
 ) -> None:
     """The best passages for a query, with their scores and places."""
     filters = _read_filter(filter_)
-    commands, console = _open(config, is_json)
+    commands = _open(config, is_json)
     chosen = _given(
         mode=mode,
         fusion=fusion,
@@ -144,7 +144,7 @@ def search(
         threshold=threshold,
         neighbours=neighbours,
     )
-    console.result(*commands.search(name, query, k, replace(commands.index_home.retrieval, **chosen), filters))
+    commands.console.result(*commands.search(name, query, k, replace(commands.index_home.retrieval, **chosen), filters))
 
 
 @index_app.command("verify")
@@ -155,9 +155,9 @@ def verify(
     is_json: JsonOption = False,
 ) -> None:
     """Check every row and file of an index; exits 1 when something is wrong and was not mended."""
-    commands, console = _open(config, is_json)
+    commands = _open(config, is_json)
     text, row, is_sound = commands.verify(name, is_repaired=repair)
-    console.result(text, row)
+    commands.console.result(text, row)
     if not is_sound:
         raise typer.Exit(EXIT_MISSED)
 
@@ -170,10 +170,10 @@ def export(
     is_json: JsonOption = False,
 ) -> None:
     """Write every document as a line {id, title, text, metadata}, which `arbiter index add` reads again."""
-    commands, console = _open(config, is_json)
+    commands = _open(config, is_json)
     shown = commands.export(name, None if file == "-" else Path(file))
     if shown is not None:
-        console.result(*shown)
+        commands.console.result(*shown)
 
 
 @index_app.command("evaluate")
@@ -194,24 +194,25 @@ def evaluate(
     is_json: JsonOption = False,
 ) -> None:
     """Measure vectors, words and both, reranked too, on questions with known documents; says what to search with."""
-    from arbiter.cli.quality import evaluate_config, evaluate_index
+    from arbiter.cli.quality import documents_of, evaluate_index
     from eval.questions import load_judged
 
     if _is_config(Path(target)):
-        pipeline, console = open_pipeline(
-            "index evaluate", [target, *(words or [])], None, is_json, needs_dev=questions is None
-        )
-        shown = evaluate_config(pipeline, questions, console=console, reranker=rerank, measure=measure)
+        given = [target, *(words or [])]
+        pipeline = open_pipeline("index evaluate", given, None, is_json, needs_dev=questions is None)
+        # The dev questions by default, so that the evaluation questions stay unseen.
+        judged = load_judged(questions) if questions is not None else pipeline.data.dev
+        index, retrieval, console = documents_of(pipeline), pipeline.config.index.retrieval, pipeline.console
     else:
         if questions is None:
             raise ArbiterError("no questions given; add --questions FILE with rows {question, doc_ids}")
         if words:
             raise ArbiterError(f"{words[0]!r} overrides a config, and {target!r} is an index; give --config")
-        commands, console = _open(config, is_json)
-        judged, retrieval = load_judged(questions), commands.index_home.retrieval
-        with contextlib.closing(commands.searchable(target)) as index:
-            shown = evaluate_index(index, judged, retrieval, console=console, reranker=rerank, measure=measure)
-    console.result(*shown)
+        commands = _open(config, is_json)
+        judged, index = load_judged(questions), commands.searchable(target)
+        retrieval, console = commands.index_home.retrieval, commands.console
+    with contextlib.closing(index):
+        console.result(*evaluate_index(index, judged, retrieval, console=console, reranker=rerank, measure=measure))
 
 
 def _is_config(path: Path) -> bool:
@@ -220,12 +221,11 @@ def _is_config(path: Path) -> bool:
     return path.suffix in (".yaml", ".yml") or any((path / name).is_file() for name in names)
 
 
-def _open(config: Path | None, is_json: bool) -> tuple[IndexCommands, Console]:
+def _open(config: Path | None, is_json: bool) -> IndexCommands:
     """The indexes as the command line wants them; heavy imports wait until its words are known to be right."""
     from arbiter.index_commands import open_index_commands
 
-    console = Console(is_json=is_json)
-    return open_index_commands(config, home=data_home(), console=console), console
+    return open_index_commands(config, home=data_home(), console=Console(is_json=is_json))
 
 
 def _add(
@@ -233,9 +233,9 @@ def _add(
 ) -> None:
     if "" in paths:  # An unset shell variable; as a path it would be the working folder.
         raise ArbiterError("the path '' is empty; give a file, folder, pattern or zip archive, or . for this folder")
-    commands, console = _open(config, is_json)
+    commands = _open(config, is_json)
     text, row = commands.add(name, [Path(path) for path in paths], chunking, is_whole=is_whole)
-    console.result(text, row)
+    commands.console.result(text, row)
     if row["unreadable"]:
         # The paths that could be read are indexed; a script must see that one was not.
         raise typer.Exit(EXIT_FAILED)

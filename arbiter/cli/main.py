@@ -57,8 +57,8 @@ def run(
     words: Words = None, config: ConfigOption = None, race: RaceOption = False, is_json: JsonOption = False
 ) -> None:
     """The main job: index, tune, evaluate, decide. Goes on where an earlier run was stopped."""
-    pipeline, console = open_pipeline("run", _raced(words, race), config, is_json)
-    _show_decision(pipeline, console, pipeline.evaluate())
+    pipeline = open_pipeline("run", _raced(words, race), config, is_json)
+    _show_decision(pipeline, pipeline.evaluate())
 
 
 @app.command()
@@ -88,14 +88,14 @@ def doctor(is_json: JsonOption = False) -> None:
 @app.command()
 def tune(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
     """Train the adapters that the arms need."""
-    pipeline, console = open_pipeline("tune", words, config, is_json)
+    pipeline = open_pipeline("tune", words, config, is_json)
     adapters = pipeline.adapters
     lines = [f"{a.name}: {a.num_rows} rows, {a.training_s:.0f} s, {a.path}" for a in adapters.values()]
     rows = {
         key: {"name": a.name, "path": str(a.path), "rank": a.rank, "num_rows": a.num_rows, "training_s": a.training_s}
         for key, a in adapters.items()
     }
-    console.result("\n".join(lines) or "no arm needs an adapter", rows)
+    pipeline.console.result("\n".join(lines) or "no arm needs an adapter", rows)
 
 
 @app.command()
@@ -105,7 +105,7 @@ def evaluate(
     """Ask every arm every question, or as many as a race needs, and score the answers."""
     from router.deciding.wording import as_score
 
-    pipeline, console = open_pipeline("evaluate", _raced(words, race), config, is_json)
+    pipeline = open_pipeline("evaluate", _raced(words, race), config, is_json)
     finished = pipeline.evaluate()
     card = finished.scorecard().for_churn(pipeline.config.policy.traffic.churn).raced()
     means = {s.arm.name: interval for s in card.arms if (interval := card.interval(s, card.primary))}
@@ -118,7 +118,7 @@ def evaluate(
         "metric": card.primary,
         "arms": {name: asdict(interval) for name, interval in means.items()},
     }
-    console.result("\n".join([*lines, f"run: {finished.directory}"]), row)
+    pipeline.console.result("\n".join([*lines, f"run: {finished.directory}"]), row)
 
 
 @app.command()
@@ -130,20 +130,22 @@ def decide(
     is_json: JsonOption = False,
 ) -> None:
     """Decide again from the last finished run, for example with another policy; asks nothing."""
-    pipeline, console = open_pipeline("decide", _raced(words, race), config, is_json)
-    finished, policy = pipeline.last_run(), pipeline.config.policy
-    decision = _show_decision(pipeline, console, finished)
+    from arbiter.served_runs import last_run
+
+    pipeline = open_pipeline("decide", _raced(words, race), config, is_json)
+    finished, policy = last_run(pipeline.config, pipeline.home), pipeline.config.policy
+    decision = _show_decision(pipeline, finished)
     if (stale := pipeline.stale_reason(finished)) is not None:
-        console.say(f"warning: {stale}")
+        pipeline.console.say(f"warning: {stale}")
     if is_checked:
         from router.deciding.arm_table import make_table
 
         missed = policy.require.missed_by(decision, make_table(finished.scorecard(), policy), stale_reason=stale)
         for line in missed:
-            console.say(f"missed: {line}")
+            pipeline.console.say(f"missed: {line}")
         if missed:
             raise typer.Exit(EXIT_MISSED)
-        console.say("the decision meets every demand of policy.require")
+        pipeline.console.say("the decision meets every demand of policy.require")
 
 
 @app.command()
@@ -156,8 +158,8 @@ def serve(
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("httpx", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    pipeline, console = open_pipeline("serve", words, config, is_json=False)
-    serve_decision(pipeline, console, host=host, port=port)
+    pipeline = open_pipeline("serve", words, config)
+    serve_decision(pipeline, host=host, port=port)
 
 
 @app.command()
@@ -186,8 +188,7 @@ def main() -> None:
 class Termination:
     """SIGTERM as Ctrl-C, on which event loops know how to end; `is_asked` tells the two apart."""
 
-    def __init__(self) -> None:
-        self.is_asked = False
+    is_asked = False
 
     def __call__(self, _signum: int, _frame: object) -> None:
         """The signal's handler."""
@@ -235,7 +236,7 @@ def _raced(words: list[str] | None, race: bool) -> list[str]:
     return [*given, "race={}"] if race and not any(word.startswith("race") for word in given) else given
 
 
-def _show_decision(pipeline: Pipeline, console: Console, finished: Run) -> Decision:
+def _show_decision(pipeline: Pipeline, finished: Run) -> Decision:
     from eval.report.tables import to_json, to_markdown
 
     decision = pipeline.decide(finished)
@@ -245,5 +246,5 @@ def _show_decision(pipeline: Pipeline, console: Console, finished: Run) -> Decis
         f"report: {finished.directory / 'report.html'}",
         f"serve it: {finished.manifest['command'].replace('arbiter run', 'arbiter serve', 1)} --port 8080",
     ]
-    console.result("\n".join(text), to_json(str(finished.directory), card))
+    pipeline.console.result("\n".join(text), to_json(str(finished.directory), card))
     return decision

@@ -6,13 +6,12 @@ text, row = evaluate_index(index, load_judged(Path("questions.jsonl")), SearchSe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import yaml
 
 from arbiter.console import Console, Output
 from arbiter.pipeline import Pipeline
-from eval.questions import Question, load_judged
+from eval.questions import Question
 from eval.retrieval.evaluate import evaluate_retrieval, setting_name, standard_settings
 from eval.retrieval.report import Measure, to_text
 from rag.index import Index
@@ -47,25 +46,12 @@ def evaluate_index(
     return text, {"index": index.name, **report.to_dict(), "config": keys}
 
 
-def evaluate_config(
-    pipeline: Pipeline,
-    questions: Path | None,
-    *,
-    console: Console,
-    reranker: str | None = None,
-    measure: Measure = "recall@5",
-) -> Output:
-    """The same for the documents of a config, which are indexed first; by default on the data folder's dev questions,
-    so that the evaluation questions stay unseen.
-
-    Raises ArbiterError when no arm of the config retrieves from documents.
-    """
-    judged = load_judged(questions) if questions is not None else pipeline.data.dev
+def documents_of(pipeline: Pipeline) -> Index:
+    """A config's index of documents, brought up to date. Raises ArbiterError when no arm retrieves from documents."""
     index = pipeline.indexes.get("documents")
     if index is None:
         raise ArbiterError("no arm of this config retrieves from documents, so there is no index to evaluate")
-    config = pipeline.config
-    return evaluate_index(index, judged, config.index.retrieval, console=console, reranker=reranker, measure=measure)
+    return index
 
 
 def config_lines(settings: SearchSettings) -> dict[str, object]:

@@ -52,8 +52,8 @@ def _exists(word: str) -> bool:
 
 
 def open_pipeline(
-    command: str, words: list[str] | None, config: Path | None, is_json: bool, **needs: bool
-) -> tuple[Pipeline, Console]:
+    command: str, words: list[str] | None, config: Path | None, is_json: bool = False, **needs: bool
+) -> Pipeline:
     """The pipeline of a command line, as `Pipeline` takes `needs`; heavy imports wait until the config is right."""
     from arbiter.config.loading import load_config
 
@@ -64,7 +64,7 @@ def open_pipeline(
     from arbiter.pipeline import Pipeline
 
     line = shlex.join(["arbiter", "run", str(path), *given])
-    return Pipeline(loaded, home=data_home(), console=console, command=line, **needs), console
+    return Pipeline(loaded, home=data_home(), console=console, command=line, **needs)
 
 
 def say_folder(path: Path, console: Console) -> None:

@@ -1,6 +1,6 @@
 """`arbiter sweep`: the settings of one arm tried on real parts, with one engine for all trials.
 
-report = run_sweep(pipeline, SweepSettings(arm="rag", trials=12), console)
+report = run_sweep(pipeline, SweepSettings(arm="rag", trials=12))
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from arbiter import build
 from arbiter.asking import Asker
 from arbiter.config.schema import Config
-from arbiter.console import Console, Step
+from arbiter.console import Step
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge
 from arbiter.sweep.target import SweepTarget, apply_settings, resolve_sweep, room_for_ranks
@@ -25,7 +24,7 @@ from eval.sweep.space import Settings, SweepSettings
 from eval.sweep.study import Ask, SweepPlan, TrialFailed, run_trials
 from rag.chunking.chunk import ChunkSettings
 from router.deciding.scorecard import Score
-from serving.engine.engine import engine_identity, refuse_unfit
+from serving.engine.engine import engine_identity
 from serving.errors import EngineFailed
 from storage.errors import ArbiterError
 from storage.hashes import content_hash
@@ -35,14 +34,14 @@ from tuning.export.adapters import Adapter
 _READY_POLL_S = 0.5
 
 
-def run_sweep(pipeline: Pipeline, sweep: SweepSettings, console: Console) -> SweepReport:
+def run_sweep(pipeline: Pipeline, sweep: SweepSettings) -> SweepReport:
     """Search one arm's settings on the pipeline's dev questions; goes on where an earlier start was stopped.
 
     Same config, space and data are the same sweep; a larger budget continues it. Raises ArbiterError listing every
     fault of the section, and EvalError when no trial could be measured.
     """
     target = resolve_sweep(pipeline.askable, sweep)
-    data = pipeline.data
+    data, console = pipeline.data, pipeline.console
     if not data.dev:
         raise ArbiterError(
             f"data folder {str(data.folder)!r} gave no dev questions; add dev.jsonl, rows like test.jsonl"
@@ -56,7 +55,7 @@ def run_sweep(pipeline: Pipeline, sweep: SweepSettings, console: Console) -> Swe
             f"({result.seconds:.0f} s)"
         )
 
-    with contextlib.closing(LiveTrials(target, pipeline, console)) as trials:
+    with contextlib.closing(LiveTrials(target, pipeline)) as trials:
         path = pipeline.home / "sweep" / f"{data.name}-{target.arm}-{trials.fingerprint()[:12]}.db"
         console.say(
             f"trying {len(target.space)} settings of {target.arm} on {len(data.dev)} dev questions: {path.name}"
@@ -80,13 +79,11 @@ class LiveTrials:
     content, as everywhere. The engine starts for the first answer that is not known yet, and stays up until the end.
     """
 
-    def __init__(self, target: SweepTarget, pipeline: Pipeline, console: Console) -> None:
+    def __init__(self, target: SweepTarget, pipeline: Pipeline) -> None:
         """Models and embedder are the pipeline's; its config is not used, the target's is."""
         self._target = target
         self._pipeline = pipeline
-        self._console = console
         self._data = replace(pipeline.data, questions=pipeline.data.dev)
-        self._versions = {"model": pipeline.base.revision, "engine": engine_identity(target.config.engine)}
         # Before anything is indexed or trained: a metric that nothing gives.
         check_metric(target.config)
         find_judge(target.config, pipeline.home, [target.arm])
@@ -94,7 +91,7 @@ class LiveTrials:
             config=target.config,
             base=pipeline.base,
             home=pipeline.home,
-            console=console,
+            console=pipeline.console,
             adapters={},
             indexes={},
             versions={},
@@ -104,11 +101,12 @@ class LiveTrials:
         """What shapes the scores of this sweep, the budget aside."""
         target = self._target
         parts = {key: repr(part) for key, part in target.space.items()}
+        versions = {"model": self._pipeline.base.revision, "engine": engine_identity(target.config.engine)}
         return content_hash(
             target.arm,
             _of_arm(target.config, target.arm).fingerprint(),
             self._pipeline.data.version,
-            json.dumps([parts, dict(target.defaults), self._versions], sort_keys=True),
+            json.dumps([parts, dict(target.defaults), versions], sort_keys=True),
         )
 
     def close(self) -> None:
@@ -122,23 +120,21 @@ class LiveTrials:
             config = _of_arm(apply_settings(self._target.config, settings), self._target.arm)
         except ArbiterError as error:
             raise TrialFailed(str(error)) from error
-        trial = Pipeline(config, home=self._pipeline.home, console=self._console)
+        trial = Pipeline(config, home=self._pipeline.home, console=self._pipeline.console)
         cut = content_hash(repr(part(config.index, ChunkSettings)))[:6]
         trial.data = replace(self._data, variant=f"-sweep-{cut}")
         trial.base, trial.embedder = self._pipeline.base, self._pipeline.embedder
+        trial.answer_lengths = self._pipeline.answer_lengths
         with contextlib.ExitStack() as during:
             for index in trial.indexes.values():
                 during.callback(index.close)
             try:
                 adapters = trial.adapters
-                refuse_unfit(trial.base, adapters, max_rank=config.engine.max_lora_rank)
             except ArbiterError as error:
                 raise TrialFailed(str(error)) from error
-            arms = build.build_arms(config, trial.data, adapters, max_tokens=self._pipeline.max_tokens)
-            arm = next(arm for arm in arms if arm.name == self._target.arm)
+            arm = next(arm for arm in trial.arms if arm.name == self._target.arm)
             self._asker.indexes = {index.name: index for index in trial.indexes.values()}
-            version = self._asker.indexes[arm.index].version if arm.index is not None else ""
-            self._asker.versions = {arm.name: {**self._versions, "index": version}}
+            self._asker.versions = trial.versions
             step: Step | None = None
             num_asked = 0
 
@@ -148,7 +144,7 @@ class LiveTrials:
                 if step is None and not self._asker.knows([arm], questions):
                     self._load(adapters.values(), during)
                     title = f"asking up to {len(self._data.questions)} questions of {describe(settings)}"
-                    step = during.enter_context(self._console.step(title))
+                    step = during.enter_context(self._pipeline.console.step(title))
                 records = self._asker.ask([arm], questions)
                 num_asked += len(questions)
                 if step is not None:

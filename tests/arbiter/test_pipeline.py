@@ -16,6 +16,7 @@ from fakes.teams import TEST, answering, remote, write_folder
 from arbiter.config.loading import load_config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
+from arbiter.served_runs import last_run
 from storage.errors import ArbiterError
 
 
@@ -139,13 +140,13 @@ def test_without_a_run_of_the_config_those_that_are_there_and_their_keys_are_nam
     made, _ = pipeline_of(folder, home, *remote(url), "limits.questions=5", "seed=3")
     run = made.evaluate()
     with pytest.raises(ArbiterError) as caught:
-        pipeline_of(folder, home, *remote(url))[0].last_run()
+        last_run(pipeline_of(folder, home, *remote(url))[0].config, home)
     assert f"; there is {run.id} with limits.questions=5 seed=3: give the same keys, or make one with" in str(
         caught.value
     )
     gone, _ = pipeline_of(folder, home, *remote(url), f"data={tmp_path / 'none'}")
     with pytest.raises(ArbiterError, match=r"no data folder '.*none'"):
-        gone.last_run()
+        last_run(gone.config, home)
 
 
 def test_a_damaged_run_is_not_named(tmp_path: Path, url: str) -> None:
@@ -153,4 +154,4 @@ def test_a_damaged_run_is_not_named(tmp_path: Path, url: str) -> None:
     run = pipeline_of(folder, home, *remote(url), "seed=3")[0].evaluate()
     (run.directory / "config.yaml").write_text("data: [torn")
     with pytest.raises(ArbiterError, match=r"no finished run of this config in '.*'; make one with"):
-        pipeline_of(folder, home, *remote(url))[0].last_run()
+        last_run(pipeline_of(folder, home, *remote(url))[0].config, home)

@@ -55,8 +55,7 @@ class Home:
         return run
 
     def served(self) -> str:
-        fingerprint = self.pipeline.config.fingerprint()
-        return served_decision(self.ledger, fingerprint, self.pipeline.last_run, self.console).run_id
+        return served_decision(self.ledger, self.pipeline.config, self.path, self.console).run_id
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ from fakes.faults import ERRORS
 from fakes.teams import answering, remote, write_folder
 
 import arbiter
-from arbiter.cli.decision_list import show_decisions
 from arbiter.cli.main import main
-from arbiter.home import data_home
+from arbiter.home import home_database
+from serving.decisions.ledger import Ledger
+from serving.http.pages import Page
 
 pytestmark = pytest.mark.slow
 
@@ -114,12 +115,13 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         assert command(patch, f"run {folder} {names['remote']}") == 0
         (run,) = (home / "runs").glob("team-*")
         assert command(patch, f"index add words {folder}/docs.jsonl --config {names['config']}") == 0
-        (decision,) = show_decisions(data_home())[1]
+        with home_database(home) as database:
+            decision = Ledger(database).page(Page(limit=1)).rows[0]
         assert command(patch, f"run {folder} {names['remote']} policy.margin=0.1") == 0
-        assert command(patch, f"decisions promote {decision['id']}") == 0
+        assert command(patch, f"decisions promote {decision.id}") == 0
         # The levels of its races are worked out once in a process: calls that come no more.
         assert command(patch, f"plan {folder} {names['remote']}") == 0
-        yield Team(home, {**names, "run": run.name, "decision": decision["id"]})
+        yield Team(home, {**names, "run": run.name, "decision": decision.id})
 
 
 def command(patch: pytest.MonkeyPatch, words: str) -> int:

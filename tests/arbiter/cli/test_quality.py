@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 from fakes.embedders import WordEmbedder
 
-from arbiter.cli.quality import config_lines, evaluate_config, evaluate_index
-from arbiter.config.loading import load_config
+from arbiter.cli.index import evaluate
+from arbiter.cli.quality import config_lines, evaluate_index
 from arbiter.console import Console, Output
 from arbiter.index_commands import IndexCommands
-from arbiter.pipeline import Pipeline
 from eval.errors import EvalError
 from eval.questions import load_judged
 from rag.home import IndexHome
@@ -36,7 +35,7 @@ def ask(tmp_path: Path, *rows: object) -> Path:
     return file
 
 
-def evaluate(commands: IndexCommands, questions: Path) -> Output:
+def measured(commands: IndexCommands, questions: Path) -> Output:
     with contextlib.closing(commands.searchable("towers")) as index:
         return evaluate_index(index, load_judged(questions), HYBRID, console=Console(stderr=io.StringIO()))
 
@@ -49,7 +48,7 @@ def test_every_way_to_search_is_measured_and_the_recommended_one_is_given_as_con
         *({"question": f"When does the bell of tower{i} ring?", "doc_ids": [f"d{i}"]} for i in range(12)),
         {"question": "Who rings it?"},
     )
-    text, row = evaluate(commands, questions)
+    text, row = measured(commands, questions)
     assert isinstance(row, dict)
     assert (row["index"], row["num_questions"], row["num_without_gold"]) == ("towers", 12, 1)
     assert list(row["scores"]) == ["dense", "bm25", "hybrid minmax", "hybrid rrf"]
@@ -63,7 +62,7 @@ def test_every_way_to_search_is_measured_and_the_recommended_one_is_given_as_con
 def test_questions_about_documents_that_are_not_there_are_refused(commands: IndexCommands, tmp_path: Path) -> None:
     questions = ask(tmp_path, {"question": "When?", "doc_ids": ["elsewhere"]})
     with pytest.raises(EvalError, match=r"holds none of the documents .* 'elsewhere'"):
-        evaluate(commands, questions)
+        measured(commands, questions)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,8 @@ def test_the_config_holds_what_the_settings_use(settings: SearchSettings, keys: 
     assert config_lines(settings) == {f"index.retrieval.{key}": value for key, value in keys.items()}
 
 
-def make_pipeline(tmp_path: Path, *overrides: str) -> Pipeline:
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     data = tmp_path / "data"
     data.mkdir()
     rows = {
@@ -95,30 +95,30 @@ def make_pipeline(tmp_path: Path, *overrides: str) -> Pipeline:
     }
     for name, part in rows.items():
         (data / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
-    config = tmp_path / "x.yaml"
-    config.write_text("data: data\nindex: {retrieval: {mode: bm25}}\n")
-    pipeline = Pipeline(
-        load_config(config, overrides), home=tmp_path / "home", console=Console(stderr=io.StringIO()), needs_dev=True
-    )
-    pipeline.embedder = WordEmbedder()  # type: ignore[assignment]
-    return pipeline
+    file = tmp_path / "x.yaml"
+    embedding = "embedding: {langchain: {factory: 'fakes.teams:WordEmbeddings'}}\n"
+    file.write_text(f"data: data\nindex: {{retrieval: {{mode: bm25}}}}\n{embedding}")
+    monkeypatch.setenv("ARBITER_HOME", str(tmp_path / "home"))
+    return str(file)
 
 
-def test_a_config_is_measured_on_its_dev_questions_against_its_own_settings(tmp_path: Path) -> None:
-    _, row = evaluate_config(make_pipeline(tmp_path), None, console=Console(stderr=io.StringIO()))
-    assert isinstance(row, dict)
-    assert row["question_ids"] == ("v",)
+def test_a_config_is_measured_on_its_dev_questions_against_its_own_settings(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(config, is_json=True)
+    row = json.loads(capsys.readouterr().out)
+    assert row["question_ids"] == ["v"]
     assert (row["default"], row["recommended"]) == ("bm25", "bm25")
 
 
-def test_a_config_is_measured_on_other_questions_when_they_are_given(tmp_path: Path) -> None:
+def test_a_config_is_measured_on_other_questions_when_they_are_given(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     questions = ask(tmp_path, {"id": "own", "question": "When does tower3 ring?", "doc_ids": ["d3"]})
-    _, row = evaluate_config(make_pipeline(tmp_path), questions, console=Console(stderr=io.StringIO()))
-    assert isinstance(row, dict)
-    assert row["question_ids"] == ("own",)
+    evaluate(config, questions=questions, is_json=True)
+    assert json.loads(capsys.readouterr().out)["question_ids"] == ["own"]
 
 
-def test_a_config_without_an_arm_that_retrieves_documents_has_nothing_to_measure(tmp_path: Path) -> None:
-    pipeline = make_pipeline(tmp_path, "arms.rag=null", "arms.tuned_rag=null", "arms.hybrid=null")
+def test_a_config_without_an_arm_that_retrieves_documents_has_nothing_to_measure(config: str) -> None:
     with pytest.raises(ArbiterError, match="no arm of this config retrieves from documents"):
-        evaluate_config(pipeline, None, console=Console(stderr=io.StringIO()))
+        evaluate(config, ["arms.rag=null", "arms.tuned_rag=null", "arms.hybrid=null"])

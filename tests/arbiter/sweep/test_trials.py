@@ -147,7 +147,7 @@ RAG = SweepSettings(arm="rag", trials=10, space={"arms.rag.top_k": [1, 2], "inde
 def test_settings_that_retrieve_the_answer_are_found_on_the_dev_questions(folder: Path, base: ResolvedModel) -> None:
     fleet = Fleet()
     with fleet.listening() as url:
-        report = run_sweep(open_pipeline(folder, base, url, quiet()), RAG, quiet())
+        report = run_sweep(open_pipeline(folder, base, url, quiet()), RAG)
     assert report.defaults.settings == {"arms.rag.top_k": 1, "index.chunk_tokens": 40}
     assert report.best.settings["arms.rag.top_k"] == 2
     assert (report.defaults.mean, report.best.mean, report.num_questions) == (0.0, 1.0, 8)
@@ -165,7 +165,7 @@ def test_a_search_leaves_the_served_index_alone(folder: Path, base: ResolvedMode
         name = build.index_name(pipeline.data, "documents")
         before = IndexHome(pipeline.home).open(name, pipeline.embedder)
         generation, version = before.generation, before.version
-        run_sweep(open_pipeline(folder, base, url, quiet()), RAG, quiet())
+        run_sweep(open_pipeline(folder, base, url, quiet()), RAG)
         after = IndexHome(pipeline.home).open(name, pipeline.embedder)
     assert (after.generation, after.version) == (generation, version)
 
@@ -176,16 +176,16 @@ def test_the_same_command_goes_on_after_the_engine_went_away(folder: Path, base:
     with fleet.listening() as url:
         fleet.breaks_after = 13
         with pytest.raises(Exception, match="restarting"):
-            run_sweep(open_pipeline(folder, base, url, quiet()), RAG, quiet())
+            run_sweep(open_pipeline(folder, base, url, quiet()), RAG)
         fleet.breaks_after = None
         kept = num_answers(folder.parent / "home")
         assert 0 < kept <= fleet.asked.total()
         fleet.asked.clear()
-        report = run_sweep(open_pipeline(folder, base, url, quiet()), RAG, quiet())
+        report = run_sweep(open_pipeline(folder, base, url, quiet()), RAG)
         assert report.best.mean == 1.0
         # No answer that had come was asked for again, and a finished sweep needs no engine.
         assert fleet.asked.total() == 4 * 8 - kept
-    again = run_sweep(open_pipeline(folder, base, url, quiet()), RAG, quiet())
+    again = run_sweep(open_pipeline(folder, base, url, quiet()), RAG)
     assert again.to_dict() == report.to_dict()
 
 
@@ -196,7 +196,7 @@ def test_each_trial_says_its_settings_and_score_and_the_note_names_the_search(
     said = StringIO()
     with Fleet().listening() as url:
         sweep = replace(RAG, trials=1)
-        run_sweep(open_pipeline(folder, base, url, quiet()), sweep, Console(stderr=said))
+        run_sweep(open_pipeline(folder, base, url, Console(stderr=said)), sweep)
     assert "trying 2 settings of rag on 8 dev questions" in said.getvalue()
     assert "trial 1 of 1: arms.rag.top_k=1 index.chunk_tokens=40: 0.000 over 8 questions (" in said.getvalue()
 
@@ -210,7 +210,7 @@ def test_an_adapter_a_trial_is_loaded_into_the_one_engine_and_unloaded(folder: P
         fleet.knowing = {wide}
         sweep = SweepSettings(arm="tuned", space={"adapters.closed_book.rank": [4, 32]})
         # The user's own rank of 4 comes first; 32 is more than the config's engine takes.
-        report = run_sweep(pipeline, sweep, quiet())
+        report = run_sweep(pipeline, sweep)
     assert [trial.mean for trial in report.trials] == [0.0, 1.0]
     assert fleet.asked == {narrow: 8, wide: 8}
     assert (fleet.models, fleet.most_loaded) == (["org/base"], 2)
@@ -256,13 +256,13 @@ def test_a_training_that_fails_is_a_failed_trial(folder: Path, base: ResolvedMod
     sweep = SweepSettings(arm="tuned", trials=1, space={"adapters.closed_book.rank": [8]})
     pipeline = open_pipeline(folder, base, "http://127.0.0.1:9/v1", quiet())
     with pytest.raises(EvalError, match=r"none of 1 trials could be measured.*cannot load the base model"):
-        run_sweep(pipeline, sweep, quiet())
+        run_sweep(pipeline, sweep)
 
 
 def test_a_metric_that_does_not_exist_is_refused_before_anything_is_indexed(folder: Path, base: ResolvedModel) -> None:
     pipeline = open_pipeline(folder, base, "http://127.0.0.1:9/v1", quiet(), policy={"metric": "f2"})
     with pytest.raises(EvalError, match="no metric 'f2'"):
-        run_sweep(pipeline, RAG, quiet())
+        run_sweep(pipeline, RAG)
     with pytest.raises(RagError, match="no index"):
         IndexHome(pipeline.home).open(build.index_name(pipeline.data, "documents"), pipeline.embedder)
 
@@ -271,7 +271,7 @@ def test_without_dev_questions_nothing_is_searched(folder: Path, base: ResolvedM
     pipeline = open_pipeline(folder, base, "http://127.0.0.1:9/v1", quiet())
     blind = Pipeline(pipeline.config, home=pipeline.home, console=quiet())
     with pytest.raises(ArbiterError, match=r"gave no dev questions; add dev\.jsonl"):
-        run_sweep(blind, RAG, quiet())
+        run_sweep(blind, RAG)
 
 
 @pytest.mark.model
@@ -286,9 +286,8 @@ def test_a_real_engine_is_started_once_for_all_trials(folder: Path, arbiter_home
     config = Config.model_validate({"data": folder, "index": {"top_k": 1}, "policy": {"metric": "contains"}})
     said = StringIO()
     sweep = SweepSettings(arm="rag", trials=2, space={"arms.rag.top_k": [1, 4]})
-    report = run_sweep(
-        Pipeline(config, home=home, console=quiet(), needs_dev=True), sweep, Console(stderr=said, stdout=StringIO())
-    )
+    console = Console(stderr=said, stdout=StringIO())
+    report = run_sweep(Pipeline(config, home=home, console=console, needs_dev=True), sweep)
     assert [trial.num_asked for trial in report.trials] == [6, 6]
     assert all(trial.num_unscored == 0 for trial in report.trials)
     assert len(re.findall(r"^starting vLLM with .*: [\d.]+ s$", said.getvalue(), re.MULTILINE)) == 1
