@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -66,8 +65,7 @@ def certify(
     verdicts = [[outcomes[ask].value for ask in row] for row in asked]
     orders = [(outcomes[first].value, outcomes[second].value) for first, second in asked_both_ways]
     first = [row[0] for row in verdicts]
-    leniencies = measure_leniency([row.arm for row in labelled], [row.is_correct for row in labelled], first)
-    num_of = Counter(row.arm for row, verdict in zip(labelled, first, strict=True) if verdict is not None)
+    labels = [row.is_correct for row in labelled]
     position, length = measure_position(orders), measure_length(pairs, orders)
     return Certificate(
         url=endpoint.url,
@@ -75,8 +73,8 @@ def certify(
         prompt_version=PROMPT_VERSION,
         labels=content_hash(*(repr(row) for row in (*labelled, *pairs))),
         issued_at=clock(),
-        agreement=measure_agreement([row.is_correct for row in labelled], first),
-        arms={arm: leniency for arm, leniency in leniencies.items() if num_of[arm] >= NUM_EACH},
+        agreement=measure_agreement(labels, first),
+        arms=measure_leniency([row.arm for row in labelled], labels, first, NUM_EACH),
         repeats=measure_repeatability(verdicts),
         position=position if position is not None and position.num_pairs >= NUM_PAIRS else None,
         length=length if length is not None and length.num_pairs >= NUM_PAIRS else None,

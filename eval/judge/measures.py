@@ -114,12 +114,12 @@ def measure_agreement(labels: Sequence[bool], verdicts: Sequence[Verdict]) -> Ag
 
 
 def measure_leniency(
-    arms: Sequence[str | None], labels: Sequence[bool], verdicts: Sequence[Verdict]
+    arms: Sequence[str | None], labels: Sequence[bool], verdicts: Sequence[Verdict], least: int = 1
 ) -> dict[str, Interval]:
     """Arm -> mean verdict minus mean label of its answers, in [-1, 1]: above 0 the judge passes more than people do.
 
     An interval counts as a difference of paired scores does. Answers of no known arm, and without a verdict, are left
-    out.
+    out, and so are arms with less than `least` of the others.
     """
     found: dict[str, tuple[list[float], list[float]]] = {}
     for arm, label, verdict in zip(arms, labels, verdicts, strict=True):
@@ -130,6 +130,7 @@ def measure_leniency(
     return {
         arm: Interval(difference.mean, difference.low, difference.high)
         for arm, (said, judged) in found.items()
+        if len(said) >= least
         for difference in (paired_difference(judged, said, list(map(str, range(len(said)))), margin=0.5),)
     }
 

@@ -41,8 +41,7 @@ class SettingScores:
 
     def mean(self, measure: Measure) -> float:
         """Mean over all questions."""
-        values = self.values[measure]
-        return sum(values) / len(values)
+        return sum(self.values[measure]) / len(self.values[measure])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import reduce
 from typing import Any, Literal
 
 from eval.sweep.space import Settings, Value, same
@@ -80,11 +81,6 @@ class SweepReport:
         """Evaluations spent: a question to one trial, whether or not its answer was in the cache."""
         return sum(trial.num_asked for trial in self.trials)
 
-    @property
-    def is_better(self) -> bool:
-        """Whether other settings than the defaults came out best."""
-        return self.best.number != self.defaults.number
-
     def p_corrected(self) -> float | None:
         """The difference's p-value times the number of settings that were compared with the defaults (Bonferroni)."""
         if self.difference is None:
@@ -109,10 +105,7 @@ class SweepReport:
         nested: dict[str, Any] = {}
         for key, value in self.changed.items():
             *parents, last = key.split(".")
-            node = nested
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[last] = value
+            reduce(lambda node, parent: node.setdefault(parent, {}), parents, nested)[last] = value
         return yaml.safe_dump(nested, sort_keys=False) if nested else ""
 
     def to_text(self) -> str:
@@ -127,7 +120,7 @@ class SweepReport:
             *(f"trial {trial.number} failed with {describe(trial.settings)}: {trial.reason}" for trial in failed),
             *self._outcome(),
         ]
-        if self.is_better:
+        if self.changed:
             lines += ["", self.to_yaml().rstrip(), "", "or: " + describe(self.changed), "", OPTIMISTIC]
         return "\n".join(lines)
 
@@ -151,7 +144,7 @@ class SweepReport:
         }
 
     def _outcome(self) -> list[str]:
-        if not self.is_better:
+        if not self.changed:
             return [f"nothing found is better than your settings: {_scored(self.defaults, self.num_questions)}"]
         best = f"best: {describe(self.best.settings)}: {_scored(self.best, self.num_questions)}"
         if self.difference is None:
