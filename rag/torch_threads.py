@@ -1,4 +1,4 @@
-"""How many threads torch runs a call on: `with torch_threads(1): model.predict(pairs)`, `one_thread_pool(4)`."""
+"""How models are loaded and run beside each other: `with silent_loading(): ...`, `one_thread_pool(4)`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 _LOCK = threading.Lock()
-
-
-@contextlib.contextmanager
-def torch_threads(threads: int | None) -> Iterator[None]:
-    """The only such block of the process, on so many threads; None leaves the number as it is."""
-    import torch
-
-    with _LOCK:
-        before = torch.get_num_threads()
-        if threads is None or threads == before:
-            yield
-            return
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
 
 def one_thread_pool(count: int) -> ThreadPoolExecutor:
@@ -39,7 +22,7 @@ def one_thread_pool(count: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)
 
     pool = ThreadPoolExecutor(count, initializer=start)
-    with torch_threads(None):
+    with _LOCK:
         before = torch.get_num_threads()
         for waiting in [pool.submit(everybody_here.wait) for _ in range(count)]:
             waiting.result()

@@ -7,6 +7,7 @@ What is not needed is not loaded: the views, the query's vector and the texts co
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from rag.search.dense import VectorView
 from rag.search.lexical import LexicalView
 from rag.search.numbers import Numbers, Vectors, best
 from rag.search.settings import Fusion, SearchSettings
-from rag.torch_threads import silent_loading, torch_threads
+from rag.torch_threads import silent_loading
 
 # Numbers, best first, and their scores.
 Ranking = tuple[Numbers, NDArray[np.float32]]
@@ -29,9 +30,6 @@ Ranking = tuple[Numbers, NDArray[np.float32]]
 # Cormack, Clarke and Büttcher 2009, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
 # Methods".
 _RRF_K = 60
-# A batch of so few pairs runs on one thread; see rag/embedding/embedder.py for why.
-_FEW_PAIRS = 4
-_BATCH_SIZE = 32
 
 
 def retrieve(
@@ -161,24 +159,17 @@ class Reranker:
         if num_outputs != 1:
             raise RagError(f"reranker {model!r} has {num_outputs} outputs; give a CrossEncoder with one")
         self._name = model
+        # A tokenizer must not be reconfigured while another thread uses it.
+        self._lock = threading.Lock()
 
     def scores(self, query: str, texts: Sequence[str]) -> list[float]:
         """How well each text answers the query, in [0, 1]. Raises RagError if the model gives what is no number."""
         import torch
 
         pairs = [(query, text) for text in texts]
-        logits = np.empty(len(pairs), dtype=np.float64)
-        # Pairs of like length share a batch, so that little is padded.
-        order = sorted(range(len(pairs)), key=lambda i: len(texts[i]), reverse=True)
-        for start in range(0, len(order), _BATCH_SIZE):
-            batch = order[start : start + _BATCH_SIZE]
-            with torch_threads(1 if len(batch) <= _FEW_PAIRS else None):
-                logits[batch] = self._model.predict(
-                    [pairs[i] for i in batch],
-                    batch_size=_BATCH_SIZE,
-                    activation_fn=torch.nn.Identity(),
-                    show_progress_bar=False,
-                )
+        with self._lock:
+            raw = self._model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+        logits = raw.astype(np.float64)
         if not np.isfinite(logits).all():
             raise RagError(f"reranker {self._name!r} gives scores that are no numbers; use another model")
         # In float64 a clear difference stays one where float32's logistic function has reached 1.
