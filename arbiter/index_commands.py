@@ -112,7 +112,8 @@ class IndexCommands:
                 )
             if not rows:
                 raise ArbiterError(f"nothing was indexed: {'; '.join(faults)}")
-            held = {"documents": index.num_documents, "chunks": index.num_chunks}
+            state = index.state
+            held = {"documents": state.num_documents, "chunks": state.num_chunks}
         text = f"index {name}: {held['documents']} documents, {held['chunks']} chunks"
         return text, {"index": name, **held, "paths": rows, "unreadable": faults}
 
@@ -125,7 +126,7 @@ class IndexCommands:
             if len(unknown) == len(document_ids):
                 raise ArbiterError(f"index {name!r} has no such document; see: arbiter index list {name}")
             deleted = index.delete(document_ids)
-            left = index.num_documents
+            left = index.state.num_documents
         return (
             f"index {name}: {deleted} deleted, {left} documents left",
             {"index": name, "deleted": deleted, "unknown": unknown, "documents": left},
@@ -134,7 +135,7 @@ class IndexCommands:
     def drop(self, name: str) -> Output:
         """Takes the whole index away."""
         with contextlib.closing(self._existing(name)) as index:
-            num_documents = index.num_documents
+            num_documents = index.state.num_documents
             index.drop()
         return f"index {name} is gone", {"index": name, "deleted": num_documents, "documents": 0}
 
@@ -248,7 +249,7 @@ class IndexCommands:
     def _store(self, index: Index, loaded: Loaded, origin: str, is_whole: bool) -> tuple[SyncReport, list[str]]:
         """Stores what was read of a path; gives the ids too of what stays since it cannot be read now."""
         while True:
-            entries = index.documents(limit=None) if index.generation else []
+            entries = index.documents(limit=None) if index.state.generation else []
             given = with_own_ids(loaded, origin, entries)
             ids = {document.id for document in given}
             replaced = [entry for entry in entries if entry.id in ids and entry.origin not in (origin, "")]
@@ -276,12 +277,12 @@ class IndexCommands:
         if is_whole and (gone := gone_from(origin, given, entries)):
             index.delete(gone)
             self.console.say(f"note: {', '.join(gone[:_SHOWN])} went, as the files did, though added by another path")
-            report = replace(report, removed=report.removed + len(gone), num_chunks=index.num_chunks)
+            report = replace(report, removed=report.removed + len(gone), num_chunks=index.state.num_chunks)
         return report, [document.id for document, _ in kept]
 
     def _say_left(self, name: str, index: Index, origin: str) -> None:
         """A path that holds nothing now may be a disk that is not mounted: its documents stay, and that is said."""
-        if not index.generation:
+        if not index.state.generation:
             return
         left = [entry.id for entry in index.documents(limit=None) if entry.origin == origin]
         if left:

@@ -219,7 +219,7 @@ class Pipeline:
     def versions(self) -> dict[str, dict[str, str]]:
         """What shapes an arm's answers beside the arm itself, as `eval.answers` keeps them."""
         shared = {"model": self.base.revision, "engine": engine_identity(self.config.engine)}
-        indexes = {index.name: index.version for index in self.indexes.values()}
+        indexes = {index.name: index.state.version for index in self.indexes.values()}
         return {arm.name: {**shared, "index": indexes[arm.index] if arm.index else ""} for arm in self.arms}
 
     def evaluate(self) -> Run:
@@ -379,5 +379,5 @@ class Pipeline:
         """Seconds of training by adapter and of indexing by index."""
         return {
             "training_s": {adapter.name: adapter.training_s for adapter in self.adapters.values()},
-            "indexing_s": {index.name: index.indexing_s for index in self.indexes.values()},
+            "indexing_s": {index.name: index.state.indexing_s for index in self.indexes.values()},
         }

@@ -127,7 +127,7 @@ class ServedRuns:
                     return f"adapter {arm.adapter!r} is gone; {_RUN_AGAIN}"
             for arm in arms:
                 measured = run.manifest.get("versions", {}).get(arm.name, {}).get("index")
-                if arm.index is not None and self._index(arm.index, arm.retrieval).version != measured:
+                if arm.index is not None and self._index(arm.index, arm.retrieval).state.version != measured:
                     return f"index {arm.index!r} has changed since; {_RUN_AGAIN}"
             if self._version_now(run, decision) != decision.data_version:
                 return f"the data has changed since; {_RUN_AGAIN}"

@@ -254,7 +254,7 @@ def _measure(case: Case, settings: ChunkSettings, budgets: Sequence[int], embedd
             whole[budget].append(float(any(holds(place, wanted) for place in places for wanted in gold.places)))
             document[budget].append(float(any(name in gold.question.document_ids for name, _, _ in places)))
     index.close()
-    return Given(index.num_chunks, whole, document)
+    return Given(index.state.num_chunks, whole, document)
 
 
 def fill(ranked: Sequence[tuple[Place, Sequence[int], int]], budget: int) -> list[Place]:

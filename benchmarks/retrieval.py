@@ -69,7 +69,7 @@ def main() -> None:
                 title = f"{data.name}, {name_of(way)}"
                 index = _indexed(home, re.sub(r"[^\w.-]", "-", f"{data.name}-{name_of(way)}"), embedder, way, data)
                 reports[title] = _measure(index, data / arguments.questions, settings, arguments.reranker)
-                print(f"\n# {title}: {index.num_documents} documents, {index.num_chunks} chunks")
+                print(f"\n# {title}: {index.state.num_documents} documents, {index.state.num_chunks} chunks")
                 print(to_text(reports[title]), flush=True)
     is_met = _summarise(reports)
     if arguments.json:
@@ -89,7 +89,7 @@ def _measure(index: Index, questions: Path, settings: SearchSettings, reranker: 
         lambda query, k, way: index.search(query, k, settings=way),
         load_judged(questions),
         standard_settings(settings, reranker),
-        document_ids={entry.id for entry in index.documents(limit=index.num_documents + 1)},
+        document_ids={entry.id for entry in index.documents(limit=index.state.num_documents + 1)},
         default=setting_name(settings),
     )
 

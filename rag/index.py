@@ -94,28 +94,11 @@ class Index:
         self._allowed: dict[tuple[str, str], Numbers] = {}
 
     @property
-    def num_chunks(self) -> int:
-        return self._state().num_chunks
-
-    @property
-    def num_documents(self) -> int:
-        return self._state().num_documents
-
-    @property
-    def indexing_s(self) -> float:
-        """Seconds that embedding the present content took, in whatever runs."""
-        return self._state().indexing_s
-
-    @property
-    def generation(self) -> int:
-        """Number of changes committed so far; 0 before the first."""
-        return self._state().generation
-
-    @property
-    def version(self) -> str:
-        """Hash over embedder, settings and content: equal versions hold equal chunks; '' before the first."""
-        state = self._state()
-        return state.version if state.generation else ""
+    def state(self) -> IndexState:
+        """What it was built with and holds now: an empty one of generation 0 before the first change."""
+        with self._store.read() as rows:
+            found = indexes.state(rows, self.name)
+        return found or IndexState(0, self.name, self._embedder.name, self.chunk_settings)
 
     def sync(self, given: Iterable[Document], **options: Unpack[WriteOptions]) -> SyncReport:
         """Makes the documents of an origin equal to these, in one transaction; those of other origins stay.
@@ -291,12 +274,6 @@ class Index:
     def _oldest_file(self) -> int | None:
         oldest = [view.oldest_file() for view in (self._dense, self._lexical)]
         return min((generation for generation in oldest if generation is not None), default=None)
-
-    def _state(self) -> IndexState:
-        """The index as it is now; an empty one of generation 0 before the first change."""
-        with self._store.read() as rows:
-            found = indexes.state(rows, self.name)
-        return found or IndexState(0, self.name, self._embedder.name, self.chunk_settings)
 
 
 def check_embedder(state: IndexState, embedder: Embedder) -> None:

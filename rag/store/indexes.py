@@ -51,7 +51,8 @@ class Tally:
 class IndexState:
     """The row of one index: what it was built with, and what it holds.
 
-    `generation` counts its commits; `token` names this one and no other, also not of a restored database.
+    `generation` counts its commits; `indexing_s` are the seconds that embedding the present content took, in whatever
+    runs; `token` names this one and no other, also not of a restored database.
     """
 
     id: int
@@ -67,7 +68,9 @@ class IndexState:
 
     @property
     def version(self) -> str:
-        """Hash (32 hex) of embedder, settings and content, equal for equal ones whatever their history."""
+        """Hash (32 hex) of embedder, settings and content, equal for equal ones whatever their history; '' at first."""
+        if not self.generation:
+            return ""
         content = json.dumps([self.embedder, asdict(self.settings), f"{self.content_sum:064x}"], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 

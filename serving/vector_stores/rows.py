@@ -220,7 +220,7 @@ def list_files(database: Database, store: StoredStore, page: FilePage, index: In
     """
     # Most stores are filled over HTTP alone, as far as numbers can tell.
     num_attached = count_files(database, store.id)["completed"]
-    if index is None or page.status not in (None, "completed") or index.num_documents <= num_attached:
+    if index is None or page.status not in (None, "completed") or index.state.num_documents <= num_attached:
         return select_files(database, store.id, page)
     if page.before:
         if find_file(database, store.id, page.before) is None and index.document(page.before) is not None:

@@ -123,7 +123,7 @@ class Home:
                 questions=[Question("q1", "When does the desk open?", ("nine",))],
                 records=[],
                 scorecard=scorecard,
-                manifest={"versions": {"base": {"index": ""}, "hybrid": {"index": self.index.version}}},
+                manifest={"versions": {"base": {"index": ""}, "hybrid": {"index": self.index.state.version}}},
             )
         return make_decision(arm, run_directory=directory, data_version=self.version(self.config))
 

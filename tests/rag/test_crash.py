@@ -65,7 +65,7 @@ def _check(index: Index, state: State) -> None:
     for mode in ("dense", "bm25"):
         passages = index.search("common", 1_000, settings=SearchSettings(mode=mode))
         assert {passage.document_id for passage in passages} == set(state)
-        assert len(passages) == index.num_chunks
+        assert len(passages) == index.state.num_chunks
         for passage in passages:
             assert f"rev{state[passage.document_id]} " in f"{passage.text} "
 
@@ -135,7 +135,7 @@ def test_killed_while_embedding_the_next_run_embeds_only_the_rest(home: Path) ->
             process.stdout.readline()
         process.kill()
     index = IndexHome(home).create("faq", FakeEmbedder(), SETTINGS)
-    assert index.generation == 0
+    assert index.state.generation == 0
 
     # A change of another origin does not throw away what was embedded.
     index.add([Document("other", "", "another text")], origin="other")

@@ -112,7 +112,7 @@ def test_the_first_sync_reports_and_counts_what_it_added(
     assert _counts(report) == (3, 0, 0, 0)
     assert (report.num_chunks, report.embedded_chunks) == (3, 3)
     assert calls == [(3, 3)]
-    assert (index.num_documents, index.num_chunks, index.generation) == (3, 3, 1)
+    assert (index.state.num_documents, index.state.num_chunks, index.state.generation) == (3, 3, 1)
 
 
 def test_progress_counts_to_the_total_over_several_commits(home: Path, embedder: Any, url: str | None) -> None:
@@ -139,7 +139,7 @@ def test_syncing_unchanged_documents_embeds_and_writes_nothing(
 
     assert _counts(report) == (0, 0, 0, 3)
     assert (report.num_chunks, report.embedded_chunks) == (3, 0)
-    assert (index.generation, embedder.num_embedded) == (1, embedded)
+    assert (index.state.generation, embedder.num_embedded) == (1, embedded)
     assert bytes_written() == before
 
 
@@ -159,7 +159,7 @@ def test_an_update_replaces_and_embeds_only_what_changed(index: Index, embedder:
 def test_a_new_title_or_new_metadata_is_an_update(index: Index, library: Library, change: dict[str, Any]) -> None:
     hours, *others = library
     old = {"id": hours.id, "title": hours.title, "text": hours.text, "metadata": hours.metadata}
-    version = index.version
+    version = index.state.version
 
     report = index.sync([Document(**{**old, **change}), *others])
 
@@ -169,7 +169,7 @@ def test_a_new_title_or_new_metadata_is_an_update(index: Index, library: Library
         "title": passage.title,
         "metadata": passage.metadata,
     }
-    assert index.version != version
+    assert index.state.version != version
 
 
 def test_a_deleted_document_is_never_found_again(
@@ -181,7 +181,7 @@ def test_a_deleted_document_is_never_found_again(
     for reader in (index, open_index(home, "faq", embedder, url=url)):
         assert {passage.document_id for passage in reader.search("The desk opens at nine", 10)} == {"fines", "rooms"}
         assert reader.chunks_of("hours") == ()
-        assert reader.num_documents == 2
+        assert reader.state.num_documents == 2
     assert _files(index, home) == ["2.bm25", "2.faiss"]
 
 
@@ -195,7 +195,7 @@ def test_nothing_of_a_deleted_document_is_kept_that_would_spare_embedding_it_aga
 
 def test_an_index_can_be_emptied_and_filled_again(index: Index, library: Library) -> None:
     index.sync([])
-    assert (index.search("desk", 3), index.num_chunks, index.indexing_s) == ((), 0, 0.0)
+    assert (index.search("desk", 3), index.state.num_chunks, index.state.indexing_s) == ((), 0, 0.0)
 
     index.sync(library)
     assert len(index.search("desk", 3)) == 3
@@ -210,8 +210,8 @@ def test_equal_content_has_an_equal_version_whatever_its_history(
     for documents in (library[2:], library[:2], [Document("hours", "", "Other.")], tuple(reversed(library))):
         winding.sync(documents)
 
-    assert winding.version == straight.version
-    assert winding.generation == 4
+    assert winding.state.version == straight.state.version
+    assert winding.state.generation == 4
     assert winding.search("desk", 3) == straight.search("desk", 3)
 
 
@@ -226,7 +226,7 @@ def test_settings_and_embedder_are_part_of_the_version(
     )
     second.sync(library)
 
-    assert second.version != index.version
+    assert second.state.version != index.state.version
 
 
 def test_a_text_that_another_index_holds_is_not_embedded_again_and_costs_what_it_cost(
@@ -235,8 +235,8 @@ def test_a_text_that_another_index_holds_is_not_embedded_again_and_costs_what_it
     second = create_index(home, "second", embedder, SETTINGS, url=url)
 
     assert second.sync(library).embedded_chunks == 0
-    assert second.indexing_s == pytest.approx(index.indexing_s)
-    assert index.indexing_s > 0
+    assert second.state.indexing_s == pytest.approx(index.state.indexing_s)
+    assert index.state.indexing_s > 0
 
 
 def test_indexing_seconds_are_those_of_the_present_content(
@@ -244,11 +244,11 @@ def test_indexing_seconds_are_those_of_the_present_content(
 ) -> None:
     index = create_index(home, "faq", make_embedder(seconds_per_text=0.02), SETTINGS, url=url)
     index.sync(library)
-    assert 0.06 <= index.indexing_s < 0.3
+    assert 0.06 <= index.state.indexing_s < 0.3
 
-    whole = index.indexing_s
+    whole = index.state.indexing_s
     index.sync(library[:1])
-    assert index.indexing_s == pytest.approx(whole / 3)
+    assert index.state.indexing_s == pytest.approx(whole / 3)
 
 
 def test_open_gives_the_index_another_process_made(
@@ -260,7 +260,7 @@ def test_open_gives_the_index_another_process_made(
 
     assert opened.search("desk", 3) == index.search("desk", 3)
     assert embedder.num_embedded == 1  # the query
-    assert (opened.version, opened.generation) == (index.version, 1)
+    assert (opened.state.version, opened.state.generation) == (index.state.version, 1)
 
 
 def test_open_syncs_with_the_settings_the_index_was_made_with(
@@ -286,7 +286,7 @@ def test_open_refuses_an_index_that_does_not_exist_and_says_how_to_make_it(
 def test_an_index_exists_from_its_first_sync_on(home: Path, embedder: Any, url: str | None) -> None:
     created = create_index(home, "faq", embedder, SETTINGS, url=url)
 
-    assert (created.generation, created.num_chunks, created.version) == (0, 0, "")
+    assert (created.state.generation, created.state.num_chunks, created.state.version) == (0, 0, "")
     for attempt in (lambda: created.search("desk", 1), lambda: open_index(home, "faq", embedder, url=url)):
         with pytest.raises(RagError, match="no index 'faq'"):
             attempt()
@@ -336,7 +336,7 @@ def test_create_with_other_chunk_settings_cuts_again_at_the_next_sync(
     assert _counts(report) == (0, 3, 0, 0)
     assert [chunk.text for chunk in renewed.chunks_of("hours")] == ["The desk opens at nine", "and closes at five."]
     assert [chunk.position for chunk in renewed.chunks_of("hours")] == [0, 1]
-    assert open_index(home, "faq", embedder, url=url).version == renewed.version
+    assert open_index(home, "faq", embedder, url=url).state.version == renewed.state.version
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "é", "x" * 101, "a\n"])
@@ -359,11 +359,11 @@ def test_impossible_names_are_refused(home: Path, embedder: Any, name: str, url:
 def test_documents_that_cannot_be_indexed_leave_the_index_as_it_was(
     index: Index, documents: list[Document], complaint: str
 ) -> None:
-    before = index.version
+    before = index.state.version
     with pytest.raises(RagError, match=complaint):
         index.sync(documents)
 
-    assert (index.version, index.generation) == (before, 1)
+    assert (index.state.version, index.state.generation) == (before, 1)
 
 
 def test_an_embedder_that_returns_no_numbers_is_refused(
@@ -387,7 +387,7 @@ def test_names_may_hold_letters_digits_dots_dashes_and_underscores(
 ) -> None:
     create_index(home, "Team-1_v2.0", embedder, SETTINGS, url=url).sync(library)
 
-    assert open_index(home, "Team-1_v2.0", embedder, url=url).num_documents == 3
+    assert open_index(home, "Team-1_v2.0", embedder, url=url).state.num_documents == 3
 
 
 def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path, embedder: Any, url: str | None) -> None:

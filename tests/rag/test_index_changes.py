@@ -138,34 +138,34 @@ def test_a_deleted_document_is_found_by_nobody_from_then_on(
 
     for search in (index.search, reader.search, open_index(home, "faq", embedder, url=url).search):
         assert {passage.document_id for passage in search("the desk opens at nine", 3)} <= {"fines", "rooms"}
-    assert (index.document("hours"), index.chunks_of("hours"), index.num_documents, index.num_chunks) == (
+    assert (index.document("hours"), index.chunks_of("hours"), index.state.num_documents, index.state.num_chunks) == (
         None,
         (),
         2,
         2,
     )
-    generation = index.generation
+    generation = index.state.generation
     assert index.delete(["hours"]) == 0
-    assert index.generation == generation
+    assert index.state.generation == generation
 
 
 def test_a_version_does_not_depend_on_how_its_content_came_about(
     index: Index, home: Path, embedder: Any, library: Library, url: str | None
 ) -> None:
-    before = index.version
+    before = index.state.version
     index.add([Document("new", "", "News.")], origin="x")
     index.delete(["hours"])
-    assert index.version != before
+    assert index.state.version != before
 
     index.delete(["new"])
     index.add(library)
 
-    assert index.version == before
-    assert (index.num_documents, index.num_chunks) == (3, 3)
+    assert index.state.version == before
+    assert (index.state.num_documents, index.state.num_chunks) == (3, 3)
 
 
 def test_metadata_is_replaced_without_embedding_and_filters_see_it(index: Index, embedder: Any) -> None:
-    version, embedded = index.version, embedder.num_embedded
+    version, embedded = index.state.version, embedder.num_embedded
 
     index.set_metadata("fines", {"team": "front", "year": 2026})
 
@@ -173,7 +173,7 @@ def test_metadata_is_replaced_without_embedding_and_filters_see_it(index: Index,
     assert [(passage.document_id, passage.metadata) for passage in found] == [
         ("fines", {"team": "front", "year": 2026})
     ]
-    assert index.version != version
+    assert index.state.version != version
     assert embedder.num_embedded == embedded + 1  # the query
     assert index.verify().problems == ()
     with pytest.raises(RagError, match="no document 'unknown' in index 'faq'"):
@@ -286,7 +286,7 @@ def test_collections_cannot_see_each_other(home: Path, embedder: Any, url: str |
             assert [passage.text for passage in found] == expected
     assert left.delete(["b"]) == 0
     left.delete(["a"])
-    assert (right.num_documents, right.document("a") is not None) == (2, True)
+    assert (right.state.num_documents, right.document("a") is not None) == (2, True)
 
 
 def test_documents_are_listed_in_pages(index: Index, library: Library) -> None:
@@ -328,11 +328,11 @@ def test_what_progress_raises_ends_the_sync_and_leaves_the_index_as_it_was(index
     def cancel(done: int, total: int) -> None:
         raise Cancelled
 
-    before = index.version
+    before = index.state.version
     with pytest.raises(Cancelled):
         index.add([Document("new", "", "News.")], progress=cancel)
 
-    assert (index.version, index.document("new")) == (before, None)
+    assert (index.state.version, index.document("new")) == (before, None)
 
 
 def test_a_delete_of_an_index_that_does_not_exist_says_so(home: Path, embedder: Any, url: str | None) -> None:

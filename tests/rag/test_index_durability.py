@@ -113,7 +113,7 @@ for limit in map(int, sys.argv[2:]):
         print("done")
     except ArbiterError as error:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        state = (index.version, index.verify().problems, [p.document_id for p in index.search("desk", 3)])
+        state = (index.state.version, index.verify().problems, [p.document_id for p in index.search("desk", 3)])
         print(f"{error} {state}")
     index.close()
 """
@@ -121,7 +121,7 @@ for limit in map(int, sys.argv[2:]):
 
 @pytest.mark.slow
 def test_a_file_system_that_refuses_at_any_point_leaves_the_old_index_whole(index: Index, home: Path) -> None:
-    state = (index.version, (), [passage.document_id for passage in index.search("desk", 3)])
+    state = (index.state.version, (), [passage.document_id for passage in index.search("desk", 3)])
     index.close()
 
     limits = ["150000", "600000", "1500000", "2500000", "1000000000"]
@@ -172,7 +172,7 @@ def test_two_syncs_at_once_leave_one_of_both_contents(home: Path, make_embedder:
     index = open_index(home, "faq", make_embedder())
     found = sorted(passage.document_id for passage in index.search("left right", 100))
     assert found in [sorted(document.id for document in documents) for documents in contents]
-    assert index.num_documents == 30
+    assert index.state.num_documents == 30
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def store(home: Path, index: Index, url: str | None) -> Iterator[Database]:
 
 
 def test_a_renewed_document_is_cut_again_from_its_stored_text(store: Database, index: Index, embedder: Any) -> None:
-    assert (index.num_chunks, index.chunks_of("hours")) == (2, ())
+    assert (index.state.num_chunks, index.chunks_of("hours")) == (2, ())
 
     Indexing(store, "faq", embedder, SETTINGS).renew(["hours", "fines", "unknown"], progress=None)
 

@@ -164,10 +164,10 @@ def test_a_search_leaves_the_served_index_alone(folder: Path, base: ResolvedMode
         pipeline.index()
         name = build.index_name(pipeline.data, "documents")
         before = IndexHome(pipeline.home).open(name, pipeline.embedder)
-        generation, version = before.generation, before.version
+        generation, version = before.state.generation, before.state.version
         run_sweep(open_pipeline(folder, base, url, quiet()), RAG)
         after = IndexHome(pipeline.home).open(name, pipeline.embedder)
-    assert (after.generation, after.version) == (generation, version)
+    assert (after.state.generation, after.state.version) == (generation, version)
 
 
 @pytest.mark.slow
