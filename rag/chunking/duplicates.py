@@ -1,7 +1,4 @@
-"""Texts that repeat another almost word for word: `near_duplicates(texts)` finds them.
-
-`drop_near_duplicates(texts)` gives the places of the others.
-"""
+"""Texts that repeat another almost word for word: `near_duplicates(texts)` finds them."""
 
 from __future__ import annotations
 
@@ -11,8 +8,6 @@ from array import array
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from operator import itemgetter
-
-from rag.errors import RagError
 
 # Words in a row. At a threshold of 0.9, one word in 60 may differ.
 _SHINGLE_WORDS = 3
@@ -28,15 +23,13 @@ _ROUNDING = 1e-9
 def near_duplicates(texts: Sequence[str], *, threshold: float = 0.9) -> list[tuple[int, int, float]]:
     """The texts that repeat an earlier one, each as (its index, the index of that one, their similarity).
 
-    Similarity is the Jaccard index of the texts' word triples, in [threshold, 1]. A text is compared with the earlier
-    ones that repeat nothing themselves, and appears once at most: with the most similar of them, the earliest if equal.
-    So as many texts as there are rows can be left out. Exact: texts that are so alike share one of their rarest triples
-    (Bayardo, Ma, Srikant: Scaling Up All Pairs Similarity Search, 2007; the bound on what follows it is PPJoin's, Xiao
-    et al., 2008). Letters of one template share its frequent triples alone, so they are not compared. Raises RagError
-    if the threshold is not in (0, 1].
+    Similarity is the Jaccard index of the texts' word triples, in [threshold, 1]; the threshold is in (0, 1]. A text is
+    compared with the earlier ones that repeat nothing themselves, and appears once at most: with the most similar of
+    them, the earliest if equal. So as many texts as there are rows can be left out. Exact: texts that are so alike
+    share one of their rarest triples (Bayardo, Ma, Srikant: Scaling Up All Pairs Similarity Search, 2007; the bound on
+    what follows it is PPJoin's, Xiao et al., 2008). Letters of one template share its frequent triples alone, so they
+    are not compared.
     """
-    if not 0 < threshold <= 1:
-        raise RagError(f"threshold must be above 0 and at most 1, not {threshold!r}")
     counts = array("I", [0]) * _BUCKETS
     for text in texts:
         for shingle in _shingles(text):
@@ -71,12 +64,6 @@ def near_duplicates(texts: Sequence[str], *, threshold: float = 0.9) -> list[tup
         for place, key in enumerate(rarest):
             insort(holders.setdefault(key, []), (size, size - place, index))
     return found
-
-
-def drop_near_duplicates(texts: Sequence[str], *, threshold: float = 0.9) -> list[int]:
-    """Indexes of the texts without those that `near_duplicates` finds, in order."""
-    repeated = {index for index, _, _ in near_duplicates(texts, threshold=threshold)}
-    return [index for index in range(len(texts)) if index not in repeated]
 
 
 def _jaccard(first: set[str], second: set[str]) -> float:

@@ -61,14 +61,10 @@ class Outline:
         last = bisect_left(self.tables, within[0], key=itemgetter(0)) - 1
         is_inside = last >= 0 and within[0] < self.tables[last][1]
         columns = (self.columns[last],) if is_inside and self.columns[last] else ()
-        return (*self._sections_above(within), *columns)
-
-    def _sections_above(self, within: Range) -> tuple[str, ...]:
-        paths = [section.path for section in self.sections_of(within) if section.body is not None]
-        if not paths:
-            return self.sections_of(within)[-1].path
+        sections = self.sections_of(within)
+        paths = [section.path for section in sections if section.body is not None] or [sections[-1].path]
         common = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*paths, strict=False))
-        return tuple(names[0] for names in common)
+        return (*(names[0] for names in common), *columns)
 
     def sections_of(self, within: Range) -> tuple[Section, ...]:
         """The sections that have text in the range, at least one; those with their heading alone in it included."""

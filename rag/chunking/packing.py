@@ -116,15 +116,12 @@ def _overlap_start(
     start, stop = packed
     earliest = max(start + 1, tokens.reach_back(stop, overlap))
     if words:
-        found = (match.start() for match in _WORD_START.finditer(text, earliest, stop))
+        found = [match.start() for match in _WORD_START.finditer(text, earliest, stop)]
+        # For a script without spaces, or an unbroken run.
+        found.append(_next_char(text, earliest, stop))
     else:
-        found = (match.end() for match in _SENTENCE_START.finditer(text, start, stop))
-    first = next((offset for offset in found if earliest <= offset < stop and not blocks.around(offset)), None)
-    if first is None and words:
-        # A script without spaces, or an unbroken run.
-        offset = _next_char(text, earliest, stop)
-        return offset if offset < stop and not blocks.around(offset) else None
-    return first
+        found = [match.end() for match in _SENTENCE_START.finditer(text, start, stop)]
+    return next((offset for offset in found if earliest <= offset < stop and not blocks.around(offset)), None)
 
 
 def _strip(text: str, start: int, end: int) -> Range:

@@ -56,17 +56,14 @@ def _ranges(
     """The chunks' ranges in order, each with its context."""
     whole, limit, overlap = (0, len(text)), settings.chunk_tokens, settings.overlap_tokens
     if outline is None or settings.strategy == "tokens":
-        for chunk in pack(text, tokens, whole, limit, overlap=overlap):
-            yield chunk, None
+        yield from ((chunk, None) for chunk in pack(text, tokens, whole, limit, overlap=overlap))
         return
     chunks = _Sections(text, tokens, outline, limit)
     if settings.strategy == "structure":
-        for chunk in chunks.pack(whole, overlap):
-            yield chunk, None
+        yield from ((chunk, None) for chunk in chunks.pack(whole, overlap))
         return
     for parent in _Sections(text, tokens, outline, settings.parent_tokens).pack(whole, 0):
-        for chunk in chunks.pack(parent, overlap):
-            yield chunk, parent
+        yield from ((chunk, parent) for chunk in chunks.pack(parent, overlap))
 
 
 def _chunk_id(document: Document, position: int, headings: tuple[str, ...], text: str) -> str:

@@ -166,17 +166,14 @@ def _tidy(part: str) -> str:
 
 def _join(parts: Iterable[str]) -> tuple[str, tuple[int, ...]]:
     """The parts a blank line apart, and where each begins; an empty part begins where the text before it ends."""
-    pieces: list[str] = []
+    text = ""
     starts = []
-    length = 0
     for part in parts:
-        if part and length:
-            pieces.append("\n\n")
-            length += 2
-        starts.append(length)
-        pieces.append(part)
-        length += len(part)
-    return "".join(pieces), tuple(starts)
+        if part and text:
+            text += "\n\n"
+        starts.append(len(text))
+        text += part
+    return text, tuple(starts)
 
 
 _FORMATS: dict[str, Callable[[bytes], tuple[str, list[str]]]] = {

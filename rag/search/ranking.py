@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.chunking.duplicates import drop_near_duplicates
+from rag.chunking.duplicates import near_duplicates
 from rag.errors import RagError
 from rag.search.dense import VectorView
 from rag.search.lexical import LexicalView
@@ -75,8 +75,8 @@ def retrieve(
         kept = likeness >= settings.threshold
         numbers, scores = numbers[kept], scores[kept]
     if settings.distinct and len(numbers):
-        places = drop_near_duplicates(texts_of(numbers.tolist()))
-        numbers, scores = numbers[places], scores[places]
+        repeated = [place for place, _, _ in near_duplicates(texts_of(numbers.tolist()))]
+        numbers, scores = np.delete(numbers, repeated), np.delete(scores, repeated)
     if settings.mmr is not None and len(numbers):
         # BM25 has no upper end; the others are at most 1.
         relevance = scores / max(1.0, float(scores.max()))

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.chunking.duplicates import drop_near_duplicates, near_duplicates
-from rag.errors import RagError
+from rag.chunking.duplicates import near_duplicates
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
@@ -61,7 +60,6 @@ def test_exactly_the_pairs_that_comparing_all_finds_are_found(texts: list[str], 
             kept.append(index)
 
     assert near_duplicates(texts, threshold=threshold) == expected
-    assert drop_near_duplicates(texts, threshold=threshold) == kept
 
 
 def test_copies_with_one_word_changed_are_found_among_many_texts() -> None:
@@ -127,7 +125,6 @@ def test_a_thousand_copies_give_a_row_each() -> None:
     ],
 )
 def test_short_and_odd_texts_are_told_apart(texts: list[str], kept: list[int]) -> None:
-    assert drop_near_duplicates(texts) == kept
     assert [number for number, _, _ in near_duplicates(texts)] == [
         index for index in range(len(texts)) if index not in kept
     ]
@@ -143,15 +140,6 @@ def test_of_a_chain_of_changes_only_those_near_a_kept_text_are_dropped() -> None
     texts = [" ".join(words) for words in chain]
     shingles = [set(itertools.pairwise(itertools.pairwise(words))) for words in chain]
 
-    kept = drop_near_duplicates(texts)
-
     # 60 triples, three of them changed by each step: 57/63 is above 0.9, 54/66 below.
     assert len(shingles[0] & shingles[1]) == 57
-    assert kept == [0, 2, 4]
     assert [row[:2] for row in near_duplicates(texts)] == [(1, 0), (3, 2)]
-
-
-@pytest.mark.parametrize("threshold", [0, -1, 1.1])
-def test_a_threshold_that_is_no_share_is_refused(threshold: float) -> None:
-    with pytest.raises(RagError, match="threshold must be above 0 and at most 1"):
-        near_duplicates([], threshold=threshold)
