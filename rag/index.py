@@ -90,7 +90,7 @@ class Index:
         self._other_store = views
         self._dense = live_vectors(folder, views or DenseView)
         self._lexical = live_words(folder)
-        self._query_vector = lru_cache(maxsize=_QUERY_CACHE)(embedder.embed_query)
+        self._query_vector = lru_cache(maxsize=_QUERY_CACHE)(lambda query: embedder.embed_query(query))
         self._allowed: dict[tuple[str, str], Numbers] = {}
 
     @property

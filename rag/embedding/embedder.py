@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.embedding.model import Model
-from rag.embedding.prefixes import Prefixes, find_prefixes
-from rag.embedding.settings import EmbedderSettings
+from rag.embedding.settings import EmbedderSettings, Prefixes, find_prefixes
 from rag.errors import RagError
 
 
@@ -114,11 +113,6 @@ class NamedEmbedder:
                 "give the config that names it with --config"
             )
         return getattr(embedder, attribute)
-
-    def embed_query(self, query: str) -> NDArray[np.float32]:
-        """An index takes hold of this one before anything is embedded."""
-        vector: NDArray[np.float32] = self.__getattr__("embed_query")(query)
-        return vector
 
 
 def _available_cores() -> int:

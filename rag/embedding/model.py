@@ -75,7 +75,6 @@ class Model:
         self._urgent, self._bulk = one_thread_pool(threads), one_thread_pool(threads)
 
     def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        """For each text the (start, end) characters of its tokens, without special tokens and without truncation."""
         encodings = self._counter.encode_batch(list(texts), add_special_tokens=False)
         return [list(encoding.offsets) for encoding in encodings]
 

@@ -15,7 +15,6 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
-from rag.chunking.tokens import TokenSpans
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
 from rag.langchain.factory import construct, describe_error, identity
@@ -30,24 +29,12 @@ _PIECE = re.compile(
 class LangChainEmbedder:
     """A LangChain `Embeddings` as an index's embedder. Vectors come out as float32 unit rows, whatever it gives."""
 
-    def __init__(
-        self,
-        embeddings: Embeddings,
-        *,
-        name: str,
-        token_spans: TokenSpans | None = None,
-        max_tokens: int | None = None,
-        batch_size: int = 128,
-    ) -> None:
-        """`name` is the identity of the model: an index built under one name is refused under another.
+    max_tokens: int | None = None
 
-        `token_spans` is the model's own tokenizer, in the form of `Embedder.token_spans`; without one a token is taken
-        to be up to four letters, one Chinese or Japanese character, or one mark. `max_tokens` is the model's window.
-        """
+    def __init__(self, embeddings: Embeddings, *, name: str, batch_size: int = 128) -> None:
+        """`name` is the identity of the model: an index built under one name is refused under another."""
         self.name = name
-        self.max_tokens = max_tokens
         self._embeddings = embeddings
-        self._token_spans = token_spans or _approximate_spans
         self._batch_size = batch_size
 
     @cached_property
@@ -56,7 +43,7 @@ class LangChainEmbedder:
         return int(self._rows(lambda: self._embeddings.embed_documents(["dimension"]), 1).shape[1])
 
     def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
-        """(n, dimension) float32 unit rows. Raises RagError when the model fails or gives no proper vectors."""
+        """Raises RagError when the model fails or gives no proper vectors."""
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         parts = []
@@ -65,18 +52,15 @@ class LangChainEmbedder:
             parts.append(self._unit_rows(partial(self._embeddings.embed_documents, batch), len(batch)))
             if progress:
                 progress(min(start + self._batch_size, len(texts)), len(texts))
-        if len({part.shape[1] for part in parts}) != 1:
-            raise RagError(f"embeddings {self.name!r} gave vectors of different lengths; they must be of one model")
         return np.concatenate(parts)
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
-        """The (dimension,) float32 unit vector of a question."""
         vector: NDArray[np.float32] = self._unit_rows(lambda: [self._embeddings.embed_query(query)], 1)[0]
         return vector
 
     def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        """For each text the (start, end) characters of its tokens."""
-        return self._token_spans(texts)
+        """A token is taken to be up to four letters, one Chinese or Japanese character, or one mark."""
+        return [[piece.span() for piece in _PIECE.finditer(text)] for text in texts]
 
     def _unit_rows(self, embed: Callable[[], list[list[float]]], count: int) -> NDArray[np.float32]:
         rows = self._rows(embed, count)
@@ -135,7 +119,3 @@ def open_embedder(factory: str, options: Mapping[str, Any], *, name: str | None 
     if not isinstance(embeddings, Embeddings):
         raise RagError(f"{factory!r} gave a {type(embeddings).__name__}; it must give LangChain Embeddings")
     return LangChainEmbedder(embeddings, name=name or f"{factory}@{identity(factory, options)}")
-
-
-def _approximate_spans(texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-    return [[piece.span() for piece in _PIECE.finditer(text)] for text in texts]

@@ -104,13 +104,11 @@ class StoreViews:
         return None
 
     def clear(self, numbers: Numbers) -> None:
-        """Removes these chunks and all that was sent."""
         with self._writing:
             self._connection().remove(np.union1d(self._held, numbers))
             self._held = NOTHING
 
     def close(self) -> None:
-        """Gives the connection back; the next use opens another."""
         with self._opening:
             opened, self._opened = self._opened, None
         if opened is not None:
@@ -158,7 +156,7 @@ class StoreView:
     """Counts what was sent since `numbers` were last written down, which is to be sent again then."""
 
     def search(self, vector: Vectors, k: int, allowed: Numbers | None = None) -> tuple[Numbers, Vectors]:
-        """Numbers and cosines of the k nearest, best first, ties by number; only `allowed` ones, if given.
+        """See `VectorView`.
 
         The store is asked for as many as should hold k allowed ones, then for more. If they do not, or if reading all
         the allowed vectors from the rows is cheaper, it is the rows that are searched.
@@ -180,7 +178,7 @@ class StoreView:
         return self._search_rows(vector, k, wanted)
 
     def changed(self, added_numbers: Numbers, added_vectors: Vectors, removed_numbers: Numbers) -> StoreView:
-        """The view after a change, which the store has taken when this returns."""
+        # The store has taken the change when this returns.
         self._views.change(added_numbers, added_vectors, removed_numbers)
         numbers = np.setdiff1d(np.union1d(self.numbers, added_numbers), removed_numbers, assume_unique=True)
         num_changed = self.num_changed + len(added_numbers) + len(removed_numbers)
@@ -200,7 +198,6 @@ class StoreView:
         return found / exact if exact else 1.0
 
     def vectors_of(self, numbers: Numbers) -> Vectors:
-        """(m, d) float32 rows in the order of `numbers`, zeros for a chunk that is gone by now."""
         found, vectors = self._views.vectors_of(np.unique(numbers))
         rows = np.zeros((len(numbers), vectors.shape[1] if len(found) else 0), dtype=np.float32)
         is_there = np.isin(numbers, found)

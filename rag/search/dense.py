@@ -32,10 +32,14 @@ class View(Protocol):
         """How much was added and removed since the view was built: when it is much, the index builds anew."""
 
     def changed(self, added_numbers: Numbers, added: Any, removed_numbers: Numbers, /) -> Self:
-        """The view after a change; this one stays as it is."""
+        """The view with (m,) ascending numbers and their (m, d) unit rows, or texts, added and others removed.
+
+        A number that is added again is replaced, a removed one that is not there is passed over: a change may be
+        applied twice.
+        """
 
     def save(self, file: Path, stamp: str) -> None:
-        """Writes the file whole or not at all. Raises OSError."""
+        """Writes what was built, whole or not at all; `stamp` names its content. Raises OSError."""
 
 
 class VectorView(View, Protocol):
@@ -48,7 +52,7 @@ class VectorView(View, Protocol):
         """
 
     def vectors_of(self, numbers: Numbers) -> Vectors:
-        """(m, d) float32 rows of chunks that are in the view, in the order of `numbers`."""
+        """(m, d) float32 rows in the order of `numbers`, zeros for a chunk that is unknown."""
 
     def recall(self) -> float:
         """Of the exact ten nearest, the share that a search finds, over a sample made from the view."""
@@ -79,29 +83,20 @@ class DenseView:
 
     @classmethod
     def load(cls, file: Path, stamp: str) -> DenseView | None:
-        """The view in the file, or None if it is not, to the last bit, what `save` wrote under this stamp.
-
-        Nothing is copied: the vectors lie on the file's pages.
-        """
+        # Nothing is copied: the vectors lie on the file's pages.
         sections = read_view(file, stamp)
         if sections is None:
             return None
         return cls(sections["numbers"], FaissIndex.read(sections) if len(sections["numbers"]) else None)
 
     def save(self, file: Path, stamp: str) -> None:
-        """Writes the view, as it was built, whole or not at all; `stamp` names its content. Raises OSError."""
         assert not self.num_changed, "what was added is in the rows"
         write_view(file, stamp, {"numbers": self._numbers, **(self._main.sections() if self._main else {})})
 
     def changed(self, added_numbers: Numbers, added_vectors: Vectors, removed_numbers: Numbers) -> DenseView:
-        """The view with (m,) numbers and their (m, d) unit rows added and other numbers removed; this one stays.
-
-        A number that is added again is replaced, a removed one that is not there is passed over: a change may be
-        applied twice. The main part is shared; the added vectors are compared one by one, so that `build` pays once
-        `num_changed` is a tenth of the view.
-        """
-        added_numbers = np.asarray(added_numbers, dtype=np.int64)
-        vectors = np.asarray(added_vectors, dtype=np.float32)
+        # The main part is shared; the added vectors are compared one by one, so that `build` pays once `num_changed` is
+        # a tenth of the view.
+        vectors = added_vectors
         gone = np.union1d(removed_numbers, added_numbers)
         kept = ~is_in(self._added_numbers, gone)
         numbers = np.concatenate([self._added_numbers[kept], added_numbers])
@@ -115,36 +110,24 @@ class DenseView:
 
     @property
     def num_changed(self) -> int:
-        """How many vectors were added and removed since `build`."""
         return len(self._added_numbers) + len(self._removed)
 
     @property
     def numbers(self) -> Numbers:
-        """All numbers of the view, ascending."""
-        kept = np.delete(self._numbers, self._removed) if len(self._removed) else self._numbers
-        return np.sort(np.concatenate([kept, self._added_numbers])) if len(self._added_numbers) else kept
+        return np.union1d(np.delete(self._numbers, self._removed), self._added_numbers)
 
     def vectors_of(self, numbers: Numbers) -> Vectors:
-        """(m, d) float32: copies of the vectors of m numbers, in their order. Raises KeyError for an unknown number."""
-        wanted = np.asarray(numbers, dtype=np.int64)
-        known = is_in(wanted, self.numbers)
-        if not known.all():
-            raise KeyError(int(wanted[~known][0]))
         main = self._main.vectors if self._main else self._added_vectors
-        vectors = np.empty((len(wanted), main.shape[1]), dtype=np.float32)
+        vectors = np.zeros((len(numbers), main.shape[1]), dtype=np.float32)
         # What was added again is in both parts, and the second counts.
         for held, rows in ((self._numbers, main), (self._added_numbers, self._added_vectors)):
-            here = is_in(wanted, held)
+            here = is_in(numbers, held)
             if here.any():
-                vectors[here] = rows[np.searchsorted(held, wanted[here])]
+                vectors[here] = rows[np.searchsorted(held, numbers[here])]
         return vectors
 
     def search(self, vector: Vectors, k: int, allowed: Numbers | None = None) -> tuple[Numbers, Vectors]:
-        """Numbers and cosines, in [-1, 1], of the k nearest to a (d,) unit vector, best first, ties by number.
-
-        `allowed` (ascending) leaves out all other numbers inside the FAISS query: fewer than k come back only if fewer
-        are allowed. Runs on the calling thread alone.
-        """
+        """See `VectorView`. Fewer than k come back only if fewer are allowed. Runs on the calling thread alone."""
         query = np.ascontiguousarray(vector, dtype=np.float32)
         numbers, vectors = NOTHING, np.empty((0, len(query)), dtype=np.float32)
         if self._main and k > 0:
@@ -168,5 +151,4 @@ class DenseView:
         return best(numbers, scores, max(k, 0))
 
     def recall(self) -> float:
-        """Of the exact ten nearest in the main part, the share that a search finds, over a sample made from it."""
         return self._main.recall() if self._main else 1.0

@@ -76,7 +76,6 @@ class LexicalView:
 
     @classmethod
     def load(cls, file: Path, stamp: str) -> LexicalView | None:
-        """The view in the file, or None if it is not, to the last bit, what `save` wrote under this stamp."""
         sections = read_view(file, stamp)
         if sections is None:
             return None
@@ -86,7 +85,6 @@ class LexicalView:
         return cls(numbers, scores, num_words, {word: place for place, word in enumerate(words)})
 
     def save(self, file: Path, stamp: str) -> None:
-        """Writes the view, as it was built, whole or not at all; `stamp` names its content. Raises OSError."""
         assert not self.num_changed, "what was added is in the rows"
         # The words in the order of their places, one a line; no word holds a line feed.
         lines = "".join(f"{word}\n" for word in self._vocabulary).encode()
@@ -102,15 +100,10 @@ class LexicalView:
         )
 
     def changed(self, added_numbers: Numbers, added_texts: Iterable[str], removed_numbers: Numbers) -> LexicalView:
-        """The view with m ascending numbers and their texts added and other numbers removed; this one stays.
-
-        A number that is added again is replaced, a removed one that is not there is passed over: a change may be
-        applied twice. The main part is shared, and keeps the weights that its words had when it was built, so that
-        `build` pays once `num_changed` is a tenth of the view.
-        """
         from scipy.sparse import csr_array, vstack
 
-        numbers = np.asarray(added_numbers, dtype=np.int64)
+        # The main part is shared, and keeps the weights that its words had when it was built.
+        numbers = added_numbers
         gone = np.union1d(removed_numbers, numbers)
         kept = ~is_in(self._added_numbers, gone)
         vocabulary = dict(self._added_vocabulary)
@@ -141,14 +134,11 @@ class LexicalView:
 
     @property
     def num_changed(self) -> int:
-        """How many texts were added and removed since `build`."""
         return len(self._added_numbers) + len(self._removed)
 
     @property
     def numbers(self) -> Numbers:
-        """All numbers of the view, ascending."""
-        kept = np.delete(self._numbers, self._removed) if len(self._removed) else self._numbers
-        return np.sort(np.concatenate([kept, self._added_numbers])) if len(self._added_numbers) else kept
+        return np.union1d(np.delete(self._numbers, self._removed), self._added_numbers)
 
     def search(self, query: str, k: int, allowed: Numbers | None = None) -> tuple[Numbers, NDArray[np.float32]]:
         """Numbers and BM25 scores, above 0, of the k best texts, best first, ties by number.

@@ -34,18 +34,10 @@ def test_vectors_are_float32_unit_rows_in_the_order_of_the_texts() -> None:
         (" \n", []),
     ],
 )
-def test_tokens_are_approximated_without_a_tokenizer(text: str, tokens: list[str]) -> None:
+def test_tokens_are_approximated(text: str, tokens: list[str]) -> None:
     embedder = LangChainEmbedder(LetterEmbeddings(), name="letters")
     (spans,) = embedder.token_spans([text])
     assert [text[start:end] for start, end in spans] == tokens
-
-
-def test_a_given_tokenizer_is_used() -> None:
-    def whole(texts: object) -> list[list[tuple[int, int]]]:
-        return [[(0, len(text))] for text in texts]  # type: ignore[attr-defined]
-
-    embedder = LangChainEmbedder(LetterEmbeddings(), name="x", token_spans=whole)
-    assert embedder.token_spans(["one two three"]) == [[(0, 13)]]
 
 
 class Given(Embeddings):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rag.embedding.prefixes import Prefixes, find_prefixes
+from rag.embedding.settings import Prefixes, find_prefixes
 from rag.errors import RagError
 
 _SEARCH = "Represent this sentence for searching relevant passages: "
