@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TypedDict, Unpack
 
 import sqlalchemy as sa
 
-from rag.chunking.chunk import Chunk, ChunkSettings
+from rag.chunking.chunk import ChunkSettings
 from rag.chunking.split import split_documents
 from rag.documents.document import Document, content_hash
 from rag.embedding.embedder import Embedder
@@ -21,7 +22,7 @@ from rag.errors import RagError
 from rag.search.numbers import Numbers
 from rag.store import chunks, documents, indexes, pending
 from rag.store.documents import Prepared, Present
-from rag.store.indexes import Conflict, IndexState, Tally
+from rag.store.indexes import IndexState, Tally
 from rag.store.pending import Embedding
 from rag.store.schema import INDEXES
 from storage.database import Database
@@ -96,10 +97,6 @@ class _Plan:
     adopted: list[str]
     """Unchanged documents that were another origin's."""
 
-    @property
-    def is_empty(self) -> bool:
-        return not (self.is_new or self.stored or self.removed or self.adopted)
-
 
 @dataclass(slots=True)
 class _Ready:
@@ -147,23 +144,22 @@ class Indexing:
             with self.store.read() as rows:
                 state = indexes.state(rows, self.name)
                 plan = self._plan(rows, state, wanted)
-            if state is not None and plan.is_empty:
+            if state is not None and not (plan.is_new or plan.stored or plan.removed or plan.adopted):
                 break
             self._prepare(state, plan, wanted, ready)
             num_chunks = sum(len(entry.chunks) for entry in ready.documents.values())
             numbers = chunks.take_numbers(self.store, num_chunks) if num_chunks else range(0)
-            try:
-                with self.store.write_beside() as rows:
-                    state = indexes.state(rows, self.name, is_locked=True)
-                    # What others have committed in the meantime may call for more, or for less.
-                    plan = self._plan(rows, state, wanted)
-                    if any(ready.lacks(key, plan) for key in plan.stored):
-                        continue
-                    state = state or indexes.create(rows, self.name, self.embedder.name, self.settings)
-                    state = self._store_plan(rows, state, plan, wanted, ready, numbers)
-                    indexes.prune(rows, state, self.oldest_file())
-            except Conflict:
-                continue
+            with self.store.write_beside() as rows:
+                state = indexes.state(rows, self.name, is_locked=True)
+                # What others have committed in the meantime may call for more, or for less.
+                plan = self._plan(rows, state, wanted)
+                if any(ready.lacks(key, plan) for key in plan.stored):
+                    continue
+                state = state or indexes.create(rows, self.name, self.embedder.name, self.settings)
+                if state is None:
+                    continue
+                state = self._store_plan(rows, state, plan, wanted, ready, numbers)
+                indexes.prune(rows, state, self.oldest_file())
             break
         return SyncReport(
             added=len(plan.stored) - len(plan.present),
@@ -248,17 +244,19 @@ class Indexing:
         if others and state is not None:
             with self.store.read() as rows:
                 found.update((document.id, document) for document in documents.load(rows, state.id, others))
-        cut = split_documents(found.values(), self.settings, self.embedder.token_spans)
-        of_document: dict[str, list[Chunk]] = {key: [] for key in found}
-        for chunk in cut:
-            of_document[chunk.document_id].append(chunk)
+        cut = {key: split_documents([found[key]], self.settings, self.embedder.token_spans) for key in found}
         made, num_embedded = embed_chunks(
-            cut, self.embedder, self.store, index_name=self.name, origin=wanted.origin, progress=wanted.progress
+            chain.from_iterable(cut.values()),
+            self.embedder,
+            self.store,
+            index_name=self.name,
+            origin=wanted.origin,
+            progress=wanted.progress,
         )
         ready.embeddings |= made
         ready.num_embedded += num_embedded
         for key, document in found.items():
-            ready.documents[key] = Prepared(document, plan.stored[key].content_hash, of_document[key])
+            ready.documents[key] = Prepared(document, plan.stored[key].content_hash, cut[key])
 
     def _store_plan(
         self, rows: sa.Connection, state: IndexState, plan: _Plan, wanted: _Wanted, ready: _Ready, numbers: range

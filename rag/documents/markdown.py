@@ -53,15 +53,11 @@ def _front_title(front_matter: str) -> str:
 
 def table(rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table with the first row as header; '' for no rows. Empty rows and columns are left out."""
-    kept = [[_cell(value) for value in row] for row in rows]
+    kept = [[" ".join(value.split()).replace("|", "\\|") for value in row] for row in rows]
     kept = [row for row in kept if any(row)]
     columns = sorted({place for row in kept for place, value in enumerate(row) if value})
     lines = [_line([row[place] if place < len(row) else "" for place in columns]) for row in kept]
     return "\n".join([*lines[:1], _line(["---"] * len(columns)), *lines[1:]]) if lines else ""
-
-
-def _cell(value: str) -> str:
-    return " ".join(value.split()).replace("|", "\\|")
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -43,6 +43,8 @@ _CHROMA_HNSW = {"space": "cosine", "ef_construction": 200, "max_neighbors": 32, 
 _NUMBER = "chunk"
 _CHECK = "crc32"
 _BATCH = 256
+# Searches of one store at a time.
+_READERS = 16
 
 # Folders that are open in this process. A store in a folder can be opened once, but an index any number of times.
 _FOLDERS: dict[str, Connection] = {}
@@ -75,15 +77,13 @@ class Connection:
         # PGVector keeps all collections of a database in one table, with the id as its key.
         collection = f"{options.get('collection_name', '')}/{name}"
         self._id_base = int.from_bytes(hashlib.sha256(collection.encode()).digest()[:8], "big") << 64
-        # A store inside this process need not bear being written while it is read. A writer keeps the turn while it
-        # waits, so that readers who come later cannot hold it up for ever.
+        # A store inside this process need not bear being written while it is read: a writer takes every reader's seat.
+        self._seats = threading.Semaphore(_READERS)
         self._turn = threading.Lock()
-        self._idle = threading.Condition()
-        self._readers = 0
 
     def nearest(self, vector: Vectors, k: int) -> Numbers:
         """The numbers that the store finds, ascending; some may be of chunks that are gone."""
-        with self._explained(), self._reading():
+        with self._explained(), self._seats:
             found = self._store.similarity_search_by_vector(vector.tolist(), k=k)
             numbers = [int(document.metadata[_NUMBER]) for document in found if _NUMBER in document.metadata]
         return np.unique(np.array(numbers, dtype=np.int64))
@@ -121,21 +121,10 @@ class Connection:
                 self._opened.close()
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._turn, self._idle:
-            self._readers += 1
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._readers -= 1
-                self._idle.notify_all()
-
-    @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        with self._turn:
-            with self._idle:
-                self._idle.wait_for(lambda: not self._readers)
+        with self._turn, contextlib.ExitStack() as taken:
+            for _ in range(_READERS):
+                taken.enter_context(self._seats)
             yield
 
     @contextlib.contextmanager

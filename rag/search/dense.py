@@ -6,7 +6,7 @@ while another goes on. A view can always be made again from the rows, so a file 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -15,9 +15,6 @@ import numpy as np
 from rag.search.faiss_index import FLAT_BELOW, FaissIndex
 from rag.search.numbers import NOTHING, Numbers, Vectors, best, is_in, positions_of
 from rag.search.view_file import read_view, write_view
-
-# Vectors that are equal may differ in the last bit of a score: a few more are taken, and compared alike.
-_SLACK = 8
 
 
 class View(Protocol):
@@ -59,18 +56,20 @@ class VectorView(View, Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Vectors in the order of their numbers (`index` is None if there are none), and the positions that are void."""
+
+    numbers: Numbers = field(default_factory=NOTHING.copy)
+    index: FaissIndex | None = None
+    removed: Numbers = field(default_factory=NOTHING.copy)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class DenseView:
     """Unit vectors by number. The main part is what `build` was given; what `changed` added lies beside it."""
 
-    _numbers: Numbers
-    _main: FaissIndex | None
-    """The vectors of `_numbers` in their order, None if there are none."""
-
-    _removed: Numbers = field(default_factory=NOTHING.copy)
-    """Positions in the main part, ascending, that are in the view no more."""
-
-    _added_numbers: Numbers = field(default_factory=NOTHING.copy)
-    _added_vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
+    _main: _Part
+    _added: _Part = field(default_factory=_Part)
 
     @classmethod
     def build(cls, numbers: Numbers, vectors: Vectors, *, flat_below: int = FLAT_BELOW) -> DenseView:
@@ -78,8 +77,8 @@ class DenseView:
 
         Exact below `flat_below`; from there on approximate, with a recall that was checked (`FaissIndex.build`).
         """
-        main = FaissIndex.build(vectors, flat_below=flat_below) if len(numbers) else None
-        return cls(np.array(numbers, dtype=np.int64), main)
+        index = FaissIndex.build(vectors, flat_below=flat_below) if len(numbers) else None
+        return cls(_Part(np.array(numbers, dtype=np.int64), index))
 
     @classmethod
     def load(cls, file: Path, stamp: str) -> DenseView | None:
@@ -87,68 +86,62 @@ class DenseView:
         sections = read_view(file, stamp)
         if sections is None:
             return None
-        return cls(sections["numbers"], FaissIndex.read(sections) if len(sections["numbers"]) else None)
+        numbers = sections["numbers"]
+        return cls(_Part(numbers, FaissIndex.read(sections) if len(numbers) else None))
 
     def save(self, file: Path, stamp: str) -> None:
         assert not self.num_changed, "what was added is in the rows"
-        write_view(file, stamp, {"numbers": self._numbers, **(self._main.sections() if self._main else {})})
+        index = self._main.index
+        write_view(file, stamp, {"numbers": self._main.numbers, **(index.sections() if index else {})})
 
     def changed(self, added_numbers: Numbers, added_vectors: Vectors, removed_numbers: Numbers) -> DenseView:
         # The main part is shared; the added vectors are compared one by one, so that `build` pays once `num_changed` is
         # a tenth of the view.
-        vectors = added_vectors
         gone = np.union1d(removed_numbers, added_numbers)
-        kept = ~is_in(self._added_numbers, gone)
-        numbers = np.concatenate([self._added_numbers[kept], added_numbers])
-        if not len(added_numbers):
-            vectors = self._added_vectors[kept]
-        elif kept.any():
-            vectors = np.concatenate([self._added_vectors[kept], vectors])
+        kept = self._added.numbers[~is_in(self._added.numbers, gone)]
+        numbers = np.concatenate([kept, added_numbers])
         order = np.argsort(numbers)
-        removed = np.union1d(self._removed, positions_of(self._numbers, gone))
-        return DenseView(self._numbers, self._main, removed, numbers[order], vectors[order])
+        added = _Part()
+        if vectors := [some for some in (self.vectors_of(kept), added_vectors) if len(some)]:
+            index = FaissIndex.build(np.concatenate(vectors)[order], flat_below=len(numbers) + 1)
+            added = _Part(numbers[order], index)
+        removed = np.union1d(self._main.removed, positions_of(self._main.numbers, gone))
+        return DenseView(replace(self._main, removed=removed), added)
 
     @property
     def num_changed(self) -> int:
-        return len(self._added_numbers) + len(self._removed)
+        return len(self._added.numbers) + len(self._main.removed)
 
     @property
     def numbers(self) -> Numbers:
-        return np.union1d(np.delete(self._numbers, self._removed), self._added_numbers)
+        return np.union1d(np.delete(self._main.numbers, self._main.removed), self._added.numbers)
 
     def vectors_of(self, numbers: Numbers) -> Vectors:
-        main = self._main.vectors if self._main else self._added_vectors
-        vectors = np.zeros((len(numbers), main.shape[1]), dtype=np.float32)
         # What was added again is in both parts, and the second counts.
-        for held, rows in ((self._numbers, main), (self._added_numbers, self._added_vectors)):
+        parts = [(part.numbers, part.index.vectors) for part in (self._main, self._added) if part.index]
+        vectors = np.zeros((len(numbers), parts[0][1].shape[1] if parts else 0), dtype=np.float32)
+        for held, rows in parts:
             here = is_in(numbers, held)
-            if here.any():
-                vectors[here] = rows[np.searchsorted(held, numbers[here])]
+            vectors[here] = rows[np.searchsorted(held, numbers[here])]
         return vectors
 
     def search(self, vector: Vectors, k: int, allowed: Numbers | None = None) -> tuple[Numbers, Vectors]:
         """See `VectorView`. Fewer than k come back only if fewer are allowed. Runs on the calling thread alone."""
         query = np.ascontiguousarray(vector, dtype=np.float32)
         numbers, vectors = NOTHING, np.empty((0, len(query)), dtype=np.float32)
-        if self._main and k > 0:
+        for part in (self._main, self._added):
+            if part.index is None:
+                continue
             positions = None
             if allowed is not None:
-                positions = positions_of(self._numbers, allowed)
-                positions = positions[~is_in(positions, self._removed)]
-            found = self._main.search(query, k, allowed=positions, excluded=self._removed)
-            numbers, vectors = self._numbers[found], self._main.vectors[found]
-        if len(self._added_numbers) and k > 0:
-            added = np.arange(len(self._added_numbers))
-            if allowed is not None:
-                added = positions_of(self._added_numbers, allowed)
-            likeness = np.einsum("ij,j->i", self._added_vectors[added], query)
-            if len(added) > k + _SLACK:
-                added = added[np.argpartition(-likeness, k + _SLACK)[: k + _SLACK]]
-            numbers = np.concatenate([numbers, self._added_numbers[added]])
-            vectors = np.concatenate([vectors, self._added_vectors[added]])
+                positions = positions_of(part.numbers, allowed)
+                positions = positions[~is_in(positions, part.removed)]
+            found = part.index.search(query, k, allowed=positions, excluded=part.removed)
+            numbers = np.concatenate([numbers, part.numbers[found]])
+            vectors = np.concatenate([vectors, part.index.vectors[found]])
         # Compared alike wherever they came from, so that equal vectors have equal scores.
         scores = np.clip(np.einsum("ij,j->i", vectors, query), -1.0, 1.0)
-        return best(numbers, scores, max(k, 0))
+        return best(numbers, scores, k)
 
     def recall(self) -> float:
-        return self._main.recall() if self._main else 1.0
+        return self._main.index.recall() if self._main.index else 1.0

@@ -12,6 +12,7 @@ point, so that dates like 2026-01-31 are in order.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
@@ -80,11 +81,9 @@ def kind_of(value: object) -> Kind | None:
         return "boolean"
     if isinstance(value, str):
         return "text"
-    if isinstance(value, int | float):
-        try:
-            return "number" if math.isfinite(value) else None
-        except OverflowError:
-            return None
+    with contextlib.suppress(OverflowError):
+        if isinstance(value, int | float) and math.isfinite(value):
+            return "number"
     return None
 
 

@@ -14,16 +14,13 @@ import sqlalchemy as sa
 from rag.chunking.chunk import ChunkSettings
 from rag.errors import RagError
 from rag.store.schema import GENERATIONS, INDEXES, TOMBSTONES
+from storage.database import insert_missing
 from storage.tables import values_of
 
 _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,100}")
 _MODULUS = 2**256
 # Views this many generations old are brought up to date rather than loaded again, whatever files there are.
 _KEPT_GENERATIONS = 64
-
-
-class Conflict(Exception):
-    """Another process changed the index since its state was read; read again and start over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +113,12 @@ def states(rows: sa.Connection) -> list[IndexState]:
     return [_state(row) for row in rows.execute(sa.select(INDEXES).order_by(INDEXES.c.name)).mappings()]
 
 
-def create(rows: sa.Connection, name: str, embedder: str, settings: ChunkSettings) -> IndexState:
-    """A new, empty index of generation 0. Raises Conflict if the name is taken."""
+def create(rows: sa.Connection, name: str, embedder: str, settings: ChunkSettings) -> IndexState | None:
+    """A new, empty index of generation 0, None if the name is taken by now."""
     fresh = IndexState(0, name, embedder, settings, token=secrets.token_hex(8))
-    try:
-        rows.execute(INDEXES.insert().values(_values(fresh)))
-    except sa.exc.IntegrityError as error:
-        raise Conflict(name) from error
-    return existing(rows, name)
+    insert_missing(rows, INDEXES, [_values(fresh)])
+    made = existing(rows, name)
+    return made if made.token == fresh.token else None
 
 
 def advance(

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 from rag.chunking.chunk import ChunkSettings
 from rag.errors import RagError
 from rag.store import chunks, indexes
-from rag.store.indexes import Conflict, IndexState
+from rag.store.indexes import IndexState
 from rag.store.schema import INDEXES
 from storage.database import Database
 
 
-def _add(store: Database, name: str) -> None:
+def _add(store: Database, name: str) -> IndexState | None:
     with store.write_beside() as rows:
-        indexes.create(rows, name, "fake@1", ChunkSettings())
+        return indexes.create(rows, name, "fake@1", ChunkSettings())
 
 
 def _state(store: Database, name: str) -> IndexState | None:
@@ -33,10 +33,10 @@ def test_what_is_written_is_there_when_opened_again(database: Database, database
         assert _state(again, "other") is None
 
 
-def test_a_name_that_is_taken_is_a_conflict(database: Database) -> None:
-    _add(database, "faq")
-    with pytest.raises(Conflict):
-        _add(database, "faq")
+def test_a_name_that_is_taken_is_not_taken_again(database: Database) -> None:
+    first = _add(database, "faq")
+    assert _add(database, "faq") is None
+    assert _state(database, "faq") == first
 
 
 def test_each_generation_has_a_token_of_its_own(database: Database) -> None:
