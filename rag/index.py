@@ -90,6 +90,7 @@ class Index:
         self._other_store = views
         self._dense = live_vectors(folder, views or DenseView)
         self._lexical = live_words(folder)
+        self._views = (self._dense, self._lexical)
         self._query_vector = lru_cache(maxsize=_QUERY_CACHE)(lambda query: embedder.embed_query(query))
         self._allowed: dict[tuple[str, str], Numbers] = {}
 
@@ -145,8 +146,8 @@ class Index:
             load_reranker(settings.reranker)
         for attempt in range(_ATTEMPTS + 1):
             if attempt == _ATTEMPTS:
-                self._dense.forget()
-                self._lexical.forget()
+                for view in self._views:
+                    view.forget()
             with contextlib.suppress(Outdated):
                 return self._search(query, k, settings, filters)
         raise RagError(f"index {self.name!r} changes faster than it can be searched; search again")
@@ -191,7 +192,7 @@ class Index:
         `repair` counts anew, builds the views anew, and cuts and embeds documents with damaged rows again from their
         stored text.
         """
-        report = verify(self._store, self.name, self._dense, self._lexical, repair=repair, progress=progress)
+        report = verify(self._store, self.name, self._views, repair=repair, progress=progress)
         if repair and report.damaged:
             self._indexing.renew(report.damaged, progress=progress)
             self._keep_up()
@@ -206,8 +207,8 @@ class Index:
             except RagError as error:
                 # The index is gone; what a store that is away still holds belongs to no chunk.
                 log.warning("index=%s its vectors could not be cleared: %s", self.name, error)
-        self._dense.forget()
-        self._lexical.forget()
+        for view in self._views:
+            view.forget()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
@@ -272,7 +273,7 @@ class Index:
             log.warning("index=%s the views are not up to date yet: %s", self.name, error)
 
     def _oldest_file(self) -> int | None:
-        oldest = [view.oldest_file() for view in (self._dense, self._lexical)]
+        oldest = [view.oldest_file() for view in self._views]
         return min((generation for generation in oldest if generation is not None), default=None)
 
 

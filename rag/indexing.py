@@ -277,4 +277,5 @@ class Indexing:
         if state.embedder != self.embedder.name:
             indexes.forget_generations(rows, state.id)
         tally = state.tally - gone + added + Tally(indexing_s=seconds)
-        return indexes.advance(rows, state, tally, embedder=self.embedder.name, settings=self.settings)
+        made = replace(state, embedder=self.embedder.name, settings=self.settings)
+        return indexes.advance(rows, made, tally)

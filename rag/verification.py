@@ -1,4 +1,4 @@
-"""Whether an index is what it should be, row by row: `verify(store, "faq", dense, lexical)`; and what can be mended."""
+"""Whether an index is what it should be, row by row: `verify(store, "faq", views)`; and what can be mended."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ _STRAY = (
         ~sa.exists().where(DOCUMENTS.c.index_id == ATTRIBUTES.c.index_id, DOCUMENTS.c.id == ATTRIBUTES.c.document_id),
     ),
 )
+
+# Those of vectors and of words.
+Views = tuple[LiveView[Any], LiveView[Any]]
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +85,7 @@ class VerifyReport:
 
 
 def verify(
-    store: Database,
-    name: str,
-    dense: LiveView[Any],
-    lexical: LiveView[Any],
-    *,
-    repair: bool = False,
-    progress: Progress | None = None,
+    store: Database, name: str, views: Views, *, repair: bool = False, progress: Progress | None = None
 ) -> VerifyReport:
     """Checks the rows of an index against one another, and its view files against the rows; writes nothing.
 
@@ -118,17 +115,17 @@ def verify(
                 f"the index counts {state.num_documents} documents and {state.num_chunks} chunks, its rows are "
                 f"{tally.num_documents} and {tally.num_chunks}, or their sums differ"
             )
-        files = dense.damaged_files(rows, state) + lexical.damaged_files(rows, state)
+        files = (file for view in views for file in view.damaged_files(rows, state))
         problems += [f"view file {file!r} is damaged, or not of this index" for file in files]
         recall, repeated = None, None
         if not (damaged or stray):
-            faults_of_views, recall = _check_views(rows, state, dense, lexical)
+            faults_of_views, recall = _check_views(rows, state, views)
             problems += faults_of_views
             repeated = _near_duplicates(rows, state) if is_compared else None
     if progress:
         progress(total, total)
     if repair and problems:
-        _repair(store, name, list(damaged), dense, lexical)
+        _repair(store, name, list(damaged), views)
     return VerifyReport(
         name=name,
         num_documents=tally.num_documents,
@@ -141,14 +138,12 @@ def verify(
     )
 
 
-def _check_views(
-    rows: sa.Connection, state: IndexState, dense: LiveView[Any], lexical: LiveView[Any]
-) -> tuple[list[str], float | None]:
+def _check_views(rows: sa.Connection, state: IndexState, views: Views) -> tuple[list[str], float | None]:
     """What is wrong with the newest files, which stay as they are, and the recall of the one of vectors."""
     problems, recall = [], None
     numbers = chunks.numbers(rows, state.id)
-    for kind, what in ((dense, "vectors"), (lexical, "words")):
-        found = kind.load_newest(rows, state)
+    for live, what in zip(views, ("vectors", "words"), strict=True):
+        found = live.load_newest(rows, state)
         if found is None:
             continue
         view, generation = found
@@ -156,7 +151,7 @@ def _check_views(
         kept = np.setdiff1d(numbers, chunks.numbers(rows, state.id, generation))
         if not np.array_equal(np.setdiff1d(view.numbers, chunks.removed_since(rows, state.id, generation)), kept):
             problems.append(f"the view of {what} does not hold the chunks of the rows")
-        elif kind is dense:
+        elif what == "vectors":
             stored, vectors = chunks.vectors_of(rows, state.id, kept[:: max(1, len(kept) // _SAMPLE)])
             if len(stored) and not np.allclose(view.vectors_of(stored), vectors, atol=1e-5):
                 problems.append("the view of vectors does not hold the vectors of the rows")
@@ -172,20 +167,20 @@ def _near_duplicates(rows: sa.Connection, state: IndexState) -> tuple[NearDuplic
     )
 
 
-def _repair(store: Database, name: str, damaged: list[str], dense: LiveView[Any], lexical: LiveView[Any]) -> None:
+def _repair(store: Database, name: str, damaged: list[str], views: Views) -> None:
     with store.write_beside() as rows:
         state = indexes.existing(rows, name, is_locked=True)
         tally = mend(rows, state.id, damaged)
         indexes.forget_generations(rows, state.id)
         indexes.advance(rows, state, tally)
-    used = [kind for kind in (dense, lexical) if kind.is_used]
-    for kind in used:
-        kind.forget()
-        kind.remove_files()
+    used = [live for live in views if live.is_used]
+    for live in used:
+        live.forget()
+        live.remove_files()
     with store.read() as rows:
         state = indexes.existing(rows, name)
-        for kind in used:
-            kind.keep_up(rows, state)
+        for live in used:
+            live.keep_up(rows, state)
     log.info("index=%s repaired; the chunks of %d documents were damaged", name, len(damaged))
 
 

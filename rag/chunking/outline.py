@@ -21,6 +21,7 @@ _MAX_MARKED_CHARS = 1000
 
 # markdown-it's line ends.
 _LINE_END = re.compile(r"\r\n?|\n")
+_LINE = re.compile(r"[^\r\n]+")
 _HASH_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+\S", re.MULTILINE)
 _INLINE_MARK = re.compile(r"[\\`*_\[\]<&!~]")
 _NOT_SPACE = re.compile(r"\S")
@@ -134,13 +135,8 @@ def _sections(text: str, headings: list[tuple[int, int, int, str]]) -> Iterator[
 
 def _lines(text: str, start: int, end: int, head_lines: int) -> list[Range]:
     """The lines of the range that are not blank, the first `head_lines` of them as one."""
-    lines = []
-    for begin, behind in itertools.pairwise(
-        [start, *(match.end() for match in _LINE_END.finditer(text, start, end)), end]
-    ):
-        line = text[begin:behind].rstrip()
-        if line:
-            lines.append((begin, begin + len(line)))
+    found = (match for match in _LINE.finditer(text, start, end) if not match[0].isspace())
+    lines = [(match.start(), match.start() + len(match[0].rstrip())) for match in found]
     return [(lines[0][0], lines[:head_lines][-1][1]), *lines[head_lines:]]
 
 

@@ -35,8 +35,9 @@ def _split(document: Document, settings: ChunkSettings, token_spans: TokenSpans)
     outline = read_outline(text) if by_structure or has_hash_heading(text) else None
     for position, ((start, end), context) in enumerate(_ranges(text, tokens, settings, outline)):
         headings = outline.headings((start, end)) if outline else ()
+        content = json.dumps([document.id, position, document.title, text[start:end], *headings], ensure_ascii=False)
         yield Chunk(
-            id=_chunk_id(document, position, headings, text[start:end]),
+            id=hashlib.sha256(content.encode()).hexdigest()[:32],
             document_id=document.id,
             title=document.title,
             text=text[start:end],
@@ -64,11 +65,6 @@ def _ranges(
         return
     for parent in _Sections(text, tokens, outline, settings.parent_tokens).pack(whole, 0):
         yield from ((chunk, parent) for chunk in chunks.pack(parent, overlap))
-
-
-def _chunk_id(document: Document, position: int, headings: tuple[str, ...], text: str) -> str:
-    content = json.dumps([document.id, position, document.title, text, *headings], ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 class _Sections:

@@ -17,19 +17,8 @@ from rag.documents.limits import Limits, describe_size
 from rag.errors import RagError
 
 # Suffix to kind; a zip is opened where it stands, but not within another.
-KINDS = {
-    ".txt": "txt",
-    ".md": "md",
-    ".html": "html",
-    ".htm": "html",
-    ".pdf": "pdf",
-    ".docx": "docx",
-    ".pptx": "pptx",
-    ".xlsx": "xlsx",
-    ".csv": "csv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-}
+_READ = ("txt", "md", "html", "htm", "pdf", "docx", "pptx", "xlsx", "csv", "json", "jsonl")
+KINDS = {f".{suffix}": "html" if suffix == "htm" else suffix for suffix in _READ}
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # What Office keeps beside an open file.
 _LOCK = "~$"

@@ -111,8 +111,8 @@ class StoreViews:
     def close(self) -> None:
         with self._opening:
             opened, self._opened = self._opened, None
-        if opened is not None:
-            opened.close()
+            if opened is not None:
+                opened.close()
 
     def change(self, added: Numbers, vectors: Vectors, removed: Numbers) -> None:
         """Sends the store an addition and a removal; both may be there already."""

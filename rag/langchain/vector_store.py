@@ -83,6 +83,8 @@ class Connection:
 
     def nearest(self, vector: Vectors, k: int) -> Numbers:
         """The numbers that the store finds, ascending; some may be of chunks that are gone."""
+        with self._turn:
+            pass  # A writer keeps it while it waits, so that readers who come later cannot hold it up for ever.
         with self._explained(), self._seats:
             found = self._store.similarity_search_by_vector(vector.tolist(), k=k)
             numbers = [int(document.metadata[_NUMBER]) for document in found if _NUMBER in document.metadata]
@@ -178,7 +180,9 @@ def open_vector_store(factory: str, options: Mapping[str, Any], embeddings: Embe
     }
     recipe = RECIPES.get(factory)
     if recipe is None:
-        store = _call_with(embeddings, factory, filled)
+        taken = inspect.signature(resolve(factory)).parameters
+        called = next((name for name in _EMBEDDINGS_NAMES if name in taken), None)
+        store = construct(factory, {**filled, called: embeddings}) if called else construct(factory, filled, embeddings)
         if not isinstance(store, VectorStore):
             raise RagError(f"{factory!r} gave a {type(store).__name__}; it must give a LangChain VectorStore")
         close = getattr(getattr(store, "client", None), "close", None)
@@ -188,7 +192,15 @@ def open_vector_store(factory: str, options: Mapping[str, Any], embeddings: Embe
         if "path" in filled:
             folder = Path(filled["path"]) / filled["collection_name"]
             filled["path"] = str(folder)
-            _own(folder, stack)
+            # For this process alone: not every store sees to that, or says so.
+            busy = RagError(
+                f"the vector store in {str(folder)!r} is open in another process; end that, or use the store's server, "
+                "which many can share"
+            )
+            try:
+                stack.enter_context(hold_lock(folder / _LOCK, busy=busy))
+            except OSError as error:
+                raise RagError(f"the vector store's folder {str(folder)!r} cannot be used: {error.strerror}") from error
         opened: OpenStore = construct(factory, filled, embeddings, factory=recipe)
         stack.callback(opened.close)
         return OpenStore(opened.store, opened.put, stack.pop_all().close)
@@ -280,26 +292,6 @@ RECIPES: Mapping[str, Callable[..., OpenStore]] = {
     "chroma": open_chroma,
     "milvus": open_milvus,
 }
-
-
-def _call_with(embeddings: Embeddings, factory: str, options: Mapping[str, Any]) -> Any:
-    taken = inspect.signature(resolve(factory)).parameters
-    for called in _EMBEDDINGS_NAMES:
-        if called in taken:
-            return construct(factory, {**options, called: embeddings})
-    return construct(factory, options, embeddings)
-
-
-def _own(folder: Path, stack: contextlib.ExitStack) -> None:
-    """Makes the folder if need be, for this process alone: not every store sees to that, or says so."""
-    busy = RagError(
-        f"the vector store in {str(folder)!r} is open in another process; end that, or use the store's server, which "
-        "many can share"
-    )
-    try:
-        stack.enter_context(hold_lock(folder / _LOCK, busy=busy))
-    except OSError as error:
-        raise RagError(f"the vector store's folder {str(folder)!r} cannot be used: {error.strerror}") from error
 
 
 def _is_not_about_a_missing_method(record: logging.LogRecord) -> bool:

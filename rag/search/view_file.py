@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import struct
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,8 +27,6 @@ Section = NDArray[np.generic] | Callable[[Sink], None]
 """An array, or a function that writes bytes to a sink (read as an array of uint8)."""
 
 _MAGIC = b"arbiter view 1\n\0"
-# Length of the directory, digest of all that stands before the digest.
-_FOOTER = struct.Struct("<Q16s")
 _ALIGNMENT = 64
 _BLOCK_BYTES = 1 << 24
 
@@ -66,7 +63,7 @@ def write_view(file: Path, stamp: str, sections: Mapping[str, Section]) -> None:
                     entries[name] = (array.dtype.str, array.shape, start)
             directory = json.dumps({"stamp": stamp, "sections": entries}).encode()
             sink(directory)
-            sink(struct.pack("<Q", len(directory)))
+            sink(len(directory).to_bytes(8, "little"))
             stream.write(digest.digest())
             stream.flush()
             os.fsync(stream.fileno())
@@ -96,8 +93,8 @@ def read_view(file: Path, stamp: str) -> dict[str, Any] | None:
     if end < len(_MAGIC) + 8 or bytes(pages[: len(_MAGIC)]) != _MAGIC or bytes(pages[end:]) != digest.digest():
         log.warning("view %s is torn or damaged", file)
         return None
-    length, _ = _FOOTER.unpack(bytes(pages[-_FOOTER.size :]))
-    directory = json.loads(bytes(pages[-_FOOTER.size - length : -_FOOTER.size]))
+    length = int.from_bytes(bytes(pages[end - 8 : end]), "little")
+    directory = json.loads(bytes(pages[end - 8 - length : end - 8]))
     if directory["stamp"] != stamp:
         log.info("view %s is of %r, not %r", file, directory["stamp"], stamp)
         return None

@@ -121,25 +121,11 @@ def create(rows: sa.Connection, name: str, embedder: str, settings: ChunkSetting
     return made if made.token == fresh.token else None
 
 
-def advance(
-    rows: sa.Connection,
-    seen: IndexState,
-    tally: Tally,
-    *,
-    embedder: str | None = None,
-    settings: ChunkSettings | None = None,
-) -> IndexState:
+def advance(rows: sa.Connection, seen: IndexState, tally: Tally) -> IndexState:
     """The next generation of a locked index, which holds what `tally` counts."""
     if not tally.num_chunks or tally.indexing_s < 0:
         tally = replace(tally, indexing_s=0.0)  # Sums of floats leave crumbs behind.
-    made = replace(
-        seen,
-        embedder=embedder or seen.embedder,
-        settings=settings or seen.settings,
-        generation=seen.generation + 1,
-        token=secrets.token_hex(8),
-        **asdict(tally),
-    )
+    made = replace(seen, generation=seen.generation + 1, token=secrets.token_hex(8), **asdict(tally))
     rows.execute(INDEXES.update().where(INDEXES.c.id == seen.id).values(_values(made)))
     rows.execute(GENERATIONS.insert().values(index_id=seen.id, generation=made.generation, token=made.token))
     return made

@@ -50,7 +50,7 @@ def _verify(home: Path, progress: Progress) -> VerifyReport:
     store = Database(sqlite_url(home / "arbiter.db"))
     folder = home / "indexes" / "faq"
     try:
-        return verify(store, "faq", live_vectors(folder), live_words(folder), progress=progress)
+        return verify(store, "faq", (live_vectors(folder), live_words(folder)), progress=progress)
     finally:
         store.close()
 
