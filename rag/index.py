@@ -195,6 +195,7 @@ class Index:
         report = verify(self._store, self.name, self._views, repair=repair, progress=progress)
         if repair and report.damaged:
             self._indexing.renew(report.damaged, progress=progress)
+        if report.repaired:
             self._keep_up()
         return report
 

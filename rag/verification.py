@@ -89,7 +89,7 @@ def verify(
 ) -> VerifyReport:
     """Checks the rows of an index against one another, and its view files against the rows; writes nothing.
 
-    `repair` counts anew, builds the views anew, and removes the chunks of documents whose rows are damaged, so that
+    `repair` counts anew, takes the views away, and removes the chunks of documents whose rows are damaged, so that
     these can be added again. `progress(done, total)` counts chunks, twice if they are compared with each other too.
     Raises RagError if there is no such index.
     """
@@ -173,14 +173,9 @@ def _repair(store: Database, name: str, damaged: list[str], views: Views) -> Non
         tally = mend(rows, state.id, damaged)
         indexes.forget_generations(rows, state.id)
         indexes.advance(rows, state, tally)
-    used = [live for live in views if live.is_used]
-    for live in used:
+    for live in views:
         live.forget()
         live.remove_files()
-    with store.read() as rows:
-        state = indexes.existing(rows, name)
-        for live in used:
-            live.keep_up(rows, state)
     log.info("index=%s repaired; the chunks of %d documents were damaged", name, len(damaged))
 
 

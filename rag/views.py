@@ -73,7 +73,6 @@ class _Held(Generic[V]):
     state: IndexState
     view: V
     built_at: int
-    looked_at: float
 
 
 class LiveView(Generic[V]):
@@ -86,6 +85,7 @@ class LiveView(Generic[V]):
         self._views = views
         self._content = content
         self._held: _Held[V] | None = None
+        self._looked_at = -_LOOK_EVERY_S
         self._lock = threading.Lock()
 
     @property
@@ -167,8 +167,8 @@ class LiveView(Generic[V]):
         if held and held.state.token == state.token:
             if not self._is_due(held, state):
                 return held
-            newer = self._from_file(rows, state, held.built_at)
-            return newer or replace(held, looked_at=time.monotonic())
+            self._looked_at = time.monotonic()
+            return self._from_file(rows, state, held.built_at) or held
         if held and held.state.id == state.id:
             if held.state.generation > state.generation:
                 raise Outdated
@@ -188,7 +188,7 @@ class LiveView(Generic[V]):
         view, generation = found
         if generation < state.generation:
             view = self._changed(view, rows, state.id, generation)
-        return _Held(state, view, generation, time.monotonic())
+        return _Held(state, view, generation)
 
     def _build(self, rows: sa.Connection, state: IndexState) -> V:
         return self._views.build(*self._content(rows, state.id, -1))
@@ -210,10 +210,10 @@ class LiveView(Generic[V]):
             log.warning("view %s cannot be written: %s", file, error.strerror or error)
         else:
             self.remove_files(state.generation)
-        return _Held(state, view, state.generation, time.monotonic())
+        return _Held(state, view, state.generation)
 
     def _is_due(self, held: _Held[V], state: IndexState) -> bool:
-        return _is_far(held.view, state) and time.monotonic() - held.looked_at > _LOOK_EVERY_S
+        return _is_far(held.view, state) and time.monotonic() - self._looked_at > _LOOK_EVERY_S
 
     def _known(self, rows: sa.Connection, state: IndexState, newer_than: int = -1) -> dict[int, str]:
         """The tokens of those of the files that the rows can say something of, by generation."""

@@ -107,17 +107,15 @@ def _start() -> _Child:
             env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
     child = _Child(process, ours, time.monotonic())
-    is_ready = False
     try:
         with contextlib.suppress(EOFError, OSError):
-            is_ready = ours.poll(_START_S) and ours.recv()
-    finally:
-        if not is_ready:
-            child.close()
-    if not is_ready:
+            if ours.poll(_START_S) and ours.recv():
+                return child
         command = f"{sys.executable} -m rag.documents.child"
         raise RagError(f"the process that converts files does not start; look at: {command}")
-    return child
+    except BaseException:
+        child.close()
+        raise
 
 
 def _reason_of_end(process: subprocess.Popen[bytes], limits: Limits) -> str:

@@ -70,6 +70,8 @@ class FaissIndex:
     """A faiss.IndexFlatIP."""
 
     lists: _Lists | None
+    """None if every vector is compared."""
+
     _memory: Mapping[str, Any] = field(default_factory=dict)
     """What the two point into if they were read."""
 
@@ -90,17 +92,13 @@ class FaissIndex:
     def sections(self) -> dict[str, Section]:
         """What a file holds of it (rag/search/view_file.py)."""
         lists = {"lists": partial(_write, self.lists.index)} if self.lists else {}
-        return {"flat": partial(_write, self.flat), "num_probed": np.array([self.num_probed]), **lists}
+        num_probed = np.array([self.lists.num_probed if self.lists else 0])
+        return {"flat": partial(_write, self.flat), "num_probed": num_probed, **lists}
 
     @property
     def vectors(self) -> Vectors:
         """(n, d) float32: the vectors themselves, not a copy."""
         return _rows(self.flat)
-
-    @property
-    def num_probed(self) -> int:
-        """Lists that a search for ten reads, 0 if every vector is compared."""
-        return self.lists.num_probed if self.lists else 0
 
     def search(self, query: Vectors, k: int, *, allowed: Positions | None, excluded: Positions) -> Positions:
         """Positions of the k nearest to a (d,) vector and of a few more, in no order; fewer if there are fewer.

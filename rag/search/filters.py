@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,29 +45,22 @@ _TYPES = ("eq", "ne", *_ORDERS, *_LISTS, *_COMPOUNDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """One attribute against a value; `in` and `nin` have several values, the others one."""
+class Filter:
+    """`and` or `or` of at least one filter, or the attribute `key` against values: several for `in` and `nin`."""
 
     type: str
-    key: str
-    values: tuple[Value, ...]
+    key: str = ""
+    values: tuple[Value, ...] = ()
+    filters: tuple[Filter, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Compound:
-    """`and` or `or` of at least one filter."""
-
-    type: str
-    filters: tuple[Comparison | Compound, ...]
-
-
-Filter = Comparison | Compound
+    def comparisons(self) -> list[Filter]:
+        return [one for part in self.filters for one in part.comparisons()] or [self]
 
 
 def parse_filter(value: object) -> Filter:
     """The filter in a JSON value. Raises RagError naming the fault, or the limit that the filter is over."""
     parsed = _parse(value, 1)
-    comparisons = list(_comparisons(parsed))
+    comparisons = parsed.comparisons()
     if (compared := sum(len(one.values) for one in comparisons)) > MAX_COMPARED:
         raise RagError(f"filter compares with {compared} values; it may with {MAX_COMPARED}")
     if len(comparisons) > MAX_COMPARISONS:
@@ -95,7 +88,7 @@ def filter_clause(
     `attributes` has the columns index_id, document_id, key, kind, text and number; booleans are the numbers 0 and 1. In
     PostgreSQL its text must have the collation "C", the order of code points.
     """
-    if isinstance(found, Compound):
+    if found.filters:
         parts = [filter_clause(part, attributes, index_id, document_id) for part in found.filters]
         return sa.and_(*parts) if found.type == "and" else sa.or_(*parts)
     rows = attributes.alias()
@@ -130,7 +123,7 @@ def _parse(value: object, depth: int) -> Filter:
         parts = "filter" if kind in _COMPOUNDS else "value"
         raise RagError(f"filter {kind!r} needs a list of at least one {parts}, not {given!a:.100}")
     if kind in _COMPOUNDS:
-        return Compound(str(kind), tuple(_parse(part, depth + 1) for part in given))
+        return Filter(str(kind), filters=tuple(_parse(part, depth + 1) for part in given))
     key = value["key"]
     if not isinstance(key, str) or not key or not _is_storable(key):
         raise RagError(f"filter key must be a text of 1 to {MAX_CHARS} characters, not {key!a:.100}")
@@ -144,18 +137,10 @@ def _parse(value: object, depth: int) -> Filter:
         if kind in _ORDERS and isinstance(one, bool):
             raise RagError(f"filter {kind!r} on {key!r} cannot order {one!r}; give it a number or a text")
     # A database holds numbers as floats.
-    return Comparison(str(kind), key, tuple(float(one) if kind_of(one) == "number" else one for one in values))
+    return Filter(str(kind), key, tuple(float(one) if kind_of(one) == "number" else one for one in values))
 
 
 def _is_storable(value: object) -> bool:
     """Databases take neither NUL nor half a surrogate pair in a text."""
     text = str(value)
     return len(text) <= MAX_CHARS and "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
-
-
-def _comparisons(found: Filter) -> Iterator[Comparison]:
-    if isinstance(found, Comparison):
-        yield found
-    else:
-        for part in found.filters:
-            yield from _comparisons(part)

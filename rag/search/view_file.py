@@ -28,7 +28,6 @@ Section = NDArray[np.generic] | Callable[[Sink], None]
 
 _MAGIC = b"arbiter view 1\n\0"
 _ALIGNMENT = 64
-_BLOCK_BYTES = 1 << 24
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +56,7 @@ def write_view(file: Path, stamp: str, sections: Mapping[str, Section]) -> None:
                     entries[name] = ("|u1", (stream.tell() - start,), start)
                 else:
                     array = np.ascontiguousarray(section)
-                    rows = array.reshape(-1).view(np.uint8)
-                    for first in range(0, len(rows), _BLOCK_BYTES):
-                        sink(rows[first : first + _BLOCK_BYTES].data)
+                    sink(array.reshape(-1).view(np.uint8).data)
                     entries[name] = (array.dtype.str, array.shape, start)
             directory = json.dumps({"stamp": stamp, "sections": entries}).encode()
             sink(directory)
@@ -86,10 +83,8 @@ def read_view(file: Path, stamp: str) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         log.warning("view %s cannot be read: %s", file, error)
         return None
-    digest = xxhash.xxh3_128()
-    end = len(pages) - digest.digest_size
-    for first in range(0, end, _BLOCK_BYTES):
-        digest.update(pages[first : min(first + _BLOCK_BYTES, end)].data)
+    end = len(pages) - xxhash.xxh3_128().digest_size
+    digest = xxhash.xxh3_128(pages[:end].data)
     if end < len(_MAGIC) + 8 or bytes(pages[: len(_MAGIC)]) != _MAGIC or bytes(pages[end:]) != digest.digest():
         log.warning("view %s is torn or damaged", file)
         return None

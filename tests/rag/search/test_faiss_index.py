@@ -46,7 +46,8 @@ def recall(view: DenseView, places: NDArray[np.int64], k: int = 10, *, is_filter
 def test_many_vectors_are_searched_in_lists_that_pass_the_canary(view: DenseView) -> None:
     index = view._main
     assert index is not None
-    assert 0 < index.num_probed < 4 * COUNT**0.5 / 2
+    assert index.lists is not None
+    assert 0 < index.lists.num_probed < 4 * COUNT**0.5 / 2
     assert index.recall() >= CANARY_RECALL
     assert recall(view, np.arange(COUNT), is_filtered=False) >= 0.99
 
@@ -87,7 +88,7 @@ def test_vectors_that_no_lists_serve_are_searched_exactly() -> None:
     random = np.random.default_rng(3).normal(size=(COUNT, 48)).astype(np.float32)
     random /= np.linalg.norm(random, axis=1, keepdims=True)
     index = FaissIndex.build(random, flat_below=COUNT)
-    assert index.num_probed == 0
+    assert index.lists is None
     assert index.recall() == 1.0
     found = index.search(random[5], 10, allowed=None, excluded=np.empty(0, dtype=np.int64))
     assert set(np.argsort(-(random @ random[5]))[:10]) <= set(found)
@@ -95,8 +96,8 @@ def test_vectors_that_no_lists_serve_are_searched_exactly() -> None:
 
 def test_few_vectors_are_searched_exactly() -> None:
     assert FLAT_BELOW > COUNT
-    assert FaissIndex.build(VECTORS).num_probed == 0
-    assert FaissIndex.build(VECTORS, flat_below=COUNT).num_probed > 0
+    assert FaissIndex.build(VECTORS).lists is None
+    assert FaissIndex.build(VECTORS, flat_below=COUNT).lists is not None
 
 
 def test_the_thread_count_of_the_caller_is_left_as_it_was(view: DenseView) -> None:

@@ -14,7 +14,6 @@ from rag.search.filters import (
     MAX_COMPARED,
     MAX_COMPARISONS,
     MAX_DEPTH,
-    Compound,
     Filter,
     filter_clause,
     kind_of,
@@ -34,7 +33,7 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 def matches(found: Filter, attributes: Mapping[str, Any]) -> bool:
     """Whether a document with these attributes passes the filter: what the SQL must agree with."""
-    if isinstance(found, Compound):
+    if found.filters:
         return (all if found.type == "and" else any)(matches(part, attributes) for part in found.filters)
     held = attributes.get(found.key)
     kind = kind_of(held)
