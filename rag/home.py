@@ -178,9 +178,8 @@ class OpenIndexes:
         """How many documents an index has beside these; 0 if there is no such index."""
 
         def count(rows: sa.Connection) -> int:
-            if (state := indexes.state(rows, name)) is None:
-                return 0
-            return state.num_documents - len(documents.entries_of(rows, state.id, document_ids))
+            state = indexes.state(rows, name)
+            return state.num_documents - len(documents.entries_of(rows, state.id, document_ids)) if state else 0
 
         return self._read(count) or 0
 

@@ -32,11 +32,6 @@ class Blocks:
     breaks: Sequence[int] = ()
     kept: Sequence[Range] = ()
 
-    def last_break(self, after: int, until: int) -> int | None:
-        """The last break in (after, until]."""
-        index = bisect_right(self.breaks, until) - 1
-        return self.breaks[index] if index >= 0 and self.breaks[index] > after else None
-
     def around(self, offset: int) -> Range | None:
         """The kept range that a cut at the offset would break."""
         index = bisect_left(self.kept, (offset, 0)) - 1
@@ -79,9 +74,9 @@ def pack(
 
 def _cut(text: str, floor: int, reach: int, blocks: Blocks) -> tuple[int, bool]:
     """The best end in (floor, reach], and whether a sentence or more ends there."""
-    found = blocks.last_break(floor, reach)
-    if found is not None:
-        return found, True
+    breaks = blocks.breaks[bisect_right(blocks.breaks, floor) : bisect_right(blocks.breaks, reach)]
+    if breaks:
+        return breaks[-1], True
     ends = [match.start() for match in _PARAGRAPH.finditer(text, floor + 1, reach + 2) if match.start() <= reach]
     if ends:
         return ends[-1], True

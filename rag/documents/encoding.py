@@ -8,12 +8,10 @@ import re
 from rag.errors import RagError
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+_MARKS = {
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
 # Encodings that files are found in. Left to its full list, charset-normalizer reads short French as cp1257.
 _LEGACY = (
     *("cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256"),
@@ -51,8 +49,8 @@ def decode(data: bytes, declared: str | None = None) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         pass
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
+    for encoding, marks in _MARKS.items():
+        if data.startswith(marks):
             try:
                 return data.decode(encoding)
             except UnicodeDecodeError as error:
@@ -72,7 +70,7 @@ def decode(data: bytes, declared: str | None = None) -> str:
 
 def _check_text(data: bytes) -> None:
     """Raises RagError with the reason if the bytes have no mark of an encoding and hold what no text holds."""
-    if data.startswith(tuple(mark for mark, _ in _MARKS)):
+    if any(map(data.startswith, _MARKS.values())):
         return
     if b"\x00" in data:
         raise RagError("binary (holds NUL bytes)")
