@@ -81,7 +81,7 @@ class IndexHome:
         *,
         database: Database | None = None,
     ) -> Index:
-        """The index, new or existing. An open `database` serves any number of them, and stays open when one is closed.
+        """The index, new or existing. An open `database` serves any number of them.
 
         Nothing is written to it before `sync` or `add`. An index of another embedder or other chunk settings is built
         anew by the next of them, and is as it was until then.
@@ -96,7 +96,6 @@ class IndexHome:
             store,
             settings=self.retrieval,
             views=self._views(name, embedder, store),
-            is_shared=database is not None,
         )
 
     def remove_leftovers(self) -> None:

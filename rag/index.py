@@ -72,19 +72,16 @@ class Index:
         *,
         settings: SearchSettings = SearchSettings(),
         views: VectorViews | None = None,
-        is_shared: bool = False,
     ) -> None:
         """For `IndexHome`, which checks that the parts belong together. `folder` is that of its view files.
 
-        `settings` are those of its searches; `views` puts another vector store in the place of FAISS. A shared `store`
-        stays open when the index is closed.
+        `settings` are those of its searches; `views` puts another vector store in the place of FAISS.
         """
         self.name = name
         self.chunk_settings = chunk_settings
         self._embedder = embedder
         self._settings = settings
         self._store = store
-        self._is_shared = is_shared
         self._folder = folder
         self._indexing = Indexing(store, name, embedder, chunk_settings, self._oldest_file)
         self._other_store = views
@@ -213,11 +210,10 @@ class Index:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Closes the database connections that it does not share; the next call opens new ones."""
+        """Closes connections; the next call, of this index or another that shares them, opens new ones."""
         if self._other_store is not None:
             self._other_store.close()
-        if not self._is_shared:
-            self._store.close()
+        self._store.close()
 
     def _apply(self, given: Iterable[Document], *, is_whole: bool, **options: Unpack[WriteOptions]) -> SyncReport:
         report = self._indexing.apply(given, is_whole=is_whole, **options)

@@ -44,7 +44,7 @@ def recall(view: DenseView, places: NDArray[np.int64], k: int = 10, *, is_filter
 
 
 def test_many_vectors_are_searched_in_lists_that_pass_the_canary(view: DenseView) -> None:
-    index = view._main
+    index = view._main.index
     assert index is not None
     assert index.lists is not None
     assert 0 < index.lists.num_probed < 4 * COUNT**0.5 / 2
