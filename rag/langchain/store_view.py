@@ -40,8 +40,6 @@ _PROBED = 10
 _FOUND_SHARE = 0.9
 # Among equal scores at the cut a store chooses as it likes: a few more are taken, and the first numbers kept.
 _SLACK = 8
-# A store that still has chunks that are gone gives fewer than it is asked for; then it is asked for so many times more.
-_DEPTHS = (1, 4)
 _SAMPLE = 20
 _SAME_SCORE = 1e-6
 
@@ -158,18 +156,16 @@ class StoreView:
     def search(self, vector: Vectors, k: int, allowed: Numbers | None = None) -> tuple[Numbers, Vectors]:
         """See `VectorView`.
 
-        The store is asked for as many as should hold k allowed ones, then for more. If they do not, or if reading all
-        the allowed vectors from the rows is cheaper, it is the rows that are searched.
+        The store is asked for as many as should hold k allowed ones. If they do not, as in a store that still has
+        chunks that are gone, or if reading all the allowed vectors is cheaper, it is the rows that are searched.
         """
         wanted = self.numbers if allowed is None else np.intersect1d(self.numbers, allowed, assume_unique=True)
         k = min(k, len(wanted))
         if not k:
             return NOTHING, np.empty(0, dtype=np.float32)
         per_hit = 1.0 if allowed is None else 2 * len(self.numbers) / len(wanted)
-        for depth in _DEPTHS:
-            asked = math.ceil(k * depth * per_hit) + _SLACK
-            if allowed is not None and asked * _HIT_COST > len(wanted):
-                break
+        asked = math.ceil(k * per_hit) + _SLACK
+        if allowed is None or asked * _HIT_COST <= len(wanted):
             found = np.intersect1d(self._views.nearest(vector, asked), wanted, assume_unique=True)
             if len(found) >= k:
                 return _best(*self._views.vectors_of(found), vector, k)
