@@ -98,11 +98,14 @@ class DenseView:
         # The main part is shared; the added vectors are compared one by one, so that `build` pays once `num_changed` is
         # a tenth of the view.
         gone = np.union1d(removed_numbers, added_numbers)
-        kept = self._added.numbers[~is_in(self._added.numbers, gone)]
-        numbers = np.concatenate([kept, added_numbers])
-        order = np.argsort(numbers)
+        kept = ~is_in(self._added.numbers, gone)
+        numbers = np.concatenate([self._added.numbers[kept], added_numbers])
+        vectors = [self._added.index.vectors[kept]] if self._added.index else []
+        if len(added_numbers):
+            vectors.append(added_vectors)
         added = _Part()
-        if vectors := [some for some in (self.vectors_of(kept), added_vectors) if len(some)]:
+        if len(numbers):
+            order = np.argsort(numbers)
             index = FaissIndex.build(np.concatenate(vectors)[order], flat_below=len(numbers) + 1)
             added = _Part(numbers[order], index)
         removed = np.union1d(self._main.removed, positions_of(self._main.numbers, gone))
