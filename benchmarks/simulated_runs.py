@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,16 +90,15 @@ class Sample:
         ids = tuple(map(str, spent.tolist()))
         arms = []
         for row, arm in enumerate(self.arms):
-            is_asked = known[row].tolist()
-            scores = self.scores[row, spent].tolist()
+            is_asked, scores = known[row], self.scores[row, spent]
             arms.append(
                 ArmScores(
                     arm,
-                    {METRIC: tuple(v if k and v == v else None for k, v in zip(is_asked, scores, strict=True))},
-                    latency_ms=_where(is_asked, self.latency_ms[row, spent].tolist()),
-                    prompt_tokens=_where(is_asked, self.prompt_tokens[row, spent].tolist()),
-                    generated_tokens=_where(is_asked, [_GENERATED_TOKENS] * len(spent)),
-                    not_asked=tuple(name for name, k in zip(ids, is_asked, strict=True) if not k),
+                    {METRIC: _where(is_asked & ~np.isnan(scores), scores)},
+                    latency_ms=_where(is_asked, self.latency_ms[row, spent]),
+                    prompt_tokens=_where(is_asked, self.prompt_tokens[row, spent]),
+                    generated_tokens=_where(is_asked, np.full(len(spent), _GENERATED_TOKENS)),
+                    not_asked=tuple(ids[i] for i in np.flatnonzero(~is_asked)),
                 )
             )
         clusters = tuple(self.clusters[i] for i in spent)
@@ -151,5 +151,7 @@ def race(sample: Sample, policy: Policy, settings: RaceSettings) -> Raced:
     return Raced(card, policy, float(asked.sum()) / asked.size)
 
 
-def _where(is_asked: Sequence[bool], values: Sequence[float]) -> tuple[float | None, ...]:
-    return tuple(value if k else None for k, value in zip(is_asked, values, strict=True))
+def _where(is_known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[Any, ...]:
+    found = values.astype(object)
+    found[~is_known] = None
+    return tuple(found.tolist())

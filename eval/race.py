@@ -126,7 +126,8 @@ def run_race(
         """The first cap that the next batch would break, taking its answers to be like those so far."""
         expected = len(active) * len(batch) + min(len(active), 2) * len(plan.held_out)
         share, caps = 1 + expected / len(records), plan.settings
-        tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in records)
+        counted = records if caps.max_tokens is not None else []
+        tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in counted)
         taken = {
             "minutes": ((clock() - started) / 60, caps.max_minutes),
             "tokens": (tokens, caps.max_tokens),

@@ -12,8 +12,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from router.deciding.costs import ArmCosts, Measures, measure, price
-from router.deciding.labelled import labelled_difference, labelled_mean
+from router.deciding.labelled import labelled_mean, lead_of
 from router.deciding.limits import check_limits
 from router.deciding.policy import Policy
 from router.deciding.scorecard import ArmScores, Drop, Score, Scorecard, quantile
@@ -49,9 +51,6 @@ class ArmRow:
     whole: Measures
     costs: ArmCosts
     amortised_per_1k: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    ttft_ms: float | None
     broken: Mapping[str, str]
     is_ruled_out: bool
     dropped: Drop | None
@@ -60,6 +59,21 @@ class ArmRow:
     def name(self) -> str:
         """The arm's name."""
         return self.scores.arm.name
+
+    @property
+    def p50_ms(self) -> float | None:
+        """The median latency."""
+        return quantile(self.scores.measured("latency_ms"), 0.5)
+
+    @property
+    def p95_ms(self) -> float | None:
+        """The 95th percentile of the latency."""
+        return quantile(self.scores.measured("latency_ms"), 0.95)
+
+    @property
+    def ttft_ms(self) -> float | None:
+        """The median time to the first token."""
+        return quantile(self.scores.measured("ttft_ms"), 0.5)
 
     def amortised(self, policy: Policy) -> float | None:
         """What one question costs at a policy's traffic, everything included; None is unknown."""
@@ -118,21 +132,19 @@ class ArmTable:
 
     def lead(self, arm: str, other: str) -> float | None:
         """How much better one arm did than another on the questions that both were scored on; None without any."""
-        a, b = self.row(arm).decided, self.row(other).decided
-        by_labels = labelled_difference(self.decided, a, b, margin=self.margin)
-        own, others, _ = self.decided.pairs(a, b)
-        return by_labels.mean if by_labels else mean_known(x - y for x, y in zip(own, others, strict=True))
+        return lead_of(self.decided, self.row(arm).decided, self.row(other).decided)
 
     def can_compare(self, arm: str, other: str) -> bool:
         """Whether two arms have enough scores in common to be called equally good.
 
         Of the questions that were put to both and scored for either, at least half must be scored for both.
         """
-        a, b = self.row(arm), self.row(other)
-        hidden = {*a.decided.not_asked, *b.decided.not_asked}
-        rows = zip(self.decided.question_ids, a.column, b.column, strict=True)
-        num_known = [(x is not None) + (y is not None) for name, x, y in rows if name not in hidden]
-        return num_known.count(2) >= _SHARED * (num_known.count(1) + num_known.count(2)) > 0
+        a, b = self.row(arm).decided, self.row(other).decided
+        first, second = (~np.isnan(one.column(self.decided.primary)) for one in (a, b))
+        num_both, either = int((first & second).sum()), first | second
+        if hidden := {*a.not_asked, *b.not_asked}:
+            either &= [name not in hidden for name in self.decided.question_ids]
+        return num_both >= _SHARED * int(either.sum()) > 0
 
 
 def make_table(scorecard: Scorecard, policy: Policy) -> ArmTable:
@@ -141,7 +153,8 @@ def make_table(scorecard: Scorecard, policy: Policy) -> ArmTable:
     valued, margin, scale = scorecard, policy.margin, None
     if policy.utility is not None:
         valued, margin, scale = with_utility(scorecard, policy)
-    decided, raced = valued.raced(), scorecard.raced()
+    decided = valued.raced()
+    raced = decided if valued is scorecard else scorecard.raced()
     dropped = {drop.arm: drop for drop in scorecard.race.drops} if scorecard.race is not None else {}
     rows = tuple(
         _row(
@@ -162,7 +175,7 @@ def make_table(scorecard: Scorecard, policy: Policy) -> ArmTable:
 def _mean(card: Scorecard, scores: ArmScores) -> float:
     """An arm's mean of what decides, by people's labels where they correct it; 0 where nothing is scored."""
     by_labels = labelled_mean(card, scores) if card.labelled == card.primary else None
-    return by_labels.mean if by_labels else mean_known(scores.scores[card.primary]) or 0.0
+    return by_labels.mean if by_labels else mean_known(scores.column(card.primary)) or 0.0
 
 
 def _row(
@@ -180,9 +193,8 @@ def _row(
     whole = measure(card, scores)
     measures = whole if card.race is None else measure(card, decided)
     costs = price(whole, policy)
-    amortised = price(measures, policy).amortised_per_1k(traffic.questions, months=traffic.months)
-    p50_ms, p95_ms = (quantile(scores.latency_ms, share) for share in (0.5, 0.95))
-    ttft_ms = quantile(scores.ttft_ms, 0.5)
+    decided_costs = costs if measures is whole else price(measures, policy)
+    amortised = decided_costs.amortised_per_1k(traffic.questions, months=traffic.months)
     level = policy.alpha / len(card.arms)
     limits = check_limits(card, scores, policy, cost_per_1k=costs.per_1k, level=level)
     return ArmRow(
@@ -197,9 +209,6 @@ def _row(
         whole=whole,
         costs=costs,
         amortised_per_1k=costs.amortised_per_1k(traffic.questions, months=traffic.months),
-        p50_ms=p50_ms,
-        p95_ms=p95_ms,
-        ttft_ms=ttft_ms,
         broken=limits.broken,
         is_ruled_out=limits.is_shown,
         dropped=dropped,

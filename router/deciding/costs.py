@@ -34,7 +34,6 @@ with the evaluation in it or not, and with the upkeep of both arms under churn.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -130,7 +129,7 @@ class ArmCosts:
 
 def mean_usage(scores: ArmScores) -> Usage:
     """Means over the questions for which each number is known."""
-    means = [mean_known(column[~np.isnan(column)].tolist()) for column in usage_rows(scores).T]
+    means = [mean_known(column) for column in usage_rows(scores).T]
     if all(tokens is None for tokens in scores.cached_tokens):
         means[-1] = None
     return Usage(*means)
@@ -201,12 +200,11 @@ def usage_cost(usage: Usage, policy: Policy, prefill_s: float | None = None) -> 
     return _sum(*map(_times, unit_prices(policy, prefill_s), known))
 
 
-def question_costs(scores: ArmScores, policy: Policy, prefill_s: float | None = None) -> list[float | None]:
-    """The cost of each question >= 0, aligned with the scorecard's `question_ids`; None where it is unknown."""
+def question_costs(scores: ArmScores, policy: Policy, prefill_s: float | None = None) -> Floats:
+    """The cost of each question >= 0, aligned with the scorecard's `question_ids`; NaN where it is unknown."""
     weights = np.array(unit_prices(policy, prefill_s))
     is_paid = weights != 0
-    costs = np.maximum(usage_rows(scores)[:, is_paid] @ weights[is_paid], 0.0)
-    return [None if math.isnan(cost) else cost for cost in costs.tolist()]
+    return np.asarray(np.maximum(usage_rows(scores)[:, is_paid] @ weights[is_paid], 0.0))
 
 
 def prefill_seconds(arms: Sequence[ArmScores]) -> float | None:
@@ -229,10 +227,9 @@ def usage_rows(scores: ArmScores) -> Floats:
 
     An arm's share of cached tokens is taken over the answers that tell, and holds for all; without any it is 0.
     """
-    unknown = (None,) * len(scores.prompt_tokens)
-    retrieval_s = scores.retrieval_s or unknown if scores.arm.index is not None else (0.0,) * len(unknown)
-    measured = scores.prompt_tokens, scores.generated_tokens, scores.engine_s or unknown, retrieval_s
-    columns = np.array([*measured, scores.cached_tokens or unknown], dtype=np.float64)  # None becomes NaN
+    columns = np.array([scores.measured(name) for name in Usage._fields])
+    if scores.arm.index is None:
+        columns[3] = 0.0
     prompts, cached = columns[0], columns[-1]
     known = ~np.isnan(prompts + cached)
     columns[-1] = prompts * (cached[known].sum() / max(prompts[known].sum(), 1.0))

@@ -13,13 +13,13 @@ d in {-1, 0, 1}, m = 0, this is the Beta(1, 1) mixture over discordant pairs. Ca
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from router.deciding.decision import Further
-from router.deciding.statistics import Difference, Floats, question_sd
+from router.deciding.statistics import Difference, Documents, Floats, by_cluster, number_documents, question_sd
 
 TEST = "anytime e-process"
 # Any positive weights that sum to 1 keep the guarantee; this many Gauss-Legendre nodes integrate hundreds of
@@ -30,7 +30,7 @@ _LOG_WEIGHTS = np.log(_WEIGHTS / 2)
 # Normal quantiles of a power of 50% and of 90%; of two tests at once, where each has the root of that.
 _LUCK = {False: (0.0, 1.2816), True: (0.5450, 1.6325)}
 
-Column = Sequence[float | None]
+Column = Sequence[float | None] | Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +82,22 @@ def log_mixture(gains: Floats) -> float:
     return top + math.log(float(np.exp(logs - top).sum()))
 
 
-def make_bets(a: Column, b: Column, clusters: Sequence[str], largest: int | None = None) -> Bets:
+def make_bets(a: Column, b: Column, clusters: Sequence[Hashable] | Documents, largest: int | None = None) -> Bets:
     """The bets of a minus b over the questions that both were scored on; `largest` defaults to the largest cluster."""
-    differences = np.array(a, dtype=np.float64) - np.array(b, dtype=np.float64)  # None becomes NaN
+    differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)  # None becomes NaN
     known = ~np.isnan(differences)
-    _, documents = np.unique(np.asarray(clusters, dtype=str)[known], return_inverse=True)
-    sizes = np.bincount(documents).astype(np.float64)
-    sums = np.bincount(documents, differences[known]).astype(np.float64)
+    sums, sizes = by_cluster(differences[known], number_documents(clusters)[known])
     return Bets(sums, sizes, largest or int(sizes.max(initial=1)))
 
 
 def anytime_difference(
-    a: Column, b: Column, clusters: Sequence[str], *, margin: float, alpha: float = 0.05, largest: int | None = None
+    a: Column,
+    b: Column,
+    clusters: Sequence[Hashable] | Documents,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    largest: int | None = None,
 ) -> Difference | None:
     """How much better `a` scored than `b`, with an interval and p-values that hold whenever one looks.
 

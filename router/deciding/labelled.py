@@ -12,17 +12,19 @@ answers must be a random sample.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from router.deciding.scorecard import ArmScores, Score, Scorecard
+from router.deciding.scorecard import ArmScores, Scorecard
 from router.deciding.statistics import (
     Difference,
+    Documents,
     Floats,
     Interval,
     by_cluster,
     mean_interval,
+    mean_known,
     not_worse,
     paired_difference,
     upper_t,
@@ -38,15 +40,16 @@ def labelled_mean(card: Scorecard, scores: ArmScores, *, alpha: float = 0.05) ->
 
     None where fewer than `MIN_LABELS` of the answers are labelled.
     """
-    places = [i for i, score in enumerate(scores.scores.get(card.labelled, ())) if score is not None]
-    values = standing_in(card, scores, places)
+    if card.labelled not in scores.scores:
+        return None
+    is_judged = ~np.isnan(scores.column(card.labelled))
+    values = standing_in(card, scores, is_judged)
     if values is None:
         return None
-    clusters = [card.clusters[i] for i in places]
-    known = {card.clusters[i] for i in places if scores.labels[i] is not None}
-    if all(scores.labels[i] is not None for i in places):
-        return mean_interval(values.tolist(), clusters, alpha=alpha)
-    mean, error, df = _estimate(values, clusters, known)
+    documents, is_labelled = card.documents[is_judged], ~np.isnan(scores.measured("labels")[is_judged])
+    if is_labelled.all():
+        return mean_interval(values, documents, alpha=alpha)
+    mean, error, df = _estimate(values, documents, len(np.unique(documents[is_labelled])))
     reach, mean = upper_t(alpha / 2, df) * error, min(max(mean, 0.0), 1.0)
     return Interval(mean, max(mean - reach, 0.0), min(mean + reach, 1.0))
 
@@ -57,18 +60,24 @@ def difference_of(card: Scorecard, a: ArmScores, b: ArmScores, *, margin: float,
     """
     pairs = card.pairs(a, b)
     by_labels = labelled_difference(card, a, b, margin=margin, alpha=alpha)
-    if by_labels is not None or not pairs.a:
+    if by_labels is not None or not len(pairs.a):
         return by_labels
     return paired_difference(*pairs, margin=margin, alpha=alpha)
 
 
-def bettable(card: Scorecard, a: ArmScores, b: ArmScores) -> tuple[tuple[Score, ...], tuple[Score, ...]]:
+def bettable(card: Scorecard, a: ArmScores, b: ArmScores) -> tuple[Floats, Floats]:
     """What may be bet on: the scores of both arms, or people's labels alone where those decide, for bets correct
     nothing.
     """
-    if labelled_difference(card, a, b, margin=0.5) is not None:
-        return a.labels, b.labels
-    return a.scores[card.primary], b.scores[card.primary]
+    if _labelled_gains(card, a, b) is not None:
+        return a.measured("labels"), b.measured("labels")
+    return a.column(card.primary), b.column(card.primary)
+
+
+def lead_of(card: Scorecard, a: ArmScores, b: ArmScores) -> float | None:
+    """The mean of `difference_of`."""
+    gains = _labelled_gains(card, a, b)
+    return mean_known(a.column(card.primary) - b.column(card.primary)) if gains is None else float(gains.mean())
 
 
 def labelled_difference(
@@ -80,18 +89,14 @@ def labelled_difference(
     that made no error on 30 answers may well make some. None where labels are not of what decides, or fewer than
     `MIN_LABELS` of the answers of either arm have one.
     """
-    if card.labelled != card.primary:
+    gains, is_judged = _labelled_gains(card, a, b), ~np.isnan(a.column(card.primary) + b.column(card.primary))
+    if gains is None:
         return None
-    columns = zip(a.scores[card.primary], b.scores[card.primary], strict=True)
-    places = [i for i, (x, y) in enumerate(columns) if x is not None and y is not None]
-    values, others = (standing_in(card, arm, places) for arm in (a, b))
-    if values is None or others is None:
-        return None
-    labelled = ({card.clusters[i] for i in places if arm.labels[i] is not None} for arm in (a, b))
-    clusters = [card.clusters[i] for i in places]
-    mean, error, df = _estimate(values - others, clusters, min(labelled, key=len))
+    documents, num_pairs = card.documents[is_judged], len(gains)
+    labelled = (~np.isnan(arm.measured("labels")[is_judged]) for arm in (a, b))
+    mean, error, df = _estimate(gains, documents, min(len(np.unique(documents[known])) for known in labelled))
     if df < 1:
-        return Difference(mean, -1.0, 1.0, 1.0, 1.0, 1.0, None, len(places), TEST)
+        return Difference(mean, -1.0, 1.0, 1.0, 1.0, 1.0, None, num_pairs, TEST)
     from scipy.special import stdtr
 
     reach = upper_t(alpha / 2, df) * error
@@ -103,23 +108,30 @@ def labelled_difference(
         p_value=2 * float(stdtr(df, -abs(mean) / error)),
         p_not_worse=ahead,
         p_equivalent=max(ahead, behind),
-        sd=error * math.sqrt(len(places)),
-        num_pairs=len(places),
+        sd=error * math.sqrt(num_pairs),
+        num_pairs=num_pairs,
         test=TEST,
     )
 
 
-def standing_in(card: Scorecard, scores: ArmScores, places: Sequence[int]) -> Floats | None:
+def _labelled_gains(card: Scorecard, a: ArmScores, b: ArmScores) -> Floats | None:
+    """How much better `a` is than `b` by people's labels on each question that the judge scored for both."""
+    if card.labelled != card.primary:
+        return None
+    is_judged = ~np.isnan(a.column(card.primary) + b.column(card.primary))
+    values, others = (standing_in(card, arm, is_judged) for arm in (a, b))
+    return None if values is None or others is None else values - others
+
+
+def standing_in(card: Scorecard, scores: ArmScores, where: NDArray[np.bool_]) -> Floats | None:
     """A value for each of these scored questions: their mean is the corrected mean, and their spread its error.
 
     An answer that failed is what it is scored, whatever the judge is worth. None with fewer than `MIN_LABELS` labels.
     """
-    column, labels = scores.scores.get(card.labelled), scores.labels
-    if column is None or not labels:
+    if card.labelled not in scores.scores or not scores.labels:
         return None
-    truth = np.array([labels[i] for i in places], dtype=np.float64)  # None becomes NaN
-    judged = np.array([column[i] for i in places], dtype=np.float64)
-    is_failed = np.array([card.question_ids[i] in scores.errors for i in places], dtype=bool)
+    truth, judged = scores.measured("labels")[where], scores.column(card.labelled)[where]
+    is_failed = np.array([name in scores.errors for name in card.question_ids])[where]
     known = ~np.isnan(truth) & ~is_failed
     unknown = ~known & ~is_failed
     num, rest, total = int(known.sum()), int(unknown.sum()), int((~is_failed).sum())
@@ -139,12 +151,12 @@ def standing_in(card: Scorecard, scores: ArmScores, places: Sequence[int]) -> Fl
     return values
 
 
-def _estimate(values: Floats, clusters: Sequence[str], labelled: set[str]) -> tuple[float, float, int]:
-    """The mean, its standard error, and its degrees of freedom, by the documents in `labelled` and two made-up ones at
-    half the weight of one, on which the judge errs by a point either way.
+def _estimate(values: Floats, documents: Documents, num: int) -> tuple[float, float, int]:
+    """The mean, its standard error, and its degrees of freedom, by the `num` documents with labels and two made-up ones
+    at half the weight of one, on which the judge errs by a point either way.
     """
-    sums, counts = by_cluster(values.tolist(), clusters)
-    mean, num = float(values.mean()), len(labelled)
+    sums, counts = by_cluster(values, documents)
+    mean = float(values.mean())
     if num < 2:
         return mean, math.inf, 0
     squares = float(((sums - counts * mean) ** 2).sum()) / len(values) ** 2

@@ -92,17 +92,15 @@ def _axes(
     axes = []
     for row in arms:
         scores, costs = row.decided, question_costs(row.decided, policy, row.measures.prefill_s)
-        is_known = any(cost is not None for cost in costs)
-        cost = _means(costs, rows, draws) if is_known else np.full(len(draws), np.inf)
-        own = [-_means(scores.scores[primary], rows, draws), cost]
+        cost = np.full(len(draws), np.inf) if np.isnan(costs).all() else _means(costs, rows, draws)
+        own = [-_means(scores.column(primary), rows, draws), cost]
         if policy.limits.latency_ms is not None:
-            own.append(_medians(scores.latency_ms, rows, draws))
+            own.append(_medians(scores.measured("latency_ms"), rows, draws))
         axes.append(np.stack(own, axis=-1))
     return np.stack(axes, axis=1)
 
 
-def _means(values: Sequence[float | None], rows: NDArray[np.intp], draws: NDArray[np.int64]) -> Floats:
-    column = np.array(values, dtype=np.float64)  # None becomes NaN
+def _means(column: Floats, rows: NDArray[np.intp], draws: NDArray[np.int64]) -> Floats:
     known = ~np.isnan(column)
     num_clusters = draws.shape[1]
     sums = np.bincount(rows[known], column[known], minlength=num_clusters)
@@ -111,9 +109,8 @@ def _means(values: Sequence[float | None], rows: NDArray[np.intp], draws: NDArra
     return np.asarray(np.where(totals > 0, draws @ sums / np.maximum(totals, 1), np.nan))
 
 
-def _medians(values: Sequence[float | None], rows: NDArray[np.intp], draws: NDArray[np.int64]) -> Floats:
+def _medians(column: Floats, rows: NDArray[np.intp], draws: NDArray[np.int64]) -> Floats:
     """The middle value, or the mean of the two in the middle, each counted as often as its cluster was drawn."""
-    column = np.array(values, dtype=np.float64)
     known = np.flatnonzero(~np.isnan(column))
     if not len(known):
         return np.full(len(draws), np.nan)

@@ -95,7 +95,7 @@ def make_preference(table: ArmTable, arms: Collection[str] | None = None) -> Pre
     if not candidates:
         asked = "no arm" if arms is None else f"none of {', '.join(sorted(arms))}"
         raise RouterError(f"{asked} keeps the policy's limits with a score; relax the limits or name other arms")
-    return Preference(candidates, Savings(table.decided.clusters))
+    return Preference(candidates, Savings(table.decided.documents))
 
 
 def winning_map(choose: Choice, policy: Policy) -> WinningMap:

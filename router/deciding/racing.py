@@ -49,7 +49,7 @@ def look(table: ArmTable, active: Sequence[str], *, ends: Sequence[int]) -> Ruli
     rows = ranked([table.row(name) for name in active if name not in ruled_out])
     if not rows:
         return Ruling((), ruled_out, None, ranking)
-    leader, savings = rows[0], Savings(table.decided.clusters)
+    leader, savings = rows[0], Savings(table.decided.documents)
     drops = []
     for row in rows[1:]:
         difference = compare(table, leader, row)

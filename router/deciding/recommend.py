@@ -78,7 +78,7 @@ def recommend(table: ArmTable) -> Decision:
         if c.standing != "beaten" and c.difference is not None and c.difference.mean <= table.margin
         if row.excluded is None and table.can_compare(leader.name, row.name)
     ]
-    savings = Savings(table.decided.clusters)
+    savings = Savings(table.decided.documents)
     chosen = settled or savings.serve([leader, *near], table.policy)
     verdict: Verdict = "winner"
     if any(c.standing != "beaten" for c in comparisons):
@@ -177,7 +177,7 @@ def _difference(table: ArmTable, a: ArmRow, b: ArmRow) -> Difference | None:
         return compare(table, a, b)
     return anytime_difference(
         *bettable(card, a.decided, b.decided),
-        card.clusters,
+        card.documents,
         margin=table.margin,
         alpha=2 * claim_level(LATER_SHARE * table.policy.alpha, len(card.arms)),
         largest=card.largest,
@@ -217,16 +217,16 @@ def _confidence(table: ArmTable, rows: Sequence[ArmRow], chosen: ArmRow) -> floa
     left = [row for row in rivals if row.dropped is None or row is chosen]
     if len(left) == 1:
         left = rivals[:2]
-    columns = [row.column for row in left]
-    shared = [i for i, values in enumerate(zip(*columns, strict=True)) if None not in values]
-    if not shared:
+    matrix = np.array([row.decided.column(table.decided.primary) for row in left])
+    is_shared = ~np.isnan(matrix).any(axis=0)
+    if not is_shared.any():
         return 0.0
-    matrix = np.array(columns, dtype=np.float64)[:, shared]  # None becomes NaN
-    by_labels = [standing_in(table.decided, row.decided, shared) for row in left]
+    matrix = matrix[:, is_shared]
+    by_labels = [standing_in(table.decided, row.decided, is_shared) for row in left]
     if table.decided.labelled == table.decided.primary and all(values is not None for values in by_labels):
         matrix = np.array(by_labels, dtype=np.float64)
-    clusters = [table.decided.clusters[i] for i in shared]
-    return share_not_beaten(matrix, clusters, arm=left.index(chosen), margin=table.margin)
+    documents = table.decided.documents[is_shared]
+    return share_not_beaten(matrix, documents, arm=left.index(chosen), margin=table.margin)
 
 
 def _ways(table: ArmTable, leader: ArmRow, comparison: Comparison) -> tuple[Further | None, Further | None]:
@@ -237,11 +237,11 @@ def _ways(table: ArmTable, leader: ArmRow, comparison: Comparison) -> tuple[Furt
     """
     card, other = table.decided, table.row(comparison.other)
     level = claim_level(LATER_SHARE * table.policy.alpha, len(card.arms))
-    bets = make_bets(*bettable(card, leader.decided, other.decided), card.clusters, card.largest)
+    bets = make_bets(*bettable(card, leader.decided, other.decided), card.documents, card.largest)
     better = further_questions(bets, 0.0, level)
     # Equal for serving is: the dearer of the two is not better by the margin. What is seen of a lead may be noise.
     cheaper, dearer = sorted((leader, other), key=lambda row: row.price)
-    bets = make_bets(*bettable(card, cheaper.decided, dearer.decided), card.clusters, card.largest)
+    bets = make_bets(*bettable(card, cheaper.decided, dearer.decided), card.documents, card.largest)
     equal = further_questions(bets, -table.margin, level, if_equal=True)
     return better, equal
 

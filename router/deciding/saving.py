@@ -1,6 +1,6 @@
 """What one arm costs less than another, whether that is enough to matter, and which arm is served for it.
 
-savings = Savings(table.decided.clusters)
+savings = Savings(table.decided.documents)
 savings.find(cheap, instead_of=dear, policy=policy).matters
 savings.serve([leader, *near], policy)
 
@@ -12,7 +12,7 @@ answered, by source document, times Student's t at `policy.alpha`. What is paid 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from router.deciding.arm_table import ArmRow
 from router.deciding.costs import price, unit_prices, usage_rows
 from router.deciding.policy import Policy
-from router.deciding.statistics import Floats, upper_t
+from router.deciding.statistics import Documents, Floats, by_cluster, number_documents, upper_t
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,22 @@ class _Gap:
 class Savings:
     """Compares the costs of arms that were asked the same questions; `clusters` names each question's document."""
 
-    clusters: Sequence[str]
+    clusters: Sequence[Hashable] | Documents
     _gaps: dict[tuple[str, str], _Gap] = field(default_factory=dict)
 
     def find(self, arm: ArmRow, *, instead_of: ArmRow, policy: Policy) -> Saving:
         """What serving `arm` instead of another saves, on the questions that both answered."""
-        own, others = (row.amortised(policy) for row in (arm, instead_of))
+        volume = {"questions": policy.traffic.questions, "months": policy.traffic.months}
+        costs = [price(row.measures, policy) for row in (arm, instead_of)]
+        own, others = (cost.amortised_per_1k(**volume) for cost in costs)
         if own is None or others is None:
             return Saving(None, matters=own is not None)
+        others /= 1000
         if others <= 0:
             return Saving(0.0, matters=False)
         weights = np.array(unit_prices(policy, arm.measures.prefill_s))
         gap = self._gap(instead_of, arm)
-        dear, cheap = (_fixed_part(row, policy) for row in (instead_of, arm))
+        cheap, dear = (cost.fixed_part(**volume) or 0.0 for cost in costs)
         saved = float(weights @ gap.mean) + dear - cheap
         least = policy.cost_tolerance * others
         if saved <= least:
@@ -85,25 +88,22 @@ class Savings:
     def _gap(self, dear: ArmRow, cheap: ArmRow) -> _Gap:
         key = (dear.name, cheap.name)
         if key not in self._gaps:
-            self._gaps[key] = _measure_gap(usage_rows(dear.decided), usage_rows(cheap.decided), self.clusters)
+            self._gaps[key] = _measure_gap(
+                usage_rows(dear.decided), usage_rows(cheap.decided), number_documents(self.clusters)
+            )
         return self._gaps[key]
 
 
-def _fixed_part(row: ArmRow, policy: Policy) -> float:
-    return price(row.measures, policy).fixed_part(policy.traffic.questions, months=policy.traffic.months) or 0.0
-
-
-def _measure_gap(a: Floats, b: Floats, clusters: Sequence[str]) -> _Gap:
+def _measure_gap(a: Floats, b: Floats, documents: Documents) -> _Gap:
     # Of what nobody measured the price is 0, or the cost would be unknown.
     is_measured = ~np.isnan(a).all(axis=0) & ~np.isnan(b).all(axis=0)
     both = np.where(is_measured, a - b, 0.0)
     known = ~np.isnan(both).any(axis=1)
     if not known.any():
         return _Gap(np.zeros(a.shape[1]), np.zeros((a.shape[1],) * 2), 0)
-    names, places = np.unique(np.asarray(clusters)[known], return_inverse=True)
-    counts = np.bincount(places).astype(np.float64)
-    sums = np.stack([np.bincount(places, column) for column in both[known].T], axis=1)
+    by_part = [by_cluster(column, documents[known]) for column in both[known].T]
+    sums, counts = np.stack([own for own, _ in by_part], axis=1), by_part[0][1]
     mean = sums.sum(axis=0) / counts.sum()
     rest = sums - counts[:, None] * mean
-    spread = len(names) / max(len(names) - 1, 1) / counts.sum() ** 2
-    return _Gap(mean, spread * (rest.T @ rest), len(names))
+    spread = len(counts) / max(len(counts) - 1, 1) / counts.sum() ** 2
+    return _Gap(mean, spread * (rest.T @ rest), len(counts))

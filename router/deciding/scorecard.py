@@ -4,15 +4,16 @@ questions, as plain values. A race's rules are in router/deciding/evidence.py, t
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from router.answering.arm import Arm
-from router.deciding.statistics import Interval, mean_interval
+from router.deciding.statistics import Documents, Floats, Interval, mean_interval, number_documents
 from router.errors import RouterError
 
 Score = float | None
@@ -32,7 +33,7 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ArmScores:
     """One arm's results; every sequence is aligned with the scorecard's `question_ids`, None where there is no value.
 
@@ -59,6 +60,23 @@ class ArmScores:
     not_asked: tuple[str, ...] = ()
     labels: tuple[Score, ...] = ()
 
+    @cached_property
+    def _arrays(self) -> dict[str, Floats]:
+        return {}
+
+    def column(self, metric: str) -> Floats:
+        """The values of a metric, NaN where there is none."""
+        return self._array(f"scores.{metric}", self.scores[metric])
+
+    def measured(self, name: str) -> Floats:
+        """The values of one of the other columns, NaN where there is none."""
+        return self._array(name, getattr(self, name))
+
+    def _array(self, name: str, values: Sequence[float | None]) -> Floats:
+        if name not in self._arrays:
+            self._arrays[name] = np.array(values or (None,) * len(self.latency_ms), dtype=np.float64)
+        return self._arrays[name]
+
     @property
     def num_asked(self) -> int:
         """Questions that were put to this arm."""
@@ -66,7 +84,7 @@ class ArmScores:
 
     def num_unscored(self, metric: str) -> int:
         """Asked questions without a value of `metric`. By the primary one these are answers whose scoring failed."""
-        return sum(score is None for score in self.scores[metric]) - len(self.not_asked)
+        return self.scores[metric].count(None) - len(self.not_asked)
 
     def total_tokens(self) -> int:
         """Prompt and generated tokens over all questions."""
@@ -76,9 +94,9 @@ class ArmScores:
 class Pairs(NamedTuple):
     """Aligned scores of two arms, and what each question is about."""
 
-    a: tuple[float, ...]
-    b: tuple[float, ...]
-    clusters: tuple[str, ...]
+    a: Floats
+    b: Floats
+    documents: Documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +146,7 @@ class RaceRecord:
         return f"{self.num_answers:,} of {self.num_possible:,} answers were needed ({share:.0%}); {ended}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scorecard:
     """`clusters` names the source document of each question, or what `for_churn` takes instead where
     `documents_given`: every document of the collection is asked about. `primary` is the metric that decides.
@@ -178,10 +196,21 @@ class Scorecard:
         names = dict.fromkeys(name for scores in self.arms for name in scores.scores)
         return (self.primary, *(name for name in names if name != self.primary))
 
+    @cached_property
+    def documents(self) -> Documents:
+        """`clusters` by their numbers."""
+        return number_documents(self.clusters)
+
+    @cached_property
+    def streamed(self) -> frozenset[str]:
+        """The questions that the time to the first token was measured by, with some arm."""
+        columns = (zip(self.question_ids, scores.ttft_ms, strict=False) for scores in self.arms)
+        return frozenset(name for column in columns for name, ms in column if ms)
+
     @property
     def largest(self) -> int:
         """The most questions that one source document brings, as far as it was known before the first answer."""
-        return max(*Counter(self.clusters).values(), 1, self.race.largest if self.race is not None else 1)
+        return max(int(np.bincount(self.documents).max(initial=1)), self.race.largest if self.race is not None else 1)
 
     def for_churn(self, churn: float) -> Scorecard:
         """The scorecard with what the statistics count as its clusters, where a share `churn` of documents changes.
@@ -195,13 +224,13 @@ class Scorecard:
 
     def part(self, rows: Sequence[int]) -> Scorecard:
         """The scorecard of some of the questions, by their positions."""
-        names = [self.question_ids[i] for i in rows]
+        names = _pick(self.question_ids, rows)
         return replace(
             self,
-            question_ids=tuple(names),
-            clusters=tuple(self.clusters[i] for i in rows),
+            question_ids=names,
+            clusters=_pick(self.clusters, rows),
             arms=tuple(_part(scores, rows, frozenset(names)) for scores in self.arms),
-            floors={name: tuple(values[i] for i in rows) for name, values in self.floors.items()},
+            floors={name: _pick(values, rows) for name, values in self.floors.items()},
         )
 
     def raced(self) -> Scorecard:
@@ -223,24 +252,28 @@ class Scorecard:
 
     def interval(self, scores: ArmScores, metric: str, *, alpha: float = 0.05) -> Interval | None:
         """An arm's mean of one metric with its (1 - alpha) interval, None when nothing was scored."""
-        known = [(v, c) for v, c in zip(scores.scores.get(metric, ()), self.clusters, strict=False) if v is not None]
-        if not known:
+        if metric not in scores.scores:
             return None
-        return mean_interval([v for v, _ in known], [c for _, c in known], alpha=alpha)
+        column = scores.column(metric)
+        known = ~np.isnan(column)
+        return mean_interval(column[known], self.documents[known], alpha=alpha) if known.any() else None
 
     def pairs(self, a: ArmScores, b: ArmScores) -> Pairs:
-        """Primary scores of both arms and the clusters, over the questions that both were scored on."""
-        first, second = a.scores[self.primary], b.scores[self.primary]
-        if None not in first and None not in second:
-            return Pairs(first, second, self.clusters)  # type: ignore[arg-type]  # none is None
-        columns = zip(first, second, self.clusters, strict=True)
-        both = [(x, y, cluster) for x, y, cluster in columns if x is not None and y is not None]
-        return Pairs(*map(tuple, zip(*both, strict=True))) if both else Pairs((), (), ())
+        """Primary scores of both arms and the documents, over the questions that both were scored on."""
+        first, second = a.column(self.primary), b.column(self.primary)
+        known = ~np.isnan(first + second)
+        return Pairs(first[known], second[known], self.documents[known])
+
+
+def _pick(values: tuple[Value, ...], rows: Sequence[int]) -> tuple[Value, ...]:
+    if isinstance(rows, range):
+        return values[rows.start : rows.stop : rows.step]
+    return tuple(values[i] for i in rows)
 
 
 def _part(scores: ArmScores, rows: Sequence[int], names: frozenset[str]) -> ArmScores:
     def pick(values: tuple[Value, ...]) -> tuple[Value, ...]:
-        return tuple(values[i] for i in rows) if values else ()
+        return _pick(values, rows) if values else ()
 
     columns: dict[str, Any] = {name: pick(getattr(scores, name)) for name in _COLUMNS}
     return replace(
@@ -252,7 +285,12 @@ def _part(scores: ArmScores, rows: Sequence[int], names: frozenset[str]) -> ArmS
     )
 
 
-def quantile(values: Sequence[float | None], share: float) -> float | None:
+def quantile(values: Sequence[float | None] | Floats, share: float) -> float | None:
     """What `share` of the known values stay within, interpolated linearly between the two nearest; None without any."""
-    known = [value for value in values if value is not None]
-    return float(np.quantile(known, share)) if known else None
+    known = np.sort(np.asarray(values, dtype=np.float64))  # None becomes NaN, which comes last
+    num = len(known) - int(np.isnan(known).sum())
+    if not num:
+        return None
+    place = share * (num - 1)
+    low, high = (float(known[way(place)]) for way in (math.floor, math.ceil))
+    return low + (high - low) * (place % 1) if low < high else low

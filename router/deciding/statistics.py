@@ -9,7 +9,7 @@ all agree does not look like certainty.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,11 +22,13 @@ _POWER = 0.8
 _MADE_UP_SCORES = (0.0, 1.0)
 _MADE_UP_DIFFERENCES = (-1.0, 0.0, 0.0, 1.0)
 # A sign-flip test counts sums in this many steps, or so many a document, and can tell no smaller p-value.
-_STEPS, _STEPS_EACH, _SMALLEST_P = 1024, 4, 1e-14
+_STEPS, _STEPS_EACH, _SMALLEST_P, _SMALLEST_HEIGHT = 1024, 4, 1e-14, 1e-18
 # It doubts a lead with fewer than so many documents that have a difference this large (less the last bits).
 _FEW, _LARGE = 3, 0.5 - 1e-9
 MCNEMAR = "exact McNemar"
 Floats = NDArray[np.float64]
+# Whole numbers >= 0 in the place of names.
+Documents = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,36 +60,39 @@ class Difference:
     test: str
 
 
-def mean_of(values: Sequence[float]) -> float:
+def mean_of(values: Sequence[float] | Floats) -> float:
     """The mean, whatever the order of the values: equal columns have equal means to the last bit."""
-    return math.fsum(values) / len(values)
+    return math.fsum(values.tolist() if isinstance(values, np.ndarray) else values) / len(values)
 
 
-def mean_known(values: Iterable[float | None]) -> float | None:
-    """The mean of those that are not None; None without any."""
-    known = [value for value in values if value is not None]
-    return mean_of(known) if known else None
+def mean_known(values: Iterable[float | None] | Floats) -> float | None:
+    """The mean of those that are neither None nor NaN; None without any."""
+    found = values if isinstance(values, np.ndarray) else np.array(list(values), dtype=np.float64)
+    known = found[~np.isnan(found)]
+    return mean_of(known) if len(known) else None
 
 
-def mean_interval(values: Sequence[float], clusters: Sequence[str], *, alpha: float = 0.05) -> Interval:
+def mean_interval(
+    values: Sequence[float] | Floats, clusters: Sequence[Hashable] | Documents, *, alpha: float = 0.05
+) -> Interval:
     """The mean of one arm's scores with a (1 - alpha) interval.
 
     Wilson's for independent binary scores, else Student's t with the clustered standard error and two made-up clusters
     at half the weight of one, all wrong and all right. Raises ValueError when there are no values.
     """
-    if not values:
+    if not len(values):
         raise ValueError("mean_interval needs at least one value")
     sums, counts = by_cluster(values, clusters)
     mean = mean_of(values)
-    if len(sums) == len(values) and set(values) <= {0.0, 1.0}:
+    if len(sums) == len(values) and _are_binary(sums):
         return Interval(mean, *_wilson(mean, len(values), alpha=alpha))
     return Interval(mean, *_bounds(sums, counts, _MADE_UP_SCORES, alpha=alpha))
 
 
 def paired_difference(
-    a: Sequence[float],
-    b: Sequence[float],
-    clusters: Sequence[str],
+    a: Sequence[float] | Floats,
+    b: Sequence[float] | Floats,
+    clusters: Sequence[Hashable] | Documents,
     *,
     margin: float,
     alpha: float = 0.05,
@@ -103,19 +108,18 @@ def paired_difference(
     is two one-sided t-tests (TOST), each as in `not_worse`: a few answers that all agree do not show that two arms are
     equal, nor do many small differences that rare large ones would balance. Raises ValueError when there are no pairs.
     """
-    if not a:
+    if not len(a):
         raise ValueError("paired_difference needs at least one pair")
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    differences = first - second
-    sums, counts = by_cluster(differences, clusters)
-    mean = mean_of(differences.tolist())
+    differences, documents = first - second, number_documents(clusters)
+    sums, counts = by_cluster(differences, documents)
+    mean = mean_of(differences)
     low, high = _bounds(sums, counts, _MADE_UP_DIFFERENCES, alpha=alpha)
-    is_binary = bool(np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all())
-    if is_binary and len(sums) == len(differences):
+    if len(sums) == len(differences) and _are_binary(first) and _are_binary(second):
         test, p_value = MCNEMAR, _mcnemar(differences)
     else:
         toward = differences if mean > 0 else -differences
-        num_large = len({cluster for cluster, gain in zip(clusters, toward, strict=True) if gain >= _LARGE})
+        num_large = np.count_nonzero(np.bincount(documents[toward >= _LARGE]))
         against = float(counts.mean()) if num_large < _FEW else 0.0
         test, p_value = "sign-flip permutation", _sign_flip(sums, against=against)
     sd = question_sd(sums, counts)
@@ -161,7 +165,7 @@ def holm(p_values: Sequence[float], *, among: int | None = None) -> list[float]:
     return found
 
 
-def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margin: float) -> float:
+def share_not_beaten(scores: Floats, clusters: Sequence[Hashable] | Documents, *, arm: int, margin: float) -> float:
     """The probability, as far as these questions tell, that no arm is better than row `arm` by more than `margin`.
 
     `scores` is (arms, questions) in [0, 1] without gaps. The arms' means are drawn from a multivariate Student's t with
@@ -172,19 +176,24 @@ def share_not_beaten(scores: Floats, clusters: Sequence[str], *, arm: int, margi
     """
     lone_win = np.zeros((len(scores), 1))
     lone_win[arm] = 1.0
-    names, places = np.unique(clusters, return_inverse=True)
-    counts = np.bincount(places).astype(np.float64)
-    size = max(_PRIOR_SIZE * float(counts.mean()), 1.0)
-    sums = np.stack([np.bincount(places, row) for row in scores])
+    by_row = [by_cluster(row, clusters) for row in scores]
+    sums, counts = np.stack([own for own, _ in by_row]), by_row[0][1]
+    size, degrees = max(_PRIOR_SIZE * float(counts.mean()), 1.0), max(len(counts) - 1, 1)
     sums, counts = np.hstack([sums, size * lone_win, size * (1 - lone_win)]), np.append(counts, [size, size])
     means = sums.sum(axis=1) / counts.sum()
     residuals = sums - np.outer(means, counts)
     spread = residuals @ residuals.T * len(counts) / (len(counts) - 1) / counts.sum() ** 2
     sizes, directions = np.linalg.eigh(spread)
-    rng, degrees = np.random.default_rng(0), max(len(names) - 1, 1)
-    draws = rng.standard_normal((_DRAWS, len(scores))) @ (directions * np.sqrt(np.maximum(sizes, 0.0))).T
-    draws = means + draws / np.sqrt(rng.chisquare(degrees, (_DRAWS, 1)) / degrees)
+    draws = means + _draws(len(scores), degrees) @ (directions * np.sqrt(np.maximum(sizes, 0.0))).T
     return float((draws.max(axis=1) - draws[:, arm] <= margin + 1e-12).mean())
+
+
+@lru_cache(maxsize=32)
+def _draws(num: int, degrees: int) -> Floats:
+    """Of Student's t in `num` dimensions."""
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal((_DRAWS, num))
+    return np.asarray(normal / np.sqrt(rng.chisquare(degrees, (_DRAWS, 1)) / degrees))
 
 
 def questions_needed(effect: float, sd: float, *, alpha: float = 0.05) -> int:
@@ -209,14 +218,24 @@ def detectable_difference(num_questions: int, *, discordance: float = 0.2, alpha
     return found if found <= discordance else 1.0
 
 
-def by_cluster(values: Iterable[float], clusters: Sequence[str]) -> tuple[Floats, Floats]:
-    """Sum and count of each cluster's values, in the order of their first appearance."""
-    sums: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        sums[cluster] = sums.get(cluster, 0.0) + float(value)
-        counts[cluster] = counts.get(cluster, 0) + 1
-    return np.array(list(sums.values())), np.array(list(counts.values()), dtype=np.float64)
+def number_documents(clusters: Sequence[Hashable] | Documents) -> Documents:
+    """Each cluster's number, in the order of their first appearance; of numbers these themselves."""
+    if isinstance(clusters, np.ndarray):
+        return clusters
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.intp)
+
+
+def by_cluster(values: Sequence[float] | Floats, clusters: Sequence[Hashable] | Documents) -> tuple[Floats, Floats]:
+    """Sum and count of each cluster's values."""
+    documents = number_documents(clusters)
+    counts = np.bincount(documents)
+    is_seen = counts > 0
+    return np.bincount(documents, values)[is_seen].astype(np.float64), counts[is_seen].astype(np.float64)
+
+
+def _are_binary(values: Floats) -> bool:
+    return bool((values * values == values).all())
 
 
 def _bounds(sums: Floats, counts: Floats, made_up: Sequence[float], *, alpha: float) -> tuple[float, float]:
@@ -263,17 +282,23 @@ def _sign_flip(sums: Floats, *, against: float) -> float:
     total = float(np.abs(sums).sum())
     num_steps = max(_STEPS, _STEPS_EACH * len(sums))
     step = 1.0 if total <= num_steps and bool((sums == np.rint(sums)).all()) else total / num_steps
-    rounded = np.rint(sums / (step or 1.0))
-    sizes, times = np.unique(np.abs(rounded[rounded != 0]), return_counts=True)
-    reach, seen = int(sizes @ times), abs(int(rounded.sum()))
+    rounded = np.rint(sums / (step or 1.0)).astype(np.intp)
+    reach, seen = int(np.abs(rounded).sum()), abs(int(rounded.sum()))
     if seen == 0:
         return 1.0
-    # The parts that fall on one side are a sum of independent values, each 0 or its size with even chances; this is
-    # the distribution of that sum from its characteristic function.
-    angles = np.pi * np.arange((reach + 1) // 2 + 1) / (reach + 1)
-    heights = (np.cos(np.outer(angles, sizes)) ** times).prod(axis=1)
-    chances = np.fft.irfft(heights * np.exp(-1j * angles * reach), n=reach + 1)
-    tail = float(chances[: (reach - seen) // 2 + 1].sum())
+    times = np.bincount(np.abs(rounded))
+    times[0] = 0
+    # The parts that fall on one side are a sum of independent values, each 0 or its size with even chances. Its chances
+    # of at most `most` follow from its characteristic function at an odd number of angles; few of them matter.
+    num, most = reach + 1 + reach % 2, (reach - seen) // 2
+    angles = np.pi / num * np.arange(1, num // 2 + 1)
+    heights = np.ones(len(angles))
+    for size in np.argsort(-times, kind="stable")[: np.count_nonzero(times)].tolist():
+        heights = heights * np.cos(size * angles) ** int(times[size])
+        matters = np.abs(heights) > _SMALLEST_HEIGHT
+        angles, heights = angles[matters], heights[matters]
+    waves = np.cos((reach - most) * angles) * np.sin((most + 1) * angles) / np.sin(angles)
+    tail = (most + 1 + 2 * float(heights @ waves)) / num
     return min(1.0, max(2 * tail, 2.0 ** (1 - int(times.sum())), _SMALLEST_P))
 
 

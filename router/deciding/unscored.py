@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from router.deciding.arm_table import ArmRow, ArmTable
 from router.deciding.decision import Comparison
 from router.deciding.scorecard import Score
@@ -18,7 +21,7 @@ from router.deciding.scorecard import Score
 
 def num_unscored(table: ArmTable, *arms: str) -> int:
     """Answers of these arms that decide nothing because no score was given to them."""
-    return sum(len(_gaps(table, table.row(arm))) for arm in arms)
+    return sum(int(_gaps(table, table.row(arm)).sum()) for arm in arms)
 
 
 def at_worst(table: ArmTable, arm: str, *, own: float = 0.0, others: float = 1.0) -> ArmTable:
@@ -26,17 +29,16 @@ def at_worst(table: ArmTable, arm: str, *, own: float = 0.0, others: float = 1.0
 
     What a race claimed of arms with such answers is forgotten: it was claimed without them.
     """
-    gaps = {row.name: _gaps(table, row) for row in table.rows}
-    primary = table.decided.primary
+    gaps, primary = {row.name: _gaps(table, row) for row in table.rows}, table.decided.primary
 
     def filled(row: ArmRow) -> ArmRow:
-        value = own if row.name == arm else others
-        column: tuple[Score, ...] = tuple(value if i in gaps[row.name] else x for i, x in enumerate(row.column))
-        dropped = row.dropped
-        if dropped is not None and (gaps[row.name] or gaps[dropped.beaten_by]):
-            dropped = None
+        if not gaps[row.name].any():
+            is_moved = row.dropped is not None and gaps[row.dropped.beaten_by].any()
+            return replace(row, dropped=None) if is_moved else row
+        value, columns = own if row.name == arm else others, zip(gaps[row.name].tolist(), row.column, strict=True)
+        column: tuple[Score, ...] = tuple(value if is_gap else score for is_gap, score in columns)
         decided = replace(row.decided, scores={**row.decided.scores, primary: column})
-        return replace(row, decided=decided, column=column, dropped=dropped)
+        return replace(row, decided=decided, column=column, dropped=None)
 
     rows = tuple(map(filled, table.rows))
     return replace(table, decided=replace(table.decided, arms=tuple(row.decided for row in rows)), rows=rows)
@@ -68,8 +70,9 @@ def stand_at_worst(
     return found
 
 
-def _gaps(table: ArmTable, row: ArmRow) -> set[int]:
+def _gaps(table: ArmTable, row: ArmRow) -> NDArray[np.bool_]:
     """Where an arm was asked and not scored, though the metric says something of the question."""
-    left_out = {*row.decided.not_asked, *table.decided.undefined}
-    names = zip(table.decided.question_ids, row.column, strict=True)
-    return {i for i, (name, score) in enumerate(names) if score is None and name not in left_out}
+    found = np.isnan(row.decided.column(table.decided.primary))
+    if left_out := {*row.decided.not_asked, *table.decided.undefined}:
+        found &= [name not in left_out for name in table.decided.question_ids]
+    return np.asarray(found)

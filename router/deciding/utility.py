@@ -6,13 +6,18 @@ scale.to_currency(0.8)                                  # in the prices' currenc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from router.deciding.costs import measure, price, question_costs
 from router.deciding.policy import Policy, Utility
 from router.deciding.scorecard import ArmScores, Score, Scorecard
+from router.deciding.statistics import Floats
 from router.errors import RouterError
 
 UTILITY = "utility"
@@ -23,6 +28,7 @@ ABSTAINED = "abstained"
 RIGHT_AT = 0.5
 
 Outcome = Literal["right", "wrong", "abstain"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Outcomes = Mapping[Outcome, float]  # shares of an arm's scored questions; they add up to 1
 
 
@@ -38,30 +44,29 @@ class Scale:
         """Currency from one end to the other, > 0."""
         return self.high - self.low
 
-    def to_unit(self, amount: float) -> float:
-        """An amount as a score."""
-        return min(max((amount - self.low) / self.width, 0.0), 1.0)
+    def to_unit(self, amounts: Floats) -> Floats:
+        """Amounts as scores."""
+        return np.clip((amounts - self.low) / self.width, 0.0, 1.0)
 
     def to_currency(self, score: float) -> float:
         """A score, or a mean of scores, as an amount."""
         return self.low + score * self.width
 
 
-def question_outcomes(scores: ArmScores, primary: str) -> tuple[Outcome | None, ...]:
-    """What became of each question, None where it was not scored.
+def question_outcomes(column: Floats, abstained: Floats | float = math.nan) -> NDArray[np.intp]:
+    """What became of each question with this score, by its place in `OUTCOMES`; the last place, -1, is "not scored".
 
     An abstention that the primary metric counts as right (of a question that has no answer) is right.
     """
-    column = scores.scores[primary]
-    abstained = scores.scores.get(ABSTAINED) or (None,) * len(column)
-    rows = zip(column, abstained, strict=True)
-    return tuple(None if score is None else _outcome(score, has_abstained) for score, has_abstained in rows)
+    outcomes = np.where(column >= RIGHT_AT, 0, np.where(abstained >= RIGHT_AT, 2, 1))
+    return np.where(np.isnan(column), -1, outcomes)
 
 
 def count_outcomes(scores: ArmScores, primary: str) -> Outcomes | None:
     """Shares of right, wrong and abstained; None when nothing was scored."""
-    known = [outcome for outcome in question_outcomes(scores, primary) if outcome is not None]
-    return {outcome: known.count(outcome) / len(known) for outcome in get_args(Outcome)} if known else None
+    outcomes = question_outcomes(scores.column(primary), _abstained(scores))
+    counts = np.bincount(outcomes + 1, minlength=len(OUTCOMES) + 1)[1:]
+    return dict(zip(OUTCOMES, (counts / counts.sum()).tolist(), strict=True)) if counts.any() else None
 
 
 def mean_worth(outcomes: Outcomes, utility: Utility) -> float:
@@ -86,34 +91,25 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
         raise RouterError(
             f"right ({values.right:g}) must be worth more than wrong ({values.wrong:g}); change the policy's utility"
         )
-    columns = [_paid(scorecard, scores, policy) for scores in scorecard.arms]
-    paid = [cost for column in columns for cost in column if cost is not None]
+    paid = [_paid(scorecard, scores, policy) for scores in scorecard.arms]
+    known = np.concatenate([costs[~np.isnan(costs)] for costs in paid])
     worths = (values.right, values.wrong, values.abstain)
-    worth_of = dict(zip(get_args(Outcome), worths, strict=True))
-    least = 0.0 if scorecard.floors else min(paid, default=0.0)
-    scale = Scale(min(worths) - max(paid, default=0.0), max(worths) - least)
-    low, width = scale.low, scale.width
+    least = 0.0 if scorecard.floors or not len(known) else float(known.min())
+    scale = Scale(min(worths) - float(known.max(initial=0.0)), max(worths) - least)
     is_corrected = scorecard.labelled == primary
-    for scores, column_paid in zip(scorecard.arms, columns, strict=True):
+
+    def valued(column: Floats, abstained: Floats | float = math.nan, costs: Floats | float = 0.0) -> tuple[Score, ...]:
+        worth = np.array([*worths, math.nan])[question_outcomes(column, abstained)]
+        found = scale.to_unit(worth - costs).tolist()
+        return tuple(None if score != score else score for score in found)
+
+    for scores, costs in zip(scorecard.arms, paid, strict=True):
+        how = {"abstained": _abstained(scores), "costs": costs}
+        column = valued(scores.column(primary), **how)
         # What people say of an answer is worth as much as if the metric had said it.
-        said = replace(scores, scores={**scores.scores, primary: scores.labels})
-        column, labels = (
-            tuple(
-                None
-                if outcome is None or cost is None
-                else min(max((worth_of[outcome] - cost - low) / width, 0.0), 1.0)
-                for outcome, cost in zip(question_outcomes(found, primary), column_paid, strict=True)
-            )
-            if found.scores[primary]
-            else ()
-            for found in (scores, said)
-        )
-        labels = labels if is_corrected else ()
+        labels = valued(scores.measured("labels"), **how) if is_corrected and scores.labels else ()
         arms.append(replace(scores, scores={**scores.scores, UTILITY: column}, labels=labels))
-    floors = {
-        name: tuple(None if score is None else scale.to_unit(_worth(_outcome(score), values)) for score in floor)
-        for name, floor in scorecard.floors.items()
-    }
+    floors = {name: valued(np.array(floor, dtype=np.float64)) for name, floor in scorecard.floors.items()}
     margin = policy.margin * (values.right - values.wrong) / scale.width
     card = replace(
         scorecard,
@@ -126,30 +122,26 @@ def with_utility(scorecard: Scorecard, policy: Policy) -> tuple[Scorecard, float
     return card, margin, scale
 
 
-def _paid(scorecard: Scorecard, scores: ArmScores, policy: Policy) -> list[float | None]:
-    """What each question of an arm costs with its part of what is paid once or by the month, None where it is unknown.
+def _paid(scorecard: Scorecard, scores: ArmScores, policy: Policy) -> Floats:
+    """What each question of an arm costs with its part of what is paid once or by the month, NaN where it is unknown.
 
     Raises RouterError for an arm with an answer whose cost nobody can know.
     """
     costs, traffic = price(measure(scorecard, scores), policy), policy.traffic
-    lost = [name in scores.errors for name in scorecard.question_ids]
-    scored = zip(scores.scores[scorecard.primary], lost, strict=True)
-    is_answered = any(score is not None and not has_failed for score, has_failed in scored)
+    is_lost = np.array([name in scores.errors for name in scorecard.question_ids], dtype=bool)
+    is_answered = bool((~np.isnan(scores.column(scorecard.primary)) & ~is_lost).any())
     if is_answered and costs.total(1, months=1) is None:
         raise RouterError(
             f"the utility of arm {scores.arm.name!r} needs its cost, but nobody measured its {costs.missing[0]}; set "
             "its price to 0, or take `utility` out of the policy"
         )
     part = costs.fixed_part(traffic.questions, months=traffic.months) or 0.0
-    spent = zip(question_costs(scores, policy, scorecard.prefill_s), lost, strict=True)
-    found = (0.0 if cost is None and has_failed else cost for cost, has_failed in spent)
-    return [None if cost is None else cost + part for cost in found]
+    spent = question_costs(scores, policy, scorecard.prefill_s)
+    return np.where(np.isnan(spent) & is_lost, 0.0, spent) + part
 
 
-def _outcome(score: float, abstained: Score = None) -> Outcome:
-    if score >= RIGHT_AT:
-        return "right"
-    return "abstain" if abstained is not None and abstained >= RIGHT_AT else "wrong"
+def _abstained(scores: ArmScores) -> Floats | float:
+    return scores.column(ABSTAINED) if ABSTAINED in scores.scores else math.nan
 
 
 def _worth(outcome: Outcome, values: Utility) -> float:

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -39,7 +40,7 @@ def test_a_failed_answer_does_not_make_the_others_cheaper() -> None:
     whole = make_scores(BASE, [1.0, 1.0])
     failed = replace(whole, prompt_tokens=(100, None), generated_tokens=(10, None))
     assert cost_per_1k(failed, Policy(prices=TOKENS)) == pytest.approx(1.5)
-    assert question_costs(failed, Policy(prices=TOKENS)) == [pytest.approx(0.0015), None]
+    assert question_costs(failed, Policy(prices=TOKENS)) == pytest.approx([0.0015, math.nan], nan_ok=True)
 
 
 def test_the_prefix_cache_takes_its_share_off_the_prompt_tokens() -> None:

@@ -14,7 +14,7 @@ TABLE = make_table(
 def test_unscored_answers_go_against_one_arm_and_for_all_others() -> None:
     worst = at_worst(TABLE, "rag")
     assert [row.column for row in worst.rows] == [(0.0, 1.0), (0.0, 1.0), (1.0, 0.0)]
-    assert worst.decided.pairs(worst.row("rag").decided, worst.row("base").decided).a == (0.0, 1.0)
+    assert worst.decided.pairs(worst.row("rag").decided, worst.row("base").decided).a.tolist() == [0.0, 1.0]
     best = at_worst(TABLE, "rag", own=1.0, others=0.0)
     assert [row.column for row in best.rows] == [(0.0, 0.0), (1.0, 1.0), (1.0, 0.0)]
     assert (num_unscored(TABLE, "base", "rag"), num_unscored(TABLE, "tuned")) == (2, 0)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from fakes.priced import BASE, RAG, TUNED, make_card, make_scores
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from router.deciding.arm_table import make_table
 from router.deciding.policy import Policy, Prices, Traffic, Utility
 from router.deciding.scorecard import ArmScores
 from router.deciding.utility import (
+    OUTCOMES,
     UTILITY,
     Scale,
     count_outcomes,
@@ -29,13 +31,14 @@ def four(**kwargs: object) -> ArmScores:
 
 
 def test_an_answer_is_right_wrong_or_abstained_and_unscored_stays_so() -> None:
-    assert question_outcomes(four(), "f1") == ("right", "right", "abstain", None)
-    plain = make_scores(BASE, [0.49, 0.5])
-    assert question_outcomes(plain, "f1") == ("wrong", "right")
+    right, wrong, abstain, unscored = *range(len(OUTCOMES)), -1
+    found = question_outcomes(four().column("f1"), four().column("abstained"))
+    assert found.tolist() == [right, right, abstain, unscored]
+    assert question_outcomes(np.array([0.49, 0.5])).tolist() == [wrong, right]
 
 
 def test_an_abstention_that_scored_right_is_right() -> None:
-    assert question_outcomes(make_scores(BASE, [1.0], abstained=[1.0]), "f1") == ("right",)
+    assert [OUTCOMES[place] for place in question_outcomes(np.array([1.0]), np.array([1.0]))] == ["right"]
 
 
 def test_shares_are_of_scored_questions() -> None:
@@ -137,7 +140,7 @@ def test_scaled_utility_lies_in_0_to_1_and_keeps_the_order(
 @given(st.floats(-100, 100), st.floats(0.01, 100), st.floats(0, 1))
 def test_a_scale_maps_there_and_back(low: float, width: float, share: float) -> None:
     scale = Scale(low, low + width)
-    assert scale.to_unit(scale.to_currency(share)) == pytest.approx(share, abs=1e-9)
+    assert scale.to_unit(np.array([scale.to_currency(share)]))[0] == pytest.approx(share, abs=1e-9)
 
 
 def test_training_indexing_and_upkeep_are_part_of_a_questions_utility() -> None:
