@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from router.deciding.labelled import labelled_mean, lead_of
 from router.deciding.limits import check_limits
 from router.deciding.policy import Policy
 from router.deciding.scorecard import ArmScores, Drop, Score, Scorecard, quantile
-from router.deciding.statistics import mean_known
+from router.deciding.statistics import Difference, mean_known
 from router.deciding.utility import UTILITY, Outcomes, Scale, count_outcomes, mean_worth, with_utility
 from router.errors import RouterError
 
@@ -111,6 +111,10 @@ class ArmTable:
     margin: float
     scale: Scale | None
     rows: tuple[ArmRow, ...]
+    differences: dict[tuple[str, str], Difference | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What was compared before; another table begins with none."""
 
     @property
     def excluded(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ d in {-1, 0, 1}, m = 0, this is the Beta(1, 1) mixture over discordant pairs. Ca
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +82,7 @@ def log_mixture(gains: Floats) -> float:
     return top + math.log(float(np.exp(logs - top).sum()))
 
 
-def make_bets(a: Column, b: Column, clusters: Sequence[Hashable] | Documents, largest: int | None = None) -> Bets:
+def make_bets(a: Column, b: Column, clusters: Sequence[str] | Documents, largest: int | None = None) -> Bets:
     """The bets of a minus b over the questions that both were scored on; `largest` defaults to the largest cluster."""
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)  # None becomes NaN
     known = ~np.isnan(differences)
@@ -93,7 +93,7 @@ def make_bets(a: Column, b: Column, clusters: Sequence[Hashable] | Documents, la
 def anytime_difference(
     a: Column,
     b: Column,
-    clusters: Sequence[Hashable] | Documents,
+    clusters: Sequence[str] | Documents,
     *,
     margin: float,
     alpha: float = 0.05,

@@ -48,13 +48,14 @@ def pareto_front(table: ArmTable) -> tuple[FrontMember, ...]:
     when the limits leave no arm.
     """
     arms, policy, primary = table.eligible(), table.policy, table.scorecard.primary
-    clusters, rows = np.unique(np.asarray(table.decided.clusters), return_inverse=True)
-    once = np.ones((1, len(clusters)), dtype=np.int64)
+    rows = table.decided.documents
+    num_documents = int(rows.max()) + 1
+    once = np.ones((1, num_documents), dtype=np.int64)
     measured = on_front(_axes(arms, primary, policy, rows, once))[0]
     shares: list[float | None] = [None] * len(arms)
-    if len(clusters) > 1:
+    if num_documents > 1:
         rng = np.random.default_rng(0)
-        draws = rng.multinomial(len(clusters), [1 / len(clusters)] * len(clusters), size=RESAMPLES)
+        draws = rng.multinomial(num_documents, [1 / num_documents] * num_documents, size=RESAMPLES)
         axes = _axes(arms, primary, policy, rows, draws)
         # An arm of few questions is missing from the resamples that drew none of them.
         num_known = np.maximum((~np.isnan(axes).any(axis=2)).sum(axis=0), 1)

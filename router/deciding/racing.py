@@ -73,7 +73,10 @@ def ranked(rows: Sequence[ArmRow]) -> list[ArmRow]:
 
 def compare(table: ArmTable, a: ArmRow, b: ArmRow) -> Difference | None:
     """How much better `a` is than `b` where both were scored; None where they share no question."""
-    return difference_of(table.decided, a.decided, b.decided, margin=table.margin, alpha=table.policy.alpha)
+    found, names = table.differences, (a.name, b.name)
+    if names not in found:
+        found[names] = difference_of(table.decided, a.decided, b.decided, margin=table.margin, alpha=table.policy.alpha)
+    return found[names]
 
 
 def level_of_winner(table: ArmTable, ends: Sequence[int], a: ArmRow, b: ArmRow, difference: Difference) -> float:

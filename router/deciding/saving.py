@@ -12,7 +12,7 @@ answered, by source document, times Student's t at `policy.alpha`. What is paid 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,7 +46,7 @@ class _Gap:
 class Savings:
     """Compares the costs of arms that were asked the same questions; `clusters` names each question's document."""
 
-    clusters: Sequence[Hashable] | Documents
+    clusters: Sequence[str] | Documents
     _gaps: dict[tuple[str, str], _Gap] = field(default_factory=dict)
 
     def find(self, arm: ArmRow, *, instead_of: ArmRow, policy: Policy) -> Saving:

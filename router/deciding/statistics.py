@@ -9,7 +9,7 @@ all agree does not look like certainty.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -73,7 +73,7 @@ def mean_known(values: Iterable[float | None] | Floats) -> float | None:
 
 
 def mean_interval(
-    values: Sequence[float] | Floats, clusters: Sequence[Hashable] | Documents, *, alpha: float = 0.05
+    values: Sequence[float] | Floats, clusters: Sequence[str] | Documents, *, alpha: float = 0.05
 ) -> Interval:
     """The mean of one arm's scores with a (1 - alpha) interval.
 
@@ -92,7 +92,7 @@ def mean_interval(
 def paired_difference(
     a: Sequence[float] | Floats,
     b: Sequence[float] | Floats,
-    clusters: Sequence[Hashable] | Documents,
+    clusters: Sequence[str] | Documents,
     *,
     margin: float,
     alpha: float = 0.05,
@@ -165,7 +165,7 @@ def holm(p_values: Sequence[float], *, among: int | None = None) -> list[float]:
     return found
 
 
-def share_not_beaten(scores: Floats, clusters: Sequence[Hashable] | Documents, *, arm: int, margin: float) -> float:
+def share_not_beaten(scores: Floats, clusters: Sequence[str] | Documents, *, arm: int, margin: float) -> float:
     """The probability, as far as these questions tell, that no arm is better than row `arm` by more than `margin`.
 
     `scores` is (arms, questions) in [0, 1] without gaps. The arms' means are drawn from a multivariate Student's t with
@@ -218,15 +218,15 @@ def detectable_difference(num_questions: int, *, discordance: float = 0.2, alpha
     return found if found <= discordance else 1.0
 
 
-def number_documents(clusters: Sequence[Hashable] | Documents) -> Documents:
-    """Each cluster's number, in the order of their first appearance; of numbers these themselves."""
+def number_documents(clusters: Sequence[str] | Documents) -> Documents:
+    """Each cluster's place among their sorted names; of numbers these themselves."""
     if isinstance(clusters, np.ndarray):
         return clusters
-    numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.intp)
+    places = {name: place for place, name in enumerate(sorted(set(clusters)))}
+    return np.array([places[name] for name in clusters], dtype=np.intp)
 
 
-def by_cluster(values: Sequence[float] | Floats, clusters: Sequence[Hashable] | Documents) -> tuple[Floats, Floats]:
+def by_cluster(values: Sequence[float] | Floats, clusters: Sequence[str] | Documents) -> tuple[Floats, Floats]:
     """Sum and count of each cluster's values."""
     documents = number_documents(clusters)
     counts = np.bincount(documents)

@@ -121,7 +121,8 @@ def test_labels_decide_against_the_judge() -> None:
     decision = recommend(make_table(card, Policy()))
     assert (decision.arm, decision.verdict, decision.comparisons[0].difference.test) == ("rag", "winner", TEST)  # type: ignore[union-attr]
     assert decision.margin == decision.comparisons[0].difference.mean > 0.2  # type: ignore[union-attr]
-    assert bettable(card, *card.arms) == (card.arms[0].labels, card.arms[1].labels)
+    for bets, arm in zip(bettable(card, *card.arms), card.arms, strict=True):
+        assert np.array_equal(bets, arm.measured("labels"), equal_nan=True)
 
 
 def test_where_one_arm_has_no_labels_the_judge_compares_the_two() -> None:
@@ -131,7 +132,7 @@ def test_where_one_arm_has_no_labels_the_judge_compares_the_two() -> None:
     found = difference_of(card, *card.arms, margin=0.05, alpha=0.05)
     assert found is not None
     assert found.test == "exact McNemar"
-    assert bettable(card, *card.arms)[0] == card.arms[0].scores["f1"]
+    assert bettable(card, *card.arms)[0].tolist() == list(card.arms[0].scores["f1"])
 
 
 def test_labels_about_one_document_show_nothing() -> None:
