@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -24,6 +24,13 @@ from router.deciding.wording import as_score
 
 # The limit that depends on prices; the others are measured once and for all.
 COST_LIMIT = "cost_per_1k"
+# Name, in words, unit, and the share of questions that may exceed it; a mean must keep the last.
+_ROWS = (
+    ("latency_ms", "median latency", " ms", 0.5),
+    ("p95_ms", "95th percentile of latency", " ms", 0.05),
+    ("ttft_ms", "median time to the first token", " ms", 0.5),
+    (COST_LIMIT, "cost of 1,000 questions", "", None),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +50,14 @@ def check_limits(
     looks.
     """
     limits, num_failed, column = policy.limits, len(scores.errors), scores.column(card.primary)
-    whole = _with_failed(scores.measured("latency_ms"), num_failed)
-    first = _with_failed(scores.measured("ttft_ms"), len(card.streamed.intersection(scores.errors)))
-    costs = 1000 * question_costs(scores, policy, card.prefill_s)
-    # Name, in words, the limit, its unit, and what may exceed which mean, question by question.
-    rows = (
-        ("latency_ms", "median latency", limits.latency_ms, " ms", whole, 0.5),
-        ("p95_ms", "95th percentile of latency", limits.p95_ms, " ms", whole, 0.05),
-        ("ttft_ms", "median time to the first token", limits.ttft_ms, " ms", first, 0.5),
-        (COST_LIMIT, "cost of 1,000 questions", limits.cost_per_1k, "", costs, None),
-    )
-    level /= max(sum(row[2] is not None for row in rows) + (limits.score is not None), 1)
+    level /= max(sum(getattr(limits, field.name) is not None for field in fields(limits)), 1)
     broken: dict[str, str] = {}
     is_shown = False
-    for name, called, limit, unit, values, share in rows:
+    for name, called, unit, share in _ROWS:
+        limit = getattr(limits, name)
         if limit is None:
             continue
+        values = _measured(card, scores, policy, name)
         value = cost_per_1k if share is None else quantile(values, 1 - share)
         if value is not None and value <= limit:
             continue
@@ -72,8 +71,7 @@ def check_limits(
             is_shown |= _exceeds(values, limit, card.documents, level)
         else:
             is_shown |= _exceeds((values > limit).astype(np.float64), share, np.arange(len(values)), level)
-    mean = mean_known(column) or 0.0
-    if limits.score is not None and mean < limits.score:
+    if limits.score is not None and (mean := mean_known(column) or 0.0) < limits.score:
         broken["score"] = f"mean {card.primary} {as_score(mean)} is under the limit of {as_score(limits.score)}"
         is_shown |= _exceeds(1 - column, 1 - limits.score, card.documents, level)
     if len(scores.errors) == scores.num_asked or scores.num_unscored(card.primary) == scores.num_asked:
@@ -82,9 +80,17 @@ def check_limits(
     return BrokenLimits(broken, is_shown)
 
 
-def _with_failed(times_ms: Floats, num_failed: int) -> Floats:
-    """The known times, and an infinite one for each answer that failed."""
-    return np.append(times_ms[~np.isnan(times_ms)], [math.inf] * num_failed)
+def _measured(card: Scorecard, scores: ArmScores, policy: Policy, limit: str) -> Floats:
+    """What a limit is of, question by question: costs, or the known times and an infinite one for each answer that
+    failed.
+    """
+    if limit == COST_LIMIT:
+        return 1000 * question_costs(scores, policy, card.prefill_s)
+    # What the time to the first token was measured on is known of the arms together.
+    is_first = limit == "ttft_ms"
+    failed = card.streamed.intersection(scores.errors) if is_first else scores.errors
+    times_ms = scores.measured("ttft_ms" if is_first else "latency_ms")
+    return np.append(times_ms[~np.isnan(times_ms)], [math.inf] * len(failed))
 
 
 def _exceeds(values: Floats, limit: float, documents: Documents, level: float) -> bool:

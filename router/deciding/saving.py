@@ -101,9 +101,8 @@ def _measure_gap(a: Floats, b: Floats, documents: Documents) -> _Gap:
     known = ~np.isnan(both).any(axis=1)
     if not known.any():
         return _Gap(np.zeros(a.shape[1]), np.zeros((a.shape[1],) * 2), 0)
-    by_part = [by_cluster(column, documents[known]) for column in both[known].T]
-    sums, counts = np.stack([own for own, _ in by_part], axis=1), by_part[0][1]
-    mean = sums.sum(axis=0) / counts.sum()
-    rest = sums - counts[:, None] * mean
+    sums, counts = by_cluster(both[known].T, documents[known])
+    mean = sums.sum(axis=1) / counts.sum()
+    rest = sums - np.outer(mean, counts)
     spread = len(counts) / max(len(counts) - 1, 1) / counts.sum() ** 2
-    return _Gap(mean, spread * (rest.T @ rest), len(counts))
+    return _Gap(mean, spread * (rest @ rest.T), len(counts))

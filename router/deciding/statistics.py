@@ -176,8 +176,7 @@ def share_not_beaten(scores: Floats, clusters: Sequence[str] | Documents, *, arm
     """
     lone_win = np.zeros((len(scores), 1))
     lone_win[arm] = 1.0
-    by_row = [by_cluster(row, clusters) for row in scores]
-    sums, counts = np.stack([own for own, _ in by_row]), by_row[0][1]
+    sums, counts = by_cluster(scores, clusters)
     size, degrees = max(_PRIOR_SIZE * float(counts.mean()), 1.0), max(len(counts) - 1, 1)
     sums, counts = np.hstack([sums, size * lone_win, size * (1 - lone_win)]), np.append(counts, [size, size])
     means = sums.sum(axis=1) / counts.sum()
@@ -227,11 +226,14 @@ def number_documents(clusters: Sequence[str] | Documents) -> Documents:
 
 
 def by_cluster(values: Sequence[float] | Floats, clusters: Sequence[str] | Documents) -> tuple[Floats, Floats]:
-    """Sum and count of each cluster's values."""
-    documents = number_documents(clusters)
+    """Sum and count of each cluster's values; (..., values) -> (..., clusters) and (clusters,)."""
+    columns, documents = np.atleast_2d(np.asarray(values, dtype=np.float64)), number_documents(clusters)
     counts = np.bincount(documents)
+    places = documents + len(counts) * np.arange(len(columns))[:, None]
+    sums = np.bincount(places.ravel(), columns.ravel(), minlength=len(columns) * len(counts))
     is_seen = counts > 0
-    return np.bincount(documents, values)[is_seen].astype(np.float64), counts[is_seen].astype(np.float64)
+    found = np.asarray(sums.reshape(len(columns), -1)[:, is_seen], dtype=np.float64)
+    return found if np.ndim(values) > 1 else found[0], counts[is_seen].astype(np.float64)
 
 
 def _are_binary(values: Floats) -> bool:
