@@ -301,7 +301,8 @@ def _sign_flip(sums: Floats, *, against: float) -> float:
         angles, heights = angles[matters], heights[matters]
     waves = np.cos((reach - most) * angles) * np.sin((most + 1) * angles) / np.sin(angles)
     tail = (most + 1 + 2 * float(heights @ waves)) / num
-    return min(1.0, max(2 * tail, 2.0 ** (1 - int(times.sum())), _SMALLEST_P))
+    # The last bits are noise.
+    return min(1.0, max(round(2 * tail, 14), 2.0 ** (1 - int(times.sum())), _SMALLEST_P))
 
 
 def question_sd(sums: Floats, counts: Floats) -> float | None:
