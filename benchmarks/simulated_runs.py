@@ -98,10 +98,10 @@ class Sample:
                     latency_ms=_where(is_asked, self.latency_ms[row, spent]),
                     prompt_tokens=_where(is_asked, self.prompt_tokens[row, spent]),
                     generated_tokens=_where(is_asked, np.full(len(spent), _GENERATED_TOKENS)),
-                    not_asked=tuple(ids[i] for i in np.flatnonzero(~is_asked)),
+                    not_asked=tuple(ids[i] for i in np.flatnonzero(~is_asked).tolist()),
                 )
             )
-        clusters = tuple(self.clusters[i] for i in spent)
+        clusters = tuple(self.clusters[i] for i in spent.tolist())
         return Scorecard(ids, clusters, METRIC, tuple(arms), race=race, **self.rest)  # type: ignore[arg-type]  # what a Scorecard takes
 
     def decide(self, policy: Policy) -> Decision:
@@ -152,6 +152,7 @@ def race(sample: Sample, policy: Policy, settings: RaceSettings) -> Raced:
 
 
 def _where(is_known: NDArray[np.bool_], values: NDArray[Any]) -> tuple[Any, ...]:
-    found = values.astype(object)
-    found[~is_known] = None
-    return tuple(found.tolist())
+    found = values.tolist()
+    for place in np.flatnonzero(~is_known).tolist():
+        found[place] = None
+    return tuple(found)

@@ -130,7 +130,7 @@ class ArmCosts:
 def mean_usage(scores: ArmScores) -> Usage:
     """Means over the questions for which each number is known."""
     means = [mean_known(column) for column in usage_rows(scores).T]
-    if all(tokens is None for tokens in scores.cached_tokens):
+    if np.isnan(scores.measured("cached_tokens")).all():
         means[-1] = None
     return Usage(*means)
 
@@ -227,13 +227,17 @@ def usage_rows(scores: ArmScores) -> Floats:
 
     An arm's share of cached tokens is taken over the answers that tell, and holds for all; without any it is 0.
     """
-    columns = np.array([scores.measured(name) for name in Usage._fields])
-    if scores.arm.index is None:
-        columns[3] = 0.0
-    prompts, cached = columns[0], columns[-1]
-    known = ~np.isnan(prompts + cached)
-    columns[-1] = prompts * (cached[known].sum() / max(prompts[known].sum(), 1.0))
-    return columns.T
+
+    def rows() -> Floats:
+        columns = np.array([scores.measured(name) for name in Usage._fields])
+        if scores.arm.index is None:
+            columns[3] = 0.0
+        prompts, cached = columns[0], columns[-1]
+        known = ~np.isnan(prompts + cached)
+        columns[-1] = prompts * (cached[known].sum() / max(prompts[known].sum(), 1.0))
+        return columns.T
+
+    return scores.once("usage", rows)
 
 
 def evaluation_cost(scorecard: Scorecard, policy: Policy) -> float | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -33,13 +34,24 @@ class Saving:
     matters: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Gap:
-    """How much more one arm's question takes than another's: (k,) means, and (k, k) the covariance of these means."""
+    """How much more one arm's questions take than another's, (questions, k), and each question's document."""
 
-    mean: Floats
-    covariance: Floats
-    num_documents: int
+    more: Floats
+    documents: Documents
+
+    @cached_property
+    def mean(self) -> Floats:
+        """Of a question, (k,)."""
+        return np.asarray(self.more.sum(axis=0) / max(len(self.more), 1))
+
+    @cached_property
+    def spread(self) -> tuple[Floats, int]:
+        """The (k, k) covariance of the means, and the number of documents that it was taken over."""
+        sums, counts = by_cluster(self.more.T, self.documents)
+        rest = sums - np.outer(self.mean, counts)
+        return len(counts) / max(len(counts) - 1, 1) / max(counts.sum(), 1.0) ** 2 * (rest @ rest.T), len(counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +78,11 @@ class Savings:
         least = policy.cost_tolerance * others
         if saved <= least:
             return Saving(saved / others, matters=False)
-        if gap.num_documents < 2:
+        covariance, num_documents = gap.spread
+        if num_documents < 2:
             return Saving(saved / others, matters=False)  # one document says nothing about the next
-        error = math.sqrt(max(float(weights @ gap.covariance @ weights), 0.0))
-        return Saving(saved / others, saved > upper_t(policy.alpha / 2, gap.num_documents - 1) * error)
+        error = math.sqrt(max(float(weights @ covariance @ weights), 0.0))
+        return Saving(saved / others, saved > upper_t(policy.alpha / 2, num_documents - 1) * error)
 
     def serve(self, ranked: Sequence[ArmRow], policy: Policy) -> ArmRow:
         """Of arms that are as good as each other by the policy's margin, the best first: the one to serve.
@@ -97,12 +110,6 @@ class Savings:
 def _measure_gap(a: Floats, b: Floats, documents: Documents) -> _Gap:
     # Of what nobody measured the price is 0, or the cost would be unknown.
     is_measured = ~np.isnan(a).all(axis=0) & ~np.isnan(b).all(axis=0)
-    both = np.where(is_measured, a - b, 0.0)
-    known = ~np.isnan(both).any(axis=1)
-    if not known.any():
-        return _Gap(np.zeros(a.shape[1]), np.zeros((a.shape[1],) * 2), 0)
-    sums, counts = by_cluster(both[known].T, documents[known])
-    mean = sums.sum(axis=1) / counts.sum()
-    rest = sums - np.outer(mean, counts)
-    spread = len(counts) / max(len(counts) - 1, 1) / counts.sum() ** 2
-    return _Gap(mean, spread * (rest @ rest.T), len(counts))
+    more = np.where(is_measured, a - b, 0.0)
+    known = ~np.isnan(more).any(axis=1)
+    return _Gap(more[known], documents[known])
