@@ -302,7 +302,7 @@ def _sign_flip(sums: Floats, *, against: float) -> float:
     waves = np.cos((reach - most) * angles) * np.sin((most + 1) * angles) / np.sin(angles)
     tail = (most + 1 + 2 * float(heights @ waves)) / num
     # The last bits are noise.
-    return min(1.0, max(round(2 * tail, 14), 2.0 ** (1 - int(times.sum())), _SMALLEST_P))
+    return min(1.0, max(float(f"{2 * tail:.14g}"), 2.0 ** (1 - int(times.sum())), _SMALLEST_P))
 
 
 def question_sd(sums: Floats, counts: Floats) -> float | None:
