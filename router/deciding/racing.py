@@ -84,7 +84,7 @@ def level_of_winner(table: ArmTable, ends: Sequence[int], a: ArmRow, b: ArmRow, 
     alpha = FIRST_SHARE * table.policy.alpha
     if difference.test != MCNEMAR:
         return 2 * _level(table, ends, alpha / 2)
-    x, y = (np.array(row.column, dtype=np.float64) for row in (a, b))  # None becomes NaN
+    x, y = (row.decided.column(table.decided.primary) for row in (a, b))
     num_apart = np.cumsum(np.abs(x - y) > 0)[[end - 1 for end in ends if end <= len(x)]]
     return exact_level(num_apart.tolist(), tuple(ends), alpha)
 
