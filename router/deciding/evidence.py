@@ -28,6 +28,7 @@ _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _STAKES = (_POINTS + 1) / 2
 _LOG_WEIGHTS = np.log(_WEIGHTS / 2)
 # Normal quantiles of a power of 50% and of 90%; of two tests at once, where each has the root of that.
+_MOST = 1e8  # documents; what takes more never comes
 _LUCK = {False: (0.0, 1.2816), True: (0.5450, 1.6325)}
 
 Column = Sequence[float | None] | Floats
@@ -75,11 +76,7 @@ class Bets:
 
 def log_mixture(gains: Floats) -> float:
     """Log capital after a bet on each of (n,) `gains` in [-1, inf), averaged over stakes in [0, 1]."""
-    # Binary scores have three distinct differences, however many questions there are.
-    values, counts = np.unique(gains, return_counts=True)
-    logs = _LOG_WEIGHTS + counts.astype(np.float64) @ np.log1p(np.outer(values, _STAKES))
-    top = float(logs.max())
-    return top + math.log(float(np.exp(logs - top).sum()))
+    return _log_sum(_log_capitals(gains))
 
 
 def make_bets(a: Column, b: Column, clusters: Sequence[str] | Documents, largest: int | None = None) -> Bets:
@@ -139,28 +136,39 @@ def further_questions(bets: Bets, null: float, level: float, *, if_equal: bool =
     """How many further questions would refute "the mean is at most `null`", if they were like those seen; or, if the
     arms are equal, that and its mirror image, which takes better luck.
 
-    The log of the capital grows by the best stake's mean log gain a document, with the spread of these gains. A made-up
+    The log of each stake's capital grows by its mean log gain a document, with the spread of these gains. A made-up
     document for either side keeps a handful of questions from promising too much. None when no stake gains.
     """
-    missing = -math.log(level) - bets.log_evidence(null)
-    if missing <= 0:
+    wanted, capital = -math.log(level), _log_capitals(bets.gains(null))
+    if _log_sum(capital) >= wanted:
         return Further(0, 0)
+    from scipy.optimize import brentq
+
     moved = Bets(bets.sums - bets.mean * bets.sizes, bets.sizes, bets.largest) if if_equal else bets
     gains = np.append(moved.gains(null), bets.gains(null).max(initial=1.0 / (1 + null)) * np.array([1.0, -1.0]))
     logs = np.log1p(np.outer(_STAKES, np.clip(gains, -0.999, None)))
     growth, spread = logs.mean(axis=1), logs.std(axis=1)
-    best = int(growth.argmax())
-    if growth[best] <= 1e-6:
+
+    def missing(num_documents: float, luck: float) -> float:
+        return wanted - _log_sum(capital + num_documents * growth - luck * math.sqrt(num_documents) * spread)
+
+    if missing(_MOST, _LUCK[if_equal][1]) > 0:
         return None
     size = float(bets.sizes.mean()) if len(bets.sizes) else 1.0
-    low, high = (size * _documents_until(missing, growth[best], z * spread[best]) for z in _LUCK[if_equal])
+    low, high = (size * brentq(missing, 0.0, _MOST, args=(luck,)) for luck in _LUCK[if_equal])
     return Further(math.ceil(low), math.ceil(high))
 
 
-def _documents_until(missing: float, growth: float, spread: float) -> float:
-    """The n at which n * growth - spread * sqrt(n) reaches what is missing."""
-    root = (spread + math.sqrt(spread**2 + 4 * growth * missing)) / (2 * growth)
-    return float(root**2)
+def _log_capitals(gains: Floats) -> Floats:
+    """(64,) the logs of what each stake adds to the average."""
+    # Binary scores have three distinct differences, however many questions there are.
+    values, counts = np.unique(gains, return_counts=True)
+    return np.asarray(_LOG_WEIGHTS + counts.astype(np.float64) @ np.log1p(np.outer(values, _STAKES)), dtype=np.float64)
+
+
+def _log_sum(logs: Floats) -> float:
+    top = float(logs.max())
+    return top + math.log(float(np.exp(logs - top).sum()))
 
 
 def _as_p(log_evidence: float) -> float:

@@ -239,10 +239,9 @@ def _ways(table: ArmTable, leader: ArmRow, comparison: Comparison) -> tuple[Furt
     level = claim_level(LATER_SHARE * table.policy.alpha, len(card.arms))
     bets = make_bets(*bettable(card, leader.decided, other.decided), card.documents, card.largest)
     better = further_questions(bets, 0.0, level)
-    # Equal for serving is: the dearer of the two is not better by the margin. What is seen of a lead may be noise.
-    cheaper, dearer = sorted((leader, other), key=lambda row: row.price)
-    bets = make_bets(*bettable(card, cheaper.decided, dearer.decided), card.documents, card.largest)
-    equal = further_questions(bets, -table.margin, level, if_equal=True)
+    # What is seen of a lead may be noise, and must be outweighed: equal is that neither is better by the margin.
+    sides = (bets, bets.flipped())
+    equal = _hardest([further_questions(side, -table.margin, level, if_equal=True) for side in sides])
     return better, equal
 
 

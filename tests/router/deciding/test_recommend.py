@@ -89,6 +89,16 @@ def test_a_small_uncertain_lead_is_undecided_and_says_how_many_more() -> None:
     assert 0.3 < decision.confidence < 1.0
 
 
+def test_what_shows_that_two_arms_are_equal_does_not_depend_on_which_is_cheaper() -> None:
+    leader, rival = [1.0] * 30 + [0.0] * 70, [0.0] * 9 + [1.0] * 21 + [1.0] * 6 + [0.0] * 64
+    ways = [
+        recommend(card(scores(RAG, leader, tokens=a), scores(TUNED, rival, tokens=b)), Policy()).to_call_equal
+        for a, b in ((400, 40), (40, 400))
+    ]
+    assert ways[0] is not None
+    assert ways[0] == ways[1]
+
+
 def test_until_it_is_settled_a_lead_below_the_margin_is_not_paid_for() -> None:
     leader, rival = [1.0] * 20 + [0.0] * 20, [0.0] + [1.0] * 20 + [0.0] * 19
     grid = card(scores(RAG, leader, tokens=400), scores(TUNED, rival, tokens=40), scores(BASE, [0.0] * 40, tokens=40))
