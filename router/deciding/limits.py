@@ -17,6 +17,7 @@ import numpy as np
 
 from router.deciding.costs import question_costs
 from router.deciding.evidence import log_mixture
+from router.deciding.labelled import labelled_mean
 from router.deciding.policy import Policy
 from router.deciding.scorecard import ArmScores, Scorecard, quantile
 from router.deciding.statistics import Documents, Floats, by_cluster, mean_known
@@ -71,9 +72,14 @@ def check_limits(
             is_shown |= _exceeds(values, limit, card.documents, level)
         else:
             is_shown |= _exceeds((values > limit).astype(np.float64), share, np.arange(len(values)), level)
-    if limits.score is not None and (mean := mean_known(column) or 0.0) < limits.score:
-        broken["score"] = f"mean {card.primary} {as_score(mean)} is under the limit of {as_score(limits.score)}"
-        is_shown |= _exceeds(1 - column, 1 - limits.score, card.documents, level)
+    if limits.score is not None:
+        by_labels = labelled_mean(card, scores) if card.labelled == card.primary else None
+        mean = by_labels.mean if by_labels else mean_known(column) or 0.0
+        if mean < limits.score:
+            broken["score"] = f"mean {card.primary} {as_score(mean)} is under the limit of {as_score(limits.score)}"
+            # An e-process corrects nothing, so that where people's labels do, they alone are evidence.
+            known = scores.measured("labels") if by_labels else column
+            is_shown |= _exceeds(1 - known, 1 - limits.score, card.documents, level)
     if len(scores.errors) == scores.num_asked or scores.num_unscored(card.primary) == scores.num_asked:
         why, lost = next(iter(scores.errors.values()), "no score"), "answered" if scores.errors else "scored"
         return BrokenLimits({"scored": f"no question was {lost} ({why})"}, is_shown=True)

@@ -50,10 +50,12 @@ def look(table: ArmTable, active: Sequence[str], *, ends: Sequence[int]) -> Ruli
     if not rows:
         return Ruling((), ruled_out, None, ranking)
     leader, savings = rows[0], Savings(table.decided.documents)
+    # No level of a look is more than all looks so far may spend.
+    most = FIRST_SHARE * table.policy.alpha * (len(table.decided.question_ids) / ends[-1]) ** 2
     drops = []
     for row in rows[1:]:
         difference = compare(table, leader, row)
-        if difference is None or difference.mean <= 0:
+        if difference is None or difference.mean <= 0 or difference.p_value > most:
             continue
         level = level_of_winner(table, ends, leader, row, difference)
         if difference.p_value > level:

@@ -9,7 +9,7 @@ from fakes.priced import BASE, RAG, make_card, make_scores
 
 from router.deciding.arm_table import make_table
 from router.deciding.labelled import MIN_LABELS, TEST, bettable, difference_of, labelled_difference, labelled_mean
-from router.deciding.policy import Policy, Prices, Utility
+from router.deciding.policy import Limits, Policy, Prices, Utility
 from router.deciding.recommend import recommend
 from router.deciding.scorecard import ArmScores, Scorecard
 
@@ -31,6 +31,14 @@ def trial(rng: np.random.Generator, num_questions: int, num_labels: int) -> tupl
     passed = truth | (rng.random(num_questions) < 0.4)
     known = set(rng.choice(num_questions, num_labels, replace=False).tolist())
     return passed.astype(float).tolist(), [float(right) if i in known else None for i, right in enumerate(truth)]
+
+
+@pytest.mark.parametrize(("num_labels", "is_shown"), [(40, False), (600, True)])
+def test_a_limit_on_the_score_is_kept_by_what_people_say(num_labels: int, is_shown: bool) -> None:
+    card = one(*trial(np.random.default_rng(1), 600, num_labels))
+    row = make_table(card, Policy(limits=Limits(score=0.7))).row("base")
+    assert row.score < 0.7  # 0.76 by the judge alone
+    assert (set(row.broken), row.is_ruled_out) == ({"score"}, is_shown)
 
 
 @pytest.mark.parametrize("num_labels", [MIN_LABELS, 100])
