@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakes.forks import Forks
 
 from storage.database import open_database
 from storage.errors import StorageError
@@ -151,7 +152,7 @@ def test_work_whose_job_another_process_took_for_dead_is_stopped(jobs: Jobs, tmp
     until(lambda: state(jobs, name) == "running")
     other = JobRows(open_database(tmp_path), owner="m:1:1.00", is_alive=lambda owner: False)
     assert [job.id for job in other.adopt("copy")] == [name]
-    assert stopped.wait(5)
+    assert stopped.wait(20)
     jobs.stop("copy")
     assert jobs.rows.get(name).owner == "m:1:1.00"  # type: ignore[union-attr]
 
@@ -248,26 +249,29 @@ def test_the_queue_imports_nothing_that_costs_a_server_start() -> None:
 WORKER = """
 import os, random, sys, time
 from pathlib import Path
+import sqlalchemy.dialects.sqlite
 from storage.database import open_database
 from storage.jobs.jobs import Jobs
 from storage.jobs.rows import JobRows
 
-home = Path(sys.argv[1])
-log = os.open(home / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-say = lambda *words: os.write(log, (" ".join(map(str, words)) + "\\n").encode())
+def main():
+    random.seed()
+    home = Path(sys.argv[1])
+    log = os.open(home / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    say = lambda *words: os.write(log, (" ".join(map(str, words)) + "\\n").encode())
 
-def work(running):
-    for step in range(running.job.progress.get("done", 0), 5):
-        say("begin", running.job.key, step)
-        running.wait(random.uniform(0.005, 0.02))
-        running.progress(done=step + 1)
-    say("finish", running.job.key)
+    def work(running):
+        for step in range(running.job.progress.get("done", 0), 5):
+            say("begin", running.job.key, step)
+            running.wait(random.uniform(0.005, 0.02))
+            running.progress(done=step + 1)
+        say("finish", running.job.key)
 
-jobs = Jobs(JobRows(open_database(home)), poll_s=0.1)
-jobs.begin("work", work, limit=3)
-print("ready", flush=True)
-while sys.argv[2] == "kill" or jobs.rows.live(kind="work"):
-    time.sleep(0.02)
+    jobs = Jobs(JobRows(open_database(home)), poll_s=0.1)
+    jobs.begin("work", work, limit=3)
+    print("ready", flush=True)
+    while sys.argv[2] == "kill" or jobs.rows.live(kind="work"):
+        time.sleep(0.02)
 """
 
 
@@ -278,22 +282,19 @@ def test_fifty_kills_lose_no_job_and_repeat_no_finished_step(tmp_path: Path) -> 
         rows.submit("work", str(number))
     rows.release("work")
     chance = random.Random(7)
-    for kill in range(50):
-        child = subprocess.Popen([sys.executable, "-c", WORKER, tmp_path, "kill"], stdout=subprocess.PIPE)
-        if kill % 5 == 4:
-            # Some fall into the start itself.
-            time.sleep(chance.uniform(0, 0.4))
-        else:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"ready\n"
-            time.sleep(chance.uniform(0, 0.3))
-        child.kill()
-        child.communicate()
-    # Two at once end it.
-    last = [
-        subprocess.Popen([sys.executable, "-c", WORKER, tmp_path, "drain"], stdout=subprocess.DEVNULL) for _ in "ab"
-    ]
-    assert [child.wait(120) for child in last] == [0, 0]
+    with Forks(WORKER) as forks:
+        for kill in range(50):
+            child = forks.start(tmp_path, "kill")
+            if kill % 5 == 4:
+                # Some fall into the start itself.
+                time.sleep(chance.uniform(0, 0.1))
+            else:
+                assert child.stdout.readline() == "ready\n"
+                time.sleep(chance.uniform(0, 0.3))
+            child.kill()
+        # Two at once end it.
+        last = [forks.start(tmp_path, "drain") for _ in "ab"]
+        assert [child.finish() for child in last] == [["ready"], ["ready"]]
     finished, reached = Counter[str](), Counter[str]()
     for line in (tmp_path / "log").read_text().splitlines():
         match line.split():

@@ -2,16 +2,13 @@
 
 import fcntl
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.forks import Fork, Forks
 
 from storage.folders import read_manifest
 from tuning.base import ResolvedModel
@@ -263,6 +260,8 @@ def test_a_training_prints_nothing(tiny_base: Path, tmp_path: Path, capfd: pytes
 CHILD = """
 import sys, time
 from pathlib import Path
+import peft, torch, trl
+import tuning.training.trainer
 from tuning.base import ResolvedModel
 from tuning.training.run import train_adapter
 from tuning.methods.lora import LoraRecipe
@@ -270,44 +269,45 @@ from tuning.data.rows import TrainingRow
 
 def report(progress):
     print(progress.step, flush=True)
-    time.sleep(0.1)
+    time.sleep(0.05)
 
-home = Path(sys.argv[2])
-rows = [TrainingRow(({"role": "user", "content": f"what is {a}"},), b) for a, b in zip(sys.argv[3::2], sys.argv[4::2])]
-print(train_adapter(
-    base=ResolvedModel("org/tiny", "r1", sys.argv[1]), rows=rows, name="closed-book",
-    recipe=LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3),
-    adapters_dir=home / "adapters", work_dir=home / "training", provenance={}, progress=report, checkpoint_every_s=0.5,
-).name)
+def main():
+    folder, home, *words = sys.argv[1:]
+    rows = [TrainingRow(({"role": "user", "content": f"what is {a}"},), b) for a, b in zip(words[::2], words[1::2])]
+    home = Path(home)
+    print(train_adapter(
+        base=ResolvedModel("org/tiny", "r1", folder), rows=rows, name="closed-book",
+        recipe=LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3),
+        adapters_dir=home / "adapters", work_dir=home / "training", provenance={}, progress=report,
+        checkpoint_every_s=0.25,
+    ).name)
 """
 
 
-@pytest.mark.model
+@pytest.mark.slow
 def test_a_training_killed_at_any_point_reaches_the_same_weights(
     adapter: Adapter, tiny_base: Path, tmp_path: Path
 ) -> None:
-    words = [word for pair in COLOURS.items() for word in pair]
-    command = [sys.executable, "-c", CHILD, str(tiny_base), str(tmp_path), *words]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     first_steps = []
-    for last_step in (12, 24):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-            assert process.stdout is not None
+    with Forks(CHILD, {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}) as forks:
+
+        def start() -> Fork:
+            return forks.start(tiny_base, tmp_path, *(word for pair in COLOURS.items() for word in pair))
+
+        for last_step in (12, 24):
+            process = start()
             seen = []
             for line in process.stdout:
                 seen.append(int(line))
                 if seen[-1] == last_step:
-                    process.send_signal(signal.SIGKILL)
                     break
-        assert process.wait() == -signal.SIGKILL
-        first_steps.append(seen[0])
-    lines = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True).stdout.split()
-    first_steps.append(int(lines[0]))
+            process.kill()
+            first_steps.append(seen[0])
+        whole, again = start().finish(), start().finish()
+    first_steps.append(int(whole[0]))
     assert first_steps[0] == 1
     assert 2 < first_steps[1] <= 13, "the second process began where a checkpoint of the first lay"
     assert first_steps[1] < first_steps[2] <= 25
-    assert lines[-1] == adapter.name
+    assert whole[-1] == adapter.name
     assert list((tmp_path / "training").iterdir()) == []
-    assert subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True).stdout.split() == [
-        adapter.name
-    ]
+    assert again == [adapter.name]
