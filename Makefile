@@ -36,9 +36,9 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 demo: setup ## Run the main job on the demo corpus: index, tune, evaluate, decide
 	$(BIN)/arbiter run configs/demo.yaml
 
-test: setup test-packages check ## All tests: static checks, those without a model, then those with real ones
-	$(BIN)/pytest -n auto -m 'not model and not gpu and not browser'
-	$(BIN)/pytest -n 2 --dist loadfile -m model
+test: setup test-packages check ## All tests: static checks, those without a model and those with real ones
+	# A file at a time, in the order of tests/conftest.py: those that take longest first.
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not gpu and not browser'
 
 test-fast: setup ## Tests that need no model
 	$(BIN)/pytest -n auto -m 'not model and not slow and not gpu and not browser'

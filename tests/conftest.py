@@ -34,11 +34,19 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on PostgreSQL are slow: those of SQLite once more, and a server for each process."""
+    """Tests on PostgreSQL are slow: those of SQLite once more, and a server for each process.
+
+    Files that may take longer than others come first, then those with real models, then those with slow tests: at the
+    end no process waits for a long one.
+    """
     for item in items:
         parameters = getattr(item, "callspec", None)
         if "postgres_url" in item.fixturenames or (parameters and "postgresql" in parameters.params.values()):  # type: ignore[attr-defined]
             item.add_marker(pytest.mark.slow)
+    marks: dict[Path, set[str]] = {}
+    for item in items:
+        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+    items.sort(key=lambda item: [mark not in marks[item.path] for mark in ("timeout", "model", "slow")])
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -334,9 +334,9 @@ def test_chats_and_searches_go_on_while_files_are_indexed(tmp_path: Path) -> Non
         assert embedder.started.wait(10)
         # The indexer holds the embedder; none of these waits for it.
         for _ in range(3):
-            server.client.chat.completions.create(model="rag", messages=ASK, timeout=5)
-            assert server.found("docs", "rule number 1", timeout=5)
-            server.client.vector_stores.files.list("docs", timeout=5)
+            server.client.chat.completions.create(model="rag", messages=ASK, timeout=15)
+            assert server.found("docs", "rule number 1", timeout=15)
+            server.client.vector_stores.files.list("docs", timeout=15)
         embedder.gate.set()
         # The server stops in the middle of it, within a batch.
         assert server.client.vector_stores.files.retrieve(file.id, vector_store_id="docs").status == "in_progress"
