@@ -55,8 +55,11 @@ def is_full_disk(error: BaseException, target: Path) -> bool:
     text = str(error)
     if any(words in text for words in _WORDS):
         return True
-    existing = next(folder for folder in (target, *target.absolute().parents) if folder.exists())
-    return any(words in text for words in _VAGUE_WORDS) and shutil.disk_usage(existing).free < _LITTLE
+    if not any(words in text for words in _VAGUE_WORDS):
+        return False
+    # `access` answers where `Path.exists` raises: in a folder that this user may not look into.
+    existing = next(folder for folder in (target, *target.absolute().parents) if os.access(folder, os.F_OK))
+    return shutil.disk_usage(existing).free < _LITTLE
 
 
 def sync_path(path: Path) -> None:

@@ -131,6 +131,11 @@ def test_a_data_directory_has_a_database_when_it_is_opened(tmp_path: Path) -> No
     found.close()
 
 
+def test_a_data_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"^data directory '.*a' cannot be made: file name too long$"):
+        open_database(tmp_path / ("a" * 300))
+
+
 def test_a_path_with_signs_that_mean_something_in_a_url_is_a_path(tmp_path: Path) -> None:
     folder = tmp_path / "a?b=c #%20é"
     folder.mkdir()

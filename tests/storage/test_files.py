@@ -53,6 +53,11 @@ def test_other_errors_are_none(tmp_path: Path, error: Exception) -> None:
     assert not is_full_disk(error, tmp_path)
 
 
+@pytest.mark.parametrize("words", ["File name too long", "unable to open database file"])
+def test_a_place_that_cannot_be_looked_at_is_no_full_disk(tmp_path: Path, words: str) -> None:
+    assert not is_full_disk(OSError(errno.ENAMETOOLONG, words), tmp_path / ("a" * 300))
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB."""
