@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Unpack
@@ -189,11 +189,12 @@ class Index:
         `repair` counts anew, builds the views anew, and cuts and embeds documents with damaged rows again from their
         stored text.
         """
+        used = [view for view in self._views if view.is_used]
         report = verify(self._store, self.name, self._views, repair=repair, progress=progress)
         if repair and report.damaged:
             self._indexing.renew(report.damaged, progress=progress)
         if report.repaired:
-            self._keep_up()
+            self._keep_up(used)
         return report
 
     def drop(self) -> None:
@@ -257,14 +258,14 @@ class Index:
             self._allowed = dict([*self._allowed.items(), (key, allowed)][-_FILTER_CACHE:])
         return allowed
 
-    def _keep_up(self) -> None:
+    def _keep_up(self, used: Collection[object] = ()) -> None:
         """Brings the views that are in use up to date. The change is committed: no failure here can take it back."""
         try:
             with self._store.read() as rows:
                 state = indexes.existing(rows, self.name)
-                if self._settings.mode != "bm25" or self._dense.is_used:
+                if self._settings.mode != "bm25" or self._dense.is_used or self._dense in used:
                     self._dense.keep_up(rows, state)
-                if self._settings.mode != "dense" or self._lexical.is_used:
+                if self._settings.mode != "dense" or self._lexical.is_used or self._lexical in used:
                     self._lexical.keep_up(rows, state)
         except ArbiterError as error:
             log.warning("index=%s the views are not up to date yet: %s", self.name, error)

@@ -40,7 +40,7 @@ class LangChainEmbedder:
     @cached_property
     def dimension(self) -> int:
         """Length of a vector, learned from one call."""
-        return int(self.embed(["a"]).shape[1])
+        return int(self._rows(lambda: self._embeddings.embed_documents(["dimension"]), 1).shape[1])
 
     def embed(self, texts: Sequence[str], *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
         """Raises RagError when the model fails or gives no proper vectors."""
@@ -52,6 +52,8 @@ class LangChainEmbedder:
             parts.append(self._unit_rows(partial(self._embeddings.embed_documents, batch), len(batch)))
             if progress:
                 progress(min(start + self._batch_size, len(texts)), len(texts))
+        if len({part.shape[1] for part in parts}) != 1:
+            raise RagError(f"embeddings {self.name!r} gave vectors of different lengths; they must be of one model")
         return np.concatenate(parts)
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
@@ -63,6 +65,14 @@ class LangChainEmbedder:
         return [[piece.span() for piece in _PIECE.finditer(text)] for text in texts]
 
     def _unit_rows(self, embed: Callable[[], list[list[float]]], count: int) -> NDArray[np.float32]:
+        rows = self._rows(embed, count)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        if not np.isfinite(lengths).all() or not lengths.all():
+            raise RagError(f"embeddings {self.name!r} gave a vector that is zero or not finite; it cannot be compared")
+        unit: NDArray[np.float32] = (rows / lengths).astype(np.float32)
+        return unit
+
+    def _rows(self, embed: Callable[[], list[list[float]]], count: int) -> NDArray[np.float64]:
         try:
             rows = np.array(embed(), dtype=np.float64)
         except Exception as error:
@@ -70,11 +80,7 @@ class LangChainEmbedder:
             raise RagError(f"embeddings {self.name!r} failed ({reason}); see that they can be reached") from error
         if rows.ndim != 2 or len(rows) != count:
             raise RagError(f"embeddings {self.name!r} gave numbers of shape {rows.shape}, not one vector a text")
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        if not np.isfinite(lengths).all() or not lengths.all():
-            raise RagError(f"embeddings {self.name!r} gave a vector that is zero or not finite; it cannot be compared")
-        unit: NDArray[np.float32] = (rows / lengths).astype(np.float32)
-        return unit
+        return rows
 
 
 class ArbiterEmbeddings(Embeddings):

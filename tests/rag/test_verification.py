@@ -152,6 +152,18 @@ def test_a_damaged_view_file_is_found_and_repaired(index: Index, home: Path, emb
     assert open_index(home, "faq", embedder).verify().problems == ()
 
 
+def test_a_repair_builds_anew_what_searches_have_used(home: Path, embedder: Any, library: Library) -> None:
+    index = create_index(home, "faq", embedder, SETTINGS, settings=SearchSettings(mode="dense"))
+    index.sync(library)
+    index.search("desk", 1, settings=SearchSettings(mode="bm25"))
+    with sqlite3.connect(home / "arbiter.db") as connection:
+        connection.execute("UPDATE indexes SET num_chunks = 9")
+
+    index.verify(repair=True)
+
+    assert {file.suffix for file in (home / "indexes" / "faq").glob("[0-9]*")} == {".faiss", ".bm25"}
+
+
 def test_a_view_that_another_process_writes_meanwhile_is_no_fault(index: Index, home: Path, embedder: Any) -> None:
     index.search("desk", 1)
     store = Database(sqlite_url(home / "arbiter.db"))

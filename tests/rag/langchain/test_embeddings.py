@@ -69,6 +69,29 @@ def test_what_is_no_vector_is_refused(rows: object, fault: str) -> None:
         LangChainEmbedder(Given(rows), name="given").embed(["a"])
 
 
+class Growing(Embeddings):
+    """Another model answers from the second call on."""
+
+    num_calls = 0
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        self.num_calls += 1
+        return [[1.0] * self.num_calls for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+def test_vectors_of_different_lengths_are_refused_also_where_they_come_in_two_batches() -> None:
+    with pytest.raises(RagError, match="embeddings 'two' gave vectors of different lengths"):
+        LangChainEmbedder(Growing(), name="two", batch_size=1).embed(["a", "b"])
+
+
+def test_a_vector_of_zeros_has_a_length_too() -> None:
+    # A model that counts words knows none of a text that it has not seen.
+    assert LangChainEmbedder(Given([[0.0, 0.0]]), name="given").dimension == 2
+
+
 def test_an_index_is_built_and_searched_with_langchain_embeddings(home: Path) -> None:
     embedder = LangChainEmbedder(LetterEmbeddings(), name="letters@1")
     index = create_index(home, "letters", embedder, ChunkSettings(20, 0))
