@@ -23,11 +23,11 @@ REPO = Path(__file__).parents[2]
 CONFIG = str(REPO / "configs" / "demo.yaml")
 # Small enough for minutes, large enough for every stage to be cut off in the middle.
 SMALL = [
-    "limits.train_rows=12",
+    "limits.train_rows=4",
     "limits.questions=8",
+    "sampling.max_tokens=12",
     "eval.first_token_probes=1",
-    "adapters.closed_book.epochs=1",
-    "adapters.raft.epochs=1",
+    *(f"adapters.{name}.{setting}" for name in ("closed_book", "raft") for setting in ("epochs=1", "batch_size=2")),
 ]
 ARMS = ["base", "fewshot", "rag", "tuned", "tuned_rag", "hybrid"]
 

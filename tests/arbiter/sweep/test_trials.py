@@ -283,7 +283,8 @@ def test_a_real_engine_is_started_once_for_all_trials(folder: Path, arbiter_home
         (home / "models").symlink_to(arbiter_home / "models")
     lines = (folder / "dev.jsonl").read_text().splitlines()[:6]
     (folder / "dev.jsonl").write_text("\n".join(lines) + "\n")
-    config = Config.model_validate({"data": folder, "index": {"top_k": 1}, "policy": {"metric": "contains"}})
+    settings = {"index": {"top_k": 1}, "policy": {"metric": "contains"}, "sampling": {"max_tokens": 12}}
+    config = Config.model_validate({"data": folder, **settings})
     said = StringIO()
     sweep = SweepSettings(arm="rag", trials=2, space={"arms.rag.top_k": [1, 4]})
     console = Console(stderr=said, stdout=StringIO())
