@@ -7,19 +7,31 @@ where it is used as a library; its command line spawns because some accelerators
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import re
 import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+# What vLLM and transformers import where it is there, and a server that compiles nothing does not use.
+_UNUSED = ("torch._inductor.lowering", "sklearn")
 
 
 def main() -> None:
     """Serves until it is told to end."""
+    # Nothing is compiled on a CPU: what torch.compile decorates, at import, stays as it is.
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    gc.disable()
     processors = parse_processors(os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto"))
     if processors:
         _import_torch_for(processors)
 
-    import vllm.utils.system_utils as utils
+    with without_modules(_UNUSED):
+        import vllm.utils.system_utils as utils
 
     server = os.getpid()
     fork, spawn = multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")
@@ -34,9 +46,26 @@ def main() -> None:
 
     os.register_at_fork(after_in_child=after_fork)
 
-    from vllm.entrypoints.launchers.api_server.entry import main as serve
+    with without_modules(_UNUSED):
+        from vllm.entrypoints.launchers.api_server.entry import main as serve
 
+    # All that was imported stays: no collection looks through it, here or in a forked process.
+    gc.freeze()
+    gc.enable()
     serve()
+
+
+@contextmanager
+def without_modules(names: Sequence[str]) -> Iterator[None]:
+    """Inside, an import of these fails as if they were not installed."""
+    modules: dict[str, Any] = sys.modules
+    missing = [name for name in names if name not in modules]
+    modules.update(dict.fromkeys(missing))
+    try:
+        yield
+    finally:
+        for name in missing:
+            del modules[name]
 
 
 def parse_processors(binding: str) -> set[int] | None:

@@ -1,9 +1,11 @@
+import importlib.util
 import os
+import sys
 
 import pytest
 
 from serving.engine.host import detect_host
-from serving.engine.vllm_launch import parse_processors
+from serving.engine.vllm_launch import parse_processors, without_modules
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,14 @@ def test_what_is_detected_here_is_understood() -> None:
 
     assert (processors is None) == (binding == "auto")
     assert (processors or set()) <= os.sched_getaffinity(0)
+
+
+def test_a_module_that_is_not_used_is_missing_for_a_while_and_can_be_had_afterwards() -> None:
+    sys.modules.pop("this", None)
+    with without_modules(["this", "os"]):
+        assert importlib.util.find_spec("this") is None
+        with pytest.raises(ImportError):
+            importlib.import_module("this.part")
+        # What is imported already stays.
+        assert importlib.import_module("os") is os
+    assert importlib.util.find_spec("this") is not None
