@@ -3,7 +3,6 @@
 import asyncio
 import copy
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -474,8 +473,8 @@ def test_a_run_whose_job_has_ended_gets_another_at_the_next_start(tmp_path: Path
         assert evals.ended(eval_id, run_id).status == "completed"
 
 
-SLOW_SERVER = """
-import sys, time
+STUCK_SERVER = """
+import asyncio, socket, sys
 from pathlib import Path
 import uvicorn
 from fakes.endpoints import make_served
@@ -490,30 +489,35 @@ from storage.database import open_database
 from storage.jobs.jobs import Jobs
 from storage.jobs.rows import JobRows
 
-def slowly(request):
-    time.sleep(0.1)
-    return "nine"
+class Stuck(ScriptedEngine):
+    async def complete(self, request):
+        answered = await super().complete(request)
+        if len(self.requests) > 5:
+            await asyncio.sleep(3600)
+        return answered
 
-current = CurrentDecision(make_served(ScriptedEngine(slowly)))
+current = CurrentDecision(make_served(Stuck(lambda request: "nine")))
 database = open_database(Path(sys.argv[1]))
 runner = EvalRunner(EvalStore(database), current, Jobs(JobRows(database)), concurrency=1)
 app = create_app(current, eval_routes(runner, files=FileStore(database, Path(sys.argv[1], "files"))))
-uvicorn.run(app, port=int(sys.argv[2]), log_level="critical")
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    print(listening.getsockname()[1], flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="critical")).run(sockets=[listening])
 """
 
 
 @pytest.mark.slow
 def test_a_server_that_was_killed_loses_no_outcome(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     tests = Path(__file__).parents[2]
     first = subprocess.Popen(
-        [sys.executable, "-c", SLOW_SERVER, str(tmp_path), str(port)],
+        [sys.executable, "-c", STUCK_SERVER, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": f"{tests}:{tests.parent}"},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
-        url = f"http://127.0.0.1:{port}"
+        assert first.stdout is not None
+        url = f"http://127.0.0.1:{int(first.stdout.readline())}"
         with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
             until(lambda: answers(url), limit_s=60)
             evals = Evals(url, client, ScriptedEngine(answering))
@@ -522,7 +526,7 @@ def test_a_server_that_was_killed_loses_no_outcome(tmp_path: Path) -> None:
             until(lambda: client.evals.runs.retrieve(run_id, eval_id=eval_id).result_counts.total >= 3)
     finally:
         first.kill()
-        first.wait()
+        first.communicate()
     second = ScriptedEngine(answering)
     with serving(tmp_path, second) as evals:
         run = evals.ended(eval_id, run_id)
