@@ -8,10 +8,10 @@ create_app(current, decision_routes(promoter), eval_routes(evals))   adds /v1/ar
 from __future__ import annotations
 
 import importlib.metadata
+from functools import cache
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -25,6 +25,7 @@ from serving.http.body import to_invalid
 from serving.http.entry import Entry, served_by
 from serving.http.errors import error_response, refusals, shown_as
 from serving.http.pages import AllOf
+from serving.http.routes import add_surface, surface
 from serving.http.served import AUTO, ArmCard, CurrentDecision, ModelCard
 from storage.errors import ArbiterError
 
@@ -44,7 +45,7 @@ class ArmList(AllOf[ArmCard]):
 
 
 def create_app(current: CurrentDecision, *surfaces: APIRouter, api_key: str | None = None) -> FastAPI:
-    """The application; everything it needs is in `current` and in the surfaces, whose routes go under /v1.
+    """The application; everything it needs is in `current` and in the surfaces, routers of `http.routes.surface`.
 
     `api_key` is what callers must send; None asks for no key.
 
@@ -58,10 +59,8 @@ def create_app(current: CurrentDecision, *surfaces: APIRouter, api_key: str | No
         swagger_ui_parameters={"validatorUrl": None},
     )
     app.add_middleware(Entry, current=current, api_key=api_key)
-    key = Depends(HTTPBearer(auto_error=False, description="`ARBITER_API_KEY`, where the server was started with one."))
-    for routes in (_model_routes(), chat_routes(), *surfaces, _moved_routes()):
-        app.include_router(routes, prefix="/v1", dependencies=[key], responses=refusals(401, 503, "default"))
-    app.include_router(_pages())
+    for routes in (_model_routes(), chat_routes(), *surfaces, _moved_routes(), _pages()):
+        add_surface(app, routes)
 
     @app.exception_handler(Exception)
     async def any_error(request: Request, error: Exception) -> Response:
@@ -79,6 +78,7 @@ def create_app(current: CurrentDecision, *surfaces: APIRouter, api_key: str | No
     return app
 
 
+@cache
 def _pages() -> APIRouter:
     router = APIRouter(tags=["pages"])
 
@@ -105,8 +105,9 @@ def _pages() -> APIRouter:
     return router
 
 
+@cache
 def _model_routes() -> APIRouter:
-    router = APIRouter(tags=["models"])
+    router = surface(tag="models")
 
     @router.get("/models")
     async def models(request: Request) -> ModelList:
@@ -133,9 +134,10 @@ def _model_routes() -> APIRouter:
     return router
 
 
+@cache
 def _moved_routes() -> APIRouter:
     """The places where Arbiter's own routes were before OpenAI had decisions of its own."""
-    router = APIRouter()
+    router = surface()
 
     async def moved(request: Request) -> None:
         path = request.url.path.removeprefix("/v1/")

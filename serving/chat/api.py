@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`, whole and streamed: `app.include_router(chat_routes(), prefix="/v1")`."""
+"""`POST /v1/chat/completions`, whole and streamed: `add_surface(app, chat_routes())`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import asdict
+from functools import cache
 from typing import Literal
 
 # The client does so when it is first used; then the first chat, and all requests beside it, would wait for it.
@@ -25,6 +26,7 @@ from serving.errors import ClientGone
 from serving.http.body import ApiRoute
 from serving.http.entry import served_by
 from serving.http.errors import error_body, refusals
+from serving.http.routes import surface
 
 _log = logging.getLogger("arbiter.http")
 
@@ -107,9 +109,10 @@ _RESPONSES = {
 }
 
 
+@cache
 def chat_routes() -> APIRouter:
     """The route, answering through whatever is current when a request comes in."""
-    router = APIRouter(route_class=ApiRoute, tags=["chat"])
+    router = surface(tag="chat", route_class=ApiRoute)
 
     @router.post("/chat/completions", responses=_RESPONSES)
     async def chat_completions(request: Request, asked: ChatBody) -> Response:

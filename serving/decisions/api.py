@@ -17,6 +17,7 @@ from serving.decisions.promotion import Promoter
 from serving.errors import NotFound
 from serving.http.errors import refusals, shown_as
 from serving.http.pages import ListOf, Page, list_body
+from serving.http.routes import surface
 
 
 class DecisionCard(RecordedCard):
@@ -48,7 +49,7 @@ class WholeDecision(CheckedDecision):
 
 def decision_routes(promoter: Promoter) -> APIRouter:
     """The routes over the decisions that this server can serve: those of its scope."""
-    router = APIRouter(prefix="/arbiter/decisions", tags=["decisions"])
+    router = surface("/arbiter/decisions", "decisions")
     ledger, current, opener = promoter.ledger, promoter.current, promoter.opener
 
     def listed(request: Request, decision: RecordedDecision) -> dict[str, object]:

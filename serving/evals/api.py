@@ -1,6 +1,6 @@
 """/v1/evals in OpenAI's shapes, driven by `client.evals`: evals, their runs and output items.
 
-app.include_router(eval_routes(runner), prefix="/v1")
+add_surface(app, eval_routes(runner, files=files))
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from serving.evals.store import LIVE, Card, EvalStore, ItemStatus, Run, RunStatu
 from serving.http.body import ApiRoute
 from serving.http.errors import refusals
 from serving.http.pages import ListOf, Order, Page, list_body
+from serving.http.routes import surface
 from serving.vector_stores.files import FileStore
 
 
@@ -88,7 +89,7 @@ def eval_routes(runner: EvalRunner, *, files: FileStore) -> APIRouter:
         yield
         await runner.close()
 
-    router = APIRouter(prefix="/evals", tags=["evals"], route_class=ApiRoute, lifespan=lifespan)
+    router = surface("/evals", "evals", route_class=ApiRoute, lifespan=lifespan)
     _add_eval_routes(router, store, runner)
     _add_run_routes(router, store, runner, files)
     return router

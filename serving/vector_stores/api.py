@@ -1,6 +1,6 @@
 """/v1/vector_stores in OpenAI's shapes, driven by `client.vector_stores`: stores, their files, batches, search.
 
-app.include_router(vector_store_routes(stores, current), prefix="/v1")
+add_surface(app, vector_store_routes(stores, current))
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from router.answering.citations import filename_of
 from serving.http.body import ApiRoute
 from serving.http.errors import refusals
 from serving.http.pages import ListOf, TwoWayPage, list_body
+from serving.http.routes import surface
 from serving.http.served import CurrentDecision
 from serving.vector_stores.request import (
     AttachFields,
@@ -121,7 +122,7 @@ def vector_store_routes(stores: VectorStores, current: CurrentDecision) -> APIRo
         yield
         await asyncio.to_thread(stores.indexer.stop)
 
-    router = APIRouter(prefix="/vector_stores", tags=["vector stores"], route_class=ApiRoute, lifespan=lifespan)
+    router = surface("/vector_stores", "vector stores", route_class=ApiRoute, lifespan=lifespan)
     _add_store_routes(router, stores, current)
     _add_file_routes(router, stores)
     _add_batch_routes(router, stores)

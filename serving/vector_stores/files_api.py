@@ -1,4 +1,4 @@
-"""/v1/files in OpenAI's shapes, driven by `client.files`: `app.include_router(file_routes(stores), prefix="/v1")`."""
+"""/v1/files in OpenAI's shapes, driven by `client.files`: `add_surface(app, file_routes(stores))`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from serving.http.errors import refusals, shown_as
 from serving.http.pages import ListOf, Page, list_body
+from serving.http.routes import surface
 from serving.vector_stores.files import CONTENT, StoredFile
 from serving.vector_stores.stores import VectorStores
 from serving.vector_stores.uploads import Purpose, receive_upload
@@ -57,7 +58,7 @@ _FORM = {"requestBody": {"required": True, "content": _CONTENT}}
 
 def file_routes(stores: VectorStores) -> APIRouter:
     """The routes; a file that is deleted leaves every vector store it stands in."""
-    router = APIRouter(prefix="/files", tags=["files"])
+    router = surface("/files", "files")
     files = stores.files
 
     def shown(stored: StoredFile) -> dict[str, object]:
