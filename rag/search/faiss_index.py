@@ -13,7 +13,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -235,6 +235,7 @@ def _read(data: NDArray[np.uint8]) -> Any:
     return faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data)))
 
 
+@cache
 def _faiss() -> Any:
     """faiss, without its type stubs: they lack half of what is used here."""
     # It tries one build for each kind of processor, and reports those that are not there as if they were faults.
