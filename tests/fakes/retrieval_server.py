@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import openai
 from fakes.embedders import WordEmbedder
-from fakes.endpoints import listening, make_served
+from fakes.endpoints import listening, make_served, plain_client
 from fakes.engines import ScriptedEngine
 
 from rag.chunking.chunk import ChunkSettings
@@ -117,5 +117,5 @@ def serving(
         url = stack.enter_context(listening(app))
         client = stack.enter_context(openai.OpenAI(base_url=f"{url}/v1", api_key=api_key or "none", max_retries=0))
         headers = {"Authorization": f"Bearer {api_key}"}
-        http = stack.enter_context(httpx.Client(base_url=f"{url}/v1", trust_env=False, headers=headers, timeout=20))
+        http = stack.enter_context(plain_client(f"{url}/v1", headers=headers))
         yield Server(url, stores, embedder, client, http, current)

@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 from fakes.decisions import FakeOpener, make_decision
-from fakes.endpoints import listening
+from fakes.endpoints import listening, plain_client
 from fakes.engines import ScriptedEngine, chunk
 
 from router.answering.engine import EngineRequest
@@ -50,7 +50,7 @@ class Desk:
 
     def __enter__(self) -> "Desk":
         self.url = self._stack.enter_context(listening(self.app))
-        self.http = self._stack.enter_context(httpx.Client(base_url=f"{self.url}/v1", trust_env=False, timeout=20))
+        self.http = self._stack.enter_context(plain_client(f"{self.url}/v1"))
         self.client = self._stack.enter_context(openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0))
         return self
 

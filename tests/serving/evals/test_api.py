@@ -18,7 +18,7 @@ import httpx
 import openai
 import pytest
 import sqlalchemy as sa
-from fakes.endpoints import listening, make_served
+from fakes.endpoints import listening, make_served, plain_client
 from fakes.engines import ScriptedEngine
 
 from router.answering.engine import EngineRequest
@@ -85,7 +85,7 @@ class Evals:
 
     def __init__(self, url: str, client: openai.OpenAI, engine: ScriptedEngine) -> None:
         self.url, self.client, self.engine = url, client, engine
-        self.http = httpx.Client(base_url=f"{url}/v1", trust_env=False)
+        self.http = plain_client(f"{url}/v1")
 
     def created(self, *criteria: Any, **rest: Any) -> str:
         created = self.client.evals.create(
