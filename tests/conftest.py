@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.databases import database, database_url, postgres_server, postgres_url
+from fakes.databases import database, database_url, postgres_server, postgres_url, remembered_migrations
+from fakes.logs import logged, logged_requests
 
 # Before any library reads it: no test may reach a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -20,7 +21,15 @@ from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmServer, VllmSettings
 
 # Fixtures.
-__all__ = ["database", "database_url", "postgres_server", "postgres_url"]
+__all__ = [
+    "database",
+    "database_url",
+    "logged",
+    "logged_requests",
+    "postgres_server",
+    "postgres_url",
+    "remembered_migrations",
+]
 
 REPOSITORY = Path(__file__).parents[1]
 MEMORY = Path("/dev/shm")

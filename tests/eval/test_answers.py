@@ -2,6 +2,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from fakes.logs import Logged
 
 from eval.answers import AnswerCache, AnswerRecord, answer_key
 from eval.questions import Question
@@ -40,11 +41,11 @@ def test_a_key_depends_on_arm_question_and_versions_but_not_on_the_label() -> No
     assert len({key, *others}) == 4
 
 
-def test_a_file_that_is_no_cache_is_set_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_is_no_cache_is_set_aside_and_said(tmp_path: Path, logged: Logged) -> None:
     (tmp_path / "a.db").write_text("not a database, but long enough to be taken for one " * 30)
     with AnswerCache(tmp_path / "a.db") as cache:
         assert cache.get(RAG, WHEN, VERSIONS) is None
-    assert "the answer cache 'a.db' was damaged" in caplog.text
+    assert "the answer cache 'a.db' was damaged" in logged.text
     assert (tmp_path / "a.db.damaged").read_text().startswith("not a database")
 
 

@@ -16,6 +16,7 @@ import openai
 import pytest
 from fakes.endpoints import ARMS, DESK, client_of, listening, make_served
 from fakes.engines import ScriptedEngine, Wire
+from fakes.logs import Logged
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from eval.answers import AnswerCache
@@ -350,8 +351,7 @@ def test_a_body_that_another_sites_page_could_send_is_refused(kind: str | None) 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_leaves_stops_its_answer(stream: bool, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "arbiter.http")
+def test_a_client_that_leaves_stops_its_answer(stream: bool, logged_requests: Logged) -> None:
     asked, stopped = threading.Event(), threading.Event()
 
     class Silent(ScriptedEngine):
@@ -375,7 +375,7 @@ def test_a_client_that_leaves_stops_its_answer(stream: bool, caplog: pytest.LogC
             leaving.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
             assert asked.wait(10)
         assert stopped.wait(10)
-    assert "status=499" in caplog.text
+    assert "status=499" in logged_requests.text
 
 
 @pytest.mark.slow
@@ -401,26 +401,24 @@ def test_a_value_that_the_database_cannot_keep_is_400() -> None:
     assert "retry-after" not in refused.headers
 
 
-async def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "arbiter.http")
+async def test_a_path_cannot_forge_a_line_of_the_log(logged_requests: Logged) -> None:
     transport = httpx.ASGITransport(app=create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: "nine")))))
     async with httpx.AsyncClient(transport=transport, base_url="http://arbiter.test") as client:
         await client.get("/v1/a%0d%0aINFO%20forged%1b[31m")
-    assert [record.getMessage().split(" status")[0] for record in caplog.records if record.name == "arbiter.http"] == [
-        "GET /v1/a%0D%0AINFO%20forged%1B%5B31m"
-    ]
+    assert [
+        record.getMessage().split(" status")[0] for record in logged_requests.records if record.name == "arbiter.http"
+    ] == ["GET /v1/a%0D%0AINFO%20forged%1B%5B31m"]
 
 
-def test_a_body_that_is_broken_off_is_no_fault_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
+def test_a_body_that_is_broken_off_is_no_fault_of_the_server(logged_requests: Logged) -> None:
     with listening(create_app(CurrentDecision(make_served(ScriptedEngine(lambda _: "nine"))))) as url:
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
         for rest in (b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"):
             with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0)) as sent:
                 sent.sendall(head + rest)
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and "POST /v1/chat" not in caplog.text:
+        while time.monotonic() < deadline and "POST /v1/chat" not in logged_requests.text:
             time.sleep(0.01)
         time.sleep(0.2)
-    assert "Traceback" not in caplog.text
-    assert "status=400" in caplog.text
+    assert "Traceback" not in logged_requests.text
+    assert "status=400" in logged_requests.text

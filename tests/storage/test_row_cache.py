@@ -1,10 +1,10 @@
 import json
-import logging
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakes.logs import Logged
 
 from storage.errors import StorageError
 from storage.row_cache import RowCache
@@ -68,21 +68,18 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_set_aside_in_one_line_and_begun_anew(
-    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_file_is_set_aside_in_one_line_and_begun_anew(tmp_path: Path, damage: str, logged: Logged) -> None:
     path = tmp_path / "notes.db"
     damaged = DAMAGES[damage](filled(path))
     path.write_bytes(damaged)
 
-    with caplog.at_level(logging.WARNING, logger="arbiter.storage"):
-        notes = open_notes(path)
-        assert num_found(notes) < COUNT
-        notes.write(WRITE, ("k", "7"))
-        assert notes.find(FIND, "k", json.loads) == 7
-        notes.close()
+    notes = open_notes(path)
+    assert num_found(notes) < COUNT
+    notes.write(WRITE, ("k", "7"))
+    assert notes.find(FIND, "k", json.loads) == 7
+    notes.close()
 
-    (record,) = caplog.records
+    (record,) = logged.records
     assert "the notebook 'notes.db' was damaged" in record.getMessage()
     assert "it is 'notes.db.damaged' now, and is begun anew" in record.getMessage()
     assert (tmp_path / "notes.db.damaged").read_bytes() == damaged

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from fakes.logs import Logged
 
 from arbiter.cli.endings import ending
 from arbiter.cli.main import Termination, run_to_the_end
@@ -140,7 +141,7 @@ async def wait() -> None:
 
 @pytest.mark.parametrize("is_ignored", [False, True])
 def test_a_termination_ends_an_event_loop_without_a_traceback(
-    is_ignored: bool, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    is_ignored: bool, capfd: pytest.CaptureFixture[str], logged: Logged
 ) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     termination = Termination()
@@ -154,4 +155,4 @@ def test_a_termination_ends_an_event_loop_without_a_traceback(
         signal.signal(signal.SIGINT, before[1])
     assert ended.value.code == 143
     assert capfd.readouterr().err == "terminated; the same command goes on where it stopped\n"
-    assert is_ignored or not caplog.records
+    assert is_ignored or not logged.records

@@ -21,6 +21,7 @@ from fakes.judges import (
     prose,
     serve_judge,
 )
+from fakes.logs import Logged
 
 from eval.errors import EvalError
 from eval.judge.asking import GIVE_UP_AFTER, Ask, Outcome, ask_all
@@ -287,14 +288,12 @@ def test_verdicts_of_an_earlier_shape_are_no_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_that_is_no_cache_is_set_aside_and_the_judge_is_asked(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_that_is_no_cache_is_set_aside_and_the_judge_is_asked(tmp_path: Path, logged: Logged) -> None:
     path = tmp_path / "v.db"
     path.write_text("not a database, and long enough to be seen as something else" * 20)
     with pytest.raises(EvalError, match="cannot be reached"):
         certify(JudgeEndpoint("http://127.0.0.1:9/v1", "judge"), LABELLED, cache=path)
-    assert "the cache of verdicts 'v.db' was damaged" in caplog.text
+    assert "the cache of verdicts 'v.db' was damaged" in logged.text
     assert (tmp_path / "v.db.damaged").is_file()
 
 
