@@ -1,6 +1,6 @@
 """What every route does with a body: read it while it is of a fair size, check its fields, name the one at fault.
 
-router = APIRouter(route_class=ApiRoute)     its routes take pydantic models
+router = surface("/files", "files", route_class=ApiRoute)     its routes take pydantic models
 read_model(CreateEval, value)                the same for a value that came another way
 """
 

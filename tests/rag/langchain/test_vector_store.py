@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from fakes.stores import CountingStore, LetterEmbeddings
 from langchain_core.vectorstores import InMemoryVectorStore
-from langchain_qdrant import QdrantVectorStore
 
 from rag.embedding.embedder import Embedder
 from rag.errors import RagError
@@ -19,24 +18,24 @@ from rag.langchain.vector_store import RECIPES, Connection, connect, open_vector
 @pytest.mark.parametrize(
     ("factory", "options", "kind"),
     [
-        ("langchain_core.vectorstores:InMemoryVectorStore", {}, InMemoryVectorStore),
-        ("fakes.stores:open_without_a_name_for_it", {"size": 3}, InMemoryVectorStore),
-        ("qdrant", {"location": ":memory:"}, QdrantVectorStore),
+        ("langchain_core.vectorstores:InMemoryVectorStore", {}, "InMemoryVectorStore"),
+        ("fakes.stores:open_without_a_name_for_it", {"size": 3}, "InMemoryVectorStore"),
+        ("qdrant", {"location": ":memory:"}, "QdrantVectorStore"),
         (
             "langchain_qdrant:QdrantVectorStore.construct_instance",
             {"client_options": {"location": ":memory:"}, "collection_name": "own-{index}"},
-            QdrantVectorStore,
+            "QdrantVectorStore",
         ),
     ],
 )
-def test_a_store_is_opened_by_recipe_or_path(factory: str, options: dict[str, object], kind: type) -> None:
+def test_a_store_is_opened_by_recipe_or_path(factory: str, options: dict[str, object], kind: str) -> None:
     opened = open_vector_store(factory, options, LetterEmbeddings(), name="faq")
     store = opened.store
-    assert isinstance(store, kind)
+    assert type(store).__name__ == kind
     ids = ["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]
     opened.put(["aa", "bb"], metadatas=[{}, {}], ids=ids)
     assert store.similarity_search("b", k=1)[0].page_content == "bb"
-    if isinstance(store, QdrantVectorStore):
+    if kind == "QdrantVectorStore":
         assert store.collection_name == ("arbiter_faq" if factory == "qdrant" else "own-faq")
     opened.close()
 

@@ -1,11 +1,18 @@
 """The LoRA operators against a loop over rows, which is what they mean."""
 
+from __future__ import annotations
+
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
+from fakes.lazy import Lazy
 
-from serving.engine import vllm_plugin as ops
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = Lazy("torch")
+ops = Lazy("serving.engine.vllm_plugin")
 
 RANK, WIDTH, OUT = 4, 10, 12
 NO_ADAPTER = -1
@@ -25,11 +32,13 @@ def rows_of(batch: str) -> list[int]:
     return [slot for slot, length in zip(slots, lengths, strict=True) for _ in range(length)]
 
 
-def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape) * 7 + sum(shape))).to(dtype)
+def random(*shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape) * 7 + sum(shape))).to(
+        dtype or torch.float32
+    )
 
 
-def weights_of(out: int, width: int, dims: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def weights_of(out: int, width: int, dims: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     weights = random(3, out, width, dtype=dtype)
     return weights.unsqueeze(1) if dims == 4 else weights
 

@@ -6,14 +6,21 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
+from fakes.lazy import Lazy
 
 from tuning.objectives.supervised import completion_loss
 from tuning.recipe import IGNORED
-from tuning.training.parts import Batch, open_parts, parts_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from tuning.training.parts import Batch
+else:
+    torch = Lazy("torch")
+split = Lazy("tuning.training.parts")
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def batch(rows: int) -> Batch:
 
 def test_parts_hold_all_rows_without_the_padding_they_share() -> None:
     inputs = batch(5)
-    parts = parts_of(inputs, 2)
+    parts = split.parts_of(inputs, 2)
     assert [part["input_ids"].shape for part in parts] == [(2, 4), (2, 6), (1, 7)]
     assert torch.equal(parts[1]["labels"], inputs["labels"][2:4, :6])
     assert sum(int(part["attention_mask"].sum()) for part in parts) == int(inputs["attention_mask"].sum())
@@ -56,7 +63,7 @@ def test_every_core_gets_a_part_and_torchs_threads_are_divided_among_them(
         everybody.wait()
         return torch.get_num_threads()
 
-    with open_parts(batch_size) as parts:
+    with split.open_parts(batch_size) as parts:
         assert parts.rows == rows
         assert list(parts.pool.map(threads_here, threads)) == threads
     assert torch.get_num_threads() == cores
@@ -74,7 +81,7 @@ def test_gradients_are_those_of_the_whole_batch(keep_threads: None, tiny_base: P
     for _ in range(2):
         model: Any = AutoModelForCausalLM.from_pretrained(tiny_base)
         parameters = list(model.parameters())
-        with open_parts(5) as parts:
+        with split.open_parts(5) as parts:
             loss = parts.add_gradients(inputs, parameters, partial(completion_loss, model, num_tokens=10))
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
         found.append([parameter.grad for parameter in parameters])
@@ -89,7 +96,7 @@ def test_gradients_are_added_to_those_of_the_batch_before() -> None:
     unused = torch.ones(1, requires_grad=True)
     ones = torch.ones(3, 1, dtype=torch.long)
     inputs = {"input_ids": ones, "attention_mask": ones, "labels": ones}
-    with open_parts(3) as parts:
+    with split.open_parts(3) as parts:
         total = parts.add_gradients(inputs, [weight, unused], lambda part: (weight * part["labels"]).sum())
     assert (total.item(), weight.grad.item(), unused.grad) == (3.0, 8.0, None)
 
@@ -98,5 +105,5 @@ def test_a_fault_in_a_part_is_raised() -> None:
     def fail(_part: Batch) -> torch.Tensor:
         raise MemoryError("too little")
 
-    with open_parts(2) as parts, pytest.raises(MemoryError, match="too little"):
+    with split.open_parts(2) as parts, pytest.raises(MemoryError, match="too little"):
         parts.add_gradients(batch(2), [], fail)
