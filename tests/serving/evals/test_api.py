@@ -405,7 +405,7 @@ def test_a_run_does_not_hold_up_chat_requests(tmp_path: Path) -> None:
         run_id = evals.run(eval_id, completions(*[ROWS[0]] * 20))
         for _ in range(3):
             reply = evals.client.chat.completions.create(
-                model="base", messages=[{"role": "user", "content": "open"}], max_tokens=1, timeout=5
+                model="base", messages=[{"role": "user", "content": "open"}], max_tokens=1, timeout=20
             )
             assert reply.choices[0].message.content == "nine"
         engine.let_go.set()
