@@ -33,8 +33,8 @@ class JudgeEndpoint:
 
     @property
     def api_key(self) -> str:
-        """The key, "none" where the variable is not set."""
-        return os.environ.get(self.api_key_env) or "none"
+        """The key, "none" where the variable is not set, or to nothing."""
+        return os.environ.get(self.api_key_env, "").strip() or "none"
 
 
 @settings(EvalError)

@@ -2,7 +2,7 @@
 what would change the choice: the flip of every weight of the policy, how firm it is, and who wins at which traffic.
 
 how_sure(decision, unit)                       # "Very sure: with other questions of this kind, in 97 of 100 cases ..."
-find_doubts(table, decision, leader="hybrid")  # ("If the judge is more lenient with hybrid than with rag by ...", ...)
+find_doubts(table, decision, leader="hybrid")  # yields "If the judge is more lenient with hybrid than with rag by ..."
 found = find_sensitivity(table, decision)
 found.nearest, found.stability, found.map
 """

@@ -64,7 +64,8 @@ def open_engine(
         return adapter
 
     if settings.url is not None:
-        key = os.environ.get(settings.api_key_env, "none")
+        # The end of a line that it was read with is no part of it.
+        key = os.environ.get(settings.api_key_env, "").strip() or "none"
         with httpx.Client(timeout=60.0, headers={"Authorization": f"Bearer {key}"}) as client:
             remote = RemoteEngine(settings.url.rstrip("/"), client)
             remote.load(adapters.values())

@@ -120,6 +120,15 @@ def test_a_wrong_model_name_lists_the_right_ones(base: ResolvedModel) -> None:
         opened(base, url, model="other")
 
 
+@pytest.mark.parametrize(("value", "key"), [("", "none"), ("sk-secret\n", "sk-secret")])
+def test_a_key_set_to_nothing_is_none_and_its_line_end_is_no_part_of_it(
+    base: ResolvedModel, monkeypatch: pytest.MonkeyPatch, value: str, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", value)
+    with SomebodyElses("org/base").listening() as url, engine_of(base, url) as engine:
+        assert engine.api_key == key
+
+
 def test_a_silent_url_is_an_engine_failure(base: ResolvedModel) -> None:
     with pytest.raises(EngineFailed, match=r"does not answer as an OpenAI-compatible server"):
         opened(base, "http://127.0.0.1:9/v1")
