@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ _RETRY_S = 0.01
 _PAGE_BYTES = 8192
 # What the write-ahead log may keep of the disk after a large transaction.
 _LOG_BYTES = 64 << 20
-# A server asks from 40 threads at once. With more connections than threads, one that needs a second always gets it.
+# A server asks from 40 threads at once.
 _POOL = {"pool_size": 5, "max_overflow": 45}
 # Any number will do that no other program locks in the same PostgreSQL database.
 _WRITER_LOCK = 0x617262697466
@@ -50,6 +51,7 @@ _REMEDIES = {
     "disk I/O error": "look at the disk, its quota and the limit on file sizes (ulimit -f), and run the same command "
     "again",
 }
+_BUSY = "another process has been writing it for long; try again when that is done"
 _UNREACHABLE = "start it if it is not running, or correct its URL in ARBITER_DATABASE or index.database"
 # Younger than this, an empty file may be one that another process begins just now.
 _BEGUN_S = 60.0
@@ -100,6 +102,7 @@ class Database:
         """
         self.engine = make_engine(url)
         self.where = _shown(sa.make_url(url))
+        self._turn = threading.Lock()
         self._is_sqlite = self.engine.dialect.name == "sqlite"
         if self._is_sqlite:
             self._reader, self._writer = self.engine.execution_options(begin="BEGIN"), self.engine
@@ -122,10 +125,16 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One transaction, one at a time, so that what it reads holds until it ends. Raises StorageError."""
-        with self.write_beside() as rows:
-            if not self._is_sqlite:
-                rows.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
-            yield rows
+        # Threads that wait hold no connection: the one that writes gets a second to read by, however many they are.
+        if not self._turn.acquire(timeout=_BUSY_TIMEOUT_S):
+            raise StorageError(f"{self.where!r} cannot be written: {_BUSY}")
+        try:
+            with self.write_beside() as rows:
+                if not self._is_sqlite:
+                    rows.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
+                yield rows
+        finally:
+            self._turn.release()
 
     @contextlib.contextmanager
     def write_beside(self) -> Iterator[sa.Connection]:
@@ -172,7 +181,7 @@ class Database:
         if is_full_disk(cause, Path(self.where) if self._is_sqlite else Path.cwd()):
             return "the disk is full; nothing is lost, free some space and run the same command again"
         if "locked" in words:
-            return "another process has been writing it for long; try again when that is done"
+            return _BUSY
         if "not a database" in words or "malformed" in words:
             return f"it is not a database, or damaged ({words}); {_PUT_BACK}"
         if not self._is_sqlite:

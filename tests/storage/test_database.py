@@ -87,6 +87,22 @@ def test_what_a_write_reads_holds_until_it_ends(database_url: str) -> None:
         database.close()
 
 
+def test_a_writer_reads_beside_its_transaction_however_many_wait_to_write(database: Database) -> None:
+    barrier, read = threading.Barrier(60), []
+
+    def run() -> None:
+        barrier.wait(timeout=30)
+        with database.write():
+            read.append(_has(database))
+
+    threads = [threading.Thread(target=run) for _ in range(barrier.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read) == barrier.parties
+
+
 def test_many_threads_may_make_the_database_at_once(database_url: str) -> None:
     barrier = threading.Barrier(8)
     errors: list[BaseException] = []
