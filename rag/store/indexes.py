@@ -117,8 +117,9 @@ def create(rows: sa.Connection, name: str, embedder: str, settings: ChunkSetting
     """A new, empty index of generation 0, None if the name is taken by now."""
     fresh = IndexState(0, name, embedder, settings, token=secrets.token_hex(8))
     insert_missing(rows, INDEXES, [_values(fresh)])
-    made = existing(rows, name)
-    return made if made.token == fresh.token else None
+    # Another process may have made it, and taken it away again.
+    made = state(rows, name)
+    return made if made and made.token == fresh.token else None
 
 
 def advance(rows: sa.Connection, seen: IndexState, tally: Tally) -> IndexState:

@@ -39,6 +39,14 @@ def test_a_name_that_is_taken_is_not_taken_again(database: Database) -> None:
     assert _state(database, "faq") == first
 
 
+def test_a_name_that_was_taken_and_is_free_again_is_tried_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # PostgreSQL lets another process make an index and remove it between the two statements.
+    monkeypatch.setattr(indexes, "insert_missing", lambda *_: None)
+    assert _add(database, "faq") is None
+
+
 def test_each_generation_has_a_token_of_its_own(database: Database) -> None:
     _add(database, "faq")
     for _ in range(3):
