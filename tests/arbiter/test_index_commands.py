@@ -70,6 +70,7 @@ def test_added_documents_are_listed_and_found(commands: IndexCommands, docs: Pat
     assert found["passages"][0]["document_id"] == "hours"  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_said_and_the_rest_goes_on(
     commands: IndexCommands, docs: Path, said: io.StringIO
 ) -> None:
@@ -237,6 +238,7 @@ def test_two_additions_at_once_of_files_with_one_name_keep_both(tmp_path: Path, 
     assert f"note: document 'hours' came in from {other} meanwhile; looking again" in said.getvalue()
 
 
+@pytest.mark.slow
 def test_files_of_two_folders_with_one_name_are_both_kept_however_often_they_are_added(
     commands: IndexCommands, docs: Path, tmp_path: Path, said: io.StringIO
 ) -> None:
@@ -387,6 +389,7 @@ def test_a_damaged_index_is_not_sound_until_it_is_repaired(commands: IndexComman
     assert commands.verify(None)[2]
 
 
+@pytest.mark.slow
 def test_all_ids_of_a_large_index_are_listed(commands: IndexCommands, tmp_path: Path) -> None:
     rows = [{"id": f"d{i:04}", "text": f"Text {i}."} for i in range(1005)]
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

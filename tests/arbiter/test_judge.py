@@ -107,6 +107,7 @@ def test_a_biased_judge_keeps_its_certificate_that_says_why_it_fails(tmp_path: P
     assert "  fails: position bias: for 100% of 24 pairs the winner depends on the order" in shown
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_stands_in_the_table(tmp_path: Path, labels: Path) -> None:
     with serve_judge() as judge:
         found = certify_judge(config_of(judge.url), labels, repeats=1, limit=30, home=tmp_path, console=quiet()[0])

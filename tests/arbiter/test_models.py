@@ -110,6 +110,7 @@ def test_what_is_no_hub_id_is_refused(tmp_path: Path, name: str, monkeypatch: py
         resolve_model(name, home=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_cached_snapshot_is_used_without_a_connection(tmp_path: Path, hub_cache: Path) -> None:
     snapshot = model_folder(cache_snapshot(hub_cache, "org/tiny"))
 

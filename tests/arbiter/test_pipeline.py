@@ -54,6 +54,7 @@ async def test_a_notebook_evaluates_and_decides_inside_its_own_loop(tmp_path: Pa
     assert pipeline.decide(pipeline.evaluate()).arm in ("base", "fewshot", "rag")
 
 
+@pytest.mark.slow
 def test_arms_that_lack_a_part_are_left_out_in_output_and_card(tmp_path: Path, url: str) -> None:
     folder = write_folder(tmp_path / "team", docs=None, train=None)
     # Arms that would train, too: without rows there is nothing to train, and no model is needed.
@@ -135,6 +136,7 @@ def test_golds_that_are_cut_are_said_in_output_and_card(tmp_path: Path, url: str
     assert note in run.card()["diagnostics"]
 
 
+@pytest.mark.slow
 def test_without_a_run_of_the_config_those_that_are_there_and_their_keys_are_named(tmp_path: Path, url: str) -> None:
     folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
     made, _ = pipeline_of(folder, home, *remote(url), "limits.questions=5", "seed=3")
@@ -149,6 +151,7 @@ def test_without_a_run_of_the_config_those_that_are_there_and_their_keys_are_nam
         last_run(gone.config, home)
 
 
+@pytest.mark.slow
 def test_a_damaged_run_is_not_named(tmp_path: Path, url: str) -> None:
     folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
     run = pipeline_of(folder, home, *remote(url), "seed=3")[0].evaluate()

@@ -94,6 +94,7 @@ def test_no_two_test_facts_come_from_one_document() -> None:
     assert max(Counter(row.doc_ids for row in of_kind(TEST, "fact")).values()) == 1
 
 
+@pytest.mark.slow
 def test_every_fact_answer_is_verbatim_in_its_document_and_in_no_other() -> None:
     for row in of_kind(ROWS, "fact"):
         (source,) = row.doc_ids
@@ -110,6 +111,7 @@ def test_no_question_contains_its_own_answer() -> None:
         assert not any(contains(row.question, answer) for answer in row.answers), row
 
 
+@pytest.mark.slow
 def test_no_test_question_is_a_near_copy_of_a_train_question() -> None:
     for asked in TEST:
         for seen in TRAIN:

@@ -57,6 +57,7 @@ def test_string_checks(operation: str, text: str, answer: str, passed: bool) -> 
     assert found == Grade("same", "string_check", passed=passed, score=float(passed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "text", "reference", "score"),
     [

@@ -263,6 +263,7 @@ def test_while_documents_come_and_go_searches_see_those_that_are_there_and_no_ot
     assert index.verify().problems == ()
 
 
+@pytest.mark.slow
 def test_writers_of_several_processes_do_not_lose_each_others_documents(home: Path, make_embedder: Any) -> None:
     indexes = [create_index(home, "faq", make_embedder(), SETTINGS) for _ in range(3)]
     errors: list[Exception] = []

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from rag.torch_threads import one_thread_pool
 
 
+@pytest.mark.slow
 def test_each_thread_of_a_pool_runs_torch_on_one_thread_and_nobody_else_does() -> None:
     import torch
 

@@ -76,6 +76,7 @@ def test_documents_are_deleted_by_id_and_an_index_only_when_that_is_sure(
     assert "no index 'faq' (there is none yet)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_verify_exits_1_when_something_is_wrong_and_0_when_it_is_mended(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

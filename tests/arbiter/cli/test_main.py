@@ -41,6 +41,7 @@ def test_check_passes_good_data(
     assert (row["documents"], row["training_rows"], row["questions"]) == (1, 1, 1)
 
 
+@pytest.mark.slow
 def test_the_config_may_be_an_option(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +109,7 @@ def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         assert command in shown
 
 
+@pytest.mark.slow
 def test_check_lists_the_metrics_and_refuses_one_that_does_not_exist(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

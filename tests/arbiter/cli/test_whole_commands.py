@@ -109,6 +109,7 @@ def test_an_error_that_nobody_can_hear_is_an_exit_code(
     assert run(monkeypatch, "check", "nowhere") == 2
 
 
+@pytest.mark.slow
 def test_check_lists_the_faults_of_config_models_and_data_at_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +157,7 @@ def test_check_finds_what_other_packages_bring_before_a_run_does(
     assert "hidden" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["notaurl", "ftp://host/v1", "http://", "http://[::1", "http://host:99999/v1"])
 def test_an_address_that_nobody_can_ask_is_a_fault_of_the_config(
     folder: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

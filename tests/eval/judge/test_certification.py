@@ -80,6 +80,7 @@ async def test_a_notebook_certifies_inside_its_own_loop(tmp_path: Path) -> None:
         assert certified(judge, tmp_path).reasons() == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "asked", "reasons"),
     [
@@ -227,6 +228,7 @@ def test_a_judge_that_is_not_there_is_one_line_of_error(tmp_path: Path) -> None:
         certify(JudgeEndpoint("http://127.0.0.1:9/v1", "judge", timeout_s=2.0), LABELLED[:2], cache=tmp_path / "v.db")
 
 
+@pytest.mark.slow
 def test_a_stopped_certification_goes_on_where_it_stopped(tmp_path: Path) -> None:
     with serve_judge() as judge:
         judge.status = lambda number: 200 if number <= 20 else 503
@@ -244,6 +246,7 @@ def test_a_stopped_certification_goes_on_where_it_stopped(tmp_path: Path) -> Non
         assert judge.requests == []
 
 
+@pytest.mark.slow
 def test_what_did_not_reach_the_judge_is_asked_again_by_the_next_certification(tmp_path: Path) -> None:
     with serve_judge(status=lambda number: 500 if number <= 6 else 200) as judge:
         first = certified(judge, tmp_path, pairs=(), repeats=1, concurrency=1)
@@ -253,6 +256,7 @@ def test_what_did_not_reach_the_judge_is_asked_again_by_the_next_certification(t
     assert len(judge.requests) == 6 + 27 + 3
 
 
+@pytest.mark.slow
 def test_repeats_vary_the_seed_and_the_temperature_and_never_come_from_the_cache(tmp_path: Path) -> None:
     with serve_judge() as judge:
         certified(judge, tmp_path, pairs=(), repeat_rows=1)
@@ -263,6 +267,7 @@ def test_repeats_vary_the_seed_and_the_temperature_and_never_come_from_the_cache
     assert len({str(body["messages"]) for body in repeated}) == 1
 
 
+@pytest.mark.slow
 def test_a_judge_that_takes_no_seed_is_repeated_without_one(tmp_path: Path) -> None:
     with serve_judge() as judge:
         judge.status = lambda number: 400 if "seed" in judge.bodies[-1] else 200
@@ -272,6 +277,7 @@ def test_a_judge_that_takes_no_seed_is_repeated_without_one(tmp_path: Path) -> N
     assert found.repeats.num_rows == 10
 
 
+@pytest.mark.slow
 def test_without_pairs_the_biases_are_not_measured_and_it_is_said(tmp_path: Path) -> None:
     with serve_judge() as judge:
         found = certified(judge, tmp_path, pairs=PAIRS[:19], repeats=1)
@@ -279,6 +285,7 @@ def test_without_pairs_the_biases_are_not_measured_and_it_is_said(tmp_path: Path
     assert found.not_measured() == ("repeat variance", "position bias", "length bias")
 
 
+@pytest.mark.slow
 def test_verdicts_of_an_earlier_shape_are_no_damage(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "verdicts.db")) as db:
         db.execute("CREATE TABLE verdicts (key TEXT PRIMARY KEY, is_unreachable INTEGER NOT NULL, outcome TEXT)")

@@ -97,6 +97,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(VALUES, max_size=3), st.lists(VALUES, max_size=3))
 def test_scores_lie_between_zero_and_one_and_a_gold_scores_one(said: list[object], gold: list[object]) -> None:
     assert 0.0 <= json_f1(said, gold) <= 1.0

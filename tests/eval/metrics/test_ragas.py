@@ -215,6 +215,7 @@ def test_a_failed_score_counts_for_every_answer_that_shares_it(judge: ScriptedJu
     assert {name: len(rows) for name, rows in scorer.lost.items()} == dict.fromkeys(JUDGE_METRICS, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replies", "metric", "reason"),
     [
@@ -305,6 +306,7 @@ def test_a_judge_that_only_fails_loses_every_score_and_is_given_up(judge: Script
     assert len(judge.requests) == 2 * GIVE_UP_AFTER  # each tried twice, the other 72 scores not at all
 
 
+@pytest.mark.slow
 def test_a_refused_prompt_does_not_count_toward_giving_up(judge: ScriptedJudge) -> None:
     judge.status = lambda number: 400
     pairs = [(QUESTION, AnswerRecord("base", "q1", f"answer {number}")) for number in range(GIVE_UP_AFTER + 4)]

@@ -79,6 +79,7 @@ def test_the_page_is_well_formed_and_asks_for_nothing() -> None:
     assert "default-src 'none'" in text
 
 
+@pytest.mark.slow
 def test_the_page_is_accessible() -> None:
     tags = Page(usual_page()).tags
     assert [a.get("lang") for tag, a in tags if tag == "html"] == ["en"]
@@ -172,6 +173,7 @@ def test_a_decision_by_utility_is_told_in_currency() -> None:
         assert evidence in words, evidence
 
 
+@pytest.mark.slow
 def test_floors_limits_and_unknown_costs_are_marked(comparison: Comparison) -> None:
     card = replace(
         comparison.scorecard,
@@ -250,6 +252,7 @@ def test_every_interval_says_the_level_of_the_error_rate(comparison: Comparison)
         assert "95% interval" not in text
 
 
+@pytest.mark.slow
 def test_a_single_arm_without_documents_or_kinds_has_a_page(comparison: Comparison) -> None:
     lonely = replace(
         comparison,
@@ -263,6 +266,7 @@ def test_a_single_arm_without_documents_or_kinds_has_a_page(comparison: Comparis
     assert text.count("<svg") == 1
 
 
+@pytest.mark.slow
 def test_importing_the_card_and_its_views_loads_neither_matplotlib_nor_jinja() -> None:
     code = (
         "import sys, eval.report.card, eval.report.page, eval.report.tables; "

@@ -78,6 +78,7 @@ def description_of(svg: str) -> str:
     return ET.fromstring(svg)[1].text or ""
 
 
+@pytest.mark.slow
 def test_a_plot_is_one_svg_element_with_a_title_and_a_description(svg: str) -> None:
     root = ET.fromstring(svg)
     assert root.tag == "svg"
@@ -86,6 +87,7 @@ def test_a_plot_is_one_svg_element_with_a_title_and_a_description(svg: str) -> N
     assert all(child.text for child in root[:2])
 
 
+@pytest.mark.slow
 def test_a_plot_asks_for_nothing_and_styles_nothing_but_itself(svg: str) -> None:
     assert "http" not in svg
     assert "<style" not in svg
@@ -93,6 +95,7 @@ def test_a_plot_asks_for_nothing_and_styles_nothing_but_itself(svg: str) -> None
     assert set(re.findall(r'href="(.)', svg)) <= {"#"}
 
 
+@pytest.mark.slow
 def test_a_plot_takes_its_colours_and_font_from_the_page(svg: str) -> None:
     assert re.findall(r"#[0-9a-f]{6}\b", re.sub(r'(href="#|url\(#)\w+', "", svg)) == []
     assert "var(--accent)" in svg
@@ -100,6 +103,7 @@ def test_a_plot_takes_its_colours_and_font_from_the_page(svg: str) -> None:
     assert len(svg) < 60_000
 
 
+@pytest.mark.slow
 def test_plots_on_one_page_share_no_id() -> None:
     plots = [
         interval_plot(MARKS, "f1", KIND),
@@ -116,6 +120,7 @@ def test_a_plot_is_the_same_at_every_run() -> None:
     assert lines(TUNED, RAG) == lines(TUNED, RAG)
 
 
+@pytest.mark.slow
 def test_names_are_text_and_escaped() -> None:
     root = ET.fromstring(interval_plot(MARKS, "f1", KIND))
     texts = ["".join(element.itertext()) for element in root.iter("text")]
@@ -123,6 +128,7 @@ def test_names_are_text_and_escaped() -> None:
     assert {"0.62", "0.20", "mean f1"} <= set(texts)
 
 
+@pytest.mark.slow
 def test_the_description_tells_the_values() -> None:
     description = ET.fromstring(difference_plot(MARKS, "hybrid", 0.03, KIND))[1].text
     assert description is not None
@@ -130,6 +136,7 @@ def test_the_description_tells_the_values() -> None:
     assert "within 0.03" in description
 
 
+@pytest.mark.slow
 def test_names_in_a_cost_plot_do_not_lie_on_each_other() -> None:
     crowded = [(400, Mark(name, 0.5, 0, 1)) for name in ("rag", "tuned_rag", "hybrid", "fewshot")]
     root = ET.fromstring(cost_plot(crowded, "f1", "tokens"))
@@ -138,11 +145,13 @@ def test_names_in_a_cost_plot_do_not_lie_on_each_other() -> None:
     assert len(set(places)) == len(crowded)
 
 
+@pytest.mark.slow
 def test_the_front_holds_what_no_other_point_beats() -> None:
     assert pareto_front([(9, 0.9), (1, 0.2), (5, 0.3), (4, 0.5)]) == [(1, 0.2), (4, 0.5), (9, 0.9)]
     assert pareto_front([(1, 0.1), (1, 0.3)]) == [(1, 0.3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_extreme_values_are_drawn(value: float) -> None:
     assert interval_plot([Mark("base", value, value, value)], "f1", KIND).endswith("</svg>")
@@ -150,44 +159,52 @@ def test_extreme_values_are_drawn(value: float) -> None:
     assert cost_plot([(0.0, Mark("base", value, value, value))], "f1", "tokens").endswith("</svg>")
 
 
+@pytest.mark.slow
 def test_a_name_that_the_drawing_font_lacks_is_drawn_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
     assert "検索" in interval_plot([Mark("検索", 0.5, 0.4, 0.6)], "f1", KIND)
     assert not [w for w in recwarn if "Glyph" in str(w.message)]
 
 
+@pytest.mark.slow
 def test_every_region_is_named_and_the_policys_traffic_is_marked(map_svg: str) -> None:
     assert {"tuned", "base", "a <b> & $c$", "no arm", "your traffic", "100%", "10M"} <= set(texts_of(map_svg))
 
 
+@pytest.mark.slow
 def test_all_but_the_winner_at_the_policys_traffic_are_hatched_each_in_its_own_way(map_svg: str) -> None:
     patterns = re.findall(r"<pattern.*?</pattern>", map_svg, flags=re.DOTALL)
     drawn = {re.sub(r'id="\w+"', "", pattern) for pattern in patterns}
     assert len(drawn) == 3
 
 
+@pytest.mark.slow
 def test_the_description_of_the_map_tells_shares_and_the_policys_traffic(map_svg: str) -> None:
     text = description_of(map_svg)
     assert text.startswith("the cheapest within 0.05 of the best. tuned on ")
     assert text.endswith("At 1,000 questions a month and 10% of the documents changing: tuned.")
 
 
+@pytest.mark.slow
 def test_a_map_of_one_arm_or_of_none_is_drawn() -> None:
     assert "rag" in texts_of(winning_map_plot(winning_map(lambda _: "rag", POLICY), "r"))
     assert "no arm" in texts_of(winning_map_plot(winning_map(lambda _: None, POLICY), "r"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("questions", "churn"), [(1.0, 0.0), (1e9, 1.0)])
 def test_traffic_at_the_edge_of_the_map_is_drawn(questions: float, churn: float) -> None:
     edge = Policy(traffic=Traffic(questions=questions, churn=churn))
     assert "your traffic" in texts_of(winning_map_plot(winning_map(choose, edge), "r"))
 
 
+@pytest.mark.slow
 def test_a_region_of_one_cell_is_named() -> None:
     winners = (("a", "a", "a"), ("a", "b", "a"), ("a", "a", "a"))
     found = WinningMap((1e2, 1e3, 1e4), (0.0, 0.5, 1.0), winners, 1e2, 0.0, "a")
     assert {"a", "b"} <= set(texts_of(winning_map_plot(found, "r")))
 
 
+@pytest.mark.slow
 def test_lines_are_named_and_their_crossings_counted(lines_svg: str) -> None:
     # 40 - 2 over 0.004 a question.
     assert {"tuned", "a <b> & $c$", "your traffic", "9.5k"} <= set(texts_of(lines_svg))
@@ -198,6 +215,7 @@ def test_lines_are_named_and_their_crossings_counted(lines_svg: str) -> None:
     assert "At 10,000 questions in 10 months: tuned 50; a <b> & $c$ 52." in text
 
 
+@pytest.mark.slow
 def test_names_of_lines_that_end_together_do_not_lie_on_each_other() -> None:
     others = [ArmCosts(f"rag{i}", 0.005, 0.0, 2.0, 0.0, 0.0) for i in range(5)]
     root = ET.fromstring(lines(TUNED, *others))
@@ -207,6 +225,7 @@ def test_names_of_lines_that_end_together_do_not_lie_on_each_other() -> None:
     assert all(below - above > 10 for above, below in pairwise(heights))
 
 
+@pytest.mark.slow
 def test_arms_that_cost_nothing_leave_a_plot_without_lines() -> None:
     assert lines(FREE).endswith("</svg>")
 

@@ -61,6 +61,7 @@ def arm_of(diff: RunDiff, name: str) -> ArmChange:
     return next(change for change in diff.arms if change.arm == name)
 
 
+@pytest.mark.slow
 def test_an_arm_is_compared_question_by_question(tmp_path: Path) -> None:
     before = published(tmp_path / "a", {"rag": [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.6, None]})
     after = published(tmp_path / "b", {"rag": [1.0, 0.4, 1.0, 1.0, 1.0, 0.0, 0.5, 1.0]})

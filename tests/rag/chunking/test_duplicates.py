@@ -42,6 +42,7 @@ def _triples(text: str) -> set[tuple[str, ...]]:
     return {tuple(words[start : start + 3]) for start in range(max(1, len(words) - 2))}
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     texts=st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=30).map(" ".join), max_size=12),
@@ -77,6 +78,7 @@ def test_copies_with_one_word_changed_are_found_among_many_texts() -> None:
     assert all(0.9 <= similarity < 1 for _, _, similarity in found)
 
 
+@pytest.mark.slow
 def test_letters_of_one_template_are_not_compared_with_each_other() -> None:
     rng = random.Random(0)
     template = _text(rng, 80)

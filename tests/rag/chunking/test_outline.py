@@ -173,6 +173,7 @@ def test_a_fast_look_finds_lines_like_headings(text: str, expected: bool) -> Non
     assert has_hash_heading(text) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

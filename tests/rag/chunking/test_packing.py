@@ -127,6 +127,7 @@ def test_packing_keeps_to_blocks(
     assert _packed(text, words, limit, overlap, blocks) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -54,6 +54,7 @@ def test_a_blank_document_has_no_chunks(words: Spans, strategy: str) -> None:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parts=st.lists(st.sampled_from(MARKDOWN) | st.text(max_size=20), max_size=30),

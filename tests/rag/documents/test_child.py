@@ -64,6 +64,7 @@ def test_a_crash_is_refused_and_the_next_file_gets_a_new_child() -> None:
     assert {child.pid for child in _children()}.isdisjoint(child.pid for child in killed)
 
 
+@pytest.mark.slow
 def test_a_file_that_needs_too_much_memory_is_refused() -> None:
     limits = Limits(max_memory_bytes=150_000_000)
     with pytest.raises(RagError, match=r"needs over 150\.0 MB of memory"):

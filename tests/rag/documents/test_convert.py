@@ -36,6 +36,7 @@ def test_a_pdf_page_without_text_begins_where_the_one_before_it_ends() -> None:
     assert (converted.text, converted.pages) == ("Second.\n\nFourth.", (0, 0, 7, 9))
 
 
+@pytest.mark.slow
 def test_a_word_file_keeps_headings_and_table_and_gives_its_first_heading_as_title() -> None:
     converted = convert("docx", docx_file(text="snake_case * 2"), Limits())
 

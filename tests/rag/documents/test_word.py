@@ -50,6 +50,7 @@ def test_text_is_read_as_it_is_shown_with_all_changes_accepted(story: str, text:
     assert converted.text.split("\n\n")[1] == f"Before {text}".strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "old_form", ["", f"<w:pict><v:shape><v:textbox>{BOX.format('Boxed')}</v:textbox></v:shape></w:pict>"]
 )
@@ -61,6 +62,7 @@ def test_a_text_box_is_read_once_whether_or_not_it_has_an_old_form(old_form: str
     assert convert("docx", word_file(story), Limits()).text.count("Boxed") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prolog",
     [

@@ -51,6 +51,7 @@ def exact(numbers: Numbers, vectors: Vectors, query: Vectors, k: int, allowed: s
     return [number for _, number in scored if allowed is None or number in allowed][:k]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factory", "options"), [(IN_MEMORY, {}), QDRANT])
 def test_a_search_gives_exact_cosines_best_first(factory: str, options: dict[str, Any]) -> None:
     numbers, vectors = some_vectors(60)

@@ -66,6 +66,7 @@ def hits(index: Index, query: str, k: int = 5, **rest: Any) -> list[tuple[str, f
     return [("" if p.score - last < 1e-6 else p.document_id, round(p.score, 5)) for p in passages]
 
 
+@pytest.mark.slow
 def test_an_index_over_a_store_finds_what_one_over_faiss_finds(
     home: Path, tmp_path: Path, embedder: Embedder, store: Store
 ) -> None:

@@ -43,6 +43,7 @@ def recall(view: DenseView, places: NDArray[np.int64], k: int = 10, *, is_filter
     return float(np.mean(shares))
 
 
+@pytest.mark.slow
 def test_many_vectors_are_searched_in_lists_that_pass_the_canary(view: DenseView) -> None:
     index = view._main.index
     assert index is not None
@@ -83,6 +84,7 @@ def test_lists_are_read_from_the_file(view: DenseView, tmp_path: Path) -> None:
             assert actual[1].tolist() == expected[1].tolist()
 
 
+@pytest.mark.slow
 def test_vectors_that_no_lists_serve_are_searched_exactly() -> None:
     """Random directions have no near neighbours: every list holds some of the ten best."""
     random = np.random.default_rng(3).normal(size=(COUNT, 48)).astype(np.float32)

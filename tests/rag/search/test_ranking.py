@@ -226,6 +226,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 SENTENCES = ["boat lake", "desk opens", "", "the " * 500, "lake boat the desk", "opens"]
 
 
+@pytest.mark.slow
 def test_scores_are_the_logistic_function_of_the_models_output_in_the_texts_order(model: str) -> None:
     from math import exp
 
@@ -241,6 +242,7 @@ def test_scores_are_the_logistic_function_of_the_models_output_in_the_texts_orde
     assert load_reranker(model).scores("desk", []) == []
 
 
+@pytest.mark.slow
 def test_a_reranker_is_loaded_once_and_shared_by_threads(model: str) -> None:
     assert load_reranker(model) is load_reranker(model)
     expected = load_reranker(model).scores("desk", SENTENCES)
@@ -253,6 +255,7 @@ def test_a_reranker_is_loaded_once_and_shared_by_threads(model: str) -> None:
     assert results == [pytest.approx(expected, abs=1e-6)] * 4
 
 
+@pytest.mark.slow
 def test_a_missing_and_an_unfit_reranker_are_named(tmp_path: Path) -> None:
     missing = str(tmp_path / "nowhere")
     with pytest.raises(RagError, match="nowhere"):

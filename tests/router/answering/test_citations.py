@@ -210,6 +210,7 @@ WORDS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(WORDS, max_size=12), st.lists(st.lists(WORDS, max_size=40), max_size=3), st.lists(WORDS, max_size=5))
 def test_a_quote_always_stands_in_its_passage(answer: list[str], found: list[list[str]], query: list[str]) -> None:

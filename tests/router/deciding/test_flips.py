@@ -125,6 +125,7 @@ def test_beyond_an_exact_flip_the_other_arm_is_chosen(right: float, wrong: float
     assert abs(exact.at - exact.value) < 1e-5 or preference.choose(before) == exact.served
 
 
+@pytest.mark.slow
 def test_stability_is_the_share_of_neighbours_that_choose_alike() -> None:
     policy = Policy(traffic=Traffic(questions=100.0))
     assert stability(lambda _: "rag", policy) == 1.0

@@ -41,6 +41,7 @@ def test_a_limit_on_the_score_is_kept_by_what_people_say(num_labels: int, is_sho
     assert (set(row.broken), row.is_ruled_out) == ({"score"}, is_shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_labels", [MIN_LABELS, 100])
 def test_the_interval_covers_the_truth_that_the_judges_mean_misses(num_labels: int) -> None:
     rng, covered, narrower = np.random.default_rng(0), 0, 0
@@ -113,6 +114,7 @@ def two(rng: np.random.Generator, rights: tuple[float, float], passed: tuple[flo
     return labelled_card(*arms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_labels", [30, 60])
 def test_a_judge_that_is_lenient_with_one_of_two_equal_arms_makes_no_winner(num_labels: int) -> None:
     rng = np.random.default_rng(0)

@@ -1,3 +1,5 @@
+import pytest
+
 from router.deciding.planning import carries_flips, plan_questions, race_questions
 
 
@@ -9,6 +11,7 @@ def test_a_plan_by_hand() -> None:
     assert rows[0.1].two_arms == 168
 
 
+@pytest.mark.slow
 def test_more_arms_take_more_questions() -> None:
     two, six = plan_questions(num_arms=2, discordance=0.2), plan_questions(num_arms=6, discordance=0.2)
     for few, many in zip(two, six, strict=True):

@@ -88,6 +88,7 @@ MAPPED = make_card(make_scores(RAG, [1.0], prompt=500), make_scores(TUNED, [1.0]
 MAP_PRICES = Prices(prompt=10.0, generated=0.0, training_hour=4.0)
 
 
+@pytest.mark.slow
 def test_the_border_lies_where_training_is_earned_back() -> None:
     policy = Policy(prices=MAP_PRICES, traffic=Traffic(questions=1000, months=10, churn=0.0, retrain_at=0.5))
     found = winning_map(make_preference(make_table(MAPPED, policy)).choose, policy)

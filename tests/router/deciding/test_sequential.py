@@ -46,6 +46,7 @@ def test_what_a_look_could_not_spend_is_left_for_the_next() -> None:
     assert exact_level([8, 9], (20, 40), 0.035) == pytest.approx(2 / 512)
 
 
+@pytest.mark.slow
 def test_counted_looks_cross_as_often_as_the_level_says_and_never_more() -> None:
     ends, rng = tuple(range(10, 201, 10)), np.random.default_rng(6)
     num_apart = rng.binomial(10, 0.4, len(ends)).cumsum().tolist()

@@ -117,6 +117,7 @@ def test_a_rollback_by_id_is_of_the_current_decision_only(desk: Desk) -> None:
     assert desk.http.post("/arbiter/decisions/dec_x/rollback").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_promotion_outlives_the_server(tmp_path: Path) -> None:
     with Desk(tmp_path, ScriptedEngine(lambda _: "nine")) as desk:
         desk.promote(BASE.id)
@@ -201,6 +202,7 @@ def until(happened: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_adapters_that_no_served_arm_needs_leave_the_engine_when_the_last_request_has_ended(tmp_path: Path) -> None:
     begun, go_on = threading.Event(), threading.Event()
 

@@ -194,6 +194,7 @@ def test_a_bad_page_names_its_parameter(shared: Evals, params: dict[str, str], p
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
 
 
+@pytest.mark.slow
 def test_a_run_asks_grades_and_counts(shared: Evals) -> None:
     client = shared.client
     eval_id = shared.created()
@@ -234,6 +235,7 @@ def test_a_run_asks_grades_and_counts(shared: Evals) -> None:
     assert [item.datasource_item_id for item in failed] == [1]
 
 
+@pytest.mark.slow
 def test_a_row_is_asked_as_a_chat_request_would_be(evals: Evals) -> None:
     source = completions(
         ROWS[0],
@@ -264,6 +266,7 @@ def test_a_row_is_asked_as_a_chat_request_would_be(evals: Evals) -> None:
     assert by_eval.options["max_tokens"] == 9
 
 
+@pytest.mark.slow
 def test_messages_can_stand_in_the_row(evals: Evals) -> None:
     talk = [
         {"role": "user", "content": "Hello"},
@@ -278,6 +281,7 @@ def test_messages_can_stand_in_the_row(evals: Evals) -> None:
     assert [m["content"] for m in evals.engine.requests[0].messages][1:] == ["Hello", "Yes?", "x"]
 
 
+@pytest.mark.slow
 def test_a_jsonl_run_grades_given_answers_and_asks_nothing(shared: Evals) -> None:
     rows = [
         {"item": {"question": "a", "answer": "nine"}, "sample": {"output_text": "nine", "model": "theirs"}},
@@ -293,6 +297,7 @@ def test_a_jsonl_run_grades_given_answers_and_asks_nothing(shared: Evals) -> Non
     assert (first.sample.output[0].content, first.sample.model) == ("nine", "theirs")
 
 
+@pytest.mark.slow
 def test_an_engine_that_comes_back_costs_no_row(evals: Evals) -> None:
     refusals = iter(range(3))
 
@@ -321,6 +326,7 @@ def test_an_engine_that_stays_away_is_an_error_of_each_row(tmp_path: Path) -> No
         assert (item.sample.error.code, item.sample.error.message) == ("engine_unavailable", "the engine is away")
 
 
+@pytest.mark.slow
 def test_a_row_that_the_engine_refuses_is_an_error_of_that_row(evals: Evals) -> None:
     def picky(request: EngineRequest) -> str:
         if "close" in str(request.messages[-1]["content"]):
@@ -716,6 +722,7 @@ def test_a_schema_that_takes_for_ever_is_400_and_stops_nobody_else(
     assert "takes over 1 s" in refused.result().json()["error"]["message"]
 
 
+@pytest.mark.slow
 def test_unknown_runs_and_items_are_404(shared: Evals) -> None:
     eval_id, other = shared.created(), shared.created()
     run_id = shared.run(eval_id, jsonl(ROWS[0]))

@@ -70,6 +70,7 @@ def source(file_id: str) -> Any:
     }
 
 
+@pytest.mark.slow
 def test_a_run_reads_its_rows_from_a_file_and_keeps_them(client: openai.OpenAI) -> None:
     eval_id = client.evals.create(data_source_config=CONFIG, testing_criteria=[SAME]).id
     # With a byte order mark, as Windows writes it.
@@ -84,6 +85,7 @@ def test_a_run_reads_its_rows_from_a_file_and_keeps_them(client: openai.OpenAI) 
     assert run.data_source.to_dict() == source(file_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "purpose", "reason"),
     [

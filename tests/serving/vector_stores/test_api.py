@@ -192,6 +192,7 @@ def test_stores_cannot_see_each_other(shared: Server) -> None:
         shared.client.vector_stores.files.retrieve(file_id, vector_store_id=second)
 
 
+@pytest.mark.slow
 def test_a_file_taken_out_of_one_store_stays_in_the_others(shared: Server) -> None:
     file_id, stores = shared.uploaded(DESK), shared.client.vector_stores
     first, second = stores.create(file_ids=[file_id]).id, stores.create(file_ids=[file_id]).id
@@ -646,6 +647,7 @@ def test_what_is_not_there_is_404_in_openais_shape(shared: Server, method: str, 
     assert error["code"].endswith("_not_found")
 
 
+@pytest.mark.slow
 def test_files_deleted_during_searches_are_never_a_fault_of_the_server(server: Server) -> None:
     stores = server.client.vector_stores
     store_id = server.filled(DESK, FINES, ROOMS)

@@ -52,6 +52,7 @@ def refusing(home: Path) -> Iterator[None]:
         rows.execute("DROP TRIGGER refuse")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["update", "attach", "batch"])
 def test_attributes_that_the_index_does_not_take_change_nothing(server: Server, tmp_path: Path, way: str) -> None:
     store_id, file_id = filled(server)
@@ -70,6 +71,7 @@ def test_attributes_that_the_index_does_not_take_change_nothing(server: Server, 
     assert shown_and_filtered(server, store_id, file_id) == (NEW, ["new"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["update", "attach"])
 def test_one_and_true_are_different_attributes(server: Server, way: str) -> None:
     store_id, file_id = filled(server)
@@ -84,6 +86,7 @@ def test_one_and_true_are_different_attributes(server: Server, way: str) -> None
             assert bool(server.found(store_id, DESK, filters=equal)) == (asked is value)
 
 
+@pytest.mark.slow
 def test_a_file_that_the_index_has_lost_is_indexed_again(server: Server) -> None:
     store_id, file_id = filled(server)
     server.stores.open_indexes.delete_documents(store_id, [file_id])

@@ -239,6 +239,7 @@ def test_a_queue_that_is_begun_and_stopped_costs_no_thread_and_no_port(jobs: Job
     until(lambda: threading.active_count() == before)
 
 
+@pytest.mark.slow
 def test_the_queue_imports_nothing_that_costs_a_server_start() -> None:
     code = "import sys, storage.jobs.jobs; print(*{name.partition('.')[0] for name in sys.modules})"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -10,6 +10,9 @@ from tuning.errors import TuningError
 from tuning.objectives.supervised import completion_loss, encode_completion
 from tuning.recipe import IGNORED
 
+# Its tensors and tokenizers are torch's and transformers'.
+pytestmark = pytest.mark.slow
+
 
 def row(question: str, answer: str, role: str = "user") -> TrainingRow:
     return TrainingRow(({"role": role, "content": question},), answer)

@@ -9,6 +9,9 @@ from tuning.errors import TuningError
 from tuning.objectives.supervised import SUPERVISED
 from tuning.training.batches import encode_rows, training_order
 
+# Its tokenizers are transformers'.
+pytestmark = pytest.mark.slow
+
 
 def row(question: str, answer: str, role: str = "user") -> TrainingRow:
     return TrainingRow(({"role": role, "content": question},), answer)

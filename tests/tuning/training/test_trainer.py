@@ -19,6 +19,9 @@ from tuning.export.admission import chat_template_hash, check_admission
 from tuning.methods.lora import LoraRecipe
 from tuning.training.run import TrainProgress, recipe_hash, train_adapter
 
+# It trains.
+pytestmark = pytest.mark.slow
+
 COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
 ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
 RECIPE = LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3)
@@ -150,14 +153,12 @@ def test_the_same_call_again_trains_nothing(adapter: Adapter, tiny_base: Path, h
     assert list((home / "training").iterdir()) == []
 
 
-@pytest.mark.slow
 def test_another_machine_would_give_the_same_name_for_the_same_weights(
     adapter: Adapter, tiny_base: Path, tmp_path: Path
 ) -> None:
     assert train(tiny_base, tmp_path).name == adapter.name
 
 
-@pytest.mark.slow
 def test_an_interrupted_training_goes_on_to_the_same_weights(adapter: Adapter, tiny_base: Path, tmp_path: Path) -> None:
     def interrupt(progress: TrainProgress) -> None:
         if progress.step == 8:
@@ -173,7 +174,6 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(adapter: Adapter, t
     assert list((tmp_path / "training").iterdir()) == []
 
 
-@pytest.mark.slow
 def test_a_torn_checkpoint_is_passed_over(adapter: Adapter, tiny_base: Path, tmp_path: Path) -> None:
     def interrupt(progress: TrainProgress) -> None:
         if progress.step == 8:
@@ -284,7 +284,6 @@ def main():
 """
 
 
-@pytest.mark.slow
 def test_a_training_killed_at_any_point_reaches_the_same_weights(
     adapter: Adapter, tiny_base: Path, tmp_path: Path
 ) -> None:
