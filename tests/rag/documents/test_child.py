@@ -76,7 +76,13 @@ def test_a_file_that_needs_too_much_memory_is_refused() -> None:
 def test_an_interrupt_ends_the_child_with_the_program(tmp_path: Path) -> None:
     (tmp_path / "slow.html").write_bytes(SLOW_HTML)
     program = f"from rag.documents.load import load_documents; load_documents({str(tmp_path)!r})"
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, cwd=Path(__file__).parents[3])
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+        # Tests that run in the background of a shell ignore interrupts, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 30
     while not (children := psutil.Process(process.pid).children()) and time.monotonic() < deadline:
         time.sleep(0.05)
