@@ -52,7 +52,8 @@ from storage.hashes import content_hash
 from storage.settings import part
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
-from tuning.training.run import TrainProgress, train_adapter
+from tuning.training.progress import TrainProgress
+from tuning.training.run import train_adapter
 
 _POLL_S = 1.0
 

@@ -30,7 +30,8 @@ from serving.engine.vllm import VllmServer, VllmSettings
 from tuning.data.examples import Question, load_examples
 from tuning.data.rows import closed_book_rows
 from tuning.methods.lora import LoraRecipe
-from tuning.training.run import TrainProgress, train_adapter
+from tuning.training.progress import TrainProgress
+from tuning.training.run import train_adapter
 
 Report = Callable[[float], None]
 """Called with the units done since the last call."""

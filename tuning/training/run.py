@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from storage.files import hold_lock, refuse_full_disk
@@ -24,26 +24,12 @@ from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_ada
 from tuning.export.admission import chat_template_hash
 from tuning.objectives.supervised import SUPERVISED
 from tuning.recipe import Objective, Recipe
+from tuning.training.progress import TrainProgress
 
 # Counted up when the same recipe and rows would give other weights than before: old adapters are then not found again.
 VERSION = 2
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class TrainProgress:
-    """Where a training stands after a step, as measured in this process."""
-
-    step: int
-    num_steps: int
-    loss: float
-    """Mean loss per completion token over the last ten steps."""
-    num_tokens: int
-    """Trained on by this process so far: prompts and completions, padding aside."""
-    tokens_per_s: float
-    seconds_left: float | None
-    """None until two steps have been timed: the first one is slower than the rest."""
 
 
 def recipe_hash(

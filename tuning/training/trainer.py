@@ -36,7 +36,7 @@ from tuning.methods.registry import METHODS
 from tuning.recipe import IGNORED, Objective, Recipe
 from tuning.training.batches import encode_rows, training_order
 from tuning.training.parts import Parts, open_parts
-from tuning.training.run import TrainProgress
+from tuning.training.progress import TrainProgress
 
 Precision = Literal["bf16", "float32"]
 

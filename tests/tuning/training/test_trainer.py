@@ -17,7 +17,8 @@ from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, load_adapter
 from tuning.export.admission import chat_template_hash, check_admission
 from tuning.methods.lora import LoraRecipe
-from tuning.training.run import TrainProgress, recipe_hash, train_adapter
+from tuning.training.progress import TrainProgress
+from tuning.training.run import recipe_hash, train_adapter
 
 # It trains.
 pytestmark = pytest.mark.slow
