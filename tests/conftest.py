@@ -1,6 +1,7 @@
 """What costs time once a session: the two embedded models and one real vLLM. Tests that use them are `model`."""
 
 import gc
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -63,6 +64,15 @@ def imports_stay() -> None:
     """No garbage collection walks through what was imported before (statsmodels asks for a whole one a correction)."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def root_logger_stays() -> Iterator[None]:
+    """`arbiter serve` logs to the standard error of its time, which of a test is closed when the next one logs."""
+    handlers, level = list(logging.root.handlers), logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 def pytest_unconfigure() -> None:
