@@ -27,8 +27,8 @@ TEST = "anytime e-process"
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _STAKES = (_POINTS + 1) / 2
 _LOG_WEIGHTS = np.log(_WEIGHTS / 2)
-# Normal quantiles of a power of 50% and of 90%; of two tests at once, where each has the root of that.
 _MOST = 1e8  # documents; what takes more never comes
+# Normal quantiles of a power of 50% and of 90%; of two tests at once, where each has the root of that.
 _LUCK = {False: (0.0, 1.2816), True: (0.5450, 1.6325)}
 
 Column = Sequence[float | None] | Floats

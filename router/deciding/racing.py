@@ -20,7 +20,7 @@ from router.deciding.arm_table import ArmRow, ArmTable
 from router.deciding.labelled import difference_of
 from router.deciding.saving import Savings
 from router.deciding.scorecard import Drop
-from router.deciding.sequential import FIRST_SHARE, exact_level, nominal_levels
+from router.deciding.sequential import FIRST_SHARE, exact_level, nominal_levels, spendable
 from router.deciding.statistics import MCNEMAR, Difference
 
 
@@ -51,7 +51,7 @@ def look(table: ArmTable, active: Sequence[str], *, ends: Sequence[int]) -> Ruli
         return Ruling((), ruled_out, None, ranking)
     leader, savings = rows[0], Savings(table.decided.documents)
     # No level of a look is more than all looks so far may spend.
-    most = FIRST_SHARE * table.policy.alpha * (len(table.decided.question_ids) / ends[-1]) ** 2
+    most = spendable(FIRST_SHARE * table.policy.alpha, len(table.decided.question_ids), ends)
     drops = []
     for row in rows[1:]:
         difference = compare(table, leader, row)

@@ -27,6 +27,11 @@ _POINTS = 400
 _REACH = 8.0  # standard deviations
 
 
+def spendable(rate: float, num_spent: int, ends: Sequence[int]) -> float:
+    """What all looks up to so many questions may spend of an error rate."""
+    return rate * (num_spent / ends[-1]) ** 2
+
+
 @lru_cache(maxsize=256)
 def nominal_levels(ends: tuple[int, ...], tail: float) -> tuple[float, ...]:
     """The one-sided level of each look, after so many questions each, that adds up to `tail` over all of them.
@@ -46,7 +51,7 @@ def nominal_levels(ends: tuple[int, ...], tail: float) -> tuple[float, ...]:
     for end in ends:
         now = end / ends[-1]
         step = math.sqrt(now - before)
-        wanted = tail * now**2 - spent
+        wanted = spendable(tail, end, ends) - spent
 
         def crossed(bound: float) -> float:
             return float(density @ ndtr((places - bound) / step)) - wanted  # noqa: B023  # called in this turn alone
@@ -59,7 +64,7 @@ def nominal_levels(ends: tuple[int, ...], tail: float) -> tuple[float, ...]:
         moved = np.exp(-0.5 * ((grid[:, None] - places) / step) ** 2) / (step * math.sqrt(2 * math.pi))
         density = np.asarray(moved @ density * width, dtype=np.float64)
         places = np.asarray(grid, dtype=np.float64)
-        before, spent = now, tail * now**2
+        before, spent = now, spendable(tail, end, ends)
     return tuple(levels)
 
 
@@ -77,7 +82,7 @@ def exact_level(num_apart: Sequence[int], ends: tuple[int, ...], alpha: float) -
     for num, end in zip(num_apart, ends, strict=False):
         chances = np.asarray(np.convolve(chances, _coins(num - num_seen)), dtype=np.float64)
         tails = 2 * np.cumsum(chances[: (num + 1) // 2])
-        outer = int(np.searchsorted(tails, alpha * (end / ends[-1]) ** 2 - spent, side="right"))
+        outer = int(np.searchsorted(tails, spendable(alpha, end, ends) - spent, side="right"))
         if outer:
             spent += float(tails[outer - 1])
             chances[:outer] = chances[-outer:] = 0.0
