@@ -110,21 +110,26 @@ def run_race(
     """Spend the batches until the choice is settled, no arm is left, or questions or budget are spent; then ask the two
     finalists the held-out questions, which stand last in what is given.
 
-    `look(asked, active)` scores what is known so far.
+    `look(asked, active)` scores what is known so far. An arm that was beaten by one that may not be served comes back,
+    and is asked what it missed: when that is shown, or at the last question.
     Raises what `ask` raises, with every answer so far in the cache.
     """
     started = clock()
     spent: list[Question] = []
     records: list[AnswerRecord] = []
-    active = [arm.name for arm in arms]
     drops: list[Drop] = []
+    ruled_out: set[str] = set()
     stopped: Stop = "questions spent"
     cap: str | None = None
-    seen = Look(Ruling(ranking=tuple(active)), 0.0)
+    seen = Look(Ruling(), 0.0)
 
-    def cap_reached(batch: Sequence[Question]) -> str | None:
-        """The first cap that the next batch would break, taking its answers to be like those so far."""
-        expected = len(active) * len(batch) + min(len(active), 2) * len(plan.held_out)
+    def active() -> list[str]:
+        gone = {drop.arm for drop in drops}.union(ruled_out)
+        return [arm.name for arm in arms if arm.name not in gone]
+
+    def cap_reached(num_answers: int) -> str | None:
+        """The first cap that so many answers more would break, taking them to be like those so far."""
+        expected = num_answers + min(len(active()), 2) * len(plan.held_out)
         share, caps = 1 + expected / len(records), plan.settings
         counted = records if caps.max_tokens is not None else []
         tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in counted)
@@ -137,19 +142,32 @@ def run_race(
             (name for name, (so_far, most) in taken.items() if most is not None and share * so_far > most), None
         )
 
+    def missed(arm: Arm) -> list[Question]:
+        """What was spent and not put to it."""
+        known = {record.question_id for record in records if record.arm == arm.name}
+        return [question for question in spent if question.id not in known]
+
     for batch in plan.batches:
-        if spent and (cap := cap_reached(batch)):
-            stopped = "budget spent"
+        if spent and (cap := cap_reached(len(active()) * len(batch))):
             break
-        records += ask([arm for arm in arms if arm.name in active], batch)
+        records += ask([arm for arm in arms if arm.name in active()], batch)
         spent += batch
-        seen = look(Asked(tuple(spent), tuple(records)), active)
-        drops += seen.ruling.drops
-        gone = {drop.arm for drop in drops}.union(seen.ruling.ruled_out)
-        active = [name for name in active if name not in gone]
-        if not active or seen.ruling.served is not None:
-            stopped = "within the margin" if len(active) > 1 else "one arm left" if active else "no arm left"
+        while True:
+            seen = look(Asked(tuple(spent), tuple(records)), active())
+            drops += seen.ruling.drops
+            ruled_out.update(seen.ruling.ruled_out)
+            unfit = ruled_out.union(seen.ruling.excluded if len(spent) == plan.ends[-1] else ())
+            back = [arm for arm in arms if any(arm.name == drop.arm and drop.beaten_by in unfit for drop in drops)]
+            if not back or (cap := cap_reached(sum(len(missed(arm)) for arm in back))):
+                break
+            drops = [drop for drop in drops if drop.beaten_by not in unfit]
+            for arm in back:
+                records += ask([arm], missed(arm))
+        if cap or not active() or seen.ruling.served is not None:
+            left = len(active())
+            stopped = "within the margin" if left > 1 else "one arm left" if left else "no arm left"
             break
+    stopped = "budget spent" if cap else stopped
     ranking = seen.ruling.ranking
     served = seen.ruling.served or ranking[0]
     finalists = {served, next((name for name in ranking if name != served), served)}

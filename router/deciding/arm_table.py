@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class ArmRow:
 
     All questions give the costs and latencies that are shown: `whole` and all below it. `broken` maps the policy's
     limits that the arm does not keep, as measured, to the reason in words; `is_ruled_out` says whether that is shown.
+    `dropped` says how a race found the arm to be worse, unless the one that beat it is ruled out: that says nothing of
+    the arms that may be served.
     """
 
     scores: ArmScores
@@ -173,6 +175,10 @@ def make_table(scorecard: Scorecard, policy: Policy) -> ArmTable:
         )
         for scores, own in zip(scorecard.arms, decided.arms, strict=True)
     )
+    if dropped and (ruled_out := {row.name for row in rows if row.is_ruled_out}):
+        rows = tuple(
+            replace(row, dropped=None) if row.dropped and row.dropped.beaten_by in ruled_out else row for row in rows
+        )
     return ArmTable(scorecard, policy, valued, decided, margin, scale, rows)
 
 

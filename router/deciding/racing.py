@@ -26,12 +26,14 @@ from router.deciding.statistics import MCNEMAR, Difference
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What a look at a race says: who is beaten now, who is shown to break a limit, and which arm to serve.
+    """What a look at a race says: who is beaten now, who breaks a limit, and which arm to serve.
 
-    `served` is None while the choice is open. `ranking` has all arms from best to worst.
+    `excluded` are the raced arms that break one as measured; of some of them, `ruled_out`, that is shown. `served` is
+    None while the choice is open. `ranking` has all arms from best to worst.
     """
 
     drops: tuple[Drop, ...] = ()
+    excluded: tuple[str, ...] = ()
     ruled_out: tuple[str, ...] = ()
     served: str | None = None
     ranking: tuple[str, ...] = ()
@@ -40,20 +42,25 @@ class Ruling:
 def look(table: ArmTable, active: Sequence[str], *, ends: Sequence[int]) -> Ruling:
     """Look at the questions spent so far; `ends` counts the questions at each planned look, the last being all.
 
-    An arm is dropped when the leader is shown to be better and does not owe it to a lead below the margin that costs
-    more: such a lead is not paid for. The race is settled when one arm is left, or when it is shown that none is better
-    by the margin than the one that would be served; never by an arm that breaks a limit as measured.
+    The leader is the best arm that keeps every limit as measured. An arm is dropped when the leader is shown to be
+    better and does not owe it to a lead below the margin that costs more: such a lead is not paid for. The race is
+    settled when one arm is left, or when it is shown that none is better by the margin than the one that would be
+    served.
     """
     ranking = tuple(row.name for row in sorted(ranked(table.rows), key=lambda row: row.name not in active))
+    excluded = tuple(name for name in active if table.row(name).excluded is not None)
     ruled_out = tuple(name for name in active if table.row(name).is_ruled_out)
     rows = ranked([table.row(name) for name in active if name not in ruled_out])
-    if not rows:
-        return Ruling((), ruled_out, None, ranking)
-    leader, savings = rows[0], Savings(table.decided.documents)
+    leader = next((row for row in rows if row.excluded is None), None)
+    if leader is None:
+        return Ruling((), excluded, ruled_out, None, ranking)
+    savings = Savings(table.decided.documents)
     # No level of a look is more than all looks so far may spend.
     most = spendable(FIRST_SHARE * table.policy.alpha, len(table.decided.question_ids), ends)
     drops = []
-    for row in rows[1:]:
+    for row in rows:
+        if row is leader:
+            continue
         difference = compare(table, leader, row)
         if difference is None or difference.mean <= 0 or difference.p_value > most:
             continue
@@ -65,7 +72,7 @@ def look(table: ArmTable, active: Sequence[str], *, ends: Sequence[int]) -> Ruli
             p_value = min(1.0, difference.p_value * table.policy.alpha / level)
             drops.append(Drop(row.name, leader.name, len(table.decided.question_ids), p_value))
     left = [row for row in rows if row.name not in {drop.arm for drop in drops}]
-    return Ruling(tuple(drops), ruled_out, _settled(table, left, savings, ends), ranking)
+    return Ruling(tuple(drops), excluded, ruled_out, _settled(table, left, savings, ends), ranking)
 
 
 def ranked(rows: Sequence[ArmRow]) -> list[ArmRow]:

@@ -13,7 +13,8 @@ from eval.settings import RaceSettings
 from router.answering.arm import Arm
 from router.deciding.arm_table import make_table
 from router.deciding.policy import Limits, Policy
-from router.deciding.racing import look
+from router.deciding.racing import Ruling, look
+from router.deciding.scorecard import Drop
 
 
 def make_questions(n: int, *, a_document: int = 1) -> list[Question]:
@@ -96,6 +97,47 @@ def test_when_every_arm_breaks_a_limit_the_race_ends() -> None:
     raced = arms.race(plan_race(make_questions(200), RaceSettings()))
     assert raced.race.stopped == "no arm left"
     assert raced.race.num_raced < 50
+
+
+OUT = Drop("base", "hybrid", 3, 0.01)
+
+
+def scripted(*rulings: Ruling, **caps: Any) -> tuple[Asked, Arms, list[list[str]]]:
+    """A race of three arms over 12 questions whose looks say what is given, then nothing; and who was active."""
+    arms, said, active = Arms(base=0, rag=0, hybrid=0), iter(rulings), list[list[str]]()
+    plan = plan_race(make_questions(12), RaceSettings(**caps))
+
+    def look(seen: Asked, names: Sequence[str]) -> Look:
+        active.append(list(names))
+        return Look(replace(next(said, Ruling()), ranking=("hybrid", "rag", "base")), 0.0)
+
+    return run_race(arms.arms, plan, arms.ask, look, clock=lambda: 0.0), arms, active
+
+
+def test_what_was_beaten_by_an_arm_that_is_shown_to_break_a_limit_is_asked_what_it_missed() -> None:
+    raced, arms, active = scripted(Ruling(drops=(OUT,)), Ruling(excluded=("hybrid",), ruled_out=("hybrid",)))
+
+    assert active == [["base", "rag", "hybrid"], ["rag", "hybrid"], *[["base", "rag"]] * 3]
+    assert raced.race.drops == ()
+    assert raced.race.num_answers == len(set(arms.asked)) == len(arms.asked) == 2 * 12 + 6
+
+
+def test_one_beaten_by_an_arm_that_may_not_be_served_comes_back_only_at_the_end() -> None:
+    unfit = Ruling(excluded=("hybrid",))
+    raced, arms, active = scripted(Ruling(drops=(OUT,)), unfit, unfit, unfit)
+
+    assert active == [["base", "rag", "hybrid"], *[["rag", "hybrid"]] * 3, ["base", "rag", "hybrid"]]
+    assert (raced.race.drops, raced.race.stopped) == ((), "questions spent")
+    assert raced.race.num_answers == len(set(arms.asked)) == len(arms.asked) == 3 * 12
+
+
+def test_a_budget_without_room_for_what_was_missed_is_not_exceeded() -> None:
+    # 9 answers of the first batch and 6 of the second, and base would be asked 3 more.
+    given = (Ruling(drops=(OUT,)), Ruling(ruled_out=("hybrid",)))
+    raced, _, _ = scripted(*given, max_tokens=10 * 17)
+
+    assert (raced.race.stopped, raced.race.budget, raced.race.num_answers) == ("budget spent", "tokens", 15)
+    assert raced.race.drops == (OUT,)
 
 
 def test_no_document_is_in_two_places() -> None:

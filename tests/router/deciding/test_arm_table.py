@@ -54,6 +54,16 @@ def test_after_a_race_what_decides_is_what_it_spent_and_costs_are_of_all_answers
     assert dropped.after == 6
 
 
+def test_what_a_race_found_by_an_arm_that_is_ruled_out_since_counts_no_more() -> None:
+    card = make_raced().scorecard
+    assert card.race is not None
+    by = {drop.arm: drop.beaten_by for drop in card.race.drops}
+    slow = tuple(replace(s, latency_ms=(1e6,) * 20) if s.arm.name == by["base"] else s for s in card.arms)
+    policy = Policy(limits=Limits(latency_ms=1e5))
+    assert make_table(card, policy).row("base").dropped is not None
+    assert make_table(replace(card, arms=slow), policy).row("base").dropped is None
+
+
 def test_where_utility_decides_means_are_on_its_scale_and_the_higher_is_the_cheaper() -> None:
     valued = make_valued()
     table = valued.table

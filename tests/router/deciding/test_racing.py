@@ -57,9 +57,16 @@ def test_one_arm_that_breaks_a_limit_by_chance_is_raced_on() -> None:
     policy = Policy(limits=Limits(p95_ms=200.0))
     found = ruling({"base": [1.0, 0.0] * 10, "rag": [1.0] * 20}, policy, latency_ms=slow)
     assert (found.ruled_out, found.served) == ((), None)
-    beaten = ruling({"base": WRONG, "rag": RIGHT}, policy, latency_ms={"rag": [100.0] * 56 + [250.0] * 4})
-    assert [drop.arm for drop in beaten.drops] == ["base"]
-    assert beaten.served is None  # rag may not be served as measured
+    better = ruling({"base": WRONG, "rag": RIGHT}, policy, latency_ms={"rag": [100.0] * 56 + [250.0] * 4})
+    # rag may not be served as measured, so that nobody is dropped for it, and it stays a rival.
+    assert (better.excluded, better.ruled_out, better.drops, better.served) == (("rag",), (), (), None)
+
+
+def test_the_best_arm_that_keeps_every_limit_drops_the_others() -> None:
+    policy = Policy(limits=Limits(p95_ms=200.0))
+    columns = {"base": WRONG, "rag": RIGHT[:50] + WRONG[:10], "hybrid": RIGHT}
+    found = ruling(columns, policy, latency_ms={"hybrid": [100.0] * 56 + [250.0] * 4})
+    assert [(drop.arm, drop.beaten_by) for drop in found.drops] == [("base", "rag")]
 
 
 def test_an_arm_that_is_shown_to_break_a_limit_leaves_the_race() -> None:
