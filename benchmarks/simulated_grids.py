@@ -16,11 +16,12 @@ from simulated_scores import Kind, Population, Scores
 from trials import Case, Found, Tallies, run_cases
 
 from eval.settings import RaceSettings
-from router.deciding.decision import Decision
+from router.deciding.decision import Comparison, Decision
 from router.deciding.policy import Limits, Policy
 from router.errors import RouterError
 
 METHODS = ("race", "grid")
+ERRORS = ("false winner", "false tie", "false claim")
 ALLOWED = 0.05
 
 
@@ -68,8 +69,15 @@ class Grid:
             "undecided": decision.verdict == "undecided",
             "false winner": decision.verdict == "winner" and not is_true_winner,
             "false tie": decision.verdict != "undecided" and regret >= self.policy.margin - 1e-9,
+            "false claim": any(self._is_false(decision, comparison) for comparison in decision.comparisons),
             "regret": regret,
         }
+
+    def _is_false(self, decision: Decision, comparison: Comparison) -> bool:
+        """Whether the leader is said to be significantly better than an arm that is as good in truth."""
+        leader = decision.trade.leader if decision.trade else decision.arm
+        better, worse = (self.means[int(arm)] for arm in (leader, comparison.other))
+        return comparison.standing == "beaten" and comparison.is_significant and better <= worse
 
     def trial(self, rng: np.random.Generator) -> Found:
         """One sample, raced and as a whole."""
@@ -141,8 +149,8 @@ def simulate(trials: int, seed: int, *, only: str = "", path: Path | None = None
     cases = [Case(grid.name, partial(_trial, grid)) for grid in grids]
     found = run_cases(cases, trials=trials, seed=seed, path=path, processes=processes)
     print(f"{trials:,} trials a grid, default policy and race settings; false: at most {ALLOWED:.0%}\n")
-    print("| grid | questions | method | decided | false winner | false tie | undecided | regret | answers |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    head = ("grid", "questions", "method", "decided", *ERRORS, "undecided", "regret", "answers")
+    print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
     for grid in grids:
         for method in METHODS:
             print(_line(grid, method, found[grid.name]), flush=True)
@@ -152,7 +160,7 @@ def simulate(trials: int, seed: int, *, only: str = "", path: Path | None = None
         (found[grid.name][f"{method}: {error}"].mean, grid.name, method, error)
         for grid in grids
         for method in METHODS
-        for error in ("false winner", "false tie")
+        for error in ERRORS
         if f"{method}: {error}" in found[grid.name]
     )
     print(f"\nWorst: {worst[0]:.1%} {worst[3]} of the {worst[2]} in {worst[1]!r}")
@@ -168,7 +176,8 @@ def _line(grid: Grid, method: str, found: Tallies) -> str:
         return format(tally.mean, form) if tally else "-"
 
     cells = [grid.name, f"{grid.num_questions:,}", method, mean("decided", ".0%"), mean("false winner", ".1%")]
-    cells += [mean("false tie", ".1%"), mean("undecided", ".0%"), mean("regret", ".4f"), mean("answers", ".0%")]
+    cells += [mean("false tie", ".1%"), mean("false claim", ".1%"), mean("undecided", ".0%")]
+    cells += [mean("regret", ".4f"), mean("answers", ".0%")]
     raised = found[f"{method}: raised"].mean
     return "| " + " | ".join(cells) + " |" + (f" raised: {raised:.1%}" if raised else "")
 
@@ -176,7 +185,7 @@ def _line(grid: Grid, method: str, found: Tallies) -> str:
 def _over(grid: Grid, found: Tallies) -> list[str]:
     said = []
     for method in METHODS:
-        for error in ("false winner", "false tie"):
+        for error in ERRORS:
             tally = found.get(f"{method}: {error}")
             if tally and tally.mean > ALLOWED:
                 chance = float(binom.sf(tally.total - 1, tally.count, ALLOWED))

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from router.deciding.decision import Decision
+from router.deciding.decision import Comparison, Decision, Trade
 from router.deciding.policy import Policy
 
 
@@ -73,6 +74,20 @@ def test_a_decision_is_judged_by_the_truth(
     found = grid.judge(Decision(arm, verdict, 0.9, 0.0, None, ""))
 
     assert (found["false winner"], found["false tie"]) == (false_winner, false_tie)
+
+
+def test_a_claim_of_a_pair_is_judged_by_the_truth(made: Any) -> None:
+    grid = made["simulated_grids"].Grid("", (0.6, 0.5, 0.6, 0.6), 10)
+    beaten = [Comparison(arm, None, 0.01, "beaten") for arm in ("1", "2")]
+    unsaid = [replace(beaten[1], is_significant=False), replace(beaten[1], standing="open")]
+
+    def judged(*comparisons: Comparison, trade: Trade | None = None) -> float:
+        found = grid.judge(Decision("0", "tie", 0.9, 0.0, None, "", comparisons=comparisons, trade=trade))
+        return float(found["false claim"])
+
+    assert (judged(beaten[0], *unsaid), judged(*beaten)) == (0, 1)
+    assert judged(beaten[0], trade=Trade("3", 0.1, 0.0)) == 0
+    assert judged(beaten[0], trade=Trade("1", 0.1, 0.0)) == 1
 
 
 def _coin(rng: np.random.Generator) -> dict[str, float | None]:
