@@ -78,8 +78,12 @@ class Asker:
         first_tokens_ms = self._first_tokens(arms, plan.batches[0])
         with self.console.step(f"racing {len(arms)} arms over {plan.num_questions} questions") as step:
             counted = _counting(step, len(arms) * plan.num_questions)
+            out: set[str] = set()
 
             def look_at(asked: Asked, active: Sequence[str]) -> Look:
+                for name in sorted(out.intersection(active)):
+                    self.console.say(f"  {name} is back: the arm that was better may not be served")
+                out.difference_update(active)
                 table = make_table(score(asked), self.config.policy)
                 ruling = look(table, active, ends=plan.ends)
                 for drop in ruling.drops:
@@ -87,6 +91,7 @@ class Asker:
                 for name in ruling.ruled_out:
                     said = f"  after {len(asked.questions)} questions {name} is out: {table.row(name).excluded}"
                     self.console.say(said)
+                out.update(drop.arm for drop in ruling.drops)
                 costs = [(row.scores.num_asked, row.costs.per_1k) for row in table.rows]
                 if plan.settings.max_cost is not None and any(num and cost is None for num, cost in costs):
                     raise ArbiterError("race.max_cost needs every cost; set the prices of what is not measured to 0")

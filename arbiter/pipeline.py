@@ -236,7 +236,8 @@ class Pipeline:
             self.console.say(f"note: {note}")
         notes += build.rows_left_out(self.config, self.adapters)
         versions = json.dumps(self.versions, sort_keys=True)
-        fingerprint = content_hash(self.config.fingerprint(), self.data.version, versions)
+        raced_by = filter(None, [self.config.raced_by()])
+        fingerprint = content_hash(self.config.fingerprint(), *raced_by, self.data.version, versions)
         runs = self.home / "runs"
         sweep_drafts(runs)
         directory = runs / f"{self.data.name}-{fingerprint[:8]}"
@@ -287,6 +288,7 @@ class Pipeline:
             ),
             manifest={
                 "config_fingerprint": self.config.fingerprint(),
+                "raced_by": self.config.raced_by(),
                 "metric": self.config.policy.metric,
                 "data": str(self.data.folder),
                 "data_name": self.data.name,
@@ -326,7 +328,7 @@ class Pipeline:
             )
         table = make_table(scorecard, policy)
         decision = recommend(table)
-        stale = self.stale_reason(run)
+        notes = [note for note in (self.stale_reason(run), self.race_reason(run)) if note is not None]
         card = make_card(
             table,
             decision,
@@ -334,7 +336,7 @@ class Pipeline:
             run.records(),
             title=f"Arbiter: {run.id}",
             command=run.manifest["command"],
-            notes=() if stale is None else (stale,),
+            notes=notes,
         )
         run.write_views(decision, asdict(self.config.policy), card, to_html(card), to_markdown(card))
         with home_database(self.home) as database:
@@ -350,6 +352,12 @@ class Pipeline:
         if run.manifest["data_version"] == version:
             return None
         return f"the data in {str(self.data.folder)!r} has changed since run {run.id!r}; run: arbiter run CONFIG"
+
+    def race_reason(self, run: Run) -> str | None:
+        """Why a run may lack answers that this policy needs, None when it has what a race by it asks for."""
+        if run.scorecard().race is None or run.manifest.get("raced_by") == self.config.raced_by():
+            return None
+        return f"run {run.id!r} was raced by another policy; to ask what this one needs, run: arbiter run CONFIG"
 
     def power(self, discordance: float = 0.2) -> tuple[str, dict[str, float | None]]:
         """The smallest difference that the questions can show with 80% power, None where there is none: in words, and

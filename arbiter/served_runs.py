@@ -285,10 +285,11 @@ def config_of(run: Run) -> Config:
 
 
 def last_run(config: Config, home: Path) -> Run:
-    """The newest finished run of a config, whatever its data was. Raises ArbiterError when there is none; what is wrong
-    with the data folder comes first.
+    """The newest finished run of a config, whatever its data was; of races, one by the config's policy if there is any.
+
+    Raises ArbiterError when there is none; what is wrong with the data folder comes first.
     """
-    run = newest_run(home / "runs", config.fingerprint())
+    run = newest_run(home / "runs", config.fingerprint(), config.raced_by())
     if run is None:
         try:
             find_folder(config.data)
@@ -312,7 +313,7 @@ def _other_runs(config: Config, runs: Path) -> str:
             keys = [f"{key}={value}" for key, value in _differences(wanted, config_of(run).shaping())]
         except ArbiterError:  # of another version
             continue
-        words = listed(keys, separator=" ", shown=_SHOWN_KEYS) or "another policy in its race"
+        words = listed(keys, separator=" ", shown=_SHOWN_KEYS) or "keys of an earlier version"
         found.append((len(keys), -(run.finished_at or 0.0), f"{run.id} with {words}"))
     return listed((shown for _, _, shown in sorted(found)), shown=_SHOWN_RUNS)
 

@@ -43,7 +43,13 @@ app = typer.Typer(
 
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
 HostOption = Annotated[str, typer.Option(help="The address to listen on.")]
-RaceOption = Annotated[bool, typer.Option("--race", help="Drop arms that are shown to be worse; the same as race={}.")]
+RaceOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--race/--whole",
+        help="Drop arms that are shown to be worse, as race={}, or ask every arm every question, as race=null.",
+    ),
+]
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Exit 1 when the decision misses what policy.require demands.")
 ]
@@ -53,9 +59,7 @@ app.add_typer(index_app)
 
 
 @app.command()
-def run(
-    words: Words = None, config: ConfigOption = None, race: RaceOption = False, is_json: JsonOption = False
-) -> None:
+def run(words: Words = None, config: ConfigOption = None, race: RaceOption = None, is_json: JsonOption = False) -> None:
     """The main job: index, tune, evaluate, decide. Goes on where an earlier run was stopped."""
     pipeline = open_pipeline("run", _raced(words, race), config, is_json)
     _show_decision(pipeline, pipeline.evaluate())
@@ -100,7 +104,7 @@ def tune(words: Words = None, config: ConfigOption = None, is_json: JsonOption =
 
 @app.command()
 def evaluate(
-    words: Words = None, config: ConfigOption = None, race: RaceOption = False, is_json: JsonOption = False
+    words: Words = None, config: ConfigOption = None, race: RaceOption = None, is_json: JsonOption = False
 ) -> None:
     """Ask every arm every question, or as many as a race needs, and score the answers."""
     from router.deciding.wording import as_score
@@ -125,7 +129,7 @@ def evaluate(
 def decide(
     words: Words = None,
     config: ConfigOption = None,
-    race: RaceOption = False,
+    race: RaceOption = None,
     is_checked: CheckOption = False,
     is_json: JsonOption = False,
 ) -> None:
@@ -135,8 +139,10 @@ def decide(
     pipeline = open_pipeline("decide", _raced(words, race), config, is_json)
     finished, policy = last_run(pipeline.config, pipeline.home), pipeline.config.policy
     decision = _show_decision(pipeline, finished)
-    if (stale := pipeline.stale_reason(finished)) is not None:
-        pipeline.console.say(f"warning: {stale}")
+    stale = pipeline.stale_reason(finished)
+    for reason in (stale, pipeline.race_reason(finished)):
+        if reason is not None:
+            pipeline.console.say(f"warning: {reason}")
     if is_checked:
         from router.deciding.arm_table import make_table
 
@@ -230,10 +236,12 @@ def _log() -> Path:
         return Path(os.devnull) / LOG  # cannot be written, which `ending` says
 
 
-def _raced(words: list[str] | None, race: bool) -> list[str]:
-    """`--race` turns the race on and leaves its settings, if any are given, as they are."""
+def _raced(words: list[str] | None, race: bool | None) -> list[str]:
+    """`--race` leaves the settings of the race, if any are given, as they are."""
     given = list(words or [])
-    return [*given, "race={}"] if race and not any(word.startswith("race") for word in given) else given
+    if race is None or (race and any(word.startswith("race") for word in given)):
+        return given
+    return [*given, "race={}" if race else "race=null"]
 
 
 def _show_decision(pipeline: Pipeline, finished: Run) -> Decision:

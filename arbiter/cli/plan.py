@@ -18,7 +18,7 @@ def show_plan(pipeline: Pipeline, discordance: float | None) -> Output:
     source = "given"
     if discordance is None:
         discordance, source = 0.2, "assumed"
-        run = newest_run(pipeline.home / "runs", config.fingerprint())
+        run = newest_run(pipeline.home / "runs", config.fingerprint(), config.raced_by())
         if run is not None and (measured := measured_discordance(run.scorecard())) is not None:
             discordance, source = measured, f"measured in run {run.id}"
     said, detectable = pipeline.power(discordance)

@@ -76,7 +76,8 @@ class Config(BaseModel):
     arms: dict[str, ArmConfig]
     engine: EngineSettings = EngineSettings()
     eval: EvalConfig = EvalConfig()
-    race: RaceSettings | None = None
+    race: RaceSettings | None = RaceSettings()
+    """Questions are spent in batches, and arms that are shown to be worse drop out; null asks every arm everything."""
     sweep: SweepSettings = SweepSettings()
     policy: PolicyConfig = PolicyConfig()
 
@@ -124,10 +125,17 @@ class Config(BaseModel):
 
     def fingerprint(self) -> str:
         """sha256 over what shapes the answers and scores: not the policy, which can be changed without asking again,
-        nor where rows are kept, nor how the engine is reached and waited for. In a race the policy says who is asked
-        on, so it counts. The data counts by where it lies: what it holds is a run's `data_version`.
+        nor where rows are kept, nor how the engine is reached and waited for. The data counts by where it lies: what it
+        holds is a run's `data_version`.
         """
         return hashlib.sha256(json.dumps(self.shaping(), sort_keys=True).encode()).hexdigest()
+
+    def raced_by(self) -> str:
+        """sha256 over the policy by which a race asks some arms on and others not; "" without a race."""
+        if self.race is None:
+            return ""
+        policy = {key: value for key, value in asdict(self.policy).items() if key != "require"}
+        return hashlib.sha256(json.dumps(policy, sort_keys=True).encode()).hexdigest()
 
     def shaping(self) -> dict[str, Any]:
         """The keys that the fingerprint is made of; of the seeds, those that are not the run's."""
@@ -143,8 +151,6 @@ class Config(BaseModel):
             },
         )
         shaping["metric"] = self.policy.metric
-        if self.race is not None:
-            shaping["policy"] = {key: value for key, value in asdict(self.policy).items() if key != "require"}
         return {key: _without(value, ("seed", self.seed)) for key, value in shaping.items()}
 
 

@@ -185,10 +185,16 @@ def finished_runs(runs: Path) -> list[Run]:
     return [run for folder in sorted(runs.glob("*/")) if (run := find_run(folder)) is not None]
 
 
-def newest_run(runs: Path, config_fingerprint: str) -> Run | None:
-    """The run that finished last among those of one config, whatever data they saw, or None."""
+def newest_run(runs: Path, config_fingerprint: str, raced_by: str = "") -> Run | None:
+    """The run that finished last among those of one config, whatever data they saw, or None. One that was raced by this
+    policy comes before all others.
+    """
     matching = [run for run in finished_runs(runs) if run.manifest.get("config_fingerprint") == config_fingerprint]
-    return max(matching, key=lambda run: run.finished_at or 0.0, default=None)
+    return max(
+        matching,
+        key=lambda run: (run.manifest.get("raced_by", "") == raced_by, run.finished_at or 0.0),
+        default=None,
+    )
 
 
 def earlier_looks(runs: Path, scorecard: Scorecard, data_name: str) -> tuple[int, ...]:

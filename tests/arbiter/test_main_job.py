@@ -173,7 +173,7 @@ def test_a_race_of_known_answers_generates_nothing_and_re_estimates_the_winner(
     home: Path, finished: dict[str, Any]
 ) -> None:
     before = num_answers(home)
-    raced = arbiter(home, "run", CONFIG, *SMALL, "--race", "race.batch=4", "race.held_out=0.5", "--json")
+    raced = arbiter(home, "run", CONFIG, *SMALL, "race.batch=4", "race.held_out=0.5", "--json")
     out, _ = raced.communicate(timeout=200)
     assert raced.returncode == 0, told(home)[-3000:]
     row = json.loads(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -149,6 +150,27 @@ def test_without_a_run_of_the_config_those_that_are_there_and_their_keys_are_nam
     gone, _ = pipeline_of(folder, home, *remote(url), f"data={tmp_path / 'none'}")
     with pytest.raises(ArbiterError, match=r"no data folder '.*none'"):
         last_run(gone.config, home)
+
+
+@pytest.mark.slow
+def test_another_policy_decides_by_the_race_of_the_first_and_says_that_it_may_lack_answers(
+    tmp_path: Path, url: str
+) -> None:
+    folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
+    first, _ = pipeline_of(folder, home, *remote(url))
+    run = first.evaluate()
+    assert run.scorecard().race is not None
+    other, _ = pipeline_of(folder, home, *remote(url), "policy.margin=0.2")
+    found = last_run(other.config, home)
+    other.decide(found)
+    reason = f"run {run.id!r} was raced by another policy; to ask what this one needs, run: arbiter run CONFIG"
+    assert (found.id, other.race_reason(found), first.race_reason(run)) == (run.id, reason, None)
+    assert reason in json.dumps(found.card(), ensure_ascii=False)
+    again = other.evaluate()
+    assert (other.race_reason(again), last_run(other.config, home).id) == (None, again.id)
+    assert last_run(first.config, home).id == run.id
+    whole, _ = pipeline_of(folder, home, *remote(url), "race=null")
+    assert whole.evaluate().scorecard().race is None
 
 
 @pytest.mark.slow

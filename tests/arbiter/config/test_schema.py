@@ -19,6 +19,14 @@ def test_the_policy_does_not_change_what_was_asked() -> None:
     assert config(policy={"metric": "exact_match"}).fingerprint() != same.fingerprint()
 
 
+def test_a_race_goes_by_the_policy_but_not_by_what_the_decision_must_reach() -> None:
+    raced_by = config().raced_by()
+    assert config().race is not None
+    assert config(policy={"margin": 0.1}).raced_by() != raced_by
+    assert config(policy={"require": {"score": 0.5}}).raced_by() == raced_by
+    assert config(race=None, policy={"margin": 0.1}).raced_by() == config(race=None).raced_by() == ""
+
+
 def test_one_folder_is_one_fingerprint_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "team" / "corpus").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()

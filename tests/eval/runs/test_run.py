@@ -12,7 +12,7 @@ from eval.errors import EvalError
 from eval.runs.run import Run, earlier_looks, find_run, list_runs, newest_run, open_run, publish_run
 
 
-def publish(comparison: Comparison, directory: Path, config: str = "c1") -> Run:
+def publish(comparison: Comparison, directory: Path, config: str = "c1", raced_by: str = "") -> Run:
     return publish_run(
         directory,
         config_yaml="data: my/folder\n",
@@ -21,6 +21,7 @@ def publish(comparison: Comparison, directory: Path, config: str = "c1") -> Run:
         scorecard=comparison.scorecard,
         manifest={
             "config_fingerprint": config,
+            "raced_by": raced_by,
             "command": "arbiter run x.yaml",
             "data": "my/folder",
             "data_name": "folder",
@@ -68,6 +69,13 @@ def test_the_newest_run_of_a_config_is_found(comparison: Comparison, tmp_path: P
     newest = newest_run(tmp_path, "c1")
     assert newest is not None
     assert newest.id == "a"
+
+
+def test_a_run_that_this_policy_raced_comes_before_newer_ones(comparison: Comparison, tmp_path: Path) -> None:
+    for name, policy in (("b", "strict"), ("a", "lax"), ("c", "other")):
+        publish(comparison, tmp_path / name, raced_by=policy)
+    found = [newest_run(tmp_path, "c1", policy) for policy in ("strict", "lax", "none")]
+    assert [run and run.id for run in found] == ["b", "a", "c"]
 
 
 def test_decided_runs_of_other_choices_of_the_same_questions_are_earlier_looks(
