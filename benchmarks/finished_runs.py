@@ -54,48 +54,80 @@ RULE_OF_THUMB = {
 }
 
 
-REGRETS = ("race", "whole half", "always rag", "always tuned", "questionnaire")
+WAYS = ("race", "whole half", "always rag", "always tuned", "questionnaire")
+# Answers that need no model, as one more contestant.
+FLOOR = "nearest training answer"
 
 
 def replay(runs: Sequence[Finished], trials: int, seed: int) -> None:
-    """Half of the documents, at random, are raced over; the other half says what each choice is worth."""
-    print(f"{trials} random halves a run, margin {MARGIN}, batches of 10; regret is the score lost on the other half\n")
+    """Half of the documents, at random, are raced over; the other half says what each choice is worth and costs."""
+    policy = Policy()
+    print(f"{trials} random halves a run, the policy and the race that ship. Regret: the score lost on the other half")
+    print("against the best arm there; below 0 where no arm is as good as the answer of the nearest training question.")
+    print("Cost: of 1,000 questions there, at the default prices.\n")
     head = ("run", "metric", "raced", "answers used", "recommended", "verdict")
-    print("| " + " | ".join([*head, *(f"regret: {name}" for name in REGRETS)]) + " |")
-    print("|---" * (len(head) + len(REGRETS)) + "|")
-    policy = Policy(margin=MARGIN)
+    regret_head = [f"regret: {way}" for way in (*WAYS, FLOOR)]
+    rows, costs = [], []
     for run in runs:
-        name = run.data
-        card = run.card
-        thumb = RULE_OF_THUMB.get(name, ("", ""))[1]
-        spent: list[float] = []
-        regrets: dict[str, list[float]] = {name: [] for name in REGRETS}
-        chosen: Counter[str] = Counter()
-        verdicts: Counter[str] = Counter()
-        for trial in range(trials):
-            pool, rest = _halves(card, np.random.default_rng([seed, trial]))
-            untouched = card.part(rest)
-            worth = {row.name: row.score for row in make_table(untouched, policy).rows}
-            raced = _raced(card.part(pool), policy)
-            decision = recommend(make_table(raced, policy))
-            assert raced.race is not None
-            spent.append(raced.race.num_answers / raced.race.num_possible)
-            chosen[decision.arm] += 1
-            verdicts[decision.verdict] += 1
-            picks = {
-                "race": decision.arm,
-                "whole half": _near_and_cheap(card.part(pool), policy),
-                "always rag": "rag",
-                "always tuned": "tuned",
-                "questionnaire": thumb,
-            }
-            for way, pick in picks.items():
-                if pick in worth:
-                    regrets[way].append(max(worth.values()) - worth[pick])
-        lost = {way: f"{np.mean(values):.3f}" if values else "-" for way, values in regrets.items()}
-        lost["questionnaire"] += f" ({thumb})"
-        cells = [name, card.primary, f"{len(pool)} of {len(card.question_ids)}", f"{np.mean(spent):.0%}"]
-        print("| " + " | ".join([*cells, _shares(chosen), _shares(verdicts), *lost.values()]) + " |", flush=True)
+        found = [_replayed(run, policy, np.random.default_rng([seed, trial])) for trial in range(trials)]
+        means = {way: _mean_of([one.regrets.get(way) for one in found], ".3f") for way in (*WAYS, FLOOR)}
+        means["questionnaire"] += f" ({RULE_OF_THUMB.get(run.data, ('', ''))[1]})"
+        cells = [run.data, run.card.primary, f"{found[0].num_raced} of {len(run.card.question_ids)}"]
+        cells.append(f"{np.mean([one.share for one in found]):.0%}")
+        cells += [_shares(Counter(getattr(one, name) for one in found)) for name in ("arm", "verdict")]
+        rows.append([*cells, *means.values()])
+        costs.append([run.data, *(_mean_of([one.costs.get(way) for one in found], ".3f") for way in (*WAYS, "best"))])
+    _print_table([*head, *regret_head], rows)
+    print()
+    _print_table(["run", *(f"cost: {way}" for way in WAYS), "cost: the best arm there"], costs)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One race over half of a run: what it decided at what share of the answers, and by each way of choosing, what is
+    lost on the other half and what 1,000 questions cost.
+    """
+
+    num_raced: int
+    share: float
+    arm: str
+    verdict: str
+    regrets: dict[str, float]
+    costs: dict[str, float | None]
+
+
+def _replayed(run: Finished, policy: Policy, rng: np.random.Generator) -> Replayed:
+    pool, rest = _halves(run.card, rng)
+    half, untouched = run.card.part(pool), run.card.part(rest)
+    there = {row.name: row for row in make_table(untouched, policy).rows}
+    best = max(there.values(), key=lambda row: row.score)
+    raced = _raced(half.for_churn(policy.traffic.churn), policy)
+    decision = recommend(make_table(raced, policy))
+    assert raced.race is not None
+    picks = {
+        "race": decision.arm,
+        "whole half": recommend(make_table(half, policy)).arm,
+        "always rag": "rag",
+        "always tuned": "tuned",
+        "questionnaire": RULE_OF_THUMB.get(run.data, ("", ""))[1],
+    }
+    regrets = {way: best.score - there[pick].score for way, pick in picks.items() if pick in there}
+    if FLOOR in untouched.floors:
+        known = [value for value in untouched.floors[FLOOR] if value is not None]
+        regrets[FLOOR] = best.score - float(np.mean(known))
+    costs = {way: there[pick].costs.per_1k for way, pick in picks.items() if pick in there}
+    share = raced.race.num_answers / raced.race.num_possible
+    return Replayed(len(pool), share, decision.arm, decision.verdict, regrets, {**costs, "best": best.costs.per_1k})
+
+
+def _mean_of(values: Sequence[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return format(np.mean(known), form) if known else "-"
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    for cells in (head, ["---"] * len(head), *rows):
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def _shares(counts: Counter[str]) -> str:
@@ -146,13 +178,6 @@ def _hidden(scores: ArmScores, card: Scorecard, asked: set[str]) -> ArmScores:
         generated_tokens=tuple(v if k else None for v, k in zip(scores.generated_tokens, keep, strict=True)),
         not_asked=tuple(name for name, k in zip(card.question_ids, keep, strict=True) if not k),
     )
-
-
-def _near_and_cheap(card: Scorecard, policy: Policy) -> str:
-    """What the full grid's means say under the same rule: the cheapest arm within the margin of the best."""
-    rows = make_table(card, policy).rows
-    best = max(row.mean for row in rows)
-    return min((row for row in rows if row.mean >= best - policy.margin), key=lambda row: row.price).name
 
 
 def coverage(runs: Sequence[Finished], trials: int, seed: int, size: int) -> None:
