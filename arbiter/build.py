@@ -169,7 +169,7 @@ def open_engine(
 ) -> AbstractContextManager[engines.OpenEngine]:
     """The config's engine while the block lasts; see serving/engine/engine.py."""
     return engines.open_engine(
-        config.engine,
+        replace(config.engine, max_lora_rank=config.lora_rank),
         base,
         adapters,
         log_path=home / "logs" / f"engine-{os.getpid()}.log",

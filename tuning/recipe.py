@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -21,10 +22,10 @@ IGNORED = -100
 
 @settings(TuningError)
 class Recipe:
-    """What a method's recipe begins with; it adds the method's name and own numbers."""
+    """One adapter: how it is trained, and the shape of its rows. Each method adds numbers of its own."""
 
     method: str = ""
-    """What moves: lora."""
+    """What moves; `arbiter tune --list` shows all of them."""
     learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-3
     """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
     epochs: Above0 = 2.0
@@ -43,17 +44,59 @@ class Recipe:
     """The share of RAFT's rows that have the golden passage among theirs."""
 
 
+Form = Literal["lora", "prompt", "merged", "beside"]
+"""What is served: an adapter that vLLM swaps, a soft prompt, whole weights, or what only transformers runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a method may look at before the first step.
+
+    `batches(rows, count)` gives the first `count` batches of so many rows as tensors (rows, length), padded on the
+    right: input_ids, attention_mask, labels. `num_steps` is how many steps the training will take.
+    """
+
+    batches: Callable[[int, int], Sequence[dict[str, torch.Tensor]]]
+    num_steps: int
+
+
+@dataclass(kw_only=True, eq=False)
+class Prepared:
+    """A model whose trained weights are in place, and what its training needs besides.
+
+    `optimizer(learning_rate)` in place of AdamW. `on_step(step)` is called after every step of the optimizer, counted
+    from 0, while its gradients are there. `penalty()` is added to the loss of every batch. `state()` is what a
+    checkpoint must hold besides the trained weights, by name; `restore(state)` takes it back, after the weights.
+    """
+
+    model: Any
+    optimizer: Callable[[float], Any] | None = None
+    on_step: Callable[[int], None] | None = None
+    penalty: Callable[[], torch.Tensor] | None = None
+    state: Callable[[], dict[str, Any]] = dict
+    restore: Callable[[dict[str, Any]], None] = lambda _: None
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What moves in a training.
+    """What moves in a training, and what is served of it.
 
-    `recipe` holds its numbers. `prepare(model, recipe)` gives the model with its trained weights in place, drawn from
-    torch's generator; raises TuningError where the recipe does not fit the model.
+    `recipe` holds its numbers. `prepare(model, recipe, occasion)` gives the model with its trained weights in place,
+    drawn from torch's generator and nothing else, so that a resumed training begins with the same ones; raises
+    TuningError where the recipe does not fit the model. `export(prepared, recipe, folder)` writes what is served.
+    `export_rank(recipe)` is the largest LoRA rank of what is exported, 0 for what is no LoRA. A method that
+    `moves_base` changes the base's own weights, in float32 whatever the training's precision.
     """
 
     name: str
+    title: str
+    paper: str
     recipe: type[Recipe]
-    prepare: Callable[[Any, Any], Any]
+    prepare: Callable[[Any, Any, Occasion], Prepared]
+    export: Callable[[Prepared, Any, Path], None]
+    export_rank: Callable[[Any], int]
+    form: Form = "lora"
+    moves_base: bool = False
 
 
 @dataclass(frozen=True, slots=True)

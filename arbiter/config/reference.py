@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from arbiter.config.schema import Config
 from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS
 from storage.settings import words
+from tuning.recipe import Recipe
 
 _HEAD = """\
 # Configuration
@@ -44,13 +45,18 @@ def reference() -> str:
     """The page as Markdown: how a config is given, and a table a section."""
     standard = {"arms": STANDARD_ARMS, "adapters": STANDARD_ADAPTERS}
     shown = yaml.safe_dump(standard, default_flow_style=None, sort_keys=False)
-    sections = {kind: ".".join(path) for path, kind in _sections((), Config, set())}
+    sections = {kind: ".".join(path).replace(". ", " ") for path, kind in _sections((), Config, set())}
     return _HEAD + shown + "```\n" + "".join(_table(kind, sections) for kind in sections)
 
 
 def _sections(path: tuple[str, ...], kind: type, seen: set[type]) -> Iterator[tuple[tuple[str, ...], type]]:
-    """Every section with its keys, once and the outer one first."""
+    """Every section with its keys, once and the outer one first; of the kinds of one section, what they share first."""
     seen.add(kind)
+    if issubclass(kind, Recipe) and kind is not Recipe:
+        if Recipe not in seen:
+            seen.add(Recipe)
+            yield path, Recipe
+        path = (*path, f" of method {_method_of(kind)}")
     yield path, kind
     for name, annotation in get_type_hints(kind).items():
         below = (*path, name, *(["NAME"] if get_origin(annotation) is dict else []))
@@ -67,21 +73,34 @@ def _classes(annotation: Any) -> list[type]:
 
 
 def _table(kind: type, sections: Mapping[type, str]) -> str:
-    path, meanings, schema = sections[kind], _meanings(kind), TypeAdapter(kind).json_schema()
+    path = sections[kind]
     lines = ["", f"## {path or 'Top level'}", "", *_text(kind.__doc__), ""]
-    if path:
+    if path and " " not in path:
         lines += [f"In the environment: `ARBITER_{path.replace('.', '__').upper()}__KEY`.", ""]
     lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
+    shared = _rows(Recipe, sections) if issubclass(kind, Recipe) and kind is not Recipe else []
+    rows = [row for row in _rows(kind, sections) if row not in shared and not row.startswith("| `method` |")]
+    return "\n".join([*lines, *rows, ""])
+
+
+def _method_of(kind: type) -> str:
+    return str(TypeAdapter(kind).json_schema()["properties"]["method"]["default"])
+
+
+def _rows(kind: type, sections: Mapping[type, str]) -> list[str]:
+    """A line of the table for each key."""
+    schema, meanings, lines = TypeAdapter(kind).json_schema(), _meanings(kind), []
     for name, annotation in get_type_hints(kind).items():
         value, default = words(schema["properties"][name], schema), _default(schema, name)
         meaning = meanings.get(name, "")
         for section in _classes(annotation)[:1]:
-            where, is_named = sections[section], get_origin(annotation) is dict
+            section = Recipe if issubclass(section, Recipe) else section
+            where, is_named = sections[section].partition(" ")[0], get_origin(annotation) is dict
             value = f"[{where}](#{where.replace('.', '').lower()})"
             default = "" if is_named or default != "`null`" else default
             meaning = meaning or _text(section.__doc__)[0]
         lines.append(f"| `{name}` | {value} | {default} | {meaning} |")
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def _default(schema: Mapping[str, Any], name: str) -> str:

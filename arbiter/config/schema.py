@@ -30,9 +30,9 @@ from eval.settings import RaceSettings
 from eval.sweep.space import SweepSettings
 from router.answering.arm import Sampling
 from router.answering.prompts import BUILT_IN, Prompt
-from serving.engine.settings import EngineSettings
+from serving.engine.settings import LEAST_RANK, EngineSettings
 from storage.settings import ModelName, Whole, faults_of
-from tuning.methods.registry import AnyRecipe
+from tuning.methods.registry import AnyRecipe, export_rank
 
 
 def _given(path: object) -> object:
@@ -111,12 +111,18 @@ class Config(BaseModel):
                 faults.append(f"arms.{name}.prompt: no prompt {arm.prompt!r} (there is {', '.join(self.all_prompts)})")
         most = self.engine.max_lora_rank
         for name, adapter in self.adapters.items():
-            rank = getattr(adapter, "rank", 0)
-            if rank > most:
-                faults.append(f"adapters.{name}.rank: {rank} is over engine.max_lora_rank {most}")
+            if most is not None and (rank := export_rank(adapter)) > most:
+                faults.append(
+                    f"adapters.{name}: it is served at rank {rank}, which is over engine.max_lora_rank {most}"
+                )
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def lora_rank(self) -> int:
+        """The largest rank that the engine has to take."""
+        return self.engine.max_lora_rank or max([LEAST_RANK, *map(export_rank, self.adapters.values())])
 
     @property
     def all_prompts(self) -> dict[str, Prompt]:

@@ -6,8 +6,9 @@ trial = apply_settings(target.config, {"arms.rag.top_k": 4})
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import getitem
 from typing import Any
@@ -18,6 +19,7 @@ from arbiter.config.schema import Config, config_faults
 from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig
 from eval.sweep.space import Choices, Range, Settings, Space, SweepSettings, Value
 from storage.errors import ArbiterError, did_you_mean
+from tuning.methods.registry import export_rank
 
 # These say where an index is kept, not what is found in it.
 _PLACES = ("index.database", "index.store")
@@ -46,7 +48,8 @@ def resolve_sweep(config: Config, sweep: SweepSettings) -> SweepTarget:
     name, arm = sweep.arm or "", config.arms.get(sweep.arm or "")
     given = sweep.space or (_usual_space(name, arm, config) if arm is not None else {})
     space = {key: Choices(tuple(part)) if isinstance(part, list) else part for key, part in given.items()}
-    config = apply_settings(config, room_for_ranks(config, [(key, end) for key in space for end in space[key].ends()]))
+    ends = [(key, end) for key in space for end in space[key].ends()]
+    config = apply_settings(config, room_for_ranks(config, ends))
     values, faults = _values(config), []
     if arm is None:
         what = f"sweep.arm: no arm {name!r}" if name else "sweep.arm is missing"
@@ -109,9 +112,14 @@ def apply_settings(config: Config, settings: Settings) -> Config:
 
 def room_for_ranks(config: Config, settings: Iterable[tuple[str, Value]]) -> Settings:
     """What the config's engine needs besides to take the ranks among these settings."""
-    ranks = [value for key, value in settings if key.startswith("adapters.") and key.endswith(".rank")]
-    widest = max((rank for rank in ranks if isinstance(rank, int)), default=0)
-    return {"engine.max_lora_rank": widest} if widest > config.engine.max_lora_rank else {}
+    widest = 0
+    for key, value in settings:
+        section, _, name = key.removeprefix("adapters.").rpartition(".")
+        recipe = config.adapters.get(section)
+        if name == "rank" and key.startswith("adapters.") and recipe is not None and isinstance(value, int):
+            with contextlib.suppress(ArbiterError):  # one that is not possible is said of its setting
+                widest = max(widest, export_rank(replace(recipe, **{name: value})))  # type: ignore[arg-type]
+    return {"engine.max_lora_rank": widest} if widest > config.lora_rank else {}
 
 
 def _usual_space(name: str, arm: ArmConfig, config: Config) -> dict[str, Range | list[Any]]:

@@ -69,7 +69,9 @@ def run_sweep(pipeline: Pipeline, sweep: SweepSettings) -> SweepReport:
             margin=target.config.policy.margin,
         )
         report = run_trials(plan, trials, path=path, on_trial=show)
-    return replace(report, also=room_for_ranks(pipeline.config, report.best.settings.items()))
+    # An engine whose rank follows the adapters needs no word of it.
+    is_set = pipeline.config.engine.max_lora_rank is not None
+    return replace(report, also=room_for_ranks(pipeline.config, report.best.settings.items()) if is_set else {})
 
 
 class LiveTrials:

@@ -57,10 +57,10 @@ def open_engine(
     `step` shows a start under a title, and by its `update(0, None)` that it goes on. Raises ServingError listing every
     adapter that must not be loaded, and EngineFailed when there is no engine.
     """
-    refuse_unfit(base, adapters, max_rank=settings.max_lora_rank)
+    refuse_unfit(base, adapters, max_rank=settings.lora_rank)
 
     def admit(adapter: Adapter) -> Adapter:
-        refuse_unfit(base, {adapter.name: adapter}, max_rank=settings.max_lora_rank)
+        refuse_unfit(base, {adapter.name: adapter}, max_rank=settings.lora_rank)
         return adapter
 
     if settings.url is not None:

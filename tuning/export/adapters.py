@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from tuning.errors import TuningError
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+# Ways to begin that leave the base as it was.
+_HARMLESS = ("gaussian", "eva", "orthogonal")
+_BEGINNINGS = ("eva_config", "corda_config", "lora_ga_config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,8 @@ class Adapter:
     recipe_hash: str
     rank: int
     """The largest rank of any of its modules, which is what vLLM's --max-lora-rank must cover."""
-    is_dora: bool
-    modules_to_save: tuple[str, ...]
-    has_bias: bool
+    unserved: tuple[str, ...]
+    """What it has that vLLM's LoRA lacks: it would refuse it, or load it without a word and answer wrongly."""
     num_rows: int
     num_dropped: int
     """Rows left out because they were longer than the recipe's max_length."""
@@ -57,9 +60,7 @@ def load_adapter(path: Path) -> Adapter:
         described = {
             "path": path,
             "rank": max([config["r"], *(config.get("rank_pattern") or {}).values()]),
-            "is_dora": bool(config.get("use_dora")),
-            "modules_to_save": config.get("modules_to_save") or (),
-            "has_bias": config.get("bias", "none") != "none" or bool(config.get("lora_bias")),
+            "unserved": _unserved(config),
         }
         adapter = from_row(Adapter, manifest | described, extra="ignore")
         expected = dict(manifest["files"])
@@ -72,6 +73,27 @@ def load_adapter(path: Path) -> Adapter:
     if not adapter.name.endswith(f"@{adapter_hash(path)}"):
         raise TuningError(f"adapter {adapter.name!r} does not hold the weights of its name; {remedy}")
     return adapter
+
+
+def _unserved(config: dict[str, Any]) -> tuple[str, ...]:
+    first = config.get("init_lora_weights", True)
+    targets = config.get("target_modules") or ()
+    heads = sorted({"lm_head", "embed_tokens"}.intersection([targets] if isinstance(targets, str) else targets))
+    whole = config.get("modules_to_save") or ()
+    lacks = {
+        "DoRA": config.get("use_dora"),
+        f"whole modules in place of the base's ({', '.join(whole)})": whole,
+        "trained biases": config.get("bias", "none") != "none" or config.get("lora_bias"),
+        f"first weights by {first!r}, which changed the base": isinstance(first, str) and first not in _HARMLESS,
+        f"an update of {' and '.join(heads)}": heads,
+        "trained tokens": config.get("trainable_token_indices"),
+        "trained parameters that are no layer": config.get("target_parameters"),
+        "repeated blocks": config.get("layer_replication"),
+        "activation by a phrase (aLoRA)": config.get("alora_invocation_tokens"),
+        "blocks of its own (BD-LoRA)": config.get("use_bdlora"),
+        "QA-LoRA": config.get("use_qalora"),
+    }
+    return tuple(name for name, has in lacks.items() if has)
 
 
 def find_adapter(adapters_dir: Path, name: str, recipe_hash: str) -> Adapter | None:
@@ -91,16 +113,18 @@ def adapter_hash(directory: Path) -> str:
     return content_hash(hashes.get(CONFIG, ""), hashes.get(WEIGHTS, ""))[:8]
 
 
-def save_adapter(model: Any, folder: Path, base: ResolvedModel) -> None:
-    """Write the two files of a PeftModel that plain PEFT and vLLM load: the same bytes for the same weights, wherever
-    they were trained.
+def save_adapter(export: Callable[[Path], None], folder: Path, base: ResolvedModel) -> None:
+    """Write by `export(folder)` the two files that plain PEFT and vLLM load: the same bytes for the same weights,
+    wherever they were trained.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(str(folder))
+    export(folder)
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / CONFIG).read_bytes())
     # PEFT writes this machine's path to the base model, and its sets in the order of the process's hash seed.
     config |= {"base_model_name_or_path": base.name, "revision": base.revision}
+    # How the weights began is not how they are to be read: vLLM refuses some ways, and reads others wrong.
+    config |= {"init_lora_weights": True} | {key: None for key in _BEGINNINGS if key in config}
     config = {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS}

@@ -14,8 +14,8 @@ from tuning.export.adapters import Adapter
 def check_admission(adapter: Adapter, base: ResolvedModel, *, max_rank: int, chat_template_hash: str) -> list[str]:
     """Every reason why vLLM must not load this adapter beside this base model; none means it may.
 
-    vLLM itself refuses rank, DoRA, replaced modules and biases, one at a time; an adapter of another base or chat
-    template it would load without a word and answer wrongly.
+    vLLM itself refuses a rank and some features, one at a time; others, and an adapter of another base or chat
+    template, it would load without a word and answer wrongly.
     """
     reasons = []
     if adapter.base_name != base.name:
@@ -28,12 +28,8 @@ def check_admission(adapter: Adapter, base: ResolvedModel, *, max_rank: int, cha
         )
     if adapter.rank > max_rank:
         reasons.append(f"rank {adapter.rank} is over max_lora_rank {max_rank}; raise it or train with a lower rank")
-    if adapter.is_dora:
-        reasons.append("it is a DoRA adapter, which vLLM does not serve; serve it merged")
-    if adapter.modules_to_save:
-        reasons.append(f"it replaces whole modules ({', '.join(adapter.modules_to_save)}); serve it merged")
-    if adapter.has_bias:
-        reasons.append("it has trained biases, which vLLM does not serve; train with bias none")
+    if adapter.unserved:
+        reasons.append(f"it has {'; '.join(adapter.unserved)}, which vLLM does not serve; train without, or merge it")
     return reasons
 
 

@@ -1,1 +1,1 @@
-"""What moves in a training: LoRA. A method is a value in a file of its own; tuning/methods/registry.py lists them."""
+"""What moves in a training. A method is a value; tuning/methods/registry.py lists them."""

@@ -1,58 +1,154 @@
-"""LoRA (Hu et al. 2021, arXiv 2106.09685): beside each chosen layer, a product of two thin matrices is trained."""
+"""LoRA (Hu et al. 2021): beside each chosen layer, a product of two thin matrices is trained. Also its numbers, which
+most methods share: `lora_config(recipe, init_lora_weights="orthogonal")`, and rsLoRA.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from storage.settings import NUMBER, Count, settings
+from storage.settings import NUMBER, Count, Whole, settings
 from tuning.errors import TuningError
-from tuning.recipe import Method, Recipe
+from tuning.recipe import Method, Occasion, Prepared, Recipe
 
 # An adapter on these would change the head's logits, which neither TRL's loss nor vLLM's LoRA support.
 _NO_TARGETS = ("lm_head", "embed_tokens")
+Targets = Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 @settings(TuningError)
-class LoraRecipe(Recipe):
-    """One adapter: the numbers of its LoRA training, and the shape of its rows."""
+class LayerRecipe(Recipe):
+    """A training that moves something beside chosen layers."""
 
-    method: Literal["lora"] = "lora"
-    """What moves: lora."""
-    rank: Count = 16
-    """The rank of a weight's update, which is alpha / rank x B A."""
-    alpha: Count = 32
-    """Scales the update."""
-    dropout: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
-    """The share of an update's inputs that is left out at each step."""
-    target_modules: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
+    target_modules: Targets = "all-linear"
     """The layers that are updated, by name such as q_proj."""
+    layers: Annotated[tuple[Whole, ...], Field(min_length=1)] | None = None
+    """The numbers of the blocks whose layers are updated, from 0; null is every block."""
 
     def __post_init__(self) -> None:
         if set(_NO_TARGETS) & set(self.target_modules):
             raise ValueError(f"target_modules must be without {' and '.join(_NO_TARGETS)}, not {self.target_modules!r}")
 
 
-def add_lora(model: Any, recipe: LoraRecipe) -> Any:
-    """A PeftModel whose LoRA matrices alone move. Raises TuningError if the target modules are not the model's."""
-    from peft import LoraConfig, get_peft_model
+@settings(TuningError)
+class ScaledRecipe(LayerRecipe):
+    """A rank, and what scales the update."""
 
+    rank: Count = 16
+    """The rank of a weight's update, which is alpha / rank x B A."""
+    alpha: Count = 32
+    """Scales the update."""
+    dropout: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
+    """The share of an update's inputs that is left out at each step."""
+
+
+@settings(TuningError)
+class PatternRecipe(ScaledRecipe):
+    """Ranks and scales that may differ from layer to layer."""
+
+    rank_pattern: Mapping[str, Count] = field(default_factory=dict)
+    """Other ranks for some layers, by a pattern of their names, such as down_proj: 32."""
+    alpha_pattern: Mapping[str, Count] = field(default_factory=dict)
+    """Other alphas, the same way."""
+
+
+@settings(TuningError)
+class LoraRecipe(PatternRecipe):
+    """A low-rank update of every chosen layer."""
+
+    method: Literal["lora"] = "lora"
+    init: Literal["default", "gaussian", "orthogonal"] = "default"
+    """How A begins; B begins with zeros, except `orthogonal`, where both are orthogonal and their product is 0."""
+
+
+@settings(TuningError)
+class RsLoraRecipe(PatternRecipe):
+    """LoRA whose update is alpha / sqrt(rank) x B A, so that a high rank learns as fast as a low one."""
+
+    method: Literal["rslora"] = "rslora"
+
+
+def peft_targets(recipe: LayerRecipe) -> dict[str, Any]:
+    """The chosen layers in the words of any PEFT config."""
     targets = recipe.target_modules
-    config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        task_type="CAUSAL_LM",
+    return {
+        "target_modules": targets if isinstance(targets, str) else list(targets),
+        "layers_to_transform": None if recipe.layers is None else list(recipe.layers),
+        "task_type": "CAUSAL_LM",
+    }
+
+
+def lora_config(recipe: ScaledRecipe, **rest: Any) -> Any:
+    """The recipe's LoraConfig."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout, **peft_targets(recipe), **rest
     )
+
+
+def add_layers(model: Any, config: Any) -> Any:
+    """A PeftModel of a config. Raises TuningError if the target modules are not the model's."""
+    from peft import get_peft_model
+
+    blocks = getattr(model.config, "num_hidden_layers", 0)
+    if missing := [number for number in config.layers_to_transform or () if number >= blocks]:
+        raise TuningError(f"layers {missing} do not fit the base model, which has blocks 0 to {blocks - 1}")
     try:
         return get_peft_model(model, config)
     except ValueError as error:
+        targets = config.target_modules
+        if isinstance(targets, str):
+            raise TuningError(f"the base model cannot be trained so: {error}") from error
         layers = {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if hasattr(part, "in_features")}
         raise TuningError(
-            f"target_modules {targets!r} do not fit the base model, which has {', '.join(sorted(layers))}"
+            f"target_modules {sorted(targets)!r} do not fit the base model, which has {', '.join(sorted(layers))}"
         ) from error
 
 
-LORA = Method(name="lora", recipe=LoraRecipe, prepare=add_lora)
+def save_layers(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:
+    """PEFT's two files, as they are."""
+    prepared.model.save_pretrained(str(folder))
+
+
+def pattern_rank(recipe: PatternRecipe) -> int:
+    """The largest rank of any layer."""
+    return max([recipe.rank, *recipe.rank_pattern.values()])
+
+
+def patterns(recipe: PatternRecipe) -> dict[str, Any]:
+    """The recipe's patterns in PEFT's words."""
+    return {"rank_pattern": dict(recipe.rank_pattern), "alpha_pattern": dict(recipe.alpha_pattern)}
+
+
+def _add_lora(model: Any, recipe: LoraRecipe, _occasion: Occasion) -> Prepared:
+    init = True if recipe.init == "default" else recipe.init
+    return Prepared(model=add_layers(model, lora_config(recipe, init_lora_weights=init, **patterns(recipe))))
+
+
+def _add_rslora(model: Any, recipe: RsLoraRecipe, _occasion: Occasion) -> Prepared:
+    return Prepared(model=add_layers(model, lora_config(recipe, use_rslora=True, **patterns(recipe))))
+
+
+LORA = Method(
+    name="lora",
+    title="LoRA: a low-rank update of every chosen layer",
+    paper="arxiv.org/abs/2106.09685",
+    recipe=LoraRecipe,
+    prepare=_add_lora,
+    export=save_layers,
+    export_rank=pattern_rank,
+)
+RSLORA = Method(
+    name="rslora",
+    title="rsLoRA: LoRA scaled by the square root of the rank",
+    paper="arxiv.org/abs/2312.03732",
+    recipe=RsLoraRecipe,
+    prepare=_add_rslora,
+    export=save_layers,
+    export_rank=pattern_rank,
+)

@@ -1,4 +1,7 @@
-"""The methods by name: `METHODS[recipe.method].prepare(model, recipe)`, and `AnyRecipe`, what a config holds of one."""
+"""The methods by name, and `AnyRecipe`, what a config holds of one.
+
+METHODS[recipe.method].prepare(model, recipe, occasion)
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,26 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import BeforeValidator, Discriminator, Tag
 
-from tuning.methods.lora import LORA
+from storage.errors import did_you_mean
+from tuning.methods.adalora import ADALORA
+from tuning.methods.converted import CONVERTED
+from tuning.methods.delta_lora import DELTA_LORA
+from tuning.methods.eva import EVA
+from tuning.methods.lora import LORA, RSLORA
+from tuning.methods.lora_fa import LORA_FA
+from tuning.methods.lora_plus import LORA_PLUS
+from tuning.methods.residual import CORDA, LORA_GA, OLORA, PISSA
 from tuning.recipe import Method, Recipe
+
+_ALL = (LORA, RSLORA, LORA_PLUS, LORA_FA, EVA, PISSA, OLORA, CORDA, LORA_GA, DELTA_LORA, ADALORA, *CONVERTED)
+METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
+
+
+def export_rank(recipe: Recipe) -> int:
+    """The largest LoRA rank of what a recipe's training exports."""
+    return METHODS[recipe.method].export_rank(recipe)
 
 
 def recipe_type(methods: Sequence[Method]) -> Any:
@@ -22,12 +41,16 @@ def recipe_type(methods: Sequence[Method]) -> Any:
     def name_of(given: object) -> object:
         return str(given.get("method", first.name)) if isinstance(given, Mapping) else getattr(given, "method", None)
 
-    fault = f"method must be one of {', '.join(method.name for method in methods)}"
-    by_name = Discriminator(name_of, custom_error_type="value_error", custom_error_context={"error": fault})
-    return Annotated[reduce(or_, (Annotated[method.recipe, Tag(method.name)] for method in methods)), by_name]
+    def known(given: object) -> object:
+        name = name_of(given)
+        if isinstance(given, Mapping) and name not in names:
+            raise ValueError(f"method must be one of {', '.join(names)}, not {name!r}{did_you_mean(str(name), names)}")
+        return given
 
+    names = [method.name for method in methods]
+    union = reduce(or_, (Annotated[method.recipe, Tag(method.name)] for method in methods))
+    return Annotated[union, Discriminator(name_of), BeforeValidator(known)]
 
-METHODS: Mapping[str, Method] = {method.name: method for method in (LORA,)}
 
 if TYPE_CHECKING:
     AnyRecipe = Recipe

@@ -15,7 +15,8 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,8 +33,9 @@ from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import save_adapter
+from tuning.export.gate import check_export
 from tuning.methods.registry import METHODS
-from tuning.recipe import IGNORED, Objective, Recipe
+from tuning.recipe import IGNORED, EncodedRow, Objective, Occasion, Prepared, Recipe
 from tuning.training.batches import encode_rows, training_order
 from tuning.training.parts import Parts, open_parts
 from tuning.training.progress import TrainProgress
@@ -44,6 +46,9 @@ Precision = Literal["bf16", "float32"]
 _EAGER_UP_TO_TOKENS = 128
 # A loss that is told is the mean of so many steps.
 _LOSS_WINDOW = 10
+# Rows that the exported adapter is compared on.
+_GATE_ROWS = 4
+_TRAINED = "trained.pt"
 _LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets")
 
 
@@ -70,9 +75,15 @@ def train(
         lengths = [row.num_tokens for row in encoded]
         order = training_order(lengths, epochs=recipe.epochs, batch_size=recipe.batch_size, seed=recipe.seed)
         precision = _precision()
-        plain = _load_base(base.path, precision, longest=max(lengths))
+        method = METHODS[recipe.method]
+        plain = _load_base(base.path, precision, longest=max(lengths), is_exact=method.moves_base)
+        occasion = Occasion(
+            batches=lambda rows, count: _first_batches(encoded, order, rows, count, tokenizer.pad_token_id or 0),
+            num_steps=math.ceil(len(order) / recipe.batch_size),
+        )
         set_seed(recipe.seed)  # a method draws its first weights at random
-        model = METHODS[recipe.method].prepare(plain, recipe)
+        prepared = method.prepare(plain, recipe, occasion)
+        model = prepared.model
         dataset = Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in encoded])
         checkpoint, elapsed_s = last_checkpoint(folder)
         starts = range(0, len(order), recipe.batch_size)
@@ -81,11 +92,13 @@ def train(
             progress=progress,
             checkpoint_every_s=checkpoint_every_s,
             started=started - elapsed_s,
+            on_step=prepared.on_step,
         )
         with contextlib.ExitStack() as stack:
             is_whole = _device() != "cpu" or _has_dropout(model)
             trainer = ObjectiveTrainer(
                 objective,
+                prepared,
                 None if is_whole else stack.enter_context(open_parts(recipe.batch_size)),
                 model=model,
                 args=_arguments(recipe, folder, precision),
@@ -98,10 +111,17 @@ def train(
             # without.
             stack.enter_context(disable_input_dtype_casting(model, active=precision == "bf16"))
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        save_adapter(model, folder / "adapter", base)
+        save_adapter(partial(method.export, prepared, recipe), folder / "adapter", base)
+        parity = check_export(
+            model,
+            lambda: _load_base(base.path, precision, longest=max(lengths), is_exact=method.moves_base),
+            folder / "adapter",
+            [list(encoded[place].input_ids) for place in range(min(len(encoded), _GATE_ROWS))],
+            name=recipe.method,
+        )
         curve = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
         # The base model and its activations are not needed while an engine starts beside this process.
-        del trainer, model, plain
+        del trainer, model, plain, prepared
         gc.collect()
     return {
         "num_rows": len(encoded),
@@ -112,19 +132,23 @@ def train(
         "loss_curve": curve,
         "final_loss": statistics.fmean(curve[-_LOSS_WINDOW:]),
         "precision": precision,
+        "parity": asdict(parity),
         "device": _device(),
     }
 
 
 class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer with the loss of an objective in place of its own, which is slow where Triton does not run.
+    """SFTTrainer with the loss of an objective in place of its own, which is slow where Triton does not run, and with
+    what a method brings: an optimizer, a penalty, something to do after every step.
 
-    On a CPU a batch is worked on in parts, side by side (tuning/training/parts.py).
+    On a CPU a batch is worked on in parts, side by side (tuning/training/parts.py). A checkpoint holds every weight
+    that moves and the method's own state: PEFT's would lack what is no LoRA.
     """
 
-    def __init__(self, objective: Objective, parts: Parts | None, **options: Any) -> None:
+    def __init__(self, objective: Objective, prepared: Prepared, parts: Parts | None, **options: Any) -> None:
         super().__init__(**options)
         self._objective = objective
+        self._prepared = prepared
         self._parts = parts
         self._parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
@@ -136,17 +160,48 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         model.train()
         inputs = self._prepare_inputs(inputs)
         count = (inputs["labels"][:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        return self._parts.add_gradients(
+        loss = self._parts.add_gradients(
             inputs, self._parameters, lambda part: self._objective.loss(model, part, count)
         )
+        if self._prepared.penalty is not None:
+            penalty = self._prepared.penalty()
+            penalty.backward()  # type: ignore[no-untyped-call]
+            loss += penalty.detach()
+        return loss
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean loss of the batch's labels."""
         if inputs["input_ids"].device.type != "cpu" or return_outputs:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        return self._objective.loss(model, inputs, num_items_in_batch)
+            found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        else:
+            found = self._objective.loss(model, inputs, num_items_in_batch)
+        if self._prepared.penalty is None or return_outputs:
+            return found
+        return found + self._prepared.penalty()
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The method's own, or AdamW."""
+        if self._prepared.optimizer is None:
+            return super().create_optimizer(model)
+        if self.optimizer is None:  # type: ignore[has-type]
+            self.optimizer = self._prepared.optimizer(self.args.learning_rate)
+        return self.optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002  # the library's
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        moved = {name: value.detach() for name, value in self.model.named_parameters() if value.requires_grad}
+        torch.save({"weights": moved, "state": self._prepared.state()}, folder / _TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
+        stored = torch.load(Path(resume_from_checkpoint) / _TRAINED, map_location=self.args.device, weights_only=False)
+        parameters = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, value in stored["weights"].items():
+                parameters[name].copy_(value)
+        self._prepared.restore(stored["state"])
 
 
 @dataclass(kw_only=True, eq=False)
@@ -159,6 +214,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     checkpoint_every_s: float
     started: float
     """The `time.monotonic()` from which a checkpoint's seconds count."""
+    on_step: Callable[[int], None] | None = None
+    """What the method does after every step, counted from 0, while its gradients are there."""
+
+    def on_optimizer_step(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        if self.on_step is not None:
+            self.on_step(state.global_step)
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         self._first_step = state.global_step
@@ -235,7 +296,28 @@ def _precision() -> Precision:
     return "bf16" if torch.cpu._is_amx_tile_supported() else "float32"
 
 
-def _load_base(base_path: str, precision: Precision, *, longest: int) -> Any:
+def _first_batches(
+    rows: Sequence[EncodedRow], order: Sequence[int], size: int, count: int, padding: int
+) -> list[dict[str, torch.Tensor]]:
+    """The first batches of a training, of so many rows each, padded on the right."""
+    batches = []
+    for start in range(0, min(len(order), size * count), size):
+        part = [rows[place] for place in order[start : start + size]]
+        ids = [torch.tensor(row.input_ids) for row in part]
+        pad = torch.nn.utils.rnn.pad_sequence
+        batches.append(
+            {
+                "input_ids": pad(ids, batch_first=True, padding_value=padding).to(_device()),
+                "attention_mask": pad([torch.ones_like(one) for one in ids], batch_first=True).to(_device()),
+                "labels": pad([torch.tensor(row.labels) for row in part], batch_first=True, padding_value=IGNORED).to(
+                    _device()
+                ),
+            }
+        )
+    return batches
+
+
+def _load_base(base_path: str, precision: Precision, *, longest: int, is_exact: bool = False) -> Any:
     # SDPA's CPU kernel takes as long as all matrix products together in its backward pass on short bfloat16 rows:
     # 626 tokens/s against 772 with plain matrix products (64 tokens a row), 860 against 907 with 256.
     is_eager = _device() == "cpu" and precision == "bf16" and longest <= _EAGER_UP_TO_TOKENS
@@ -244,7 +326,7 @@ def _load_base(base_path: str, precision: Precision, *, longest: int) -> Any:
         base_path,
         # Under autocast the products are rounded to bfloat16 anyway; weights that lie so need no cast in every step
         # (765 -> 860 tokens/s) and half the memory.
-        dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+        dtype=torch.bfloat16 if precision == "bf16" and not is_exact else torch.float32,
         attn_implementation="eager" if is_eager else "sdpa",
     )
 

@@ -75,3 +75,10 @@ def test_a_prompt_is_called_by_its_key() -> None:
 def test_a_config_reads_itself() -> None:
     made = config(seed=3, race={"max_cost": 2}, prompts={"p": {}}, policy={"utility": {"wrong": -2}})
     assert Config.model_validate(made.model_dump()) == made
+
+
+def test_the_engines_rank_follows_what_the_adapters_are_served_at() -> None:
+    wide = {"raft": {"method": "pissa", "rank": 24}}
+    assert (config().lora_rank, config(adapters=wide).lora_rank) == (16, 48)
+    assert config(adapters=wide, engine={"max_lora_rank": 64}).lora_rank == 64
+    assert config(adapters={"raft": {"method": "loha", "rank": 2}}).lora_rank == 16

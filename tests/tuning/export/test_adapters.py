@@ -55,15 +55,41 @@ def test_a_directory_becomes_an_adapter(tmp_path: Path) -> None:
         chat_template_hash="t1",
         recipe_hash="recipe",
         rank=12,
-        is_dora=False,
-        modules_to_save=("lm_head",),
-        has_bias=True,
+        unserved=("whole modules in place of the base's (lm_head)", "trained biases"),
         num_rows=9,
         num_dropped=1,
         num_tokens=400,
         training_s=2.5,
         final_loss=0.5,
     )
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"use_dora": True}, "DoRA"),
+        ({"modules_to_save": ["norm"]}, "whole modules in place of the base's (norm)"),
+        ({"bias": "lora_only"}, "trained biases"),
+        ({"lora_bias": True}, "trained biases"),
+        ({"init_lora_weights": "pissa_niter_4"}, "first weights by 'pissa_niter_4', which changed the base"),
+        ({"init_lora_weights": "lora_ga"}, "first weights by 'lora_ga', which changed the base"),
+        ({"target_modules": ["q_proj", "lm_head"]}, "an update of lm_head"),
+        ({"target_modules": "lm_head"}, "an update of lm_head"),
+        ({"trainable_token_indices": [3]}, "trained tokens"),
+        ({"target_parameters": ["experts.up"]}, "trained parameters that are no layer"),
+        ({"layer_replication": [[0, 2]]}, "repeated blocks"),
+        ({"alora_invocation_tokens": [3, 4]}, "activation by a phrase (aLoRA)"),
+        ({"use_bdlora": {"nblocks": 2}}, "blocks of its own (BD-LoRA)"),
+        ({"use_qalora": True}, "QA-LoRA"),
+    ],
+)
+def test_what_vllm_lacks_is_known_before_it_sees_the_adapter(tmp_path: Path, config: dict[str, Any], said: str) -> None:
+    assert load_adapter(written(tmp_path, config)).unserved == (said,)
+
+
+@pytest.mark.parametrize("first", [True, "gaussian", "eva", "orthogonal"])
+def test_how_the_first_weights_were_drawn_does_not_matter_where_the_base_stays(tmp_path: Path, first: object) -> None:
+    assert load_adapter(written(tmp_path, {"init_lora_weights": first})).unserved == ()
 
 
 def test_the_name_changes_with_weights_and_with_configuration(tmp_path: Path) -> None:

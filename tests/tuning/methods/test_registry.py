@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -7,7 +8,7 @@ from storage.settings import Count, faults_of, settings
 from tuning.errors import TuningError
 from tuning.methods.lora import LORA, LoraRecipe
 from tuning.methods.registry import METHODS, recipe_type
-from tuning.recipe import Method, Recipe
+from tuning.recipe import Recipe
 
 
 @settings(TuningError)
@@ -16,7 +17,7 @@ class PrefixRecipe(Recipe):
     num_tokens: Count = 20
 
 
-PREFIX = Method(name="prefix", recipe=PrefixRecipe, prepare=lambda model, _recipe: model)
+PREFIX = replace(LORA, name="prefix", recipe=PrefixRecipe)
 SECTIONS = TypeAdapter(dict[str, recipe_type([LORA, PREFIX])])  # type: ignore[misc]
 
 
@@ -36,7 +37,8 @@ def test_the_method_of_a_section_says_what_its_keys_are() -> None:
         ({"method": "prefix", "rank": 4}, "a.rank: unknown key"),
         ({"method": "prefix", "num_tokens": 0}, "a.num_tokens must be a whole number of at least 1, not 0"),
         ({"num_tokens": 4}, "a.num_tokens: unknown key"),
-        ({"method": "magic"}, "a: method must be one of lora, prefix"),
+        ({"method": "magic"}, "a: method must be one of lora, prefix, not 'magic'"),
+        ({"method": "perfix"}, "a: method must be one of lora, prefix, not 'perfix' (did you mean 'prefix'?)"),
     ],
 )
 def test_a_fault_names_the_key(section: dict[str, Any], fault: str) -> None:

@@ -1,0 +1,98 @@
+"""Every method, for real on the tiny base: it learns, what is exported answers as what was trained, and a training that
+was stopped ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.folders import read_manifest
+from tuning.base import ResolvedModel
+from tuning.data.rows import TrainingRow
+from tuning.export.adapters import WEIGHTS, Adapter
+from tuning.methods.registry import METHODS, export_rank
+from tuning.training.progress import TrainProgress
+from tuning.training.run import train_adapter
+
+# It trains.
+pytestmark = pytest.mark.slow
+
+COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
+ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
+# Numbers that suit a model of two blocks of 32.
+NUMBERS: dict[str, dict[str, Any]] = {
+    "eva": {"rho": 2.0},
+    "adalora": {"rank": 2, "first_rank": 4},
+    "vera": {"rank": 16, "learning_rate": 0.3},
+    "loha": {"rank": 2},
+    "lokr": {"rank": 2, "factor": 4},
+    "miss": {"rank": 8},
+    "delora": {"rank": 4},
+    "tinylora": {"learning_rate": 0.3},
+    "vblora": {"vectors": 16, "length": 8, "learning_rate": 0.1},
+    "delta_lora": {"start_step": 4},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Products this small take longer to share out than to compute, twenty times longer on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train(method: str, base: Path, home: Path, **rest: Any) -> Adapter:
+    given = {"learning_rate": 0.03, "epochs": 6, "batch_size": 2, "seed": 3, **NUMBERS.get(method, {})}
+    recipe = METHODS[method].recipe(**({"rank": 4} | given))
+    return train_adapter(
+        base=ResolvedModel("org/tiny", "r1", str(base)),
+        rows=ROWS,
+        recipe=recipe,
+        name=method,
+        adapters_dir=home / "adapters",
+        work_dir=home / "training",
+        provenance={},
+        **rest,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_learns_and_what_is_served_answers_as_what_was_trained(method: str, tiny_base: Path, tmp_path: Path) -> None:
+    adapter = train(method, tiny_base, tmp_path)
+
+    manifest = read_manifest(adapter.path)
+    curve, parity = manifest["loss_curve"], manifest["parity"]
+    assert sum(curve[-4:]) < 0.8 * sum(curve[:4])
+    assert parity["largest"] <= 1e-4 < 0.05 < parity["effect"]
+    recipe = METHODS[method].recipe(**({"rank": 4} | NUMBERS.get(method, {})))
+    assert adapter.rank <= export_rank(recipe)
+
+
+class Stop(Exception):
+    """A kill."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_training_ends_with_the_same_bytes(method: str, tiny_base: Path, tmp_path: Path) -> None:
+    whole = train(method, tiny_base, tmp_path / "whole")
+
+    def stop(progress: TrainProgress) -> None:
+        if progress.step == 9:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(method, tiny_base, tmp_path / "stopped", progress=stop, checkpoint_every_s=0)
+    seen: list[int] = []
+    again = train(method, tiny_base, tmp_path / "stopped", progress=lambda progress: seen.append(progress.step))
+
+    assert seen[0] == 9
+    assert (again.path / WEIGHTS).read_bytes() == (whole.path / WEIGHTS).read_bytes()
+    assert again.name == whole.name

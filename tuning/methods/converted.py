@@ -1,0 +1,283 @@
+"""Updates that are a LoRA in other clothes, which PEFT converts: fewer numbers are trained, and vLLM is given A and B.
+
+The conversion is exact where the rank asked for is the update's own, which each method knows before it is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from storage.settings import NUMBER, Above0, Count, settings
+from tuning.errors import TuningError
+from tuning.methods.lora import LayerRecipe, add_layers, peft_targets
+from tuning.recipe import Method, Occasion, Prepared
+
+
+@settings(TuningError)
+class VeraRecipe(LayerRecipe):
+    """Random matrices that all layers share and that never move; two vectors a layer are trained."""
+
+    method: Literal["vera"] = "vera"
+    rank: Count = 128
+    """The rank of a weight's update."""
+    first_scale: Above0 = 0.1
+    """What the vector between the two matrices begins with."""
+    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-2
+    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+
+
+@settings(TuningError)
+class LohaRecipe(LayerRecipe):
+    """The elementwise product of two low-rank matrices: of rank squared."""
+
+    method: Literal["loha"] = "loha"
+    rank: Annotated[int, Field(ge=1, le=22), NUMBER] = 4
+    """The rank of each of the two; what is served has its square."""
+    alpha: Count = 8
+    """Scales the update, over the rank."""
+
+
+@settings(TuningError)
+class LokrRecipe(LayerRecipe):
+    """The Kronecker product of two low-rank matrices."""
+
+    method: Literal["lokr"] = "lokr"
+    rank: Annotated[int, Field(ge=1, le=22), NUMBER] = 8
+    """The rank of each of the two; what is served has their product. One that the smaller matrix is too small for
+    stays whole."""
+    alpha: Count = 16
+    """Scales the update, over the rank."""
+    factor: Annotated[int, Field(ge=2), NUMBER] = 16
+    """How large the smaller of the two matrices is, at most."""
+
+
+@settings(TuningError)
+class MissRecipe(LayerRecipe):
+    """One matrix that every slice of a layer's inputs shares."""
+
+    method: Literal["miss"] = "miss"
+    rank: Count = 32
+    """The rank of a weight's update: how many slices the inputs are cut into."""
+
+
+@settings(TuningError)
+class GraloraRecipe(LayerRecipe):
+    """A LoRA for each block of a weight that is cut into squares."""
+
+    method: Literal["gralora"] = "gralora"
+    rank: Count = 16
+    """The rank of all blocks of a row together."""
+    alpha: Count = 32
+    """Scales the update, over the rank."""
+    blocks: Count = 2
+    """How many squares a row of the weight is cut into; the rank is a multiple of it."""
+
+    def __post_init__(self) -> None:
+        LayerRecipe.__post_init__(self)
+        if self.rank % self.blocks:
+            raise ValueError(f"rank ({self.rank}) must be a multiple of blocks ({self.blocks})")
+
+
+@settings(TuningError)
+class DeloraRecipe(LayerRecipe):
+    """LoRA whose directions have the length 1 and whose strength is one number a layer."""
+
+    method: Literal["delora"] = "delora"
+    rank: Count = 16
+    """The rank of a weight's update."""
+    strength: Count = 15
+    """What each layer's strength begins with."""
+
+
+@settings(TuningError)
+class TinyLoraRecipe(LayerRecipe):
+    """A handful of numbers: how much of each of the weight's own directions is added to it."""
+
+    method: Literal["tinylora"] = "tinylora"
+    rank: Count = 2
+    """The rank of a weight's update."""
+    numbers: Count = 64
+    """The numbers that are trained for a group of layers."""
+    tied_share: Annotated[float, Field(ge=0, le=1), NUMBER] = 0.0
+    """How many layers share their numbers: 0 none, 1 all."""
+    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-2
+    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+
+
+@settings(TuningError)
+class VbLoraRecipe(LayerRecipe):
+    """LoRA whose matrices are mixtures of the vectors of one bank."""
+
+    method: Literal["vblora"] = "vblora"
+    rank: Count = 4
+    """The rank of a weight's update."""
+    vectors: Count = 256
+    """How many the bank has."""
+    length: Count = 64
+    """Of a vector; every layer's inputs and outputs are a multiple of it."""
+    mixed: Count = 2
+    """How many vectors make a piece of a matrix."""
+    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-2
+    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+
+
+_Make = Callable[[Any], Any]
+
+
+def _preparing(make: _Make) -> Callable[[Any, Any, Occasion], Prepared]:
+    def prepare(model: Any, recipe: LayerRecipe, _occasion: Occasion) -> Prepared:
+        return Prepared(model=add_layers(model, make(recipe)))
+
+    return prepare
+
+
+def _saving(export_rank: Callable[[Any], int]) -> Callable[[Prepared, Any, Path], None]:
+    def save(prepared: Prepared, recipe: LayerRecipe, folder: Path) -> None:
+        from peft import save_as_lora
+
+        rank = min(export_rank(recipe), _smallest_side(prepared.model))
+        save_as_lora(folder, prepared.model, rank=rank)
+
+    return save
+
+
+def _smallest_side(model: Any) -> int:
+    """No weight has a larger rank than its smaller side."""
+    layers = (part.get_base_layer() for part in model.modules() if hasattr(part, "get_base_layer"))
+    return min(int(min(layer.weight.shape)) for layer in layers)
+
+
+def _vera(recipe: VeraRecipe) -> Any:
+    from peft import VeraConfig
+
+    first = recipe.first_scale
+    return VeraConfig(r=recipe.rank, d_initial=first, projection_prng_key=recipe.seed, **peft_targets(recipe))
+
+
+def _loha(recipe: LohaRecipe) -> Any:
+    from peft import LoHaConfig
+
+    return LoHaConfig(r=recipe.rank, alpha=recipe.alpha, **peft_targets(recipe))
+
+
+def _lokr(recipe: LokrRecipe) -> Any:
+    from peft import LoKrConfig
+
+    return LoKrConfig(
+        r=recipe.rank,
+        alpha=recipe.alpha,
+        decompose_both=True,
+        decompose_factor=recipe.factor,
+        **peft_targets(recipe),
+    )
+
+
+def _miss(recipe: MissRecipe) -> Any:
+    from peft import MissConfig
+
+    return MissConfig(r=recipe.rank, **peft_targets(recipe))
+
+
+def _gralora(recipe: GraloraRecipe) -> Any:
+    from peft import GraloraConfig
+
+    return GraloraConfig(r=recipe.rank, alpha=recipe.alpha, gralora_k=recipe.blocks, **peft_targets(recipe))
+
+
+def _delora(recipe: DeloraRecipe) -> Any:
+    from peft import DeloraConfig
+
+    return DeloraConfig(r=recipe.rank, delora_lambda=recipe.strength, **peft_targets(recipe))
+
+
+def _tinylora(recipe: TinyLoraRecipe) -> Any:
+    from peft import TinyLoraConfig
+
+    return TinyLoraConfig(
+        r=recipe.rank,
+        u=recipe.numbers,
+        weight_tying=recipe.tied_share,
+        projection_seed=recipe.seed,
+        **peft_targets(recipe),
+    )
+
+
+def _vblora(recipe: VbLoraRecipe) -> Any:
+    from peft import VBLoRAConfig
+
+    return VBLoRAConfig(
+        r=recipe.rank,
+        num_vectors=recipe.vectors,
+        vector_length=recipe.length,
+        topk=recipe.mixed,
+        **peft_targets(recipe),
+    )
+
+
+def _own_rank(recipe: Any) -> int:
+    return int(recipe.rank)
+
+
+def _method(
+    name: str,
+    title: str,
+    paper: str,
+    recipe: type[LayerRecipe],
+    make: _Make,
+    export_rank: Callable[[Any], int] = _own_rank,
+) -> Method:
+    return Method(
+        name=name,
+        title=title,
+        paper=f"arxiv.org/abs/{paper}",
+        recipe=recipe,
+        prepare=_preparing(make),
+        export=_saving(export_rank),
+        export_rank=export_rank,
+    )
+
+
+def _loha_rank(recipe: LohaRecipe) -> int:
+    return recipe.rank**2
+
+
+def _lokr_rank(recipe: LokrRecipe) -> int:
+    return (recipe.rank if 2 * recipe.rank < recipe.factor else recipe.factor) * recipe.rank
+
+
+def _add_lokr(model: Any, recipe: LokrRecipe, _occasion: Occasion) -> Prepared:
+    made = add_layers(model, _lokr(recipe))
+    if any("default" in getattr(part, "lokr_w2", {}) for part in made.modules()):
+        raise TuningError(f"rank {recipe.rank} is too high for the base model's layers; lower it, or factor")
+    return Prepared(model=made)
+
+
+CONVERTED = (
+    _method("vera", "VeRA: shared random matrices, two trained vectors a layer", "2310.11454", VeraRecipe, _vera),
+    _method("loha", "LoHa: the product, number by number, of two LoRAs", "2108.06098", LohaRecipe, _loha, _loha_rank),
+    Method(
+        name="lokr",
+        title="LoKr: the Kronecker product of two LoRAs",
+        paper="arxiv.org/abs/2309.14859",
+        recipe=LokrRecipe,
+        prepare=_add_lokr,
+        export=_saving(_lokr_rank),
+        export_rank=_lokr_rank,
+    ),
+    _method("miss", "MiSS: one matrix that all slices of the inputs share", "2409.15371", MissRecipe, _miss),
+    _method(
+        "gralora",
+        "GraLoRA: a LoRA for each square of a weight",
+        "2505.20355",
+        GraloraRecipe,
+        _gralora,
+        lambda recipe: recipe.rank * recipe.blocks,
+    ),
+    _method("delora", "DeLoRA: directions and strength apart", "2503.18225", DeloraRecipe, _delora),
+    _method("tinylora", "TinyLoRA: a handful of numbers", "2602.04118", TinyLoraRecipe, _tinylora),
+    _method("vblora", "VB-LoRA: mixtures of the vectors of one bank", "2405.15179", VbLoraRecipe, _vblora),
+)

@@ -1,0 +1,51 @@
+"""EVA (Paischer et al. 2024): A begins with the directions in which the layers' inputs vary most."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from storage.settings import NUMBER, Count, settings
+from tuning.errors import TuningError
+from tuning.methods.lora import ScaledRecipe, add_layers, lora_config, save_layers
+from tuning.recipe import Method, Occasion, Prepared
+
+
+@settings(TuningError)
+class EvaRecipe(ScaledRecipe):
+    """LoRA that looks at some rows before it begins."""
+
+    method: Literal["eva"] = "eva"
+    rho: Annotated[float, Field(ge=1, le=8), NUMBER] = 1.0
+    """A layer gets at most rho times the rank, and layers that need less give theirs up; 1 is the same rank for all."""
+    probe_batches: Count = 8
+    """The batches that are looked at."""
+
+
+def _prepare(model: Any, recipe: EvaRecipe, occasion: Occasion) -> Prepared:
+    import torch
+    from peft import EvaConfig, initialize_lora_eva_weights
+
+    config = lora_config(recipe, init_lora_weights="eva", eva_config=EvaConfig(rho=recipe.rho))
+    made = add_layers(model, config)
+    batches = occasion.batches(recipe.batch_size, recipe.probe_batches)
+    made.eval()
+    with torch.no_grad():
+        initialize_lora_eva_weights(
+            made,
+            [{key: batch[key] for key in ("input_ids", "attention_mask")} for batch in batches],
+            show_progress_bar=False,
+        )
+    return Prepared(model=made)
+
+
+EVA = Method(
+    name="eva",
+    title="EVA: LoRA that begins with what the inputs vary in",
+    paper="arxiv.org/abs/2410.07170",
+    recipe=EvaRecipe,
+    prepare=_prepare,
+    export=save_layers,
+    export_rank=lambda recipe: int(recipe.rank * recipe.rho),
+)
