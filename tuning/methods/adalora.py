@@ -95,7 +95,7 @@ def _prepare(model: Any, recipe: AdaLoraRecipe, occasion: Occasion) -> Prepared:
         tfinal=int(recipe.final_share * occasion.num_steps),
         total_step=occasion.num_steps,
         orth_reg_weight=recipe.orthogonality,
-        **peft_targets(recipe),
+        **peft_targets(model, recipe),
     )
     return AdaLora(add_layers(model, config), recipe)
 

@@ -125,12 +125,12 @@ class VbLoraRecipe(LayerRecipe):
     """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
 
 
-_Make = Callable[[Any], Any]
+_Make = Callable[[Any, Any], Any]
 
 
 def _preparing(make: _Make) -> Callable[[Any, Any, Occasion], Prepared]:
     def prepare(model: Any, recipe: LayerRecipe, _occasion: Occasion) -> Prepared:
-        return Prepared(model=add_layers(model, make(recipe)))
+        return Prepared(model=add_layers(model, make(model, recipe)))
 
     return prepare
 
@@ -151,20 +151,20 @@ def _smallest_side(model: Any) -> int:
     return min(int(min(layer.weight.shape)) for layer in layers)
 
 
-def _vera(recipe: VeraRecipe) -> Any:
+def _vera(model: Any, recipe: VeraRecipe) -> Any:
     from peft import VeraConfig
 
     first = recipe.first_scale
-    return VeraConfig(r=recipe.rank, d_initial=first, projection_prng_key=recipe.seed, **peft_targets(recipe))
+    return VeraConfig(r=recipe.rank, d_initial=first, projection_prng_key=recipe.seed, **peft_targets(model, recipe))
 
 
-def _loha(recipe: LohaRecipe) -> Any:
+def _loha(model: Any, recipe: LohaRecipe) -> Any:
     from peft import LoHaConfig
 
-    return LoHaConfig(r=recipe.rank, alpha=recipe.alpha, **peft_targets(recipe))
+    return LoHaConfig(r=recipe.rank, alpha=recipe.alpha, **peft_targets(model, recipe))
 
 
-def _lokr(recipe: LokrRecipe) -> Any:
+def _lokr(model: Any, recipe: LokrRecipe) -> Any:
     from peft import LoKrConfig
 
     return LoKrConfig(
@@ -172,29 +172,29 @@ def _lokr(recipe: LokrRecipe) -> Any:
         alpha=recipe.alpha,
         decompose_both=True,
         decompose_factor=recipe.factor,
-        **peft_targets(recipe),
+        **peft_targets(model, recipe),
     )
 
 
-def _miss(recipe: MissRecipe) -> Any:
+def _miss(model: Any, recipe: MissRecipe) -> Any:
     from peft import MissConfig
 
-    return MissConfig(r=recipe.rank, **peft_targets(recipe))
+    return MissConfig(r=recipe.rank, **peft_targets(model, recipe))
 
 
-def _gralora(recipe: GraloraRecipe) -> Any:
+def _gralora(model: Any, recipe: GraloraRecipe) -> Any:
     from peft import GraloraConfig
 
-    return GraloraConfig(r=recipe.rank, alpha=recipe.alpha, gralora_k=recipe.blocks, **peft_targets(recipe))
+    return GraloraConfig(r=recipe.rank, alpha=recipe.alpha, gralora_k=recipe.blocks, **peft_targets(model, recipe))
 
 
-def _delora(recipe: DeloraRecipe) -> Any:
+def _delora(model: Any, recipe: DeloraRecipe) -> Any:
     from peft import DeloraConfig
 
-    return DeloraConfig(r=recipe.rank, delora_lambda=recipe.strength, **peft_targets(recipe))
+    return DeloraConfig(r=recipe.rank, delora_lambda=recipe.strength, **peft_targets(model, recipe))
 
 
-def _tinylora(recipe: TinyLoraRecipe) -> Any:
+def _tinylora(model: Any, recipe: TinyLoraRecipe) -> Any:
     from peft import TinyLoraConfig
 
     return TinyLoraConfig(
@@ -202,11 +202,11 @@ def _tinylora(recipe: TinyLoraRecipe) -> Any:
         u=recipe.numbers,
         weight_tying=recipe.tied_share,
         projection_seed=recipe.seed,
-        **peft_targets(recipe),
+        **peft_targets(model, recipe),
     )
 
 
-def _vblora(recipe: VbLoraRecipe) -> Any:
+def _vblora(model: Any, recipe: VbLoraRecipe) -> Any:
     from peft import VBLoRAConfig
 
     return VBLoRAConfig(
@@ -214,7 +214,7 @@ def _vblora(recipe: VbLoraRecipe) -> Any:
         num_vectors=recipe.vectors,
         vector_length=recipe.length,
         topk=recipe.mixed,
-        **peft_targets(recipe),
+        **peft_targets(model, recipe),
     )
 
 
@@ -250,7 +250,7 @@ def _lokr_rank(recipe: LokrRecipe) -> int:
 
 
 def _add_lokr(model: Any, recipe: LokrRecipe, _occasion: Occasion) -> Prepared:
-    made = add_layers(model, _lokr(recipe))
+    made = add_layers(model, _lokr(model, recipe))
     if any("default" in getattr(part, "lokr_w2", {}) for part in made.modules()):
         raise TuningError(f"rank {recipe.rank} is too high for the base model's layers; lower it, or factor")
     return Prepared(model=made)

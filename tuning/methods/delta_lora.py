@@ -59,7 +59,7 @@ class DeltaLora(Prepared):
 
 
 def _prepare(model: Any, recipe: DeltaLoraRecipe, _occasion: Occasion) -> Prepared:
-    return DeltaLora(add_layers(model, lora_config(recipe)), recipe)
+    return DeltaLora(add_layers(model, lora_config(model, recipe)), recipe)
 
 
 def _save(prepared: Prepared, recipe: Recipe, folder: Path) -> None:

@@ -27,7 +27,7 @@ def _prepare(model: Any, recipe: EvaRecipe, occasion: Occasion) -> Prepared:
     import torch
     from peft import EvaConfig, initialize_lora_eva_weights
 
-    config = lora_config(recipe, init_lora_weights="eva", eva_config=EvaConfig(rho=recipe.rho))
+    config = lora_config(model, recipe, init_lora_weights="eva", eva_config=EvaConfig(rho=recipe.rho))
     made = add_layers(model, config)
     batches = occasion.batches(recipe.batch_size, recipe.probe_batches)
     made.eval()

@@ -1,5 +1,5 @@
 """LoRA (Hu et al. 2021): beside each chosen layer, a product of two thin matrices is trained. Also its numbers, which
-most methods share: `lora_config(recipe, init_lora_weights="orthogonal")`, and rsLoRA.
+most methods share: `lora_config(model, recipe, init_lora_weights="orthogonal")`, and rsLoRA.
 """
 
 from __future__ import annotations
@@ -72,9 +72,14 @@ class RsLoraRecipe(PatternRecipe):
     method: Literal["rslora"] = "rslora"
 
 
-def peft_targets(recipe: LayerRecipe) -> dict[str, Any]:
-    """The chosen layers in the words of any PEFT config."""
+def peft_targets(model: Any, recipe: LayerRecipe) -> dict[str, Any]:
+    """The chosen layers in the words of any PEFT config. Raises TuningError for blocks that the model lacks."""
+    blocks = getattr(model.config, "num_hidden_layers", 0)
+    if missing := [number for number in recipe.layers or () if number >= blocks]:
+        raise TuningError(f"layers {missing} do not fit the base model, which has blocks 0 to {blocks - 1}")
     targets = recipe.target_modules
+    if targets == "all-linear" and recipe.layers is not None:  # PEFT takes blocks only beside names
+        targets = tuple(name for name in _linear(model) if name not in _NO_TARGETS)
     return {
         "target_modules": targets if isinstance(targets, str) else list(targets),
         "layers_to_transform": None if recipe.layers is None else list(recipe.layers),
@@ -82,12 +87,12 @@ def peft_targets(recipe: LayerRecipe) -> dict[str, Any]:
     }
 
 
-def lora_config(recipe: ScaledRecipe, **rest: Any) -> Any:
+def lora_config(model: Any, recipe: ScaledRecipe, **rest: Any) -> Any:
     """The recipe's LoraConfig."""
     from peft import LoraConfig
 
     return LoraConfig(
-        r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout, **peft_targets(recipe), **rest
+        r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout, **peft_targets(model, recipe), **rest
     )
 
 
@@ -95,19 +100,19 @@ def add_layers(model: Any, config: Any) -> Any:
     """A PeftModel of a config. Raises TuningError if the target modules are not the model's."""
     from peft import get_peft_model
 
-    blocks = getattr(model.config, "num_hidden_layers", 0)
-    if missing := [number for number in config.layers_to_transform or () if number >= blocks]:
-        raise TuningError(f"layers {missing} do not fit the base model, which has blocks 0 to {blocks - 1}")
     try:
         return get_peft_model(model, config)
     except ValueError as error:
         targets = config.target_modules
         if isinstance(targets, str):
             raise TuningError(f"the base model cannot be trained so: {error}") from error
-        layers = {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if hasattr(part, "in_features")}
         raise TuningError(
-            f"target_modules {sorted(targets)!r} do not fit the base model, which has {', '.join(sorted(layers))}"
+            f"target_modules {sorted(targets)!r} do not fit the base model, which has {', '.join(_linear(model))}"
         ) from error
+
+
+def _linear(model: Any) -> list[str]:
+    return sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if hasattr(part, "in_features")})
 
 
 def save_layers(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:
@@ -127,11 +132,11 @@ def patterns(recipe: PatternRecipe) -> dict[str, Any]:
 
 def _add_lora(model: Any, recipe: LoraRecipe, _occasion: Occasion) -> Prepared:
     init = True if recipe.init == "default" else recipe.init
-    return Prepared(model=add_layers(model, lora_config(recipe, init_lora_weights=init, **patterns(recipe))))
+    return Prepared(model=add_layers(model, lora_config(model, recipe, init_lora_weights=init, **patterns(recipe))))
 
 
 def _add_rslora(model: Any, recipe: RsLoraRecipe, _occasion: Occasion) -> Prepared:
-    return Prepared(model=add_layers(model, lora_config(recipe, use_rslora=True, **patterns(recipe))))
+    return Prepared(model=add_layers(model, lora_config(model, recipe, use_rslora=True, **patterns(recipe))))
 
 
 LORA = Method(

@@ -20,7 +20,7 @@ class LoraFaRecipe(ScaledRecipe):
 def _prepare(model: Any, recipe: LoraFaRecipe, _occasion: Occasion) -> Prepared:
     from peft.optimizers import create_lorafa_optimizer
 
-    made = add_layers(model, lora_config(recipe))
+    made = add_layers(model, lora_config(model, recipe))
     for name, parameter in made.named_parameters():
         if "lora_A" in name:
             parameter.requires_grad_(False)

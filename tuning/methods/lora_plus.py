@@ -23,7 +23,7 @@ def _prepare(model: Any, recipe: LoraPlusRecipe, _occasion: Occasion) -> Prepare
     import torch
     from peft.optimizers import create_loraplus_optimizer
 
-    made = add_layers(model, lora_config(recipe, **patterns(recipe)))
+    made = add_layers(model, lora_config(model, recipe, **patterns(recipe)))
 
     def optimizer(learning_rate: float) -> Any:
         return create_loraplus_optimizer(

@@ -68,11 +68,11 @@ def _save(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:
 
 
 def _add_pissa(model: Any, recipe: PissaRecipe, _occasion: Occasion) -> Prepared:
-    return _residual(add_layers(model, lora_config(recipe, init_lora_weights="pissa")))
+    return _residual(add_layers(model, lora_config(model, recipe, init_lora_weights="pissa")))
 
 
 def _add_olora(model: Any, recipe: OloraRecipe, _occasion: Occasion) -> Prepared:
-    return _residual(add_layers(model, lora_config(recipe, init_lora_weights="olora")))
+    return _residual(add_layers(model, lora_config(model, recipe, init_lora_weights="olora")))
 
 
 def _add_corda(model: Any, recipe: CordaRecipe, occasion: Occasion) -> Prepared:
@@ -81,7 +81,7 @@ def _add_corda(model: Any, recipe: CordaRecipe, occasion: Occasion) -> Prepared:
     from peft.tuners.lora.corda import preprocess_corda
 
     way = CordaConfig(corda_method="ipm" if recipe.keeps == "instructions" else "kpm")
-    config = lora_config(recipe, init_lora_weights="corda", corda_config=way)
+    config = lora_config(model, recipe, init_lora_weights="corda", corda_config=way)
     # CorDA sums the products of inputs without a mask, so that padding would count.
     rows = occasion.batches(1, recipe.probe_rows)
 
@@ -100,7 +100,7 @@ def _add_lora_ga(model: Any, recipe: LoraGaRecipe, occasion: Occasion) -> Prepar
     from peft.tuners.lora.config import LoraGAConfig
     from peft.tuners.lora.loraga import preprocess_loraga
 
-    config = lora_config(recipe, init_lora_weights="lora_ga", lora_ga_config=LoraGAConfig())
+    config = lora_config(model, recipe, init_lora_weights="lora_ga", lora_ga_config=LoraGAConfig())
     batches = occasion.batches(recipe.batch_size, recipe.probe_batches)
 
     def look() -> None:

@@ -13,6 +13,7 @@ import pytest
 from storage.folders import read_manifest
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
+from tuning.errors import TuningError
 from tuning.export.adapters import WEIGHTS, Adapter
 from tuning.methods.registry import METHODS, export_rank
 from tuning.training.progress import TrainProgress
@@ -49,8 +50,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def train(method: str, base: Path, home: Path, **rest: Any) -> Adapter:
-    given = {"learning_rate": 0.03, "epochs": 6, "batch_size": 2, "seed": 3, **NUMBERS.get(method, {})}
+def train(method: str, base: Path, home: Path, *, layers: tuple[int, ...] | None = None, **rest: Any) -> Adapter:
+    given = {
+        "learning_rate": 0.03,
+        "epochs": 6,
+        "batch_size": 2,
+        "seed": 3,
+        "layers": layers,
+        **NUMBERS.get(method, {}),
+    }
     recipe = METHODS[method].recipe(**({"rank": 4} | given))
     return train_adapter(
         base=ResolvedModel("org/tiny", "r1", str(base)),
@@ -96,3 +104,19 @@ def test_a_stopped_training_ends_with_the_same_bytes(method: str, tiny_base: Pat
     assert seen[0] == 9
     assert (again.path / WEIGHTS).read_bytes() == (whole.path / WEIGHTS).read_bytes()
     assert again.name == whole.name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_the_chosen_blocks_move(method: str, tiny_base: Path, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    adapter = train(method, tiny_base, tmp_path, layers=(1,))
+    with safe_open(adapter.path / WEIGHTS, "pt") as weights:
+        names = list(weights.keys())
+    assert len(names) == 2 * 7
+    assert all(".layers.1." in name for name in names)
+
+
+def test_a_block_that_the_model_lacks_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match=r"layers \[2\] do not fit the base model, which has blocks 0 to 1"):
+        train("miss", tiny_base, tmp_path, layers=(0, 2))
