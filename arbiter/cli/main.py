@@ -90,8 +90,21 @@ def doctor(is_json: JsonOption = False) -> None:
 
 
 @app.command()
-def tune(words: Words = None, config: ConfigOption = None, is_json: JsonOption = False) -> None:
+def tune(
+    words: Words = None,
+    config: ConfigOption = None,
+    is_listed: Annotated[
+        bool, typer.Option("--list", help="Show every method, and how large its adapter would be for the base model.")
+    ] = False,
+    is_json: JsonOption = False,
+) -> None:
     """Train the adapters that the arms need."""
+    if is_listed:
+        from arbiter.cli.methods import show_methods
+
+        path, given = read_words("tune", words, config) if words or config else (None, [])
+        Console(is_json=is_json).result(*show_methods(path, given, data_home()))
+        return
     pipeline = open_pipeline("tune", words, config, is_json)
     adapters = pipeline.adapters
     lines = [f"{a.name}: {a.num_rows} rows, {a.training_s:.0f} s, {a.path}" for a in adapters.values()]

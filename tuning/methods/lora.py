@@ -79,7 +79,7 @@ def peft_targets(model: Any, recipe: LayerRecipe) -> dict[str, Any]:
         raise TuningError(f"layers {missing} do not fit the base model, which has blocks 0 to {blocks - 1}")
     targets = recipe.target_modules
     if targets == "all-linear" and recipe.layers is not None:  # PEFT takes blocks only beside names
-        targets = tuple(name for name in _linear(model) if name not in _NO_TARGETS)
+        targets = tuple(_linear(model))
     return {
         "target_modules": targets if isinstance(targets, str) else list(targets),
         "layers_to_transform": None if recipe.layers is None else list(recipe.layers),
@@ -111,8 +111,17 @@ def add_layers(model: Any, config: Any) -> Any:
         ) from error
 
 
+def linear_layers(model: Any) -> dict[str, Any]:
+    """The linear layers of a model by name, its head left out."""
+    return {
+        name: part
+        for name, part in model.named_modules()
+        if hasattr(part, "in_features") and name.rsplit(".", 1)[-1] not in _NO_TARGETS
+    }
+
+
 def _linear(model: Any) -> list[str]:
-    return sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if hasattr(part, "in_features")})
+    return sorted({name.rsplit(".", 1)[-1] for name in linear_layers(model)})
 
 
 def save_layers(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:

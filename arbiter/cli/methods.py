@@ -1,0 +1,51 @@
+"""What `arbiter tune --list` prints: the ways to train an adapter, and what each would serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from arbiter.config.loading import load_config
+from arbiter.console import Output, pad_table
+from arbiter.models import GENERATOR, resolve_model
+from tuning.methods.registry import METHODS
+from tuning.methods.size import served_bytes
+
+
+def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Output:
+    """A text and a JSON value. Sizes are for a config's base model, or the embedded one; where it is not on this
+    disk there are none.
+    """
+    name = load_config(path, list(overrides)).model if path is not None else GENERATOR
+    base = resolve_model(name, home=home, fetch=False)
+    rows = []
+    for method in METHODS.values():
+        recipe = method.recipe()
+        rows.append(
+            {
+                "method": method.name,
+                "title": method.title,
+                "form": method.form,
+                "served_rank": method.export_rank(recipe),
+                "bytes": served_bytes(base.path, recipe) if base.path else None,
+                "moves_base": method.moves_base,
+                "paper": method.paper,
+            }
+        )
+    cells = [
+        (
+            str(row["method"]),
+            str(row["title"]).partition(": ")[2],
+            str(row["form"]),
+            str(row["served_rank"]),
+            "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f} MB",  # type: ignore[operator]
+            str(row["paper"]),
+        )
+        for row in rows
+    ]
+    head = ("method", "what it is", "served as", "rank", "adapter", "paper")
+    text = (
+        f"{pad_table(head, cells)}\n\nRank and size with each method's own defaults, for {base.name}. "
+        "Choose one with adapters.NAME.method=METHOD."
+    )
+    return text, {"base": base.name, "methods": rows}
