@@ -251,7 +251,8 @@ class RunOpener:
 def _measured(scorecard: Scorecard, decision: RecordedDecision) -> dict[str, dict[str, object]]:
     costs = decision.evidence.get("cost_per_1k") or {}
     measured: dict[str, dict[str, object]] = {}
-    decided = scorecard.raced()
+    churn = decision.policy.get("traffic", {}).get("churn", 0.0)
+    decided = scorecard.for_churn(churn).raced()
     for scores in scorecard.arms:
         interval = decided.interval(decided.by_name(scores.arm.name), scorecard.primary)
         if interval is not None:

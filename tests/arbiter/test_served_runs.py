@@ -181,6 +181,25 @@ def test_a_run_is_opened_with_its_arms_indexes_and_adapters(home: Home) -> None:
     assert (measured["cost_per_1k"], measured["median_latency_ms"], measured["num_unscored"]) == (0.1, 12.0, 0)
 
 
+def test_an_interval_counts_documents_where_they_will_change(home: Home) -> None:
+    decision = home.decided()
+    directory = decision.run_directory
+    stored = json.loads((directory / "scorecard.json").read_text())
+    names = [f"q{i}" for i in range(40)]
+    scores = {"token_f1": [1.0] * 20 + [0.0] * 20}
+    columns = {"latency_ms": [12.0] * 40, "prompt_tokens": [7] * 40, "generated_tokens": [3] * 40}
+    stored |= {"question_ids": names, "clusters": ["d1"] * 20 + ["d2"] * 20, "documents_given": True}
+    stored["arms"] = [{**arm, "scores": scores, **columns} for arm in stored["arms"]]
+    (directory / "scorecard.json").write_text(json.dumps(stored))
+
+    def width(churn: float) -> float:
+        own = decision.model_copy(update={"policy": {"traffic": {"churn": churn}}})
+        found = Loading().opener(home.runs()).open(own).measured["base"]
+        return float(found["high"]) - float(found["low"])  # type: ignore[arg-type]
+
+    assert width(0.1) > 2 * width(0.0)
+
+
 def test_adapters_that_are_not_needed_are_unloaded(home: Home) -> None:
     engine = Loading()
     opener = engine.opener(home.runs())
