@@ -44,8 +44,8 @@ class Recipe:
     """The share of RAFT's rows that have the golden passage among theirs."""
 
 
-Form = Literal["lora", "prompt", "merged", "beside"]
-"""What is served: an adapter that vLLM swaps, a soft prompt, whole weights, or what only transformers runs."""
+Form = Literal["lora", "merged"]
+"""What is served: an adapter that vLLM swaps, or whole weights."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ ADAPTER = Adapter(
     base_revision="r1",
     chat_template_hash="t1",
     recipe_hash="recipe",
+    form="lora",
     rank=16,
     unserved=(),
     num_rows=9,

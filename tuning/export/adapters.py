@@ -17,9 +17,15 @@ from storage.hashes import content_hash, hash_files
 from storage.records import from_row
 from tuning.base import ResolvedModel
 from tuning.errors import TuningError
+from tuning.recipe import Form
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+MODEL_CONFIG = "config.json"
+# What an adapter of each form cannot be without.
+_FILES: dict[Form, tuple[str, ...]] = {"lora": (WEIGHTS, CONFIG), "merged": (MODEL_CONFIG,)}
+# Endings of a model's files that are no weights.
+_WORDS = (".json", ".jinja", ".txt", ".model")
 # Ways to begin that leave the base as it was.
 _HARMLESS = ("gaussian", "eva", "orthogonal")
 _BEGINNINGS = ("eva_config", "corda_config", "lora_ga_config")
@@ -35,8 +41,10 @@ class Adapter:
     base_revision: str
     chat_template_hash: str
     recipe_hash: str
+    form: Form
+    """What is in the folder: a LoRA, or a whole model that the training was merged into."""
     rank: int
-    """The largest rank of any of its modules, which is what vLLM's --max-lora-rank must cover."""
+    """The largest rank of any of its modules, which is what vLLM's --max-lora-rank must cover; 0 for no LoRA."""
     unserved: tuple[str, ...]
     """What it has that vLLM's LoRA lacks: it would refuse it, or load it without a word and answer wrongly."""
     num_rows: int
@@ -56,18 +64,20 @@ def load_adapter(path: Path) -> Adapter:
     manifest = read_manifest(path)
     remedy = "delete the directory and train again"
     try:
-        config = json.loads((path / CONFIG).read_bytes())
-        described = {
-            "path": path,
-            "rank": max([config["r"], *(config.get("rank_pattern") or {}).values()]),
-            "unserved": _unserved(config),
-        }
+        form = manifest.get("form", "lora")
+        described = {"path": path, "form": form, "rank": 0, "unserved": ()}
+        if form == "lora":
+            config = json.loads((path / CONFIG).read_bytes())
+            described |= {
+                "rank": max([config["r"], *(config.get("rank_pattern") or {}).values()]),
+                "unserved": _unserved(config),
+            }
         adapter = from_row(Adapter, manifest | described, extra="ignore")
         expected = dict(manifest["files"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise TuningError(f"{str(path)!r} is no adapter of this program: {error}; {remedy}") from error
     found = hash_files(path)
-    changed = sorted(name for name in {WEIGHTS, CONFIG, *expected} if found.get(name, "") != expected.get(name))
+    changed = sorted(name for name in {*_FILES[form], *expected} if found.get(name, "") != expected.get(name))
     if changed:
         raise TuningError(f"adapter {adapter.name!r} is damaged: {', '.join(changed)} changed or gone; {remedy}")
     if not adapter.name.endswith(f"@{adapter_hash(path)}"):
@@ -110,16 +120,23 @@ def find_adapter(adapters_dir: Path, name: str, recipe_hash: str) -> Adapter | N
 def adapter_hash(directory: Path) -> str:
     """8 hex digits over weights and configuration: the part of an adapter's name after the @."""
     hashes = hash_files(directory)
-    return content_hash(hashes.get(CONFIG, ""), hashes.get(WEIGHTS, ""))[:8]
+    if CONFIG in hashes or not hashes:
+        return content_hash(hashes.get(CONFIG, ""), hashes.get(WEIGHTS, ""))[:8]
+    return content_hash(*(part for item in hashes.items() for part in item))[:8]
 
 
-def save_adapter(export: Callable[[Path], None], folder: Path, base: ResolvedModel) -> None:
-    """Write by `export(folder)` the two files that plain PEFT and vLLM load: the same bytes for the same weights,
-    wherever they were trained.
+def save_adapter(export: Callable[[Path], None], folder: Path, base: ResolvedModel, form: Form = "lora") -> None:
+    """Write by `export(folder)` the two files that plain PEFT and vLLM load, or a whole model's: the same bytes for the
+    same weights, wherever they were trained.
     """
     shutil.rmtree(folder, ignore_errors=True)
     export(folder)
     (folder / "README.md").unlink(missing_ok=True)
+    if form == "merged":
+        for path in Path(base.path).iterdir():  # the tokenizer, its chat template, what else the model is read with
+            if path.is_file() and path.suffix in _WORDS and not (folder / path.name).exists():
+                shutil.copyfile(path, folder / path.name)
+        return
     config = json.loads((folder / CONFIG).read_bytes())
     # PEFT writes this machine's path to the base model, and its sets in the order of the process's hash seed.
     config |= {"base_model_name_or_path": base.name, "revision": base.revision}

@@ -26,7 +26,7 @@ def check_admission(adapter: Adapter, base: ResolvedModel, *, max_rank: int, cha
         reasons.append(
             f"trained with chat template {adapter.chat_template_hash}, not {chat_template_hash}; train it again"
         )
-    if adapter.rank > max_rank:
+    if adapter.form == "lora" and adapter.rank > max_rank:
         reasons.append(f"rank {adapter.rank} is over max_lora_rank {max_rank}; raise it or train with a lower rank")
     if adapter.unserved:
         reasons.append(f"it has {'; '.join(adapter.unserved)}, which vLLM does not serve; train without, or merge it")

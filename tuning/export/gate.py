@@ -1,13 +1,13 @@
 """The gate before publishing: what is served must answer as what was trained.
 
-parity = check_export(model, open_base, folder, rows, name="pissa")
+gate = open_gate(model, rows)
+parity = gate.check(open_base, open_exported, name="pissa")
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import TuningError
@@ -30,27 +30,39 @@ class Parity:
     tolerance: float
 
 
-def check_export(
-    trained: Any, open_base: Callable[[], Any], folder: Path, rows: Sequence[Sequence[int]], *, name: str
-) -> Parity:
-    """Compare on `rows` of token ids. `open_base()` gives the base model afresh, as it was before the training.
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The logits of a trained model on `rows` of token ids: taken before the export, which may change the model.
 
-    `trained` is float32 and in evaluation mode afterwards. Raises TuningError with the figures where the two differ.
+    gate = open_gate(model, rows)
+    parity = gate.check(open_base, open_exported, name="pissa")
     """
-    from peft import PeftModel
 
-    expected = _logits(trained, rows)
-    base = open_base()
-    before = _logits(base, rows)
-    found = _logits(PeftModel.from_pretrained(base, str(folder)), rows)
-    largest, effect = _largest(expected, found), _largest(expected, before)
-    tolerance = _OF_EFFECT * effect + _OF_LOGITS * max(float(part.abs().max()) for part in before)
-    if not largest <= tolerance:
-        raise TuningError(
-            f"what {name} would serve does not answer as what was trained: logits differ by {largest:.3g}, and "
-            f"training moved them by {effect:.3g}; nothing was published, so train with another method"
-        )
-    return Parity(largest, effect, tolerance)
+    rows: Sequence[Sequence[int]]
+    expected: Sequence[torch.Tensor]
+
+    def check(self, open_base: Callable[[], Any], open_exported: Callable[[Any], Any], *, name: str) -> Parity:
+        """Compare. `open_base()` gives the base model afresh, as it was before the training, and
+        `open_exported(base)` the model that is served.
+
+        Raises TuningError with the figures where the two differ.
+        """
+        base = open_base()
+        before = _logits(base, self.rows)
+        found = _logits(open_exported(base), self.rows)
+        largest, effect = _largest(self.expected, found), _largest(self.expected, before)
+        tolerance = _OF_EFFECT * effect + _OF_LOGITS * max(float(part.abs().max()) for part in before)
+        if not largest <= tolerance:
+            raise TuningError(
+                f"what {name} would serve does not answer as what was trained: logits differ by {largest:.3g}, and "
+                f"training moved them by {effect:.3g}; nothing was published, so train with another method"
+            )
+        return Parity(largest, effect, tolerance)
+
+
+def open_gate(trained: Any, rows: Sequence[Sequence[int]]) -> Gate:
+    """`trained` is float32 and in evaluation mode afterwards."""
+    return Gate(rows, _logits(trained, rows))
 
 
 def _logits(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:

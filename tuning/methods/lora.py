@@ -4,7 +4,7 @@ most methods share: `lora_config(model, recipe, init_lora_weights="orthogonal")`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -74,17 +74,27 @@ class RsLoraRecipe(PatternRecipe):
 
 def peft_targets(model: Any, recipe: LayerRecipe) -> dict[str, Any]:
     """The chosen layers in the words of any PEFT config. Raises TuningError for blocks that the model lacks."""
-    blocks = getattr(model.config, "num_hidden_layers", 0)
-    if missing := [number for number in recipe.layers or () if number >= blocks]:
-        raise TuningError(f"layers {missing} do not fit the base model, which has blocks 0 to {blocks - 1}")
     targets = recipe.target_modules
-    if targets == "all-linear" and recipe.layers is not None:  # PEFT takes blocks only beside names
-        targets = tuple(_linear(model))
-    return {
-        "target_modules": targets if isinstance(targets, str) else list(targets),
-        "layers_to_transform": None if recipe.layers is None else list(recipe.layers),
-        "task_type": "CAUSAL_LM",
-    }
+    if recipe.layers is not None:  # not every PEFT config takes blocks, but all take whole names
+        refuse_blocks(model, recipe.layers)
+        targets = tuple(
+            name
+            for name in linear_layers(model)
+            if block_of(name) in recipe.layers and (targets == "all-linear" or name.rsplit(".", 1)[-1] in targets)
+        )
+    return {"target_modules": targets if isinstance(targets, str) else list(targets), "task_type": "CAUSAL_LM"}
+
+
+def refuse_blocks(model: Any, layers: Sequence[int]) -> None:
+    """Raise TuningError for blocks that the model lacks."""
+    blocks = getattr(model.config, "num_hidden_layers", 0)
+    if missing := [number for number in layers if number >= blocks]:
+        raise TuningError(f"layers {missing} do not fit the base model, which has blocks 0 to {blocks - 1}")
+
+
+def block_of(name: str) -> int | None:
+    """The number of the block that a module's name is in, None for one outside."""
+    return next((int(word) for word in name.split(".") if word.isdigit()), None)
 
 
 def lora_config(model: Any, recipe: ScaledRecipe, **rest: Any) -> Any:
@@ -104,7 +114,7 @@ def add_layers(model: Any, config: Any) -> Any:
         return get_peft_model(model, config)
     except ValueError as error:
         targets = config.target_modules
-        if isinstance(targets, str):
+        if isinstance(targets, str) or "arget modules" not in str(error):
             raise TuningError(f"the base model cannot be trained so: {error}") from error
         raise TuningError(
             f"target_modules {sorted(targets)!r} do not fit the base model, which has {', '.join(_linear(model))}"

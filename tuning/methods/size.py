@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuning.errors import TuningError
-from tuning.methods.lora import LayerRecipe, linear_layers
+from tuning.methods.lora import LayerRecipe, block_of, linear_layers
 from tuning.methods.registry import export_rank
 from tuning.recipe import Recipe
 
@@ -29,10 +29,9 @@ def served_bytes(base_path: str, recipe: Recipe) -> int | None:
         raise TuningError(f"cannot read the base model in {base_path!r}: {error}; check the folder") from error
     total = 0
     for name, part in linear_layers(model).items():
-        block = next((int(word) for word in name.split(".") if word.isdigit()), None)
         if recipe.target_modules != "all-linear" and name.rsplit(".", 1)[-1] not in recipe.target_modules:
             continue
-        if recipe.layers is None or block in recipe.layers:
+        if recipe.layers is None or block_of(name) in recipe.layers:
             sides = (int(part.in_features), int(part.out_features))
             total += min(rank, *sides) * sum(sides) * _BYTES
     return total

@@ -22,6 +22,7 @@ from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter
 from tuning.export.admission import chat_template_hash
+from tuning.methods.registry import METHODS
 from tuning.objectives.supervised import SUPERVISED
 from tuning.recipe import Objective, Recipe
 from tuning.training.progress import TrainProgress
@@ -108,6 +109,7 @@ def train_adapter(
                     "base_revision": base.revision,
                     "chat_template_hash": template,
                     "method": recipe.method,
+                    "form": METHODS[recipe.method].form,
                     "objective": objective.name,
                     "version": VERSION,
                     "recipe": asdict(recipe),

@@ -24,6 +24,7 @@ import huggingface_hub.constants
 import torch
 import transformers.utils.logging
 from datasets import Dataset
+from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
@@ -33,7 +34,7 @@ from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import save_adapter
-from tuning.export.gate import check_export
+from tuning.export.gate import open_gate
 from tuning.methods.registry import METHODS
 from tuning.recipe import IGNORED, EncodedRow, Objective, Occasion, Prepared, Recipe
 from tuning.training.batches import encode_rows, training_order
@@ -49,6 +50,8 @@ _LOSS_WINDOW = 10
 # Rows that the exported adapter is compared on.
 _GATE_ROWS = 4
 _TRAINED = "trained.pt"
+# Whole models take seconds to write: this many times as long passes between two checkpoints at least.
+_CHECKPOINT_SHARE = 20
 _LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets")
 
 
@@ -111,18 +114,22 @@ def train(
             # without.
             stack.enter_context(disable_input_dtype_casting(model, active=precision == "bf16"))
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        save_adapter(partial(method.export, prepared, recipe), folder / "adapter", base)
-        parity = check_export(
-            model,
-            lambda: _load_base(base.path, precision, longest=max(lengths), is_exact=method.moves_base),
-            folder / "adapter",
-            [list(encoded[place].input_ids) for place in range(min(len(encoded), _GATE_ROWS))],
-            name=recipe.method,
-        )
+        gate = open_gate(model, [row.input_ids for row in encoded[:_GATE_ROWS]])
+        save_adapter(partial(method.export, prepared, recipe), folder / "adapter", base, method.form)
         curve = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
         # The base model and its activations are not needed while an engine starts beside this process.
         del trainer, model, plain, prepared
         gc.collect()
+
+        def open_as(path: str) -> Any:
+            return _load_base(path, precision, longest=max(lengths), is_exact=method.moves_base)
+
+        exported = str(folder / "adapter")
+        parity = gate.check(
+            partial(open_as, base.path),
+            lambda plain: open_as(exported) if method.form == "merged" else PeftModel.from_pretrained(plain, exported),
+            name=recipe.method,
+        )
     return {
         "num_rows": len(encoded),
         "num_dropped": num_dropped,
@@ -223,17 +230,22 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
         self._first_step = state.global_step
-        self._begun = self._saved = time.monotonic()
+        self._begun = self._saved = self._stepped = time.monotonic()
+        self._saving_s = 0.0
 
     def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
-        if time.monotonic() - self._saved >= self.checkpoint_every_s:
-            control.should_save = True
+        self._stepped = time.monotonic()
+        pause_s = self.checkpoint_every_s
+        if pause_s > 0:
+            pause_s = max(pause_s, _CHECKPOINT_SHARE * self._saving_s)
+        control.should_save |= self._stepped - self._saved >= pause_s
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         elapsed_s = time.monotonic() - self.started
         write_manifest(checkpoint, {"elapsed_s": elapsed_s, "packages": package_versions()})
         self._saved = time.monotonic()
+        self._saving_s = self._saved - self._stepped
 
     def on_log(self, args: Any, state: Any, _control: Any, logs: dict[str, Any], **_: Any) -> None:
         if "loss" not in logs:

@@ -54,6 +54,7 @@ def test_a_directory_becomes_an_adapter(tmp_path: Path) -> None:
         base_revision="r1",
         chat_template_hash="t1",
         recipe_hash="recipe",
+        form="lora",
         rank=12,
         unserved=("whole modules in place of the base's (lm_head)", "trained biases"),
         num_rows=9,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tuning.errors import TuningError
-from tuning.export.gate import Parity, check_export
+from tuning.export.gate import Parity, open_gate
 from tuning.methods.registry import METHODS
 from tuning.recipe import Occasion
 
@@ -119,8 +119,11 @@ CORRUPTIONS: dict[str, tuple[dict[str, Any], Callable[[Any, Path], None]]] = {
 
 
 def gate(model: Any, base: Path, save: Callable[[Any, Path], None], folder: Path) -> Parity:
+    from peft import PeftModel
+
+    before = open_gate(model, ROWS)
     save(model, folder)
-    return check_export(model, lambda: opened(base), folder, ROWS, name="lora")
+    return before.check(lambda: opened(base), lambda plain: PeftModel.from_pretrained(plain, folder), name="lora")
 
 
 def test_what_answers_as_what_was_trained_passes_with_the_figures(tiny_base: Path, tmp_path: Path) -> None:
