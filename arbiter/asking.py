@@ -162,7 +162,8 @@ class Asker:
         engine = self.start()
 
         async def run() -> T:
-            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=self.config.engine.request_timeout_s)
+            limit_s = self.config.engine.request_timeout_s
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, url_of=engine.url_of)
             try:
                 return await work(Answerer(http, self.indexes, engine.base_model))
             finally:

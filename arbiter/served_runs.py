@@ -113,7 +113,8 @@ class ServedRuns:
                 "arbiter decisions promote ID"
             ) from error
         with open_engine(self.config, self.base, parts.adapters, home=self.home, console=console) as engine:
-            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=self.config.engine.request_timeout_s)
+            limit_s = self.config.engine.request_timeout_s
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, url_of=engine.url_of)
             opener = RunOpener(self, engine, http)
             yield opener, opener.serve(decision, parts), http
 

@@ -37,15 +37,15 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
             str(row["method"]),
             str(row["title"]).partition(": ")[2],
             str(row["form"]),
-            str(row["served_rank"]),
+            str(row["served_rank"] or "-"),
             "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f} MB",  # type: ignore[operator]
             str(row["paper"]),
         )
         for row in rows
     ]
-    head = ("method", "what it is", "served as", "rank", "adapter", "paper")
+    head = ("method", "what it is", "served as", "rank", "size", "paper")
     text = (
         f"{pad_table(head, cells)}\n\nRank and size with each method's own defaults, for {base.name}. "
-        "Choose one with adapters.NAME.method=METHOD."
+        "Choose one with adapters.NAME.method=METHOD. What is merged has an engine of its own."
     )
     return text, {"base": base.name, "methods": rows}

@@ -6,7 +6,7 @@ completion = await engine.complete(EngineRequest(model="base", messages=(...), o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -33,32 +33,37 @@ class EngineRequest:
 
 
 class HttpEngine:
-    """What generates text, behind the official openai client; one connection pool, no retries of its own.
+    """What generates text, behind the official openai client; one connection pool a URL, no retries of its own.
 
     Retrying belongs to the caller: an evaluation waits for a restarting engine, a chat request says 503 at once.
     """
 
-    def __init__(self, url: str, *, api_key: str = "none", timeout_s: float = 120.0, client: Any = None) -> None:
-        """`client` is an httpx-like async client for tests; `timeout_s` bounds one whole request."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str = "none",
+        timeout_s: float = 120.0,
+        url_of: Callable[[str], str] | None = None,
+        client: Any = None,
+    ) -> None:
+        """`url_of` says where a model is asked, `url` for all by default; `timeout_s` bounds one whole request.
+        `client` is an httpx-like async client for tests.
+        """
         import httpx2
         import openai
 
         self.url = url.rstrip("/")
-        self._timeout_s = timeout_s
-        address = urlsplit(self.url)
-        if client is None and address.hostname in _LOOPBACK:
-            # The environment's proxies must not see requests to loopback. Certificates take 25 ms to read.
-            client = openai.DefaultAsyncHttpxClient(trust_env=False, verify=address.scheme == "https")
-        self._client = openai.AsyncOpenAI(
-            base_url=self.url, api_key=api_key, timeout=timeout_s, max_retries=0, http_client=client
-        )
+        self._timeout_s, self._api_key, self._http = timeout_s, api_key, client
+        self._url_of = url_of or (lambda _: self.url)
+        self._clients: dict[str, openai.AsyncOpenAI] = {}
         # What an engine can do to us; anything else is our own mistake and stays an exception of its own.
         self._faults = (openai.OpenAIError, httpx2.HTTPError)
 
     async def complete(self, request: EngineRequest) -> ChatCompletion:
         """The whole completion. Raises EngineUnavailable or EngineRejected."""
         try:
-            completion: ChatCompletion = await self._client.chat.completions.create(**_body(request))
+            completion: ChatCompletion = await self._client(request).chat.completions.create(**_body(request))
         except self._faults as error:
             raise self._translated(error) from error
         return completion
@@ -67,7 +72,7 @@ class HttpEngine:
         """The completion's chunks as they come, usage on the last. Raises EngineUnavailable or EngineRejected."""
         body = {**_body(request), "stream": True, "stream_options": {"include_usage": True}}
         try:
-            chunks = await self._client.chat.completions.create(**body)
+            chunks = await self._client(request).chat.completions.create(**body)
             async with chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -76,7 +81,22 @@ class HttpEngine:
 
     async def close(self) -> None:
         """Give the connections back."""
-        await self._client.close()
+        for client in self._clients.values():
+            await client.close()
+
+    def _client(self, request: EngineRequest) -> Any:
+        import openai
+
+        url = self._url_of(request.model).rstrip("/")
+        if url not in self._clients:
+            client, address = self._http, urlsplit(url)
+            if client is None and address.hostname in _LOOPBACK:
+                # The environment's proxies must not see requests to loopback. Certificates take 25 ms to read.
+                client = openai.DefaultAsyncHttpxClient(trust_env=False, verify=address.scheme == "https")
+            self._clients[url] = openai.AsyncOpenAI(
+                base_url=url, api_key=self._api_key, timeout=self._timeout_s, max_retries=0, http_client=client
+            )
+        return self._clients[url]
 
     def _translated(self, error: Exception) -> Exception:
         import openai

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class OpenEngine:
     """An engine that answers now: where, the name of its base model, and whether it still answers.
 
     `load` takes one more adapter in after its admission, and does nothing for one that is loaded; `unload` releases
-    one. Both raise ServingError: the adapter does not fit, the engine refuses it, or it is away.
+    one. Both raise ServingError: the adapter does not fit, the engine refuses it, or it is away. `url_of` says where a
+    model is asked: a merged adapter has an engine of its own, from `load` to `unload`.
     """
 
     url: str
@@ -40,6 +41,7 @@ class OpenEngine:
     is_ready: Callable[[], bool]
     load: Callable[[Adapter], None]
     unload: Callable[[Adapter], None]
+    url_of: Callable[[str], str] | None = None
 
 
 @contextmanager
@@ -78,30 +80,86 @@ def open_engine(
                 unload=remote.unload,
             )
         return
-    server = VllmServer(
-        VllmSettings(
-            model_path=base.path,
-            served_name=base.name,
-            log_path=log_path,
-            engine=settings,
-            max_num_seqs=max_num_seqs,
-        )
+    num_engines = 1 + sum(adapter.form == "merged" for adapter in adapters.values())
+    shared = VllmSettings(
+        model_path=base.path,
+        served_name=base.name,
+        log_path=log_path,
+        engine=settings,
+        max_num_seqs=max_num_seqs,
+        num_engines=num_engines,
     )
+    engines = LocalEngines(VllmServer(shared), shared, step)
     try:
         with step(f"starting vLLM with {base.name}") as shown:
-            server.start(progress=lambda: shown.update(0, None))
+            engines.base.start(progress=lambda: shown.update(0, None))
             for adapter in adapters.values():
-                server.load_adapter(adapter.name, adapter.path)
+                if adapter.form == "lora":
+                    engines.load(adapter)
+        for adapter in adapters.values():
+            engines.load(adapter)
         yield OpenEngine(
-            url=server.url,
+            url=engines.base.url,
             base_model=base.name,
             api_key="none",
-            is_ready=server.is_ready,
-            load=lambda adapter: server.load_adapter(admit(adapter).name, adapter.path),
-            unload=lambda adapter: server.unload_adapter(adapter.name),
+            is_ready=engines.is_ready,
+            load=lambda adapter: engines.load(admit(adapter)),
+            unload=engines.unload,
+            url_of=engines.url_of,
         )
     finally:
-        server.stop()
+        engines.stop()
+
+
+@dataclass(slots=True)
+class LocalEngines:
+    """vLLM with the base model and its adapters, and one more for each adapter that is merged into whole weights."""
+
+    base: VllmServer
+    settings: VllmSettings
+    step: Callable[[str], AbstractContextManager[Any]]
+    _merged: dict[str, VllmServer] = field(default_factory=dict, init=False)
+
+    def load(self, adapter: Adapter) -> None:
+        """Load an adapter, or start its engine; nothing for one that is there. Raises ServingError and EngineFailed."""
+        if adapter.form == "lora":
+            self.base.load_adapter(adapter.name, adapter.path)
+        elif adapter.name not in self._merged:
+            log = self.settings.log_path
+            settings = replace(
+                self.settings,
+                model_path=str(adapter.path),
+                served_name=adapter.name,
+                log_path=log.with_name(f"{log.stem}-{adapter.name}{log.suffix}"),
+                has_adapters=False,
+            )
+            server = self._merged[adapter.name] = VllmServer(settings)
+            try:
+                with self.step(f"starting vLLM with {adapter.name}") as shown:
+                    server.start(progress=lambda: shown.update(0, None))
+            except BaseException:
+                self.unload(adapter)
+                raise
+
+    def unload(self, adapter: Adapter) -> None:
+        """Release an adapter, or stop its engine; nothing for one that is not there. Raises ServingError."""
+        if adapter.form == "lora":
+            self.base.unload_adapter(adapter.name)
+        elif (server := self._merged.pop(adapter.name, None)) is not None:
+            server.stop()
+
+    def url_of(self, model: str) -> str:
+        """Where a model is asked."""
+        return self._merged.get(model, self.base).url
+
+    def is_ready(self) -> bool:
+        """Whether all of them answer."""
+        return all(server.is_ready() for server in [self.base, *self._merged.values()])
+
+    def stop(self) -> None:
+        """Stop what was started."""
+        for server in [*self._merged.values(), self.base]:
+            server.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +191,13 @@ class RemoteEngine:
         """Offer those of the adapters that it lacks. Raises EngineFailed for those that it does not serve then."""
         known = self._models()
         new = [adapter for adapter in adapters if adapter.name not in known]
-        for adapter in new:
+        for adapter in (one for one in new if one.form == "lora"):
             self._send("/load_lora_adapter", {"lora_name": adapter.name, "lora_path": str(adapter.path)})
         served = self._models() if new else known
         if missing := sorted(adapter.name for adapter in new if adapter.name not in served):
             raise EngineFailed(
                 f"the engine at {self.url} does not serve {', '.join(missing)}; "
-                "load them there, or leave out the arms that need them"
+                "load them there (a merged one is a whole model), or leave out the arms that need them"
             )
         self._offered.update(adapter.name for adapter in new)
 

@@ -30,6 +30,7 @@ from serving.errors import EngineFailed, ServingError
 State = Literal["starting", "ready", "restarting", "stopped", "failed"]
 
 _log = logging.getLogger("arbiter.engine")
+_GPU_OPTION, _GPU_SHARE = "--gpu-memory-utilization", 0.9
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank accepts, besides 1
 # How often a thread of libgomp looks for the others before it sleeps. By default it spins for milliseconds, which
 # beside other work it takes from the thread that it waits for (docs/experiments/sharing).
@@ -55,6 +56,10 @@ class VllmSettings:
     log_path: Path
     engine: EngineSettings = field(default_factory=EngineSettings)
     max_num_seqs: int = 32
+    has_adapters: bool = True
+    """Whether adapters can be loaded; a merged model has none."""
+    num_engines: int = 1
+    """How many share the GPU's memory."""
 
 
 def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> list[str]:
@@ -64,6 +69,10 @@ def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> lis
     dtype = host.default_dtype if settings.engine.dtype == "auto" else settings.engine.dtype
     # vLLM compiles nothing on a CPU while LoRA is on (vllm/platforms/cpu.py); saying eager skips the attempt.
     eager = ["--enforce-eager"] if host.is_cpu else []
+    adapters = ["--enable-lora", "--max-loras", str(settings.engine.max_loras), "--max-lora-rank", str(rank)]
+    share = (
+        [] if host.is_cpu or settings.num_engines == 1 else [_GPU_OPTION, f"{_GPU_SHARE / settings.num_engines:.3f}"]
+    )
     module = "serving.engine.vllm_launch" if host.is_cpu else "vllm.entrypoints.openai.api_server"
     return [
         *(sys.executable, "-m", module),
@@ -73,7 +82,8 @@ def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> lis
         *("--dtype", dtype),
         *("--max-model-len", str(settings.engine.max_model_len)),
         *("--max-num-seqs", str(settings.max_num_seqs)),
-        *("--enable-lora", "--max-loras", str(settings.engine.max_loras), "--max-lora-rank", str(rank)),
+        *(adapters if settings.has_adapters else []),
+        *share,
         *("--enable-prefix-caching", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"),
         *eager,
     ]

@@ -117,15 +117,6 @@ class RoadRecipe(LayerRecipe):
     """Which outputs make a pair: those half a group apart. Every layer's outputs are a multiple of it."""
 
 
-@settings(TuningError)
-class C3aRecipe(LayerRecipe):
-    """A circular convolution of each block of a layer's inputs."""
-
-    method: Literal["c3a"] = "c3a"
-    block: Count = 32
-    """The size of a block; every layer's inputs and outputs are a multiple of it."""
-
-
 _Make = Callable[[Any, Any], Any]
 
 
@@ -228,13 +219,6 @@ def _road(model: Any, recipe: RoadRecipe) -> Any:
     return RoadConfig(group_size=recipe.group, **peft_targets(model, recipe))
 
 
-def _c3a(model: Any, recipe: C3aRecipe) -> Any:
-    from peft import C3AConfig
-
-    # Without init_weights it begins with a damaged model.
-    return C3AConfig(block_size=recipe.block, init_weights=True, **peft_targets(model, recipe))
-
-
 def _method(name: str, title: str, paper: str, recipe: type[Recipe], make: _Make) -> Method:
     return Method(
         name=name,
@@ -260,5 +244,4 @@ MERGED = (
     _method("ln", "LN tuning: the normalising layers alone", "2312.11420", NormRecipe, _norms),
     _method("shira", "SHiRA: a few of the weight's own numbers", "2406.13175", ShiraRecipe, _shira),
     _method("road", "RoAd: outputs turned and scaled, two by two", "2409.00119", RoadRecipe, _road),
-    _method("c3a", "C3A: a circular convolution of each block", "2407.19342", C3aRecipe, _c3a),
 )

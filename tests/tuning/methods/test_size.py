@@ -23,6 +23,14 @@ def test_it_is_the_bytes_of_both_matrices_of_every_chosen_layer(tiny_base: Path)
 
 
 @pytest.mark.slow
+def test_what_is_merged_is_as_large_as_the_base(tiny_base: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    weights = AutoModelForCausalLM.from_pretrained(tiny_base).parameters()
+    assert served_bytes(str(tiny_base), METHODS["dora"].recipe()) == 4 * sum(part.numel() for part in weights)
+
+
+@pytest.mark.slow
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(TuningError, match="cannot read the base model in"):
         served_bytes(str(tmp_path), LoraRecipe())

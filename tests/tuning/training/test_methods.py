@@ -43,7 +43,6 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "fourierft": {"frequencies": 100, "learning_rate": 0.1},
     "ln": {"learning_rate": 0.1},
     "road": {"learning_rate": 0.1, "group": 16},
-    "c3a": {"block": 8, "learning_rate": 0.01},
     "half": {"learning_rate": 0.01},
     "freeze": {"learning_rate": 0.01, "blocks": 1},
     "full": {"learning_rate": 0.01},
