@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from storage.settings import NUMBER, Above0, Count, Share, Whole, settings
+from storage.settings import NUMBER, Above0, Count, NotNegative, Share, Whole, settings
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 
@@ -32,6 +32,11 @@ class Recipe:
     """Passes over the rows; may be a fraction."""
     batch_size: Count = 4
     """Rows a step."""
+    accumulate: Count = 1
+    """How many parts a batch is worked on in, one after the other: more take less memory, and change nothing else.
+    `batch_size` is a multiple of it."""
+    neftune_alpha: NotNegative = 0.0
+    """Noise that is added to the embeddings of each row (NEFTune); 0 is none, 5 is usual."""
     max_length: Annotated[int, Field(ge=8), NUMBER] = 1024
     """Rows of more tokens are left out and counted."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.1
@@ -42,6 +47,10 @@ class Recipe:
     """0 trains closed-book; n trains RAFT, each question with n passages."""
     golden_fraction: Share = 0.8
     """The share of RAFT's rows that have the golden passage among theirs."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
 
 
 Form = Literal["lora", "merged"]

@@ -30,6 +30,7 @@ class LayerRecipe(Recipe):
     """The numbers of the blocks whose layers are updated, from 0; null is every block."""
 
     def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
         if set(_NO_TARGETS) & set(self.target_modules):
             raise ValueError(f"target_modules must be without {' and '.join(_NO_TARGETS)}, not {self.target_modules!r}")
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
     """The row in the words of the chat template; `labels` are IGNORED on the prompt.
 
-    Raises TuningError when the template refuses the row.
+    Raises TuningError when the template refuses the row, ends the answer without the token that ends a text, or begins
+    with two that begin one: a model that never saw an end would not stop, and served prompts have one beginning.
     """
     from jinja2 import TemplateError
 
@@ -33,6 +34,17 @@ def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
     start = next(
         (i for i, (a, b) in enumerate(zip(prompt_ids, ids, strict=False)) if a != b), min(len(prompt_ids), len(ids))
     )
+    end, first = tokenizer.eos_token_id, tokenizer.bos_token_id
+    if end is not None and end not in ids[start:]:
+        raise TuningError(
+            f"the base model's chat template ends an answer without {tokenizer.eos_token!r}, so that a model trained "
+            "with it would not stop; use a template that ends the assistant's message with it"
+        )
+    if first is not None and list(ids[:2]) == [first, first]:
+        raise TuningError(
+            f"the base model's chat template begins with {tokenizer.bos_token!r} twice, where served prompts have it "
+            "once; take it out of the template"
+        )
     return EncodedRow(tuple(ids), (IGNORED,) * start + tuple(ids[start:]))
 
 

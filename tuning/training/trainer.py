@@ -98,11 +98,11 @@ def train(
             on_step=prepared.on_step,
         )
         with contextlib.ExitStack() as stack:
-            is_whole = _device() != "cpu" or _has_dropout(model)
+            is_whole = _device() != "cpu" or _has_dropout(model) or recipe.neftune_alpha > 0
             trainer = ObjectiveTrainer(
                 objective,
                 prepared,
-                None if is_whole else stack.enter_context(open_parts(recipe.batch_size)),
+                None if is_whole else stack.enter_context(open_parts(recipe.batch_size // recipe.accumulate)),
                 model=model,
                 args=_arguments(recipe, folder, precision),
                 train_dataset=dataset.select(order, keep_in_memory=True),
@@ -171,8 +171,8 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
             inputs, self._parameters, lambda part: self._objective.loss(model, part, count)
         )
         if self._prepared.penalty is not None:
-            penalty = self._prepared.penalty()
-            penalty.backward()  # type: ignore[no-untyped-call]
+            penalty = self._prepared.penalty() / self.current_gradient_accumulation_steps
+            penalty.backward()
             loss += penalty.detach()
         return loss
 
@@ -186,7 +186,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
             found = self._objective.loss(model, inputs, num_items_in_batch)
         if self._prepared.penalty is None or return_outputs:
             return found
-        return found + self._prepared.penalty()
+        return found + self._prepared.penalty() / self.current_gradient_accumulation_steps
 
     def create_optimizer(self, model: Any = None) -> Any:
         """The method's own, or AdamW."""
@@ -354,7 +354,9 @@ def _arguments(recipe: Recipe, folder: Path, precision: Precision) -> Any:
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
-        per_device_train_batch_size=recipe.batch_size,
+        per_device_train_batch_size=recipe.batch_size // recipe.accumulate,
+        gradient_accumulation_steps=recipe.accumulate,
+        neftune_noise_alpha=recipe.neftune_alpha or None,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=recipe.warmup_fraction,

@@ -22,7 +22,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora": {"rank": 4, "rank_pattern": {"down_proj": 8}, "alpha_pattern": {"q_proj": 64}},
     "rslora": {"rank": 8},
     "pissa": {"rank": 4, "target_modules": ("q_proj", "v_proj")},
-    "delta_lora": {"rank": 4},
     "adalora": {"rank": 2, "first_rank": 4},
     "loha": {"rank": 3},
 }

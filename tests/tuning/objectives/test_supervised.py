@@ -1,3 +1,4 @@
+import copy
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +51,20 @@ def test_trl_tokenizes_a_row_in_the_same_way(tokenizer: Any, tiny_base: Path, tm
 def test_a_role_that_the_template_refuses_is_a_plain_error(tokenizer: Any) -> None:
     with pytest.raises(TuningError, match="refuses a conversation of tool, assistant: no role tool"):
         encode_completion(tokenizer, row("one", "two", role="tool"))
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{% for m in messages %}[user] {{ m['content'] }} {% endfor %}", r"ends an answer without '\[end\]'"),
+        ("[user] [user] {% for m in messages %}{{ m['content'] }} [end] {% endfor %}", r"begins with '\[user\]' twice"),
+    ],
+)
+def test_a_template_without_an_end_or_with_two_beginnings_is_refused(tokenizer: Any, template: str, fault: str) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.chat_template, own.bos_token = template, "[user]"
+    with pytest.raises(TuningError, match=fault):
+        encode_completion(own, row("one", "two"))
 
 
 def test_the_loss_counts_completion_tokens_alone() -> None:

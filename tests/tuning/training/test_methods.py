@@ -4,7 +4,7 @@ was stopped ends with the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def train(method: str, base: Path, home: Path, *, layers: tuple[int, ...] | None = None, **rest: Any) -> Adapter:
+def train(
+    method: str,
+    base: Path,
+    home: Path,
+    *,
+    progress: Callable[[TrainProgress], object] = lambda _: None,
+    checkpoint_every_s: float = 60.0,
+    **numbers: Any,
+) -> Adapter:
     kind = METHODS[method].recipe
-    usual = {"learning_rate": 0.03, "epochs": 6, "batch_size": 2, "seed": 3, "rank": 4, "layers": layers}
+    usual = {"learning_rate": 0.03, "epochs": 6, "batch_size": 2, "seed": 3, "rank": 4}
     own = {name: value for name, value in usual.items() if name in kind.__dataclass_fields__}
-    recipe = kind(**(own | NUMBERS.get(method, {})))
+    recipe = kind(**(own | NUMBERS.get(method, {}) | numbers))
     return train_adapter(
         base=ResolvedModel("org/tiny", "r1", str(base)),
         rows=ROWS,
@@ -73,7 +81,8 @@ def train(method: str, base: Path, home: Path, *, layers: tuple[int, ...] | None
         adapters_dir=home / "adapters",
         work_dir=home / "training",
         provenance={},
-        **rest,
+        progress=progress,
+        checkpoint_every_s=checkpoint_every_s,
     )
 
 
@@ -120,6 +129,29 @@ def test_only_the_chosen_blocks_move(method: str, tiny_base: Path, tmp_path: Pat
         names = list(weights.keys())
     assert len(names) == 2 * 7
     assert all(".layers.1." in name for name in names)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 1e-12])  # in parts side by side, and a batch at once
+@pytest.mark.parametrize("method", ["lora", "adalora"])
+def test_a_batch_in_parts_one_after_the_other_gives_the_same_weights(
+    method: str, dropout: float, tiny_base: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    numbers = {"batch_size": 4, "dropout": dropout, "epochs": 3}
+    whole = train(method, tiny_base, tmp_path, **numbers)
+    parts = train(method, tiny_base, tmp_path, **numbers, accumulate=4)
+    assert parts.final_loss == pytest.approx(whole.final_loss, rel=1e-4)
+    one, other = (load_file(adapter.path / WEIGHTS) for adapter in (whole, parts))
+    assert whole.name != parts.name
+    for name, value in one.items():
+        assert float((value - other[name]).abs().max()) < 1e-4, name
+
+
+def test_noise_on_the_embeddings_changes_the_weights_and_resumes(tiny_base: Path, tmp_path: Path) -> None:
+    plain, noisy = (train("lora", tiny_base, tmp_path, neftune_alpha=alpha) for alpha in (0.0, 5.0))
+    assert hash_files(noisy.path)[WEIGHTS] != hash_files(plain.path)[WEIGHTS]
+    assert read_manifest(noisy.path)["parity"]["largest"] <= 1e-4
 
 
 def test_a_block_that_the_model_lacks_is_refused(tiny_base: Path, tmp_path: Path) -> None:
