@@ -50,6 +50,8 @@ _LOSS_WINDOW = 10
 # Rows that the exported adapter is compared on.
 _GATE_ROWS = 4
 _TRAINED = "trained.pt"
+# How many times as fast products in bfloat16 must be.
+_WORTH = 1.2
 # Whole models take seconds to write: this many times as long passes between two checkpoints at least.
 _CHECKPOINT_SHARE = 20
 _LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets")
@@ -71,7 +73,10 @@ def train(
     Gives what was measured, as the adapter's manifest tells it. `started` is the `time.monotonic()` from which
     `training_s` counts; the seconds up to a checkpoint count too.
     """
-    remedy = f"lower batch_size ({recipe.batch_size}) or max_length ({recipe.max_length})"
+    remedy = f"lower max_length ({recipe.max_length})"
+    if recipe.accumulate < recipe.batch_size:
+        more = next(n for n in range(recipe.accumulate + 1, recipe.batch_size + 1) if recipe.batch_size % n == 0)
+        remedy = f"raise accumulate to {more}, which changes nothing else, or {remedy}"
     with _quiet(), _plain_memory_errors(remedy):
         tokenizer = _load(AutoTokenizer, base.path)
         encoded, num_dropped = encode_rows(tokenizer, rows, objective, max_length=recipe.max_length)
@@ -299,13 +304,23 @@ def _precision() -> Precision:
     """bfloat16 where the processor multiplies it fast, float32 elsewhere; the adapter's own weights are always float32.
 
     Measured with SmolLM2-135M, rank 16 on all linear layers, batches of 8 rows, 2 cores, tokens/s on rows of 64 and 256
-    tokens: float32 434 and 440; bfloat16 with amx_bf16 772 and 907; with avx512_bf16 alone (ONEDNN_MAX_CPU_ISA=
-    AVX512_CORE_BF16) 330 and 56. So on a CPU it takes AMX.
+    tokens: float32 434 and 440; bfloat16 with amx_bf16 772 and 907. Without such instructions it is up to thirty times
+    slower, so that a CPU is timed.
     """
     if _device() == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "float32"
-    # Not every torch that is allowed has the public get_capabilities().
-    return "bf16" if torch.cpu._is_amx_tile_supported() else "float32"
+    return "bf16" if _product_s(torch.float32) > _WORTH * _product_s(torch.bfloat16) else "float32"
+
+
+def _product_s(dtype: torch.dtype) -> float:
+    """Seconds of a product as a training makes them, the least of a few."""
+    a, b = torch.ones(64, 576, dtype=dtype), torch.ones(576, 576, dtype=dtype)
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        a @ b
+        taken.append(time.perf_counter() - began)
+    return min(taken)
 
 
 def _first_batches(
@@ -332,7 +347,9 @@ def _first_batches(
 def _load_base(base_path: str, precision: Precision, *, longest: int, is_exact: bool = False) -> Any:
     # SDPA's CPU kernel takes as long as all matrix products together in its backward pass on short bfloat16 rows:
     # 626 tokens/s against 772 with plain matrix products (64 tokens a row), 860 against 907 with 256.
-    is_eager = _device() == "cpu" and precision == "bf16" and longest <= _EAGER_UP_TO_TOKENS
+    # Without AMX the kernel is slow on long rows too: 56 tokens/s with 256 a row, in bfloat16.
+    is_short = longest <= _EAGER_UP_TO_TOKENS or not torch.cpu._is_amx_tile_supported()
+    is_eager = _device() == "cpu" and precision == "bf16" and is_short
     return _load(
         AutoModelForCausalLM,
         base_path,

@@ -311,3 +311,23 @@ def test_a_training_killed_at_any_point_reaches_the_same_weights(
     assert whole[-1] == adapter.name
     assert list((tmp_path / "training").iterdir()) == []
     assert again == [adapter.name]
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "said"),
+    [(1, "raise accumulate to 2, which changes nothing else, or lower max_length"), (4, "memory; lower max_length")],
+)
+def test_out_of_memory_names_the_setting_that_takes_less(
+    accumulate: int, said: str, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    import tuning.training.trainer as trainer
+
+    def exhausted(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(trainer, "_load_base", exhausted)
+    recipe = replace(RECIPE, batch_size=4, accumulate=accumulate)
+    with pytest.raises(TuningError, match=f"out of .*{said}"):
+        train(tiny_base, tmp_path, recipe=recipe)
