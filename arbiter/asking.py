@@ -71,8 +71,16 @@ class Asker:
             records = self.ask(arms, questions, _counting(step, num_answers))
         return Asked(questions, tuple(records), first_tokens_ms)
 
-    def race(self, arms: list[Arm], plan: RacePlan, score: Callable[[Asked], Scorecard]) -> Asked:
-        """The answers of a race; `score` gives what it decides by. Raises ArbiterError for a cost cap without costs."""
+    def race(
+        self,
+        arms: list[Arm],
+        plan: RacePlan,
+        score: Callable[[Asked], Scorecard],
+        earlier_looks: tuple[int, ...] = (),
+    ) -> Asked:
+        """The answers of a race; `score` gives what it decides by. After `earlier_looks` at some of the questions no
+        arm drops out. Raises ArbiterError for a cost cap without costs.
+        """
         if not self.knows(arms, plan.batches[0]):
             self.start()
         first_tokens_ms = self._first_tokens(arms, plan.batches[0])
@@ -84,7 +92,8 @@ class Asker:
                 for name in sorted(out.intersection(active)):
                     self.console.say(f"  {name} is back: the arm that was better may not be served")
                 out.difference_update(active)
-                table = make_table(score(asked), self.config.policy)
+                card = score(replace(asked, first_tokens_ms=first_tokens_ms))
+                table = make_table(replace(card, earlier_looks=earlier_looks), self.config.policy)
                 ruling = look(table, active, ends=plan.ends)
                 for drop in ruling.drops:
                     self.console.say(f"  after {drop.after} questions {drop.arm} is out: {drop.beaten_by} is better")

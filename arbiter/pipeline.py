@@ -261,12 +261,27 @@ class Pipeline:
             indexes={index.name: index for index in self.indexes.values()},
             versions=self.versions,
         )
+        identity = {
+            "data_name": self.data.name,
+            "data_version": self.data.version,
+            "config_fingerprint": self.config.fingerprint(),
+        }
+        # Of a race too: all that may be asked.
+        looks = earlier_looks(
+            directory.parent,
+            [question.id for question in self.data.questions],
+            [arm.name for arm in arms],
+            self.scoring.primary,
+            identity,
+        )
         with spend_time(self.home / "spent.db", fingerprint) as spent:
             with closing(asker):
                 if plan is None:
                     asked = asker.ask_all(arms, self.data.questions)
                 else:
-                    asked = asker.race(arms, plan, lambda so: self.scoring.score_deciding(arms, so, **self._times))
+                    asked = asker.race(
+                        arms, plan, lambda so: self.scoring.score_deciding(arms, so, **self._times), looks
+                    )
             with self.console.step("scoring") as step:
                 scorecard = self.scoring.score(
                     arms,
@@ -284,15 +299,13 @@ class Pipeline:
                 scorecard,
                 evaluation_s=spent.total_s,
                 diagnostics=(*scorecard.diagnostics, *notes),
-                earlier_looks=earlier_looks(directory.parent, scorecard, self.data.name),
+                earlier_looks=looks,
             ),
             manifest={
-                "config_fingerprint": self.config.fingerprint(),
+                **identity,
                 "raced_by": self.config.raced_by(),
                 "metric": self.config.policy.metric,
                 "data": str(self.data.folder),
-                "data_name": self.data.name,
-                "data_version": self.data.version,
                 "base_revision": self.base.revision,
                 "versions": self.versions,
                 "command": self.command,
@@ -355,7 +368,8 @@ class Pipeline:
 
     def race_reason(self, run: Run) -> str | None:
         """Why a run may lack answers that this policy needs, None when it has what a race by it asks for."""
-        if run.scorecard().race is None or run.manifest.get("raced_by") == self.config.raced_by():
+        raced_by = run.manifest.get("raced_by")
+        if run.scorecard().race is None or raced_by in (None, self.config.raced_by()):
             return None
         return f"run {run.id!r} was raced by another policy; to ask what this one needs, run: arbiter run CONFIG"
 

@@ -20,6 +20,7 @@ from eval.evaluate import build_scorecard
 from eval.judge.certificate import METRIC, Certificate, find_certificate, judge_standing, not_covered
 from eval.judge.labels import load_human_labels
 from eval.metrics.catalogue import (
+    PRIMARY,
     all_metric_names,
     built_in_names,
     check_declared,
@@ -119,6 +120,12 @@ class Scoring:
         """Those that the choice rests on: all that a race has to score while it goes on."""
         wanted = {*metrics_of(self.config.policy.metric), *([ABSTAINED] if self.config.policy.utility else [])}
         return [scorer for scorer in self.scorers if wanted.intersection(scorer.names)]
+
+    @property
+    def primary(self) -> str:
+        """The name of the column that decides."""
+        metric = self.config.policy.metric
+        return metric if isinstance(metric, str) else PRIMARY
 
     def score_deciding(self, arms: Sequence[Arm], asked: Asked, **rest: Any) -> Scorecard:
         """A scorecard of what decides and nothing else."""

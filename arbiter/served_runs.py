@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -312,7 +313,8 @@ def _other_runs(config: Config, runs: Path) -> str:
     found = []
     for run in finished_runs(runs):
         try:
-            keys = [f"{key}={value}" for key, value in _differences(wanted, config_of(run).shaping())]
+            theirs = config_of(run).shaping()
+            keys = [shlex.quote(f"{key}={value}") for key, value in _differences(wanted, theirs)]
         except ArbiterError:  # of another version
             continue
         words = listed(keys, separator=" ", shown=_SHOWN_KEYS) or "keys of an earlier version"

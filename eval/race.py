@@ -127,9 +127,11 @@ def run_race(
         gone = {drop.arm for drop in drops}.union(ruled_out)
         return [arm.name for arm in arms if arm.name not in gone]
 
-    def cap_reached(num_answers: int) -> str | None:
-        """The first cap that so many answers more would break, taking them to be like those so far."""
-        expected = num_answers + min(len(active()), 2) * len(plan.held_out)
+    def cap_reached(num_answers: int, num_left: int) -> str | None:
+        """The first cap that so many answers more, and then those of the finalists, would break, taking them to be like
+        those so far.
+        """
+        expected = num_answers + min(num_left, 2) * len(plan.held_out)
         share, caps = 1 + expected / len(records), plan.settings
         counted = records if caps.max_tokens is not None else []
         tokens = sum((record.prompt_tokens or 0) + (record.generated_tokens or 0) for record in counted)
@@ -148,7 +150,7 @@ def run_race(
         return [question for question in spent if question.id not in known]
 
     for batch in plan.batches:
-        if spent and (cap := cap_reached(len(active()) * len(batch))):
+        if spent and (cap := cap_reached(len(active()) * len(batch), len(active()))):
             break
         records += ask([arm for arm in arms if arm.name in active()], batch)
         spent += batch
@@ -158,7 +160,8 @@ def run_race(
             ruled_out.update(seen.ruling.ruled_out)
             unfit = ruled_out.union(seen.ruling.excluded if len(spent) == plan.ends[-1] else ())
             back = [arm for arm in arms if any(arm.name == drop.arm and drop.beaten_by in unfit for drop in drops)]
-            if not back or (cap := cap_reached(sum(len(missed(arm)) for arm in back))):
+            num_left = len(active()) + len(back)
+            if not back or (cap := cap_reached(sum(len(missed(arm)) for arm in back), num_left)):
                 break
             drops = [drop for drop in drops if drop.beaten_by not in unfit]
             for arm in back:
@@ -171,14 +174,17 @@ def run_race(
     ranking = seen.ruling.ranking
     served = seen.ruling.served or ranking[0]
     finalists = {served, next((name for name in ranking if name != served), served)}
-    records += ask([arm for arm in arms if arm.name in finalists], plan.held_out)
+    held_out = plan.held_out
+    if held_out and (over := cap_reached(0, len(finalists))):
+        held_out, cap, stopped = (), over, "budget spent"
+    records += ask([arm for arm in arms if arm.name in finalists], held_out)
     return Asked(
-        questions=(*spent, *plan.held_out),
+        questions=(*spent, *held_out),
         records=tuple(records),
         race=RaceRecord(
             ends=plan.ends,
             num_raced=len(spent),
-            held_out=tuple(question.id for question in plan.held_out),
+            held_out=tuple(question.id for question in held_out),
             drops=tuple(drops),
             stopped=stopped,
             num_answers=len(records),

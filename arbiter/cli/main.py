@@ -43,12 +43,8 @@ app = typer.Typer(
 
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
 HostOption = Annotated[str, typer.Option(help="The address to listen on.")]
-RaceOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--race/--whole",
-        help="Drop arms that are shown to be worse, as race={}, or ask every arm every question, as race=null.",
-    ),
+WholeOption = Annotated[
+    bool, typer.Option("--whole", help="Ask every arm every question instead of racing; the same as race=null.")
 ]
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Exit 1 when the decision misses what policy.require demands.")
@@ -59,9 +55,11 @@ app.add_typer(index_app)
 
 
 @app.command()
-def run(words: Words = None, config: ConfigOption = None, race: RaceOption = None, is_json: JsonOption = False) -> None:
+def run(
+    words: Words = None, config: ConfigOption = None, is_whole: WholeOption = False, is_json: JsonOption = False
+) -> None:
     """The main job: index, tune, evaluate, decide. Goes on where an earlier run was stopped."""
-    pipeline = open_pipeline("run", _raced(words, race), config, is_json)
+    pipeline = open_pipeline("run", _raced(words, is_whole), config, is_json)
     _show_decision(pipeline, pipeline.evaluate())
 
 
@@ -117,12 +115,12 @@ def tune(
 
 @app.command()
 def evaluate(
-    words: Words = None, config: ConfigOption = None, race: RaceOption = None, is_json: JsonOption = False
+    words: Words = None, config: ConfigOption = None, is_whole: WholeOption = False, is_json: JsonOption = False
 ) -> None:
     """Ask every arm every question, or as many as a race needs, and score the answers."""
     from router.deciding.wording import as_score
 
-    pipeline = open_pipeline("evaluate", _raced(words, race), config, is_json)
+    pipeline = open_pipeline("evaluate", _raced(words, is_whole), config, is_json)
     finished = pipeline.evaluate()
     card = finished.scorecard().for_churn(pipeline.config.policy.traffic.churn).raced()
     means = {s.arm.name: interval for s in card.arms if (interval := card.interval(s, card.primary))}
@@ -142,14 +140,14 @@ def evaluate(
 def decide(
     words: Words = None,
     config: ConfigOption = None,
-    race: RaceOption = None,
+    is_whole: WholeOption = False,
     is_checked: CheckOption = False,
     is_json: JsonOption = False,
 ) -> None:
     """Decide again from the last finished run, for example with another policy; asks nothing."""
     from arbiter.served_runs import last_run
 
-    pipeline = open_pipeline("decide", _raced(words, race), config, is_json)
+    pipeline = open_pipeline("decide", _raced(words, is_whole), config, is_json)
     finished, policy = last_run(pipeline.config, pipeline.home), pipeline.config.policy
     decision = _show_decision(pipeline, finished)
     stale = pipeline.stale_reason(finished)
@@ -249,12 +247,8 @@ def _log() -> Path:
         return Path(os.devnull) / LOG  # cannot be written, which `ending` says
 
 
-def _raced(words: list[str] | None, race: bool | None) -> list[str]:
-    """`--race` leaves the settings of the race, if any are given, as they are."""
-    given = list(words or [])
-    if race is None or (race and any(word.startswith("race") for word in given)):
-        return given
-    return [*given, "race={}" if race else "race=null"]
+def _raced(words: list[str] | None, is_whole: bool) -> list[str]:
+    return [*(words or []), *(["race=null"] if is_whole else [])]
 
 
 def _show_decision(pipeline: Pipeline, finished: Run) -> Decision:

@@ -138,7 +138,9 @@ def _assign(values: dict[str, Any], key: str, raw: str, faults: list[str], sourc
     node = values
     *parents, last = key.split(".")
     for parent in parents:
-        node = node.setdefault(parent, {})
+        if node.get(parent) is None:  # a key of a section that was off turns it on
+            node[parent] = {}
+        node = node[parent]
         if not isinstance(node, dict):
             faults.append(f"{source}{key}: {parent!r} is not a section")
             return

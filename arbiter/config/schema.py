@@ -109,6 +109,8 @@ class Config(BaseModel):
                 faults.append(f"arms.{name}.adapter: no adapter {arm.adapter!r} (there is {', '.join(self.adapters)})")
             if arm.prompt not in self.all_prompts:
                 faults.append(f"arms.{name}.prompt: no prompt {arm.prompt!r} (there is {', '.join(self.all_prompts)})")
+        if self.policy.limits.ttft_ms is not None and not self.eval.first_token_probes:
+            faults.append("policy.limits.ttft_ms needs eval.first_token_probes of at least 1, to be measured")
         most = self.engine.max_lora_rank
         for name, adapter in self.adapters.items():
             if most is not None and (rank := export_rank(adapter)) > most:

@@ -7,7 +7,7 @@ summary["headline"], summary["change"], summary["warnings"]
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from eval.report.doubts import Sensitivity, find_doubts, find_sensitivity, how_sure
@@ -185,6 +185,14 @@ def _warnings(found: Findings) -> Iterator[str]:
         yield (
             f"{better[0].name} scores higher ({as_score(better[0].score)} {primary}) but may not be served: "
             f"{better[0].excluded}." + (f" Excluded too and higher: {rest}." if rest else "")
+        )
+    limits = table.policy.limits
+    kept = [limit.name for limit in fields(limits) if getattr(limits, limit.name) is not None]
+    if scorecard.race is not None and kept and scorecard.race.stopped in ("one arm left", "within the margin"):
+        number = table.row(decision.arm).decided.num_asked
+        yield (
+            f"The race ended when the score was settled: that {decision.arm} keeps its limits ({', '.join(kept)}) "
+            f"rests on {number} answer{'' if number == 1 else 's'}; --whole asks all questions."
         )
     for missing in dict.fromkeys(row.costs.missing for row in table.rows if row.costs.missing):
         names = ", ".join(row.name for row in table.rows if row.costs.missing == missing)

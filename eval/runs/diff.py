@@ -22,7 +22,7 @@ from router.deciding.utility import RIGHT_AT
 Part = Literal["config", "data", "versions", "arms"]
 
 # What a manifest says about the moment and the caller, not about the run.
-_NOT_COMPARED = frozenset({"command", "finished_at", "config_fingerprint", "summary"})
+_NOT_COMPARED = frozenset({"command", "finished_at", "config_fingerprint", "raced_by", "summary"})
 _GONE = "not there"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -186,28 +186,36 @@ def finished_runs(runs: Path) -> list[Run]:
 
 
 def newest_run(runs: Path, config_fingerprint: str, raced_by: str = "") -> Run | None:
-    """The run that finished last among those of one config, whatever data they saw, or None. One that was raced by this
-    policy comes before all others.
+    """The run that finished last among those of one config, whatever data they saw, or None. Of those of the same data,
+    one that was raced by this policy comes first.
     """
     matching = [run for run in finished_runs(runs) if run.manifest.get("config_fingerprint") == config_fingerprint]
-    return max(
-        matching,
-        key=lambda run: (run.manifest.get("raced_by", "") == raced_by, run.finished_at or 0.0),
-        default=None,
-    )
+    matching.sort(key=lambda run: -(run.finished_at or 0.0))
+    newest = [run for run in matching if run.manifest.get("data_version") == matching[0].manifest.get("data_version")]
+    own = (run for run in newest if run.manifest.get("raced_by", "") == raced_by)
+    return next(own, newest[0] if newest else None)
 
 
-def earlier_looks(runs: Path, scorecard: Scorecard, data_name: str) -> tuple[int, ...]:
+def earlier_looks(
+    runs: Path, questions: Iterable[str], arms: Iterable[str], metric: str, data: Mapping[str, str]
+) -> tuple[int, ...]:
     """The numbers of questions of the decided runs that compared the same arms by the same metric on another choice of
     questions with some of these: with fewer, or with those of another seed.
+
+    `data` is what the run's own manifest has of its `data_name`, `data_version` and `config_fingerprint`. Races of one
+    config over one data, whatever their policies, look after the same questions, and share one error rate.
     """
-    names, arms = set(scorecard.question_ids), {scores.arm.name for scores in scorecard.arms}
+    names, wanted = set(questions), set(arms)
+    shared = ("data_version", "config_fingerprint")
     found = []
     for run in finished_runs(runs):
-        if run.manifest.get("data_name") != data_name or not (run.directory / "decision.json").is_file():
+        manifest = run.manifest
+        if manifest.get("data_name") != data["data_name"] or not (run.directory / "decision.json").is_file():
+            continue
+        if manifest.get("raced_by") and all(manifest.get(key) == data[key] for key in shared):
             continue
         try:
-            is_same = run.summary["primary"] == scorecard.primary and set(run.summary["arms"]) == arms
+            is_same = run.summary["primary"] == metric and set(run.summary["arms"]) == wanted
             others = {question.id for question in run.questions()} if is_same else set()
             if others & names and others != names:
                 found.append(run.summary["num_questions"])

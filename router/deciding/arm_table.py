@@ -22,6 +22,7 @@ from router.deciding.scorecard import ArmScores, Drop, Score, Scorecard, quantil
 from router.deciding.statistics import Difference, mean_known
 from router.deciding.utility import UTILITY, Outcomes, Scale, count_outcomes, mean_worth, with_utility
 from router.errors import RouterError
+from storage.hashes import content_hash
 
 _SHARED = 0.5
 
@@ -38,8 +39,8 @@ class ArmRow:
 
     All questions give the costs and latencies that are shown: `whole` and all below it. `broken` maps the policy's
     limits that the arm does not keep, as measured, to the reason in words; `is_ruled_out` says whether that is shown.
-    `dropped` says how a race found the arm to be worse, unless the one that beat it is ruled out: that says nothing of
-    the arms that may be served.
+    `dropped` says how a race found the arm to be worse, unless by another metric, or by an arm that is ruled out: that
+    says nothing of those that may be served.
     """
 
     scores: ArmScores
@@ -119,6 +120,14 @@ class ArmTable:
     """What was compared before; another table begins with none."""
 
     @property
+    def decider(self) -> str:
+        """What decides, by name: the metric, or utility under these values and prices."""
+        if self.policy.utility is None:
+            return self.decided.primary
+        values = (self.policy.utility, self.policy.prices, self.policy.traffic)
+        return f"{UTILITY} {content_hash(repr(values))[:8]}"
+
+    @property
     def excluded(self) -> dict[str, str]:
         """The arms that may not be served, and why."""
         return {row.name: row.excluded for row in self.rows if row.excluded is not None}
@@ -167,6 +176,7 @@ def make_table(scorecard: Scorecard, policy: Policy) -> ArmTable:
             scorecard,
             policy,
             scores,
+            raced,
             own,
             decided.primary,
             dropped.get(own.arm.name),
@@ -175,11 +185,14 @@ def make_table(scorecard: Scorecard, policy: Policy) -> ArmTable:
         )
         for scores, own in zip(scorecard.arms, decided.arms, strict=True)
     )
-    if dropped and (ruled_out := {row.name for row in rows if row.is_ruled_out}):
-        rows = tuple(
-            replace(row, dropped=None) if row.dropped and row.dropped.beaten_by in ruled_out else row for row in rows
-        )
-    return ArmTable(scorecard, policy, valued, decided, margin, scale, rows)
+    table = ArmTable(scorecard, policy, valued, decided, margin, scale, rows)
+    ruled_out = {row.name for row in rows if row.is_ruled_out}
+    void = {
+        name for name, drop in dropped.items() if drop.beaten_by in ruled_out or drop.metric not in ("", table.decider)
+    }
+    if not void:
+        return table
+    return replace(table, rows=tuple(replace(row, dropped=None) if row.name in void else row for row in rows))
 
 
 def _mean(card: Scorecard, scores: ArmScores) -> float:
@@ -192,6 +205,7 @@ def _row(
     card: Scorecard,
     policy: Policy,
     scores: ArmScores,
+    decided_card: Scorecard,
     decided: ArmScores,
     primary: str,
     dropped: Drop | None,
@@ -206,7 +220,8 @@ def _row(
     decided_costs = costs if measures is whole else price(measures, policy)
     amortised = decided_costs.amortised_per_1k(traffic.questions, months=traffic.months)
     level = policy.alpha / len(card.arms)
-    limits = check_limits(card, scores, policy, cost_per_1k=costs.per_1k, level=level)
+    # What a race held out decides nothing, limits included.
+    limits = check_limits(decided_card, decided, policy, cost_per_1k=decided_costs.per_1k, level=level)
     return ArmRow(
         scores=scores,
         decided=decided,

@@ -25,6 +25,8 @@ from router.deciding.wording import as_score
 
 # The limit that depends on prices; the others are measured once and for all.
 COST_LIMIT = "cost_per_1k"
+# An arm that fails more often than this on the questions to come is out.
+_MOSTLY = 0.5
 # Name, in words, unit, and the share of questions that may exceed it; a mean must keep the last.
 _ROWS = (
     ("latency_ms", "median latency", " ms", 0.5),
@@ -82,7 +84,11 @@ def check_limits(
             is_shown |= _exceeds(1 - known, 1 - limits.score, card.documents, level)
     if len(scores.errors) == scores.num_asked or scores.num_unscored(card.primary) == scores.num_asked:
         why, lost = next(iter(scores.errors.values()), "no score"), "answered" if scores.errors else "scored"
-        return BrokenLimits({"scored": f"no question was {lost} ({why})"}, is_shown=True)
+        # Of some questions a metric says nothing, whatever is answered; and bad luck with the first few answers must
+        # not end a race for an arm.
+        told = set(card.question_ids).difference(card.undefined, scores.not_asked)
+        is_shown = _exceeds(np.ones(len(told)), _MOSTLY, np.arange(len(told)), level)
+        return BrokenLimits({"scored": f"no question was {lost} ({why})"}, is_shown)
     return BrokenLimits(broken, is_shown)
 
 

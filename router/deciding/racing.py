@@ -29,7 +29,7 @@ class Ruling:
     """What a look at a race says: who is beaten now, who breaks a limit, and which arm to serve.
 
     `excluded` are the raced arms that break one as measured; of some of them, `ruled_out`, that is shown. `served` is
-    None while the choice is open. `ranking` has all arms from best to worst.
+    None while the choice is open. `ranking` has all arms from best to worst, those that may be served first.
     """
 
     drops: tuple[Drop, ...] = ()
@@ -47,12 +47,17 @@ def look(table: ArmTable, active: Sequence[str], *, ends: Sequence[int]) -> Ruli
     settled when one arm is left, or when it is shown that none is better by the margin than the one that would be
     served.
     """
-    ranking = tuple(row.name for row in sorted(ranked(table.rows), key=lambda row: row.name not in active))
+    order = sorted(
+        ranked(table.rows), key=lambda row: (row.name not in active, row.is_ruled_out, row.excluded is not None)
+    )
+    ranking = tuple(row.name for row in order)
     excluded = tuple(name for name in active if table.row(name).excluded is not None)
     ruled_out = tuple(name for name in active if table.row(name).is_ruled_out)
     rows = ranked([table.row(name) for name in active if name not in ruled_out])
     leader = next((row for row in rows if row.excluded is None), None)
     if leader is None:
+        return Ruling((), excluded, ruled_out, None, ranking)
+    if table.scorecard.earlier_looks:  # the levels of a first look are spent
         return Ruling((), excluded, ruled_out, None, ranking)
     savings = Savings(table.decided.documents)
     # No level of a look is more than all looks so far may spend.
@@ -70,7 +75,7 @@ def look(table: ArmTable, active: Sequence[str], *, ends: Sequence[int]) -> Ruli
         is_cheaper = savings.find(row, instead_of=leader, policy=table.policy).matters
         if difference.mean > table.margin or not is_cheaper:
             p_value = min(1.0, difference.p_value * table.policy.alpha / level)
-            drops.append(Drop(row.name, leader.name, len(table.decided.question_ids), p_value))
+            drops.append(Drop(row.name, leader.name, len(table.decided.question_ids), p_value, table.decider))
     left = [row for row in rows if row.name not in {drop.arm for drop in drops}]
     return Ruling(tuple(drops), excluded, ruled_out, _settled(table, left, savings, ends), ranking)
 

@@ -154,7 +154,7 @@ def _compare(table: ArmTable, leader: ArmRow, others: Sequence[ArmRow]) -> list[
     for row, difference in zip(others, differences, strict=True):
         p_corrected, p_of_pairs = (1.0, 1.0) if difference is None else (min(1.0, next(corrected)), next(for_pairs))
         beaten_by = None
-        if row.dropped is not None and row.dropped.p_value < p_corrected:
+        if row.dropped is not None and not card.earlier_looks and row.dropped.p_value < p_corrected:
             p_corrected, beaten_by = row.dropped.p_value, row.dropped.beaten_by
             p_of_pairs = num_pairs * row.dropped.p_value
         is_worse = beaten_by is not None or (difference is not None and difference.mean > 0)

@@ -109,13 +109,15 @@ class Pairs(NamedTuple):
 class Drop:
     """An arm that was shown to be worse than `beaten_by` after so many questions.
 
-    `p_value` is corrected for looking after every batch: the policy's error rate is what it must not exceed.
+    `p_value` is corrected for looking after every batch: the policy's error rate is what it must not exceed. `metric`
+    is what was compared, "" where that is not known; by another one it says nothing.
     """
 
     arm: str
     beaten_by: str
     after: int
     p_value: float
+    metric: str = ""
 
 
 @dataclass(frozen=True, slots=True)

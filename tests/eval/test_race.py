@@ -140,6 +140,17 @@ def test_a_budget_without_room_for_what_was_missed_is_not_exceeded() -> None:
     assert raced.race.drops == (OUT,)
 
 
+@pytest.mark.parametrize("most", range(9, 40))
+def test_no_budget_is_exceeded_by_arms_that_come_back_or_by_what_is_held_out(most: int) -> None:
+    given = (Ruling(drops=(OUT,)), Ruling(ruled_out=("hybrid",)))
+    raced, arms, _ = scripted(*given, held_out=0.4, max_tokens=10 * most)
+
+    assert raced.race.num_answers == len(arms.asked) <= most
+    # What was not held out in the end is not said to be.
+    assert set(raced.race.held_out) <= {question for _, question in arms.asked}
+    assert [question.id for question in raced.questions[raced.race.num_raced :]] == list(raced.race.held_out)
+
+
 def test_no_document_is_in_two_places() -> None:
     plan = plan_race(make_questions(90, a_document=4), RaceSettings(batch=10, held_out=0.3))
     places: dict[str, set[int]] = {}

@@ -10,9 +10,12 @@ from fakes.comparison import Comparison
 
 from eval.errors import EvalError
 from eval.runs.run import Run, earlier_looks, find_run, list_runs, newest_run, open_run, publish_run
+from router.deciding.scorecard import Scorecard
 
 
-def publish(comparison: Comparison, directory: Path, config: str = "c1", raced_by: str = "") -> Run:
+def publish(
+    comparison: Comparison, directory: Path, config: str = "c1", raced_by: str = "", version: str = "d1"
+) -> Run:
     return publish_run(
         directory,
         config_yaml="data: my/folder\n",
@@ -25,6 +28,7 @@ def publish(comparison: Comparison, directory: Path, config: str = "c1", raced_b
             "command": "arbiter run x.yaml",
             "data": "my/folder",
             "data_name": "folder",
+            "data_version": version,
         },
     )
 
@@ -74,8 +78,11 @@ def test_the_newest_run_of_a_config_is_found(comparison: Comparison, tmp_path: P
 def test_a_run_that_this_policy_raced_comes_before_newer_ones(comparison: Comparison, tmp_path: Path) -> None:
     for name, policy in (("b", "strict"), ("a", "lax"), ("c", "other")):
         publish(comparison, tmp_path / name, raced_by=policy)
-    found = [newest_run(tmp_path, "c1", policy) for policy in ("strict", "lax", "none")]
-    assert [run and run.id for run in found] == ["b", "a", "c"]
+    policies = ("strict", "lax", "none")
+    assert [(run := newest_run(tmp_path, "c1", policy)) and run.id for policy in policies] == ["b", "a", "c"]
+    publish(comparison, tmp_path / "d", raced_by="lax", version="d2")
+    # What the data was before does not come before what it is.
+    assert [(run := newest_run(tmp_path, "c1", policy)) and run.id for policy in policies] == ["d", "d", "d"]
 
 
 def test_decided_runs_of_other_choices_of_the_same_questions_are_earlier_looks(
@@ -88,11 +95,23 @@ def test_decided_runs_of_other_choices_of_the_same_questions_are_earlier_looks(
         run = publish(made, tmp_path / name)
         if name != "open":
             run.write_views(comparison.decision, {}, {}, "", "")
-    assert earlier_looks(tmp_path, whole, "folder") == (6, 10)
-    assert earlier_looks(tmp_path, few.scorecard, "folder") == (20,)
-    assert earlier_looks(tmp_path, whole, "another") == ()
-    assert earlier_looks(tmp_path, replace(whole, arms=whole.arms[1:]), "folder") == ()
-    assert earlier_looks(tmp_path / "nowhere", whole, "folder") == ()
+
+    def looks(card: Scorecard, data: str = "folder", folder: Path = tmp_path, **own: str) -> tuple[int, ...]:
+        identity = {"data_name": data, "data_version": "d1", "config_fingerprint": "c2", **own}
+        names = [scores.arm.name for scores in card.arms]
+        return earlier_looks(folder, card.question_ids, names, card.primary, identity)
+
+    assert looks(whole) == (6, 10)
+    assert looks(few.scorecard) == (20,)
+    assert looks(whole, "another") == ()
+    assert looks(replace(whole, arms=whole.arms[1:])) == ()
+    assert looks(whole, folder=tmp_path / "nowhere") == ()
+    # Races of one config over one data look after the same questions, and share one error rate.
+    raced = publish(few, tmp_path / "raced", raced_by="strict")
+    raced.write_views(comparison.decision, {}, {}, "", "")
+    assert looks(whole) == (6, 6, 10)
+    assert looks(whole, config_fingerprint="c1") == (6, 10)
+    assert looks(whole, config_fingerprint="c1", data_version="d2") == (6, 6, 10)
 
 
 def test_a_torn_run_is_no_run(comparison: Comparison, tmp_path: Path) -> None:

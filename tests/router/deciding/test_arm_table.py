@@ -6,7 +6,7 @@ from fakes.priced import BASE, HYBRID, RAG, TUNED, make_card, make_scores
 
 from router.deciding.arm_table import make_table
 from router.deciding.costs import measure, price
-from router.deciding.policy import Limits, Policy, Prices, Traffic
+from router.deciding.policy import Limits, Policy, Prices, Traffic, Utility
 from router.errors import RouterError
 
 CARD = make_card(
@@ -62,6 +62,22 @@ def test_what_a_race_found_by_an_arm_that_is_ruled_out_since_counts_no_more() ->
     policy = Policy(limits=Limits(latency_ms=1e5))
     assert make_table(card, policy).row("base").dropped is not None
     assert make_table(replace(card, arms=slow), policy).row("base").dropped is None
+
+
+def test_what_a_race_found_by_another_metric_or_other_values_counts_no_more() -> None:
+    card = make_raced().scorecard
+    assert card.race is not None
+
+    def dropped(metric: str, policy: Policy) -> bool:
+        drops = tuple(replace(drop, metric=metric) for drop in card.race.drops) if card.race else ()
+        raced = replace(card, race=replace(card.race, drops=drops)) if card.race else card
+        return make_table(raced, policy).row("base").dropped is not None
+
+    utility = Policy(utility=Utility(right=1.0, wrong=-1.0))
+    decider = make_table(card, utility).decider
+    assert [dropped(metric, Policy()) for metric in ("", card.primary, decider)] == [True, True, False]
+    assert [dropped(metric, utility) for metric in (card.primary, decider)] == [False, True]
+    assert not dropped(decider, replace(utility, prices=Prices(prompt=9.0)))
 
 
 def test_where_utility_decides_means_are_on_its_scale_and_the_higher_is_the_cheaper() -> None:

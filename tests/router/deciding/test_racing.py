@@ -73,7 +73,7 @@ def test_an_arm_that_is_shown_to_break_a_limit_leaves_the_race() -> None:
     policy = Policy(limits=Limits(latency_ms=50.0))
     found = ruling({"base": [0.0] * 20, "rag": [1.0] * 20}, policy, latency_ms={"rag": [100.0] * 20})
     assert (found.ruled_out, found.served) == (("rag",), "base")
-    assert found.ranking == ("rag", "base")
+    assert found.ranking == ("base", "rag")  # what may be served comes first
 
 
 def test_when_every_arm_is_ruled_out_a_look_still_says_so() -> None:
@@ -105,3 +105,33 @@ def test_a_level_that_was_not_planned_is_no_level() -> None:
     table = make_table(make_card({"base": [0.0] * 10, "rag": [1.0] * 10}), Policy())
     assert look(table, ["base", "rag"], ends=ENDS).drops == ()
     assert look(replace(table), ["base", "rag"], ends=(10, 20)).drops != ()
+
+
+@pytest.mark.parametrize(("num_lost", "is_out"), [(3, False), (12, True)])
+def test_an_arm_is_out_only_when_more_than_bad_luck_left_it_without_a_score(num_lost: int, is_out: bool) -> None:
+    card = make_card({"base": [1.0, 0.0] * 6, "rag": [1.0] * 12})
+    card = card.part(range(num_lost))
+    card = replace(card, arms=(card.arms[0], replace(card.arms[1], scores={"exact_match": (None,) * num_lost})))
+    found = look(make_table(card, Policy()), ["base", "rag"], ends=ENDS)
+    assert (found.excluded, found.ruled_out) == (("rag",), ("rag",) if is_out else ())
+    assert found.served == ("base" if is_out else None)
+
+
+def test_questions_of_which_a_metric_says_nothing_rule_no_arm_out() -> None:
+    card = make_card({"base": [0.0] * 12, "rag": [0.0] * 12})
+    lost = tuple(replace(scores, scores={"exact_match": (None,) * 12}) for scores in card.arms)
+    found = look(
+        make_table(replace(card, arms=lost, undefined=card.question_ids), Policy()), ["base", "rag"], ends=ENDS
+    )
+    assert (found.ruled_out, found.served) == ((), None)
+
+
+def test_after_an_earlier_look_no_arm_drops_out() -> None:
+    card = make_card({"base": WRONG, "rag": RIGHT})
+    assert look(make_table(card, Policy()), ["base", "rag"], ends=ENDS).served == "rag"
+    again = look(make_table(replace(card, earlier_looks=(40,)), Policy()), ["base", "rag"], ends=ENDS)
+    assert (again.drops, again.served) == ((), None)
+
+
+def test_a_drop_says_by_what() -> None:
+    assert [drop.metric for drop in ruling({"base": WRONG, "rag": RIGHT}).drops] == ["exact_match"]
