@@ -218,11 +218,14 @@ class RunOpener:
         parts = self.runs.parts_of(decision)
         if not self.engine.is_ready():
             raise EngineUnavailable("the engine is starting or restarting")
+        before = set(self._loaded)
         try:
             for adapter in parts.adapters.values():
                 self.engine.load(adapter)
                 self._loaded[adapter.name] = adapter
         except ArbiterError as error:
+            with contextlib.suppress(ArbiterError):
+                self.unload_except(before)
             raise NotPromotable(str(error)) from error
         return self.serve(decision, parts)
 

@@ -93,8 +93,8 @@ class Method:
     `recipe` holds its numbers. `prepare(model, recipe, occasion)` gives the model with its trained weights in place,
     drawn from torch's generator and nothing else, so that a resumed training begins with the same ones; raises
     TuningError where the recipe does not fit the model. `export(prepared, recipe, folder)` writes what is served.
-    `export_rank(recipe)` is the largest LoRA rank of what is exported, 0 for what is no LoRA. A method that
-    `moves_base` changes the base's own weights, in float32 whatever the training's precision.
+    `export_rank(recipe)` is the largest LoRA rank of what is exported, 0 for what is no LoRA. With `moves_base` the
+    base is loaded in float32 whatever the training's precision: its weights move, or are served changed.
     """
 
     name: str

@@ -30,7 +30,7 @@ from eval.settings import RaceSettings
 from eval.sweep.space import SweepSettings
 from router.answering.arm import Sampling
 from router.answering.prompts import BUILT_IN, Prompt
-from serving.engine.settings import LEAST_RANK, EngineSettings
+from serving.engine.settings import LARGEST_RANK, LEAST_RANK, EngineSettings
 from storage.settings import ModelName, Whole, faults_of
 from tuning.methods.registry import AnyRecipe, export_rank
 
@@ -113,10 +113,9 @@ class Config(BaseModel):
             faults.append("policy.limits.ttft_ms needs eval.first_token_probes of at least 1, to be measured")
         most = self.engine.max_lora_rank
         for name, adapter in self.adapters.items():
-            if most is not None and (rank := export_rank(adapter)) > most:
-                faults.append(
-                    f"adapters.{name}: it is served at rank {rank}, which is over engine.max_lora_rank {most}"
-                )
+            if (rank := export_rank(adapter)) > (most or LARGEST_RANK):
+                limit = f"engine.max_lora_rank {most}" if most else f"the {LARGEST_RANK} that vLLM serves"
+                faults.append(f"adapters.{name}: it is served at rank {rank}, which is over {limit}")
         if faults:
             raise ValueError("\n".join(faults))
         return self

@@ -7,8 +7,10 @@ trial = apply_settings(target.config, {"arms.rag.top_k": 4})
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
 from typing import Any
@@ -18,8 +20,10 @@ from pydantic import ValidationError
 from arbiter.config.schema import Config, config_faults
 from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig
 from eval.sweep.space import Choices, Range, Settings, Space, SweepSettings, Value
+from serving.engine.settings import LARGEST_RANK
 from storage.errors import ArbiterError, did_you_mean
 from tuning.methods.registry import export_rank
+from tuning.recipe import Recipe
 
 # These say where an index is kept, not what is found in it.
 _PLACES = ("index.database", "index.store")
@@ -112,14 +116,24 @@ def apply_settings(config: Config, settings: Settings) -> Config:
 
 def room_for_ranks(config: Config, settings: Iterable[tuple[str, Value]]) -> Settings:
     """What the config's engine needs besides to take the ranks among these settings."""
-    widest = 0
+    ends: dict[str, dict[str, list[Value]]] = {}
     for key, value in settings:
         section, _, name = key.removeprefix("adapters.").rpartition(".")
-        recipe = config.adapters.get(section)
-        if name == "rank" and key.startswith("adapters.") and recipe is not None and isinstance(value, int):
+        if key.startswith("adapters.") and section in config.adapters:
+            ends.setdefault(section, {}).setdefault(name, []).append(value)
+    widest = 0
+    for section, parts in ends.items():
+        for values in itertools.product(*parts.values()):
             with contextlib.suppress(ArbiterError):  # one that is not possible is said of its setting
-                widest = max(widest, export_rank(replace(recipe, **{name: value})))  # type: ignore[arg-type]
-    return {"engine.max_lora_rank": widest} if widest > config.lora_rank else {}
+                recipe = _changed(config.adapters[section], dict(zip(parts, values, strict=True)))
+                widest = max(widest, export_rank(recipe))
+    return {"engine.max_lora_rank": widest} if config.lora_rank < widest <= LARGEST_RANK else {}
+
+
+def _changed(recipe: Recipe, settings: Settings) -> Recipe:
+    """The recipe with other numbers. Raises TuningError for one that it does not take, or does not have."""
+    values = {**dataclasses.asdict(recipe), **settings}
+    return type(recipe)(**values)
 
 
 def _usual_space(name: str, arm: ArmConfig, config: Config) -> dict[str, Range | list[Any]]:
@@ -131,7 +145,13 @@ def _usual_space(name: str, arm: ArmConfig, config: Config) -> dict[str, Range |
         fitting = [tokens for tokens in _CHUNK_TOKENS if tokens > config.index.overlap_tokens]
         space["index.chunk_tokens"] = fitting or [config.index.chunk_tokens]
     if arm.adapter is not None:
-        space[f"adapters.{arm.adapter}.rank"] = list(_RANKS)
+        recipe, ranks = config.adapters[arm.adapter], []
+        for rank in _RANKS:
+            with contextlib.suppress(ArbiterError):
+                if hasattr(recipe, "rank") and export_rank(_changed(recipe, {"rank": rank})) <= LARGEST_RANK:
+                    ranks.append(rank)
+        if ranks:
+            space[f"adapters.{arm.adapter}.rank"] = ranks
         space[f"adapters.{arm.adapter}.learning_rate"] = _LEARNING_RATE
         space[f"adapters.{arm.adapter}.epochs"] = list(_EPOCHS)
     return space

@@ -65,7 +65,7 @@ class HttpEngine:
         try:
             completion: ChatCompletion = await self._client(request).chat.completions.create(**_body(request))
         except self._faults as error:
-            raise self._translated(error) from error
+            raise self._translated(error, self._url_of(request.model)) from error
         return completion
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
@@ -77,7 +77,7 @@ class HttpEngine:
                 async for chunk in chunks:
                     yield chunk
         except self._faults as error:
-            raise self._translated(error) from error
+            raise self._translated(error, self._url_of(request.model)) from error
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -98,7 +98,7 @@ class HttpEngine:
             )
         return self._clients[url]
 
-    def _translated(self, error: Exception) -> Exception:
+    def _translated(self, error: Exception, url: str) -> Exception:
         import openai
 
         if isinstance(error, openai.APIStatusError):
@@ -108,12 +108,12 @@ class HttpEngine:
             if 400 <= status < 500 and status not in _PASSING_STATUSES:
                 param = body.get("param")
                 return EngineRejected(message, status=status, param=str(param) if param else None)
-            return EngineUnavailable(f"the engine at {self.url} answered {status}: {message}")
+            return EngineUnavailable(f"the engine at {url} answered {status}: {message}")
         if isinstance(error, openai.APITimeoutError):
-            return EngineUnavailable(f"the engine at {self.url} did not answer within {self._timeout_s:g} s")
+            return EngineUnavailable(f"the engine at {url} did not answer within {self._timeout_s:g} s")
         if isinstance(error, openai.APIError):
-            return EngineUnavailable(f"the engine at {self.url} cannot be reached: {error}")
-        return EngineUnavailable(f"the engine at {self.url} broke off: {type(error).__name__}: {error}")
+            return EngineUnavailable(f"the engine at {url} cannot be reached: {error}")
+        return EngineUnavailable(f"the engine at {url} broke off: {type(error).__name__}: {error}")
 
 
 def _body(request: EngineRequest) -> dict[str, Any]:

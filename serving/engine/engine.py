@@ -119,12 +119,14 @@ class LocalEngines:
     settings: VllmSettings
     step: Callable[[str], AbstractContextManager[Any]]
     _merged: dict[str, VllmServer] = field(default_factory=dict, init=False)
+    _starting: list[VllmServer] = field(default_factory=list, init=False)
 
     def load(self, adapter: Adapter) -> None:
         """Load an adapter, or start its engine; nothing for one that is there. Raises ServingError and EngineFailed."""
         if adapter.form == "lora":
             self.base.load_adapter(adapter.name, adapter.path)
-        elif adapter.name not in self._merged:
+        elif adapter.name not in self._merged or self._merged[adapter.name].state == "failed":
+            self.unload(adapter)
             log = self.settings.log_path
             settings = replace(
                 self.settings,
@@ -133,13 +135,17 @@ class LocalEngines:
                 log_path=log.with_name(f"{log.stem}-{adapter.name}{log.suffix}"),
                 has_adapters=False,
             )
-            server = self._merged[adapter.name] = VllmServer(settings)
+            server = VllmServer(settings)
+            self._starting.append(server)
             try:
                 with self.step(f"starting vLLM with {adapter.name}") as shown:
                     server.start(progress=lambda: shown.update(0, None))
+                self._merged[adapter.name] = server
             except BaseException:
-                self.unload(adapter)
+                server.stop()
                 raise
+            finally:
+                self._starting.remove(server)
 
     def unload(self, adapter: Adapter) -> None:
         """Release an adapter, or stop its engine; nothing for one that is not there. Raises ServingError."""
@@ -153,12 +159,12 @@ class LocalEngines:
         return self._merged.get(model, self.base).url
 
     def is_ready(self) -> bool:
-        """Whether all of them answer."""
-        return all(server.is_ready() for server in [self.base, *self._merged.values()])
+        """Whether the base's answers. What is asked of another that is away is told so by itself."""
+        return self.base.is_ready()
 
     def stop(self) -> None:
         """Stop what was started."""
-        for server in [*self._merged.values(), self.base]:
+        for server in [*self._starting, *self._merged.values(), self.base]:
             server.stop()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from serving.errors import ServingError
-from storage.settings import Above0, Count, HttpUrl, settings
+from storage.settings import NUMBER, Above0, Count, HttpUrl, settings
 
-LEAST_RANK = 16
+LEAST_RANK, LARGEST_RANK = 16, 512
 
 
 @settings(ServingError)
@@ -26,7 +28,7 @@ class EngineSettings:
     """Tokens of a prompt and its answer together."""
     max_loras: Count = 4
     """How many adapters one batch may mix; more can be loaded."""
-    max_lora_rank: Count | None = None
+    max_lora_rank: Annotated[int, Field(ge=1, le=LARGEST_RANK), NUMBER] | None = None
     """The largest rank of an adapter; null is what the config's adapters take, 16 at least."""
     kv_cache_gib: Count = 2
     """Memory for the KV cache; counts on CPUs only."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.folders import is_complete, read_manifest
+from storage.folders import MANIFEST, is_complete, read_manifest
 from storage.hashes import content_hash, hash_files
 from storage.records import from_row
 from tuning.base import ResolvedModel
 from tuning.errors import TuningError
+from tuning.methods.lora import NO_TARGETS
 from tuning.recipe import Form
 
 WEIGHTS = "adapter_model.safetensors"
@@ -26,6 +27,8 @@ MODEL_CONFIG = "config.json"
 _FILES: dict[Form, tuple[str, ...]] = {"lora": (WEIGHTS, CONFIG), "merged": (MODEL_CONFIG,)}
 # Endings of a model's files that are no weights.
 _WORDS = (".json", ".jinja", ".txt", ".model")
+# What would speak of the base's weights, or of another program's.
+_NOT_COPIED = (".index.json", CONFIG, MANIFEST)
 # Ways to begin that leave the base as it was.
 _HARMLESS = ("gaussian", "eva", "orthogonal")
 _BEGINNINGS = ("eva_config", "corda_config", "lora_ga_config")
@@ -88,7 +91,8 @@ def load_adapter(path: Path) -> Adapter:
 def _unserved(config: dict[str, Any]) -> tuple[str, ...]:
     first = config.get("init_lora_weights", True)
     targets = config.get("target_modules") or ()
-    heads = sorted({"lm_head", "embed_tokens"}.intersection([targets] if isinstance(targets, str) else targets))
+    named = {name.rsplit(".", 1)[-1] for name in ([targets] if isinstance(targets, str) else targets)}
+    heads = sorted(NO_TARGETS.intersection(named))
     whole = config.get("modules_to_save") or ()
     lacks = {
         "DoRA": config.get("use_dora"),
@@ -134,7 +138,8 @@ def save_adapter(export: Callable[[Path], None], folder: Path, base: ResolvedMod
     (folder / "README.md").unlink(missing_ok=True)
     if form == "merged":
         for path in Path(base.path).iterdir():  # the tokenizer, its chat template, what else the model is read with
-            if path.is_file() and path.suffix in _WORDS and not (folder / path.name).exists():
+            is_wanted = path.suffix in _WORDS and not path.name.endswith(_NOT_COPIED)
+            if path.is_file() and is_wanted and not (folder / path.name).exists():
                 shutil.copyfile(path, folder / path.name)
         return
     config = json.loads((folder / CONFIG).read_bytes())

@@ -6,6 +6,7 @@ parity = gate.check(open_base, open_exported, name="pissa")
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 # Of what training changed, and of the largest logit: float32 adds in another order there.
-_OF_EFFECT, _OF_LOGITS = 0.01, 1e-4
+_OF_EFFECT, _OF_LOGITS = 1e-3, 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,15 @@ class Gate:
         found = _logits(open_exported(base), self.rows)
         largest, effect = _largest(self.expected, found), _largest(self.expected, before)
         tolerance = _OF_EFFECT * effect + _OF_LOGITS * max(float(part.abs().max()) for part in before)
-        if not largest <= tolerance:
+        if effect == 0:
+            raise TuningError(
+                f"training by {name} changed no answer, so there is nothing to serve; raise learning_rate or epochs"
+            )
+        if not (largest <= tolerance < math.inf):
             raise TuningError(
                 f"what {name} would serve does not answer as what was trained: logits differ by {largest:.3g}, and "
-                f"training moved them by {effect:.3g}; nothing was published, so train with another method"
+                f"training moved them by {effect:.3g}; nothing was published: train with other numbers, or another "
+                "method"
             )
         return Parity(largest, effect, tolerance)
 
@@ -75,4 +81,5 @@ def _logits(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
 
 
 def _largest(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> float:
-    return max(float((a - b).abs().max()) for a, b in zip(first, second, strict=True))
+    found = [float((a - b).abs().max()) for a, b in zip(first, second, strict=True)]
+    return math.nan if any(map(math.isnan, found)) else max(found)

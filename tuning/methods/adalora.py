@@ -45,8 +45,8 @@ class AdaLoraRecipe(LayerRecipe):
 
     def __post_init__(self) -> None:
         LayerRecipe.__post_init__(self)
-        if self.first_rank < self.rank:
-            raise ValueError(f"first_rank ({self.first_rank}) must be at least rank ({self.rank})")
+        if self.first_rank <= self.rank:
+            raise ValueError(f"first_rank ({self.first_rank}) must be above rank ({self.rank})")
 
 
 class AdaLora(Prepared):
@@ -79,7 +79,9 @@ def _dependence(model: Any) -> torch.Tensor:
     norms = []
     for part in lora_layers(model).values():
         a, b = part.lora_A[_ADAPTER], part.lora_B[_ADAPTER]
-        norms += [torch.norm(product - torch.eye(len(product))) for product in (a @ a.T, b.T @ b)]
+        norms += [
+            torch.norm(product - torch.eye(len(product), device=product.device)) for product in (a @ a.T, b.T @ b)
+        ]
     return torch.stack(norms).mean()
 
 

@@ -1,6 +1,7 @@
-"""Updates that are a LoRA in other clothes, which PEFT converts: fewer numbers are trained, and vLLM is given A and B.
+"""Updates that are a LoRA in other clothes: fewer numbers are trained, and vLLM is given A and B, by singular values.
 
-The conversion is exact where the rank asked for is the update's own, which each method knows before it is trained.
+That is exact at the update's own rank, which each method knows before it is trained; PEFT's conversion has one rank for
+layers of all sizes, and cuts them to the smallest.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from storage.settings import NUMBER, Above0, Count, settings
 from tuning.errors import TuningError
+from tuning.methods.difference import PREFIX, save_pairs
 from tuning.methods.lora import LayerRecipe, add_layers, peft_targets
 from tuning.recipe import Method, Occasion, Prepared
 
@@ -47,8 +49,8 @@ class LokrRecipe(LayerRecipe):
 
     method: Literal["lokr"] = "lokr"
     rank: Annotated[int, Field(ge=1, le=22), NUMBER] = 8
-    """The rank of each of the two; what is served has their product. One that the smaller matrix is too small for
-    stays whole."""
+    """The rank of each of the two; what is served has their product. The smaller matrix is trained whole where it has
+    not twice as many rows."""
     alpha: Count = 16
     """Scales the update, over the rank."""
     factor: Annotated[int, Field(ge=2), NUMBER] = 16
@@ -121,10 +123,17 @@ class VbLoraRecipe(LayerRecipe):
     """Of a vector; every layer's inputs and outputs are a multiple of it."""
     mixed: Count = 2
     """How many vectors make a piece of a matrix."""
+
     learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-2
     """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
 
+    def __post_init__(self) -> None:
+        LayerRecipe.__post_init__(self)
+        if self.mixed > self.vectors:
+            raise ValueError(f"mixed ({self.mixed}) must be at most vectors ({self.vectors})")
 
+
+_ADAPTER = "default"
 _Make = Callable[[Any, Any], Any]
 
 
@@ -137,18 +146,28 @@ def _preparing(make: _Make) -> Callable[[Any, Any, Occasion], Prepared]:
 
 def _saving(export_rank: Callable[[Any], int]) -> Callable[[Prepared, Any, Path], None]:
     def save(prepared: Prepared, recipe: LayerRecipe, folder: Path) -> None:
-        from peft import save_as_lora
+        import torch
 
-        rank = min(export_rank(recipe), _smallest_side(prepared.model))
-        save_as_lora(folder, prepared.model, rank=rank)
+        tensors, ranks = {}, {}
+        for name, part in prepared.model.named_modules():
+            if not hasattr(part, "get_base_layer"):
+                continue
+            with torch.no_grad():
+                left, sizes, right = torch.linalg.svd(_delta(part).float(), full_matrices=False)
+            rank = min(export_rank(recipe), len(sizes))
+            tensors[f"{name}.lora_A.weight"] = right[:rank]
+            tensors[f"{name}.lora_B.weight"] = left[:, :rank] * sizes[:rank]
+            ranks[name.removeprefix(PREFIX)] = rank
+        save_pairs(tensors, ranks, folder)
 
     return save
 
 
-def _smallest_side(model: Any) -> int:
-    """No weight has a larger rank than its smaller side."""
-    layers = (part.get_base_layer() for part in model.modules() if hasattr(part, "get_base_layer"))
-    return min(int(min(layer.weight.shape)) for layer in layers)
+def _delta(part: Any) -> Any:
+    if hasattr(part, "get_delta_weight_miss"):  # which gives the whole weight
+        weight = part.get_base_layer().weight
+        return part.get_delta_weight_miss(_ADAPTER, weight) - weight
+    return part.get_delta_weight(_ADAPTER)
 
 
 def _vera(model: Any, recipe: VeraRecipe) -> Any:
@@ -246,7 +265,8 @@ def _loha_rank(recipe: LohaRecipe) -> int:
 
 
 def _lokr_rank(recipe: LokrRecipe) -> int:
-    return (recipe.rank if 2 * recipe.rank < recipe.factor else recipe.factor) * recipe.rank
+    # The smaller matrix stays whole where twice the rank does not fit into it.
+    return min(2 * recipe.rank, recipe.factor) * recipe.rank
 
 
 def _add_lokr(model: Any, recipe: LokrRecipe, _occasion: Occasion) -> Prepared:

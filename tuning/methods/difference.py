@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Pairs = Mapping[str, tuple["torch.Tensor", "torch.Tensor", float]]
 """A, B and their scale by the name of the layer."""
 
-_ADAPTER, _PREFIX = "default", "base_model.model."
+_ADAPTER, PREFIX = "default", "base_model.model."
 
 
 def lora_layers(model: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def save_difference(model: Any, initial: Pairs, folder: Path, *, now: float = 1.
         first_a, first_b, first_scale = initial[name]
         tensors[f"{name}.lora_A.weight"] = torch.cat([now * scale * a, -then * first_scale * first_a])
         tensors[f"{name}.lora_B.weight"] = torch.cat([b, first_b], dim=1)
-        ranks[name.removeprefix(_PREFIX)] = len(a) + len(first_a)
+        ranks[name.removeprefix(PREFIX)] = len(a) + len(first_a)
     save_pairs(tensors, ranks, folder)
 
 

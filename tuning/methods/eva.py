@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from storage.settings import NUMBER, Count, settings
 from tuning.errors import TuningError
-from tuning.methods.lora import ScaledRecipe, add_layers, lora_config, save_layers
+from tuning.methods.lora import ScaledRecipe, add_layers, fitting, lora_config, save_layers
 from tuning.recipe import Method, Occasion, Prepared
 
 
@@ -30,14 +32,25 @@ def _prepare(model: Any, recipe: EvaRecipe, occasion: Occasion) -> Prepared:
     config = lora_config(model, recipe, init_lora_weights="eva", eva_config=EvaConfig(rho=recipe.rho))
     made = add_layers(model, config)
     batches = occasion.batches(recipe.batch_size, recipe.probe_batches)
+    # PEFT would go round for ever where a batch has fewer tokens than it wants directions.
+    wanted, fewest = _largest_rank(recipe), min(int(batch["attention_mask"].sum()) for batch in batches)
+    if fewest < wanted:
+        raise TuningError(
+            f"a batch of {fewest} tokens is too few to find {wanted} directions; raise batch_size ({recipe.batch_size})"
+            f", or lower rank ({recipe.rank})"
+        )
     made.eval()
-    with torch.no_grad():
+    with torch.no_grad(), fitting(), contextlib.redirect_stdout(io.StringIO()):
         initialize_lora_eva_weights(
             made,
             [{key: batch[key] for key in ("input_ids", "attention_mask")} for batch in batches],
             show_progress_bar=False,
         )
     return Prepared(model=made)
+
+
+def _largest_rank(recipe: EvaRecipe) -> int:
+    return round(recipe.rank * recipe.rho)
 
 
 EVA = Method(
@@ -47,5 +60,5 @@ EVA = Method(
     recipe=EvaRecipe,
     prepare=_prepare,
     export=save_layers,
-    export_rank=lambda recipe: int(recipe.rank * recipe.rho),
+    export_rank=_largest_rank,
 )

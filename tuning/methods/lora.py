@@ -4,7 +4,9 @@ most methods share: `lora_config(model, recipe, init_lora_weights="orthogonal")`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +18,7 @@ from tuning.errors import TuningError
 from tuning.recipe import Method, Occasion, Prepared, Recipe
 
 # An adapter on these would change the head's logits, which neither TRL's loss nor vLLM's LoRA support.
-_NO_TARGETS = ("lm_head", "embed_tokens")
+NO_TARGETS = frozenset({"lm_head", "embed_tokens"})
 Targets = Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -31,8 +33,8 @@ class LayerRecipe(Recipe):
 
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
-        if set(_NO_TARGETS) & set(self.target_modules):
-            raise ValueError(f"target_modules must be without {' and '.join(_NO_TARGETS)}, not {self.target_modules!r}")
+        if self.target_modules != "all-linear" and any(_last(name) in NO_TARGETS for name in self.target_modules):
+            raise ValueError(f"target_modules must be without lm_head and embed_tokens, not {self.target_modules!r}")
 
 
 @settings(TuningError)
@@ -56,6 +58,14 @@ class PatternRecipe(ScaledRecipe):
     alpha_pattern: Mapping[str, Count] = field(default_factory=dict)
     """Other alphas, the same way."""
 
+    def __post_init__(self) -> None:
+        LayerRecipe.__post_init__(self)
+        for pattern in (*self.rank_pattern, *self.alpha_pattern):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no pattern of names: {error}") from error
+
 
 @settings(TuningError)
 class LoraRecipe(PatternRecipe):
@@ -76,14 +86,32 @@ class RsLoraRecipe(PatternRecipe):
 def peft_targets(model: Any, recipe: LayerRecipe) -> dict[str, Any]:
     """The chosen layers in the words of any PEFT config. Raises TuningError for blocks that the model lacks."""
     targets = recipe.target_modules
-    if recipe.layers is not None:  # not every PEFT config takes blocks, but all take whole names
+    if recipe.layers is not None:
         refuse_blocks(model, recipe.layers)
-        targets = tuple(
-            name
-            for name in linear_layers(model)
-            if block_of(name) in recipe.layers and (targets == "all-linear" or name.rsplit(".", 1)[-1] in targets)
-        )
+    if targets != "all-linear":
+        names = [name for name, part in model.named_modules() if getattr(part, "weight", None) is not None]
+        missing = [target for target in targets if not any(_is_meant(name, (target,)) for name in names)]
+        if missing:
+            raise TuningError(
+                f"target_modules {missing!r} do not fit the base model, which has {', '.join(_linear(model))}"
+            )
+    if recipe.layers is not None:  # not every PEFT config takes blocks, but all take whole names
+        targets = tuple(name for name in linear_layers(model) if is_chosen(name, recipe))
     return {"target_modules": targets if isinstance(targets, str) else list(targets), "task_type": "CAUSAL_LM"}
+
+
+def is_chosen(name: str, recipe: LayerRecipe) -> bool:
+    """Whether a recipe updates the linear layer of this name."""
+    is_meant = recipe.target_modules == "all-linear" or _is_meant(name, recipe.target_modules)
+    return is_meant and (recipe.layers is None or block_of(name) in recipe.layers)
+
+
+def _is_meant(name: str, targets: Sequence[str]) -> bool:
+    return any(name == target or name.endswith(f".{target}") for target in targets)
+
+
+def _last(name: str) -> str:
+    return name.rsplit(".", 1)[-1]
 
 
 def refuse_blocks(model: Any, layers: Sequence[int]) -> None:
@@ -108,18 +136,21 @@ def lora_config(model: Any, recipe: ScaledRecipe, **rest: Any) -> Any:
 
 
 def add_layers(model: Any, config: Any) -> Any:
-    """A PeftModel of a config. Raises TuningError if the target modules are not the model's."""
+    """A PeftModel of a config. Raises TuningError if it does not fit the model."""
     from peft import get_peft_model
 
-    try:
+    with fitting():
         return get_peft_model(model, config)
-    except ValueError as error:
-        targets = config.target_modules
-        if isinstance(targets, str) or "arget modules" not in str(error):
-            raise TuningError(f"the base model cannot be trained so: {error}") from error
-        raise TuningError(
-            f"target_modules {sorted(targets)!r} do not fit the base model, which has {', '.join(_linear(model))}"
-        ) from error
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Turns what PEFT says of numbers that do not fit a model into a TuningError of one line."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError, AssertionError, NotImplementedError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TuningError(f"these numbers do not fit the base model: {said}") from error
 
 
 def linear_layers(model: Any) -> dict[str, Any]:
@@ -127,12 +158,12 @@ def linear_layers(model: Any) -> dict[str, Any]:
     return {
         name: part
         for name, part in model.named_modules()
-        if hasattr(part, "in_features") and name.rsplit(".", 1)[-1] not in _NO_TARGETS
+        if hasattr(part, "in_features") and _last(name) not in NO_TARGETS
     }
 
 
 def _linear(model: Any) -> list[str]:
-    return sorted({name.rsplit(".", 1)[-1] for name in linear_layers(model)})
+    return sorted(set(map(_last, linear_layers(model))))
 
 
 def save_layers(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:

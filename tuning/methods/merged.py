@@ -122,9 +122,15 @@ _Make = Callable[[Any, Any], Any]
 
 def save_merged(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:
     """Whole weights in float32: the model itself is changed to them."""
+    from transformers import GenerationConfig
+
     model = prepared.model
     merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    # Its generation settings are the base's file, which newer libraries may refuse; the trainer turned the cache off.
+    merged.generation_config = GenerationConfig()
+    merged.config.use_cache = True
     merged.save_pretrained(str(folder))
+    (folder / "generation_config.json").unlink(missing_ok=True)
 
 
 def norm_layers(model: Any) -> list[str]:
@@ -134,10 +140,7 @@ def norm_layers(model: Any) -> list[str]:
 
 def _preparing(make: _Make) -> Callable[[Any, Any, Occasion], Prepared]:
     def prepare(model: Any, recipe: Recipe, _occasion: Occasion) -> Prepared:
-        try:
-            return Prepared(model=add_layers(model, make(model, recipe)))
-        except (ValueError, AssertionError) as error:
-            raise TuningError(f"{recipe.method} does not fit the base model: {error}") from error
+        return Prepared(model=add_layers(model, make(model, recipe)))
 
     return prepare
 

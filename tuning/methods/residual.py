@@ -12,7 +12,7 @@ from typing import Any, Literal
 from storage.settings import Count, settings
 from tuning.errors import TuningError
 from tuning.methods.difference import Pairs, pairs_of, save_difference
-from tuning.methods.lora import ScaledRecipe, add_layers, lora_config
+from tuning.methods.lora import ScaledRecipe, add_layers, fitting, lora_config
 from tuning.recipe import Method, Occasion, Prepared, Recipe
 
 
@@ -92,7 +92,8 @@ def _add_corda(model: Any, recipe: CordaRecipe, occasion: Occasion) -> Prepared:
 
     _resolve_targets(model, config)
     model.eval()
-    preprocess_corda(model, config, run_model=look)
+    with fitting():
+        preprocess_corda(model, config, run_model=look)
     return _residual(add_layers(model, config))
 
 
@@ -109,7 +110,8 @@ def _add_lora_ga(model: Any, recipe: LoraGaRecipe, occasion: Occasion) -> Prepar
 
     _resolve_targets(model, config)
     model.eval()
-    preprocess_loraga(model, config, look)
+    with fitting():
+        preprocess_loraga(model, config, look)
     model.zero_grad(set_to_none=True)
     return _residual(add_layers(model, config))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuning.errors import TuningError
-from tuning.methods.lora import LayerRecipe, block_of, linear_layers
+from tuning.methods.lora import LayerRecipe, is_chosen, linear_layers
 from tuning.methods.registry import METHODS, export_rank
 from tuning.recipe import Recipe
 
@@ -29,9 +29,7 @@ def served_bytes(base_path: str, recipe: Recipe) -> int:
     rank, total = export_rank(recipe), 0
     assert isinstance(recipe, LayerRecipe)
     for name, part in linear_layers(model).items():
-        if recipe.target_modules != "all-linear" and name.rsplit(".", 1)[-1] not in recipe.target_modules:
-            continue
-        if recipe.layers is None or block_of(name) in recipe.layers:
+        if is_chosen(name, recipe):
             sides = (int(part.in_features), int(part.out_features))
             total += min(rank, *sides) * sum(sides) * _BYTES
     return total

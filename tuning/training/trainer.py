@@ -89,7 +89,7 @@ def train(
             batches=lambda rows, count: _first_batches(encoded, order, rows, count, tokenizer.pad_token_id or 0),
             num_steps=math.ceil(len(order) / recipe.batch_size),
         )
-        set_seed(recipe.seed)  # a method draws its first weights at random
+        set_seed(recipe.seed % 2**32)  # as numpy takes it; a method draws its first weights at random
         prepared = method.prepare(plain, recipe, occasion)
         model = prepared.model
         dataset = Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in encoded])
@@ -109,7 +109,7 @@ def train(
                 prepared,
                 None if is_whole else stack.enter_context(open_parts(recipe.batch_size // recipe.accumulate)),
                 model=model,
-                args=_arguments(recipe, folder, precision),
+                args=_arguments(recipe, folder, precision, len(starts)),
                 train_dataset=dataset.select(order, keep_in_memory=True),
                 processing_class=tokenizer,
                 callbacks=[watch],
@@ -123,7 +123,7 @@ def train(
         save_adapter(partial(method.export, prepared, recipe), folder / "adapter", base, method.form)
         curve = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
         # The base model and its activations are not needed while an engine starts beside this process.
-        del trainer, model, plain, prepared
+        del trainer, model, plain, prepared, watch
         gc.collect()
 
         def open_as(path: str) -> Any:
@@ -360,7 +360,7 @@ def _load_base(base_path: str, precision: Precision, *, longest: int, is_exact: 
     )
 
 
-def _arguments(recipe: Recipe, folder: Path, precision: Precision) -> Any:
+def _arguments(recipe: Recipe, folder: Path, precision: Precision, num_steps: int) -> Any:
     on_cpu = _device() == "cpu"
     if not on_cpu and torch.cuda.device_count() > 1:
         raise TuningError("several GPUs are visible and one is trained on; choose it with CUDA_VISIBLE_DEVICES=0")
@@ -376,10 +376,11 @@ def _arguments(recipe: Recipe, folder: Path, precision: Precision) -> Any:
         neftune_noise_alpha=recipe.neftune_alpha or None,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=recipe.warmup_fraction,
+        # The first step of a warm-up moves nothing, which would be all of a training of one step.
+        warmup_steps=recipe.warmup_fraction if num_steps > 1 else 0,
         optim="adamw_torch_fused",
         weight_decay=0.0,
-        seed=recipe.seed,
+        seed=recipe.seed % 2**32,
         bf16=precision == "bf16",
         use_cpu=on_cpu,
         gradient_checkpointing=False,

@@ -8,8 +8,9 @@ import pytest
 from fakes.adapters import ADAPTER
 from fakes.json_server import serving_json
 
-from serving.engine.engine import OpenEngine, engine_identity, open_engine, refuse_unfit
+from serving.engine.engine import LocalEngines, OpenEngine, engine_identity, open_engine, refuse_unfit
 from serving.engine.settings import EngineSettings
+from serving.engine.vllm import VllmSettings
 from serving.errors import EngineFailed, ServingError
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
@@ -148,3 +149,60 @@ def test_the_engines_identity_tells_precision_and_place_apart() -> None:
     assert "float32" in own
     assert own != engine_identity(EngineSettings(dtype="bfloat16"))
     assert engine_identity(EngineSettings(url="http://fleet/v1")) == "http://fleet/v1"
+
+
+class Scripted:
+    """An engine of a merged adapter that starts, or does not."""
+
+    fails = False
+
+    def __init__(self, settings: VllmSettings) -> None:
+        self.settings, self.state, self.num_stops = settings, "stopped", 0
+        self.url = "http://127.0.0.1:0/v1"
+
+    def start(self, progress: object) -> None:
+        if self.fails:
+            self.state = "failed"
+            raise EngineFailed("no room")
+        self.state, self.url = "ready", f"http://127.0.0.1:1/{self.settings.served_name}"
+
+    def stop(self) -> None:
+        self.num_stops += 1
+        self.state = "stopped"
+
+    def is_ready(self) -> bool:
+        return self.state == "ready"
+
+
+def test_a_merged_adapter_has_an_engine_from_load_to_unload_and_a_failed_one_is_replaced(
+    base: ResolvedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.engine.engine.VllmServer", Scripted)
+    settings = VllmSettings(base.path, base.name, Path("/logs/engine-1.log"))
+    own = Scripted(settings)
+    own.start(None)
+    engines = LocalEngines(own, settings, lambda title: nullcontext())  # type: ignore[arg-type]
+    merged = replace(adapter(base, name="dora@1"), form="merged", rank=0)
+
+    monkeypatch.setattr(Scripted, "fails", True)
+    with pytest.raises(EngineFailed, match="no room"):
+        engines.load(merged)
+    assert (engines.url_of("dora@1"), engines.is_ready()) == (own.url, True)
+
+    monkeypatch.setattr(Scripted, "fails", False)
+    engines.load(merged)
+    engines.load(merged)
+    first = engines._merged["dora@1"]
+    assert engines.url_of("dora@1").endswith("/dora@1")
+    assert first.settings.log_path == Path("/logs/engine-1-dora@1.log")
+    assert not first.settings.has_adapters
+
+    first.state = "failed"  # it crashed in a loop: the base answers on, and the next load starts another
+    assert engines.is_ready()
+    engines.load(merged)
+    assert (first.num_stops, engines._merged["dora@1"] is first) == (1, False)
+    engines.unload(merged)
+    assert engines.url_of("dora@1") == own.url
+    engines.load(merged)
+    engines.stop()
+    assert (own.state, engines._merged["dora@1"].state) == ("stopped", "stopped")

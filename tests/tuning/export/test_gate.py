@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,3 +139,30 @@ def test_a_corrupt_export_is_refused_with_the_figures(corruption: str, tiny_base
     config, save = CORRUPTIONS[corruption]
     with pytest.raises(TuningError, match=r"logits differ by \d\.?\d*, and training moved them by \d"):
         gate(moved(tiny_base, **config), tiny_base, save, tmp_path)
+
+
+@pytest.mark.parametrize(("row", "value"), [(0, math.nan), (1, math.nan), (1, math.inf)])
+def test_numbers_that_are_none_do_not_pass(row: int, value: float) -> None:
+    import torch
+
+    def model(spoilt: float | None, size: float) -> Any:
+        def answer(input_ids: Any) -> Any:
+            logits = torch.full((1, input_ids.shape[1], 4), size)
+            if spoilt is not None and input_ids[0, 0] == row:
+                logits[0, 0, 0] = spoilt
+            return SimpleNamespace(logits=logits)
+
+        made = torch.nn.Module()
+        made.forward, made.device = answer, "cpu"  # type: ignore[method-assign,assignment]
+        return made
+
+    for trained, exported in ((None, value), (value, value)):
+        gate = open_gate(model(trained, 1.0), [[0, 1], [1, 1]])
+        with pytest.raises(TuningError, match="does not answer as what was trained"):
+            gate.check(lambda: model(None, 0.0), lambda _, e=exported: model(e, 1.0), name="lora")
+
+
+def test_a_training_that_changed_nothing_is_refused(tiny_base: Path) -> None:
+    gate = open_gate(opened(tiny_base), ROWS)
+    with pytest.raises(TuningError, match="training by lora changed no answer"):
+        gate.check(lambda: opened(tiny_base), lambda base: base, name="lora")

@@ -24,6 +24,9 @@ from tuning.methods.lora import LoraRecipe
         ({"target_modules": ()}, r"target_modules must be all-linear or a list of text, not \(\)"),
         ({"target_modules": "all"}, "target_modules must be .* not 'all'"),
         ({"target_modules": ("q_proj", "lm_head")}, "without lm_head and embed_tokens"),
+        ({"target_modules": ("model.embed_tokens",)}, "without lm_head and embed_tokens"),
+        ({"rank_pattern": {"(": 4}}, r"'\(' is no pattern of names"),
+        ({"batch_size": 4, "accumulate": 3}, r"batch_size \(4\) must be a multiple of accumulate \(3\)"),
     ],
 )
 def test_a_value_out_of_range_is_refused(values: dict[str, Any], fault: str) -> None:

@@ -4,6 +4,7 @@ was stopped ends with the same bytes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,56 @@ def test_noise_on_the_embeddings_changes_the_weights_and_resumes(tiny_base: Path
     plain, noisy = (train("lora", tiny_base, tmp_path, neftune_alpha=alpha) for alpha in (0.0, 5.0))
     assert hash_files(noisy.path)[WEIGHTS] != hash_files(plain.path)[WEIGHTS]
     assert read_manifest(noisy.path)["parity"]["largest"] <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("method", "numbers"),
+    [("delora", {"rank": 20}), ("vera", {"rank": 32}), ("gralora", {"rank": 16}), ("loha", {"rank": 5})],
+)
+def test_a_rank_over_the_smallest_layers_is_exact_in_the_others(
+    method: str, numbers: dict[str, Any], tiny_base: Path, tmp_path: Path
+) -> None:
+    adapter = train(method, tiny_base, tmp_path, **numbers)  # keys and values are 16 wide
+    assert adapter.rank > 16
+    assert read_manifest(adapter.path)["parity"]["largest"] <= 1e-4
+
+
+def test_eva_is_refused_where_a_look_would_never_end(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match=r"a batch of \d+ tokens is too few to find 32 directions; raise batch_size"):
+        train("eva", tiny_base, tmp_path, rank=32, rho=1.0)
+
+
+@pytest.mark.parametrize("numbers", [{"method": "lora_ga", "rank": 12}, {"method": "corda", "rank": 20}])
+def test_numbers_that_do_not_fit_are_one_line(numbers: dict[str, Any], tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match="these numbers do not fit the base model: ") as caught:
+        train(numbers.pop("method"), tiny_base, tmp_path, **numbers)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_training_of_one_step_learns(tiny_base: Path, tmp_path: Path) -> None:
+    adapter = train("lora", tiny_base, tmp_path, epochs=0.2)
+    assert read_manifest(adapter.path)["num_steps"] == 1
+
+
+def test_what_is_merged_stands_alone_whatever_the_base_has_beside_its_weights(tiny_base: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = tmp_path / "base"
+    AutoModelForCausalLM.from_pretrained(tiny_base).save_pretrained(base, max_shard_size="20KB")
+    for path in tiny_base.iterdir():
+        if path.suffix != ".safetensors" and not (base / path.name).exists():
+            (base / path.name).write_bytes(path.read_bytes())
+    # As older repositories have it: newer libraries refuse to write it again.
+    (base / "generation_config.json").write_text('{"temperature": 0.6, "do_sample": false, "eos_token_id": 3}')
+    assert (base / "model.safetensors.index.json").exists()
+
+    merged = train("full", base, tmp_path)
+
+    names = {path.name for path in merged.path.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json"} <= names
+    assert not any(name.endswith(".index.json") for name in names)
+    assert json.loads((merged.path / "generation_config.json").read_text())["temperature"] == 0.6
+    assert json.loads((merged.path / "config.json").read_text()).get("use_cache", True)
 
 
 def test_a_block_that_the_model_lacks_is_refused(tiny_base: Path, tmp_path: Path) -> None:
