@@ -26,7 +26,9 @@ from router.deciding.racing import Ruling
 from router.deciding.scorecard import Drop, RaceRecord, Stop
 from storage.hashes import content_hash
 
-_LOOKS, _SMALLEST = 30, 3
+_LOOKS = 30
+# So few questions come in batches of this size: a larger one would be a larger share of them.
+_FEW, _SMALLEST = 150, 2
 # Asks these arms these questions; the records come arm by arm.
 Ask = Callable[[Sequence[Arm], Sequence[Question]], list[AnswerRecord]]
 
@@ -64,7 +66,7 @@ def plan_race(
 ) -> RacePlan:
     """Shuffle whole source documents, keep the held-out share aside, and cut the rest into batches.
 
-    A batch is a thirtieth of the questions, at least 3 and at most `settings.batch`. `clusters` maps question ids to
+    A batch is a thirtieth of the questions, 2 of fewer than 150, and at most `settings.batch`. `clusters` maps question ids to
     what stays together, by default the source document. A budget in questions takes that many of the shuffled ones.
     Raises EvalError when it does not allow one batch.
     """
@@ -75,9 +77,9 @@ def plan_race(
     random.Random(content_hash(*sorted(f"{question.id}\n{question.text}" for question in questions))).shuffle(groups)
     cap = settings.max_questions
     total = min(len(questions), cap or len(questions))
-    size = min(settings.batch, max(total // _LOOKS, _SMALLEST))
+    size = min(settings.batch, total // _LOOKS if total >= _FEW else _SMALLEST)
     if cap is not None and cap < size:
-        raise EvalError(f"a budget of {cap} questions is smaller than one batch of {size}; raise race.max_questions")
+        raise EvalError(f"race.max_questions ({cap}) is smaller than one batch of {size}; raise it")
     if cap is not None:
         groups = _first(groups, cap)
     if not groups:

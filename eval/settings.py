@@ -44,7 +44,7 @@ class RaceSettings:
     """
 
     batch: Count = 20
-    """The most questions between looks; a small file has smaller batches, of 3 at least."""
+    """The most questions between looks; a small file has smaller batches, of 2 at least."""
     held_out: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
     """The share of questions that only the finalists are asked, after the race, to estimate the winner again."""
     max_questions: Count | None = None

@@ -84,7 +84,7 @@ def test_the_order_follows_from_the_questions_and_not_from_the_file() -> None:
     assert [q.id for q in plan_race(other, RaceSettings()).batches[0]] != [q.id for q in first.batches[0]]
 
 
-@pytest.mark.parametrize(("num", "size"), [(30, 3), (90, 3), (300, 10), (600, 20), (5000, 20)])
+@pytest.mark.parametrize(("num", "size"), [(30, 2), (148, 2), (150, 5), (300, 10), (600, 20), (5000, 20)])
 def test_a_batch_is_a_thirtieth_of_the_questions_within_bounds(num: int, size: int) -> None:
     plan = plan_race(make_questions(num), RaceSettings())
     assert {len(batch) for batch in plan.batches} == {size}
@@ -117,26 +117,26 @@ def scripted(*rulings: Ruling, **caps: Any) -> tuple[Asked, Arms, list[list[str]
 def test_what_was_beaten_by_an_arm_that_is_shown_to_break_a_limit_is_asked_what_it_missed() -> None:
     raced, arms, active = scripted(Ruling(drops=(OUT,)), Ruling(excluded=("hybrid",), ruled_out=("hybrid",)))
 
-    assert active == [["base", "rag", "hybrid"], ["rag", "hybrid"], *[["base", "rag"]] * 3]
+    assert active == [["base", "rag", "hybrid"], ["rag", "hybrid"], *[["base", "rag"]] * 5]
     assert raced.race.drops == ()
-    assert raced.race.num_answers == len(set(arms.asked)) == len(arms.asked) == 2 * 12 + 6
+    assert raced.race.num_answers == len(set(arms.asked)) == len(arms.asked) == 2 * 12 + 4
 
 
 def test_one_beaten_by_an_arm_that_may_not_be_served_comes_back_only_at_the_end() -> None:
     unfit = Ruling(excluded=("hybrid",))
-    raced, arms, active = scripted(Ruling(drops=(OUT,)), unfit, unfit, unfit)
+    raced, arms, active = scripted(Ruling(drops=(OUT,)), *[unfit] * 5)
 
-    assert active == [["base", "rag", "hybrid"], *[["rag", "hybrid"]] * 3, ["base", "rag", "hybrid"]]
+    assert active == [["base", "rag", "hybrid"], *[["rag", "hybrid"]] * 5, ["base", "rag", "hybrid"]]
     assert (raced.race.drops, raced.race.stopped) == ((), "questions spent")
     assert raced.race.num_answers == len(set(arms.asked)) == len(arms.asked) == 3 * 12
 
 
 def test_a_budget_without_room_for_what_was_missed_is_not_exceeded() -> None:
-    # 9 answers of the first batch and 6 of the second, and base would be asked 3 more.
+    # 6 answers of the first batch and 4 of the second, and base would be asked 2 more.
     given = (Ruling(drops=(OUT,)), Ruling(ruled_out=("hybrid",)))
-    raced, _, _ = scripted(*given, max_tokens=10 * 17)
+    raced, _, _ = scripted(*given, max_tokens=10 * 11)
 
-    assert (raced.race.stopped, raced.race.budget, raced.race.num_answers) == ("budget spent", "tokens", 15)
+    assert (raced.race.stopped, raced.race.budget, raced.race.num_answers) == ("budget spent", "tokens", 10)
     assert raced.race.drops == (OUT,)
 
 
@@ -163,7 +163,7 @@ def test_no_document_is_in_two_places() -> None:
     assert 0 < len(plan.held_out) <= 27
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("n", [1, 2])
 def test_a_handful_of_questions_is_one_batch_with_nothing_held_out(n: int) -> None:
     plan = plan_race(make_questions(n), RaceSettings(batch=20))
     assert (len(plan.batches), plan.held_out) == (1, ())
@@ -171,8 +171,8 @@ def test_a_handful_of_questions_is_one_batch_with_nothing_held_out(n: int) -> No
 
 
 def test_a_budget_below_one_batch_is_refused() -> None:
-    with pytest.raises(EvalError, match="a budget of 2 questions is smaller than one batch of 3; raise"):
-        plan_race(make_questions(100), RaceSettings(batch=20, max_questions=2))
+    with pytest.raises(EvalError, match=r"race.max_questions \(1\) is smaller than one batch of 2; raise it"):
+        plan_race(make_questions(100), RaceSettings(batch=20, max_questions=1))
 
 
 def test_a_document_larger_than_the_budget_is_refused() -> None:
