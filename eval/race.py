@@ -66,9 +66,9 @@ def plan_race(
 ) -> RacePlan:
     """Shuffle whole source documents, keep the held-out share aside, and cut the rest into batches.
 
-    A batch is a thirtieth of the questions, 2 of fewer than 150, and at most `settings.batch`. `clusters` maps question ids to
-    what stays together, by default the source document. A budget in questions takes that many of the shuffled ones.
-    Raises EvalError when it does not allow one batch.
+    A batch is a thirtieth of the questions, 2 of fewer than 150, and at most `settings.batch`. `clusters` maps question
+    ids to what stays together, by default the source document. A budget in questions takes that many of the shuffled
+    ones. Raises EvalError when it does not allow one batch.
     """
     documents: dict[str, list[Question]] = {}
     for question in questions:
