@@ -5,7 +5,7 @@ was stopped ends with the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +48,6 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "freeze": {"learning_rate": 0.01, "blocks": 1},
     "full": {"learning_rate": 0.01},
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products this small take longer to share out than to compute, twenty times longer on a busy machine."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,17 +42,6 @@ def train(folder: Path, home: Path, **changes: Any) -> Adapter:
         "provenance": {"data": "colours"},
     }
     return train_adapter(**{**arguments, **changes})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products this small take longer to share out than to compute, twenty times longer on a busy machine."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
