@@ -13,7 +13,7 @@ import json
 import shlex
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from arbiter.console import Console
 from arbiter.data import find_folder
 from eval.errors import EvalError
 from eval.runs.run import Run, find_run, finished_runs, newest_run
+from eval.settings import RaceSettings
 from rag.errors import RagError
 from rag.home import OpenIndexes
 from rag.index import Index
@@ -331,4 +332,7 @@ def _differences(mine: Any, theirs: Any, at: str = "") -> Iterator[tuple[str, st
         for key in sorted({*mine, *theirs}):
             yield from _differences(mine.get(key), theirs.get(key), f"{at}.{key}" if at else str(key))
     elif mine != theirs:
+        if at == "race" and theirs is not None:  # a section that is off here
+            usual = asdict(RaceSettings())
+            theirs = {key: value for key, value in theirs.items() if value != usual[key]}
         yield at, theirs if isinstance(theirs, str) else json.dumps(theirs)

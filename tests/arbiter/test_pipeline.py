@@ -170,6 +170,8 @@ def test_another_policy_decides_by_the_race_of_the_first_and_says_that_it_may_la
     assert (other.race_reason(again), last_run(other.config, home).id) == (None, again.id)
     assert last_run(first.config, home).id == run.id
     whole, _ = pipeline_of(folder, home, *remote(url), "race=null")
+    with pytest.raises(ArbiterError, match=r" with 'race=\{\}': give the same keys"):
+        last_run(whole.config, home)
     assert whole.evaluate().scorecard().race is None
 
 
