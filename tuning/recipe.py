@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 IGNORED = -100
 """Label of a token without loss: the `ignore_index` of torch's cross entropy."""
 
+Rate = Annotated[float, Field(gt=0, le=1), NUMBER]
+
 
 @settings(TuningError)
 class Recipe:
@@ -26,7 +28,7 @@ class Recipe:
 
     method: str = ""
     """What moves; `arbiter tune --list` shows all of them."""
-    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-3
+    learning_rate: Rate = 1e-3
     """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
     epochs: Above0 = 2.0
     """Passes over the rows; may be a fraction."""

@@ -9,7 +9,7 @@ from arbiter.config.loading import load_config
 from arbiter.console import Output, pad_table
 from arbiter.models import GENERATOR, resolve_model
 from tuning.methods.registry import METHODS
-from tuning.methods.size import served_bytes
+from tuning.methods.size import served_bytes, shapes_of
 
 
 def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Output:
@@ -18,31 +18,26 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
     """
     name = load_config(path, list(overrides)).model if path is not None else GENERATOR
     base = resolve_model(name, home=home, fetch=False)
-    rows = []
+    shapes = shapes_of(base.path) if base.path else None
+    rows, cells = [], []
     for method in METHODS.values():
         recipe = method.recipe()
+        rank = method.export_rank(recipe)
+        size = None if shapes is None else served_bytes(shapes, recipe)
         rows.append(
             {
                 "method": method.name,
                 "title": method.title,
                 "form": method.form,
-                "served_rank": method.export_rank(recipe),
-                "bytes": served_bytes(base.path, recipe) if base.path else None,
+                "served_rank": rank,
+                "bytes": size,
                 "moves_base": method.moves_base,
                 "paper": method.paper,
             }
         )
-    cells = [
-        (
-            str(row["method"]),
-            str(row["title"]).partition(": ")[2],
-            str(row["form"]),
-            str(row["served_rank"] or "-"),
-            "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f} MB",  # type: ignore[operator]
-            str(row["paper"]),
-        )
-        for row in rows
-    ]
+        shown = "-" if size is None else f"{size / 1e6:.1f} MB"
+        meaning = method.title.partition(": ")[2]
+        cells.append((method.name, meaning, method.form, str(rank or "-"), shown, method.paper))
     head = ("method", "what it is", "served as", "rank", "size", "paper")
     text = (
         f"{pad_table(head, cells)}\n\nRank and size with each method's own defaults, for {base.name}. "

@@ -93,9 +93,6 @@ def open_engine(
     try:
         with step(f"starting vLLM with {base.name}") as shown:
             engines.base.start(progress=lambda: shown.update(0, None))
-            for adapter in adapters.values():
-                if adapter.form == "lora":
-                    engines.load(adapter)
         for adapter in adapters.values():
             engines.load(adapter)
         yield OpenEngine(

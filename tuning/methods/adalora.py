@@ -12,7 +12,7 @@ from pydantic import Field
 from storage.settings import NUMBER, Count, NotNegative, settings
 from tuning.errors import TuningError
 from tuning.methods.difference import lora_layers, save_pairs
-from tuning.methods.lora import LayerRecipe, add_layers, peft_targets
+from tuning.methods.lora import ScaledRecipe, add_layers, peft_targets
 from tuning.recipe import Method, Occasion, Prepared, Recipe
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _EPSILON = 1e-5
 
 
 @settings(TuningError)
-class AdaLoraRecipe(LayerRecipe):
+class AdaLoraRecipe(ScaledRecipe):
     """LoRA that finds out which layers need the rank."""
 
     method: Literal["adalora"] = "adalora"
@@ -32,10 +32,6 @@ class AdaLoraRecipe(LayerRecipe):
     """The mean rank of a layer at the end."""
     first_rank: Count = 24
     """Every layer's rank at the beginning."""
-    alpha: Count = 32
-    """Scales the update."""
-    dropout: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
-    """The share of an update's inputs that is left out at each step."""
     warmup_share: Annotated[float, Field(ge=0, lt=0.5), NUMBER] = 0.1
     """The share of the steps before rank is given up."""
     final_share: Annotated[float, Field(ge=0, lt=0.5), NUMBER] = 0.3
@@ -44,7 +40,7 @@ class AdaLoraRecipe(LayerRecipe):
     """The weight of what keeps a layer's directions apart, in the loss."""
 
     def __post_init__(self) -> None:
-        LayerRecipe.__post_init__(self)
+        ScaledRecipe.__post_init__(self)
         if self.first_rank <= self.rank:
             raise ValueError(f"first_rank ({self.first_rank}) must be above rank ({self.rank})")
 

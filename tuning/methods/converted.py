@@ -15,8 +15,8 @@ from pydantic import Field
 from storage.settings import NUMBER, Above0, Count, settings
 from tuning.errors import TuningError
 from tuning.methods.difference import PREFIX, save_pairs
-from tuning.methods.lora import LayerRecipe, add_layers, peft_targets
-from tuning.recipe import Method, Occasion, Prepared
+from tuning.methods.lora import LayerRecipe, add_layers, peft_targets, preparing
+from tuning.recipe import Method, Occasion, Prepared, Rate
 
 
 @settings(TuningError)
@@ -28,8 +28,7 @@ class VeraRecipe(LayerRecipe):
     """The rank of a weight's update."""
     first_scale: Above0 = 0.1
     """What the vector between the two matrices begins with."""
-    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-2
-    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    learning_rate: Rate = 1e-2
 
 
 @settings(TuningError)
@@ -106,8 +105,7 @@ class TinyLoraRecipe(LayerRecipe):
     """The numbers that are trained for a group of layers."""
     tied_share: Annotated[float, Field(ge=0, le=1), NUMBER] = 0.0
     """How many layers share their numbers: 0 none, 1 all."""
-    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-2
-    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    learning_rate: Rate = 1e-2
 
 
 @settings(TuningError)
@@ -124,8 +122,7 @@ class VbLoraRecipe(LayerRecipe):
     mixed: Count = 2
     """How many vectors make a piece of a matrix."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-2
-    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    learning_rate: Rate = 1e-2
 
     def __post_init__(self) -> None:
         LayerRecipe.__post_init__(self)
@@ -135,13 +132,6 @@ class VbLoraRecipe(LayerRecipe):
 
 _ADAPTER = "default"
 _Make = Callable[[Any, Any], Any]
-
-
-def _preparing(make: _Make) -> Callable[[Any, Any, Occasion], Prepared]:
-    def prepare(model: Any, recipe: LayerRecipe, _occasion: Occasion) -> Prepared:
-        return Prepared(model=add_layers(model, make(model, recipe)))
-
-    return prepare
 
 
 def _saving(export_rank: Callable[[Any], int]) -> Callable[[Prepared, Any, Path], None]:
@@ -254,7 +244,7 @@ def _method(
         title=title,
         paper=f"arxiv.org/abs/{paper}",
         recipe=recipe,
-        prepare=_preparing(make),
+        prepare=preparing(make),
         export=_saving(export_rank),
         export_rank=export_rank,
     )

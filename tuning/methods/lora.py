@@ -5,7 +5,7 @@ most methods share: `lora_config(model, recipe, init_lora_weights="orthogonal")`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
@@ -164,6 +164,15 @@ def linear_layers(model: Any) -> dict[str, Any]:
 
 def _linear(model: Any) -> list[str]:
     return sorted(set(map(_last, linear_layers(model))))
+
+
+def preparing(make: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Occasion], Prepared]:
+    """The `prepare` of a method that is all in its PEFT config, `make(model, recipe)`."""
+
+    def prepare(model: Any, recipe: Recipe, _occasion: Occasion) -> Prepared:
+        return Prepared(model=add_layers(model, make(model, recipe)))
+
+    return prepare
 
 
 def save_layers(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:

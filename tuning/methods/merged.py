@@ -15,8 +15,16 @@ from pydantic import Field
 
 from storage.settings import NUMBER, Above0, Count, settings
 from tuning.errors import TuningError
-from tuning.methods.lora import LayerRecipe, PatternRecipe, Targets, add_layers, lora_config, patterns, peft_targets
-from tuning.recipe import Method, Occasion, Prepared, Recipe
+from tuning.methods.lora import (
+    LayerRecipe,
+    PatternRecipe,
+    Targets,
+    lora_config,
+    patterns,
+    peft_targets,
+    preparing,
+)
+from tuning.recipe import Method, Occasion, Prepared, Rate, Recipe
 
 
 @settings(TuningError)
@@ -62,8 +70,7 @@ class Ia3Recipe(LayerRecipe):
     method: Literal["ia3"] = "ia3"
     target_modules: Targets = ("k_proj", "v_proj", "down_proj")
     """The layers that are scaled: the inputs of those that are as wide as the inner layer, the outputs of others."""
-    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-2
-    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    learning_rate: Rate = 1e-2
 
 
 @settings(TuningError)
@@ -86,8 +93,7 @@ class FourierRecipe(LayerRecipe):
     """How many entries a layer."""
     scale: Above0 = 150.0
     """Scales the update."""
-    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-2
-    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    learning_rate: Rate = 1e-2
 
 
 @settings(TuningError)
@@ -95,8 +101,7 @@ class NormRecipe(Recipe):
     """The scales of the normalising layers alone are trained."""
 
     method: Literal["ln"] = "ln"
-    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 1e-2
-    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    learning_rate: Rate = 1e-2
 
 
 @settings(TuningError)
@@ -136,13 +141,6 @@ def save_merged(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:
 def norm_layers(model: Any) -> list[str]:
     """The names of the normalising layers."""
     return sorted({name for name, part in model.named_modules() if "norm" in type(part).__name__.lower()})
-
-
-def _preparing(make: _Make) -> Callable[[Any, Any, Occasion], Prepared]:
-    def prepare(model: Any, recipe: Recipe, _occasion: Occasion) -> Prepared:
-        return Prepared(model=add_layers(model, make(model, recipe)))
-
-    return prepare
 
 
 def _dora(model: Any, recipe: DoraRecipe) -> Any:
@@ -223,12 +221,19 @@ def _road(model: Any, recipe: RoadRecipe) -> Any:
 
 
 def _method(name: str, title: str, paper: str, recipe: type[Recipe], make: _Make) -> Method:
+    return merged_method(name, title, paper, recipe, preparing(make))
+
+
+def merged_method(
+    name: str, title: str, paper: str, recipe: type[Recipe], prepare: Callable[[Any, Any, Occasion], Prepared]
+) -> Method:
+    """A method that is served as whole weights; `paper` is its number at arXiv."""
     return Method(
         name=name,
         title=title,
         paper=f"arxiv.org/abs/{paper}",
         recipe=recipe,
-        prepare=_preparing(make),
+        prepare=prepare,
         export=save_merged,
         export_rank=lambda _: 0,
         form="merged",

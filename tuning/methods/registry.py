@@ -21,12 +21,11 @@ from tuning.methods.lora import LORA, RSLORA
 from tuning.methods.lora_fa import LORA_FA
 from tuning.methods.lora_plus import LORA_PLUS
 from tuning.methods.merged import MERGED
-from tuning.methods.residual import CORDA, LORA_GA, OLORA, PISSA
+from tuning.methods.residual import RESIDUAL
 from tuning.methods.whole import WHOLE
 from tuning.recipe import Method, Recipe
 
-_BEGUN = (PISSA, OLORA, CORDA, LORA_GA)
-_ALL = (LORA, RSLORA, LORA_PLUS, LORA_FA, EVA, *_BEGUN, DELTA_LORA, ADALORA, *CONVERTED, *MERGED, *WHOLE)
+_ALL = (LORA, RSLORA, LORA_PLUS, LORA_FA, EVA, *RESIDUAL, DELTA_LORA, ADALORA, *CONVERTED, *MERGED, *WHOLE)
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 
 

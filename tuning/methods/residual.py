@@ -6,13 +6,15 @@ They change the base, so what is served is the difference to what they began wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from storage.settings import Count, settings
 from tuning.errors import TuningError
 from tuning.methods.difference import Pairs, pairs_of, save_difference
-from tuning.methods.lora import ScaledRecipe, add_layers, fitting, lora_config
+from tuning.methods.lora import ScaledRecipe, add_layers, fitting, linear_layers, lora_config
 from tuning.recipe import Method, Occasion, Prepared, Recipe
 
 
@@ -50,6 +52,7 @@ class LoraGaRecipe(ScaledRecipe):
     """The batches whose gradients are summed."""
 
 
+@dataclass(kw_only=True, eq=False)
 class _Residual(Prepared):
     """What began with a part of the base, and how that was."""
 
@@ -57,9 +60,7 @@ class _Residual(Prepared):
 
 
 def _residual(made: Any) -> Prepared:
-    prepared = _Residual(model=made)
-    prepared.initial = pairs_of(made)
-    return prepared
+    return _Residual(model=made, initial=pairs_of(made))
 
 
 def _save(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:
@@ -118,52 +119,48 @@ def _add_lora_ga(model: Any, recipe: LoraGaRecipe, occasion: Occasion) -> Prepar
 
 def _resolve_targets(model: Any, config: Any) -> None:
     """PEFT's looks ahead need names where it would find "all-linear" out by itself later."""
-    from peft.tuners.tuners_utils import _maybe_include_all_linear_layers
-
-    _maybe_include_all_linear_layers(config, model)
-
-
-def _doubled(recipe: ScaledRecipe) -> int:
-    return 2 * recipe.rank
+    if isinstance(config.target_modules, str):
+        config.target_modules = list(linear_layers(model))
 
 
-PISSA = Method(
-    name="pissa",
-    title="PiSSA: LoRA that begins with the weights' largest singular directions",
-    paper="arxiv.org/abs/2404.02948",
-    recipe=PissaRecipe,
-    prepare=_add_pissa,
-    export=_save,
-    export_rank=_doubled,
-    moves_base=True,
-)
-OLORA = Method(
-    name="olora",
-    title="OLoRA: LoRA that begins with an orthogonal part of the weights",
-    paper="arxiv.org/abs/2406.01775",
-    recipe=OloraRecipe,
-    prepare=_add_olora,
-    export=_save,
-    export_rank=_doubled,
-    moves_base=True,
-)
-CORDA = Method(
-    name="corda",
-    title="CorDA: LoRA that begins with the directions that the rows use",
-    paper="arxiv.org/abs/2406.05223",
-    recipe=CordaRecipe,
-    prepare=_add_corda,
-    export=_save,
-    export_rank=_doubled,
-    moves_base=True,
-)
-LORA_GA = Method(
-    name="lora_ga",
-    title="LoRA-GA: LoRA that begins with the directions of the gradient",
-    paper="arxiv.org/abs/2407.05000",
-    recipe=LoraGaRecipe,
-    prepare=_add_lora_ga,
-    export=_save,
-    export_rank=_doubled,
-    moves_base=True,
+def _method(
+    name: str, title: str, paper: str, recipe: type[ScaledRecipe], prepare: Callable[[Any, Any, Occasion], Prepared]
+) -> Method:
+    return Method(
+        name=name,
+        title=title,
+        paper=f"arxiv.org/abs/{paper}",
+        recipe=recipe,
+        prepare=prepare,
+        export=_save,
+        export_rank=lambda recipe: 2 * recipe.rank,
+        moves_base=True,
+    )
+
+
+RESIDUAL = (
+    _method(
+        "pissa",
+        "PiSSA: LoRA that begins with the weights' largest singular directions",
+        "2404.02948",
+        PissaRecipe,
+        _add_pissa,
+    ),
+    _method(
+        "olora",
+        "OLoRA: LoRA that begins with an orthogonal part of the weights",
+        "2406.01775",
+        OloraRecipe,
+        _add_olora,
+    ),
+    _method(
+        "corda", "CorDA: LoRA that begins with the directions that the rows use", "2406.05223", CordaRecipe, _add_corda
+    ),
+    _method(
+        "lora_ga",
+        "LoRA-GA: LoRA that begins with the directions of the gradient",
+        "2407.05000",
+        LoraGaRecipe,
+        _add_lora_ga,
+    ),
 )

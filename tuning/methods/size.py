@@ -1,6 +1,8 @@
-"""How large is what a training gives, before anything is trained: `served_bytes(folder, recipe)`."""
+"""How large is what a training gives, before anything is trained: `served_bytes(shapes_of(folder), recipe)`."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from tuning.errors import TuningError
 from tuning.methods.lora import LayerRecipe, is_chosen, linear_layers
@@ -10,25 +12,26 @@ from tuning.recipe import Recipe
 _BYTES = 4  # of a float32
 
 
-def served_bytes(base_path: str, recipe: Recipe) -> int:
-    """Bytes of the matrices that vLLM is given for a model folder, or of the whole model that they are merged into.
-
-    Of the model only the shapes are made. Raises TuningError if the folder holds none that can be.
-    """
+def shapes_of(base_path: str) -> Any:
+    """The model of a folder without its weights. Raises TuningError if the folder holds none that can be made."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
         config = AutoConfig.from_pretrained(base_path, local_files_only=True)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            return AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:
         raise TuningError(f"cannot read the base model in {base_path!r}: {error}; check the folder") from error
+
+
+def served_bytes(shapes: Any, recipe: Recipe) -> int:
+    """Bytes of the matrices that vLLM is given for a model, or of the whole model that they are merged into."""
     if METHODS[recipe.method].form == "merged":
-        return sum(int(parameter.numel()) for parameter in model.parameters()) * _BYTES
+        return sum(int(parameter.numel()) for parameter in shapes.parameters()) * _BYTES
     rank, total = export_rank(recipe), 0
     assert isinstance(recipe, LayerRecipe)
-    for name, part in linear_layers(model).items():
+    for name, part in linear_layers(shapes).items():
         if is_chosen(name, recipe):
             sides = (int(part.in_features), int(part.out_features))
             total += min(rank, *sides) * sum(sides) * _BYTES

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
-
-from storage.settings import NUMBER, Count, settings
+from storage.settings import Count, settings
 from tuning.errors import TuningError
 from tuning.methods.lora import block_of
-from tuning.methods.merged import save_merged
-from tuning.recipe import Method, Occasion, Prepared, Recipe
-
-# About a tenth of what adapters take.
-_Rate = Annotated[float, Field(gt=0, le=1), NUMBER]
+from tuning.methods.merged import merged_method
+from tuning.recipe import Occasion, Prepared, Rate, Recipe
 
 
 @settings(TuningError)
@@ -22,8 +17,7 @@ class FullRecipe(Recipe):
     """Every weight moves."""
 
     method: Literal["full"] = "full"
-    learning_rate: _Rate = 5e-5
-    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    learning_rate: Rate = 5e-5
 
 
 @settings(TuningError)
@@ -33,8 +27,7 @@ class FreezeRecipe(Recipe):
     method: Literal["freeze"] = "freeze"
     blocks: Count = 2
     """How many blocks move, counted from the last."""
-    learning_rate: _Rate = 1e-4
-    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    learning_rate: Rate = 1e-4
 
 
 @settings(TuningError)
@@ -42,8 +35,7 @@ class HalfRecipe(Recipe):
     """A random half of each block's weights moves; `seed` says which, so that a further training moves others."""
 
     method: Literal["half"] = "half"
-    learning_rate: _Rate = 5e-5
-    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    learning_rate: Rate = 5e-5
 
 
 def _move_all(model: Any, _recipe: FullRecipe, _occasion: Occasion) -> Prepared:
@@ -77,24 +69,8 @@ def _move_half(model: Any, recipe: HalfRecipe, _occasion: Occasion) -> Prepared:
     return Prepared(model=model)
 
 
-def _method(name: str, title: str, paper: str, recipe: type[Recipe], prepare: Any) -> Method:
-    return Method(
-        name=name,
-        title=title,
-        paper=paper,
-        recipe=recipe,
-        prepare=prepare,
-        export=save_merged,
-        export_rank=lambda _: 0,
-        form="merged",
-        moves_base=True,
-    )
-
-
 WHOLE = (
-    _method(
-        "half", "Half fine-tuning: a random half of each block", "arxiv.org/abs/2404.18466", HalfRecipe, _move_half
-    ),
-    _method("freeze", "Partial tuning: the last blocks", "arxiv.org/abs/1911.03090", FreezeRecipe, _move_last),
-    _method("full", "Full tuning: every weight", "arxiv.org/abs/1801.06146", FullRecipe, _move_all),
+    merged_method("half", "Half fine-tuning: a random half of each block", "2404.18466", HalfRecipe, _move_half),
+    merged_method("freeze", "Partial tuning: the last blocks", "1911.03090", FreezeRecipe, _move_last),
+    merged_method("full", "Full tuning: every weight", "1801.06146", FullRecipe, _move_all),
 )

@@ -5,7 +5,7 @@ import pytest
 from tuning.errors import TuningError
 from tuning.methods.lora import LoraRecipe
 from tuning.methods.registry import METHODS
-from tuning.methods.size import served_bytes
+from tuning.methods.size import served_bytes, shapes_of
 
 # Two blocks with q and o (32 x 32), k and v (32 x 16), gate and up (32 x 64) and down (64 x 32): the sides of each.
 SIDES = 2 * (2 * 64 + 2 * 48 + 3 * 96)
@@ -13,7 +13,7 @@ SIDES = 2 * (2 * 64 + 2 * 48 + 3 * 96)
 
 @pytest.mark.slow
 def test_it_is_the_bytes_of_both_matrices_of_every_chosen_layer(tiny_base: Path) -> None:
-    base = str(tiny_base)
+    base = shapes_of(str(tiny_base))
     assert served_bytes(base, LoraRecipe(rank=4)) == 4 * 4 * SIDES
     assert served_bytes(base, LoraRecipe(rank=4, layers=(1,))) == 4 * 4 * SIDES // 2
     assert served_bytes(base, LoraRecipe(rank=4, target_modules=("q_proj",))) == 4 * 4 * 2 * 64
@@ -27,10 +27,12 @@ def test_what_is_merged_is_as_large_as_the_base(tiny_base: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     weights = AutoModelForCausalLM.from_pretrained(tiny_base).parameters()
-    assert served_bytes(str(tiny_base), METHODS["dora"].recipe()) == 4 * sum(part.numel() for part in weights)
+    assert served_bytes(shapes_of(str(tiny_base)), METHODS["dora"].recipe()) == 4 * sum(
+        part.numel() for part in weights
+    )
 
 
 @pytest.mark.slow
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(TuningError, match="cannot read the base model in"):
-        served_bytes(str(tmp_path), LoraRecipe())
+        shapes_of(str(tmp_path))
