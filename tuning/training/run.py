@@ -87,7 +87,8 @@ def train_adapter(
         sweep_drafts(adapters_dir)
         found = find_adapter(adapters_dir, name, digest)
         if found is None:
-            from tuning.training.trainer import package_versions, train
+            from tuning.training.libraries import package_versions
+            from tuning.training.trainer import train
 
             measured = train(
                 base=base,

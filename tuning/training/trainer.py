@@ -7,29 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib.metadata
-import logging
 import math
-import shutil
 import statistics
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import huggingface_hub.constants
 import torch
-import transformers.utils.logging
 from datasets import Dataset
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
+from transformers import AutoTokenizer, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from storage.folders import is_complete, read_manifest, write_manifest
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
@@ -38,23 +31,15 @@ from tuning.export.gate import open_gate
 from tuning.methods.registry import METHODS
 from tuning.recipe import IGNORED, EncodedRow, Objective, Occasion, Prepared, Recipe
 from tuning.training.batches import encode_rows, training_order
+from tuning.training.libraries import plain_memory_errors, quiet
+from tuning.training.loading import Precision, choose_precision, device, load_base, load_pretrained
 from tuning.training.parts import Parts, open_parts
 from tuning.training.progress import TrainProgress
+from tuning.training.watch import LOSS_WINDOW, Watch, last_checkpoint
 
-Precision = Literal["bf16", "float32"]
-
-# Scores of one layer are rows x heads x length x length; beyond this length their memory outweighs what they save.
-_EAGER_UP_TO_TOKENS = 128
-# A loss that is told is the mean of so many steps.
-_LOSS_WINDOW = 10
 # Rows that the exported adapter is compared on.
 _GATE_ROWS = 4
 _TRAINED = "trained.pt"
-# How many times as fast products in bfloat16 must be.
-_WORTH = 1.2
-# Whole models take seconds to write: this many times as long passes between two checkpoints at least.
-_CHECKPOINT_SHARE = 20
-_LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets")
 
 
 def train(
@@ -77,14 +62,14 @@ def train(
     if recipe.accumulate < recipe.batch_size:
         more = next(n for n in range(recipe.accumulate + 1, recipe.batch_size + 1) if recipe.batch_size % n == 0)
         remedy = f"raise accumulate to {more}, which changes nothing else, or {remedy}"
-    with _quiet(), _plain_memory_errors(remedy):
-        tokenizer = _load(AutoTokenizer, base.path)
+    with quiet(), plain_memory_errors(remedy):
+        tokenizer = load_pretrained(AutoTokenizer, base.path)
         encoded, num_dropped = encode_rows(tokenizer, rows, objective, max_length=recipe.max_length)
         lengths = [row.num_tokens for row in encoded]
         order = training_order(lengths, epochs=recipe.epochs, batch_size=recipe.batch_size, seed=recipe.seed)
-        precision = _precision()
+        precision = choose_precision()
         method = METHODS[recipe.method]
-        plain = _load_base(base.path, precision, longest=max(lengths), is_exact=method.moves_base)
+        plain = load_base(base.path, precision, longest=max(lengths), is_exact=method.moves_base)
         occasion = Occasion(
             batches=lambda rows, count: _first_batches(encoded, order, rows, count, tokenizer.pad_token_id or 0),
             num_steps=math.ceil(len(order) / recipe.batch_size),
@@ -103,7 +88,7 @@ def train(
             on_step=prepared.on_step,
         )
         with contextlib.ExitStack() as stack:
-            is_whole = _device() != "cpu" or _has_dropout(model) or recipe.neftune_alpha > 0
+            is_whole = device() != "cpu" or _has_dropout(model) or recipe.neftune_alpha > 0
             trainer = ObjectiveTrainer(
                 objective,
                 prepared,
@@ -127,7 +112,7 @@ def train(
         gc.collect()
 
         def open_as(path: str) -> Any:
-            return _load_base(path, precision, longest=max(lengths), is_exact=method.moves_base)
+            return load_base(path, precision, longest=max(lengths), is_exact=method.moves_base)
 
         exported = str(folder / "adapter")
         parity = gate.check(
@@ -142,10 +127,10 @@ def train(
         "num_steps": len(curve),
         "training_s": time.monotonic() - started + elapsed_s,
         "loss_curve": curve,
-        "final_loss": statistics.fmean(curve[-_LOSS_WINDOW:]),
+        "final_loss": statistics.fmean(curve[-LOSS_WINDOW:]),
         "precision": precision,
         "parity": asdict(parity),
-        "device": _device(),
+        "device": device(),
     }
 
 
@@ -216,111 +201,10 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         self._prepared.restore(stored["state"])
 
 
-@dataclass(kw_only=True, eq=False)
-class Watch(TrainerCallback):  # type: ignore[misc]
-    """Reports every step, asks for a checkpoint when the last one is old, and marks a written one as complete."""
-
-    num_tokens: Sequence[int]
-    """Of each step."""
-    progress: Callable[[TrainProgress], None]
-    checkpoint_every_s: float
-    started: float
-    """The `time.monotonic()` from which a checkpoint's seconds count."""
-    on_step: Callable[[int], None] | None = None
-    """What the method does after every step, counted from 0, while its gradients are there."""
-
-    def on_optimizer_step(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-        if self.on_step is not None:
-            self.on_step(state.global_step)
-
-    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-        self._first_step = state.global_step
-        self._begun = self._saved = self._stepped = time.monotonic()
-        self._saving_s = 0.0
-
-    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
-        self._stepped = time.monotonic()
-        pause_s = self.checkpoint_every_s
-        if pause_s > 0:
-            pause_s = max(pause_s, _CHECKPOINT_SHARE * self._saving_s)
-        control.should_save |= self._stepped - self._saved >= pause_s
-
-    def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        elapsed_s = time.monotonic() - self.started
-        write_manifest(checkpoint, {"elapsed_s": elapsed_s, "packages": package_versions()})
-        self._saved = time.monotonic()
-        self._saving_s = self._saved - self._stepped
-
-    def on_log(self, args: Any, state: Any, _control: Any, logs: dict[str, Any], **_: Any) -> None:
-        if "loss" not in logs:
-            return  # the summary after the last step
-        losses = [entry["loss"] for entry in state.log_history[-_LOSS_WINDOW:]]
-        if not math.isfinite(losses[-1]):
-            raise TuningError(
-                f"the loss became {losses[-1]} at step {state.global_step}; lower learning_rate ({args.learning_rate})"
-            )
-        step, seconds = state.global_step, time.monotonic() - self._begun
-        num_tokens = sum(self.num_tokens[self._first_step : step])
-        tokens_per_s = num_tokens / seconds
-        num_left = sum(self.num_tokens[step:])
-        self.progress(
-            TrainProgress(
-                step=step,
-                num_steps=len(self.num_tokens),
-                loss=sum(losses) / len(losses),
-                num_tokens=num_tokens,
-                tokens_per_s=tokens_per_s,
-                seconds_left=num_left / tokens_per_s if step - self._first_step > 1 else None,
-            )
-        )
-
-
-def last_checkpoint(folder: Path) -> tuple[Path | None, float]:
-    """The newest complete checkpoint of these package versions and the seconds spent up to it; others are removed."""
-    usable: dict[int, tuple[Path, float]] = {}
-    for path in folder.glob("checkpoint-*"):
-        manifest = read_manifest(path) if is_complete(path) else {}
-        if manifest.get("packages") == package_versions():
-            usable[int(path.name.rpartition("-")[2])] = (path, float(manifest["elapsed_s"]))
-        else:
-            shutil.rmtree(path)
-    return usable[max(usable)] if usable else (None, 0.0)
-
-
-def package_versions() -> dict[str, str]:
-    """Installed versions of what decides the weights."""
-    names = ("torch", "transformers", "trl", "peft", "accelerate", "safetensors", "tokenizers")
-    return {name: importlib.metadata.version(name) for name in names}
-
-
 def _has_dropout(model: Any) -> bool:
     """Whether a forward pass draws random numbers: from one generator, in an order that threads would change."""
     drops = (part.p for part in model.modules() if isinstance(part, torch.nn.Dropout))
     return any(drops) or bool(getattr(model.config, "attention_dropout", 0.0))
-
-
-def _precision() -> Precision:
-    """bfloat16 where the processor multiplies it fast, float32 elsewhere; the adapter's own weights are always float32.
-
-    Measured with SmolLM2-135M, rank 16 on all linear layers, batches of 8 rows, 2 cores, tokens/s on rows of 64 and 256
-    tokens: float32 434 and 440; bfloat16 with amx_bf16 772 and 907. Without such instructions it is up to thirty times
-    slower, so that a CPU is timed.
-    """
-    if _device() == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bf16" if _product_s(torch.float32) > _WORTH * _product_s(torch.bfloat16) else "float32"
-
-
-def _product_s(dtype: torch.dtype) -> float:
-    """Seconds of a product as a training makes them, the least of a few."""
-    a, b = torch.ones(64, 576, dtype=dtype), torch.ones(576, 576, dtype=dtype)
-    taken = []
-    for _ in range(5):
-        began = time.perf_counter()
-        a @ b
-        taken.append(time.perf_counter() - began)
-    return min(taken)
 
 
 def _first_batches(
@@ -334,34 +218,18 @@ def _first_batches(
         pad = torch.nn.utils.rnn.pad_sequence
         batches.append(
             {
-                "input_ids": pad(ids, batch_first=True, padding_value=padding).to(_device()),
-                "attention_mask": pad([torch.ones_like(one) for one in ids], batch_first=True).to(_device()),
+                "input_ids": pad(ids, batch_first=True, padding_value=padding).to(device()),
+                "attention_mask": pad([torch.ones_like(one) for one in ids], batch_first=True).to(device()),
                 "labels": pad([torch.tensor(row.labels) for row in part], batch_first=True, padding_value=IGNORED).to(
-                    _device()
+                    device()
                 ),
             }
         )
     return batches
 
 
-def _load_base(base_path: str, precision: Precision, *, longest: int, is_exact: bool = False) -> Any:
-    # SDPA's CPU kernel takes as long as all matrix products together in its backward pass on short bfloat16 rows:
-    # 626 tokens/s against 772 with plain matrix products (64 tokens a row), 860 against 907 with 256.
-    # Without AMX the kernel is slow on long rows too: 56 tokens/s with 256 a row, in bfloat16.
-    is_short = longest <= _EAGER_UP_TO_TOKENS or not torch.cpu._is_amx_tile_supported()
-    is_eager = _device() == "cpu" and precision == "bf16" and is_short
-    return _load(
-        AutoModelForCausalLM,
-        base_path,
-        # Under autocast the products are rounded to bfloat16 anyway; weights that lie so need no cast in every step
-        # (765 -> 860 tokens/s) and half the memory.
-        dtype=torch.bfloat16 if precision == "bf16" and not is_exact else torch.float32,
-        attn_implementation="eager" if is_eager else "sdpa",
-    )
-
-
 def _arguments(recipe: Recipe, folder: Path, precision: Precision, num_steps: int) -> Any:
-    on_cpu = _device() == "cpu"
+    on_cpu = device() == "cpu"
     if not on_cpu and torch.cuda.device_count() > 1:
         raise TuningError("several GPUs are visible and one is trained on; choose it with CUDA_VISIBLE_DEVICES=0")
     return SFTConfig(
@@ -392,49 +260,3 @@ def _arguments(recipe: Recipe, folder: Path, precision: Precision, num_steps: in
         report_to="none",
         disable_tqdm=True,
     )
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _load(loader: Any, base_path: str, **options: Any) -> Any:
-    """`loader.from_pretrained` of a folder. Raises TuningError if it holds no model that can be loaded."""
-    try:
-        return loader.from_pretrained(base_path, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TuningError(f"cannot load the base model in {base_path!r}: {reason}; check the folder") from error
-
-
-@contextlib.contextmanager
-def _plain_memory_errors(remedy: str) -> Iterator[None]:
-    """Turn the libraries' ways of saying that memory is short into one TuningError."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-            raise TuningError(f"out of memory; {remedy}") from error
-        raise
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars, notes or usage reports of the libraries: the progress callback tells all there is."""
-    hub, loggers = huggingface_hub.constants, [logging.getLogger(name) for name in _LIBRARIES]
-    is_silent, levels = hub.HF_HUB_DISABLE_TELEMETRY, [logger.level for logger in loggers]
-    has_bars = transformers.utils.logging.is_progress_bar_enabled()
-    hub.HF_HUB_DISABLE_TELEMETRY = True
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        hub.HF_HUB_DISABLE_TELEMETRY = is_silent
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if has_bars:
-            transformers.utils.logging.enable_progress_bar()

@@ -313,7 +313,7 @@ def test_out_of_memory_names_the_setting_that_takes_less(
     def exhausted(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(trainer, "_load_base", exhausted)
+    monkeypatch.setattr(trainer, "load_base", exhausted)
     recipe = replace(RECIPE, batch_size=4, accumulate=accumulate)
     with pytest.raises(TuningError, match=f"out of .*{said}"):
         train(tiny_base, tmp_path, recipe=recipe)

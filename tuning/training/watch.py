@@ -1,0 +1,95 @@
+"""What is done between the steps: progress is told, checkpoints are written, a broken loss is an error."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from storage.folders import is_complete, read_manifest, write_manifest
+from tuning.errors import TuningError
+from tuning.training.libraries import package_versions
+from tuning.training.progress import TrainProgress
+
+# A loss that is told is the mean of so many steps.
+LOSS_WINDOW = 10
+# Whole models take seconds to write: this many times as long passes between two checkpoints at least.
+_CHECKPOINT_SHARE = 20
+
+
+@dataclass(kw_only=True, eq=False)
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Reports every step, asks for a checkpoint when the last one is old, and marks a written one as complete."""
+
+    num_tokens: Sequence[int]
+    """Of each step."""
+    progress: Callable[[TrainProgress], None]
+    checkpoint_every_s: float
+    started: float
+    """The `time.monotonic()` from which a checkpoint's seconds count."""
+    on_step: Callable[[int], None] | None = None
+    """What the method does after every step, counted from 0, while its gradients are there."""
+
+    def on_optimizer_step(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        if self.on_step is not None:
+            self.on_step(state.global_step)
+
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        self._first_step = state.global_step
+        self._begun = self._saved = self._stepped = time.monotonic()
+        self._saving_s = 0.0
+
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+        self._stepped = time.monotonic()
+        pause_s = self.checkpoint_every_s
+        if pause_s > 0:
+            pause_s = max(pause_s, _CHECKPOINT_SHARE * self._saving_s)
+        control.should_save |= self._stepped - self._saved >= pause_s
+
+    def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        elapsed_s = time.monotonic() - self.started
+        write_manifest(checkpoint, {"elapsed_s": elapsed_s, "packages": package_versions()})
+        self._saved = time.monotonic()
+        self._saving_s = self._saved - self._stepped
+
+    def on_log(self, args: Any, state: Any, _control: Any, logs: dict[str, Any], **_: Any) -> None:
+        if "loss" not in logs:
+            return  # the summary after the last step
+        losses = [entry["loss"] for entry in state.log_history[-LOSS_WINDOW:]]
+        if not math.isfinite(losses[-1]):
+            raise TuningError(
+                f"the loss became {losses[-1]} at step {state.global_step}; lower learning_rate ({args.learning_rate})"
+            )
+        step, seconds = state.global_step, time.monotonic() - self._begun
+        num_tokens = sum(self.num_tokens[self._first_step : step])
+        tokens_per_s = num_tokens / seconds
+        num_left = sum(self.num_tokens[step:])
+        self.progress(
+            TrainProgress(
+                step=step,
+                num_steps=len(self.num_tokens),
+                loss=sum(losses) / len(losses),
+                num_tokens=num_tokens,
+                tokens_per_s=tokens_per_s,
+                seconds_left=num_left / tokens_per_s if step - self._first_step > 1 else None,
+            )
+        )
+
+
+def last_checkpoint(folder: Path) -> tuple[Path | None, float]:
+    """The newest complete checkpoint of these package versions and the seconds spent up to it; others are removed."""
+    usable: dict[int, tuple[Path, float]] = {}
+    for path in folder.glob("checkpoint-*"):
+        manifest = read_manifest(path) if is_complete(path) else {}
+        if manifest.get("packages") == package_versions():
+            usable[int(path.name.rpartition("-")[2])] = (path, float(manifest["elapsed_s"]))
+        else:
+            shutil.rmtree(path)
+    return usable[max(usable)] if usable else (None, 0.0)
