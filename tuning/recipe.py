@@ -43,6 +43,17 @@ class Recipe:
     """Rows of more tokens are left out and counted."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.1
     """The share of the steps over which the learning rate rises."""
+    keep: Literal["last", "best", "mean"] = "last"
+    """Which weights are published: those after the last step, those that answered the dev rows best, or the mean of the
+    last three looks."""
+    look_every: Above0 = 0.5
+    """Epochs between two looks at the dev rows, if there are any: with `keep` best or mean, or with `patience`."""
+    look_rows: Count = 64
+    """At most so many dev rows are looked at, and as many of guard.jsonl."""
+    patience: Whole = 0
+    """Stop after so many looks that were no better than the best; 0 is never."""
+    guard_drop: Share = 0.05
+    """By how much the score of the rows in guard.jsonl may fall; a look where it fell further is not published."""
     seed: Whole = 0
     """Of the first weights and the order of the rows."""
     passages: Whole = 0
@@ -53,6 +64,24 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
+
+    @property
+    def has_looks(self) -> bool:
+        """Whether the training is looked at while it goes on."""
+        return self.keep != "last" or self.patience > 0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRows:
+    """Rows that a training is looked at with, and not trained on.
+
+    `score(answers)` gives the scores, 0 to 1, of one answer a row by `metric`, which decides; without it an answer
+    scores 1 where it is the completion and 0 elsewhere, however long it is.
+    """
+
+    rows: Sequence[TrainingRow]
+    metric: str = "exact_match"
+    score: Callable[[Sequence[str]], Sequence[float]] | None = None
 
 
 Form = Literal["lora", "merged"]

@@ -48,15 +48,14 @@ def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
     return EncodedRow(tuple(ids), (IGNORED,) * start + tuple(ids[start:]))
 
 
-def completion_loss(model: Any, inputs: dict[str, torch.Tensor], num_tokens: Any = None) -> torch.Tensor:
-    """Cross entropy summed over the tokens whose label is not IGNORED, divided by their number (or by `num_tokens`).
+def completion_logits(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of the n tokens whose label is not IGNORED: logits (n, vocabulary), the tokens themselves (n,), and where they
+    stand, as truth values (rows, kept positions).
 
     `inputs` holds input_ids, attention_mask and labels, each (rows, length) of integers. The model's head runs only on
     the positions that precede such a token in any of the rows: TRL does so where Triton runs, and elsewhere scores
     every position against the whole vocabulary, forward and backward.
     """
-    from torch.nn.functional import cross_entropy
-
     targets = inputs["labels"][:, 1:]
     is_scored = targets != IGNORED
     kept = is_scored.any(dim=0).nonzero().squeeze(-1)
@@ -64,8 +63,16 @@ def completion_loss(model: Any, inputs: dict[str, torch.Tensor], num_tokens: Any
         input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=kept, use_cache=False
     ).logits
     is_scored = is_scored[:, kept]
-    total = cross_entropy(logits[is_scored].float(), targets[:, kept][is_scored], reduction="sum")
-    mean: torch.Tensor = total / (is_scored.sum() if num_tokens is None else num_tokens)
+    return logits[is_scored], targets[:, kept][is_scored], is_scored
+
+
+def completion_loss(model: Any, inputs: dict[str, torch.Tensor], num_tokens: Any = None) -> torch.Tensor:
+    """Cross entropy summed over the tokens whose label is not IGNORED, divided by their number (or by `num_tokens`)."""
+    from torch.nn.functional import cross_entropy
+
+    logits, targets, _ = completion_logits(model, inputs)
+    total = cross_entropy(logits.float(), targets, reduction="sum")
+    mean: torch.Tensor = total / (len(targets) if num_tokens is None else num_tokens)
     return mean
 
 

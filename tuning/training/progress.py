@@ -18,3 +18,5 @@ class TrainProgress:
     tokens_per_s: float
     seconds_left: float | None
     """None until two steps have been timed: the first one is slower than the rest."""
+    looks: tuple[float, ...] = ()
+    """The mean scores of the dev rows so far, the base model's first."""

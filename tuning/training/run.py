@@ -24,7 +24,7 @@ from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_ada
 from tuning.export.admission import chat_template_hash
 from tuning.methods.registry import METHODS
 from tuning.objectives.supervised import SUPERVISED
-from tuning.recipe import Objective, Recipe
+from tuning.recipe import CheckRows, Objective, Recipe
 from tuning.training.progress import TrainProgress
 
 # Counted up when the same recipe and rows would give other weights than before: old adapters are then not found again.
@@ -40,11 +40,13 @@ def recipe_hash(
     rows: Sequence[TrainingRow],
     recipe: Recipe,
     objective: Objective = SUPERVISED,
+    checks: Sequence[CheckRows] = (),
 ) -> str:
     """64 hex digits over all that decides the weights but the machine; `chat_template` is the template's hash."""
     numbers = json.dumps(asdict(recipe), sort_keys=True)
     names = (base.name, base.revision, chat_template, objective.name)
-    return content_hash(f"{VERSION}", *names, rows_hash(rows), numbers)
+    checked = (part for one in checks for part in (one.metric, rows_hash(one.rows)))
+    return content_hash(f"{VERSION}", *names, rows_hash(rows), numbers, *checked)
 
 
 def rows_hash(rows: Sequence[TrainingRow]) -> str:
@@ -64,21 +66,32 @@ def train_adapter(
     provenance: Mapping[str, object],
     progress: Callable[[TrainProgress], None] = lambda _: None,
     checkpoint_every_s: float = 20.0,
+    dev: CheckRows | None = None,
+    guard: CheckRows | None = None,
 ) -> Adapter:
     """The adapter that the recipe makes of the rows; the one that exists already if this was asked before.
 
     Checkpoints are kept in `work_dir/<recipe hash>` until the adapter is published, so the same call after a kill goes
-    on from the last one, with the same order of rows. Raises TuningError for faulty input, a base model that cannot be
-    loaded, rows that are all too long, a loss that diverges, too little memory, a full disk, and when another process
-    is training the same adapter.
+    on from the last one, with the same order of rows. A recipe with looks needs `dev`; the score of `guard` must not
+    fall. Raises TuningError for faulty input, a base model that cannot be loaded, rows that are all too long, a loss
+    that diverges, looks that are all too bad to publish, too little memory, a full disk, and when another process is
+    training the same adapter.
     """
     if not _NAME.fullmatch(name):
         raise TuningError(f"adapter name {name!r} must consist of letters, digits, '.', '_' and '-'")
     if not rows:
         raise TuningError(f"no rows to train adapter {name!r} on; give at least one example")
+    if recipe.has_looks and (dev is None or not dev.rows):
+        raise TuningError(
+            f"adapter {name!r} is looked at while it trains (keep, patience), and there are no dev rows; add "
+            "dev.jsonl, or set keep to last and patience to 0"
+        )
+    checks = [one for one in (dev, guard) if one is not None and one.rows] if recipe.has_looks else []
     started = time.monotonic()
     template = chat_template_hash(base.path)
-    digest = recipe_hash(base=base, chat_template=template, rows=rows, recipe=recipe, objective=objective)
+    digest = recipe_hash(
+        base=base, chat_template=template, rows=rows, recipe=recipe, objective=objective, checks=checks
+    )
     workplace = work_dir / digest[:16]
     busy = TuningError(
         f"adapter {name!r} is being trained by another process; wait for it, or stop it and run this again"
@@ -99,6 +112,7 @@ def train_adapter(
                 progress=progress,
                 checkpoint_every_s=checkpoint_every_s,
                 started=started,
+                checks=checks,
             )
             trained = workplace / "adapter"
             final = adapters_dir / f"{name}@{adapter_hash(trained)}"

@@ -20,7 +20,8 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
-from transformers import AutoTokenizer, PrinterCallback, set_seed
+from transformers import AutoTokenizer, PrinterCallback, TrainerState, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from trl import SFTConfig, SFTTrainer
 
 from tuning.base import ResolvedModel
@@ -29,17 +30,19 @@ from tuning.errors import TuningError
 from tuning.export.adapters import save_adapter
 from tuning.export.gate import open_gate
 from tuning.methods.registry import METHODS
-from tuning.recipe import IGNORED, EncodedRow, Objective, Occasion, Prepared, Recipe
+from tuning.recipe import IGNORED, CheckRows, EncodedRow, Objective, Occasion, Prepared, Recipe
 from tuning.training.batches import encode_rows, training_order
 from tuning.training.libraries import plain_memory_errors, quiet
 from tuning.training.loading import Precision, choose_precision, device, load_base, load_pretrained
+from tuning.training.looks import TRAINED, Looks, Measured
+from tuning.training.measuring import make_measure, padded
 from tuning.training.parts import Parts, open_parts
 from tuning.training.progress import TrainProgress
 from tuning.training.watch import LOSS_WINDOW, Watch, last_checkpoint
+from tuning.training.weights import load_trained, refuse_unfit_mean, save_trained
 
 # Rows that the exported adapter is compared on.
 _GATE_ROWS = 4
-_TRAINED = "trained.pt"
 
 
 def train(
@@ -52,11 +55,13 @@ def train(
     progress: Callable[[TrainProgress], None],
     checkpoint_every_s: float,
     started: float,
+    checks: Sequence[CheckRows] = (),
 ) -> dict[str, object]:
     """Train in `folder`, from its last complete checkpoint if there is one, and export the adapter to `folder`/adapter.
 
     Gives what was measured, as the adapter's manifest tells it. `started` is the `time.monotonic()` from which
-    `training_s` counts; the seconds up to a checkpoint count too.
+    `training_s` counts; the seconds up to a checkpoint count too. With `checks`, dev rows and perhaps guard rows, the
+    training is looked at while it goes on, as the recipe says.
     """
     remedy = f"lower max_length ({recipe.max_length})"
     if recipe.accumulate < recipe.batch_size:
@@ -78,13 +83,27 @@ def train(
         prepared = method.prepare(plain, recipe, occasion)
         model = prepared.model
         dataset = Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in encoded])
-        checkpoint, elapsed_s = last_checkpoint(folder)
+        checkpoint = last_checkpoint(folder)
+        elapsed_s = checkpoint.elapsed_s if checkpoint is not None else 0.0
         starts = range(0, len(order), recipe.batch_size)
+        looks = None
+        if checks:
+            refuse_unfit_mean(prepared, recipe)
+            looks = Looks(
+                recipe=recipe,
+                folder=folder,
+                steps_per_epoch=len(encoded) / recipe.batch_size,
+                num_steps=len(starts),
+                measure=_measuring(checks, tokenizer, objective),
+            )
+            if checkpoint is not None and checkpoint.looks is not None:
+                looks.restore(checkpoint.looks)
         watch = Watch(
             num_tokens=[sum(lengths[i] for i in order[start : start + recipe.batch_size]) for start in starts],
             progress=progress,
             checkpoint_every_s=checkpoint_every_s,
             started=started - elapsed_s,
+            looks=looks,
             on_step=prepared.on_step,
         )
         with contextlib.ExitStack() as stack:
@@ -103,10 +122,14 @@ def train(
             # PEFT would cast every input to the float32 of its weights, and autocast it back: 892 -> 996 tokens/s
             # without.
             stack.enter_context(disable_input_dtype_casting(model, active=precision == "bf16"))
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            if checkpoint is not None and looks is not None and looks.ended:
+                trainer.take_up(checkpoint.path)
+            else:
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
+        looked = {} if looks is None else _take_chosen(looks, prepared)
         gate = open_gate(model, [row.input_ids for row in encoded[:_GATE_ROWS]])
         save_adapter(partial(method.export, prepared, recipe), folder / "adapter", base, method.form)
-        curve = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+        curve = [loss for entry in trainer.state.log_history if math.isfinite(loss := entry.get("loss", math.nan))]
         # The base model and its activations are not needed while an engine starts beside this process.
         del trainer, model, plain, prepared, watch
         gc.collect()
@@ -130,6 +153,7 @@ def train(
         "final_loss": statistics.fmean(curve[-LOSS_WINDOW:]),
         "precision": precision,
         "parity": asdict(parity),
+        **looked,
         "device": device(),
     }
 
@@ -186,19 +210,42 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
             self.optimizer = self._prepared.optimizer(self.args.learning_rate)
         return self.optimizer
 
+    def take_up(self, checkpoint: Path) -> None:
+        """The weights and the history of a training that had ended there."""
+        load_trained(self._prepared, checkpoint / TRAINED)
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002  # the library's
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        moved = {name: value.detach() for name, value in self.model.named_parameters() if value.requires_grad}
-        torch.save({"weights": moved, "state": self._prepared.state()}, folder / _TRAINED)
+        save_trained(self._prepared, folder / TRAINED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
-        stored = torch.load(Path(resume_from_checkpoint) / _TRAINED, map_location=self.args.device, weights_only=False)
-        parameters = dict(self.model.named_parameters())
-        with torch.no_grad():
-            for name, value in stored["weights"].items():
-                parameters[name].copy_(value)
-        self._prepared.restore(stored["state"])
+        load_trained(self._prepared, Path(resume_from_checkpoint) / TRAINED)
+
+
+def _measuring(checks: Sequence[CheckRows], tokenizer: Any, objective: Objective) -> Callable[[Any], Measured]:
+    of_dev, *of_guard = (make_measure(rows, tokenizer, objective) for rows in checks)
+
+    def measure(model: Any) -> Measured:
+        score, loss = of_dev(model)
+        return Measured(score, loss, *(one(model)[0] for one in of_guard))
+
+    return measure
+
+
+def _take_chosen(looks: Looks, prepared: Prepared) -> dict[str, object]:
+    """Put the weights to publish into the model; gives what the manifest tells of the looks."""
+    chosen = looks.chosen()
+    published = looks.taken[-1]
+    if chosen:
+        load_trained(prepared, *map(looks.weights_of, chosen))
+        published = chosen[0] if len(chosen) == 1 else looks.measured(chosen[-1].step, prepared.model)
+    return {
+        "looks": [asdict(look) for look in looks.taken],
+        "published": {"steps": [look.step for look in chosen] or [published.step], **asdict(published)},
+        "ended": looks.ended,
+    }
 
 
 def _has_dropout(model: Any) -> bool:
@@ -210,22 +257,9 @@ def _has_dropout(model: Any) -> bool:
 def _first_batches(
     rows: Sequence[EncodedRow], order: Sequence[int], size: int, count: int, padding: int
 ) -> list[dict[str, torch.Tensor]]:
-    """The first batches of a training, of so many rows each, padded on the right."""
-    batches = []
-    for start in range(0, min(len(order), size * count), size):
-        part = [rows[place] for place in order[start : start + size]]
-        ids = [torch.tensor(row.input_ids) for row in part]
-        pad = torch.nn.utils.rnn.pad_sequence
-        batches.append(
-            {
-                "input_ids": pad(ids, batch_first=True, padding_value=padding).to(device()),
-                "attention_mask": pad([torch.ones_like(one) for one in ids], batch_first=True).to(device()),
-                "labels": pad([torch.tensor(row.labels) for row in part], batch_first=True, padding_value=IGNORED).to(
-                    device()
-                ),
-            }
-        )
-    return batches
+    """The first batches of a training, of so many rows each."""
+    starts = range(0, min(len(order), size * count), size)
+    return [padded([rows[place] for place in order[start : start + size]], padding, device()) for start in starts]
 
 
 def _arguments(recipe: Recipe, folder: Path, precision: Precision, num_steps: int) -> Any:

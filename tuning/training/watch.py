@@ -1,4 +1,4 @@
-"""What is done between the steps: progress is told, checkpoints are written, a broken loss is an error."""
+"""What is done between the steps: progress is told, looks are taken, checkpoints are written, a broken loss ends it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from storage.folders import is_complete, read_manifest, write_manifest
 from tuning.errors import TuningError
 from tuning.training.libraries import package_versions
+from tuning.training.looks import Looks
 from tuning.training.progress import TrainProgress
 
 # A loss that is told is the mean of so many steps.
@@ -25,7 +26,9 @@ _CHECKPOINT_SHARE = 20
 
 @dataclass(kw_only=True, eq=False)
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Reports every step, asks for a checkpoint when the last one is old, and marks a written one as complete."""
+    """Reports every step, takes looks, asks for a checkpoint after one and when the last is old, and marks those that
+    were written as complete.
+    """
 
     num_tokens: Sequence[int]
     """Of each step."""
@@ -33,6 +36,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     checkpoint_every_s: float
     started: float
     """The `time.monotonic()` from which a checkpoint's seconds count."""
+    looks: Looks | None = None
     on_step: Callable[[int], None] | None = None
     """What the method does after every step, counted from 0, while its gradients are there."""
 
@@ -40,12 +44,18 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if self.on_step is not None:
             self.on_step(state.global_step)
 
-    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, model: Any = None, **_: Any) -> None:
         self._first_step = state.global_step
+        self._looking_s = 0.0
+        if state.global_step == 0:
+            self._look(0, model)
         self._begun = self._saved = self._stepped = time.monotonic()
         self._saving_s = 0.0
 
-    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, _args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        if self._look(state.global_step, model):
+            control.should_save = True
+            control.should_training_stop |= bool(self.looks and self.looks.ended)
         self._stepped = time.monotonic()
         pause_s = self.checkpoint_every_s
         if pause_s > 0:
@@ -55,19 +65,29 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         elapsed_s = time.monotonic() - self.started
-        write_manifest(checkpoint, {"elapsed_s": elapsed_s, "packages": package_versions()})
+        manifest: dict[str, object] = {"elapsed_s": elapsed_s, "packages": package_versions()}
+        if self.looks is not None:
+            if self.looks.taken[-1].step == state.global_step:
+                self.looks.keep(checkpoint)
+            manifest["looks"] = self.looks.stored()
+        write_manifest(checkpoint, manifest)
+        if self.looks is not None:
+            self.looks.prune()
         self._saved = time.monotonic()
         self._saving_s = self._saved - self._stepped
 
-    def on_log(self, args: Any, state: Any, _control: Any, logs: dict[str, Any], **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         if "loss" not in logs:
             return  # the summary after the last step
         losses = [entry["loss"] for entry in state.log_history[-LOSS_WINDOW:]]
         if not math.isfinite(losses[-1]):
-            raise TuningError(
-                f"the loss became {losses[-1]} at step {state.global_step}; lower learning_rate ({args.learning_rate})"
-            )
-        step, seconds = state.global_step, time.monotonic() - self._begun
+            said = f"the loss became {losses[-1]} at step {state.global_step}"
+            if self.looks is None or not self.looks.can_publish():
+                raise TuningError(f"{said}; lower learning_rate ({args.learning_rate})")
+            self.looks.ended = said
+            control.should_training_stop, control.should_save = True, False
+            return
+        step, seconds = state.global_step, time.monotonic() - self._begun - self._looking_s
         num_tokens = sum(self.num_tokens[self._first_step : step])
         tokens_per_s = num_tokens / seconds
         num_left = sum(self.num_tokens[step:])
@@ -79,17 +99,37 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 num_tokens=num_tokens,
                 tokens_per_s=tokens_per_s,
                 seconds_left=num_left / tokens_per_s if step - self._first_step > 1 else None,
+                looks=tuple(look.score for look in self.looks.taken) if self.looks is not None else (),
             )
         )
 
+    def _look(self, step: int, model: Any) -> bool:
+        """Whether a look was due, and taken."""
+        if self.looks is None or not self.looks.is_due(step):
+            return False
+        began = time.monotonic()
+        self.looks.take(step, model)
+        self._looking_s += time.monotonic() - began
+        return True
 
-def last_checkpoint(folder: Path) -> tuple[Path | None, float]:
-    """The newest complete checkpoint of these package versions and the seconds spent up to it; others are removed."""
-    usable: dict[int, tuple[Path, float]] = {}
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A complete checkpoint: the seconds spent up to it, and the looks taken up to it, if there were any."""
+
+    path: Path
+    elapsed_s: float
+    looks: dict[str, Any] | None
+
+
+def last_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest complete checkpoint of these package versions; others are removed."""
+    usable: dict[int, Checkpoint] = {}
     for path in folder.glob("checkpoint-*"):
         manifest = read_manifest(path) if is_complete(path) else {}
         if manifest.get("packages") == package_versions():
-            usable[int(path.name.rpartition("-")[2])] = (path, float(manifest["elapsed_s"]))
+            step = int(path.name.rpartition("-")[2])
+            usable[step] = Checkpoint(path, float(manifest["elapsed_s"]), manifest.get("looks"))
         else:
             shutil.rmtree(path)
-    return usable[max(usable)] if usable else (None, 0.0)
+    return usable[max(usable)] if usable else None

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, load_adapter
 from tuning.export.admission import chat_template_hash, check_admission
+from tuning.methods.delta_lora import DeltaLoraRecipe
 from tuning.methods.lora import LoraRecipe
+from tuning.objectives.supervised import SUPERVISED
+from tuning.recipe import CheckRows
 from tuning.training.progress import TrainProgress
 from tuning.training.run import recipe_hash, train_adapter
 
@@ -177,6 +181,163 @@ def test_a_torn_checkpoint_is_passed_over(adapter: Adapter, tiny_base: Path, tmp
     seen: list[TrainProgress] = []
     assert train(tiny_base, tmp_path, progress=seen.append).name == adapter.name
     assert seen[0].step == 7
+
+
+LOOKED_AT = replace(RECIPE, keep="best", look_every=2.0)
+DEV = CheckRows(ROWS[:3])
+
+
+def test_the_best_look_is_published_and_the_manifest_tells_all(tiny_base: Path, tmp_path: Path) -> None:
+    seen: list[TrainProgress] = []
+    adapter = train(tiny_base, tmp_path, recipe=LOOKED_AT, dev=DEV, guard=CheckRows(ROWS[3:]), progress=seen.append)
+    manifest = read_manifest(adapter.path)
+    looks = manifest["looks"]
+    assert [look["step"] for look in looks] == [0, 5, 10, 15, 20, 25, 30]
+    assert looks[0]["score"] == 0.0
+    assert all(0 <= look["guard"] <= 1 for look in looks)
+    best = max(looks[1:], key=lambda look: (look["score"], -look["loss"]))
+    assert best["score"] > 0.5
+    assert manifest["published"] == {"steps": [best["step"]], **best}
+    assert seen[-1].looks == tuple(look["score"] for look in looks)
+    assert manifest["ended"] == ""
+    # The published weights are those of that look: the same measure gives the same figures.
+    measured = measured_by(tiny_base, adapter)
+    assert measured == (best["score"], pytest.approx(best["loss"], rel=1e-4))
+
+
+def measured_by(tiny_base: Path, adapter: Adapter) -> tuple[float, float]:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from tuning.training.measuring import make_measure
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), adapter.path)
+    return make_measure(DEV, AutoTokenizer.from_pretrained(tiny_base), SUPERVISED)(model)
+
+
+@pytest.mark.parametrize("keep", ["best", "mean", "last"])
+def test_a_training_with_looks_that_was_stopped_ends_with_the_same_weights(
+    keep: Any, tiny_base: Path, tmp_path: Path
+) -> None:
+    # So high a rate that the looks go up and down.
+    recipe = replace(LOOKED_AT, keep=keep, learning_rate=0.1, patience=4)
+
+    stops = [16, 11, 5, 4]
+
+    def interrupt(progress: TrainProgress) -> None:
+        if stops and progress.step == stops[-1]:
+            stops.pop()
+            raise KeyboardInterrupt
+
+    whole = train(tiny_base, tmp_path / "whole", recipe=recipe, dev=DEV)
+    while stops:
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_base, tmp_path / "parts", recipe=recipe, dev=DEV, progress=interrupt, checkpoint_every_s=0.0)
+    parts = train(tiny_base, tmp_path / "parts", recipe=recipe, dev=DEV)
+    assert parts.name == whole.name
+    assert read_manifest(parts.path)["looks"] == read_manifest(whole.path)["looks"]
+
+
+def test_a_training_that_ended_early_and_was_killed_then_is_not_trained_further(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuning.training import trainer
+
+    # A rate that changes next to nothing: no look is better than the first.
+    recipe = replace(RECIPE, learning_rate=1e-9, look_every=1.0, patience=2)
+    whole = train(tiny_base, tmp_path / "whole", recipe=replace(recipe, learning_rate=0.02), dev=DEV)
+    manifest = read_manifest(whole.path)
+    assert manifest["ended"].startswith("no look was better than that after step")
+    assert manifest["num_steps"] < 30
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    recipe = replace(recipe, learning_rate=0.02)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "save_adapter", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_base, tmp_path / "parts", recipe=recipe, dev=DEV)
+    seen: list[TrainProgress] = []
+    parts = train(tiny_base, tmp_path / "parts", recipe=recipe, dev=DEV, progress=seen.append)
+    assert seen == []
+    assert parts.name == whole.name
+    assert read_manifest(parts.path)["loss_curve"] == manifest["loss_curve"]
+
+
+def test_the_mean_of_the_last_looks_is_the_mean_of_their_weights(tiny_base: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    def weights(home: Path, recipe: LoraRecipe) -> dict[str, Any]:
+        return load_file(train(tiny_base, home, recipe=recipe, dev=DEV).path / "adapter_model.safetensors")
+
+    # The same training, cut after each of its last looks by its number of epochs: the rates are constant enough.
+    mean = replace(RECIPE, keep="mean", look_every=4.0, warmup_fraction=0.0)
+    found = weights(tmp_path / "mean", mean)
+    kept = []
+    original = os.link
+
+    def link(source: Any, target: Any) -> None:
+        import torch
+
+        kept.append(torch.load(source, weights_only=False)["weights"])
+        original(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", link)
+        weights(tmp_path / "again", mean)
+    assert len(kept) == 3
+    for name, value in found.items():
+        inside = name.replace(".weight", ".default.weight")
+        assert value == pytest.approx(sum(one[inside] for one in kept) / 3, abs=1e-6)
+
+
+def test_a_loss_that_diverges_leaves_the_best_look_so_far(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuning.training import trainer
+
+    calls = []
+    original = trainer.ObjectiveTrainer.training_step
+
+    def broken(self: Any, *arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        loss = original(self, *arguments, **named)
+        return loss * float("nan") if len(calls) == 18 else loss
+
+    monkeypatch.setattr(trainer.ObjectiveTrainer, "training_step", broken)
+    adapter = train(tiny_base, tmp_path, recipe=LOOKED_AT, dev=DEV)
+    manifest = read_manifest(adapter.path)
+    assert manifest["ended"] == "the loss became nan at step 18"
+    assert manifest["published"]["step"] in (5, 10, 15)
+    assert len(manifest["loss_curve"]) == 17
+    calls.clear()
+    with pytest.raises(TuningError, match="the loss became nan at step 18; lower learning_rate"):
+        train(tiny_base, tmp_path, recipe=replace(LOOKED_AT, keep="last", patience=9), dev=DEV)
+
+
+def test_a_guard_that_falls_at_every_look_publishes_nothing(tiny_base: Path, tmp_path: Path) -> None:
+    def known(answers: Any) -> list[float]:
+        return [float(not answer.startswith("blue")) for answer in answers]
+
+    # Of an answer so long that it is generated; the training teaches another one to the same question.
+    guard = CheckRows([TrainingRow(ROWS[0].prompt, " ".join(["red"] * 20))], "not_blue", known)
+    with pytest.raises(
+        TuningError, match=r"guard rows fell from 1\.00 to 0\.00 at best; lower learning_rate \(0\.03\)"
+    ):
+        train(tiny_base, tmp_path, recipe=replace(LOOKED_AT, look_every=12.0), dev=DEV, guard=guard)
+    assert not list((tmp_path / "adapters").glob("*"))
+
+
+@pytest.mark.parametrize("dev", [None, CheckRows([])])
+def test_a_training_with_looks_needs_dev_rows(dev: CheckRows | None, tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match=r"there are no dev rows; add dev\.jsonl, or set keep to last"):
+        train(tiny_base, tmp_path, recipe=LOOKED_AT, dev=dev)
+
+
+def test_a_mean_of_weights_is_refused_where_there_is_more_than_weights(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match="keep: mean does not fit delta_lora"):
+        train(tiny_base, tmp_path, recipe=DeltaLoraRecipe(keep="mean"), dev=DEV)
 
 
 def test_a_loss_that_diverges_is_an_error(tiny_base: Path, tmp_path: Path) -> None:
