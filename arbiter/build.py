@@ -105,9 +105,32 @@ def training_rows(
     )
 
 
-def rows_left_out(config: Config, adapters: Mapping[str, Adapter]) -> list[str]:
-    """A line for each adapter that was not trained on all of its rows."""
+def check_rows(
+    config: Config, adapter: str, questions: Sequence[Question], documents: Index | None
+) -> list[TrainingRow]:
+    """One row for each question that the training of this adapter is looked at with, as its first arm would ask it: a
+    RAFT adapter sees what retrieval finds, golden or not.
+    """
+    spec = config.adapters[adapter]
+    arms = [arm for arm in config.arms.values() if arm.adapter == adapter]
+    prompt = config.all_prompts[arms[0].prompt]
+    if not spec.passages:
+        return closed_book_rows(questions, prompt.ask)
+    assert documents is not None, "RAFT adapters bring the documents role with them"
+    own = next((arm for arm in arms if arm.index == "documents"), None)
+    top_k = (own and own.top_k) or config.index.top_k
+    retrieval = (own and own.retrieval) or config.index.retrieval
+    found = (documents.search(question.text, top_k, settings=retrieval) for question in questions)
     return [
+        TrainingRow(tuple(prompt.ask(question.text, passages)), question.answer)
+        for question, passages in zip(questions, found, strict=True)
+    ]
+
+
+def training_notes(config: Config, adapters: Mapping[str, Adapter]) -> list[str]:
+    """A line for each adapter that was not trained on all of its rows, and for each whose training ended early."""
+    ended = [f"the training of {name} ended early: {one.ended}" for name, one in adapters.items() if one.ended]
+    return ended + [
         f"{adapter.num_dropped} of {adapter.num_rows + adapter.num_dropped} rows were left out of the training of "
         f"{name}: they are longer than adapters.{name}.max_length ({config.adapters[name].max_length} tokens)"
         for name, adapter in adapters.items()

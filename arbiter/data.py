@@ -2,6 +2,7 @@
 
 docs.jsonl, docs/ or docs.zip   train.jsonl   test.jsonl   dev.jsonl
 docs.jsonl, docs/ or docs.zip   questions.jsonl               one file, split by source document
+guard.jsonl                     what a training that is looked at must not spoil
 
 CSV serves as well as JSONL. Each part may be missing: what cannot be asked without it is left out.
 """
@@ -63,7 +64,8 @@ class Faults:
 class Data:
     """What a run works on, after the config's limits. `version` hashes the content of all of it.
 
-    `dev` holds the questions that settings are searched on, empty unless they were asked for. `notes` says what was
+    `dev` holds the questions that settings are searched on and trainings are looked at with, `guard` those that a
+    training must not spoil; both are empty unless they were asked for. `notes` says what was
     done to the rows: splits, rows that were left out or merged. `documents_given` says whether every
     document is asked about. `variant` ends the name: what is indexed under it leaves the data's own indexes alone.
     `strays` are what may have been meant as documents where there are none.
@@ -75,6 +77,7 @@ class Data:
     examples: tuple[Question, ...]
     questions: tuple[Question, ...]
     dev: tuple[Question, ...] = ()
+    guard: tuple[Question, ...] = ()
     notes: tuple[str, ...] = ()
     documents_given: bool = False
     variant: str = ""
@@ -88,9 +91,11 @@ class Data:
 
     @property
     def version(self) -> str:
-        """sha256 over all rows, whatever files they came from; dev questions count where they are used."""
+        """sha256 over all rows, whatever files they came from; dev and guard questions count where they are used."""
         rows = [repr(row) for part in (self.documents, self.examples, self.questions) for row in part]
-        return content_hash(*rows, *(("dev", *map(repr, self.dev)) if self.dev else ()))
+        for called, used in (("dev", self.dev), ("guard", self.guard)):
+            rows += [called, *map(repr, used)] if used else []
+        return content_hash(*rows)
 
 
 def load_data(
@@ -106,8 +111,8 @@ def load_data(
     """Load and check a data folder; rows over the limits are sampled with `seed`.
 
     Without test.jsonl, the rows of questions.jsonl or train.jsonl are split by source document, always in the same way.
-    Training rows are read only when something is trained or retrieved from them (`trains`), dev questions only when
-    asked for (`needs_dev`). `conversions` keeps the texts of files that need converting.
+    Training rows are read only when something is trained or retrieved from them (`trains`), dev and guard questions
+    only when asked for (`needs_dev`). `conversions` keeps the texts of files that need converting.
 
     Raises ArbiterError for a missing folder, and for missing questions if those are needed (`needs_questions`); for the
     faults of the parts, which are all said at once.
@@ -148,6 +153,7 @@ def load_data(
         examples=sample(sets.examples, limits.train_rows, seed),
         questions=sample(sets.questions, limits.questions, seed),
         dev=sets.dev,
+        guard=sets.guard,
         notes=tuple(notes),
         documents_given=sets.documents_given,
         strays=_strays(folder) if documents is None else (),
@@ -215,10 +221,10 @@ def _question_files(folder: Path, *, needs_questions: bool, needs_dev: bool) -> 
     """Where the questions of a folder are. Raises ArbiterError when that is open, or nowhere if they are needed."""
     test, train = _file(folder, "test"), _file(folder, "train")
     pool = _file(folder, "questions") if test is None else None
-    dev = _file(folder, "dev") if needs_dev else None
+    dev, guard = (_file(folder, name) if needs_dev else None for name in ("dev", "guard"))
     lacks = f"data folder {str(folder)!r} has no test.jsonl (evaluation questions)"
     if test is not None:
-        return QuestionFiles(folder, test=test, dev=dev)
+        return QuestionFiles(folder, test=test, dev=dev, guard=guard)
     if train is not None and pool is not None:
         raise ArbiterError(
             f"{lacks} but both {train.name} and {pool.name}; rename {pool.name} to test{pool.suffix}, or leave one "
@@ -231,7 +237,7 @@ def _question_files(folder: Path, *, needs_questions: bool, needs_dev: bool) -> 
             f"{lacks}; add it, one JSON object a line or as CSV, or add questions.jsonl to have it split (there is "
             f"{there})"
         )
-    return QuestionFiles(folder, pool=pool, dev=dev)
+    return QuestionFiles(folder, pool=pool, dev=dev, guard=guard)
 
 
 def _needs(config: Config, arm: ArmConfig) -> set[str]:
@@ -274,7 +280,7 @@ def _is_there(path: Path) -> bool:
 
 def _strays(folder: Path) -> tuple[str, ...]:
     """What lies at the top of a folder without documents and may have been meant as some."""
-    rows = ("test", "train", "dev", "questions", "readme")
+    rows = ("test", "train", "dev", "guard", "questions", "readme")
     return tuple(
         f"{path.name}/" if path.is_dir() else path.name
         for path in sorted(folder.iterdir())

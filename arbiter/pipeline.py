@@ -27,6 +27,7 @@ from arbiter.data import Data, askable_arms, examples_as_documents, load_data, n
 from arbiter.home import data_home, home_database
 from arbiter.models import resolve_model
 from arbiter.scoring import Scoring
+from arbiter.training import train_named
 from eval.race import RacePlan, plan_race
 from eval.report.card import make_card
 from eval.report.page import to_html
@@ -52,8 +53,6 @@ from storage.hashes import content_hash
 from storage.settings import part
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
-from tuning.training.progress import TrainProgress
-from tuning.training.run import train_adapter
 
 _POLL_S = 1.0
 
@@ -89,7 +88,7 @@ class Pipeline:
                 seed=config.seed,
                 trains=needs_examples(config),
                 needs_questions=self.needs_questions,
-                needs_dev=self.needs_dev,
+                needs_dev=self.needs_dev or any(spec.has_looks for spec in build.used_adapters(config).values()),
                 conversions=conversions,
             )
         data = replace(data, notes=(*askable_arms(config, data)[1], *data.notes))
@@ -171,34 +170,14 @@ class Pipeline:
     def adapters(self) -> dict[str, Adapter]:
         """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
         sweep_drafts(self.home / "adapters")
-        adapters = {name: self._adapter(name) for name in build.used_adapters(self.askable)}
-        for note in build.rows_left_out(self.config, adapters):
+        parts = (self.config, self.data, self.base, self.indexes.get("documents"), lambda: self.scoring)
+        adapters = {
+            name: train_named(name, *parts, home=self.home, console=self.console)
+            for name in build.used_adapters(self.askable)
+        }
+        for note in build.training_notes(self.config, adapters):
             self.console.say(f"note: {note}")
         return adapters
-
-    def _adapter(self, name: str) -> Adapter:
-        spec, base, examples = self.config.adapters[name], self.base, self.data.examples
-        documents = self.indexes["documents"] if spec.passages else None
-        with self.console.step(f"making rows of {len(examples)} examples for {name}"):
-            rows = build.training_rows(self.config, name, examples, documents)
-        with self.console.step(f"training {name} on {len(rows)} rows") as step:
-
-            def show(now: TrainProgress) -> None:
-                left = f"{now.seconds_left:.0f} s left" if now.seconds_left is not None else ""
-                step.update(now.step, now.num_steps, f"loss {now.loss:.3f}, {now.tokens_per_s:.0f} tokens/s, {left}")
-
-            adapter = train_adapter(
-                base=base,
-                rows=rows,
-                recipe=spec,
-                name=name.replace("_", "-"),
-                adapters_dir=self.home / "adapters",
-                work_dir=self.home / "training",
-                provenance={"data": str(self.data.folder), "data_version": self.data.version},
-                progress=show,
-            )
-        self.console.say(f"  adapter {adapter.name} (trained in {adapter.training_s:.0f} s)")
-        return adapter
 
     @cached_property
     def scoring(self) -> Scoring:
@@ -234,7 +213,7 @@ class Pipeline:
         self.scoring  # noqa: B018  # a metric that does not exist is said before anything is trained
         for note in (notes := self.answer_lengths.notes(self.askable)):
             self.console.say(f"note: {note}")
-        notes += build.rows_left_out(self.config, self.adapters)
+        notes += build.training_notes(self.config, self.adapters)
         versions = json.dumps(self.versions, sort_keys=True)
         raced_by = filter(None, [self.config.raced_by()])
         fingerprint = content_hash(self.config.fingerprint(), *raced_by, self.data.version, versions)

@@ -26,6 +26,7 @@ from eval.metrics.catalogue import (
     check_declared,
     metrics_of,
     plain_scorers,
+    primary_column,
     unused_kinds,
 )
 from eval.metrics.floors import measure_floors
@@ -37,7 +38,7 @@ from rag.embedding.embedder import Embedder
 from rag.index import Index
 from router.answering.arm import Arm
 from router.deciding.labelled import MIN_LABELS
-from router.deciding.scorecard import Scorecard
+from router.deciding.scorecard import Score, Scorecard
 from router.deciding.utility import ABSTAINED
 from storage.errors import ArbiterError
 
@@ -120,6 +121,18 @@ class Scoring:
         """Those that the choice rests on: all that a race has to score while it goes on."""
         wanted = {*metrics_of(self.config.policy.metric), *([ABSTAINED] if self.config.policy.utility else [])}
         return [scorer for scorer in self.scorers if wanted.intersection(scorer.names)]
+
+    def score_texts(self, questions: Sequence[Question], answers: Sequence[str]) -> list[float]:
+        """Scores, 0 to 1, of one answer a question by the metric that decides; 0 where it gives none. Nothing is known
+        of what an answer rests on, and no judge is asked.
+        """
+        records = [AnswerRecord("", one.id, text) for one, text in zip(questions, answers, strict=True)]
+        pairs = list(zip(questions, records, strict=True))
+        columns: dict[str, list[Score]] = {}
+        for scorer in self.deciding_scorers:
+            columns |= scorer.score(pairs)
+        column, _ = primary_column(questions, columns, self.config.policy.metric)
+        return [score or 0.0 for score in column]
 
     @property
     def primary(self) -> str:

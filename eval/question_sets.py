@@ -47,18 +47,19 @@ Rows = tuple[Question, ...]
 class QuestionFiles:
     """Where a folder has questions: in a file of their own (`test`), else in one that is split (`pool`).
 
-    `dev` holds questions to search settings on.
+    `dev` holds questions to search settings on, `guard` those that a training must not spoil the answers to.
     """
 
     folder: Path
     test: Path | None = None
     pool: Path | None = None
     dev: Path | None = None
+    guard: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionSets:
-    """Questions to evaluate and to search settings on, and the training rows that are left.
+    """Questions to evaluate, to search settings on and to guard a training, and the training rows that are left.
 
     `notes` says what was done to the rows. `documents_given` says whether every document is asked about.
     """
@@ -68,6 +69,7 @@ class QuestionSets:
     examples: tuple[Question, ...] = ()
     documents_given: bool = False
     notes: tuple[str, ...] = ()
+    guard: tuple[Question, ...] = ()
 
 
 def divide(
@@ -108,12 +110,15 @@ def divide(
     rows = rows if trains else ()
     # A dev question that is evaluated on would choose the settings by what they are to be judged by.
     dev, left_out = leave_out_leaks(dev, asked, called="dev", repeats=repeats)
+    guard = () if files.guard is None else _merge(_load(files.guard, "guard", contradictions, notes), "guard", notes)
+    guard, unguarded = leave_out_leaks(guard, asked, called="guard", repeats=repeats)
     kept, also_left_out = leave_out_leaks(rows, (*asked, *dev), called="training", repeats=repeats)
     if rows and not kept:
         raise EvalError(f"{folder}: every training row nearly repeats an evaluation question; give other rows")
     # Taken over all questions: a sample of them may leave documents out.
     documents_given = are_documents_given(asked, document_ids)
-    return QuestionSets(asked, dev, kept, documents_given, (*notes, *left_out, *also_left_out))
+    all_notes = (*notes, *left_out, *unguarded, *also_left_out)
+    return QuestionSets(asked, dev, kept, documents_given, all_notes, guard)
 
 
 def leave_out_leaks(

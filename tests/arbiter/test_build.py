@@ -35,7 +35,7 @@ def test_options_of_a_vector_store_are_not_written_down() -> None:
 def test_rows_that_were_too_long_to_train_on_are_told(tmp_path: Path) -> None:
     config = Config.model_validate({"data": tmp_path})
     adapter = replace(ADAPTER, num_rows=8, num_dropped=2)
-    (line,) = build.rows_left_out(config, {"raft": adapter, "closed_book": replace(adapter, num_dropped=0)})
+    (line,) = build.training_notes(config, {"raft": adapter, "closed_book": replace(adapter, num_dropped=0)})
     assert line.startswith("2 of 10 rows were left out of the training of raft: they are longer than adapters.raft.max")
 
 

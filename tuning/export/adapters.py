@@ -17,6 +17,7 @@ from storage.hashes import content_hash, hash_files
 from storage.records import from_row
 from tuning.base import ResolvedModel
 from tuning.errors import TuningError
+from tuning.look import Look, Published
 from tuning.methods.lora import NO_TARGETS
 from tuning.recipe import Form
 
@@ -57,6 +58,11 @@ class Adapter:
     """Tokens trained on, all epochs together, padding aside."""
     training_s: float
     final_loss: float
+    looks: tuple[Look, ...] = ()
+    published: Published | None = None
+    """What was measured of these weights, where the training was looked at."""
+    ended: str = ""
+    """Why the training ended before its last step, if it did."""
 
 
 def load_adapter(path: Path) -> Adapter:

@@ -16,31 +16,13 @@ from typing import Any
 
 from storage.records import from_row
 from tuning.errors import TuningError
+from tuning.look import Look, Measured
 from tuning.recipe import Recipe
 
 # What a checkpoint holds of the weights that move.
 TRAINED = "trained.pt"
 # So many of the last looks are averaged.
 MEAN_OF = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """How right a model is: the mean score of the dev rows, 0 to 1, their loss a token, and the score of the guard."""
-
-    score: float
-    loss: float
-    guard: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was measured after so many steps; step 0 is the base model."""
-
-    step: int
-    score: float
-    loss: float
-    guard: float | None
 
 
 @dataclass(kw_only=True, eq=False)
@@ -78,16 +60,12 @@ class Looks:
 
     def take(self, step: int, model: Any) -> None:
         """Look; `ended` is set where no further step is worth it."""
-        self.taken.append(self.measured(step, model))
+        found = self.measure(model)
+        self.taken.append(Look(step, found.score, found.loss, found.guard))
         patience, best = self.recipe.patience, self.best()
         since = [look for look in self.taken if look.step > (best.step if best else 0)]
         if patience and len(since) >= patience and step < self.num_steps:
             self.ended = f"no look was better than that after step {best.step if best else 0}, {len(since)} times"
-
-    def measured(self, step: int, model: Any) -> Look:
-        """A look that is not among those taken."""
-        found = self.measure(model)
-        return Look(step, found.score, found.loss, found.guard)
 
     def keep(self, checkpoint: Path) -> None:
         """Keep the weights of a checkpoint that was written at the last look, as long as they may be published."""
@@ -112,7 +90,7 @@ class Looks:
     def best(self) -> Look | None:
         """The good look with the highest score, the lower loss where scores are equal."""
         good = [look for look in self.taken if look.step > 0 and self._is_good(look)]
-        return max(good, key=lambda look: (look.score, -look.loss), default=None)
+        return max(good, key=lambda look: (look.score, -(look.loss or 0.0)), default=None)
 
     def chosen(self) -> tuple[Look, ...]:
         """The looks whose weights are published, several to be averaged; none where those after the last step are.
@@ -136,7 +114,7 @@ class Looks:
         return (best,) if best else ()
 
     def _is_good(self, look: Look) -> bool:
-        return math.isfinite(look.loss) and not self._has_forgotten(look)
+        return look.loss is not None and not self._has_forgotten(look)
 
     def _has_forgotten(self, look: Look) -> bool:
         before = self.taken[0].guard

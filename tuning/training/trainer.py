@@ -29,12 +29,13 @@ from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import save_adapter
 from tuning.export.gate import open_gate
+from tuning.look import Measured, Published
 from tuning.methods.registry import METHODS
 from tuning.recipe import IGNORED, CheckRows, EncodedRow, Objective, Occasion, Prepared, Recipe
 from tuning.training.batches import encode_rows, training_order
 from tuning.training.libraries import plain_memory_errors, quiet
 from tuning.training.loading import Precision, choose_precision, device, load_base, load_pretrained
-from tuning.training.looks import TRAINED, Looks, Measured
+from tuning.training.looks import TRAINED, Looks
 from tuning.training.measuring import make_measure, padded
 from tuning.training.parts import Parts, open_parts
 from tuning.training.progress import TrainProgress
@@ -229,7 +230,7 @@ def _measuring(checks: Sequence[CheckRows], tokenizer: Any, objective: Objective
 
     def measure(model: Any) -> Measured:
         score, loss = of_dev(model)
-        return Measured(score, loss, *(one(model)[0] for one in of_guard))
+        return Measured(score, loss if math.isfinite(loss) else None, *(one(model)[0] for one in of_guard))
 
     return measure
 
@@ -237,13 +238,13 @@ def _measuring(checks: Sequence[CheckRows], tokenizer: Any, objective: Objective
 def _take_chosen(looks: Looks, prepared: Prepared) -> dict[str, object]:
     """Put the weights to publish into the model; gives what the manifest tells of the looks."""
     chosen = looks.chosen()
-    published = looks.taken[-1]
     if chosen:
         load_trained(prepared, *map(looks.weights_of, chosen))
-        published = chosen[0] if len(chosen) == 1 else looks.measured(chosen[-1].step, prepared.model)
+    shown = chosen[0] if len(chosen) == 1 else looks.taken[-1] if not chosen else looks.measure(prepared.model)
+    steps = tuple(look.step for look in chosen or looks.taken[-1:])
     return {
         "looks": [asdict(look) for look in looks.taken],
-        "published": {"steps": [look.step for look in chosen] or [published.step], **asdict(published)},
+        "published": asdict(Published(steps, shown.score, shown.loss, shown.guard)),
         "ended": looks.ended,
     }
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tuning.errors import TuningError
+from tuning.look import Measured
 from tuning.methods.lora import LoraRecipe
-from tuning.training.looks import TRAINED, Looks, Measured
+from tuning.training.looks import TRAINED, Looks
 
 BEST = LoraRecipe(keep="best")
 
@@ -99,7 +100,7 @@ def test_nothing_is_published_when_the_guard_fell_at_every_look(tmp_path: Path) 
 
 
 def test_a_loss_that_is_no_number_makes_no_look_worth_publishing(tmp_path: Path) -> None:
-    looks = looks_of(tmp_path, replace(BEST, look_every=5.0), [Measured(0.1, 1.0), Measured(1.0, float("nan"))])
+    looks = looks_of(tmp_path, replace(BEST, look_every=5.0), [Measured(0.1, 1.0), Measured(1.0, None)])
     run(looks, tmp_path)
     with pytest.raises(TuningError, match="was never a number; lower learning_rate"):
         looks.chosen()
