@@ -1,8 +1,19 @@
-"""Where a training stands, as its caller is told after every step."""
+"""What a training will take, and where it stands, as its caller is told before the first step and after every one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a training will take: seconds from its first step to its last, looks aside, and the most memory at a time,
+    in bytes, of this process or of the GPU; `free_bytes` is what it may take at most.
+    """
+
+    seconds: float
+    memory_bytes: int
+    free_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

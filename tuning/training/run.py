@@ -25,7 +25,8 @@ from tuning.export.admission import chat_template_hash
 from tuning.methods.registry import METHODS
 from tuning.objectives.supervised import SUPERVISED
 from tuning.recipe import CheckRows, Objective, Recipe
-from tuning.training.progress import TrainProgress
+from tuning.training.progress import Forecast, TrainProgress
+from tuning.training.start import find_start
 
 # Counted up when the same recipe and rows would give other weights than before: old adapters are then not found again.
 VERSION = 2
@@ -68,6 +69,7 @@ def train_adapter(
     checkpoint_every_s: float = 20.0,
     dev: CheckRows | None = None,
     guard: CheckRows | None = None,
+    foretold: Callable[[Forecast], None] = lambda _: None,
 ) -> Adapter:
     """The adapter that the recipe makes of the rows; the one that exists already if this was asked before.
 
@@ -100,6 +102,7 @@ def train_adapter(
         sweep_drafts(adapters_dir)
         found = find_adapter(adapters_dir, name, digest)
         if found is None:
+            start = find_start(recipe, base, adapters_dir, template)
             from tuning.training.libraries import package_versions
             from tuning.training.trainer import train
 
@@ -113,6 +116,8 @@ def train_adapter(
                 checkpoint_every_s=checkpoint_every_s,
                 started=started,
                 checks=checks,
+                start=start,
+                foretold=foretold,
             )
             trained = workplace / "adapter"
             final = adapters_dir / f"{name}@{adapter_hash(trained)}"

@@ -27,18 +27,20 @@ from trl import SFTConfig, SFTTrainer
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-from tuning.export.adapters import save_adapter
+from tuning.export.adapters import Adapter, save_adapter
 from tuning.export.gate import open_gate
 from tuning.look import Measured, Published
 from tuning.methods.registry import METHODS
 from tuning.recipe import IGNORED, CheckRows, EncodedRow, Objective, Occasion, Prepared, Recipe
 from tuning.training.batches import encode_rows, training_order
+from tuning.training.forecast import Batches, foretell, peak_bytes
 from tuning.training.libraries import plain_memory_errors, quiet
 from tuning.training.loading import Precision, choose_precision, device, load_base, load_pretrained
 from tuning.training.looks import TRAINED, Looks
 from tuning.training.measuring import make_measure, padded
-from tuning.training.parts import Parts, open_parts
-from tuning.training.progress import TrainProgress
+from tuning.training.parts import Parts, open_parts, parts_of
+from tuning.training.progress import Forecast, TrainProgress
+from tuning.training.start import load_start
 from tuning.training.watch import LOSS_WINDOW, Watch, last_checkpoint
 from tuning.training.weights import load_trained, refuse_unfit_mean, save_trained
 
@@ -57,12 +59,15 @@ def train(
     checkpoint_every_s: float,
     started: float,
     checks: Sequence[CheckRows] = (),
+    start: Adapter | None = None,
+    foretold: Callable[[Forecast], None] = lambda _: None,
 ) -> dict[str, object]:
     """Train in `folder`, from its last complete checkpoint if there is one, and export the adapter to `folder`/adapter.
 
     Gives what was measured, as the adapter's manifest tells it. `started` is the `time.monotonic()` from which
     `training_s` counts; the seconds up to a checkpoint count too. With `checks`, dev rows and perhaps guard rows, the
-    training is looked at while it goes on, as the recipe says.
+    training is looked at while it goes on, as the recipe says. It begins with the weights of `start`, if there is one.
+    `foretold` is told before the first step what the training will take.
     """
     remedy = f"lower max_length ({recipe.max_length})"
     if recipe.accumulate < recipe.batch_size:
@@ -75,13 +80,16 @@ def train(
         order = training_order(lengths, epochs=recipe.epochs, batch_size=recipe.batch_size, seed=recipe.seed)
         precision = choose_precision()
         method = METHODS[recipe.method]
-        plain = load_base(base.path, precision, longest=max(lengths), is_exact=method.moves_base)
+        beginning = str(start.path) if start is not None and start.form == "merged" else base.path
+        plain = load_base(beginning, precision, longest=max(lengths), is_exact=method.moves_base)
         occasion = Occasion(
             batches=lambda rows, count: _first_batches(encoded, order, rows, count, tokenizer.pad_token_id or 0),
             num_steps=math.ceil(len(order) / recipe.batch_size),
         )
         set_seed(recipe.seed % 2**32)  # as numpy takes it; a method draws its first weights at random
         prepared = method.prepare(plain, recipe, occasion)
+        if start is not None and start.form == "lora":
+            load_start(prepared, start)
         model = prepared.model
         dataset = Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in encoded])
         checkpoint = last_checkpoint(folder)
@@ -99,6 +107,7 @@ def train(
             )
             if checkpoint is not None and checkpoint.looks is not None:
                 looks.restore(checkpoint.looks)
+        forecast: Forecast | None = None
         watch = Watch(
             num_tokens=[sum(lengths[i] for i in order[start : start + recipe.batch_size]) for start in starts],
             progress=progress,
@@ -126,8 +135,12 @@ def train(
             if checkpoint is not None and looks is not None and looks.ended:
                 trainer.take_up(checkpoint.path)
             else:
+                if checkpoint is None:
+                    forecast = trainer.foretell(encoded, order, recipe)
+                    foretold(forecast)
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
         looked = {} if looks is None else _take_chosen(looks, prepared)
+        peak = peak_bytes()
         gate = open_gate(model, [row.input_ids for row in encoded[:_GATE_ROWS]])
         save_adapter(partial(method.export, prepared, recipe), folder / "adapter", base, method.form)
         curve = [loss for entry in trainer.state.log_history if math.isfinite(loss := entry.get("loss", math.nan))]
@@ -154,6 +167,8 @@ def train(
         "final_loss": statistics.fmean(curve[-LOSS_WINDOW:]),
         "precision": precision,
         "parity": asdict(parity),
+        "forecast": None if forecast is None else asdict(forecast),
+        "peak_memory_bytes": peak,
         **looked,
         "device": device(),
     }
@@ -191,6 +206,37 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
             loss += penalty.detach()
         return loss
 
+    def foretell(self, rows: Sequence[EncodedRow], order: Sequence[int], recipe: Recipe) -> Forecast:
+        """What the training of these rows in this order will take; the weights stay as they are."""
+        size, padding, prepared = recipe.batch_size, self.processing_class.pad_token_id or 0, self._prepared
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+
+        def inputs_of(places: Sequence[int]) -> dict[str, torch.Tensor]:
+            return padded([rows[place] for place in places], padding, device())
+
+        def loss_of(part: dict[str, torch.Tensor]) -> torch.Tensor:
+            # Of each thread's own; the trainer does this for its model when the training begins.
+            with torch.autocast(device(), torch.bfloat16, enabled=self.args.bf16):
+                loss = self._objective.loss(self.model, part, None)
+            return loss if prepared.penalty is None else loss + prepared.penalty()
+
+        def step(inputs: dict[str, torch.Tensor]) -> None:
+            self.model.train()
+            for part in parts_of(inputs, size // recipe.accumulate):
+                if self._parts is None:
+                    torch.autograd.backward(loss_of(part))
+                else:
+                    self._parts.add_gradients(part, self._parameters, loss_of)
+
+        batches = Batches(
+            num_tokens=[len(group) * max(rows[place].num_tokens for place in group) for group in groups],
+            open=lambda step: inputs_of(groups[step]),
+            longest_row=inputs_of([max(range(len(rows)), key=lambda place: rows[place].num_tokens)]),
+        )
+        optimizer = self.create_optimizer()
+        self.optimizer = None
+        return foretell(step, optimizer, batches, recipe)
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -207,7 +253,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         """The method's own, or AdamW."""
         if self._prepared.optimizer is None:
             return super().create_optimizer(model)
-        if self.optimizer is None:  # type: ignore[has-type]
+        if self.optimizer is None:
             self.optimizer = self._prepared.optimizer(self.args.learning_rate)
         return self.optimizer
 

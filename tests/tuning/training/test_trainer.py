@@ -3,7 +3,9 @@
 import fcntl
 import json
 import os
-from dataclasses import replace
+import random
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,14 @@ from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, load_adapter
 from tuning.export.admission import chat_template_hash, check_admission
+from tuning.methods.adalora import AdaLoraRecipe
 from tuning.methods.delta_lora import DeltaLoraRecipe
 from tuning.methods.lora import LoraRecipe
+from tuning.methods.lora_fa import LoraFaRecipe
+from tuning.methods.whole import FullRecipe
 from tuning.objectives.supervised import SUPERVISED
-from tuning.recipe import CheckRows
-from tuning.training.progress import TrainProgress
+from tuning.recipe import CheckRows, Recipe
+from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.run import recipe_hash, train_adapter
 
 # It trains.
@@ -181,6 +186,61 @@ def test_a_torn_checkpoint_is_passed_over(adapter: Adapter, tiny_base: Path, tmp
     seen: list[TrainProgress] = []
     assert train(tiny_base, tmp_path, progress=seen.append).name == adapter.name
     assert seen[0].step == 7
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        RECIPE,
+        replace(RECIPE, dropout=0.3, neftune_alpha=5.0, accumulate=2),
+        LoraFaRecipe(epochs=4),
+        AdaLoraRecipe(epochs=4),
+        FullRecipe(epochs=4, learning_rate=0.01),
+    ],
+    ids=["lora", "noise", "lora_fa", "adalora", "full"],
+)
+def test_a_forecast_is_said_before_the_first_step_and_changes_nothing(
+    recipe: Recipe, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuning.training import trainer
+
+    said: list[Forecast | int] = []
+    adapter = train(
+        tiny_base,
+        tmp_path / "told",
+        recipe=recipe,
+        foretold=said.append,
+        progress=lambda now: said.append(now.step),
+    )
+    forecast = said[0]
+    assert isinstance(forecast, Forecast)
+    assert said[1] == 1
+    assert forecast.seconds > 0
+    assert 0 < forecast.memory_bytes < forecast.free_bytes
+    manifest = read_manifest(adapter.path)
+    assert manifest["forecast"] == asdict(forecast)
+    assert manifest["peak_memory_bytes"] > 0
+    monkeypatch.setattr(trainer.ObjectiveTrainer, "foretell", lambda *_: forecast)
+    assert train(tiny_base, tmp_path / "untold", recipe=recipe).name == adapter.name
+
+
+def test_a_training_that_will_not_fit_is_refused_with_the_parts_that_do(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuning.training import forecast
+
+    readings = {"now": 1_000_000_000, "peak": 1_200_000_000, "free": 500_000_000}
+    for name, value in readings.items():
+        monkeypatch.setattr(forecast._Memory, name, lambda self, value=value: value)
+    recipe = replace(RECIPE, batch_size=8, epochs=16)
+    # 1.0 GB, and 0.2 for each row: 2.6 where 1.5 are free.
+    said = r"would take 2\.6 GB of memory, and 1\.5 are free; set accumulate to 4, which takes 1\.4"
+    with pytest.raises(TuningError, match=said):
+        train(tiny_base, tmp_path, recipe=recipe)
+    train(tiny_base, tmp_path, recipe=replace(recipe, accumulate=4, epochs=1))
+    monkeypatch.setattr(forecast._Memory, "free", lambda self: 100_000_000)
+    with pytest.raises(TuningError, match=r"one row at a time does not fit either: lower max_length \(1024\)"):
+        train(tiny_base, tmp_path, recipe=recipe)
 
 
 LOOKED_AT = replace(RECIPE, keep="best", look_every=2.0)
@@ -416,22 +476,56 @@ from tuning.base import ResolvedModel
 from tuning.training.run import train_adapter
 from tuning.methods.lora import LoraRecipe
 from tuning.data.rows import TrainingRow
+from tuning.recipe import CheckRows
 
 def report(progress):
     print(progress.step, flush=True)
-    time.sleep(0.05)
+    time.sleep(float(pause))
 
 def main():
-    folder, home, *words = sys.argv[1:]
+    global pause
+    folder, home, keep, epochs, every_s, pause, *words = sys.argv[1:]
     rows = [TrainingRow(({"role": "user", "content": f"what is {a}"},), b) for a, b in zip(words[::2], words[1::2])]
     home = Path(home)
     print(train_adapter(
         base=ResolvedModel("org/tiny", "r1", folder), rows=rows, name="closed-book",
-        recipe=LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3),
+        recipe=LoraRecipe(
+            rank=4, alpha=8, learning_rate=0.03, epochs=float(epochs), batch_size=2, seed=3, keep=keep,
+            look_every=1.0 if keep == "best" else 0.5,
+        ),
         adapters_dir=home / "adapters", work_dir=home / "training", provenance={}, progress=report,
-        checkpoint_every_s=0.25,
+        checkpoint_every_s=float(every_s), dev=CheckRows(rows[:3]),
     ).name)
 """
+
+
+WORDS = [word for pair in COLOURS.items() for word in pair]
+SHORT = ["best", 4, 0.0, 0.0, *WORDS]
+
+
+def test_a_training_killed_at_twenty_random_moments_publishes_the_same_weights(tiny_base: Path, tmp_path: Path) -> None:
+    """While it loads, steps, looks, writes checkpoints and publishes: every step writes one."""
+    recipe = replace(LOOKED_AT, epochs=4.0, look_every=1.0)
+    expected = train(tiny_base, tmp_path / "whole", recipe=recipe, dev=DEV).name
+    moments = random.Random(5)
+    num_killed, homes = 0, [tmp_path / "0"]
+    published = []
+    with Forks(CHILD, {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}) as forks:
+        began = time.monotonic()
+        assert forks.start(tiny_base, tmp_path / "alone", *SHORT).finish()[-1] == expected
+        takes_s = time.monotonic() - began
+        while num_killed < 20:
+            process = forks.start(tiny_base, homes[-1], *SHORT)
+            time.sleep(moments.uniform(0.05, 0.7) * takes_s)
+            if process.kill_or_finished():
+                num_killed += 1
+            else:
+                homes.append(tmp_path / f"{len(homes)}")
+        published = [forks.start(tiny_base, home, *SHORT).finish()[-1] for home in homes]
+    assert published == [expected] * len(homes)
+    for home in homes:
+        assert [path.name for path in (home / "adapters").iterdir()] == [expected]
+        assert not list((home / "training").iterdir())
 
 
 def test_a_training_killed_at_any_point_reaches_the_same_weights(
@@ -441,7 +535,7 @@ def test_a_training_killed_at_any_point_reaches_the_same_weights(
     with Forks(CHILD, {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}) as forks:
 
         def start() -> Fork:
-            return forks.start(tiny_base, tmp_path, *(word for pair in COLOURS.items() for word in pair))
+            return forks.start(tiny_base, tmp_path, "last", 12, 0.25, 0.05, *WORDS)
 
         for last_step in (12, 24):
             process = start()

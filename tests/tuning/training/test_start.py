@@ -1,0 +1,153 @@
+"""Trainings that begin with an adapter."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.folders import read_manifest
+from tuning.base import ResolvedModel
+from tuning.data.rows import TrainingRow
+from tuning.errors import TuningError
+from tuning.export.adapters import Adapter
+from tuning.methods.converted import CONVERTED
+from tuning.methods.lora import LoraRecipe, RsLoraRecipe
+from tuning.methods.lora_fa import LoraFaRecipe
+from tuning.methods.lora_plus import LoraPlusRecipe
+from tuning.methods.whole import FullRecipe
+from tuning.recipe import Recipe
+from tuning.training.progress import TrainProgress
+from tuning.training.run import train_adapter
+
+# It trains.
+pytestmark = pytest.mark.slow
+
+COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
+ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
+FIRST = LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2)
+FURTHER = replace(FIRST, learning_rate=0.001, epochs=2)
+
+
+class Home:
+    """One data directory, and the base model of all trainings."""
+
+    def __init__(self, base: Path, home: Path) -> None:
+        self.base, self.home = ResolvedModel("org/tiny", "r1", str(base)), home
+
+    def train(self, recipe: Recipe, **changes: Any) -> Adapter:
+        arguments: dict[str, Any] = {
+            "base": self.base,
+            "rows": ROWS,
+            "recipe": recipe,
+            "name": "colours",
+            "adapters_dir": self.home / "adapters",
+            "work_dir": self.home / "training",
+            "provenance": {},
+        }
+        return train_adapter(**arguments | changes)
+
+    def first_loss(self, recipe: Recipe) -> float:
+        return float(read_manifest(self.train(recipe).path)["loss_curve"][0])
+
+
+@pytest.fixture(scope="module")
+def home(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tiny_base, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def first(home: Home) -> Adapter:
+    return home.train(FIRST)
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        FURTHER,
+        LoraPlusRecipe(rank=4, alpha=8, learning_rate=0.001, epochs=2, batch_size=2),
+        LoraFaRecipe(rank=4, alpha=8, learning_rate=0.001, epochs=2, batch_size=2),
+    ],
+    ids=lambda recipe: recipe.method,
+)
+def test_a_training_goes_on_where_the_adapter_ended(further: Recipe, home: Home, first: Adapter) -> None:
+    went_on = home.train(replace(further, continue_from=first.name))
+    curve = read_manifest(went_on.path)["loss_curve"]
+    assert curve[0] < first.final_loss, "which is the mean of the last ten steps"
+    assert curve[0] < home.first_loss(further) / 5
+    assert went_on.name != first.name
+    assert read_manifest(went_on.path)["recipe"]["continue_from"] == first.name
+
+
+def test_whole_weights_go_on_too(home: Home) -> None:
+    whole = FullRecipe(learning_rate=0.01, epochs=12, batch_size=2)
+    first = home.train(whole, name="whole")
+    further = replace(whole, learning_rate=1e-4, epochs=2, continue_from=first.name)
+    curve = read_manifest(home.train(further, name="whole").path)["loss_curve"]
+    assert curve[0] == pytest.approx(first.final_loss, abs=0.2)
+    assert curve[0] < read_manifest(first.path)["loss_curve"][0] / 5
+
+
+def test_a_stopped_training_that_continues_another_ends_with_the_same_weights(
+    home: Home, first: Adapter, tmp_path: Path
+) -> None:
+    recipe = replace(FURTHER, continue_from=first.name, learning_rate=0.002)
+    whole = home.train(recipe)
+
+    def interrupt(progress: TrainProgress) -> None:
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        home.train(recipe, name="other", progress=interrupt, checkpoint_every_s=0.0)
+    again = home.train(recipe, name="other")
+    assert again.name.partition("@")[2] == whole.name.partition("@")[2]
+
+
+def _gone(first: Adapter) -> Recipe:
+    return replace(FURTHER, continue_from="colours@00000000")
+
+
+def _elsewhere(first: Adapter) -> Recipe:
+    return replace(FURTHER, continue_from=f"../adapters/{first.name}")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fault"),
+    [
+        (_gone, r"continue_from 'colours@00000000' is no adapter here; there is .*colours@"),
+        (_elsewhere, "is no adapter here"),
+        (lambda first: replace(FURTHER, rank=8, continue_from=first.name), "it has rank 4, and this training 8"),
+        (lambda first: replace(FURTHER, alpha=9, continue_from=first.name), "it has alpha 8, and this training 9"),
+        (
+            lambda first: RsLoraRecipe(rank=4, alpha=8, continue_from=first.name),
+            "it has method: rslora False, and this training True",
+        ),
+        (
+            lambda first: replace(FURTHER, rank_pattern={"q_proj": 2}, continue_from=first.name),
+            r"it has rank_pattern \{\}, and this training \{'q_proj': 2\}",
+        ),
+        (
+            lambda first: replace(FURTHER, layers=(0,), continue_from=first.name),
+            r"other layers are trained: model\.layers\.1\.mlp\.down_proj\.lora_A; train with its numbers",
+        ),
+        (
+            lambda first: replace(CONVERTED[0].recipe(), continue_from=first.name),
+            "cannot be trained further by vera, .*use one of lora, rslora, lora_plus, lora_fa",
+        ),
+        (lambda first: FullRecipe(continue_from=first.name), "cannot be trained further by full"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    recipe: Callable[[Adapter], Recipe], fault: str, home: Home, first: Adapter
+) -> None:
+    with pytest.raises(TuningError, match=fault) as caught:
+        home.train(recipe(first))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_of_another_base_is_refused(home: Home, first: Adapter) -> None:
+    other = replace(home.base, revision="r2")
+    with pytest.raises(TuningError, match=r"was trained on org/tiny r1 with .*, not on org/tiny r2"):
+        home.train(replace(FURTHER, continue_from=first.name), base=other)

@@ -1,0 +1,158 @@
+"""How long a training will take and how much memory, from three small steps that change nothing.
+
+forecast = foretell(trainer, parameters, batches, rows=..., num_rows=..., longest=...)
+
+The first step, of the one longest row, shows what a row takes of memory; two more, of a short and of a long batch, give
+the seconds of a batch as a line in its tokens. A training that will not fit is refused before its first step.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from tuning.errors import TuningError
+from tuning.recipe import Recipe
+from tuning.training.progress import Forecast
+
+# The batches that are timed stand at these shares of all, ordered by their tokens.
+_SHORT, _LONG = 0.25, 0.9
+# Of the free memory; what is measured may be a quarter too little.
+_FREE_SHARE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Of all steps of a training: how many tokens each has with its padding, and its rows as tensors."""
+
+    num_tokens: Sequence[int]
+    open: Callable[[int], dict[str, torch.Tensor]]
+    """The batch of a step, as it is trained on."""
+    longest_row: dict[str, torch.Tensor]
+    """The longest of all rows alone."""
+
+
+def foretell(
+    step: Callable[[dict[str, torch.Tensor]], None], optimizer: Any, batches: Batches, recipe: Recipe
+) -> Forecast:
+    """`step(inputs)` adds the gradients of a batch, and `optimizer` moves nothing (its learning rate is 0).
+
+    Raises TuningError with the number of parts that fits, where the whole batch will not.
+    """
+    states = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    memory = _Memory()
+    before = memory.now()
+    step(batches.longest_row)
+    row_bytes = memory.peak() - before
+    state_bytes = _step(optimizer)
+    gradients = _gradient_bytes(optimizer)
+    optimizer.zero_grad(set_to_none=True)
+    row_tokens = batches.longest_row["input_ids"].numel()
+    a_token = max(row_bytes - gradients, 0) / row_tokens
+    fixed = before + gradients + state_bytes
+    parts_tokens = max(batches.num_tokens) / recipe.accumulate
+    forecast_bytes = round(fixed + a_token * max(parts_tokens, row_tokens))
+    free = memory.free() + memory.now()
+    if forecast_bytes > _FREE_SHARE * free:
+        raise TuningError(_too_much(recipe, forecast_bytes, free, fixed, a_token * max(batches.num_tokens)))
+    by_tokens = sorted(range(len(batches.num_tokens)), key=batches.num_tokens.__getitem__)
+    points = []
+    for share in (_SHORT, _LONG):
+        place = by_tokens[round(share * (len(by_tokens) - 1))]
+        inputs = batches.open(place)
+        began = _now()
+        step(inputs)
+        _step(optimizer)
+        optimizer.zero_grad(set_to_none=True)
+        points.append((batches.num_tokens[place], _now() - began))
+    torch.set_rng_state(states[0])
+    if states[1]:
+        torch.cuda.set_rng_state_all(states[1])
+    gc.collect()
+    return Forecast(_total(points, batches.num_tokens), forecast_bytes, free)
+
+
+def _total(points: Sequence[tuple[int, float]], num_tokens: Sequence[int]) -> float:
+    """Seconds of all batches by the line through two; by their own rate where they do not make a rising one."""
+    (few, short_s), (many, long_s) = points
+    slope = (long_s - short_s) / (many - few) if many > few else 0.0
+    fixed = short_s - slope * few
+    if slope <= 0 or fixed < 0:
+        slope, fixed = (short_s + long_s) / (few + many), 0.0
+    return fixed * len(num_tokens) + slope * sum(num_tokens)
+
+
+def _too_much(recipe: Recipe, needed: int, free: int, fixed: float, whole_batch: float) -> str:
+    said = f"this training would take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} are free"
+    parts = range(recipe.accumulate + 1, recipe.batch_size + 1)
+    for count in (one for one in parts if recipe.batch_size % one == 0):
+        if (takes := fixed + whole_batch / count) <= _FREE_SHARE * free:
+            return f"{said}; set accumulate to {count}, which takes {takes / 1e9:.1f} and changes nothing else"
+    return (
+        f"{said}; one row at a time does not fit either: lower max_length ({recipe.max_length}), or take a method that "
+        "moves less or a smaller base model"
+    )
+
+
+def _step(optimizer: Any) -> int:
+    """Let the optimizer make its state; gives the state's bytes."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    optimizer.step()
+    tensors = (value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _gradient_bytes(optimizer: Any) -> int:
+    moved = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    return sum(one.grad.numel() * one.grad.element_size() for one in moved if one.grad is not None)
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+class _Memory:
+    """The GPU's memory, or this process's. Making it forgets the peak so far."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            with suppress(OSError):  # without it the peak is one of the whole process, which is more
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def now(self) -> int:
+        return torch.cuda.memory_allocated() if torch.cuda.is_available() else _status("VmRSS")
+
+    def peak(self) -> int:
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
+
+    def free(self) -> int:
+        return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else int(psutil.virtual_memory().available)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process, or the GPU, has had since the last forecast began."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
+
+
+def _status(key: str) -> int:
+    """A line of Linux's account of this process, in bytes; what the process has now where there is none."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return int(psutil.Process().memory_info().rss)
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
