@@ -27,7 +27,7 @@ from arbiter.data import Data, askable_arms, examples_as_documents, load_data, n
 from arbiter.home import data_home, home_database
 from arbiter.models import resolve_model
 from arbiter.scoring import Scoring
-from arbiter.training import train_named
+from arbiter.training import Trainer
 from eval.race import RacePlan, plan_race
 from eval.report.card import make_card
 from eval.report.page import to_html
@@ -53,6 +53,7 @@ from storage.hashes import content_hash
 from storage.settings import part
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
+from tuning.training.progress import Forecast
 
 _POLL_S = 1.0
 
@@ -170,14 +171,21 @@ class Pipeline:
     def adapters(self) -> dict[str, Adapter]:
         """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
         sweep_drafts(self.home / "adapters")
-        parts = (self.config, self.data, self.base, self.indexes.get("documents"), lambda: self.scoring)
-        adapters = {
-            name: train_named(name, *parts, home=self.home, console=self.console)
-            for name in build.used_adapters(self.askable)
-        }
+        trainer = self._trainer()
+        adapters = {name: trainer.train(name) for name in build.used_adapters(self.askable)}
         for note in build.training_notes(self.config, adapters):
             self.console.say(f"note: {note}")
         return adapters
+
+    def forecast(self) -> dict[str, Forecast | None]:
+        """What the training of each adapter that the arms need will take, None for one that exists."""
+        trainer = self._trainer()
+        return {name: trainer.forecast(name) for name in build.used_adapters(self.askable)}
+
+    def _trainer(self) -> Trainer:
+        documents = self.indexes.get("documents")
+        parts = (self.config, self.data, self.base, documents, lambda: self.scoring)
+        return Trainer(*parts, home=self.home, console=self.console)
 
     @cached_property
     def scoring(self) -> Scoring:

@@ -1,13 +1,16 @@
-"""One adapter of a config: its rows, the rows it is looked at with, and what its training shows.
+"""The adapters of a config: their rows, the rows they are looked at with, and what their training shows.
 
-adapter = train_named("raft", config, data, base, documents, scoring, home=home, console=console)
+trainer = Trainer(config, data, base, documents, scoring, home=home, console=console)
+trainer.train("raft"), trainer.forecast("closed_book")
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from arbiter import build
 from arbiter.config.schema import Config
@@ -21,61 +24,83 @@ from tuning.base import ResolvedModel
 from tuning.data.examples import Question, sample
 from tuning.export.adapters import Adapter
 from tuning.recipe import CheckRows
-from tuning.training.progress import TrainProgress
-from tuning.training.run import train_adapter
+from tuning.training.progress import Forecast, TrainProgress
+from tuning.training.run import forecast_training, train_adapter
 
 
-def train_named(
-    name: str,
-    config: Config,
-    data: Data,
-    base: ResolvedModel,
-    documents: Index | None,
-    scoring: Callable[[], Scoring],
-    *,
-    home: Path,
-    console: Console,
-) -> Adapter:
-    """The adapter of this key, trained if none of the same recipe and rows exists. `scoring` is called only where the
-    training is looked at.
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """What all trainings of one config over one data folder have in common. `scoring` is called only where a training
+    is looked at.
     """
-    spec = config.adapters[name]
-    documents = documents if spec.passages else None
 
-    def checks(questions: tuple[Question, ...]) -> CheckRows | None:
-        asked = sample(questions, spec.look_rows, config.seed)
+    config: Config
+    data: Data
+    base: ResolvedModel
+    documents: Index | None
+    scoring: Callable[[], Scoring]
+    _: KW_ONLY
+    home: Path
+    console: Console
+
+    def train(self, name: str) -> Adapter:
+        """The adapter of this key, trained if none of the same recipe and rows exists."""
+        given, console = self._arguments(name), self.console
+        with console.step(f"training {name} on {len(given['rows'])} rows") as step:
+
+            def show(now: TrainProgress) -> None:
+                left = f", {now.seconds_left:.0f} s left" if now.seconds_left is not None else ""
+                looks = f", dev {now.looks[-1]:.2f} of best {max(now.looks):.2f}" if now.looks else ""
+                shown = f"loss {now.loss:.3f}, {now.tokens_per_s:.0f} tokens/s{left}{looks}"
+                step.update(now.step, now.num_steps, shown)
+
+            adapter = train_adapter(
+                **given, progress=show, foretold=lambda forecast: console.say(f"  {name} {in_words(forecast)}")
+            )
+        console.say(f"  adapter {adapter.name} (trained in {adapter.training_s:.0f} s{_looked(adapter)})")
+        return adapter
+
+    def forecast(self, name: str) -> Forecast | None:
+        """What the training of this adapter will take; None where it exists."""
+        given = self._arguments(name)
+        with self.console.step(f"timing steps of {name} on {len(given['rows'])} rows"):
+            return forecast_training(**given)
+
+    def _arguments(self, name: str) -> dict[str, Any]:
+        config, data, home, spec = self.config, self.data, self.home, self.config.adapters[name]
+        documents = self.documents if spec.passages else None
+        with self.console.step(f"making rows of {len(data.examples)} examples for {name}"):
+            return {
+                "base": self.base,
+                "rows": build.training_rows(config, name, data.examples, documents),
+                "recipe": spec,
+                "name": name.replace("_", "-"),
+                "adapters_dir": home / "adapters",
+                "work_dir": home / "training",
+                "provenance": {"data": str(data.folder), "data_version": data.version},
+                "dev": self._check_rows(name, data.dev, documents),
+                "guard": self._check_rows(name, data.guard, documents),
+            }
+
+    def _check_rows(self, name: str, questions: Sequence[Question], documents: Index | None) -> CheckRows | None:
+        spec, metric = self.config.adapters[name], self.config.policy.metric
+        asked = sample(questions, spec.look_rows, self.config.seed)
         if not asked or not spec.has_looks:
             return None
-        rows = build.check_rows(config, name, asked, documents)
-        metric = config.policy.metric
+        rows = build.check_rows(self.config, name, asked, documents)
         if any(one in JUDGE_METRICS for one in metrics_of(metric)):
             return CheckRows(rows)  # a judge would be asked at every look
-        return CheckRows(rows, str(metric), partial(scoring().score_texts, asked))
+        return CheckRows(rows, str(metric), partial(self.scoring().score_texts, asked))
 
-    with console.step(f"making rows of {len(data.examples)} examples for {name}"):
-        rows = build.training_rows(config, name, data.examples, documents)
-        dev, guard = checks(data.dev), checks(data.guard)
-    with console.step(f"training {name} on {len(rows)} rows") as step:
 
-        def show(now: TrainProgress) -> None:
-            left = f", {now.seconds_left:.0f} s left" if now.seconds_left is not None else ""
-            looks = f", dev {now.looks[-1]:.2f} of best {max(now.looks):.2f}" if now.looks else ""
-            step.update(now.step, now.num_steps, f"loss {now.loss:.3f}, {now.tokens_per_s:.0f} tokens/s{left}{looks}")
-
-        adapter = train_adapter(
-            base=base,
-            rows=rows,
-            recipe=spec,
-            name=name.replace("_", "-"),
-            adapters_dir=home / "adapters",
-            work_dir=home / "training",
-            provenance={"data": str(data.folder), "data_version": data.version},
-            progress=show,
-            dev=dev,
-            guard=guard,
-        )
-    console.say(f"  adapter {adapter.name} (trained in {adapter.training_s:.0f} s{_looked(adapter)})")
-    return adapter
+def in_words(forecast: Forecast) -> str:
+    """What a training will take."""
+    seconds = forecast.seconds
+    time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return (
+        f"will take about {time} and {forecast.memory_bytes / 1e9:.1f} GB of memory; "
+        f"{forecast.free_bytes / 1e9:.1f} may be had"
+    )
 
 
 def _looked(adapter: Adapter) -> str:
@@ -83,7 +108,5 @@ def _looked(adapter: Adapter) -> str:
         return ""
     before, now = adapter.looks[0], adapter.published
     steps = " and ".join(map(str, now.steps))
-    guard = (
-        f", guard {before.guard:.2f} -> {now.guard:.2f}" if before.guard is not None and now.guard is not None else ""
-    )
+    guard = "" if before.guard is None or now.guard is None else f", guard {before.guard:.2f} -> {now.guard:.2f}"
     return f"; after step {steps}: dev {before.score:.2f} -> {now.score:.2f}{guard}"

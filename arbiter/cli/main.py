@@ -94,6 +94,10 @@ def tune(
     is_listed: Annotated[
         bool, typer.Option("--list", help="Show every method, and how large its adapter would be for the base model.")
     ] = False,
+    is_forecast: Annotated[
+        bool,
+        typer.Option("--forecast", help="Say how long each training would take and how much memory; train nothing."),
+    ] = False,
     is_json: JsonOption = False,
 ) -> None:
     """Train the adapters that the arms need."""
@@ -104,6 +108,14 @@ def tune(
         Console(is_json=is_json).result(*show_methods(path, given, data_home()))
         return
     pipeline = open_pipeline("tune", words, config, is_json)
+    if is_forecast:
+        from arbiter.training import in_words
+
+        found = pipeline.forecast()
+        said = [f"{name} {in_words(one) if one is not None else 'is trained'}" for name, one in found.items()]
+        shown = {name: None if one is None else asdict(one) for name, one in found.items()}
+        pipeline.console.result("\n".join(said) or "no arm needs an adapter", shown)
+        return
     adapters = pipeline.adapters
     lines = [f"{a.name}: {a.num_rows} rows, {a.training_s:.0f} s, {a.path}" for a in adapters.values()]
     rows = {

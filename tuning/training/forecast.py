@@ -41,9 +41,15 @@ class Batches:
 
 
 def foretell(
-    step: Callable[[dict[str, torch.Tensor]], None], optimizer: Any, batches: Batches, recipe: Recipe
+    step: Callable[[dict[str, torch.Tensor]], None],
+    optimizer: Any,
+    batches: Batches,
+    recipe: Recipe,
+    *,
+    first_step: int = 0,
 ) -> Forecast:
-    """`step(inputs)` adds the gradients of a batch, and `optimizer` moves nothing (its learning rate is 0).
+    """What is left of a training from `first_step` on. `step(inputs)` adds the gradients of a batch, and `optimizer`
+    moves nothing: its learning rate is set to 0.
 
     Raises TuningError with the number of parts that fits, where the whole batch will not.
     """
@@ -77,7 +83,7 @@ def foretell(
     if states[1]:
         torch.cuda.set_rng_state_all(states[1])
     gc.collect()
-    return Forecast(_total(points, batches.num_tokens), forecast_bytes, free)
+    return Forecast(_total(points, batches.num_tokens[first_step:]), forecast_bytes, free)
 
 
 def _total(points: Sequence[tuple[int, float]], num_tokens: Sequence[int]) -> float:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from storage.files import hold_lock, refuse_full_disk
 from storage.folders import publish, sweep_drafts, write_manifest
@@ -53,6 +54,27 @@ def recipe_hash(
 def rows_hash(rows: Sequence[TrainingRow]) -> str:
     """64 hex digits over rows and their order."""
     return content_hash(*(json.dumps([[dict(m) for m in row.prompt], row.completion], sort_keys=True) for row in rows))
+
+
+class _Enough(Exception):  # no error: it ends a training that was only to be foretold
+    def __init__(self, forecast: Forecast) -> None:
+        super().__init__()
+        self.forecast = forecast
+
+
+def forecast_training(**given: Any) -> Forecast | None:
+    """What `train_adapter` would take with the same arguments, from its last checkpoint if there is one; None where the
+    adapter exists. Raises TuningError as it does.
+    """
+
+    def enough(forecast: Forecast) -> None:
+        raise _Enough(forecast)
+
+    try:
+        train_adapter(**given, foretold=enough)
+    except _Enough as found:
+        return found.forecast
+    return None
 
 
 def train_adapter(

@@ -107,7 +107,6 @@ def train(
             )
             if checkpoint is not None and checkpoint.looks is not None:
                 looks.restore(checkpoint.looks)
-        forecast: Forecast | None = None
         watch = Watch(
             num_tokens=[sum(lengths[i] for i in order[start : start + recipe.batch_size]) for start in starts],
             progress=progress,
@@ -132,12 +131,11 @@ def train(
             # PEFT would cast every input to the float32 of its weights, and autocast it back: 892 -> 996 tokens/s
             # without.
             stack.enter_context(disable_input_dtype_casting(model, active=precision == "bf16"))
+            forecast = trainer.foretell(encoded, order, recipe, first_step=0 if checkpoint is None else checkpoint.step)
+            foretold(forecast)
             if checkpoint is not None and looks is not None and looks.ended:
                 trainer.take_up(checkpoint.path)
             else:
-                if checkpoint is None:
-                    forecast = trainer.foretell(encoded, order, recipe)
-                    foretold(forecast)
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
         looked = {} if looks is None else _take_chosen(looks, prepared)
         peak = peak_bytes()
@@ -167,7 +165,7 @@ def train(
         "final_loss": statistics.fmean(curve[-LOSS_WINDOW:]),
         "precision": precision,
         "parity": asdict(parity),
-        "forecast": None if forecast is None else asdict(forecast),
+        "forecast": asdict(forecast),
         "peak_memory_bytes": peak,
         **looked,
         "device": device(),
@@ -206,8 +204,10 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
             loss += penalty.detach()
         return loss
 
-    def foretell(self, rows: Sequence[EncodedRow], order: Sequence[int], recipe: Recipe) -> Forecast:
-        """What the training of these rows in this order will take; the weights stay as they are."""
+    def foretell(
+        self, rows: Sequence[EncodedRow], order: Sequence[int], recipe: Recipe, *, first_step: int
+    ) -> Forecast:
+        """What the training of these rows in this order will take from a step on; the weights stay as they are."""
         size, padding, prepared = recipe.batch_size, self.processing_class.pad_token_id or 0, self._prepared
         groups = [order[start : start + size] for start in range(0, len(order), size)]
 
@@ -235,7 +235,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         )
         optimizer = self.create_optimizer()
         self.optimizer = None
-        return foretell(step, optimizer, batches, recipe)
+        return foretell(step, optimizer, batches, recipe, first_step=first_step)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -115,9 +115,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A complete checkpoint: the seconds spent up to it, and the looks taken up to it, if there were any."""
+    """A complete checkpoint: how many steps were done, the seconds spent and the looks taken, if there were any."""
 
     path: Path
+    step: int
     elapsed_s: float
     looks: dict[str, Any] | None
 
@@ -129,7 +130,7 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
         manifest = read_manifest(path) if is_complete(path) else {}
         if manifest.get("packages") == package_versions():
             step = int(path.name.rpartition("-")[2])
-            usable[step] = Checkpoint(path, float(manifest["elapsed_s"]), manifest.get("looks"))
+            usable[step] = Checkpoint(path, step, float(manifest["elapsed_s"]), manifest.get("looks"))
         else:
             shutil.rmtree(path)
     return usable[max(usable)] if usable else None

@@ -26,7 +26,7 @@ from tuning.methods.whole import FullRecipe
 from tuning.objectives.supervised import SUPERVISED
 from tuning.recipe import CheckRows, Recipe
 from tuning.training.progress import Forecast, TrainProgress
-from tuning.training.run import recipe_hash, train_adapter
+from tuning.training.run import forecast_training, recipe_hash, train_adapter
 
 # It trains.
 pytestmark = pytest.mark.slow
@@ -220,8 +220,35 @@ def test_a_forecast_is_said_before_the_first_step_and_changes_nothing(
     manifest = read_manifest(adapter.path)
     assert manifest["forecast"] == asdict(forecast)
     assert manifest["peak_memory_bytes"] > 0
-    monkeypatch.setattr(trainer.ObjectiveTrainer, "foretell", lambda *_: forecast)
+    monkeypatch.setattr(trainer.ObjectiveTrainer, "foretell", lambda *_, **__: forecast)
     assert train(tiny_base, tmp_path / "untold", recipe=recipe).name == adapter.name
+
+
+def test_a_forecast_trains_nothing_and_knows_what_is_done(tiny_base: Path, tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "base": resolved(tiny_base),
+        "rows": ROWS,
+        "recipe": RECIPE,
+        "name": "closed-book",
+        "adapters_dir": tmp_path / "adapters",
+        "work_dir": tmp_path / "training",
+        "provenance": {},
+    }
+
+    def interrupt(progress: TrainProgress) -> None:
+        if progress.step == 29:
+            raise KeyboardInterrupt
+
+    whole = forecast_training(**given)
+    assert whole is not None
+    assert not list(tmp_path.glob("adapters/*"))
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(**given, progress=interrupt, checkpoint_every_s=0.0)
+    left = forecast_training(**given)
+    assert left is not None
+    assert left.seconds < whole.seconds / 3
+    train_adapter(**given)
+    assert forecast_training(**given) is None
 
 
 def test_a_training_that_will_not_fit_is_refused_with_the_parts_that_do(
