@@ -95,8 +95,10 @@ def tune(
         bool, typer.Option("--list", help="Show every method, and how large its adapter would be for the base model.")
     ] = False,
     is_forecast: Annotated[
-        bool,
-        typer.Option("--forecast", help="Say how long each training would take and how much memory; train nothing."),
+        bool, typer.Option("--forecast", help="Say how long each training would take, and how much memory.")
+    ] = False,
+    is_curve: Annotated[
+        bool, typer.Option("--curve", help="Train on a few sizes, and say how many more examples would be worth it.")
     ] = False,
     is_json: JsonOption = False,
 ) -> None:
@@ -106,6 +108,13 @@ def tune(
 
         path, given = read_words("tune", words, config) if words or config else (None, [])
         Console(is_json=is_json).result(*show_methods(path, given, data_home()))
+        return
+    if is_curve:
+        from arbiter.curve import measure_curve
+
+        pipeline = open_pipeline("tune --curve", words, config, is_json, needs_dev=True)
+        report = measure_curve(pipeline)
+        pipeline.console.result(report.to_text(), report.to_dict())
         return
     pipeline = open_pipeline("tune", words, config, is_json)
     if is_forecast:

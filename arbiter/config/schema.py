@@ -26,6 +26,7 @@ from arbiter.config.sections import (
     PolicyConfig,
 )
 from arbiter.models import EMBEDDER, GENERATOR
+from eval.learning_curve import CurveSettings
 from eval.settings import RaceSettings
 from eval.sweep.space import SweepSettings
 from router.answering.arm import Sampling
@@ -79,6 +80,7 @@ class Config(BaseModel):
     race: RaceSettings | None = RaceSettings()
     """Questions are spent in batches, and arms that are shown to be worse drop out; null asks every arm everything."""
     sweep: SweepSettings = SweepSettings()
+    curve: CurveSettings = CurveSettings()
     policy: PolicyConfig = PolicyConfig()
 
     @model_validator(mode="before")
@@ -151,6 +153,7 @@ class Config(BaseModel):
             exclude={
                 "policy": True,
                 "sweep": True,
+                "curve": True,
                 "embedding": {"threads"},
                 "index": {"database", "store"},
                 "engine": {"url", "api_key_env", "ready_timeout_s"},
