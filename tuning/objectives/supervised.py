@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.rows import TrainingRow
@@ -10,6 +11,9 @@ from tuning.recipe import IGNORED, EncodedRow, Objective
 
 if TYPE_CHECKING:
     import torch
+
+# Two forward passes cost more than one: so many shared tokens make up for it.
+_WORTH_SHARING = 8
 
 
 def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
@@ -48,32 +52,61 @@ def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
     return EncodedRow(tuple(ids), (IGNORED,) * start + tuple(ids[start:]))
 
 
-def completion_logits(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def completion_logits(
+    model: Any, inputs: dict[str, torch.Tensor], *, shares_prefix: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Of the n tokens whose label is not IGNORED: logits (n, vocabulary), the tokens themselves (n,), and where they
     stand, as truth values (rows, kept positions).
 
     `inputs` holds input_ids, attention_mask and labels, each (rows, length) of integers. The model's head runs only on
     the positions that precede such a token in any of the rows: TRL does so where Triton runs, and elsewhere scores
-    every position against the whole vocabulary, forward and backward.
+    every position against the whole vocabulary, forward and backward. With `shares_prefix` the tokens with which all
+    rows begin, most of all the instructions, are worked on once; their keys and values serve every row.
     """
     targets = inputs["labels"][:, 1:]
     is_scored = targets != IGNORED
     kept = is_scored.any(dim=0).nonzero().squeeze(-1)
+    num_shared = _num_shared(inputs["input_ids"], int(kept[0])) if shares_prefix else 0
+    past: dict[str, Any] = {"use_cache": False}
+    if num_shared >= _WORTH_SHARING:
+        begun = model(input_ids=inputs["input_ids"][:1, :num_shared], use_cache=True, logits_to_keep=1)
+        begun.past_key_values.batch_repeat_interleave(len(targets))
+        past = {"past_key_values": begun.past_key_values, "use_cache": True}
+    else:
+        num_shared = 0
     logits = model(
-        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=kept, use_cache=False
+        input_ids=inputs["input_ids"][:, num_shared:],
+        attention_mask=inputs["attention_mask"],
+        logits_to_keep=kept - num_shared,
+        **past,
     ).logits
     is_scored = is_scored[:, kept]
     return logits[is_scored], targets[:, kept][is_scored], is_scored
 
 
-def completion_loss(model: Any, inputs: dict[str, torch.Tensor], num_tokens: Any = None) -> torch.Tensor:
+def _num_shared(ids: torch.Tensor, most: int) -> int:
+    """With how many tokens all of several rows begin, up to `most`."""
+    if len(ids) == 1:
+        return 0
+    differs = (ids[:, :most] != ids[:1, :most]).any(dim=0).nonzero()
+    return int(differs[0]) if len(differs) else most
+
+
+def completion_loss(
+    model: Any, inputs: dict[str, torch.Tensor], num_tokens: Any = None, *, shares_prefix: bool = False
+) -> torch.Tensor:
     """Cross entropy summed over the tokens whose label is not IGNORED, divided by their number (or by `num_tokens`)."""
     from torch.nn.functional import cross_entropy
 
-    logits, targets, _ = completion_logits(model, inputs)
+    logits, targets, _ = completion_logits(model, inputs, shares_prefix=shares_prefix)
     total = cross_entropy(logits.float(), targets, reduction="sum")
     mean: torch.Tensor = total / (len(targets) if num_tokens is None else num_tokens)
     return mean
 
 
-SUPERVISED = Objective(name="supervised", encode=encode_completion, loss=completion_loss)
+SUPERVISED = Objective(
+    name="supervised",
+    encode=encode_completion,
+    loss=completion_loss,
+    shared_loss=partial(completion_loss, shares_prefix=True),
+)

@@ -31,7 +31,7 @@ from tuning.export.adapters import Adapter, save_adapter
 from tuning.export.gate import open_gate
 from tuning.look import Measured, Published
 from tuning.methods.registry import METHODS
-from tuning.recipe import IGNORED, CheckRows, EncodedRow, Objective, Occasion, Prepared, Recipe
+from tuning.recipe import IGNORED, CheckRows, EncodedRow, Loss, Objective, Occasion, Prepared, Recipe
 from tuning.training.batches import encode_rows, training_order
 from tuning.training.forecast import Batches, foretell, peak_bytes
 from tuning.training.libraries import plain_memory_errors, quiet
@@ -40,6 +40,7 @@ from tuning.training.looks import TRAINED, Looks
 from tuning.training.measuring import make_measure, padded
 from tuning.training.parts import Parts, open_parts, parts_of
 from tuning.training.progress import Forecast, TrainProgress
+from tuning.training.sharing import agrees
 from tuning.training.start import load_start
 from tuning.training.watch import LOSS_WINDOW, Watch, last_checkpoint
 from tuning.training.weights import load_trained, refuse_unfit_mean, save_trained
@@ -131,6 +132,9 @@ def train(
             # PEFT would cast every input to the float32 of its weights, and autocast it back: 892 -> 996 tokens/s
             # without.
             stack.enter_context(disable_input_dtype_casting(model, active=precision == "bf16"))
+            first = [encoded[place] for place in order[: recipe.batch_size // recipe.accumulate]]
+            # A GPU takes TRL's own loss.
+            is_shared = not is_whole and trainer.share_prefixes(first)
             forecast = trainer.foretell(encoded, order, recipe, first_step=0 if checkpoint is None else checkpoint.step)
             foretold(forecast)
             if checkpoint is not None and looks is not None and looks.ended:
@@ -164,6 +168,7 @@ def train(
         "loss_curve": curve,
         "final_loss": statistics.fmean(curve[-LOSS_WINDOW:]),
         "precision": precision,
+        "shares_prefix": is_shared,
         "parity": asdict(parity),
         "forecast": asdict(forecast),
         "peak_memory_bytes": peak,
@@ -183,6 +188,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
     def __init__(self, objective: Objective, prepared: Prepared, parts: Parts | None, **options: Any) -> None:
         super().__init__(**options)
         self._objective = objective
+        self._loss = objective.loss
         self._prepared = prepared
         self._parts = parts
         self._parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -195,14 +201,35 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         model.train()
         inputs = self._prepare_inputs(inputs)
         count = (inputs["labels"][:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        loss = self._parts.add_gradients(
-            inputs, self._parameters, lambda part: self._objective.loss(model, part, count)
-        )
+        loss = self._parts.add_gradients(inputs, self._parameters, lambda part: self._loss(model, part, count))
         if self._prepared.penalty is not None:
             penalty = self._prepared.penalty() / self.current_gradient_accumulation_steps
             penalty.backward()
             loss += penalty.detach()
         return loss
+
+    def share_prefixes(self, rows: Sequence[EncodedRow]) -> bool:
+        """Let the rows of a batch share the tokens with which they begin, if the model answers the same then: tried on
+        these rows. Not for a forward pass that draws random numbers, which are other ones for each row.
+        """
+        if self._objective.shared_loss is None or len(rows) < 2:
+            return False
+        self.model.train()
+        batch = padded(rows, self.processing_class.pad_token_id or 0, device())
+        plain, shared = self._cast(self._objective.loss), self._cast(self._objective.shared_loss)
+        if not agrees(plain, shared, self._parameters, batch, is_bf16=self.args.bf16):
+            return False
+        self._loss = self._objective.shared_loss
+        return True
+
+    def _cast(self, loss: Loss) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:
+        """A loss of a batch before the training, which begins with casting the model: a thread's own matter."""
+
+        def found(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            with torch.autocast(device(), torch.bfloat16, enabled=self.args.bf16):
+                return loss(self.model, batch, None)
+
+        return found
 
     def foretell(
         self, rows: Sequence[EncodedRow], order: Sequence[int], recipe: Recipe, *, first_step: int
@@ -215,9 +242,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
             return padded([rows[place] for place in places], padding, device())
 
         def loss_of(part: dict[str, torch.Tensor]) -> torch.Tensor:
-            # Of each thread's own; the trainer does this for its model when the training begins.
-            with torch.autocast(device(), torch.bfloat16, enabled=self.args.bf16):
-                loss = self._objective.loss(self.model, part, None)
+            loss = self._cast(self._loss)(part)
             return loss if prepared.penalty is None else loss + prepared.penalty()
 
         def step(inputs: dict[str, torch.Tensor]) -> None:
@@ -244,7 +269,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         if inputs["input_ids"].device.type != "cpu" or return_outputs:
             found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         else:
-            found = self._objective.loss(model, inputs, num_items_in_batch)
+            found = self._loss(model, inputs, num_items_in_batch)
         if self._prepared.penalty is None or return_outputs:
             return found
         return found + self._prepared.penalty() / self.current_gradient_accumulation_steps
