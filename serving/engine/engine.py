@@ -1,4 +1,4 @@
-"""An engine that answers, whoever runs it: vLLM as a supervised child, or somebody else's OpenAI-compatible server.
+"""An engine that answers, whoever runs it: supervised children, or somebody else's OpenAI-compatible server.
 
 with open_engine(settings, base, adapters, log_path=log, max_num_seqs=32, step=console.step) as engine:
     HttpEngine(engine.url)
@@ -17,8 +17,10 @@ from typing import Any
 
 import httpx
 
+from serving.engine.beside import beside_engine
 from serving.engine.host import detect_host
 from serving.engine.settings import EngineSettings
+from serving.engine.supervisor import Supervisor
 from serving.engine.vllm import VllmServer, VllmSettings
 from serving.errors import EngineFailed, ServingError
 from tuning.base import ResolvedModel
@@ -32,7 +34,7 @@ class OpenEngine:
 
     `load` takes one more adapter in after its admission, and does nothing for one that is loaded; `unload` releases
     one. Both raise ServingError: the adapter does not fit, the engine refuses it, or it is away. `url_of` says where a
-    model is asked: a merged adapter has an engine of its own, from `load` to `unload`.
+    model is asked: an adapter that is merged or served beside vLLM has an engine of its own, from `load` to `unload`.
     """
 
     url: str
@@ -80,7 +82,7 @@ def open_engine(
                 unload=remote.unload,
             )
         return
-    num_engines = 1 + sum(adapter.form == "merged" for adapter in adapters.values())
+    num_engines = 1 + sum(adapter.form in ("merged", "beside") for adapter in adapters.values())
     shared = VllmSettings(
         model_path=base.path,
         served_name=base.name,
@@ -110,50 +112,53 @@ def open_engine(
 
 @dataclass(slots=True)
 class LocalEngines:
-    """vLLM with the base model and its adapters, and one more for each adapter that is merged into whole weights."""
+    """vLLM with the base model and its adapters, and one more engine for each adapter that is no LoRA: vLLM with whole
+    weights, or transformers with what vLLM cannot compute.
+    """
 
     base: VllmServer
     settings: VllmSettings
     step: Callable[[str], AbstractContextManager[Any]]
-    _merged: dict[str, VllmServer] = field(default_factory=dict, init=False)
-    _starting: list[VllmServer] = field(default_factory=list, init=False)
+    _own: dict[str, VllmServer | Supervisor] = field(default_factory=dict, init=False)
+    _starting: list[VllmServer | Supervisor] = field(default_factory=list, init=False)
 
     def load(self, adapter: Adapter) -> None:
         """Load an adapter, or start its engine; nothing for one that is there. Raises ServingError and EngineFailed."""
         if adapter.form == "lora":
             self.base.load_adapter(adapter.name, adapter.path)
-        elif adapter.name not in self._merged or self._merged[adapter.name].state == "failed":
+        elif adapter.name not in self._own or self._own[adapter.name].state == "failed":
             self.unload(adapter)
-            log = self.settings.log_path
-            settings = replace(
-                self.settings,
-                model_path=str(adapter.path),
-                served_name=adapter.name,
-                log_path=log.with_name(f"{log.stem}-{adapter.name}{log.suffix}"),
-                has_adapters=False,
-            )
-            server = VllmServer(settings)
+            program, server = self._engine_of(adapter)
             self._starting.append(server)
             try:
-                with self.step(f"starting vLLM with {adapter.name}") as shown:
+                with self.step(f"starting {program} with {adapter.name}") as shown:
                     server.start(progress=lambda: shown.update(0, None))
-                self._merged[adapter.name] = server
+                self._own[adapter.name] = server
             except BaseException:
                 server.stop()
                 raise
             finally:
                 self._starting.remove(server)
 
+    def _engine_of(self, adapter: Adapter) -> tuple[str, VllmServer | Supervisor]:
+        """What its engine is called, and the engine, not started."""
+        log = self.settings.log_path
+        settings = replace(self.settings, log_path=log.with_name(f"{log.stem}-{adapter.name}{log.suffix}"))
+        if adapter.form == "beside":
+            return "transformers", beside_engine(settings, adapter)
+        whole = replace(settings, model_path=str(adapter.path), served_name=adapter.name, has_adapters=False)
+        return "vLLM", VllmServer(whole)
+
     def unload(self, adapter: Adapter) -> None:
         """Release an adapter, or stop its engine; nothing for one that is not there. Raises ServingError."""
         if adapter.form == "lora":
             self.base.unload_adapter(adapter.name)
-        elif (server := self._merged.pop(adapter.name, None)) is not None:
+        elif (server := self._own.pop(adapter.name, None)) is not None:
             server.stop()
 
     def url_of(self, model: str) -> str:
         """Where a model is asked."""
-        return self._merged.get(model, self.base).url
+        return self._own.get(model, self.base).url
 
     def is_ready(self) -> bool:
         """Whether the base's answers. What is asked of another that is away is told so by itself."""
@@ -161,7 +166,7 @@ class LocalEngines:
 
     def stop(self) -> None:
         """Stop what was started."""
-        for server in [*self._starting, *self._merged.values(), self.base]:
+        for server in [*self._starting, *self._own.values(), self.base]:
             server.stop()
 
 
@@ -194,6 +199,11 @@ class RemoteEngine:
         """Offer those of the adapters that it lacks. Raises EngineFailed for those that it does not serve then."""
         known = self._models()
         new = [adapter for adapter in adapters if adapter.name not in known]
+        if beside := sorted(adapter.name for adapter in new if adapter.form == "beside"):
+            raise EngineFailed(
+                f"{', '.join(beside)} cannot be served by the engine at {self.url}: no vLLM computes such adapters; "
+                "leave engine.url out, or leave out the arms that need them"
+            )
         for adapter in (one for one in new if one.form == "lora"):
             self._send("/load_lora_adapter", {"lora_name": adapter.name, "lora_path": str(adapter.path)})
         served = self._models() if new else known

@@ -47,6 +47,8 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "half": {"learning_rate": 0.01},
     "freeze": {"learning_rate": 0.01, "blocks": 1},
     "full": {"learning_rate": 0.01},
+    "prefix": {"num_tokens": 6, "learning_rate": 0.1},
+    "bottleneck": {"width": 8},
 }
 
 
