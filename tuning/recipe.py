@@ -86,8 +86,10 @@ class CheckRows:
     score: Callable[[Sequence[str]], Sequence[float]] | None = None
 
 
-Form = Literal["lora", "merged", "beside"]
-"""What is served: an adapter that vLLM swaps, whole weights, or what vLLM cannot compute, on an engine beside it."""
+Form = Literal["lora", "prompt", "merged", "beside"]
+"""What is served: an adapter that vLLM swaps, a prompt of numbers that it is sent, whole weights, or what it cannot
+compute, on an engine beside it.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from serving.engine.host import EngineHost, detect_host
 from serving.engine.settings import EngineSettings
+from serving.engine.soft_prompts import with_place
 from serving.engine.supervisor import RESTART_DELAYS_S, State, Supervisor
 from serving.errors import ServingError
+from tuning.export.admission import chat_template
 
 _GPU_OPTION, _GPU_SHARE = "--gpu-memory-utilization", 0.9
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank accepts, besides 1
@@ -37,6 +39,8 @@ class VllmSettings:
     max_num_seqs: int = 32
     has_adapters: bool = True
     """Whether adapters can be loaded; a merged model has none."""
+    takes_prompts: bool = False
+    """Whether prompts of numbers can be sent to it (serving/engine/soft_prompts.py)."""
     num_engines: int = 1
     """How many share the GPU's memory."""
 
@@ -62,10 +66,20 @@ def build_command(settings: VllmSettings, *, port: int, host: EngineHost) -> lis
         *("--max-model-len", str(settings.engine.max_model_len)),
         *("--max-num-seqs", str(settings.max_num_seqs)),
         *(adapters if settings.has_adapters else []),
+        *(
+            ["--enable-prompt-embeds", "--chat-template", str(template_path(settings))]
+            if settings.takes_prompts
+            else []
+        ),
         *share,
         *("--enable-prefix-caching", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"),
         *eager,
     ]
+
+
+def template_path(settings: VllmSettings) -> Path:
+    """Where the chat template of an engine that takes prompts of numbers is written."""
+    return settings.log_path.with_suffix(".jinja")
 
 
 def build_environment(settings: VllmSettings, *, host: EngineHost, base: Mapping[str, str]) -> dict[str, str]:
@@ -142,7 +156,11 @@ class VllmServer:
         return self.supervisor.is_ready()
 
     def start(self, progress: Callable[[], object] = lambda: None) -> None:
-        """As `Supervisor.start`."""
+        """As `Supervisor.start`. Raises TuningError where a chat template is needed, and there is none."""
+        if self.settings.takes_prompts:
+            path = template_path(self.settings)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(with_place(chat_template(self.settings.model_path)), encoding="utf-8")
         self.supervisor.start(progress)
 
     def stop(self) -> None:

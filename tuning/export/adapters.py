@@ -27,6 +27,7 @@ MODEL_CONFIG = "config.json"
 # What an adapter of each form cannot be without.
 _FILES: dict[Form, tuple[str, ...]] = {
     "lora": (WEIGHTS, CONFIG),
+    "prompt": (WEIGHTS, CONFIG),
     "merged": (MODEL_CONFIG,),
     "beside": (WEIGHTS, CONFIG),
 }
@@ -50,7 +51,9 @@ class Adapter:
     chat_template_hash: str
     recipe_hash: str
     form: Form
-    """What is in the folder: a LoRA, a whole model that the training was merged into, or what is served beside vLLM."""
+    """What is in the folder: a LoRA, a prompt of numbers, a whole model that the training was merged into, or what is
+    served beside vLLM.
+    """
     rank: int
     """The largest rank of any of its modules, which is what vLLM's --max-lora-rank must cover; 0 for no LoRA."""
     unserved: tuple[str, ...]

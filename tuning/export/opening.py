@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.methods.bottleneck import load_bottlenecks
+from tuning.methods.soft_prompt import load_prompt
 from tuning.recipe import Form
 
 _CONFIG = "adapter_config.json"
@@ -48,4 +49,8 @@ def _open_peft(plain: Any, folder: Path) -> Any:
     return PeftModel.from_pretrained(plain, str(folder))
 
 
-_OPENERS: Mapping[Form, Callable[[Any, Path], Any]] = {"lora": _open_peft, "beside": open_beside}
+_OPENERS: Mapping[Form, Callable[[Any, Path], Any]] = {
+    "lora": _open_peft,
+    "prompt": load_prompt,
+    "beside": open_beside,
+}

@@ -24,11 +24,12 @@ from tuning.methods.lora_plus import LORA_PLUS
 from tuning.methods.merged import MERGED
 from tuning.methods.prefix import PREFIX
 from tuning.methods.residual import RESIDUAL
+from tuning.methods.soft_prompt import SOFT_PROMPTS
 from tuning.methods.whole import WHOLE
 from tuning.recipe import Method, Recipe
 
 _LORAS = (LORA, RSLORA, LORA_PLUS, LORA_FA, EVA, *RESIDUAL, DELTA_LORA, ADALORA, *CONVERTED)
-_ALL = (*_LORAS, *MERGED, *WHOLE, PREFIX, BOTTLENECK)
+_ALL = (*_LORAS, *SOFT_PROMPTS, *MERGED, *WHOLE, PREFIX, BOTTLENECK)
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 
 

@@ -200,13 +200,13 @@ def test_a_merged_adapter_has_an_engine_from_load_to_unload_and_a_failed_one_is_
     monkeypatch.setattr(Scripted, "fails", True)
     with pytest.raises(EngineFailed, match="no room"):
         engines.load(merged)
-    assert (engines.url_of("dora@1"), engines.is_ready()) == (own.url, True)
+    assert (engines.place_of("dora@1").url, engines.is_ready()) == (own.url, True)
 
     monkeypatch.setattr(Scripted, "fails", False)
     engines.load(merged)
     engines.load(merged)
     first = engines._own["dora@1"]
-    assert engines.url_of("dora@1").endswith("/dora@1")
+    assert engines.place_of("dora@1").url.endswith("/dora@1")
     assert first.settings.log_path == Path("/logs/engine-1-dora@1.log")
     assert not first.settings.has_adapters
 
@@ -215,7 +215,7 @@ def test_a_merged_adapter_has_an_engine_from_load_to_unload_and_a_failed_one_is_
     engines.load(merged)
     assert (first.num_stops, engines._own["dora@1"] is first) == (1, False)
     engines.unload(merged)
-    assert engines.url_of("dora@1") == own.url
+    assert engines.place_of("dora@1").url == own.url
     engines.load(merged)
     engines.stop()
     assert (own.state, engines._own["dora@1"].state) == ("stopped", "stopped")
@@ -236,6 +236,6 @@ def test_a_beside_adapter_has_an_engine_of_its_own_with_the_base(
     own = engines._own["prefix@1"]
     assert titles == ["starting transformers with prefix@1"]
     assert (own.settings.model_path, own.settings.log_path) == (base.path, Path("/logs/engine-1-prefix@1.log"))  # type: ignore[union-attr]
-    assert engines.url_of("prefix@1") == own.url != engines.base.url
+    assert engines.place_of("prefix@1").url == own.url != engines.base.url
     engines.unload(prefix)
-    assert (own.state, engines.url_of("prefix@1")) == ("stopped", engines.base.url)
+    assert (own.state, engines.place_of("prefix@1").url) == ("stopped", engines.base.url)
