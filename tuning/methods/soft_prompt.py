@@ -45,23 +45,36 @@ class PTuningRecipe(Recipe):
 
 
 def prepend(model: Any, prompt: Callable[[], torch.Tensor]) -> None:
-    """Let the model read `prompt()`, (num_tokens, hidden), before every text; logits are those of the text's places."""
+    """Let the model read `prompt()`, (num_tokens, hidden), before every text, also where it generates; logits are those
+    of the text's places.
+    """
+    import torch
 
-    def put(_model: Any, _args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        import torch
+    def put_before(ids: torch.Tensor, mask: torch.Tensor | None) -> dict[str, torch.Tensor | None]:
+        words, before = model.get_input_embeddings()(ids), prompt()
+        return {
+            "inputs_embeds": torch.cat([before.to(words.dtype).expand(len(ids), -1, -1), words], dim=1),
+            "attention_mask": None if mask is None else torch.cat([mask.new_ones(len(ids), len(before)), mask], dim=1),
+        }
 
-        ids, before = given["input_ids"], prompt()
-        words = model.get_input_embeddings()(ids)
-        count, length = len(before), ids.shape[1]
-        changed = {**given, "input_ids": None}
-        changed["inputs_embeds"] = torch.cat([before.to(words.dtype).expand(len(ids), -1, -1), words], dim=1)
-        if (mask := given.get("attention_mask")) is not None:
-            changed["attention_mask"] = torch.cat([mask.new_ones(len(ids), count), mask], dim=1)
-        kept = given.get("logits_to_keep")
-        changed["logits_to_keep"] = count + (torch.arange(length, device=ids.device) if kept is None else kept)
+    def read(_model: Any, _args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        ids, past = given.get("input_ids"), given.get("past_key_values")
+        if ids is None or (past is not None and past.get_seq_length()):  # it was read
+            return (), given
+        changed = {**given, "input_ids": None, **put_before(ids, given.get("attention_mask"))}
+        kept, places = given.get("logits_to_keep"), torch.arange(ids.shape[1], device=ids.device)
+        changed["logits_to_keep"] = (
+            changed["inputs_embeds"].shape[1] - ids.shape[1] + (places if kept is None else kept)
+        )
         return (), changed
 
-    model.register_forward_pre_hook(put, with_kwargs=True)
+    generate = model.generate
+
+    def generate_after(*, input_ids: torch.Tensor, attention_mask: torch.Tensor, **rest: Any) -> torch.Tensor:
+        return torch.cat([input_ids, generate(**put_before(input_ids, attention_mask), **rest)], dim=1)
+
+    model.register_forward_pre_hook(read, with_kwargs=True)
+    model.generate = generate_after
 
 
 def read_prompt(folder: Path) -> torch.Tensor:
@@ -94,7 +107,8 @@ def _prepare_prompt(model: Any, recipe: PromptRecipe, _occasion: Occasion) -> Pr
 
     words = model.get_input_embeddings().weight.detach()
     chosen = torch.randint(0, len(words), (recipe.num_tokens,))
-    part = torch.nn.Embedding.from_pretrained(words[chosen.to(words.device)].float(), freeze=False)
+    part = torch.nn.Embedding(*words[chosen].shape)
+    part.weight.data.copy_(words[chosen])
     return _trained(model, part, lambda: part.weight)
 
 

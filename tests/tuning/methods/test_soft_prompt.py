@@ -102,6 +102,33 @@ def test_the_loss_is_that_of_the_texts_own_places(method: str, tiny_base: Path) 
 
 
 @pytest.mark.parametrize("method", KINDS)
+def test_rows_of_a_padded_batch_generate_what_the_logits_say(method: str, tiny_base: Path) -> None:
+    import torch
+
+    model = moved(tiny_base, method).model.eval()
+    prompts = [ROWS[0][:3], ROWS[1][:6]]
+    expected = []
+    for prompt in prompts:
+        ids = list(prompt)
+        for _ in range(5):
+            ids.append(int(logits_of(model, ids)[-1].argmax()))
+        expected.append(ids[len(prompt) :])
+    made = model.generate(
+        input_ids=torch.tensor([[0, 0, 0, *prompts[0]], prompts[1]]),
+        attention_mask=torch.tensor([[0, 0, 0, 1, 1, 1], [1] * 6]),
+        max_new_tokens=5,
+        do_sample=False,
+        use_cache=True,
+        eos_token_id=18,
+        pad_token_id=0,
+    )
+    ends = [one.index(18) + 1 if 18 in one else len(one) for one in expected]
+    assert [row[:end] for row, end in zip(made[:, 6:].tolist(), ends, strict=True)] == [
+        one[:end] for one, end in zip(expected, ends, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("method", KINDS)
 def test_nothing_but_the_prompt_is_trained(method: str, tiny_base: Path) -> None:
     import torch
 
