@@ -172,7 +172,7 @@ class Asker:
 
         async def run() -> T:
             limit_s = self.config.engine.request_timeout_s
-            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, url_of=engine.url_of)
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, place_of=engine.place_of)
             try:
                 return await work(Answerer(http, self.indexes, engine.base_model))
             finally:

@@ -31,6 +31,7 @@ from tuning.base import ResolvedModel
 from tuning.data.examples import Question
 from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
 from tuning.export.adapters import Adapter
+from tuning.methods.registry import METHODS
 from tuning.recipe import Recipe
 
 # Distractors come from further down the ranking than what an arm will see, so that a row can always be filled.
@@ -197,6 +198,7 @@ def open_engine(
         adapters,
         log_path=home / "logs" / f"engine-{os.getpid()}.log",
         max_num_seqs=max(config.eval.concurrency, 16),
+        takes_prompts=any(METHODS[recipe.method].form == "prompt" for recipe in config.adapters.values()),
         step=console.step,
     )
 

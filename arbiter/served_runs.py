@@ -116,7 +116,7 @@ class ServedRuns:
             ) from error
         with open_engine(self.config, self.base, parts.adapters, home=self.home, console=console) as engine:
             limit_s = self.config.engine.request_timeout_s
-            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, url_of=engine.url_of)
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, place_of=engine.place_of)
             opener = RunOpener(self, engine, http)
             yield opener, opener.serve(decision, parts), http
 

@@ -10,7 +10,7 @@ class ServingError(ArbiterError):
 
 
 class EngineFailed(ServingError):
-    """vLLM did not start, or died. The message also holds its command and the last lines of its log."""
+    """An engine did not start, or died. The message also holds its command and the last lines of its log."""
 
 
 class Refused(ServingError):

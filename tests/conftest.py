@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.bases import tiny_base
 from fakes.databases import database, database_url, postgres_server, postgres_url, remembered_migrations
 from fakes.logs import logged, logged_requests
 
@@ -30,6 +31,7 @@ __all__ = [
     "postgres_server",
     "postgres_url",
     "remembered_migrations",
+    "tiny_base",
 ]
 
 REPOSITORY = Path(__file__).parents[1]

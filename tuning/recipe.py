@@ -86,8 +86,10 @@ class CheckRows:
     score: Callable[[Sequence[str]], Sequence[float]] | None = None
 
 
-Form = Literal["lora", "merged"]
-"""What is served: an adapter that vLLM swaps, or whole weights."""
+Form = Literal["lora", "prompt", "merged", "beside"]
+"""What is served: an adapter that vLLM swaps, a prompt of numbers that it is sent, whole weights, or what it cannot
+compute, on an engine beside it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Method:
     TuningError where the recipe does not fit the model. `export(prepared, recipe, folder)` writes what is served.
     `export_rank(recipe)` is the largest LoRA rank of what is exported, 0 for what is no LoRA. With `moves_base` the
     base is loaded in float32 whatever the training's precision: its weights move, or are served changed.
+    `num_numbers(model, recipe)` is how many numbers are exported, of what is neither a LoRA nor a whole model.
     """
 
     name: str
@@ -139,6 +142,7 @@ class Method:
     export_rank: Callable[[Any], int]
     form: Form = "lora"
     moves_base: bool = False
+    num_numbers: Callable[[Any, Any], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

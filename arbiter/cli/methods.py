@@ -41,6 +41,6 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
     head = ("method", "what it is", "served as", "rank", "size", "paper")
     text = (
         f"{pad_table(head, cells)}\n\nRank and size with each method's own defaults, for {base.name}. "
-        "Choose one with adapters.NAME.method=METHOD. What is merged has an engine of its own."
+        "Choose one with adapters.NAME.method=METHOD. What is merged or beside has an engine of its own."
     )
     return text, {"base": base.name, "methods": rows}

@@ -32,6 +32,15 @@ class EngineRequest:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model is asked, the name that it has there if not its own, and the messages that go before all others."""
+
+    url: str
+    model: str | None = None
+    before: tuple[Mapping[str, object], ...] = ()
+
+
 class HttpEngine:
     """What generates text, behind the official openai client; one connection pool a URL, no retries of its own.
 
@@ -44,10 +53,10 @@ class HttpEngine:
         *,
         api_key: str = "none",
         timeout_s: float = 120.0,
-        url_of: Callable[[str], str] | None = None,
+        place_of: Callable[[str], Place] | None = None,
         client: Any = None,
     ) -> None:
-        """`url_of` says where a model is asked, `url` for all by default; `timeout_s` bounds one whole request.
+        """`place_of` says where a model is asked, `url` for all by default; `timeout_s` bounds one whole request.
         `client` is an httpx-like async client for tests.
         """
         import httpx2
@@ -55,39 +64,43 @@ class HttpEngine:
 
         self.url = url.rstrip("/")
         self._timeout_s, self._api_key, self._http = timeout_s, api_key, client
-        self._url_of = url_of or (lambda _: self.url)
+        self._place_of = place_of or (lambda _: Place(self.url))
         self._clients: dict[str, openai.AsyncOpenAI] = {}
         # What an engine can do to us; anything else is our own mistake and stays an exception of its own.
         self._faults = (openai.OpenAIError, httpx2.HTTPError)
 
     async def complete(self, request: EngineRequest) -> ChatCompletion:
         """The whole completion. Raises EngineUnavailable or EngineRejected."""
+        place = self._place_of(request.model)
         try:
-            completion: ChatCompletion = await self._client(request).chat.completions.create(**_body(request))
+            completion: ChatCompletion = await self._client(place.url).chat.completions.create(**_body(request, place))
         except self._faults as error:
-            raise self._translated(error, self._url_of(request.model)) from error
+            raise self._translated(error, place.url) from error
+        completion.model = request.model
         return completion
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
         """The completion's chunks as they come, usage on the last. Raises EngineUnavailable or EngineRejected."""
-        body = {**_body(request), "stream": True, "stream_options": {"include_usage": True}}
+        place = self._place_of(request.model)
+        body = {**_body(request, place), "stream": True, "stream_options": {"include_usage": True}}
         try:
-            chunks = await self._client(request).chat.completions.create(**body)
+            chunks = await self._client(place.url).chat.completions.create(**body)
             async with chunks:
                 async for chunk in chunks:
+                    chunk.model = request.model
                     yield chunk
         except self._faults as error:
-            raise self._translated(error, self._url_of(request.model)) from error
+            raise self._translated(error, place.url) from error
 
     async def close(self) -> None:
         """Give the connections back."""
         for client in self._clients.values():
             await client.close()
 
-    def _client(self, request: EngineRequest) -> Any:
+    def _client(self, url: str) -> Any:
         import openai
 
-        url = self._url_of(request.model).rstrip("/")
+        url = url.rstrip("/")
         if url not in self._clients:
             client, address = self._http, urlsplit(url)
             if client is None and address.hostname in _LOOPBACK:
@@ -116,11 +129,11 @@ class HttpEngine:
         return EngineUnavailable(f"the engine at {url} broke off: {type(error).__name__}: {error}")
 
 
-def _body(request: EngineRequest) -> dict[str, Any]:
+def _body(request: EngineRequest, place: Place) -> dict[str, Any]:
     # Messages that are given as such are gone through one by one, in which time the server answers nobody else.
     return {
-        "model": request.model,
+        "model": place.model or request.model,
         "messages": [],
-        "extra_body": {"messages": list(request.messages)},
+        "extra_body": {"messages": [*place.before, *request.messages]},
         **request.options,
     }

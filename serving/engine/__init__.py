@@ -1,1 +1,1 @@
-"""What generates text: vLLM as a supervised child, or an endpoint that somebody else runs."""
+"""What generates text: supervised children, vLLM first, or an endpoint that somebody else runs."""

@@ -1,4 +1,4 @@
-"""An engine that answers, whoever runs it: vLLM as a supervised child, or somebody else's OpenAI-compatible server.
+"""An engine that answers, whoever runs it: supervised children, or somebody else's OpenAI-compatible server.
 
 with open_engine(settings, base, adapters, log_path=log, max_num_seqs=32, step=console.step) as engine:
     HttpEngine(engine.url)
@@ -17,8 +17,12 @@ from typing import Any
 
 import httpx
 
+from router.answering.engine import Place
+from serving.engine.beside import beside_engine
 from serving.engine.host import detect_host
 from serving.engine.settings import EngineSettings
+from serving.engine.soft_prompts import first_message
+from serving.engine.supervisor import Supervisor
 from serving.engine.vllm import VllmServer, VllmSettings
 from serving.errors import EngineFailed, ServingError
 from tuning.base import ResolvedModel
@@ -31,8 +35,8 @@ class OpenEngine:
     """An engine that answers now: where, the name of its base model, and whether it still answers.
 
     `load` takes one more adapter in after its admission, and does nothing for one that is loaded; `unload` releases
-    one. Both raise ServingError: the adapter does not fit, the engine refuses it, or it is away. `url_of` says where a
-    model is asked: a merged adapter has an engine of its own, from `load` to `unload`.
+    one. Both raise ServingError: the adapter does not fit, the engine refuses it, or it is away. `place_of` says how a
+    model is asked: an adapter that is merged or served beside vLLM has an engine of its own, from `load` to `unload`.
     """
 
     url: str
@@ -41,7 +45,7 @@ class OpenEngine:
     is_ready: Callable[[], bool]
     load: Callable[[Adapter], None]
     unload: Callable[[Adapter], None]
-    url_of: Callable[[str], str] | None = None
+    place_of: Callable[[str], Place] | None = None
 
 
 @contextmanager
@@ -52,12 +56,14 @@ def open_engine(
     *,
     log_path: Path,
     max_num_seqs: int,
+    takes_prompts: bool = False,
     step: Callable[[str], AbstractContextManager[Any]],
 ) -> Iterator[OpenEngine]:
     """Start (or reach) the engine and load the adapters after their admission; stop what was started.
 
-    `step` shows a start under a title, and by its `update(0, None)` that it goes on. Raises ServingError listing every
-    adapter that must not be loaded, and EngineFailed when there is no engine.
+    With `takes_prompts` adapters that are prompts of numbers can be loaded later too. `step` shows a start under a
+    title, and by its `update(0, None)` that it goes on. Raises ServingError listing every adapter that must not be
+    loaded, and EngineFailed when there is no engine.
     """
     refuse_unfit(base, adapters, max_rank=settings.lora_rank)
 
@@ -80,14 +86,15 @@ def open_engine(
                 unload=remote.unload,
             )
         return
-    num_engines = 1 + sum(adapter.form == "merged" for adapter in adapters.values())
+    forms = [adapter.form for adapter in adapters.values()]
     shared = VllmSettings(
         model_path=base.path,
         served_name=base.name,
         log_path=log_path,
         engine=settings,
         max_num_seqs=max_num_seqs,
-        num_engines=num_engines,
+        takes_prompts=takes_prompts or "prompt" in forms,
+        num_engines=1 + sum(form in ("merged", "beside") for form in forms),
     )
     engines = LocalEngines(VllmServer(shared), shared, step)
     try:
@@ -102,7 +109,7 @@ def open_engine(
             is_ready=engines.is_ready,
             load=lambda adapter: engines.load(admit(adapter)),
             unload=engines.unload,
-            url_of=engines.url_of,
+            place_of=engines.place_of,
         )
     finally:
         engines.stop()
@@ -110,50 +117,71 @@ def open_engine(
 
 @dataclass(slots=True)
 class LocalEngines:
-    """vLLM with the base model and its adapters, and one more for each adapter that is merged into whole weights."""
+    """vLLM with the base model, its adapters and prompts of numbers, and one more engine for each other adapter: vLLM
+    with whole weights, or transformers with what vLLM cannot compute.
+    """
 
     base: VllmServer
     settings: VllmSettings
     step: Callable[[str], AbstractContextManager[Any]]
-    _merged: dict[str, VllmServer] = field(default_factory=dict, init=False)
-    _starting: list[VllmServer] = field(default_factory=list, init=False)
+    _prompts: dict[str, Mapping[str, object]] = field(default_factory=dict, init=False)
+    _own: dict[str, VllmServer | Supervisor] = field(default_factory=dict, init=False)
+    _starting: list[VllmServer | Supervisor] = field(default_factory=list, init=False)
 
     def load(self, adapter: Adapter) -> None:
         """Load an adapter, or start its engine; nothing for one that is there. Raises ServingError and EngineFailed."""
         if adapter.form == "lora":
             self.base.load_adapter(adapter.name, adapter.path)
-        elif adapter.name not in self._merged or self._merged[adapter.name].state == "failed":
+        elif adapter.form == "prompt":
+            if not self.settings.takes_prompts:
+                raise ServingError(
+                    f"adapter {adapter.name!r} is a prompt of numbers, and the engine was started without room for "
+                    "such; start it with a config that has an adapter of such a method"
+                )
+            self._prompts[adapter.name] = first_message(adapter)
+        elif adapter.name not in self._own or self._own[adapter.name].state == "failed":
             self.unload(adapter)
-            log = self.settings.log_path
-            settings = replace(
-                self.settings,
-                model_path=str(adapter.path),
-                served_name=adapter.name,
-                log_path=log.with_name(f"{log.stem}-{adapter.name}{log.suffix}"),
-                has_adapters=False,
-            )
-            server = VllmServer(settings)
+            program, server = self._engine_of(adapter)
             self._starting.append(server)
             try:
-                with self.step(f"starting vLLM with {adapter.name}") as shown:
+                with self.step(f"starting {program} with {adapter.name}") as shown:
                     server.start(progress=lambda: shown.update(0, None))
-                self._merged[adapter.name] = server
+                self._own[adapter.name] = server
             except BaseException:
                 server.stop()
                 raise
             finally:
                 self._starting.remove(server)
 
+    def _engine_of(self, adapter: Adapter) -> tuple[str, VllmServer | Supervisor]:
+        """What its engine is called, and the engine, not started."""
+        log = self.settings.log_path
+        settings = replace(self.settings, log_path=log.with_name(f"{log.stem}-{adapter.name}{log.suffix}"))
+        if adapter.form == "beside":
+            return "transformers", beside_engine(settings, adapter)
+        whole = replace(
+            settings,
+            model_path=str(adapter.path),
+            served_name=adapter.name,
+            has_adapters=False,
+            takes_prompts=False,
+        )
+        return "vLLM", VllmServer(whole)
+
     def unload(self, adapter: Adapter) -> None:
         """Release an adapter, or stop its engine; nothing for one that is not there. Raises ServingError."""
         if adapter.form == "lora":
             self.base.unload_adapter(adapter.name)
-        elif (server := self._merged.pop(adapter.name, None)) is not None:
+        elif adapter.form == "prompt":
+            self._prompts.pop(adapter.name, None)
+        elif (server := self._own.pop(adapter.name, None)) is not None:
             server.stop()
 
-    def url_of(self, model: str) -> str:
-        """Where a model is asked."""
-        return self._merged.get(model, self.base).url
+    def place_of(self, model: str) -> Place:
+        """How a model is asked."""
+        if (prompt := self._prompts.get(model)) is not None:
+            return Place(self.base.url, model=self.settings.served_name, before=(prompt,))
+        return Place(self._own.get(model, self.base).url)
 
     def is_ready(self) -> bool:
         """Whether the base's answers. What is asked of another that is away is told so by itself."""
@@ -161,7 +189,7 @@ class LocalEngines:
 
     def stop(self) -> None:
         """Stop what was started."""
-        for server in [*self._starting, *self._merged.values(), self.base]:
+        for server in [*self._starting, *self._own.values(), self.base]:
             server.stop()
 
 
@@ -194,6 +222,11 @@ class RemoteEngine:
         """Offer those of the adapters that it lacks. Raises EngineFailed for those that it does not serve then."""
         known = self._models()
         new = [adapter for adapter in adapters if adapter.name not in known]
+        if ours := sorted(adapter.name for adapter in new if adapter.form in ("prompt", "beside")):
+            raise EngineFailed(
+                f"{', '.join(ours)} cannot be served by the engine at {self.url}: such adapters need engines that are "
+                "started for them; leave engine.url out, or leave out the arms that need them"
+            )
         for adapter in (one for one in new if one.form == "lora"):
             self._send("/load_lora_adapter", {"lora_name": adapter.name, "lora_path": str(adapter.path)})
         served = self._models() if new else known

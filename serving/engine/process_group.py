@@ -1,7 +1,8 @@
 """Runs a command and ends its whole process group when the command ends, or when the parent is gone.
 
-`python process_group.py PARENT_PID GRACE_S COMMAND...`, started by serving/engine/vllm.py to lead a new session. vLLM's
-own children (engine core, workers) stay in that group, so nothing outlives a parent that was killed with `kill -9`.
+`python process_group.py PARENT_PID GRACE_S COMMAND...`, started by serving/engine/supervisor.py to lead a new session.
+vLLM's own children (engine core, workers) stay in that group, so nothing outlives a parent that was killed with
+`kill -9`.
 """
 
 import contextlib

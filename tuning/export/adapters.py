@@ -25,7 +25,12 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 MODEL_CONFIG = "config.json"
 # What an adapter of each form cannot be without.
-_FILES: dict[Form, tuple[str, ...]] = {"lora": (WEIGHTS, CONFIG), "merged": (MODEL_CONFIG,)}
+_FILES: dict[Form, tuple[str, ...]] = {
+    "lora": (WEIGHTS, CONFIG),
+    "prompt": (WEIGHTS, CONFIG),
+    "merged": (MODEL_CONFIG,),
+    "beside": (WEIGHTS, CONFIG),
+}
 # Endings of a model's files that are no weights.
 _WORDS = (".json", ".jinja", ".txt", ".model")
 # What would speak of the base's weights, or of another program's.
@@ -46,7 +51,9 @@ class Adapter:
     chat_template_hash: str
     recipe_hash: str
     form: Form
-    """What is in the folder: a LoRA, or a whole model that the training was merged into."""
+    """What is in the folder: a LoRA, a prompt of numbers, a whole model that the training was merged into, or what is
+    served beside vLLM.
+    """
     rank: int
     """The largest rank of any of its modules, which is what vLLM's --max-lora-rank must cover; 0 for no LoRA."""
     unserved: tuple[str, ...]
@@ -136,8 +143,8 @@ def adapter_hash(directory: Path) -> str:
 
 
 def save_adapter(export: Callable[[Path], None], folder: Path, base: ResolvedModel, form: Form = "lora") -> None:
-    """Write by `export(folder)` the two files that plain PEFT and vLLM load, or a whole model's: the same bytes for the
-    same weights, wherever they were trained.
+    """Write by `export(folder)` an adapter's two files, which plain PEFT loads but for bottlenecks, or a whole model's:
+    the same bytes for the same weights, wherever they were trained.
     """
     shutil.rmtree(folder, ignore_errors=True)
     export(folder)
@@ -151,8 +158,9 @@ def save_adapter(export: Callable[[Path], None], folder: Path, base: ResolvedMod
     config = json.loads((folder / CONFIG).read_bytes())
     # PEFT writes this machine's path to the base model, and its sets in the order of the process's hash seed.
     config |= {"base_model_name_or_path": base.name, "revision": base.revision}
-    # How the weights began is not how they are to be read: vLLM refuses some ways, and reads others wrong.
-    config |= {"init_lora_weights": True} | {key: None for key in _BEGINNINGS if key in config}
+    if form == "lora":
+        # How the weights began is not how they are to be read: vLLM refuses some ways, and reads others wrong.
+        config |= {"init_lora_weights": True} | {key: None for key in _BEGINNINGS if key in config}
     config = {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS}

@@ -34,7 +34,12 @@ def check_admission(adapter: Adapter, base: ResolvedModel, *, max_rank: int, cha
 
 
 def chat_template_hash(base_path: str | Path) -> str:
-    """16 hex digits that name the chat template of a model folder, read from its files without loading a tokenizer.
+    """16 hex digits that name the chat template of a model folder. Raises TuningError as `chat_template`."""
+    return content_hash(chat_template(base_path))[:16]
+
+
+def chat_template(base_path: str | Path) -> str:
+    """The chat template of a model folder, read from its files without loading a tokenizer.
 
     Raises TuningError when the folder has none: a conversation cannot be rendered then, in training or in serving.
     """
@@ -42,7 +47,7 @@ def chat_template_hash(base_path: str | Path) -> str:
     template = folder / "chat_template.jinja"
     try:
         if template.is_file():
-            return content_hash(template.read_text(encoding="utf-8"))[:16]
+            return template.read_text(encoding="utf-8")
         config = json.loads((folder / "tokenizer_config.json").read_bytes())
         text = config.get("chat_template")
         if isinstance(text, list):
@@ -51,4 +56,4 @@ def chat_template_hash(base_path: str | Path) -> str:
         raise TuningError(f"cannot read the chat template of model folder {str(base_path)!r}: {error}") from error
     if not isinstance(text, str):
         raise TuningError(f"model folder {str(base_path)!r} has no chat template; use an instruction-tuned model")
-    return content_hash(text)[:16]
+    return text

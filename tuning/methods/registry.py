@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Discriminator, Tag
 
 from storage.errors import did_you_mean
 from tuning.methods.adalora import ADALORA
+from tuning.methods.bottleneck import BOTTLENECK
 from tuning.methods.converted import CONVERTED
 from tuning.methods.delta_lora import DELTA_LORA
 from tuning.methods.eva import EVA
@@ -21,11 +22,14 @@ from tuning.methods.lora import LORA, RSLORA
 from tuning.methods.lora_fa import LORA_FA
 from tuning.methods.lora_plus import LORA_PLUS
 from tuning.methods.merged import MERGED
+from tuning.methods.prefix import PREFIX
 from tuning.methods.residual import RESIDUAL
+from tuning.methods.soft_prompt import SOFT_PROMPTS
 from tuning.methods.whole import WHOLE
 from tuning.recipe import Method, Recipe
 
-_ALL = (LORA, RSLORA, LORA_PLUS, LORA_FA, EVA, *RESIDUAL, DELTA_LORA, ADALORA, *CONVERTED, *MERGED, *WHOLE)
+_LORAS = (LORA, RSLORA, LORA_PLUS, LORA_FA, EVA, *RESIDUAL, DELTA_LORA, ADALORA, *CONVERTED)
+_ALL = (*_LORAS, *SOFT_PROMPTS, *MERGED, *WHOLE, PREFIX, BOTTLENECK)
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 
 

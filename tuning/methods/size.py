@@ -26,8 +26,13 @@ def shapes_of(base_path: str) -> Any:
 
 
 def served_bytes(shapes: Any, recipe: Recipe) -> int:
-    """Bytes of the matrices that vLLM is given for a model, or of the whole model that they are merged into."""
-    if METHODS[recipe.method].form == "merged":
+    """Bytes of what an engine is given for a model: a LoRA's matrices, the whole model that they are merged into, or
+    what the method exports.
+    """
+    method = METHODS[recipe.method]
+    if method.num_numbers is not None:
+        return method.num_numbers(shapes, recipe) * _BYTES
+    if method.form == "merged":
         return sum(int(parameter.numel()) for parameter in shapes.parameters()) * _BYTES
     rank, total = export_rank(recipe), 0
     assert isinstance(recipe, LayerRecipe)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # What scales an update, in PEFT's words and the recipes'.
 _SCALES = {"r": "rank", "lora_alpha": "alpha", "use_rslora": "method: rslora"}
 _PATTERNS = ("rank_pattern", "alpha_pattern")
+# Forms that a further training can begin with.
+_CONTINUED = ("lora", "merged")
 
 
 def find_start(recipe: Recipe, base: ResolvedModel, adapters_dir: Path, template: str) -> Adapter | None:
@@ -43,6 +45,11 @@ def find_start(recipe: Recipe, base: ResolvedModel, adapters_dir: Path, template
         raise TuningError(
             f"continue_from {name!r} was trained on {start.base_name} {start.base_revision} with chat template "
             f"{start.chat_template_hash}, not on {base.name} {base.revision} with {template}; train it again"
+        )
+    if start.form not in _CONTINUED:
+        raise TuningError(
+            f"continue_from {name!r} cannot be trained further: it is of the form {start.form}, not "
+            f"{' or '.join(_CONTINUED)}; begin with the base model"
         )
     if start.form != method.form or (method.form == "lora" and method.export is not save_layers):
         same = [one.name for one in METHODS.values() if one.form == start.form]

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from transformers import AutoTokenizer, PrinterCallback, TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
@@ -29,6 +28,7 @@ from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, save_adapter
 from tuning.export.gate import open_gate
+from tuning.export.opening import open_exported
 from tuning.look import Measured, Published
 from tuning.methods.registry import METHODS
 from tuning.recipe import IGNORED, CheckRows, EncodedRow, Loss, Objective, Occasion, Prepared, Recipe
@@ -153,10 +153,9 @@ def train(
         def open_as(path: str) -> Any:
             return load_base(path, precision, longest=max(lengths), is_exact=method.moves_base)
 
-        exported = str(folder / "adapter")
         parity = gate.check(
             partial(open_as, base.path),
-            lambda plain: open_as(exported) if method.form == "merged" else PeftModel.from_pretrained(plain, exported),
+            lambda plain: open_exported(method.form, plain, folder / "adapter", open_as),
             name=recipe.method,
         )
     return {

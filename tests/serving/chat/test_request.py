@@ -58,6 +58,13 @@ def test_values_that_ask_for_what_happens_anyway_are_taken() -> None:
         ({"messages": "hi"}, "messages"),
         ({"messages": ["hi"]}, "messages[0]"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        # What only the gateway itself sends to the engine.
+        ({"messages": ASKED, "prompt_embeds": "UEsDBA=="}, "prompt_embeds"),
+        ({"messages": [{"role": "soft_prompt", "content": "x"}, *ASKED]}, "messages[0].role"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "prompt_embeds", "data": "UEsDBA=="}]}]},
+            "messages[0].content",
+        ),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "tool", "content": "x"}, *ASKED]}, "messages[0].role"),

@@ -116,6 +116,19 @@ def test_an_adapter_it_refuses_is_named(base: ResolvedModel) -> None:
         opened(base, url, adapter(base))
 
 
+def test_what_no_vllm_computes_is_not_offered(base: ResolvedModel) -> None:
+    fleet, beside = (
+        SomebodyElses("org/base", loads=True),
+        replace(adapter(base, name="prefix@1"), form="beside", rank=0),
+    )
+    with (
+        fleet.listening() as url,
+        pytest.raises(EngineFailed, match=r"^prefix@1 cannot be served by .*; leave") as told,
+    ):
+        opened(base, url, beside)
+    assert (fleet.models, len(str(told.value).splitlines())) == (["org/base"], 1)
+
+
 def test_a_wrong_model_name_lists_the_right_ones(base: ResolvedModel) -> None:
     with SomebodyElses("org/base").listening() as url, pytest.raises(EngineFailed, match="it serves org/base"):
         opened(base, url, model="other")
@@ -152,11 +165,11 @@ def test_the_engines_identity_tells_precision_and_place_apart() -> None:
 
 
 class Scripted:
-    """An engine of a merged adapter that starts, or does not."""
+    """An adapter's own engine that starts, or does not."""
 
     fails = False
 
-    def __init__(self, settings: VllmSettings) -> None:
+    def __init__(self, settings: VllmSettings, _adapter: Adapter | None = None) -> None:
         self.settings, self.state, self.num_stops = settings, "stopped", 0
         self.url = "http://127.0.0.1:0/v1"
 
@@ -187,22 +200,42 @@ def test_a_merged_adapter_has_an_engine_from_load_to_unload_and_a_failed_one_is_
     monkeypatch.setattr(Scripted, "fails", True)
     with pytest.raises(EngineFailed, match="no room"):
         engines.load(merged)
-    assert (engines.url_of("dora@1"), engines.is_ready()) == (own.url, True)
+    assert (engines.place_of("dora@1").url, engines.is_ready()) == (own.url, True)
 
     monkeypatch.setattr(Scripted, "fails", False)
     engines.load(merged)
     engines.load(merged)
-    first = engines._merged["dora@1"]
-    assert engines.url_of("dora@1").endswith("/dora@1")
+    first = engines._own["dora@1"]
+    assert engines.place_of("dora@1").url.endswith("/dora@1")
     assert first.settings.log_path == Path("/logs/engine-1-dora@1.log")
     assert not first.settings.has_adapters
 
     first.state = "failed"  # it crashed in a loop: the base answers on, and the next load starts another
     assert engines.is_ready()
     engines.load(merged)
-    assert (first.num_stops, engines._merged["dora@1"] is first) == (1, False)
+    assert (first.num_stops, engines._own["dora@1"] is first) == (1, False)
     engines.unload(merged)
-    assert engines.url_of("dora@1") == own.url
+    assert engines.place_of("dora@1").url == own.url
     engines.load(merged)
     engines.stop()
-    assert (own.state, engines._merged["dora@1"].state) == ("stopped", "stopped")
+    assert (own.state, engines._own["dora@1"].state) == ("stopped", "stopped")
+
+
+def test_a_beside_adapter_has_an_engine_of_its_own_with_the_base(
+    base: ResolvedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.engine.engine.beside_engine", Scripted)
+    settings, titles = VllmSettings(base.path, base.name, Path("/logs/engine-1.log")), list[str]()
+    engines = LocalEngines(
+        Scripted(settings),  # type: ignore[arg-type]
+        settings,
+        lambda title: titles.append(title) or nullcontext(),  # type: ignore[func-returns-value,arg-type]
+    )
+    prefix = replace(adapter(base, name="prefix@1"), form="beside", rank=0)
+    engines.load(prefix)
+    own = engines._own["prefix@1"]
+    assert titles == ["starting transformers with prefix@1"]
+    assert (own.settings.model_path, own.settings.log_path) == (base.path, Path("/logs/engine-1-prefix@1.log"))  # type: ignore[union-attr]
+    assert engines.place_of("prefix@1").url == own.url != engines.base.url
+    engines.unload(prefix)
+    assert (own.state, engines.place_of("prefix@1").url) == ("stopped", engines.base.url)

@@ -17,7 +17,8 @@ import pytest
 
 from serving.engine.host import EngineHost
 from serving.engine.settings import EngineSettings
-from serving.engine.vllm import VllmServer, VllmSettings, build_command, build_environment, telling_lines
+from serving.engine.supervisor import telling_lines
+from serving.engine.vllm import VllmServer, VllmSettings, build_command, build_environment
 from serving.errors import EngineFailed, ServingError
 
 FAKE_ENGINE = Path(__file__).parents[1] / "fakes" / "fake_engine.py"

@@ -47,6 +47,10 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "half": {"learning_rate": 0.01},
     "freeze": {"learning_rate": 0.01, "blocks": 1},
     "full": {"learning_rate": 0.01},
+    "prompt": {"num_tokens": 8, "learning_rate": 0.3},
+    "p_tuning": {"num_tokens": 8, "hidden": 32},
+    "prefix": {"num_tokens": 6, "learning_rate": 0.1},
+    "bottleneck": {"width": 8},
 }
 
 

@@ -16,6 +16,7 @@ from tuning.methods.converted import CONVERTED
 from tuning.methods.lora import LoraRecipe, RsLoraRecipe
 from tuning.methods.lora_fa import LoraFaRecipe
 from tuning.methods.lora_plus import LoraPlusRecipe
+from tuning.methods.soft_prompt import PromptRecipe
 from tuning.methods.whole import FullRecipe
 from tuning.recipe import Recipe
 from tuning.training.progress import TrainProgress
@@ -87,6 +88,13 @@ def test_whole_weights_go_on_too(home: Home) -> None:
     curve = read_manifest(home.train(further, name="whole").path)["loss_curve"]
     assert curve[0] == pytest.approx(first.final_loss, abs=0.2)
     assert curve[0] < read_manifest(first.path)["loss_curve"][0] / 5
+
+
+def test_a_prompt_of_numbers_is_no_beginning(home: Home) -> None:
+    recipe = PromptRecipe(num_tokens=2, learning_rate=0.3, epochs=2, batch_size=2)
+    first = home.train(recipe, name="prompt")
+    with pytest.raises(TuningError, match="cannot be trained further: it is of the form prompt, not lora or merged"):
+        home.train(replace(recipe, continue_from=first.name), name="prompt")
 
 
 def test_a_stopped_training_that_continues_another_ends_with_the_same_weights(
