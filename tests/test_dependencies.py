@@ -30,6 +30,7 @@ WITHOUT_IMPORT = {
 }
 UNDECLARED = {
     "_typeshed": "known to type checkers alone",
+    "apollo_torch": "not for commercial use: installed by who chooses that optimizer, as the message says",
     "langchain_qdrant": "installed by who chooses that store, as the message says where it is missing",
 }
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from storage.settings import NUMBER, Above0, Count, NotNegative, Share, Whole, settings
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
+from tuning.optimizers.registry import OPTIMIZERS, OptimizerName
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,13 @@ class Recipe:
     method: str = ""
     """What moves; `arbiter tune --list` shows all of them."""
     learning_rate: Rate = 1e-3
-    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0."""
+    """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0. It is AdamW's; an optimizer
+    that needs another takes a multiple of it."""
+    optimizer: OptimizerName = "adamw"
+    """What moves the weights; `arbiter tune --list` shows what each keeps and needs."""
+    optimizer_rank: Count | None = None
+    """The rank at which `galore` and `apollo` see a gradient; null is a quarter of a matrix's smaller side, 4 at
+    least."""
     epochs: Above0 = 2.0
     """Passes over the rows; may be a fraction."""
     batch_size: Count = 4
@@ -63,9 +70,31 @@ class Recipe:
     golden_fraction: Share = 0.8
     """The share of RAFT's rows that have the golden passage among theirs."""
 
+    # What a method does that not every optimizer can do with it; no settings.
+    own_optimizer = False
+    acts_after_steps = False
+
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
+        if fault := self._optimizer_fault():
+            raise ValueError(fault)
+
+    def _optimizer_fault(self) -> str | None:
+        """Why the optimizer does not go with the rest of the recipe; None if it does."""
+        optimizer, name = OPTIMIZERS[self.optimizer], self.optimizer
+        if self.own_optimizer and name != "adamw":
+            return f"optimizer must be adamw, not {name!r}: {self.method} brings its own way to move the weights"
+        if optimizer.in_backward and self.accumulate > 1:
+            return f"accumulate ({self.accumulate}) must be 1 with {name}, which moves weights in the backward pass"
+        if optimizer.averages and self.has_looks:
+            return f"keep must be last and patience 0 with {name}, whose mean of the weights no look sees"
+        if self.acts_after_steps and (optimizer.in_backward or optimizer.averages):
+            why = "has no steps" if optimizer.in_backward else "serves a mean over the steps"
+            return f"optimizer must be another than {name!r}, which {why}: {self.method} changes weights after each"
+        if self.optimizer_rank is not None and not optimizer.has_rank:
+            return f"optimizer_rank ({self.optimizer_rank}) must be null with {name}; it is for galore and apollo"
+        return None
 
     @property
     def has_looks(self) -> bool:

@@ -92,7 +92,10 @@ def tune(
     words: Words = None,
     config: ConfigOption = None,
     is_listed: Annotated[
-        bool, typer.Option("--list", help="Show every method, and how large its adapter would be for the base model.")
+        bool,
+        typer.Option(
+            "--list", help="Show every method, how large its adapter would be for the base model, and every optimizer."
+        ),
     ] = False,
     is_forecast: Annotated[
         bool, typer.Option("--forecast", help="Say how long each training would take, and how much memory.")

@@ -1,4 +1,4 @@
-"""What `arbiter tune --list` prints: the ways to train an adapter, and what each would serve."""
+"""What `arbiter tune --list` prints: the ways to train an adapter, what each would serve, and the optimizers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from arbiter.console import Output, pad_table
 from arbiter.models import GENERATOR, resolve_model
 from tuning.methods.registry import METHODS
 from tuning.methods.size import served_bytes, shapes_of
+from tuning.optimizers.registry import OPTIMIZERS
 
 
 def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Output:
@@ -39,8 +40,34 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
         meaning = method.title.partition(": ")[2]
         cells.append((method.name, meaning, method.form, str(rank or "-"), shown, method.paper))
     head = ("method", "what it is", "served as", "rank", "size", "paper")
+    optimizers, optimizer_rows = _optimizers()
     text = (
         f"{pad_table(head, cells)}\n\nRank and size with each method's own defaults, for {base.name}. "
-        "Choose one with adapters.NAME.method=METHOD. What is merged or beside has an engine of its own."
+        "Choose one with adapters.NAME.method=METHOD. What is merged or beside has an engine of its own.\n\n"
+        f"{optimizers}\n\nState is what is kept for each trained number, here of a matrix of 256 x 256. The rate is a "
+        "multiple of learning_rate. Choose one with adapters.NAME.optimizer=OPTIMIZER."
     )
-    return text, {"base": base.name, "methods": rows}
+    return text, {"base": base.name, "methods": rows, "optimizers": optimizer_rows}
+
+
+def _optimizers() -> tuple[str, list[dict[str, object]]]:
+    """A table, and a row of each."""
+    rows: list[dict[str, object]] = []
+    cells = []
+    for optimizer in OPTIMIZERS.values():
+        obstacle = optimizer.obstacle()
+        rows.append(
+            {
+                "optimizer": optimizer.name,
+                "title": optimizer.title,
+                "state_bytes": optimizer.state_bytes,
+                "rate_factor": optimizer.rate_factor,
+                "package": optimizer.package or None,
+                "obstacle": obstacle,
+                "paper": optimizer.paper,
+            }
+        )
+        meaning = optimizer.title.partition(": ")[2]
+        state, factor = f"{optimizer.state_bytes:g} bytes", f"x {optimizer.rate_factor:g}"
+        cells.append((optimizer.name, meaning, state, factor, obstacle or "yes", optimizer.paper))
+    return pad_table(("optimizer", "what it is", "state", "rate", "trains here", "paper"), cells), rows

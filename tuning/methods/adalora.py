@@ -27,6 +27,7 @@ _EPSILON = 1e-5
 class AdaLoraRecipe(ScaledRecipe):
     """LoRA that finds out which layers need the rank."""
 
+    acts_after_steps = True
     method: Literal["adalora"] = "adalora"
     rank: Count = 16
     """The mean rank of a layer at the end."""

@@ -21,6 +21,7 @@ from tuning.recipe import Method, Occasion, Prepared, Recipe
 class DeltaLoraRecipe(ScaledRecipe):
     """LoRA whose base moves along."""
 
+    acts_after_steps = True
     method: Literal["delta_lora"] = "delta_lora"
     ratio: Above0 = 2.0
     """How far the base moves for each step of the update."""

@@ -14,6 +14,7 @@ from tuning.recipe import Method, Occasion, Prepared
 class LoraFaRecipe(ScaledRecipe):
     """LoRA with a frozen A: one rank and one alpha for all layers."""
 
+    own_optimizer = True
     method: Literal["lora_fa"] = "lora_fa"
 
 

@@ -14,6 +14,7 @@ from tuning.recipe import Method, Occasion, Prepared
 class LoraPlusRecipe(PatternRecipe):
     """LoRA with a learning rate of its own for B."""
 
+    own_optimizer = True
     method: Literal["lora_plus"] = "lora_plus"
     learning_rate_ratio: Above0 = 16.0
     """B's learning rate over A's, which is `learning_rate`."""

@@ -20,6 +20,7 @@ import psutil
 import torch
 
 from tuning.errors import TuningError
+from tuning.optimizers.registry import OPTIMIZERS
 from tuning.recipe import Recipe
 from tuning.training.progress import Forecast
 
@@ -99,7 +100,9 @@ def _total(points: Sequence[tuple[int, float]], num_tokens: Sequence[int]) -> fl
 def _too_much(recipe: Recipe, needed: int, free: int, fixed: float, whole_batch: float) -> str:
     said = f"this training would take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} are free"
     parts = range(recipe.accumulate + 1, recipe.batch_size + 1)
-    for count in (one for one in parts if recipe.batch_size % one == 0):
+    for count in (
+        one for one in parts if recipe.batch_size % one == 0 and not OPTIMIZERS[recipe.optimizer].in_backward
+    ):
         if (takes := fixed + whole_batch / count) <= _FREE_SHARE * free:
             return f"{said}; set accumulate to {count}, which takes {takes / 1e9:.1f} and changes nothing else"
     return (

@@ -16,13 +16,15 @@ import torch
 import transformers.utils.logging
 
 from tuning.errors import TuningError
+from tuning.optimizers.registry import OPTIMIZERS
 
 _LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets")
 
 
-def package_versions() -> dict[str, str]:
-    """Installed versions of what decides the weights."""
-    names = ("torch", "transformers", "trl", "peft", "accelerate", "safetensors", "tokenizers")
+def package_versions(optimizer: str) -> dict[str, str]:
+    """Installed versions of what decides the weights, the optimizer's package among them."""
+    names = ["torch", "transformers", "trl", "peft", "accelerate", "safetensors", "tokenizers"]
+    names += filter(None, [OPTIMIZERS[optimizer].package])
     return {name: importlib.metadata.version(name) for name in names}
 
 

@@ -158,7 +158,7 @@ def train_adapter(
                     "recipe_hash": digest,
                     "rows_hash": rows_hash(rows),
                     **measured,
-                    "packages": package_versions(),
+                    "packages": package_versions(recipe.optimizer),
                     "provenance": dict(provenance),
                     "created_at": int(time.time()),
                     "files": hash_files(folder),

@@ -31,10 +31,11 @@ from tuning.export.gate import open_gate
 from tuning.export.opening import open_exported
 from tuning.look import Measured, Published
 from tuning.methods.registry import METHODS
+from tuning.optimizers.registry import OPTIMIZERS, Course
 from tuning.recipe import IGNORED, CheckRows, EncodedRow, Loss, Objective, Occasion, Prepared, Recipe
 from tuning.training.batches import encode_rows, training_order
 from tuning.training.forecast import Batches, foretell, peak_bytes
-from tuning.training.libraries import plain_memory_errors, quiet
+from tuning.training.libraries import package_versions, plain_memory_errors, quiet
 from tuning.training.loading import Precision, choose_precision, device, load_base, load_pretrained
 from tuning.training.looks import TRAINED, Looks
 from tuning.training.measuring import make_measure, padded
@@ -70,8 +71,11 @@ def train(
     training is looked at while it goes on, as the recipe says. It begins with the weights of `start`, if there is one.
     `foretold` is told before the first step what the training will take.
     """
+    optimizer = OPTIMIZERS[recipe.optimizer]
+    if obstacle := optimizer.obstacle():
+        raise TuningError(obstacle)
     remedy = f"lower max_length ({recipe.max_length})"
-    if recipe.accumulate < recipe.batch_size:
+    if recipe.accumulate < recipe.batch_size and not optimizer.in_backward:
         more = next(n for n in range(recipe.accumulate + 1, recipe.batch_size + 1) if recipe.batch_size % n == 0)
         remedy = f"raise accumulate to {more}, which changes nothing else, or {remedy}"
     with quiet(), plain_memory_errors(remedy):
@@ -92,8 +96,12 @@ def train(
         if start is not None and start.form == "lora":
             load_start(prepared, start)
         model = prepared.model
+        assert (prepared.optimizer is not None) == recipe.own_optimizer
+        assert (prepared.on_step is not None) == recipe.acts_after_steps
+        prepared.optimizer = prepared.optimizer or _maker(model, recipe, occasion.num_steps)
         dataset = Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in encoded])
-        checkpoint = last_checkpoint(folder)
+        packages = package_versions(recipe.optimizer)
+        checkpoint = last_checkpoint(folder, packages)
         elapsed_s = checkpoint.elapsed_s if checkpoint is not None else 0.0
         starts = range(0, len(order), recipe.batch_size)
         looks = None
@@ -114,10 +122,13 @@ def train(
             checkpoint_every_s=checkpoint_every_s,
             started=started - elapsed_s,
             looks=looks,
+            packages=packages,
+            learning_rate=recipe.learning_rate,
             on_step=prepared.on_step,
         )
         with contextlib.ExitStack() as stack:
-            is_whole = device() != "cpu" or _has_dropout(model) or recipe.neftune_alpha > 0
+            # Parts side by side need the same weights to the end of the backward pass.
+            is_whole = device() != "cpu" or _has_dropout(model) or recipe.neftune_alpha > 0 or optimizer.in_backward
             trainer = ObjectiveTrainer(
                 objective,
                 prepared,
@@ -141,6 +152,7 @@ def train(
                 trainer.take_up(checkpoint.path)
             else:
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
+                trainer.optimizer.eval()  # an averaging one puts its mean in the weights' place
         looked = {} if looks is None else _take_chosen(looks, prepared)
         peak = peak_bytes()
         gate = open_gate(model, [row.input_ids for row in encoded[:_GATE_ROWS]])
@@ -198,6 +210,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
             loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
             return loss
         model.train()
+        self.optimizer.train()
         inputs = self._prepare_inputs(inputs)
         count = (inputs["labels"][:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         loss = self._parts.add_gradients(inputs, self._parameters, lambda part: self._loss(model, part, count))
@@ -247,7 +260,9 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         def step(inputs: dict[str, torch.Tensor]) -> None:
             self.model.train()
             for part in parts_of(inputs, size // recipe.accumulate):
-                if self._parts is None:
+                if hasattr(optimizer, "fused_backward"):
+                    optimizer.fused_backward(loss_of(part), 0.0)
+                elif self._parts is None:
                     torch.autograd.backward(loss_of(part))
                 else:
                     self._parts.add_gradients(part, self._parameters, loss_of)
@@ -259,7 +274,12 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         )
         optimizer = self.create_optimizer()
         self.optimizer = None
-        return foretell(step, optimizer, batches, recipe, first_step=first_step)
+        if hasattr(optimizer, "train"):  # schedule-free makes no step without
+            optimizer.train()
+        found = foretell(step, optimizer, batches, recipe, first_step=first_step)
+        if hasattr(optimizer, "fused_backward"):  # its hooks stay on the weights, and find none from now on
+            optimizer.model = torch.nn.ParameterList()
+        return found
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -274,7 +294,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         return found + self._prepared.penalty() / self.current_gradient_accumulation_steps
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """The method's own, or AdamW."""
+        """The method's own or the recipe's, or transformers' AdamW."""
         if self._prepared.optimizer is None:
             return super().create_optimizer(model)
         if self.optimizer is None:
@@ -333,8 +353,22 @@ def _first_batches(
     return [padded([rows[place] for place in order[start : start + size]], padding, device()) for start in starts]
 
 
+def _maker(model: Any, recipe: Recipe, num_steps: int) -> Callable[[float], Any] | None:
+    """What makes the recipe's optimizer, given its learning rate; None for AdamW."""
+    make = OPTIMIZERS[recipe.optimizer].make
+    if make is None:
+        return None
+
+    def optimizer(learning_rate: float) -> Any:
+        warmup_steps = math.ceil(recipe.warmup_fraction * num_steps)
+        course = Course(learning_rate, num_steps, warmup_steps, recipe.optimizer_rank)
+        return make(model, course)
+
+    return optimizer
+
+
 def _arguments(recipe: Recipe, folder: Path, precision: Precision, num_steps: int) -> Any:
-    on_cpu = device() == "cpu"
+    on_cpu, optimizer = device() == "cpu", OPTIMIZERS[recipe.optimizer]
     if not on_cpu and torch.cuda.device_count() > 1:
         raise TuningError("several GPUs are visible and one is trained on; choose it with CUDA_VISIBLE_DEVICES=0")
     return SFTConfig(
@@ -347,11 +381,12 @@ def _arguments(recipe: Recipe, folder: Path, precision: Precision, num_steps: in
         per_device_train_batch_size=recipe.batch_size // recipe.accumulate,
         gradient_accumulation_steps=recipe.accumulate,
         neftune_noise_alpha=recipe.neftune_alpha or None,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type="linear",
+        learning_rate=recipe.learning_rate * optimizer.rate_factor,
+        # An averaging optimizer warms up by itself, and does not slow down.
+        lr_scheduler_type="constant" if optimizer.averages else "linear",
         # The first step of a warm-up moves nothing, which would be all of a training of one step.
-        warmup_steps=recipe.warmup_fraction if num_steps > 1 else 0,
-        optim="adamw_torch_fused",
+        warmup_steps=recipe.warmup_fraction if num_steps > 1 and not optimizer.averages else 0,
+        optim=recipe.optimizer if optimizer.in_backward else "adamw_torch_fused",
         weight_decay=0.0,
         seed=recipe.seed % 2**32,
         bf16=precision == "bf16",

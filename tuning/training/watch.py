@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from transformers import TrainerCallback
 
 from storage.folders import is_complete, read_manifest, write_manifest
 from tuning.errors import TuningError
-from tuning.training.libraries import package_versions
 from tuning.training.looks import Looks
 from tuning.training.progress import TrainProgress
 
@@ -36,6 +35,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     checkpoint_every_s: float
     started: float
     """The `time.monotonic()` from which a checkpoint's seconds count."""
+    packages: Mapping[str, str]
+    """The installed versions, which a checkpoint holds."""
+    learning_rate: float
+    """As the recipe has it."""
     looks: Looks | None = None
     on_step: Callable[[int], None] | None = None
     """What the method does after every step, counted from 0, while its gradients are there."""
@@ -65,7 +68,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         elapsed_s = time.monotonic() - self.started
-        manifest: dict[str, object] = {"elapsed_s": elapsed_s, "packages": package_versions()}
+        manifest: dict[str, object] = {"elapsed_s": elapsed_s, "packages": dict(self.packages)}
         if self.looks is not None:
             if self.looks.taken[-1].step == state.global_step:
                 self.looks.keep(checkpoint)
@@ -76,14 +79,14 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._saved = time.monotonic()
         self._saving_s = self._saved - self._stepped
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+    def on_log(self, _args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         if "loss" not in logs:
             return  # the summary after the last step
         losses = [entry["loss"] for entry in state.log_history[-LOSS_WINDOW:]]
         if not math.isfinite(losses[-1]):
             said = f"the loss became {losses[-1]} at step {state.global_step}"
             if self.looks is None or not self.looks.can_publish():
-                raise TuningError(f"{said}; lower learning_rate ({args.learning_rate})")
+                raise TuningError(f"{said}; lower learning_rate ({self.learning_rate})")
             self.looks.ended = said
             control.should_training_stop, control.should_save = True, False
             return
@@ -123,12 +126,12 @@ class Checkpoint:
     looks: dict[str, Any] | None
 
 
-def last_checkpoint(folder: Path) -> Checkpoint | None:
+def last_checkpoint(folder: Path, packages: Mapping[str, str]) -> Checkpoint | None:
     """The newest complete checkpoint of these package versions; others are removed."""
     usable: dict[int, Checkpoint] = {}
     for path in folder.glob("checkpoint-*"):
         manifest = read_manifest(path) if is_complete(path) else {}
-        if manifest.get("packages") == package_versions():
+        if manifest.get("packages") == packages:
             step = int(path.name.rpartition("-")[2])
             usable[step] = Checkpoint(path, step, float(manifest["elapsed_s"]), manifest.get("looks"))
         else:

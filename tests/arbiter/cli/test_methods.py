@@ -5,6 +5,7 @@ import pytest
 from arbiter.cli.methods import show_methods
 from storage.errors import ArbiterError
 from tuning.methods.registry import METHODS
+from tuning.optimizers.registry import OPTIMIZERS
 
 
 def test_every_method_is_listed_with_what_it_serves(tmp_path: Path) -> None:
@@ -15,7 +16,17 @@ def test_every_method_is_listed_with_what_it_serves(tmp_path: Path) -> None:
     # The embedded model is not converted in an empty home: without it there are no sizes.
     assert {row["bytes"] for row in found["methods"]} == {None}
     assert {row["method"]: row["served_rank"] for row in found["methods"]}["pissa"] == 32
-    assert "for HuggingFaceTB/SmolLM2-135M-Instruct" in lines[-1]
+    assert any("for HuggingFaceTB/SmolLM2-135M-Instruct" in line for line in lines)
+
+
+def test_every_optimizer_is_listed_with_what_it_keeps_and_needs(tmp_path: Path) -> None:
+    text, found = show_methods(None, [], tmp_path)
+    lines = text.splitlines()
+    assert [row["optimizer"] for row in found["optimizers"]] == list(OPTIMIZERS)
+    assert all(any(line.startswith(f"{name} ") for line in lines) for name in OPTIMIZERS)
+    rows = {row["optimizer"]: row for row in found["optimizers"]}
+    assert (rows["adamw"]["state_bytes"], rows["adamw"]["package"], rows["adamw"]["obstacle"]) == (8.0, None, None)
+    assert rows["lomo"]["rate_factor"] == 300.0
 
 
 def test_a_config_names_the_model_and_its_faults_are_said(tmp_path: Path) -> None:

@@ -112,6 +112,8 @@ def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
         ),
         ("adapters.raft.method=pisa", "must be one of lora, rslora, "),
         ("adapters.raft.method=pisa", "not 'pisa' (did you mean 'pissa'?)"),
+        ("adapters.raft.optimizer=moun", "adapters.raft.optimizer must be one of adamw, adamw_8bit, "),
+        ("adapters.raft.optimizer=moun", "not 'moun' (did you mean 'muon'?)"),
         ("adapters.raft={method: vera, alpha: 3}", "adapters.raft.alpha: unknown key"),
         ("index.overlap_tokens=500", "overlap_tokens must be from 0 to chunk_tokens - 1, not 500 of 120"),
         ("limits=3", "limits must be a section of keys (train_rows, questions, contradictions, repeats), not 3"),
