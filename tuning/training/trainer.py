@@ -196,6 +196,8 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
     that moves and the method's own state: PEFT's would lack what is no LoRA.
     """
 
+    optimizer: Any
+
     def __init__(self, objective: Objective, prepared: Prepared, parts: Parts | None, **options: Any) -> None:
         super().__init__(**options)
         self._objective = objective
