@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from arbiter.config.schema import Config
@@ -25,6 +25,7 @@ from storage.errors import ArbiterError
 
 # The sizes are the whole, a half, a quarter and an eighth, as long as there are so many rows.
 _SIZES, _FEWEST = 4, 10
+_FEWEST_DOCUMENTS = 5
 _FURTHER = (2, 4)
 
 
@@ -82,6 +83,8 @@ class CurveReport:
             return (
                 f"more than {self.settings.most:,} more examples until {self.arm} is as good{end}: not worth asking for"
             )
+        if needed.expected == self.curve.sizes[0]:
+            return f"{self.arm} is as good with the fewest that were tried, {needed.expected:,}"
         if needed.expected <= have:
             return f"{self.arm} is as good with {needed.expected:,} examples ({_range(needed, 0)})"
         more = needed.expected - have
@@ -103,6 +106,11 @@ def measure_curve(pipeline: Pipeline) -> CurveReport:
         raise ArbiterError(
             f"data folder {str(data.folder)!r} gave no dev questions; add dev.jsonl, rows like test.jsonl"
         )
+    if len({question.cluster for question in data.dev}) < _FEWEST_DOCUMENTS:
+        raise ArbiterError(
+            f"a curve needs dev questions about at least {_FEWEST_DOCUMENTS} documents; fewer say nothing of others"
+        )
+    config = _unlooked(config, name)
     check_metric(config)
     others = [one for one, spec in config.arms.items() if spec.adapter is None]
     find_judge(config, pipeline.home, [name, *others])
@@ -138,6 +146,15 @@ def measure_curve(pipeline: Pipeline) -> CurveReport:
         needed={one: curve.needed(known(column), most=sizes[-1] + config.curve.most) for one, column in rivals.items()},
         settings=config.curve,
     )
+
+
+def _unlooked(config: Config, arm: str) -> Config:
+    """The config with trainings that do not look at the dev questions, which they are scored on here."""
+    adapters = dict(config.adapters)
+    key = config.arms[arm].adapter
+    assert key is not None
+    adapters[key] = replace(adapters[key], keep="last", patience=0)
+    return config.model_copy(update={"adapters": adapters})
 
 
 def _choose(config: Config) -> str:

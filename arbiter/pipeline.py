@@ -23,7 +23,7 @@ from arbiter.answer_lengths import AnswerLengths, measure, token_counter
 from arbiter.asking import Asker
 from arbiter.config.schema import Config
 from arbiter.console import Console
-from arbiter.data import Data, askable_arms, examples_as_documents, load_data, needs_examples
+from arbiter.data import Data, askable_arms, examples_as_documents, load_data, needs_examples, unread_guard
 from arbiter.home import data_home, home_database
 from arbiter.models import resolve_model
 from arbiter.scoring import Scoring
@@ -92,7 +92,8 @@ class Pipeline:
                 needs_dev=self.needs_dev or any(spec.has_looks for spec in build.used_adapters(config).values()),
                 conversions=conversions,
             )
-        data = replace(data, notes=(*askable_arms(config, data)[1], *data.notes))
+        unread = unread_guard(config, data)
+        data = replace(data, notes=(*askable_arms(config, data)[1], *data.notes, *unread))
         for note in data.notes:
             self.console.say(f"note: {note}")
         for skipped in data.skipped:

@@ -4,8 +4,9 @@ curve = fit_curve([25, 50, 100], scores, clusters)
 curve.forecast(200)                       an Interval
 curve.needed(rival_scores)                Needed(expected=180, low=90, high=None)
 
-The score's log-odds are a line in the logarithm of the number of examples, which is what trainings of small models on
-labels have shown (docs/tuning.md). The questions are resampled, the same ones for all sizes and for the rival.
+The score's log-odds are taken as a line in the logarithm of the number of examples, which may bend beyond the last
+size. The questions are resampled, the same ones for all sizes and for the rival; another training of the same rows is
+not, of which there is one a size.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class CurveSettings:
 
 
 _DRAWS = 1000
-# How far, in log-odds, a curve has bent away from its line for each doubling of the examples beyond the last.
+# How far, in log-odds, a curve is taken to bend away from its line for each doubling of the examples beyond the last.
 _BEND = 0.3
 # Where the interval of a forecast ends on either side.
 _TAIL = 0.05
@@ -69,7 +70,7 @@ class LearningCurve:
     """(draws,) the same beyond the largest size."""
 
     def forecast(self, num_examples: int) -> Interval:
-        """The score to expect with so many examples; nine of ten such intervals are to hold it."""
+        """The score to expect with so many examples, with a 90% interval."""
         found = _expit(self._log_odds(math.log(num_examples / self.sizes[-1])))
         low, middle, high = np.quantile(found, [_TAIL, 0.5, 1 - _TAIL])
         return Interval(float(middle), float(low), float(high))
@@ -83,7 +84,8 @@ class LearningCurve:
         # A curve that does not rise never comes up to a rival above it, and was above one below it from the start.
         sizes = np.where(slopes > 0, sizes, np.where(gap > 0, np.inf, 1.0))
         low, middle, high = np.quantile(sizes, [_TAIL, 0.5, 1 - _TAIL], method="nearest")
-        return Needed(*(None if size > most else max(math.ceil(size), 1) for size in (middle, low, high)))
+        # What lies below the smallest size was not tried.
+        return Needed(*(None if size > most else max(math.ceil(size), self.sizes[0]) for size in (middle, low, high)))
 
     def chance_ahead(self, rival: Sequence[float], num_examples: int) -> float:
         """How likely the score with so many examples is at least the rival's."""

@@ -23,6 +23,10 @@ Finish = Literal["stop", "length"]
 
 _log = logging.getLogger("arbiter.engine")
 
+_LEAST_TEMPERATURE = 0.01
+# So many steps that fail one after the other are no fault of what was asked.
+_BROKEN_AFTER = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -123,7 +127,8 @@ def _warpers(ask: Ask) -> Any:
     if ask.frequency_penalty or ask.presence_penalty:
         chosen.append(repeated_less)
     if ask.temperature not in (0, 1):
-        chosen.append(TemperatureLogitsWarper(ask.temperature))
+        # As vLLM does: what is divided by less would be infinite.
+        chosen.append(TemperatureLogitsWarper(max(ask.temperature, _LEAST_TEMPERATURE)))
     if ask.top_k:
         chosen.append(TopKLogitsWarper(ask.top_k))
     if ask.top_p < 1:
@@ -145,9 +150,15 @@ class Generator:
     _rows: list[Asked] = field(default_factory=list, init=False)
     _lengths: list[int] = field(default_factory=list, init=False)
     _cache: Any = field(default=None, init=False)
+    _num_failures: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         threading.Thread(target=self._work, name="generation", daemon=True).start()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether steps fail whatever is asked, so that only a new process helps."""
+        return self._num_failures >= _BROKEN_AFTER
 
     def submit(self, ask: Ask, on_token: OnToken) -> Asked:
         """Begin, as soon as there is room."""
@@ -168,10 +179,12 @@ class Generator:
                     try:
                         self._begin(asked)
                     except Exception as error:
+                        self._num_failures += 1
                         _fail([asked], error)
                 try:
                     self._step()
                 except Exception as error:
+                    self._num_failures += 1
                     failed, self._rows, self._lengths, self._cache = self._rows, [], [], None
                     _fail(failed, error)
 
@@ -205,12 +218,17 @@ class Generator:
             past_key_values=self._cache,
             use_cache=True,
         ).logits
+        self._num_failures = 0
         self._lengths = [length + 1 for length in self._lengths]
         self._keep([place for place, row in enumerate(self._rows) if self._say(row, logits[place, -1])])
 
     def _say(self, asked: Asked, logits: torch.Tensor) -> bool:
         """Draw and tell a row's next token; whether others follow."""
-        token = asked.draw(logits, self.eos_ids)
+        try:
+            token = asked.draw(logits, self.eos_ids)
+        except Exception as error:  # a row's own fault: the others go on
+            _fail([asked], error)
+            return False
         asked.on_token(token)
         return token.finish is None
 

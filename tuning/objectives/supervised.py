@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 # Two forward passes cost more than one: so many shared tokens make up for it.
-_WORTH_SHARING = 8
+WORTH_SHARING = 8
 
 
 def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
@@ -68,7 +68,7 @@ def completion_logits(
     kept = is_scored.any(dim=0).nonzero().squeeze(-1)
     num_shared = _num_shared(inputs["input_ids"], int(kept[0])) if shares_prefix else 0
     past: dict[str, Any] = {"use_cache": False}
-    if num_shared >= _WORTH_SHARING:
+    if num_shared >= WORTH_SHARING:
         begun = model(input_ids=inputs["input_ids"][:1, :num_shared], use_cache=True, logits_to_keep=1)
         begun.past_key_values.batch_repeat_interleave(len(targets))
         past = {"past_key_values": begun.past_key_values, "use_cache": True}

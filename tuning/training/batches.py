@@ -1,7 +1,7 @@
 """Rows as token ids, and the order in which they are trained on.
 
-encoded, num_dropped = encode_rows(tokenizer, rows, SUPERVISED, max_length=1024)
-order = training_order([row.num_tokens for row in encoded], epochs=2, batch_size=8, seed=0)
+plan = make_plan(tokenizer, rows, SUPERVISED, recipe)
+plan.steps[0]                                 the rows of the first step
 """
 
 from __future__ import annotations
@@ -9,15 +9,52 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-from tuning.recipe import EncodedRow, Objective
+from tuning.recipe import EncodedRow, Objective, Recipe
 
 # Rows are sorted by length within windows of this many batches. In batches of 8, padding falls from 18% to 3% of the
 # tokens on the demo corpus, from 25% to 6% on banking20, and the head runs on 20 to 30% of the positions, not on 40%.
 _WINDOW_BATCHES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a training goes through. `order` holds places in `rows`, one for each row of each epoch; `steps` the rows of
+    each step. `num_dropped` rows were too long.
+    """
+
+    rows: Sequence[EncodedRow]
+    num_dropped: int
+    order: Sequence[int]
+    steps: Sequence[Sequence[EncodedRow]]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the optimizer."""
+        return len(self.steps)
+
+    @property
+    def num_tokens(self) -> list[int]:
+        """Of each step, padding aside."""
+        return [sum(row.num_tokens for row in rows) for rows in self.steps]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(row.num_tokens for row in self.rows)
+
+
+def make_plan(tokenizer: Any, rows: Sequence[TrainingRow], objective: Objective, recipe: Recipe) -> Plan:
+    """The plan of a recipe; depends on the arguments alone. Raises TuningError as `encode_rows` does."""
+    encoded, num_dropped = encode_rows(tokenizer, rows, objective, max_length=recipe.max_length)
+    lengths, size = [row.num_tokens for row in encoded], recipe.batch_size
+    order = training_order(lengths, epochs=recipe.epochs, batch_size=size, seed=recipe.seed)
+    starts = range(0, len(order), size)
+    return Plan(encoded, num_dropped, order, [[encoded[i] for i in order[start : start + size]] for start in starts])
 
 
 def encode_rows(

@@ -9,6 +9,7 @@ the seconds of a batch as a line in its tokens. A training that will not fit is 
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -99,6 +100,8 @@ def _total(points: Sequence[tuple[int, float]], num_tokens: Sequence[int]) -> fl
 
 def _too_much(recipe: Recipe, needed: int, free: int, fixed: float, whole_batch: float) -> str:
     said = f"this training would take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} are free"
+    if OPTIMIZERS[recipe.optimizer].in_backward:
+        return f"{said}; lower batch_size ({recipe.batch_size}) or max_length ({recipe.max_length})"
     parts = range(recipe.accumulate + 1, recipe.batch_size + 1)
     for count in (
         one for one in parts if recipe.batch_size % one == 0 and not OPTIMIZERS[recipe.optimizer].in_backward
@@ -150,12 +153,25 @@ class _Memory:
         return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
 
     def free(self) -> int:
-        return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else int(psutil.virtual_memory().available)
+        if torch.cuda.is_available():
+            unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            return int(torch.cuda.mem_get_info()[0]) + unused
+        return min(int(psutil.virtual_memory().available), _left_to_container())
 
 
 def peak_bytes() -> int:
     """The most memory that this process, or the GPU, has had since the last forecast began."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
+
+
+def _left_to_container() -> int:
+    """What a container may still take, in bytes, where Linux limits it."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        most, now = ((folder / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current"))
+        return sys.maxsize if most == "max" else int(most) - int(now)
+    except (OSError, ValueError):
+        return sys.maxsize
 
 
 def _status(key: str) -> int:

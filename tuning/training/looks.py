@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,9 +42,9 @@ class Looks:
     """Why the training ended before its last step, if it did."""
 
     def __post_init__(self) -> None:
-        every = self.recipe.look_every * self.steps_per_epoch
+        every = max(self.recipe.look_every * self.steps_per_epoch, 1.0)
         count = math.floor(self.num_steps / every)
-        self._due = {max(round(number * every), 1) for number in range(1, count + 1)} | {0, self.num_steps}
+        self._due = {round(number * every) for number in range(1, count + 1)} | {0, self.num_steps}
 
     def restore(self, stored: dict[str, Any]) -> None:
         """What a checkpoint's manifest holds: all looks up to it."""
@@ -74,7 +75,10 @@ class Looks:
             kept = self.weights_of(look)
             kept.parent.mkdir(exist_ok=True)
             kept.unlink(missing_ok=True)
-            os.link(checkpoint / TRAINED, kept)
+            try:
+                os.link(checkpoint / TRAINED, kept)
+            except OSError:  # not every file system has links
+                shutil.copyfile(checkpoint / TRAINED, kept)
 
     def prune(self) -> None:
         """Delete weights that will not be published; to be called once a checkpoint that knows the looks is whole."""
@@ -98,10 +102,17 @@ class Looks:
         Raises TuningError where a look was to be chosen and none is good.
         """
         if self.recipe.keep == "last":
+            if not self._is_good(self.taken[-1]):
+                raise TuningError(f"what this training ended with is not worth publishing: {self._faults()}")
             return ()
         if not (found := self._candidates()):
             raise TuningError(f"no look at this training is worth publishing: {self._faults()}")
         return found
+
+    def refuse_bad_mean(self, found: Measured) -> None:
+        """Raise TuningError where a mean of good looks is none."""
+        if not self._is_good(Look(self.taken[-1].step, found.score, found.loss, found.guard)):
+            raise TuningError("the mean of the last looks is worse than each of them; set keep to best")
 
     def can_publish(self) -> bool:
         """Whether the weights of some look may be published whatever comes after it."""
@@ -121,7 +132,7 @@ class Looks:
         return look.guard is not None and before is not None and look.guard < before - self.recipe.guard_drop
 
     def _faults(self) -> str:
-        trained: Sequence[Look] = self.taken[1:]
+        trained: Sequence[Look] = self.taken[-1:] if self.recipe.keep == "last" else self.taken[1:]
         if trained and all(map(self._has_forgotten, trained)):
             highest = max(look.guard or 0.0 for look in trained)
             return (

@@ -9,11 +9,22 @@ from typing import Any
 
 import torch
 
+from tuning.recipe import IGNORED, EncodedRow
+
 Batch = dict[str, torch.Tensor]
 
 # Of the norm of all gradients; bfloat16 rounds products of another shape in another way.
 _TOLERANCE, _BF16_TOLERANCE = 1e-4, 3e-2
 _REFUSALS = (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError)
+
+
+def num_shared(rows: Sequence[EncodedRow]) -> int:
+    """With how many tokens all of several rows begin, up to the last before the first answer."""
+    if len(rows) < 2:
+        return 0
+    most = min(next(place for place, label in enumerate(row.labels) if label != IGNORED) for row in rows) - 1
+    columns = zip(*(row.input_ids[:most] for row in rows), strict=False)
+    return next((place for place, ids in enumerate(columns) if len(set(ids)) > 1), max(most, 0))
 
 
 def agrees(

@@ -138,3 +138,42 @@ def test_a_failure_is_told_and_the_next_request_is_answered(model: Any) -> None:
         told(generator, Ask((10_000,), 4))
     (tokens,) = told(generator, Ask(PROMPTS[0], 4, temperature=0))
     assert len(tokens) == 4
+
+
+def test_a_row_whose_draw_fails_takes_no_other_down(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = generator_of(model)
+    fails_at, original = 3, Asked.draw
+
+    def draw(self: Asked, logits: Any, eos_ids: Any) -> Token:
+        if self.ask.seed == 666 and len(self.generated) == fails_at:
+            raise RuntimeError("no such draw")
+        return original(self, logits, eos_ids)
+
+    monkeypatch.setattr(Asked, "draw", draw)
+    victim, attacker = (queue.SimpleQueue[Token | Exception]() for _ in range(2))
+    generator.submit(Ask(PROMPTS[0], 12, temperature=0), victim.put)
+    generator.submit(Ask(PROMPTS[1], 12, temperature=0, seed=666), attacker.put)
+    assert [token.id for token in until_last(victim)] == expected(model, PROMPTS[0], 12)
+    with pytest.raises(RuntimeError, match="no such draw"):
+        list(until_last(attacker))
+    assert not generator.is_broken
+
+
+def test_the_smallest_temperature_still_draws(model: Any) -> None:
+    generator = generator_of(model)
+    (tokens,) = told(generator, Ask(PROMPTS[0], 12, temperature=1.12e-38, seed=1))
+    assert [token.id for token in tokens] == expected(model, PROMPTS[0], 12)
+
+
+def test_an_engine_whose_steps_all_fail_is_broken_and_one_that_recovers_is_not(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = generator_of(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(generator, "model", None)
+        for _ in range(3):
+            with pytest.raises((TypeError, AttributeError)):
+                told(generator, Ask(PROMPTS[0], 4, temperature=0))
+        assert generator.is_broken
+    told(generator, Ask(PROMPTS[0], 4, temperature=0))
+    assert not generator.is_broken

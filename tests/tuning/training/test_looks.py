@@ -99,6 +99,39 @@ def test_nothing_is_published_when_the_guard_fell_at_every_look(tmp_path: Path) 
         looks.chosen()
 
 
+def test_the_weights_after_the_last_step_are_guarded_too(tmp_path: Path) -> None:
+    found = scores(0.1, 0.5, 0.9, 0.8, guard=[0.90, 0.89, 0.9, 0.2])
+    looks = looks_of(tmp_path, LoraRecipe(patience=9, look_every=1.0), found)
+    run(looks, tmp_path)
+    with pytest.raises(
+        TuningError, match=r"ended with is not worth publishing: the guard rows fell from 0\.90 to 0\.20"
+    ):
+        looks.chosen()
+
+
+def test_a_mean_that_is_worse_than_its_looks_is_refused(tmp_path: Path) -> None:
+    looks = looks_of(tmp_path, replace(BEST, keep="mean"), scores(*[0.5] * 7, guard=[0.9] * 7))
+    run(looks, tmp_path)
+    looks.refuse_bad_mean(Measured(0.5, 1.0, 0.86))
+    with pytest.raises(TuningError, match="the mean of the last looks is worse than each of them; set keep to best"):
+        looks.refuse_bad_mean(Measured(0.5, 1.0, 0.5))
+
+
+def test_looks_are_no_closer_than_steps(tmp_path: Path) -> None:
+    looks = looks_of(tmp_path, replace(BEST, look_every=1e-9), scores(*[0.5] * 31))
+    assert run(looks, tmp_path) == list(range(31))
+
+
+def test_a_file_system_without_links_takes_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr("os.link", refused)
+    looks = looks_of(tmp_path, replace(BEST, look_every=1.0), scores(0.9, 0.5, 0.7, 0.6))
+    run(looks, tmp_path)
+    assert looks.weights_of(looks.chosen()[0]).read_text() == "20"
+
+
 def test_a_loss_that_is_no_number_makes_no_look_worth_publishing(tmp_path: Path) -> None:
     looks = looks_of(tmp_path, replace(BEST, look_every=5.0), [Measured(0.1, 1.0), Measured(1.0, None)])
     run(looks, tmp_path)

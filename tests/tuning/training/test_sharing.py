@@ -12,10 +12,12 @@ from storage.folders import read_manifest
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.methods.lora import LoraRecipe
+from tuning.methods.prefix import PrefixRecipe
+from tuning.methods.soft_prompt import PromptRecipe
 from tuning.objectives.supervised import SUPERVISED, completion_loss
 from tuning.recipe import IGNORED, Objective
 from tuning.training.run import train_adapter
-from tuning.training.sharing import agrees
+from tuning.training.sharing import agrees, num_shared
 
 # It loads the toy model.
 pytestmark = pytest.mark.slow
@@ -144,6 +146,37 @@ def test_a_training_shares_where_it_may_and_learns_the_same(tiny_base: Path, tmp
     assert not trained("dropped", replace(recipe, dropout=0.1))["shares_prefix"]
     refusing = replace(SUPERVISED, shared_loss=lambda model, batch, _count: _refuses(model, batch))
     assert not trained("refused", objective=refusing)["shares_prefix"]
+
+
+def test_sharing_is_tried_on_rows_that_share(tiny_base: Path, tmp_path: Path) -> None:
+    """The first batch shares nothing here, and what stands before the text as a prompt of numbers never does."""
+    short = [TrainingRow(row.prompt[1:], row.completion) for row in ROWS]
+    curves = []
+    for objective in (SUPERVISED, replace(SUPERVISED, shared_loss=None)):
+        for recipe in (PromptRecipe(num_tokens=4, epochs=2, batch_size=4), PrefixRecipe(epochs=2, batch_size=4)):
+            adapter = train_adapter(
+                base=ResolvedModel("org/tiny", "r1", str(tiny_base)),
+                rows=[*short, *ROWS],
+                recipe=recipe,
+                name="mixed",
+                objective=objective,
+                adapters_dir=tmp_path / str(len(curves)),
+                work_dir=tmp_path / "training",
+                provenance={},
+            )
+            curves.append(read_manifest(adapter.path)["loss_curve"])
+    assert curves[0] == pytest.approx(curves[2], rel=1e-5)
+    assert curves[1] == pytest.approx(curves[3], rel=1e-5)
+
+
+def test_how_many_tokens_rows_share(toy: tuple[Any, Any]) -> None:
+    encoded = [SUPERVISED.encode(toy[1], row) for row in ROWS]
+    first = next(place for place, label in enumerate(encoded[0].labels) if label != IGNORED)
+    # [system] ... [end] [user] what is: 14 + 3 + 2 - 1 tokens before the word that differs.
+    same = next(i for i in range(first) if len({row.input_ids[i] for row in encoded}) > 1)
+    assert num_shared(encoded) == same > 8
+    assert num_shared([encoded[0]] * 3) == first - 1
+    assert num_shared(encoded[:1]) == 0
 
 
 def test_a_shared_beginning_ends_before_the_first_answer() -> None:

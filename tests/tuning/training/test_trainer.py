@@ -405,6 +405,25 @@ def test_a_loss_that_diverges_leaves_the_best_look_so_far(
         train(tiny_base, tmp_path, recipe=replace(LOOKED_AT, keep="last", patience=9), dev=DEV)
 
 
+@pytest.mark.parametrize("num_words", [1, 20])
+def test_a_training_in_bfloat16_is_looked_at_and_compared_in_its_own_precision(
+    num_words: int, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuning.training import trainer
+
+    monkeypatch.setattr(trainer, "choose_precision", lambda: "bf16")
+    dev = CheckRows(
+        [TrainingRow(row.prompt, " ".join([row.completion] * num_words)) for row in ROWS],
+        "first_word",
+        lambda answers: [float(bool(answer)) for answer in answers],
+    )
+    adapter = train(tiny_base, tmp_path, recipe=replace(LOOKED_AT, epochs=4.0), dev=dev)
+    manifest = read_manifest(adapter.path)
+    assert manifest["precision"] == "bf16"
+    assert manifest["parity"]["largest"] < 1e-4, "in float32 both"
+    assert len(manifest["looks"]) == 3
+
+
 def test_a_guard_that_falls_at_every_look_publishes_nothing(tiny_base: Path, tmp_path: Path) -> None:
     def known(answers: Any) -> list[float]:
         return [float(not answer.startswith("blue")) for answer in answers]
