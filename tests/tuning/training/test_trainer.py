@@ -202,7 +202,7 @@ def test_a_torn_checkpoint_is_passed_over(adapter: Adapter, tiny_base: Path, tmp
 def test_a_forecast_is_said_before_the_first_step_and_changes_nothing(
     recipe: Recipe, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tuning.training import trainer
+    from tuning.training import objective_trainer
 
     said: list[Forecast | int] = []
     adapter = train(
@@ -220,7 +220,7 @@ def test_a_forecast_is_said_before_the_first_step_and_changes_nothing(
     manifest = read_manifest(adapter.path)
     assert manifest["forecast"] == asdict(forecast)
     assert manifest["peak_memory_bytes"] > 0
-    monkeypatch.setattr(trainer.ObjectiveTrainer, "foretell", lambda *_, **__: forecast)
+    monkeypatch.setattr(objective_trainer.ObjectiveTrainer, "foretell", lambda *_, **__: forecast)
     assert train(tiny_base, tmp_path / "untold", recipe=recipe).name == adapter.name
 
 
@@ -384,17 +384,17 @@ def test_the_mean_of_the_last_looks_is_the_mean_of_their_weights(tiny_base: Path
 def test_a_loss_that_diverges_leaves_the_best_look_so_far(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tuning.training import trainer
+    from tuning.training import objective_trainer
 
     calls = []
-    original = trainer.ObjectiveTrainer.training_step
+    original = objective_trainer.ObjectiveTrainer.training_step
 
     def broken(self: Any, *arguments: Any, **named: Any) -> Any:
         calls.append(1)
         loss = original(self, *arguments, **named)
         return loss * float("nan") if len(calls) == 18 else loss
 
-    monkeypatch.setattr(trainer.ObjectiveTrainer, "training_step", broken)
+    monkeypatch.setattr(objective_trainer.ObjectiveTrainer, "training_step", broken)
     adapter = train(tiny_base, tmp_path, recipe=LOOKED_AT, dev=DEV)
     manifest = read_manifest(adapter.path)
     assert manifest["ended"] == "the loss became nan at step 18"
