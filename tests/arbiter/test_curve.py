@@ -116,6 +116,7 @@ def measured(
         return measure_curve(pipeline), said.getvalue()
 
 
+@pytest.mark.slow  # 240 answers over HTTP
 def test_the_curve_says_how_many_more_examples_reach_the_retrieval_arm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ def test_the_curve_says_how_many_more_examples_reach_the_retrieval_arm(
     assert world.models == ["org/base"]
 
 
+@pytest.mark.slow  # 240 answers over HTTP
 def test_a_flat_curve_is_not_worth_asking_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report, _ = measured(tmp_path, monkeypatch, World({10: 4, 20: 4, 40: 4, 80: 4}), curve={"most": 500})
     assert report.needed["rag"].expected is None
@@ -151,6 +153,7 @@ def test_a_flat_curve_is_not_worth_asking_for(tmp_path: Path, monkeypatch: pytes
     assert "not worth asking for" in report.to_text()
 
 
+@pytest.mark.slow  # 240 answers over HTTP
 def test_an_arm_that_is_ahead_needs_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report, _ = measured(tmp_path, monkeypatch, World({10: 8, 20: 18, 40: 30, 80: 38}))
     assert report.needed["rag"].expected <= 40
