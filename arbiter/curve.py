@@ -15,7 +15,7 @@ from typing import Any
 from arbiter.config.schema import Config
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge
-from arbiter.variants import Variants, of_arm
+from arbiter.variants import Variants, of_arm, require_dev
 from eval.learning_curve import CurveSettings, LearningCurve, Needed, fit_curve
 from eval.questions import Question
 from router.deciding.scorecard import Score
@@ -102,10 +102,7 @@ def measure_curve(pipeline: Pipeline) -> CurveReport:
     config, data = pipeline.askable, pipeline.data
     name = _choose(config)
     sizes = _sizes(len(data.examples))
-    if not data.dev:
-        raise ArbiterError(
-            f"data folder {str(data.folder)!r} gave no dev questions; add dev.jsonl, rows like test.jsonl"
-        )
+    require_dev(data)
     if len({question.cluster for question in data.dev}) < _FEWEST_DOCUMENTS:
         raise ArbiterError(
             f"a curve needs dev questions about at least {_FEWEST_DOCUMENTS} documents; fewer say nothing of others"

@@ -209,10 +209,9 @@ def askable_arms(config: Config, data: Data) -> tuple[Config, tuple[str, ...]]:
     return config.model_copy(update={"arms": kept}), tuple(notes)
 
 
-def unread_guard(config: Config, data: Data) -> tuple[str, ...]:
-    """A note where guard rows lie that no training is looked at with."""
-    used = {arm.adapter for arm in config.arms.values() if arm.adapter is not None}
-    if not used or any(config.adapters[name].has_looks for name in used) or _file(data.folder, "guard") is None:
+def unread_guard(folder: Path) -> tuple[str, ...]:
+    """A note where guard rows lie, for trainings of which none is looked at."""
+    if _file(folder, "guard") is None:
         return ()
     return ("guard.jsonl guards nothing: set keep or patience of an adapter, so that its training is looked at",)
 

@@ -82,6 +82,8 @@ class Pipeline:
     def data(self) -> Data:
         """The data folder, read once; the arms that it cannot serve are among the notes."""
         config = self.config
+        adapters = build.used_adapters(config)
+        has_looks = any(spec.has_looks for spec in adapters.values())
         with closing(self._index_home.conversions()) as conversions:
             data = load_data(
                 config.data,
@@ -89,10 +91,10 @@ class Pipeline:
                 seed=config.seed,
                 trains=needs_examples(config),
                 needs_questions=self.needs_questions,
-                needs_dev=self.needs_dev or any(spec.has_looks for spec in build.used_adapters(config).values()),
+                needs_dev=self.needs_dev or has_looks,
                 conversions=conversions,
             )
-        unread = unread_guard(config, data)
+        unread = unread_guard(data.folder) if adapters and not has_looks else ()
         data = replace(data, notes=(*askable_arms(config, data)[1], *data.notes, *unread))
         for note in data.notes:
             self.console.say(f"note: {note}")

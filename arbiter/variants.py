@@ -14,6 +14,7 @@ from dataclasses import replace
 from arbiter.asking import Asker
 from arbiter.config.schema import Config
 from arbiter.console import Step
+from arbiter.data import Data
 from arbiter.pipeline import Pipeline
 from eval.answers import Asked
 from eval.evaluate import Patience
@@ -25,6 +26,14 @@ from storage.errors import ArbiterError
 from tuning.export.adapters import Adapter
 
 _READY_POLL_S = 0.5
+
+
+def require_dev(data: Data) -> None:
+    """Raise ArbiterError for a folder that gave no dev questions."""
+    if not data.dev:
+        raise ArbiterError(
+            f"data folder {str(data.folder)!r} gave no dev questions; add dev.jsonl, rows like test.jsonl"
+        )
 
 
 class NotMade(ArbiterError):

@@ -105,16 +105,15 @@ def train_plainly(base: ResolvedModel, rows: Sequence[TrainingRow], folder: Path
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        stamps: list[float] = []  # noqa: RUF012
+    stamps: list[float] = []
 
+    class Clock(TrainerCallback):  # type: ignore[misc]  # the library has no types
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.stamps.append(time.perf_counter())
+            stamps.append(time.perf_counter())
 
     told = {"bf16": False, "gradient_checkpointing": False} if is_told else {}
-    answer = "assistant"
     dataset = Dataset.from_list(
-        [{"prompt": list(row.prompt), "completion": [{"role": answer, "content": row.completion}]} for row in rows]
+        [{"prompt": list(row.prompt), "completion": [{"role": "assistant", "content": row.completion}]} for row in rows]
     )
     config = SFTConfig(
         str(folder),
@@ -126,13 +125,12 @@ def train_plainly(base: ResolvedModel, rows: Sequence[TrainingRow], folder: Path
         **told,
     )
     lora = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
-    clock = Clock()
-    trainer = SFTTrainer(base.path, args=config, train_dataset=dataset, peft_config=lora, callbacks=[clock])
+    trainer = SFTTrainer(base.path, args=config, train_dataset=dataset, peft_config=lora, callbacks=[Clock()])
     trainer.train()
     lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     precision = "float32" if is_told else f"bf16={config.bf16}"
-    return summary(lengths, clock.stamps, losses, precision)
+    return summary(lengths, stamps, losses, precision)
 
 
 def train_here(base: ResolvedModel, rows: Sequence[TrainingRow], folder: Path, *, shares: bool) -> dict[str, Any]:

@@ -97,6 +97,13 @@ class Recipe:
         return None
 
     @property
+    def finer_parts(self) -> list[int]:
+        """The values of `accumulate` that take less memory than the recipe's own, in order."""
+        if OPTIMIZERS[self.optimizer].in_backward:
+            return []
+        return [n for n in range(self.accumulate + 1, self.batch_size + 1) if self.batch_size % n == 0]
+
+    @property
     def has_looks(self) -> bool:
         """Whether the training is looked at while it goes on."""
         return self.keep != "last" or self.patience > 0
@@ -168,7 +175,7 @@ class Method:
     recipe: type[Recipe]
     prepare: Callable[[Any, Any, Occasion], Prepared]
     export: Callable[[Prepared, Any, Path], None]
-    export_rank: Callable[[Any], int]
+    export_rank: Callable[[Any], int] = lambda _: 0
     form: Form = "lora"
     moves_base: bool = False
     num_numbers: Callable[[Any, Any], int] | None = None

@@ -13,7 +13,7 @@ from dataclasses import replace
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge
 from arbiter.sweep.target import SweepTarget, apply_settings, resolve_sweep, room_for_ranks
-from arbiter.variants import NotMade, Variants, of_arm
+from arbiter.variants import NotMade, Variants, of_arm, require_dev
 from eval.sweep.report import SweepReport, TrialResult, describe
 from eval.sweep.space import Settings, SweepSettings
 from eval.sweep.study import Ask, SweepPlan, TrialFailed, run_trials
@@ -32,10 +32,7 @@ def run_sweep(pipeline: Pipeline, sweep: SweepSettings) -> SweepReport:
     """
     target = resolve_sweep(pipeline.askable, sweep)
     data, console = pipeline.data, pipeline.console
-    if not data.dev:
-        raise ArbiterError(
-            f"data folder {str(data.folder)!r} gave no dev questions; add dev.jsonl, rows like test.jsonl"
-        )
+    require_dev(data)
 
     def show(result: TrialResult) -> None:
         outcome = result.reason if result.mean is None else f"{result.mean:.3f} over {result.num_asked} questions"

@@ -129,14 +129,10 @@ class LocalEngines:
     _own: dict[str, VllmServer | Supervisor] = field(default_factory=dict, init=False)
     _starting: list[VllmServer | Supervisor] = field(default_factory=list, init=False)
     # Two loads of one adapter at a time would start two engines, and one of them would be stopped by nobody.
-    _changing: threading.RLock = field(default_factory=threading.RLock, init=False)
+    _changing: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def load(self, adapter: Adapter) -> None:
         """Load an adapter, or start its engine; nothing for one that is there. Raises ServingError and EngineFailed."""
-        with self._changing:
-            self._load(adapter)
-
-    def _load(self, adapter: Adapter) -> None:
         if adapter.form == "lora":
             self.base.load_adapter(adapter.name, adapter.path)
         elif adapter.form == "prompt":
@@ -146,7 +142,12 @@ class LocalEngines:
                     "such; start it with a config that has an adapter of such a method"
                 )
             self._prompts[adapter.name] = first_message(adapter)
-        elif adapter.name not in self._own or self._own[adapter.name].state == "failed":
+        else:
+            with self._changing:
+                self._start_own(adapter)
+
+    def _start_own(self, adapter: Adapter) -> None:
+        if adapter.name not in self._own or self._own[adapter.name].state == "failed":
             self.unload(adapter)
             program, server = self._engine_of(adapter)
             self._starting.append(server)

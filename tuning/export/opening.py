@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tuning.export.adapters import CONFIG
 from tuning.methods.bottleneck import load_bottlenecks
 from tuning.methods.soft_prompt import load_prompt
 from tuning.recipe import Form
-
-_CONFIG = "adapter_config.json"
 
 
 def open_exported(form: Form, plain: Any, folder: Path, open_whole: Callable[[str], Any]) -> Any:
@@ -39,7 +38,7 @@ def without_first_cache(model: Any) -> Any:
 
 def open_beside(plain: Any, folder: Path) -> Any:
     """As `open_exported`, for an adapter that is served beside vLLM."""
-    method = json.loads((folder / _CONFIG).read_bytes()).get("method")
+    method = json.loads((folder / CONFIG).read_bytes()).get("method")
     return load_bottlenecks(plain, folder) if method == "bottleneck" else _open_peft(plain, folder)
 
 

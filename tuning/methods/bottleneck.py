@@ -114,7 +114,6 @@ BOTTLENECK = Method(
     recipe=BottleneckRecipe,
     prepare=_prepare,
     export=_save,
-    export_rank=lambda _: 0,
     form="beside",
     num_numbers=_num_numbers,
 )

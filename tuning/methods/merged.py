@@ -235,7 +235,6 @@ def merged_method(
         recipe=recipe,
         prepare=prepare,
         export=save_merged,
-        export_rank=lambda _: 0,
         form="merged",
         moves_base=True,
     )

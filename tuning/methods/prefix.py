@@ -71,7 +71,6 @@ PREFIX = Method(
     recipe=PrefixRecipe,
     prepare=_prepare,
     export=save_layers,
-    export_rank=lambda _: 0,
     form="beside",
     num_numbers=_num_numbers,
 )

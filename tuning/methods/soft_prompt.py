@@ -165,7 +165,6 @@ def _method(
         recipe=recipe,
         prepare=prepare,
         export=export,
-        export_rank=lambda _: 0,
         form="prompt",
         num_numbers=lambda model, recipe: recipe.num_tokens * model.config.get_text_config().hidden_size,
     )

@@ -102,10 +102,7 @@ def _too_much(recipe: Recipe, needed: int, free: int, fixed: float, whole_batch:
     said = f"this training would take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} are free"
     if OPTIMIZERS[recipe.optimizer].in_backward:
         return f"{said}; lower batch_size ({recipe.batch_size}) or max_length ({recipe.max_length})"
-    parts = range(recipe.accumulate + 1, recipe.batch_size + 1)
-    for count in (
-        one for one in parts if recipe.batch_size % one == 0 and not OPTIMIZERS[recipe.optimizer].in_backward
-    ):
+    for count in recipe.finer_parts:
         if (takes := fixed + whole_batch / count) <= _FREE_SHARE * free:
             return f"{said}; set accumulate to {count}, which takes {takes / 1e9:.1f} and changes nothing else"
     return (

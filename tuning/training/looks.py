@@ -93,8 +93,7 @@ class Looks:
 
     def best(self) -> Look | None:
         """The good look with the highest score, the lower loss where scores are equal."""
-        good = [look for look in self.taken if look.step > 0 and self._is_good(look)]
-        return max(good, key=lambda look: (look.score, -(look.loss or 0.0)), default=None)
+        return max(self._good(), key=lambda look: (look.score, -(look.loss or 0.0)), default=None)
 
     def chosen(self) -> tuple[Look, ...]:
         """The looks whose weights are published, several to be averaged; none where those after the last step are.
@@ -111,7 +110,7 @@ class Looks:
 
     def refuse_bad_mean(self, found: Measured) -> None:
         """Raise TuningError where a mean of good looks is none."""
-        if not self._is_good(Look(self.taken[-1].step, found.score, found.loss, found.guard)):
+        if not self._is_good(found):
             raise TuningError("the mean of the last looks is worse than each of them; set keep to best")
 
     def can_publish(self) -> bool:
@@ -120,16 +119,19 @@ class Looks:
 
     def _candidates(self) -> tuple[Look, ...]:
         if self.recipe.keep == "mean":
-            return tuple(look for look in self.taken if look.step > 0 and self._is_good(look))[-MEAN_OF:]
+            return self._good()[-MEAN_OF:]
         best = self.best()
         return (best,) if best else ()
 
-    def _is_good(self, look: Look) -> bool:
-        return look.loss is not None and not self._has_forgotten(look)
+    def _good(self) -> tuple[Look, ...]:
+        return tuple(look for look in self.taken if look.step > 0 and self._is_good(look))
 
-    def _has_forgotten(self, look: Look) -> bool:
+    def _is_good(self, found: Look | Measured) -> bool:
+        return found.loss is not None and not self._has_forgotten(found)
+
+    def _has_forgotten(self, found: Look | Measured) -> bool:
         before = self.taken[0].guard
-        return look.guard is not None and before is not None and look.guard < before - self.recipe.guard_drop
+        return found.guard is not None and before is not None and found.guard < before - self.recipe.guard_drop
 
     def _faults(self) -> str:
         trained: Sequence[Look] = self.taken[-1:] if self.recipe.keep == "last" else self.taken[1:]

@@ -136,6 +136,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
     def foretell(self, plan: Plan, recipe: Recipe, *, first_step: int) -> Forecast:
         """What the training of a plan will take from a step on; the weights stay as they are."""
         padding, prepared = self.processing_class.pad_token_id or 0, self._prepared
+        in_backward = OPTIMIZERS[recipe.optimizer].in_backward
 
         def inputs_of(rows: Sequence[EncodedRow]) -> dict[str, torch.Tensor]:
             return padded(rows, padding, device())
@@ -147,7 +148,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         def step(inputs: dict[str, torch.Tensor]) -> None:
             self.model.train()
             for part in parts_of(inputs, recipe.batch_size // recipe.accumulate):
-                if hasattr(optimizer, "fused_backward"):
+                if in_backward:
                     optimizer.fused_backward(loss_of(part), 0.0)
                 elif self._parts is None:
                     torch.autograd.backward(loss_of(part))
@@ -164,7 +165,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         if hasattr(optimizer, "train"):  # schedule-free makes no step without
             optimizer.train()
         found = foretell(step, optimizer, batches, recipe, first_step=first_step)
-        if hasattr(optimizer, "fused_backward"):  # its hooks stay on the weights, and find none from now on
+        if in_backward:  # its hooks stay on the weights, and find none from now on
             optimizer.model = torch.nn.ParameterList()
         return found
 

@@ -23,8 +23,9 @@ def num_shared(rows: Sequence[EncodedRow]) -> int:
     if len(rows) < 2:
         return 0
     most = min(next(place for place, label in enumerate(row.labels) if label != IGNORED) for row in rows) - 1
-    columns = zip(*(row.input_ids[:most] for row in rows), strict=False)
-    return next((place for place, ids in enumerate(columns) if len(set(ids)) > 1), max(most, 0))
+    # What the first and the last in order begin with, all between them do.
+    first, last = min(row.input_ids for row in rows), max(row.input_ids for row in rows)
+    return next((place for place in range(most) if first[place] != last[place]), max(most, 0))
 
 
 def agrees(

@@ -102,8 +102,9 @@ def train(
             learning_rate=recipe.learning_rate,
             on_step=prepared.on_step,
         )
-        named: dict[str, Any] = {"tokenizer": tokenizer, "folder": folder, "precision": precision, "watch": watch}
-        with open_trainer(plan, prepared, recipe, objective, **named) as trainer:
+        with open_trainer(
+            plan, prepared, recipe, objective, tokenizer=tokenizer, folder=folder, precision=precision, watch=watch
+        ) as trainer:
             forecast = trainer.foretell(plan, recipe, first_step=checkpoint.step if checkpoint is not None else 0)
             foretold(forecast)
             if checkpoint is not None and looks is not None and looks.ended:
@@ -119,7 +120,7 @@ def train(
         curve = [loss for entry in trainer.state.log_history if math.isfinite(loss := entry.get("loss", math.nan))]
         is_shared = trainer.shares_prefix
         # The base model and its activations are not needed while an engine starts beside this process.
-        del trainer, prepared, watch, named
+        del trainer, prepared, watch
         gc.collect()
         parity = gate.check(
             partial(open_whole, base.path),
@@ -147,10 +148,9 @@ def train(
 def _remedy(recipe: Recipe) -> str:
     """What takes less memory."""
     remedy = f"lower max_length ({recipe.max_length})"
-    if recipe.accumulate == recipe.batch_size or OPTIMIZERS[recipe.optimizer].in_backward:
+    if not recipe.finer_parts:
         return remedy
-    more = next(n for n in range(recipe.accumulate + 1, recipe.batch_size + 1) if recipe.batch_size % n == 0)
-    return f"raise accumulate to {more}, which changes nothing else, or {remedy}"
+    return f"raise accumulate to {recipe.finer_parts[0]}, which changes nothing else, or {remedy}"
 
 
 def _prepare(

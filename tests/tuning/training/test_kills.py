@@ -4,38 +4,19 @@ import random
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fakes.forks import Fork, Forks
+from fakes.trainings import COLOURS, ROWS, train
 
-from tuning.base import ResolvedModel
-from tuning.data.rows import TrainingRow
-from tuning.export.adapters import Adapter
 from tuning.methods.lora import LoraRecipe
 from tuning.recipe import CheckRows
-from tuning.training.run import train_adapter
 
 # It trains, in some forty processes.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
-COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
-ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
 RECIPE = LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3)
 DEV = CheckRows(ROWS[:3])
-
-
-def train(folder: Path, home: Path, recipe: LoraRecipe = RECIPE, **more: Any) -> Adapter:
-    return train_adapter(
-        base=ResolvedModel("org/tiny", "r1", str(folder)),
-        rows=ROWS,
-        recipe=recipe,
-        name="closed-book",
-        adapters_dir=home / "adapters",
-        work_dir=home / "training",
-        provenance={},
-        **more,
-    )
 
 
 CHILD = """
@@ -102,7 +83,7 @@ def test_a_training_killed_at_twenty_random_moments_publishes_the_same_weights(t
 
 
 def test_a_training_killed_at_any_point_reaches_the_same_weights(tiny_base: Path, tmp_path: Path) -> None:
-    adapter, first_steps = train(tiny_base, tmp_path / "whole"), []
+    adapter, first_steps = train(tiny_base, tmp_path / "whole", recipe=RECIPE), []
     with Forks(CHILD, {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}) as forks:
 
         def start() -> Fork:

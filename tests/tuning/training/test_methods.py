@@ -10,22 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import trainings
 
 from storage.folders import read_manifest
 from storage.hashes import hash_files
-from tuning.base import ResolvedModel
-from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import WEIGHTS, Adapter
 from tuning.methods.registry import METHODS, export_rank
 from tuning.training.progress import TrainProgress
-from tuning.training.run import train_adapter
 
 # It trains.
 pytestmark = pytest.mark.slow
 
-COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
-ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
 # Numbers that suit a model of two blocks of 32.
 NUMBERS: dict[str, dict[str, Any]] = {
     "eva": {"rho": 2.0},
@@ -67,14 +63,11 @@ def train(
     usual = {"learning_rate": 0.03, "epochs": 6, "batch_size": 2, "seed": 3, "rank": 4}
     own = {name: value for name, value in usual.items() if name in kind.__dataclass_fields__}
     recipe = kind(**(own | NUMBERS.get(method, {}) | numbers))
-    return train_adapter(
-        base=ResolvedModel("org/tiny", "r1", str(base)),
-        rows=ROWS,
+    return trainings.train(
+        base,
+        home,
         recipe=recipe,
         name=method,
-        adapters_dir=home / "adapters",
-        work_dir=home / "training",
-        provenance={},
         progress=progress,
         checkpoint_every_s=checkpoint_every_s,
     )

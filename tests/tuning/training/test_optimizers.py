@@ -9,23 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import trainings
 
 from storage.folders import read_manifest
 from storage.hashes import hash_files
-from tuning.base import ResolvedModel
-from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
 from tuning.methods.registry import METHODS
 from tuning.optimizers.registry import OPTIMIZERS
 from tuning.training.progress import TrainProgress
-from tuning.training.run import train_adapter
 
 # It trains.
 pytestmark = pytest.mark.slow
 
-COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
-ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
 OTHERS = [name for name in OPTIMIZERS if name != "adamw"]
 # Rates that suit AdamW on a model of two blocks of 32, and each method's own numbers.
 NUMBERS: dict[str, dict[str, Any]] = {
@@ -57,14 +53,11 @@ def train(
     given = {"epochs": 6, "batch_size": 2, "seed": 3, **NUMBERS[method], **numbers}
     if optimizer == "lomo":  # gradients are not clipped
         given["learning_rate"] /= 3
-    return train_adapter(
-        base=ResolvedModel("org/tiny", "r1", str(base)),
-        rows=ROWS,
+    return trainings.train(
+        base,
+        home,
         recipe=METHODS[method].recipe(optimizer=optimizer, **given),
         name=method,
-        adapters_dir=home / "adapters",
-        work_dir=home / "training",
-        provenance={},
         progress=progress,
         checkpoint_every_s=checkpoint_every_s,
     )
@@ -154,12 +147,4 @@ def test_without_its_package_nothing_is_trained(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     recipe = METHODS["lora"].recipe(optimizer="schedule_free")
     with pytest.raises(TuningError, match="optimizer schedule_free needs the package schedulefree; install it: pip "):
-        train_adapter(
-            base=ResolvedModel("org/tiny", "r1", str(tiny_base)),
-            rows=ROWS,
-            recipe=recipe,
-            name="lora",
-            adapters_dir=tmp_path / "adapters",
-            work_dir=tmp_path / "training",
-            provenance={},
-        )
+        trainings.train(tiny_base, tmp_path, recipe=recipe, name="lora")

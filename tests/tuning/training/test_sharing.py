@@ -7,16 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fakes.trainings import train
 
 from storage.folders import read_manifest
-from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.methods.lora import LoraRecipe
 from tuning.methods.prefix import PrefixRecipe
 from tuning.methods.soft_prompt import PromptRecipe
 from tuning.objectives.supervised import SUPERVISED, completion_loss
 from tuning.recipe import IGNORED, Objective
-from tuning.training.run import train_adapter
 from tuning.training.sharing import agrees, num_shared
 
 # It loads the toy model.
@@ -127,16 +126,7 @@ def test_a_training_shares_where_it_may_and_learns_the_same(tiny_base: Path, tmp
     recipe = LoraRecipe(rank=4, alpha=8, learning_rate=0.01, epochs=4, batch_size=4)
 
     def trained(name: str, recipe: LoraRecipe = recipe, objective: Objective = SUPERVISED) -> dict[str, Any]:
-        adapter = train_adapter(
-            base=ResolvedModel("org/tiny", "r1", str(tiny_base)),
-            rows=ROWS,
-            recipe=recipe,
-            name=name,
-            objective=objective,
-            adapters_dir=tmp_path / name,
-            work_dir=tmp_path / "training",
-            provenance={},
-        )
+        adapter = train(tiny_base, tmp_path, rows=ROWS, recipe=recipe, name=name, objective=objective)
         return read_manifest(adapter.path)
 
     shared, plain = trained("shared"), trained("plain", objective=replace(SUPERVISED, shared_loss=None))
@@ -154,16 +144,8 @@ def test_sharing_is_tried_on_rows_that_share(tiny_base: Path, tmp_path: Path) ->
     curves = []
     for objective in (SUPERVISED, replace(SUPERVISED, shared_loss=None)):
         for recipe in (PromptRecipe(num_tokens=4, epochs=2, batch_size=4), PrefixRecipe(epochs=2, batch_size=4)):
-            adapter = train_adapter(
-                base=ResolvedModel("org/tiny", "r1", str(tiny_base)),
-                rows=[*short, *ROWS],
-                recipe=recipe,
-                name="mixed",
-                objective=objective,
-                adapters_dir=tmp_path / str(len(curves)),
-                work_dir=tmp_path / "training",
-                provenance={},
-            )
+            given: dict[str, Any] = {"rows": [*short, *ROWS], "recipe": recipe, "objective": objective}
+            adapter = train(tiny_base, tmp_path / str(len(curves)), **given)
             curves.append(read_manifest(adapter.path)["loss_curve"])
     assert curves[0] == pytest.approx(curves[2], rel=1e-5)
     assert curves[1] == pytest.approx(curves[3], rel=1e-5)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import trainings
 
 from storage.folders import read_manifest
 from tuning.base import ResolvedModel
-from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
 from tuning.methods.converted import CONVERTED
@@ -20,13 +20,10 @@ from tuning.methods.soft_prompt import PromptRecipe
 from tuning.methods.whole import FullRecipe
 from tuning.recipe import Recipe
 from tuning.training.progress import TrainProgress
-from tuning.training.run import train_adapter
 
 # It trains.
 pytestmark = pytest.mark.slow
 
-COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
-ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
 FIRST = LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2)
 FURTHER = replace(FIRST, learning_rate=0.001, epochs=2)
 
@@ -38,16 +35,7 @@ class Home:
         self.base, self.home = ResolvedModel("org/tiny", "r1", str(base)), home
 
     def train(self, recipe: Recipe, **changes: Any) -> Adapter:
-        arguments: dict[str, Any] = {
-            "base": self.base,
-            "rows": ROWS,
-            "recipe": recipe,
-            "name": "colours",
-            "adapters_dir": self.home / "adapters",
-            "work_dir": self.home / "training",
-            "provenance": {},
-        }
-        return train_adapter(**arguments | changes)
+        return trainings.train(Path(self.base.path), self.home, **{"name": "colours", "recipe": recipe, **changes})
 
     def first_loss(self, recipe: Recipe) -> float:
         return float(read_manifest(self.train(recipe).path)["loss_curve"][0])

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import trainings
+from fakes.trainings import COLOURS, ROWS
 
 from storage.folders import read_manifest
 from tuning.base import ResolvedModel
@@ -28,8 +30,6 @@ from tuning.training.run import forecast_training, recipe_hash, train_adapter
 # It trains.
 pytestmark = pytest.mark.slow
 
-COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
-ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
 RECIPE = LoraRecipe(rank=4, alpha=8, learning_rate=0.03, epochs=12, batch_size=2, seed=3)
 
 
@@ -38,16 +38,7 @@ def resolved(path: Path) -> ResolvedModel:
 
 
 def train(folder: Path, home: Path, **changes: Any) -> Adapter:
-    arguments: dict[str, Any] = {
-        "base": resolved(folder),
-        "rows": ROWS,
-        "recipe": RECIPE,
-        "name": "closed-book",
-        "adapters_dir": home / "adapters",
-        "work_dir": home / "training",
-        "provenance": {"data": "colours"},
-    }
-    return train_adapter(**{**arguments, **changes})
+    return trainings.train(folder, home, **{"recipe": RECIPE, "provenance": {"data": "colours"}, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -222,15 +213,7 @@ def test_a_forecast_is_said_before_the_first_step_and_changes_nothing(
 
 
 def test_a_forecast_trains_nothing_and_knows_what_is_done(tiny_base: Path, tmp_path: Path) -> None:
-    given: dict[str, Any] = {
-        "base": resolved(tiny_base),
-        "rows": ROWS,
-        "recipe": RECIPE,
-        "name": "closed-book",
-        "adapters_dir": tmp_path / "adapters",
-        "work_dir": tmp_path / "training",
-        "provenance": {},
-    }
+    given = trainings.arguments(tiny_base, tmp_path, recipe=RECIPE)
 
     def interrupt(progress: TrainProgress) -> None:
         if progress.step == 29:
