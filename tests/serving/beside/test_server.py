@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx2
 import openai
-import psutil
 import pytest
 from fakes.adapters import ADAPTER
+from fakes.processes import engine_groups, members
 
 from router.answering.engine import EngineRequest, HttpEngine
 from router.errors import EngineRejected
@@ -232,9 +232,11 @@ def test_its_process_answers_and_leaves_nothing_behind(tiny_base: Path, adapter_
     settings = VllmSettings(str(tiny_base), "base", tmp_path / "logs" / "engine.log", EngineSettings(max_model_len=64))
     adapter = replace(ADAPTER, name=NAME, path=adapter_folder, form="beside", rank=0)
     engine = beside_engine(settings, adapter)
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = engine_groups()
     try:
         engine.start()
+        started = engine_groups() - before
+        assert len(members(started)) >= 2
         http = HttpEngine(engine.url)
 
         async def ask(**options: Any) -> str | None:
@@ -250,7 +252,7 @@ def test_its_process_answers_and_leaves_nothing_behind(tiny_base: Path, adapter_
         asyncio.run(asks())
     finally:
         engine.stop()
-    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    assert members(started) == []
 
 
 def test_an_adapter_that_does_not_fit_is_told_with_the_log(tiny_base: Path, tmp_path: Path) -> None:
