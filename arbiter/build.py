@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from arbiter.config.schema import Config
@@ -160,8 +160,10 @@ def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter], *, m
     return arms
 
 
-def provenance(config: Config, data: Data, base: ResolvedModel, embedder: ResolvedModel) -> dict[str, object]:
-    """What a reader needs to reproduce a run: versions, hashes, seed, machine."""
+def provenance(
+    config: Config, data: Data, base: ResolvedModel, embedder: ResolvedModel, adapters: Iterable[Adapter]
+) -> dict[str, object]:
+    """What a reader needs to reproduce a run: versions, hashes, seed, machine, and how the adapters were made."""
     return {
         "arbiter": importlib.metadata.version("arbiter"),
         "data": data.version,
@@ -172,6 +174,17 @@ def provenance(config: Config, data: Data, base: ResolvedModel, embedder: Resolv
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "adapters": {
+            adapter.name: {
+                "method": adapter.method,
+                "form": adapter.form,
+                "num_bytes": adapter.num_bytes,
+                "num_rows": adapter.num_rows,
+                "training_s": adapter.training_s,
+                "parity": asdict(adapter.parity) if adapter.parity is not None else None,
+            }
+            for adapter in adapters
+        },
     }
 
 

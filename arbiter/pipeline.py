@@ -277,7 +277,9 @@ class Pipeline:
                     arms,
                     asked,
                     progress=step.update,
-                    provenance=build.provenance(self.config, self.data, self.base, self.embedder_model),
+                    provenance=build.provenance(
+                        self.config, self.data, self.base, self.embedder_model, self.adapters.values()
+                    ),
                     **self._times,
                 )
         return publish_run(

@@ -112,7 +112,10 @@ def make_card(
                 scores.arm.name: {name: one_line(error, _TEXT_CHARACTERS) for name, error in scores.errors.items()}
                 for scores in scorecard.arms
             },
-            "provenance": {str(key): as_line(value) for key, value in scorecard.provenance.items()},
+            "adapters": _adapters(scorecard),
+            "provenance": {
+                str(key): as_line(value) for key, value in scorecard.provenance.items() if key != "adapters"
+            },
             "parts": [_parts(scores) for scores in scorecard.arms],
         }
     )
@@ -221,6 +224,15 @@ def _costs(row: ArmRow, questions: float) -> dict[str, Any]:
         "monthly": row.costs.monthly(questions),
         "amortised_per_1k": row.amortised_per_1k,
     }
+
+
+def _adapters(scorecard: Scorecard) -> list[dict[str, Any]]:
+    """What was trained, and the arms that answer with it; empty for a run that was written before it was kept."""
+    trained = scorecard.provenance.get("adapters")
+    if not isinstance(trained, Mapping):
+        return []
+    arms = {name: [s.arm.name for s in scorecard.arms if s.arm.adapter == name] for name in trained}
+    return [{"adapter": name, "arms": arms[name], **facts} for name, facts in trained.items() if arms[name]]
 
 
 def _parts(scores: ArmScores) -> dict[str, Any]:

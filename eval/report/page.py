@@ -12,7 +12,7 @@ from eval.report.attribution import CAUSES
 from eval.report.card import Card
 from eval.report.plots import Mark, break_even_plot, cost_plot, difference_plot, interval_plot, winning_map_plot
 from eval.report.tables import standing_of
-from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_signed_amount
+from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_signed_amount, as_size, parity_words
 from router.deciding.costs import ArmCosts, BreakEven
 from router.deciding.policy import Policy
 from router.deciding.preference import WinningMap
@@ -42,8 +42,10 @@ def to_html(card: Card) -> str:
         "amount": as_amount,
         "difference": as_lead,
         "duration": as_duration,
+        "parity": parity_words,
         "percent": as_percent,
         "shorten": one_line,
+        "size": as_size,
         "standing": standing_of,
     }
     rule = f"the cheapest within {card['metric']['margin']:g} of the best {card['metric']['primary']}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from eval.report.card import Card
-from eval.report.wording import as_amount, as_signed_amount
+from eval.report.wording import as_amount, as_duration, as_signed_amount, as_size, parity_words
 from router.deciding.wording import as_lead, as_level, as_score
 
 STANDING = {"beaten": "significantly worse", "equivalent": "equivalent", "open": "not settled"}
@@ -48,6 +48,7 @@ def to_markdown(card: Card) -> str:
         _side_by_side(card),
         _metrics(card),
         _comparisons(card),
+        _adapters(card),
         "\n".join(_facts(card)),
         f"Why: {card['decision']['reason']}",
         "\n".join(f"- {line}" for line in card["diagnostics"]),
@@ -123,6 +124,23 @@ def standing_of(row: dict[str, Any]) -> str:
     if row["standing"] == "beaten" and not row["is_significant"]:
         words = "behind, maybe by chance"
     return f"{words} (than {row['beaten_by']})" if row["beaten_by"] else words
+
+
+def _adapters(card: Card) -> str:
+    head = ("adapter", "method", "served as", "size", "rows", "trained in", "logits off by")
+    rows = [
+        (
+            row["adapter"],
+            row["method"],
+            row["form"],
+            as_size(row["num_bytes"]),
+            f"{row['num_rows']:,}",
+            as_duration(row["training_s"]),
+            parity_words(row["parity"]),
+        )
+        for row in card["adapters"]
+    ]
+    return table(head, rows) if rows else ""
 
 
 def _facts(card: Card) -> list[str]:

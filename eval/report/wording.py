@@ -66,6 +66,19 @@ def as_duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def as_size(num_bytes: float) -> str:
+    """Bytes with the unit of their size."""
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes:.0f} bytes"
+
+
+def parity_words(parity: Mapping[str, float] | None) -> str:
+    """How far what is served is from what was trained, in logits, beside what training changed."""
+    return f"{parity['largest']:.1g} of {parity['effect']:.2g}" if parity else "not measured"
+
+
 def as_line(value: object) -> str:
     """A provenance value in one line."""
     if isinstance(value, Mapping):

@@ -170,7 +170,7 @@ def _described(run: Run, card: Scorecard) -> dict[Part, dict[str, object]]:
     """All that a run was made from, as flat settings of every part."""
     manifest = {key: value for key, value in run.manifest.items() if key not in _NOT_COMPARED}
     data = {key: manifest.pop(key) for key in list(manifest) if key.startswith("data")}
-    provenance = {key: value for key, value in card.provenance.items() if key != "data"}
+    provenance = {key: value for key, value in card.provenance.items() if key not in ("data", "adapters")}
     arms = {scores.arm.name: {k: v for k, v in asdict(scores.arm).items() if k != "name"} for scores in card.arms}
     return {
         "config": _flat(run.config()),

@@ -164,6 +164,24 @@ def make_comparison() -> Comparison:
             "seed": 7,
             "data": "sha256 5f0c",
             "packages": {"torch": "2.13.0", "ragas": "0.4.3"},
+            "adapters": {
+                "closed_book@3f9c": {
+                    "method": "lora",
+                    "form": "lora",
+                    "num_bytes": 19_540_000,
+                    "num_rows": 300,
+                    "training_s": 101.2,
+                    "parity": {"largest": 2.1e-5, "effect": 8.31, "tolerance": 9e-3},
+                },
+                "raft@81aa": {
+                    "method": "bottleneck",
+                    "form": "beside",
+                    "num_bytes": 9_010_000,
+                    "num_rows": 1300,
+                    "training_s": 164.0,
+                    "parity": None,
+                },
+            },
         },
     )
     return Comparison(questions, records, scorecard, Policy(margin=0.03))

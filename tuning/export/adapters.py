@@ -17,6 +17,7 @@ from storage.hashes import content_hash, hash_files
 from storage.records import from_row
 from tuning.base import ResolvedModel
 from tuning.errors import TuningError
+from tuning.export.gate import Parity
 from tuning.look import Look, Published
 from tuning.methods.lora import NO_TARGETS
 from tuning.recipe import Form
@@ -65,11 +66,19 @@ class Adapter:
     """Tokens trained on, all epochs together, padding aside."""
     training_s: float
     final_loss: float
+    method: str = ""
+    parity: Parity | None = None
+    """How exactly it answers as what was trained; None for one that was written before that was measured."""
     looks: tuple[Look, ...] = ()
     published: Published | None = None
     """What was measured of these weights, where the training was looked at."""
     ended: str = ""
     """Why the training ended before its last step, if it did."""
+
+    @property
+    def num_bytes(self) -> int:
+        """All files of the folder together."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
 
 def load_adapter(path: Path) -> Adapter:

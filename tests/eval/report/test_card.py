@@ -133,6 +133,22 @@ def slices_of(card: Card) -> list[dict[str, Any]]:
     return found
 
 
+def test_what_was_trained_is_told_with_the_arms_that_answer_with_it(comparison: Comparison) -> None:
+    shown = card_of(comparison)["adapters"]
+    assert [row["adapter"] for row in shown] == ["closed_book@3f9c", "raft@81aa"]
+    assert shown[0]["arms"] == [
+        scores.arm.name for scores in comparison.scorecard.arms if scores.arm.adapter == "closed_book@3f9c"
+    ]
+    assert (shown[0]["num_bytes"], shown[0]["parity"]["largest"]) == (19_540_000, 2.1e-5)
+    assert "adapters" not in card_of(comparison)["provenance"]
+    # One that no arm answers with is not told, and a run from before it was kept has none.
+    bare = replace(comparison, scorecard=replace(comparison.scorecard, provenance={"seed": 7}))
+    assert card_of(bare)["adapters"] == []
+    alone = tuple(scores for scores in comparison.scorecard.arms if scores.arm.adapter != "raft@81aa")
+    kept = card_of(replace(comparison, scorecard=replace(comparison.scorecard, arms=alone)))["adapters"]
+    assert [row["adapter"] for row in kept] == ["closed_book@3f9c"]
+
+
 def test_one_mean_reads_the_same_in_the_headline_the_reason_and_the_table() -> None:
     # Added up in order these are 3.8, added up in pairs a little more: 0.475 is on the edge between 0.47 and 0.48.
     column = [0.3, 0.1, 0.3, 0.4, 0.9, 0.2, 0.9, 0.7]

@@ -120,6 +120,9 @@ def test_the_page_tells_the_decision_and_its_evidence(comparison: Comparison) ->
         "torch 2.13.0, ragas 0.4.3",
         "sha256 5f0c",
         "raft@81aa",
+        "19.5 MB",
+        "2e-05 of 8.3",
+        "not measured",
         "arbiter run demo.yaml",
     ):
         assert evidence in words, evidence

@@ -50,6 +50,9 @@ def test_markdown_has_padded_tables_with_the_chosen_arm_marked(comparison: Compa
     assert "all in: 0.0417 at 10,000 questions a month for 12 months." in text
     assert "- judge_faithfulness: the judge" in text
     assert "nan" not in text
+    trained = next(line for line in lines if line.startswith("| raft@81aa"))
+    cells = [cell.strip() for cell in trained.split("|")[2:-1]]
+    assert cells == ["bottleneck", "beside", "9.0 MB", "1,300", "2 min 44 s", "not measured"]
 
 
 def test_markdown_of_a_race_says_what_it_spent_and_what_untouched_questions_say() -> None:

@@ -6,6 +6,7 @@ from eval.report.wording import (
     as_line,
     as_percent,
     as_signed_amount,
+    as_size,
     break_even_words,
     flip_words,
 )
@@ -47,6 +48,13 @@ def test_a_signed_amount_has_its_sign() -> None:
 )
 def test_durations_are_said_in_the_largest_units(seconds: float, words: str) -> None:
     assert as_duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "words"), [(12, "12 bytes"), (81_000, "81.0 kB"), (19_540_000, "19.5 MB"), (2.5e9, "2.5 GB")]
+)
+def test_sizes_are_said_in_the_largest_units(num_bytes: float, words: str) -> None:
+    assert as_size(num_bytes) == words
 
 
 def test_nested_provenance_is_one_line() -> None:
