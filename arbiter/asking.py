@@ -8,8 +8,8 @@ with closing(asker):
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -60,16 +60,23 @@ class Asker:
         self._cache = self._open.enter_context(AnswerCache(self.home / "answers.db"))
 
     def ask_all(self, arms: list[Arm], questions: tuple[Question, ...]) -> Asked:
-        """Every arm's answer to every question; the engine starts for the first one that is not known."""
-        num_answers = len(arms) * len(questions)
+        """Every arm's answer to every question; the engine starts for the first one that is not known. Adapters with
+        engines of their own take turns, so that any number of them fits.
+        """
         if self.knows(arms, questions):
-            self.console.say(f"all {num_answers} answers are known: nothing to generate")
+            self.console.say(f"all {len(arms) * len(questions)} answers are known: nothing to generate")
             return Asked(questions, tuple(self.ask(arms, questions)), self._first_tokens(arms, questions))
-        self.start()
-        first_tokens_ms = self._first_tokens(arms, questions)
-        with self.console.step(f"asking {len(arms)} arms {len(questions)} questions") as step:
-            records = self.ask(arms, questions, _counting(step, num_answers))
-        return Asked(questions, tuple(records), first_tokens_ms)
+        records: dict[str, list[AnswerRecord]] = {}
+        first_tokens_ms: dict[tuple[str, str], float] = {}
+        for adapter, some in self._turns(arms):
+            with self._loaded(adapter) if not self.knows(some, questions) else nullcontext():
+                first_tokens_ms |= self._first_tokens(some, questions)
+                who = f"{len(some)} arms" if len(some) > 1 else some[0].name
+                with self.console.step(f"asking {who} {len(questions)} questions") as step:
+                    found = self.ask(some, questions, _counting(step, len(some) * len(questions)))
+            for record in found:
+                records.setdefault(record.arm, []).append(record)
+        return Asked(questions, tuple(record for arm in arms for record in records[arm.name]), first_tokens_ms)
 
     def race(
         self,
@@ -138,16 +145,45 @@ class Asker:
             )
         )
 
-    def start(self) -> OpenEngine:
-        """The engine, brought up if it is not."""
+    def start(self, adapters: Mapping[str, Adapter] | None = None) -> OpenEngine:
+        """The engine, brought up with these or all adapters if it is not."""
         if self._engine is None:
-            engine = open_engine(self.config, self.base, self.adapters, home=self.home, console=self.console)
+            loaded = self.adapters if adapters is None else adapters
+            engine = open_engine(self.config, self.base, loaded, home=self.home, console=self.console)
             self._engine = self._open.enter_context(engine)
         return self._engine
 
     def close(self) -> None:
         """Stops the engine, if one was started, and closes the cache."""
         self._open.close()
+
+    def _turns(self, arms: Sequence[Arm]) -> list[tuple[Adapter | None, list[Arm]]]:
+        """The arms of the engine that all share, then those of each adapter that has one of its own."""
+        turns: dict[str, list[Arm]] = {"": []}
+        for arm in arms:
+            name = arm.adapter or ""
+            turns.setdefault(name if name in self._taking_turns else "", []).append(arm)
+        return [(self._taking_turns.get(name), some) for name, some in turns.items() if some]
+
+    @property
+    def _taking_turns(self) -> Mapping[str, Adapter]:
+        """A remote engine has all adapters, or says at the start what it lacks."""
+        if self.config.engine.url is not None:
+            return {}
+        return {name: adapter for name, adapter in self.adapters.items() if adapter.has_own_engine}
+
+    @contextmanager
+    def _loaded(self, adapter: Adapter | None) -> Iterator[None]:
+        """The engine up, with the engine of an adapter that has its own."""
+        engine = self.start({name: one for name, one in self.adapters.items() if name not in self._taking_turns})
+        if adapter is None:
+            yield
+            return
+        engine.load(adapter)
+        try:
+            yield
+        finally:
+            engine.unload(adapter)
 
     def _first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
         """The time to the first token of a few answers in ms, by arm and question id; measured only with an engine."""

@@ -32,7 +32,7 @@ from tuning.data.examples import Question
 from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
 from tuning.export.adapters import Adapter
 from tuning.methods.registry import METHODS
-from tuning.recipe import Recipe
+from tuning.recipe import OWN_ENGINE, Recipe
 
 # Distractors come from further down the ranking than what an arm will see, so that a row can always be filled.
 _CONTEXT_DEPTH = 4
@@ -205,13 +205,16 @@ def open_engine(
     config: Config, base: ResolvedModel, adapters: Mapping[str, Adapter], *, home: Path, console: Console
 ) -> AbstractContextManager[engines.OpenEngine]:
     """The config's engine while the block lasts; see serving/engine/engine.py."""
+    forms = {METHODS[recipe.method].form for recipe in config.adapters.values()}
     return engines.open_engine(
         replace(config.engine, max_lora_rank=config.lora_rank),
         base,
         adapters,
         log_path=home / "logs" / f"engine-{os.getpid()}.log",
         max_num_seqs=max(config.eval.concurrency, 16),
-        takes_prompts=any(METHODS[recipe.method].form == "prompt" for recipe in config.adapters.values()),
+        takes_prompts="prompt" in forms,
+        # For one that is loaded later.
+        own_engines=int(not forms.isdisjoint(OWN_ENGINE)),
         step=console.step,
     )
 

@@ -127,6 +127,9 @@ Form = Literal["lora", "prompt", "merged", "beside"]
 compute, on an engine beside it.
 """
 
+OWN_ENGINE: tuple[Form, ...] = ("merged", "beside")
+"""The forms that have an engine of their own, from when they are loaded until they are unloaded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Occasion:

@@ -58,12 +58,14 @@ def open_engine(
     log_path: Path,
     max_num_seqs: int,
     takes_prompts: bool = False,
+    own_engines: int = 0,
     step: Callable[[str], AbstractContextManager[Any]],
 ) -> Iterator[OpenEngine]:
     """Start (or reach) the engine and load the adapters after their admission; stop what was started.
 
-    With `takes_prompts` adapters that are prompts of numbers can be loaded later too. `step` shows a start under a
-    title, and by its `update(0, None)` that it goes on. Raises ServingError listing every adapter that must not be
+    With `takes_prompts` adapters that are prompts of numbers can be loaded later too, and room is left for
+    `own_engines` adapters with an engine of their own, if that is more than are loaded now. `step` shows a start under
+    a title, and by its `update(0, None)` that it goes on. Raises ServingError listing every adapter that must not be
     loaded, and EngineFailed when there is no engine.
     """
     refuse_unfit(base, adapters, max_rank=settings.lora_rank)
@@ -87,15 +89,14 @@ def open_engine(
                 unload=remote.unload,
             )
         return
-    forms = [adapter.form for adapter in adapters.values()]
     shared = VllmSettings(
         model_path=base.path,
         served_name=base.name,
         log_path=log_path,
         engine=settings,
         max_num_seqs=max_num_seqs,
-        takes_prompts=takes_prompts or "prompt" in forms,
-        num_engines=1 + sum(form in ("merged", "beside") for form in forms),
+        takes_prompts=takes_prompts or any(adapter.form == "prompt" for adapter in adapters.values()),
+        num_engines=1 + max(own_engines, sum(adapter.has_own_engine for adapter in adapters.values())),
     )
     engines = LocalEngines(VllmServer(shared), shared, step)
     try:

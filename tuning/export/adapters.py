@@ -20,7 +20,7 @@ from tuning.errors import TuningError
 from tuning.export.gate import Parity
 from tuning.look import Look, Published
 from tuning.methods.lora import NO_TARGETS
-from tuning.recipe import Form
+from tuning.recipe import OWN_ENGINE, Form
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -74,6 +74,11 @@ class Adapter:
     """What was measured of these weights, where the training was looked at."""
     ended: str = ""
     """Why the training ended before its last step, if it did."""
+
+    @property
+    def has_own_engine(self) -> bool:
+        """Whether an engine is started for it alone."""
+        return self.form in OWN_ENGINE
 
     @property
     def num_bytes(self) -> int:
