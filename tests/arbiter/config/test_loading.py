@@ -8,6 +8,7 @@ import pytest
 from arbiter.config.loading import load_config
 from arbiter.config.schema import Config
 from storage.errors import ArbiterError
+from tuning.methods.registry import METHODS
 
 ENV: dict[str, str] = {}
 
@@ -199,3 +200,12 @@ def test_importing_the_schema_loads_no_weights_library() -> None:
     code = f"import sys, arbiter.config; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_methods_config_has_an_arm_of_every_method() -> None:
+    config = load_config(Path(__file__).parents[3] / "configs" / "methods.yaml", (), ENV)
+    assert {arm.adapter: config.adapters[arm.adapter].method for arm in config.arms.values() if arm.adapter} == {
+        name: name for name in METHODS
+    }
+    assert config.race is None
+    assert {adapter.passages for adapter in config.adapters.values()} == {0}
