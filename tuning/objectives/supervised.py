@@ -17,7 +17,8 @@ WORTH_SHARING = 8
 
 
 def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
-    """The row in the words of the chat template; `labels` are IGNORED on the prompt.
+    """The row in the words of the chat template; `labels` are IGNORED on the prompt, whose tokens are those that an
+    engine is sent.
 
     Raises TuningError when the template refuses the row, ends the answer without the token that ends a text, or begins
     with two that begin one: a model that never saw an end would not stop, and served prompts have one beginning.
@@ -29,15 +30,14 @@ def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
     try:
         prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
         ids = tokenizer.apply_chat_template([*prompt, answer], return_dict=True)["input_ids"]
+        if ids[: len(prompt_ids)] != prompt_ids:
+            ids = prompt_ids + _completion_ids(tokenizer, prompt, answer)
     except TemplateError as error:
         roles = ", ".join(str(message["role"]) for message in prompt)
         raise TuningError(
             f"the base model's chat template refuses a conversation of {roles}, assistant: {error}; change the prompt"
         ) from error
-    # Some templates render a prompt differently when an answer follows; the completion starts where the two part.
-    start = next(
-        (i for i, (a, b) in enumerate(zip(prompt_ids, ids, strict=False)) if a != b), min(len(prompt_ids), len(ids))
-    )
+    start = len(prompt_ids)
     end, first = tokenizer.eos_token_id, tokenizer.bos_token_id
     if end is not None and end not in ids[start:]:
         raise TuningError(
@@ -50,6 +50,24 @@ def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
             "once; take it out of the template"
         )
     return EncodedRow(tuple(ids), (IGNORED,) * start + tuple(ids[start:]))
+
+
+def _completion_ids(tokenizer: Any, prompt: list[dict[str, Any]], answer: dict[str, Any]) -> list[int]:
+    """The answer's own tokens, where those of the whole conversation do not begin with the prompt's: the last letters
+    of the prompt make a token with the answer's first, or the template renders a prompt that is answered otherwise (one
+    that is to be answered may end in an opened "<think>").
+    """
+    asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    whole = tokenizer.apply_chat_template([*prompt, answer], tokenize=False)
+    start = len(asked) if whole.startswith(asked) else whole.rfind(answer["content"].strip())
+    if start < 0:
+        raise TuningError(
+            f"the base model's chat template changes the answer {answer['content'][:40]!r}, and renders its prompt "
+            "otherwise than one to be answered: what is trained would not be what is asked; use another template"
+        )
+    # After a special token no space is put before the first word, as some tokenizers do at the start of a text.
+    marked = tokenizer(f"{tokenizer.eos_token or ''}{whole[start:]}", add_special_tokens=False)["input_ids"]
+    return list(marked[1:] if tokenizer.eos_token else marked)
 
 
 def completion_logits(

@@ -12,6 +12,8 @@ from serving.engine.vllm import VllmServer
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.methods.registry import METHODS
+from tuning.objectives.supervised import encode_completion
+from tuning.recipe import IGNORED
 from tuning.training.run import train_adapter
 
 pytestmark = pytest.mark.model
@@ -51,6 +53,11 @@ def test_an_engine_answers_as_what_was_trained(
     try:
         body = {"model": adapter.name, "prompt": ids, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
         reply = httpx.post(vllm_server.url + "/completions", json=body, timeout=300, trust_env=False).json()
+        for row in ROWS:
+            asked = {"model": adapter.name, "messages": [*row.prompt], "max_tokens": 1, "return_token_ids": True}
+            chat = httpx.post(vllm_server.url + "/chat/completions", json=asked, timeout=300, trust_env=False).json()
+            learned = encode_completion(tokenizer, row)
+            assert chat["prompt_token_ids"] == list(learned.input_ids[: learned.labels.count(IGNORED)])
     finally:
         vllm_server.unload_adapter(adapter.name)
     served = [next(iter(place.values()))["logprob"] for place in reply["choices"][0]["prompt_logprobs"][1:]]

@@ -67,6 +67,60 @@ def test_a_template_without_an_end_or_with_two_beginnings_is_refused(tokenizer: 
         encode_completion(own, row("one", "two"))
 
 
+ANSWERED = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} [end] {% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "trained"),
+    [
+        # One that opens what a reasoning model thinks, but only where an answer is to come.
+        (ANSWERED + "{% if add_generation_prompt %}[assistant] red {% endif %}", "[assistant] red blue [end]"),
+        # One that says otherwise what went before, once it is answered.
+        (
+            "{{ 'north ' if add_generation_prompt else 'south ' }}"
+            + ANSWERED
+            + "{% if add_generation_prompt %}[assistant] {% endif %}",
+            "[assistant] blue [end]",
+        ),
+    ],
+)
+def test_what_is_trained_begins_with_what_an_engine_is_sent(tokenizer: Any, template: str, trained: str) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = template
+    encoded = encode_completion(own, row("what colour is sea", "blue"))
+    sent = own.apply_chat_template([*row("what colour is sea", "").prompt], add_generation_prompt=True)["input_ids"]
+    assert list(encoded.input_ids[: len(sent)]) == sent
+    assert own.decode(encoded.input_ids).endswith(trained)
+    assert own.convert_ids_to_tokens(encoded.input_ids[len(sent) :]) == ["blue", "[end]"]
+    assert encoded.labels == (IGNORED,) * len(sent) + encoded.input_ids[len(sent) :]
+
+
+def test_a_first_word_that_grows_together_with_the_prompt_stays_the_answers() -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    merges = [("l", "d"), (":", "o")]  # ":o" is one token, so that "say:" and "old" share it
+    pieces = {piece: i for i, piece in enumerate([*"dlosay:|", "ld", ":o"])}
+    backend = Tokenizer(models.BPE(pieces, merges))
+    backend.pre_tokenizer = pre_tokenizers.Split("|", "isolated")
+    own: Any = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="|")
+    own.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% else %}:{{ m['content'] }}|{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}:{% endif %}"
+    )
+    encoded = encode_completion(own, row("say", "old"))
+    assert own.convert_ids_to_tokens(encoded.input_ids) == ["s", "a", "y", ":", "o", "ld", "|"]
+    assert encoded.labels[:4] == (IGNORED,) * 4
+    assert encoded.labels[4] == pieces["o"]
+
+
+def test_a_template_that_changes_prompt_and_answer_is_refused(tokenizer: Any) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = "{{ messages | length }} {{ messages[-1]['role'] }} [end]"
+    with pytest.raises(TuningError, match="what is trained would not be what is asked"):
+        encode_completion(own, row("one", "blue"))
+
+
 def test_the_loss_counts_completion_tokens_alone() -> None:
     import torch
 
