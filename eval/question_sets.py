@@ -112,23 +112,31 @@ def divide(
     dev, left_out = leave_out_leaks(dev, asked, called="dev", repeats=repeats)
     guard = () if files.guard is None else _merge(_load(files.guard, "guard", contradictions, notes), "guard", notes)
     guard, unguarded = leave_out_leaks(guard, asked, called="guard", repeats=repeats)
-    kept, also_left_out = leave_out_leaks(rows, (*asked, *dev), called="training", repeats=repeats)
+    kept, untrained = leave_out_leaks(rows, asked, called="training", repeats=repeats)
     if rows and not kept:
         raise EvalError(f"{folder}: every training row nearly repeats an evaluation question; give other rows")
+    kept, also_untrained = leave_out_leaks(kept, dev, called="training", of="a dev", repeats=repeats)
+    if rows and not kept:
+        raise EvalError(f"{folder}: every training row that is left nearly repeats a dev question; give other rows")
     # Taken over all questions: a sample of them may leave documents out.
     documents_given = are_documents_given(asked, document_ids)
-    all_notes = (*notes, *left_out, *unguarded, *also_left_out)
+    all_notes = (*notes, *left_out, *unguarded, *untrained, *also_untrained)
     return QuestionSets(asked, dev, kept, documents_given, all_notes, guard)
 
 
 def leave_out_leaks(
-    rows: Sequence[Question], questions: Sequence[Question], *, called: str, repeats: OnFault = "refuse"
+    rows: Sequence[Question],
+    questions: Sequence[Question],
+    *,
+    called: str,
+    of: str = "an evaluation",
+    repeats: OnFault = "refuse",
 ) -> tuple[tuple[Question, ...], tuple[str, ...]]:
     """The rows that give no question away, in their order, and what was left out, a line each.
 
     An adapter trained on a row that repeats a question (case and punctuation aside) wins by memory, so the comparison
     would be worthless: such rows raise EvalError unless they are to be dropped. Near repeats are left out in any case.
-    `called` says which rows these are.
+    `called` says which rows these are, and `of` which questions.
     """
     notes: list[str] = []
     asked = {plain_text(question.text): question.id for question in questions}
@@ -136,11 +144,11 @@ def leave_out_leaks(
     pairs = listed((f"{row!r} repeats {question!r}" for row, question in found.items()), separator=", ")
     if found and repeats == "refuse":
         raise EvalError(
-            f"{len(found)} {called} rows repeat an evaluation question: {pairs}; remove them from one of the files, or "
+            f"{len(found)} {called} rows repeat {of} question: {pairs}; remove them from one of the files, or "
             f"leave them out of the {called} rows with limits.repeats=drop"
         )
     if found:
-        what = f"{len(found)} {called} rows that repeat an evaluation question are left out (limits.repeats=drop)"
+        what = f"{len(found)} {called} rows that repeat {of} question are left out (limits.repeats=drop)"
         notes.append(f"{what}: {pairs}")
     kept = [row for row in rows if row.id not in found]
     near = find_near_repeats(kept, questions)
@@ -148,7 +156,7 @@ def leave_out_leaks(
         plural, are = ("s", "are") if len(near) > 1 else ("", "is")
         alike = (f"{row!r} ({question!r}, {percent:.0f}%)" for row, (question, percent) in near.items())
         notes.append(
-            f"{len(near)} {called} row{plural} {are} left out, at least {NEAR_PERCENT:.0f}% the same as an evaluation "
+            f"{len(near)} {called} row{plural} {are} left out, at least {NEAR_PERCENT:.0f}% the same as {of} "
             f"question with the same answer: {listed(alike, separator=', ', shown=_SHOWN_NEAR)}"
         )
     return tuple(row for row in kept if row.id not in near), tuple(notes)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WEIGHTS = "adapter_model.safetensors"
+"""The weights of an adapter's folder; PEFT's name."""
+CONFIG = "adapter_config.json"
+"""What they are, for PEFT and for engines; PEFT's name."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:

@@ -19,6 +19,7 @@ from serving.engine.settings import EngineSettings
 from serving.engine.soft_prompts import with_place
 from serving.engine.supervisor import RESTART_DELAYS_S, State, Supervisor
 from serving.errors import ServingError
+from tuning.base import CONFIG
 from tuning.export.admission import chat_template
 
 _GPU_OPTION, _GPU_SHARE = "--gpu-memory-utilization", 0.9
@@ -188,10 +189,8 @@ class VllmServer:
                 return
             if known is not None:
                 raise ServingError(f"adapter {name!r} is loaded from {known!r}; load other weights under another name")
-            if not (Path(folder) / "adapter_config.json").is_file():
-                raise ServingError(
-                    f"no adapter in {folder!r} (adapter_config.json is missing); train it with: arbiter tune"
-                )
+            if not (Path(folder) / CONFIG).is_file():
+                raise ServingError(f"no adapter in {folder!r} ({CONFIG} is missing); train it with: arbiter tune")
             self.supervisor.require_ready()
             self._post_load(name, folder)
             self.adapters[name] = folder

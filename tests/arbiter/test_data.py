@@ -291,7 +291,7 @@ def test_a_file_that_is_not_read_is_said(tmp_path: Path) -> None:
         ({"train": None}, ArbiterError, "has no dev.jsonl and no train.jsonl to take dev questions from"),
         ({}, ArbiterError, "has no dev.jsonl, and of the training rows 9 rows cannot be split"),
         ({"dev": [TEST[0]]}, EvalError, "1 dev rows repeat an evaluation question: 'q0' repeats 'q0'"),
-        ({"dev": [TRAIN[0]]}, EvalError, "1 training rows repeat an evaluation question: 't0' repeats 't0'"),
+        ({"dev": [TRAIN[0]]}, EvalError, "1 training rows repeat a dev question: 't0' repeats 't0'"),
         ({"dev": "{oops\n"}, EvalError, "dev.jsonl: 1 faulty questions: line 1: not valid JSON"),
         ({"train": [NEAR], "test": [ASKED]}, ArbiterError, "cannot be split"),
         (

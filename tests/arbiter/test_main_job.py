@@ -324,7 +324,7 @@ def dies_and_recovers(client: openai.OpenAI, home: Path, messages: Any) -> None:
 
 
 def test_the_python_example_of_the_readme_answers(home: Path, finished: dict[str, Any]) -> None:
-    example = re.search(r"```python\n(import arbiter\n.*?)```", (REPO / "README.md").read_text(), re.DOTALL)
+    example = re.search(r"```python\n(import arbiter\n.*?)```", (REPO / "docs" / "python.md").read_text(), re.DOTALL)
     assert example is not None
     smaller = {f"ARBITER_{key.upper().replace('.', '__')}": value for key, value in (s.split("=") for s in SMALL)}
     told = subprocess.run(

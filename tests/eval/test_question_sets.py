@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from eval.errors import EvalError
-from eval.question_sets import NEAR_PERCENT, find_near_repeats, leave_out_leaks
+from eval.question_sets import NEAR_PERCENT, QuestionFiles, divide, find_near_repeats, leave_out_leaks
 from eval.questions import Question
 
 QUESTIONS = (Question("q1", "When?", ("nine", "9")), Question("q2", "Where is it?", ("here",)))
@@ -29,6 +32,23 @@ def test_the_refusal_names_the_way_out_and_rows_can_be_left_out() -> None:
     kept, (note,) = leave_out_leaks(rows, QUESTIONS, called="training", repeats="drop")
     assert kept == (rows[1],)
     assert note.endswith("that repeat an evaluation question are left out (limits.repeats=drop): 't1' repeats 'q1'")
+
+
+def test_a_training_row_that_repeats_a_dev_question_is_told_so(tmp_path: Path) -> None:
+    def written(name: str, *questions: str) -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps({"question": q, "answers": ["x"]}) + "\n" for q in questions))
+        return path
+
+    files = QuestionFiles(tmp_path, test=written("test.jsonl", "When?"), dev=written("dev.jsonl", "Where is it?"))
+    rows = [Question("t1", "where is IT", ("x",)), Question("t2", "Who?", ("x",))]
+    with pytest.raises(EvalError, match="1 training rows repeat a dev question: 't1' repeats"):
+        divide(files, rows, (), needs_dev=True)
+    sets = divide(files, rows, (), needs_dev=True, repeats="drop")
+    assert sets.examples == (rows[1],)
+    assert any("1 training rows that repeat a dev question are left out" in note for note in sets.notes)
+    # What is not asked as a dev question is trained on.
+    assert divide(files, rows, ()).examples == tuple(rows)
 
 
 ASKED = Question("q", "How old was Newton during Super Bowl 50?", ("26", "twenty-six"))

@@ -15,15 +15,13 @@ from typing import Any
 from storage.folders import MANIFEST, is_complete, read_manifest
 from storage.hashes import content_hash, hash_files
 from storage.records import from_row
-from tuning.base import ResolvedModel
+from tuning.base import CONFIG, WEIGHTS, ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.gate import Parity
 from tuning.look import Look, Published
 from tuning.methods.lora import NO_TARGETS
 from tuning.recipe import OWN_ENGINE, Form
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
 MODEL_CONFIG = "config.json"
 # What an adapter of each form cannot be without.
 _FILES: dict[Form, tuple[str, ...]] = {

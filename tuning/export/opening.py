@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tuning.export.adapters import CONFIG
+from tuning.base import CONFIG
 from tuning.methods.bottleneck import load_bottlenecks
 from tuning.methods.soft_prompt import load_prompt
 from tuning.recipe import Form

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storage.settings import Count, settings
+from tuning.base import CONFIG, WEIGHTS
 from tuning.errors import TuningError
 from tuning.recipe import Method, Occasion, Prepared, Recipe
 
@@ -21,7 +22,6 @@ Part = Literal["attention", "mlp"]
 # What the parts of a block are called by the architectures of transformers.
 _NAMES: dict[Part, str] = {"attention": "(self_)?(attn|attention)", "mlp": "mlp|ffn|feed_forward"}
 _INSIDE = "bottleneck"
-_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 @settings(TuningError)
@@ -73,7 +73,7 @@ def load_bottlenecks(model: Any, folder: Path) -> Any:
     """The model with what `folder` holds after the parts of its blocks. Raises TuningError if it does not fit."""
     from safetensors.torch import load_file
 
-    config, tensors = json.loads((folder / _CONFIG).read_bytes()), load_file(folder / _WEIGHTS)
+    config, tensors = json.loads((folder / CONFIG).read_bytes()), load_file(folder / WEIGHTS)
     attach(model, width=config["width"], after=config["after"])
     missing, unknown = model.load_state_dict(tensors, strict=False)
     absent = [name for name in missing if _INSIDE in name]
@@ -96,9 +96,9 @@ def _save(prepared: Prepared, recipe: BottleneckRecipe, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach() for name, value in prepared.model.named_parameters() if value.requires_grad}
-    save_file({name: value.float().contiguous().cpu() for name, value in tensors.items()}, folder / _WEIGHTS)
+    save_file({name: value.float().contiguous().cpu() for name, value in tensors.items()}, folder / WEIGHTS)
     config = {"method": recipe.method, "width": recipe.width, "after": _after(recipe)}
-    (folder / _CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
 
 
 def _num_numbers(model: Any, recipe: BottleneckRecipe) -> int:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.base import CONFIG, WEIGHTS
+
 if TYPE_CHECKING:
     import torch
 
@@ -71,9 +73,9 @@ def save_pairs(tensors: Mapping[str, torch.Tensor], ranks: Mapping[str, int], fo
     )
     save_file(
         {name: tensor.float().contiguous().cpu() for name, tensor in tensors.items()},
-        folder / "adapter_model.safetensors",
+        folder / WEIGHTS,
         metadata={"format": "pt"},
     )
     config.save_pretrained(str(folder))
-    path = folder / "adapter_config.json"
+    path = folder / CONFIG
     path.write_text(json.dumps(json.loads(path.read_bytes())), encoding="utf-8")

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from storage.settings import Count, settings
+from tuning.base import WEIGHTS
 from tuning.errors import TuningError
 from tuning.recipe import Method, Occasion, Prepared, Rate, Recipe
 
 if TYPE_CHECKING:
     import torch
 
-_WEIGHTS, _NAME = "adapter_model.safetensors", "prompt_embeddings"
+_NAME = "prompt_embeddings"
 _PART = "soft_prompt"
 
 
@@ -81,7 +82,7 @@ def read_prompt(folder: Path) -> torch.Tensor:
     """The prompt of an adapter's folder, (num_tokens, hidden) float32."""
     from safetensors.torch import load_file
 
-    return load_file(folder / _WEIGHTS)[_NAME]
+    return load_file(folder / WEIGHTS)[_NAME]
 
 
 def load_prompt(model: Any, folder: Path) -> Any:
@@ -147,7 +148,7 @@ def _save(prompt: torch.Tensor, folder: Path) -> None:
     count, hidden = prompt.shape
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=count, token_dim=hidden, inference_mode=True)
     config.save_pretrained(str(folder))
-    save_file({_NAME: prompt.detach().float().contiguous().cpu()}, folder / _WEIGHTS, metadata={"format": "pt"})
+    save_file({_NAME: prompt.detach().float().contiguous().cpu()}, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def _method(

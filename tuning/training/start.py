@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuning.base import ResolvedModel
+from tuning.base import CONFIG, WEIGHTS, ResolvedModel
 from tuning.errors import TuningError
-from tuning.export.adapters import CONFIG, WEIGHTS, Adapter, load_adapter
+from tuning.export.adapters import Adapter, load_adapter
 from tuning.methods.lora import save_layers
 from tuning.methods.registry import METHODS
 from tuning.recipe import Prepared, Recipe

@@ -14,8 +14,9 @@ from fakes import trainings
 
 from storage.folders import read_manifest
 from storage.hashes import hash_files
+from tuning.base import WEIGHTS
 from tuning.errors import TuningError
-from tuning.export.adapters import WEIGHTS, Adapter
+from tuning.export.adapters import Adapter
 from tuning.methods.registry import METHODS, export_rank
 from tuning.training.progress import TrainProgress
 
