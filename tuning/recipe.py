@@ -13,6 +13,7 @@ from storage.settings import NUMBER, Above0, Count, NotNegative, Share, Whole, s
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.optimizers.registry import OPTIMIZERS, OptimizerName
+from tuning.packages import missing
 
 if TYPE_CHECKING:
     import torch
@@ -126,6 +127,10 @@ Form = Literal["lora", "prompt", "merged", "beside"]
 """What is served: an adapter that vLLM swaps, a prompt of numbers that it is sent, whole weights, or what it cannot
 compute, on an engine beside it.
 """
+Quantization = Literal["", "nf4"]
+"""How the base's linear layers are stored while it is trained on: as they are, or in four bits a number, one scale for
+each 64 of them, and the scales in eight bits (NF4 with double quantization).
+"""
 
 OWN_ENGINE: tuple[Form, ...] = ("merged", "beside")
 """The forms that have an engine of their own, from when they are loaded until they are unloaded."""
@@ -168,8 +173,10 @@ class Method:
     drawn from torch's generator and nothing else, so that a resumed training begins with the same ones; raises
     TuningError where the recipe does not fit the model. `export(prepared, recipe, folder)` writes what is served.
     `export_rank(recipe)` is the largest LoRA rank of what is exported, 0 for what is no LoRA. With `moves_base` the
-    base is loaded in float32 whatever the training's precision: its weights move, or are served changed.
+    base is loaded in float32 whatever the training's precision: its weights move, or are served changed. With
+    `quantization` it is stored in fewer bits instead, and what is served is that base, in float32.
     `num_numbers(model, recipe)` is how many numbers are exported, of what is neither a LoRA nor a whole model.
+    `package` is what it needs besides, and `install` the line that brings it.
     """
 
     name: str
@@ -182,6 +189,13 @@ class Method:
     form: Form = "lora"
     moves_base: bool = False
     num_numbers: Callable[[Any, Any], int] | None = None
+    quantization: Quantization = ""
+    package: str = ""
+    install: str = ""
+
+    def obstacle(self) -> str | None:
+        """Why it cannot train on this machine, and what helps, in a line; None where it can."""
+        return missing(f"method {self.name}", self.package, self.install)
 
 
 @dataclass(frozen=True, slots=True)

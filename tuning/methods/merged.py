@@ -97,6 +97,17 @@ class FourierRecipe(LayerRecipe):
 
 
 @settings(TuningError)
+class WaveRecipe(LayerRecipe):
+    """A few entries of the update's wavelet transform (Haar's) are trained, at random places."""
+
+    method: Literal["waveft"] = "waveft"
+    frequencies: Count = 2592
+    """How many entries a layer."""
+    scale: Above0 = 25.0
+    """Scales the update."""
+
+
+@settings(TuningError)
 class NormRecipe(Recipe):
     """The scales of the normalising layers alone are trained."""
 
@@ -202,6 +213,17 @@ def _fourierft(model: Any, recipe: FourierRecipe) -> Any:
     )
 
 
+def _waveft(model: Any, recipe: WaveRecipe) -> Any:
+    from peft import WaveFTConfig
+
+    return WaveFTConfig(
+        n_frequency=recipe.frequencies,
+        scaling=recipe.scale,
+        random_loc_seed=recipe.seed,
+        **peft_targets(model, recipe),
+    )
+
+
 def _norms(model: Any, _recipe: NormRecipe) -> Any:
     from peft import LNTuningConfig
 
@@ -248,6 +270,7 @@ MERGED = (
     _method("ia3", "IA3: keys, values and inner layers scaled", "2205.05638", Ia3Recipe, _ia3),
     _method("randlora", "RandLoRA: a scaled sum of random matrices", "2502.00987", RandLoraRecipe, _randlora),
     _method("fourierft", "FourierFT: a few entries of the Fourier transform", "2405.03003", FourierRecipe, _fourierft),
+    _method("waveft", "WaveFT: a few entries of the wavelet transform", "2505.12532", WaveRecipe, _waveft),
     _method("ln", "LN tuning: the normalising layers alone", "2312.11420", NormRecipe, _norms),
     _method("shira", "SHiRA: a few of the weight's own numbers", "2406.13175", ShiraRecipe, _shira),
     _method("road", "RoAd: outputs turned and scaled, two by two", "2409.00119", RoadRecipe, _road),

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Discriminator, Tag
 from storage.errors import did_you_mean
 from tuning.methods.adalora import ADALORA
 from tuning.methods.bottleneck import BOTTLENECK
+from tuning.methods.c3a import C3A
 from tuning.methods.converted import CONVERTED
 from tuning.methods.delta_lora import DELTA_LORA
 from tuning.methods.eva import EVA
@@ -23,13 +24,14 @@ from tuning.methods.lora_fa import LORA_FA
 from tuning.methods.lora_plus import LORA_PLUS
 from tuning.methods.merged import MERGED
 from tuning.methods.prefix import PREFIX
+from tuning.methods.qlora import QLORA
 from tuning.methods.residual import RESIDUAL
 from tuning.methods.soft_prompt import SOFT_PROMPTS
 from tuning.methods.whole import WHOLE
 from tuning.recipe import Method, Recipe
 
 _LORAS = (LORA, RSLORA, LORA_PLUS, LORA_FA, EVA, *RESIDUAL, DELTA_LORA, ADALORA, *CONVERTED)
-_ALL = (*_LORAS, *SOFT_PROMPTS, *MERGED, *WHOLE, PREFIX, BOTTLENECK)
+_ALL = (*_LORAS, *SOFT_PROMPTS, QLORA, *MERGED, C3A, *WHOLE, PREFIX, BOTTLENECK)
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 
 

@@ -5,7 +5,6 @@ made = OPTIMIZERS["muon"].make(model, Course(learning_rate=1e-3, num_steps=100, 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from storage.errors import did_you_mean
+from tuning.packages import missing
 
 if TYPE_CHECKING:
     import torch
@@ -64,8 +64,8 @@ class Optimizer:
 
     def obstacle(self) -> str | None:
         """Why it cannot train on this machine, and what helps, in a line; None where it can."""
-        if self.package and importlib.util.find_spec(self.package.replace("-", "_")) is None:
-            return f"optimizer {self.name} needs the package {self.package}; install it: {self.install}"
+        if lack := missing(f"optimizer {self.name}", self.package, self.install):
+            return lack
         if self.needs_cuda:
             import torch
 

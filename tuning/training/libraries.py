@@ -16,15 +16,17 @@ import torch
 import transformers.utils.logging
 
 from tuning.errors import TuningError
+from tuning.methods.registry import METHODS
 from tuning.optimizers.registry import OPTIMIZERS
+from tuning.recipe import Recipe
 
 _LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets")
 
 
-def package_versions(optimizer: str) -> dict[str, str]:
-    """Installed versions of what decides the weights, the optimizer's package among them."""
+def package_versions(recipe: Recipe) -> dict[str, str]:
+    """Installed versions of what decides the weights, the method's and the optimizer's packages among them."""
     names = ["torch", "transformers", "trl", "peft", "accelerate", "safetensors", "tokenizers"]
-    names += filter(None, [OPTIMIZERS[optimizer].package])
+    names += filter(None, {METHODS[recipe.method].package, OPTIMIZERS[recipe.optimizer].package})
     return {name: importlib.metadata.version(name) for name in names}
 
 

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tuning.errors import TuningError
+from tuning.recipe import Quantization
 
 Precision = Literal["bf16", "float32"]
 
@@ -46,20 +47,50 @@ def _product_s(dtype: torch.dtype) -> float:
     return min(taken)
 
 
-def load_base(base_path: str, precision: Precision, *, longest: int, is_exact: bool = False) -> Any:
+def load_base(
+    base_path: str,
+    precision: Precision,
+    *,
+    longest: int,
+    is_exact: bool = False,
+    quantization: Quantization = "",
+) -> Any:
     # SDPA's CPU kernel takes as long as all matrix products together in its backward pass on short bfloat16 rows:
     # 626 tokens/s against 772 with plain matrix products (64 tokens a row), 860 against 907 with 256.
     # Without AMX the kernel is slow on long rows too: 56 tokens/s with 256 a row, in bfloat16.
     is_short = longest <= _EAGER_UP_TO_TOKENS or not torch.cpu._is_amx_tile_supported()
     is_eager = device() == "cpu" and precision == "bf16" and is_short
-    return load_pretrained(
+    model = load_pretrained(
         AutoModelForCausalLM,
         base_path,
         # Under autocast the products are rounded to bfloat16 anyway; weights that lie so need no cast in every step
         # (765 -> 860 tokens/s) and half the memory.
         dtype=torch.bfloat16 if precision == "bf16" and not is_exact else torch.float32,
         attn_implementation="eager" if is_eager else "sdpa",
+        **(_in_four_bits() if quantization else {}),
     )
+    if quantization:
+        _compute_exactly(model)
+    return model
+
+
+def _in_four_bits() -> dict[str, Any]:
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    return {"quantization_config": config, "device_map": {"": device()}}
+
+
+def _compute_exactly(model: Any) -> None:
+    """Let layers of four bits compute with the numbers that these stand for, in the precision of their inputs."""
+    from bitsandbytes.nn import Linear4bit
+
+    for part in model.modules():
+        if isinstance(part, Linear4bit):
+            part.compute_dtype, part.compute_type_is_set = None, True
+            part.weight.quant_state.dtype = torch.float32
+            # Where the processor has the instructions, an answer would put rounded scales in their place for good.
+            part.support_avx512bf16_for_cpu = False
 
 
 def load_pretrained(loader: Any, base_path: str, **options: Any) -> Any:

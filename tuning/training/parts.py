@@ -45,8 +45,18 @@ class Parts:
             total += loss
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+                    laid = _laid_out_as(parameter, gradient)
+                    parameter.grad = laid if parameter.grad is None else parameter.grad.add_(laid)
         return total
+
+
+def _laid_out_as(parameter: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient in the parameter's order of numbers in memory, as `backward` would leave it: torch's fused AdamW
+    takes one for the other where the two differ.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 @contextlib.contextmanager

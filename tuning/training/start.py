@@ -52,7 +52,7 @@ def find_start(recipe: Recipe, base: ResolvedModel, adapters_dir: Path, template
             f"{' or '.join(_CONTINUED)}; begin with the base model"
         )
     if start.form != method.form or (method.form == "lora" and method.export is not save_layers):
-        same = [one.name for one in METHODS.values() if one.form == start.form]
+        same = [one.name for one in METHODS.values() if one.form == start.form and not one.quantization]
         usable = [one for one in same if start.form == "merged" or METHODS[one].export is save_layers]
         raise TuningError(
             f"continue_from {name!r} cannot be trained further by {recipe.method}, which would not begin with these "

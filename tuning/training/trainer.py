@@ -25,6 +25,7 @@ from tuning.export.adapters import Adapter, save_adapter
 from tuning.export.gate import open_gate
 from tuning.export.opening import open_exported
 from tuning.look import Look, Measured, Published
+from tuning.methods.qlora import dequantized
 from tuning.methods.registry import METHODS
 from tuning.optimizers.registry import OPTIMIZERS
 from tuning.recipe import CheckRows, Objective, Occasion, Prepared, Recipe
@@ -66,7 +67,7 @@ def train(
     `foretold` is told before the first step what the training will take.
     """
     optimizer, method = OPTIMIZERS[recipe.optimizer], METHODS[recipe.method]
-    if obstacle := optimizer.obstacle():
+    if obstacle := optimizer.obstacle() or method.obstacle():
         raise TuningError(obstacle)
     with quiet(), plain_memory_errors(_remedy(recipe)):
         tokenizer = load_pretrained(AutoTokenizer, base.path)
@@ -76,8 +77,17 @@ def train(
         def open_whole(path: str) -> Any:
             return load_base(path, precision, longest=plan.longest, is_exact=method.moves_base)
 
-        prepared = _prepare(open_whole, base, recipe, plan, start, tokenizer.pad_token_id or 0)
-        packages = package_versions(recipe.optimizer)
+        def open_base(path: str) -> Any:
+            if not method.quantization:
+                return open_whole(path)
+            return load_base(path, precision, longest=plan.longest, quantization=method.quantization)
+
+        def open_plain() -> Any:
+            plain = open_base(base.path)
+            return dequantized(plain) if method.quantization else plain
+
+        prepared = _prepare(open_base, base, recipe, plan, start, tokenizer.pad_token_id or 0)
+        packages = package_versions(recipe)
         checkpoint = last_checkpoint(folder, packages)
         elapsed_s = checkpoint.elapsed_s if checkpoint is not None else 0.0
         looks = None
@@ -123,7 +133,7 @@ def train(
         del trainer, prepared, watch
         gc.collect()
         parity = gate.check(
-            partial(open_whole, base.path),
+            open_plain,
             lambda plain: open_exported(method.form, plain, folder / "adapter", open_whole),
             name=recipe.method,
         )
@@ -154,7 +164,7 @@ def _remedy(recipe: Recipe) -> str:
 
 
 def _prepare(
-    open_whole: Callable[[str], Any],
+    open_base: Callable[[str], Any],
     base: ResolvedModel,
     recipe: Recipe,
     plan: Plan,
@@ -168,7 +178,7 @@ def _prepare(
         groups = ([plan.rows[place] for place in plan.order[begin : begin + size]] for begin in starts)
         return [padded(rows, padding, device()) for rows in groups]
 
-    plain = open_whole(str(start.path) if start is not None and start.form == "merged" else base.path)
+    plain = open_base(str(start.path) if start is not None and start.form == "merged" else base.path)
     set_seed(recipe.seed % 2**32)  # as numpy takes it; a method draws its first weights at random
     prepared = METHODS[recipe.method].prepare(plain, recipe, Occasion(batches=first_batches, num_steps=plan.num_steps))
     if start is not None and start.form == "lora":

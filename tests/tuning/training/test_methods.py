@@ -39,6 +39,8 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "hra": {"rank": 4},
     "ia3": {"learning_rate": 0.3},
     "fourierft": {"frequencies": 100, "learning_rate": 0.1},
+    "waveft": {"frequencies": 100},
+    "c3a": {"block": 8, "learning_rate": 0.3},
     "ln": {"learning_rate": 0.1},
     "road": {"learning_rate": 0.1, "group": 16},
     "half": {"learning_rate": 0.01},
