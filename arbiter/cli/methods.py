@@ -25,6 +25,7 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
         recipe = method.recipe()
         rank = method.export_rank(recipe)
         size = None if shapes is None else served_bytes(shapes, recipe)
+        obstacle = method.obstacle()
         rows.append(
             {
                 "method": method.name,
@@ -33,13 +34,16 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
                 "served_rank": rank,
                 "bytes": size,
                 "moves_base": method.moves_base,
+                "base_quantization": method.quantization or None,
+                "package": method.package or None,
+                "obstacle": obstacle,
                 "paper": method.paper,
             }
         )
         shown = "-" if size is None else f"{size / 1e6:.1f} MB"
         meaning = method.title.partition(": ")[2]
-        cells.append((method.name, meaning, method.form, str(rank or "-"), shown, method.paper))
-    head = ("method", "what it is", "served as", "rank", "size", "paper")
+        cells.append((method.name, meaning, method.form, str(rank or "-"), shown, obstacle or "yes", method.paper))
+    head = ("method", "what it is", "served as", "rank", "size", "trains here", "paper")
     optimizers, optimizer_rows = _optimizers()
     text = (
         f"{pad_table(head, cells)}\n\nRank and size with each method's own defaults, for {base.name}. "

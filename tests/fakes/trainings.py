@@ -10,6 +10,34 @@ from tuning.training.run import train_adapter
 
 COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
 ROWS = [TrainingRow(({"role": "user", "content": f"what is {word}"},), answer) for word, answer in COLOURS.items()]
+# Numbers that suit a model of two blocks of 32.
+NUMBERS: dict[str, dict[str, Any]] = {
+    "eva": {"rho": 2.0},
+    "adalora": {"rank": 2, "first_rank": 4},
+    "vera": {"rank": 16, "learning_rate": 0.3},
+    "loha": {"rank": 2},
+    "lokr": {"rank": 2, "factor": 4},
+    "miss": {"rank": 8},
+    "delora": {"rank": 4},
+    "tinylora": {"learning_rate": 0.3},
+    "vblora": {"vectors": 16, "length": 8, "learning_rate": 0.1},
+    "delta_lora": {"start_step": 4},
+    "oft": {"block": 8},
+    "hra": {"rank": 4},
+    "ia3": {"learning_rate": 0.3},
+    "fourierft": {"frequencies": 100, "learning_rate": 0.1},
+    "waveft": {"frequencies": 100},
+    "c3a": {"block": 8, "learning_rate": 0.3},
+    "ln": {"learning_rate": 0.1},
+    "road": {"learning_rate": 0.1, "group": 16},
+    "half": {"learning_rate": 0.01},
+    "freeze": {"learning_rate": 0.01, "blocks": 1},
+    "full": {"learning_rate": 0.01},
+    "prompt": {"num_tokens": 8, "learning_rate": 0.3},
+    "p_tuning": {"num_tokens": 8, "hidden": 32},
+    "prefix": {"num_tokens": 6, "learning_rate": 0.1},
+    "bottleneck": {"width": 8},
+}
 
 
 def arguments(folder: Path, home: Path, **changes: Any) -> dict[str, Any]:

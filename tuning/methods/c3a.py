@@ -37,8 +37,9 @@ def convolve(inputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     from torch.fft import irfft, rfft
 
     size = rows.shape[-1]
-    spectra = rfft(inputs.float().unflatten(-1, (-1, size)))
-    return irfft(einsum("...nf,mnf->...mf", spectra, rfft(rows.float()).conj()), n=size).flatten(-2)
+    spectra = rfft(inputs.float().reshape(*inputs.shape[:-1], -1, size))
+    found: torch.Tensor = irfft(einsum("...nf,mnf->...mf", spectra, rfft(rows.float()).conj()), n=size)
+    return found.flatten(-2)
 
 
 def _forward(part: Any, inputs: Any) -> Any:

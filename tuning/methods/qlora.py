@@ -1,7 +1,7 @@
 """QLoRA (Dettmers et al. 2023): a LoRA is trained on a base whose linear layers are stored in four bits.
 
-Served is what it was trained on: the weights that the four bits stand for, with the update merged into them. On the base
-as it was, the same LoRA answers otherwise, and nothing would say so.
+Served is what it was trained on: the weights that the four bits stand for, with the update merged into them. On the
+base as it was, the same LoRA answers otherwise, and nothing would say so.
 """
 
 from __future__ import annotations

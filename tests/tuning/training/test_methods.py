@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fakes import trainings
+from fakes.trainings import NUMBERS
 
 from storage.folders import read_manifest
 from storage.hashes import hash_files
@@ -22,35 +23,6 @@ from tuning.training.progress import TrainProgress
 
 # It trains.
 pytestmark = pytest.mark.slow
-
-# Numbers that suit a model of two blocks of 32.
-NUMBERS: dict[str, dict[str, Any]] = {
-    "eva": {"rho": 2.0},
-    "adalora": {"rank": 2, "first_rank": 4},
-    "vera": {"rank": 16, "learning_rate": 0.3},
-    "loha": {"rank": 2},
-    "lokr": {"rank": 2, "factor": 4},
-    "miss": {"rank": 8},
-    "delora": {"rank": 4},
-    "tinylora": {"learning_rate": 0.3},
-    "vblora": {"vectors": 16, "length": 8, "learning_rate": 0.1},
-    "delta_lora": {"start_step": 4},
-    "oft": {"block": 8},
-    "hra": {"rank": 4},
-    "ia3": {"learning_rate": 0.3},
-    "fourierft": {"frequencies": 100, "learning_rate": 0.1},
-    "waveft": {"frequencies": 100},
-    "c3a": {"block": 8, "learning_rate": 0.3},
-    "ln": {"learning_rate": 0.1},
-    "road": {"learning_rate": 0.1, "group": 16},
-    "half": {"learning_rate": 0.01},
-    "freeze": {"learning_rate": 0.01, "blocks": 1},
-    "full": {"learning_rate": 0.01},
-    "prompt": {"num_tokens": 8, "learning_rate": 0.3},
-    "p_tuning": {"num_tokens": 8, "hidden": 32},
-    "prefix": {"num_tokens": 6, "learning_rate": 0.1},
-    "bottleneck": {"width": 8},
-}
 
 
 def train(
@@ -83,6 +55,7 @@ def test_it_learns_and_what_is_served_answers_as_what_was_trained(method: str, t
     manifest = read_manifest(adapter.path)
     curve, parity = manifest["loss_curve"], manifest["parity"]
     assert sum(curve[-4:]) < 0.8 * sum(curve[:4])
+    assert manifest["base_quantization"] == METHODS[method].quantization
     assert parity["largest"] <= 1e-4 < 0.05 < parity["effect"]
     recipe = METHODS[method].recipe(**{"rank": 4, **NUMBERS.get(method, {})} if adapter.form == "lora" else {})
     assert adapter.rank <= export_rank(recipe)

@@ -101,6 +101,18 @@ def test_gradients_are_added_to_those_of_the_batch_before() -> None:
     assert (total.item(), weight.grad.item(), unused.grad) == (3.0, 8.0, None)
 
 
+def test_fused_adamw_finds_each_gradient_at_its_number() -> None:
+    """A gradient may lie in memory in another order than its parameter, as here, and AdamW takes no notice."""
+    weight = torch.zeros(2, 3, requires_grad=True)
+    slopes = torch.tensor([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+    ones = torch.ones(3, 1, dtype=torch.long)
+    inputs = {"input_ids": ones, "attention_mask": ones, "labels": ones}
+    with split.open_parts(3) as parts:
+        parts.add_gradients(inputs, [weight], lambda part: (weight.t() * slopes).sum())
+    torch.optim.AdamW([weight], lr=0.5, weight_decay=0.0, fused=True).step()
+    assert weight.detach().tolist() == pytest.approx((-0.5 * slopes.t()).tolist())
+
+
 def test_a_fault_in_a_part_is_raised() -> None:
     def fail(_part: Batch) -> torch.Tensor:
         raise MemoryError("too little")

@@ -16,6 +16,7 @@ from tuning.methods.converted import CONVERTED
 from tuning.methods.lora import LoraRecipe, RsLoraRecipe
 from tuning.methods.lora_fa import LoraFaRecipe
 from tuning.methods.lora_plus import LoraPlusRecipe
+from tuning.methods.qlora import QloraRecipe
 from tuning.methods.soft_prompt import PromptRecipe
 from tuning.methods.whole import FullRecipe
 from tuning.recipe import Recipe
@@ -76,6 +77,11 @@ def test_whole_weights_go_on_too(home: Home) -> None:
     curve = read_manifest(home.train(further, name="whole").path)["loss_curve"]
     assert curve[0] == pytest.approx(first.final_loss, abs=0.2)
     assert curve[0] < read_manifest(first.path)["loss_curve"][0] / 5
+
+
+def test_what_would_be_rounded_to_four_bits_again_is_no_beginning() -> None:
+    with pytest.raises(TuningError, match=r"continue_from must be empty with qlora: .* rounded to four bits again"):
+        QloraRecipe(continue_from="whole@00000000")
 
 
 def test_a_prompt_of_numbers_is_no_beginning(home: Home) -> None:
