@@ -29,6 +29,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "waveft": {"frequencies": 100},
     "c3a": {"block": 8, "learning_rate": 0.3},
     "ln": {"learning_rate": 0.1},
+    "shira": {"rank": 4},
     "road": {"learning_rate": 0.1, "group": 16},
     "half": {"learning_rate": 0.01},
     "freeze": {"learning_rate": 0.01, "blocks": 1},
