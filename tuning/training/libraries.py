@@ -26,7 +26,7 @@ _LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets")
 def package_versions(recipe: Recipe) -> dict[str, str]:
     """Installed versions of what decides the weights, the method's and the optimizer's packages among them."""
     names = ["torch", "transformers", "trl", "peft", "accelerate", "safetensors", "tokenizers"]
-    names += filter(None, {METHODS[recipe.method].package, OPTIMIZERS[recipe.optimizer].package})
+    names += filter(None, [METHODS[recipe.method].package, OPTIMIZERS[recipe.optimizer].package])
     return {name: importlib.metadata.version(name) for name in names}
 
 

@@ -36,6 +36,18 @@ def opened(base: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(base)
 
 
+def with_biases(base: Path, folder: Path) -> Path:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(2)
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base, attention_bias=True, mlp_bias=True))
+    for name, parameter in model.named_parameters():
+        if name.endswith(".bias"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    return folder
+
+
 def in_four_bits(base: Path) -> Any:
     from tuning.training.loading import load_base
 
@@ -74,8 +86,10 @@ def gated(serve: Callable[[Prepared, Path, Path], Any], base: Path, folder: Path
     return gate.check(lambda: dequantized(in_four_bits(base)), lambda _: serve(prepared, base, folder), name="qlora")
 
 
-def test_the_weights_that_the_four_bits_stand_for_are_served(tiny_base: Path, tmp_path: Path) -> None:
-    parity = gated(as_it_is, tiny_base, tmp_path)
+@pytest.mark.parametrize("has_biases", [False, True])
+def test_the_weights_that_the_four_bits_stand_for_are_served(has_biases: bool, tiny_base: Path, tmp_path: Path) -> None:
+    base = with_biases(tiny_base, tmp_path / "base") if has_biases else tiny_base
+    parity = gated(as_it_is, base, tmp_path / "served")
     assert parity.largest <= 1e-4 < 0.1 < parity.effect
 
 
