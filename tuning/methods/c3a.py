@@ -1,7 +1,7 @@
 """C3A (Chen et al. 2024): the update consists of blocks whose every row is the row above it, turned on by one place.
 
-The layers are PEFT's, and compute here: the gradient that PEFT 0.21 gives to a layer's inputs is not that of its outputs,
-so that all layers before it are pulled elsewhere.
+The layers are PEFT's, and compute here: the gradient that PEFT 0.21 gives to a layer's inputs is not that of its
+outputs, so that all layers before it are pulled elsewhere.
 """
 
 from __future__ import annotations
