@@ -24,6 +24,7 @@ from rag.langchain.factory import resolve
 from storage.database import make_engine
 from storage.errors import ArbiterError, listed
 from tuning.base import ResolvedModel
+from tuning.methods.registry import obstacle
 
 _SHOWN_LABELS = 6
 _HINT = "label_accuracy reads a label in any spelling: policy.metric=label_accuracy"
@@ -71,6 +72,8 @@ def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
     policy, base, embedder = config.policy, pipeline.base, pipeline.embedder_model
     room, *cut = pipeline.answer_lengths.notes(config)
     power, detectable = pipeline.power()
+    reasons = {name: obstacle(config.adapters[name]) for name in build.used_adapters(config)}
+    cut += [f"adapter {name}: {reason}" for name, reason in reasons.items() if reason]
     lines = [
         f"decides: {_metric(config)}, differences from {policy.margin:g} on (policy.metric, policy.margin)",
         *(_label_line(kind, counts) for kind, counts in labels.items()),

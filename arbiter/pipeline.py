@@ -53,6 +53,7 @@ from storage.hashes import content_hash
 from storage.settings import part
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
+from tuning.methods.registry import obstacle
 from tuning.training.progress import Forecast
 
 _POLL_S = 1.0
@@ -175,7 +176,11 @@ class Pipeline:
         """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
         sweep_drafts(self.home / "adapters")
         trainer = self._trainer()
-        adapters = {name: trainer.train(name) for name in build.used_adapters(self.askable)}
+        used = build.used_adapters(self.askable)
+        # One that cannot be trained here is said before others are trained for hours.
+        order = sorted(used, key=lambda name: obstacle(self.config.adapters[name]) is None)
+        trained = {name: trainer.train(name) for name in order}
+        adapters = {name: trained[name] for name in used}
         for note in build.training_notes(self.config, adapters):
             self.console.say(f"note: {note}")
         return adapters

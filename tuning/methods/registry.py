@@ -28,6 +28,7 @@ from tuning.methods.qlora import QLORA
 from tuning.methods.residual import RESIDUAL
 from tuning.methods.soft_prompt import SOFT_PROMPTS
 from tuning.methods.whole import WHOLE
+from tuning.optimizers.registry import OPTIMIZERS
 from tuning.recipe import Method, Recipe
 
 _LORAS = (LORA, RSLORA, LORA_PLUS, LORA_FA, EVA, *RESIDUAL, DELTA_LORA, ADALORA, *CONVERTED)
@@ -38,6 +39,11 @@ METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 def export_rank(recipe: Recipe) -> int:
     """The largest LoRA rank of what a recipe's training exports."""
     return METHODS[recipe.method].export_rank(recipe)
+
+
+def obstacle(recipe: Recipe) -> str | None:
+    """Why this machine cannot train it, and what helps, in a line; None where it can."""
+    return OPTIMIZERS[recipe.optimizer].obstacle() or METHODS[recipe.method].obstacle()
 
 
 def recipe_type(methods: Sequence[Method]) -> Any:

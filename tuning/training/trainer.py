@@ -26,8 +26,7 @@ from tuning.export.gate import open_gate
 from tuning.export.opening import open_exported
 from tuning.look import Look, Measured, Published
 from tuning.methods.qlora import dequantized
-from tuning.methods.registry import METHODS
-from tuning.optimizers.registry import OPTIMIZERS
+from tuning.methods.registry import METHODS, obstacle
 from tuning.recipe import CheckRows, Objective, Occasion, Prepared, Recipe
 from tuning.training.batches import Plan, make_plan
 from tuning.training.forecast import peak_bytes
@@ -66,9 +65,9 @@ def train(
     training is looked at while it goes on, as the recipe says. It begins with the weights of `start`, if there is one.
     `foretold` is told before the first step what the training will take.
     """
-    optimizer, method = OPTIMIZERS[recipe.optimizer], METHODS[recipe.method]
-    if obstacle := optimizer.obstacle() or method.obstacle():
-        raise TuningError(obstacle)
+    if reason := obstacle(recipe):
+        raise TuningError(reason)
+    method = METHODS[recipe.method]
     with quiet(), plain_memory_errors(_remedy(recipe)):
         tokenizer = load_pretrained(AutoTokenizer, base.path)
         plan = make_plan(tokenizer, rows, objective, recipe)
