@@ -30,8 +30,9 @@ _PLACES = ("index.database", "index.store")
 _OF_RETRIEVAL = ("top_k", "retrieval", "condense")
 _TOP_K, _EXAMPLE_TOP_K = [1, 2, 4], [2, 4, 8]
 _CHUNK_TOKENS = [60, 90, 120, 180, 240]
-_RANKS, _EPOCHS = [8, 16, 32], [1, 2, 3]
-_LEARNING_RATE = Range(1e-4, 3e-3, log=True)
+_EPOCHS, _BATCHES = [1, 2, 3, 5], [4, 8, 16]
+# Beside a method's own rank and rate.
+_RANK_FACTORS, _RATE_FACTORS = (0.5, 1, 2), (0.1, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +146,31 @@ def _usual_space(name: str, arm: ArmConfig, config: Config) -> dict[str, Range |
         fitting = [tokens for tokens in _CHUNK_TOKENS if tokens > config.index.overlap_tokens]
         space["index.chunk_tokens"] = fitting or [config.index.chunk_tokens]
     if arm.adapter is not None:
-        recipe, ranks = config.adapters[arm.adapter], []
-        for rank in _RANKS:
-            with contextlib.suppress(ArbiterError):
-                if hasattr(recipe, "rank") and export_rank(_changed(recipe, {"rank": rank})) <= LARGEST_RANK:
-                    ranks.append(rank)
-        if ranks:
-            space[f"adapters.{arm.adapter}.rank"] = ranks
-        space[f"adapters.{arm.adapter}.learning_rate"] = _LEARNING_RATE
-        space[f"adapters.{arm.adapter}.epochs"] = list(_EPOCHS)
+        for key, part in _usual_training(config.adapters[arm.adapter]).items():
+            space[f"adapters.{arm.adapter}.{key}"] = part
     return space
+
+
+def _usual_training(recipe: Recipe) -> dict[str, Range | list[Any]]:
+    """The numbers of a method's training that matter, around its defaults and as far as the recipe can have them."""
+    usual = type(recipe)()
+    tried = {"batch_size": _BATCHES}
+    if (rank := getattr(usual, "rank", None)) is not None:
+        tried["rank"] = [whole for factor in _RANK_FACTORS if (whole := int(factor * rank)) > 0]
+    possible: dict[str, list[Any]] = {"rank": [], "batch_size": []}
+    for key, values in tried.items():
+        for value in values:
+            with contextlib.suppress(ArbiterError):
+                if export_rank(_changed(recipe, {key: value})) <= LARGEST_RANK:
+                    possible[key].append(value)
+    slowest, fastest = (float(f"{usual.learning_rate * factor:.3g}") for factor in _RATE_FACTORS)
+    space: dict[str, Range | list[Any]] = {
+        "rank": possible["rank"],
+        "learning_rate": Range(slowest, min(fastest, 1.0), log=True),
+        "epochs": list(_EPOCHS),
+        "batch_size": possible["batch_size"],
+    }
+    return {key: part for key, part in space.items() if part}
 
 
 def _keys_of(name: str, arm: ArmConfig, config: Config, values: Mapping[str, Any], space: Space) -> set[str]:

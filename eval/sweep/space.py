@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from eval.errors import EvalError
 from storage.settings import Above0, Count, settings
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 Value = bool | int | float | str | None
+SamplerName = Literal["tpe", "gp"]
 # Dotted config keys to values.
 Settings = Mapping[str, Value]
 
@@ -39,6 +40,12 @@ class Choices:
         repeated = [value for i, value in enumerate(self.values) if _is_among(value, self.values[:i])]
         return tuple(f"{value!r} is listed twice" for value in repeated)
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether these are rising numbers, of which neighbours are alike."""
+        numbers = [value for value in self.values if isinstance(value, int | float) and not isinstance(value, bool)]
+        return len(numbers) == len(self.values) and numbers == sorted(numbers)
+
     def grid(self) -> tuple[Value, ...]:
         """Every value."""
         return self.values
@@ -56,13 +63,18 @@ class Choices:
 
     def distribution(self) -> BaseDistribution:
         """What optuna draws from."""
-        from optuna.distributions import CategoricalDistribution
+        from optuna.distributions import CategoricalDistribution, IntDistribution
 
-        return CategoricalDistribution(self.values)
+        return IntDistribution(0, len(self.values) - 1) if self.is_ordered else CategoricalDistribution(self.values)
 
-    def rounded(self, drawn: Value) -> Value:
+    def place(self, value: Value) -> Any:
+        """What optuna is told of a value that was tried."""
+        return [*map(_known, self.values)].index(_known(value)) if self.is_ordered else value
+
+    def rounded(self, drawn: Any) -> Value:
         """What was drawn, as it is tried."""
-        return drawn
+        found: Value = self.values[drawn] if self.is_ordered else drawn
+        return found
 
 
 @settings()
@@ -132,6 +144,10 @@ class Range:
             return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, high, log=self.log, step=self.step)
 
+    def place(self, value: Value) -> Any:
+        """What optuna is told of a value that was tried."""
+        return value
+
     def rounded(self, drawn: int | float) -> int | float:
         """The drawn number with three digits, unless it is whole or steps say more."""
         digits = _DIGITS if self.step is None else _GRID_DIGITS
@@ -149,6 +165,8 @@ class SweepSettings:
     """The arm to sweep for."""
     trials: Count = 20
     """No trial starts after so many."""
+    sampler: SamplerName = "gp"
+    """What proposes the settings to try: a Gaussian process or a tree of Parzen estimators."""
     max_minutes: Above0 | None = None
     """No trial starts after so much work."""
     batch: Count = 10

@@ -8,6 +8,7 @@ from arbiter.config.schema import Config
 from arbiter.sweep.target import apply_settings, resolve_sweep, room_for_ranks
 from eval.sweep.space import Choices, Range, SweepSettings
 from storage.errors import ArbiterError
+from tuning.methods.registry import METHODS
 
 
 def config(**values: Any) -> Config:
@@ -23,13 +24,13 @@ def search(arm: str | None, **space: Any) -> SweepSettings:
     [
         ("fewshot", ["arms.fewshot.top_k"]),
         ("rag", ["arms.rag.top_k", "index.chunk_tokens"]),
-        ("tuned", [f"adapters.closed_book.{key}" for key in ("rank", "learning_rate", "epochs")]),
+        ("tuned", [f"adapters.closed_book.{key}" for key in ("rank", "learning_rate", "epochs", "batch_size")]),
         (
             "hybrid",
             [
                 "arms.hybrid.top_k",
                 "index.chunk_tokens",
-                *[f"adapters.raft.{key}" for key in ("rank", "learning_rate", "epochs")],
+                *[f"adapters.raft.{key}" for key in ("rank", "learning_rate", "epochs", "batch_size")],
             ],
         ),
     ],
@@ -49,10 +50,47 @@ def test_the_users_settings_are_the_defaults_and_lie_in_the_space() -> None:
         "adapters.raft.rank": 4,
         "adapters.raft.learning_rate": 1e-3,
         "adapters.raft.epochs": 5.0,
+        "adapters.raft.batch_size": 4,
     }
     assert target.space["arms.hybrid.top_k"] == Choices((1, 2, 3, 4))
     assert target.space["index.chunk_tokens"] == Choices((60, 90, 100, 120, 180, 240))
     assert target.space["adapters.raft.rank"] == Choices((4, 8, 16, 32))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "ranks", "rates"),
+    [
+        ({}, (8, 16, 32), (1e-4, 1e-2)),
+        ({"method": "vera"}, (64, 128, 256), (1e-3, 1e-1)),
+        ({"method": "loha"}, (2, 4, 8), (1e-4, 1e-2)),
+        ({"method": "adalora"}, (8, 16), (1e-4, 1e-2)),  # not above its first rank
+        ({"method": "tinylora"}, (1, 2, 4), (1e-3, 1e-1)),
+        ({"method": "prefix"}, None, (3e-4, 3e-2)),
+        ({"method": "full"}, None, (5e-6, 5e-4)),
+        ({"learning_rate": 0.05}, (8, 16, 32), (1e-4, 0.05)),  # the user's own is in the space
+    ],
+)
+def test_what_is_searched_of_a_training_lies_around_the_defaults_of_its_method(
+    adapter: dict[str, Any], ranks: tuple[int, ...] | None, rates: tuple[float, float]
+) -> None:
+    space = resolve_sweep(config(adapters={"closed_book": adapter}), search("tuned")).space
+    assert space.get("adapters.closed_book.rank") == (None if ranks is None else Choices(ranks))
+    assert space["adapters.closed_book.learning_rate"] == Range(*rates, log=True)
+    assert space["adapters.closed_book.epochs"] == Choices((1.0, 2.0, 3.0, 5.0))
+    assert space["adapters.closed_book.batch_size"] == Choices((4, 8, 16))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_space_of_its_training(method: str) -> None:
+    target = resolve_sweep(config(adapters={"closed_book": {"method": method}}), search("tuned"))
+    usual = METHODS[method].recipe()
+    assert target.defaults["adapters.closed_book.learning_rate"] == usual.learning_rate
+    assert ("adapters.closed_book.rank" in target.space) == hasattr(usual, "rank")
+
+
+def test_a_batch_is_searched_among_those_that_its_parts_divide() -> None:
+    mine = config(adapters={"closed_book": {"accumulate": 8, "batch_size": 8}})
+    assert resolve_sweep(mine, search("tuned")).space["adapters.closed_book.batch_size"] == Choices((8, 16))
 
 
 def test_lists_and_ranges_are_read_as_the_config_reads_values() -> None:

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from eval.errors import EvalError
 from eval.sweep.report import SweepReport, TrialResult
 from eval.sweep.space import Choices, Range, Settings, SweepSettings
-from eval.sweep.study import Ask, SweepPlan, TrialFailed, _is_worse, run_trials
+from eval.sweep.study import Ask, SweepPlan, TrialFailed, _is_worse, run_trials, signed_rank_p
 
 REPOSITORY = Path(__file__).parents[3]
 TOTAL = 25
@@ -248,16 +249,77 @@ def test_settings_that_lose_many_more_answers_than_the_defaults_fail(tmp_path: P
     assert report.best.settings["k"] != 4
 
 
-def test_a_continuous_range_is_searched_around_the_users_exact_value(tmp_path: Path) -> None:
-    class Peaked(Library):
-        def num_right(self, settings: Settings) -> int:
-            return round(22 * (1 - abs(float(str(settings["rate"])) - 0.7)))
+class Peaked(Library):
+    """Best at a rate of 0.7."""
 
-    plan = replace(limited(PLAN, trials=8), space={"rate": Range(0.0, 1.0)}, defaults={"rate": 0.123456})
+    def num_right(self, settings: Settings) -> int:
+        return round(22 * (1 - abs(float(str(settings["rate"])) - 0.7)))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_continuous_range_is_searched_around_the_users_exact_value(sampler: str, tmp_path: Path) -> None:
+    plan = limited(PLAN, trials=8, sampler=sampler)
+    plan = replace(plan, space={"rate": Range(0.0, 1.0)}, defaults={"rate": 0.123456})
     report = run_trials(plan, Peaked(), path=tmp_path / "s.db")
     assert report.num_combinations is None
     assert report.defaults.settings == {"rate": 0.123456}
     assert abs(float(str(report.best.settings["rate"])) - 0.7) < 0.25
+
+
+MIXED = replace(
+    limited(PLAN, trials=9, batch=25),
+    space={"rate": Range(1e-4, 1.0, log=True), "k": Choices((1, 2, 4)), "prompt": Choices(("a", "b"))},
+    defaults={"rate": 0.01, "k": 2, "prompt": "a"},
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_sweep_that_goes_on_draws_what_it_would_have_drawn_whatever_samples(sampler: str, tmp_path: Path) -> None:
+    plan = limited(MIXED, sampler=sampler)
+    whole = run_trials(plan, Peaked(), path=tmp_path / "whole.db")
+    run_trials(limited(plan, trials=7), Peaked(), path=tmp_path / "stopped.db")
+    resumed = run_trials(plan, Peaked(), path=tmp_path / "stopped.db")
+    assert described(resumed) == described(whole)
+    assert len({tuple(trial.settings.items()) for trial in whole.trials}) == 9
+    others = run_trials(replace(plan, seed=1), Peaked(), path=tmp_path / "other.db")
+    assert described(others) != described(whole)
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_with_another_sampler(tmp_path: Path) -> None:
+    first = run_trials(limited(MIXED, trials=7, sampler="tpe"), Peaked(), path=tmp_path / "s.db")
+    library = Peaked()
+    more = run_trials(limited(MIXED, trials=8, sampler="gp"), library, path=tmp_path / "s.db")
+    assert described(more)[:7] == described(first)
+    assert len(library.opened) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_nothing_is_said_while_a_sampler_draws(
+    sampler: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    run_trials(limited(MIXED, sampler=sampler), Peaked(), path=tmp_path / "s.db")
+    assert capfd.readouterr() == ("", "")
+    assert not [warning for warning in recwarn if "optuna" in str(warning.filename)]
+
+
+def test_the_test_that_ends_trials_early_is_scipys() -> None:
+    from scipy.stats import wilcoxon
+
+    draw = random.Random(0)
+    for num in (8, 9, 10, 14, 30):
+        for differences in (
+            [draw.choice((-1.0, 0.0, 1.0)) for _ in range(num)],
+            [round(draw.gauss(0, 1), 1) for _ in range(num)],
+            [draw.gauss(0, 1) for _ in range(num)],
+            [0.0] * (num - 1) + [-1.0],
+        ):
+            few = [*differences[:6], *([0.0] * (num > 10))]  # what scipy counts out quickly
+            for given in (few, differences) if num > 13 else (few,):
+                expected = wilcoxon(given, alternative="less", zero_method="zsplit").pvalue
+                assert signed_rank_p(given) == pytest.approx(expected)
 
 
 def test_two_processes_are_not_let_at_one_search(tmp_path: Path) -> None:
