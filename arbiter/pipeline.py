@@ -25,11 +25,13 @@ from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import Data, askable_arms, examples_as_documents, load_data, needs_examples, unread_guard
 from arbiter.home import data_home, home_database
+from arbiter.kept_curves import find_curves
 from arbiter.models import resolve_model
 from arbiter.scoring import Scoring
 from arbiter.training import Trainer
 from eval.race import RacePlan, plan_race
 from eval.report.card import make_card
+from eval.report.learning import Curves, report_curve
 from eval.report.page import to_html
 from eval.report.tables import to_markdown
 from eval.runs.run import Run, earlier_looks, find_run, publish_run
@@ -82,21 +84,11 @@ class Pipeline:
     @cached_property
     def data(self) -> Data:
         """The data folder, read once; the arms that it cannot serve are among the notes."""
-        config = self.config
-        adapters = build.used_adapters(config)
+        adapters = build.used_adapters(self.config)
         has_looks = any(spec.has_looks for spec in adapters.values())
-        with closing(self._index_home.conversions()) as conversions:
-            data = load_data(
-                config.data,
-                config.limits,
-                seed=config.seed,
-                trains=needs_examples(config),
-                needs_questions=self.needs_questions,
-                needs_dev=self.needs_dev or has_looks,
-                conversions=conversions,
-            )
+        data = self._load_data(needs_dev=self.needs_dev or has_looks)
         unread = unread_guard(data.folder) if adapters and not has_looks else ()
-        data = replace(data, notes=(*askable_arms(config, data)[1], *data.notes, *unread))
+        data = replace(data, notes=(*askable_arms(self.config, data)[1], *data.notes, *unread))
         for note in data.notes:
             self.console.say(f"note: {note}")
         for skipped in data.skipped:
@@ -106,6 +98,19 @@ class Pipeline:
             f"{len(data.examples)} training rows, {len(data.questions)} questions"
         )
         return data
+
+    def _load_data(self, *, needs_dev: bool) -> Data:
+        config = self.config
+        with closing(self._index_home.conversions()) as conversions:
+            return load_data(
+                config.data,
+                config.limits,
+                seed=config.seed,
+                trains=needs_examples(config),
+                needs_questions=self.needs_questions,
+                needs_dev=needs_dev,
+                conversions=conversions,
+            )
 
     @cached_property
     def askable(self) -> Config:
@@ -338,7 +343,8 @@ class Pipeline:
             )
         table = make_table(scorecard, policy)
         decision = recommend(table)
-        notes = [note for note in (self.stale_reason(run), self.race_reason(run)) if note is not None]
+        stale = self.stale_reason(run)
+        notes = [note for note in (stale, self.race_reason(run)) if note is not None]
         card = make_card(
             table,
             decision,
@@ -347,6 +353,7 @@ class Pipeline:
             title=f"Arbiter: {run.id}",
             command=run.manifest["command"],
             notes=notes,
+            curves=self._curves(run) if stale is None else None,
         )
         run.write_views(decision, asdict(self.config.policy), card, to_html(card), to_markdown(card))
         with home_database(self.home) as database:
@@ -362,6 +369,24 @@ class Pipeline:
         if run.manifest["data_version"] == version:
             return None
         return f"the data in {str(self.data.folder)!r} has changed since run {run.id!r}; run: arbiter run CONFIG"
+
+    def _curves(self, run: Run) -> Curves | None:
+        """The learning curves that speak of a run whose data is that of the folder; None where they cannot be read."""
+        engine = next((versions["engine"] for versions in run.manifest["versions"].values()), "")
+        try:
+            found = find_curves(
+                self.home,
+                self.askable,
+                lambda: self.data if self.data.dev else self._load_data(needs_dev=True),
+                name=self.data.name,
+                revision=run.manifest["base_revision"],
+                engine=engine,
+            )
+            price = self.config.policy.prices.training_hour
+            reports = tuple(report_curve(one, self.config.curve, training_price=price) for one in found)
+        except ArbiterError:  # the folder gives no dev questions any more, for example
+            return None
+        return Curves(reports, len(self.data.examples), self.config.curve.most)
 
     def race_reason(self, run: Run) -> str | None:
         """Why a run may lack answers that this policy needs, None when it has what a race by it asks for."""

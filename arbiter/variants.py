@@ -43,6 +43,8 @@ class NotMade(ArbiterError):
 class Variants:
     """Adapters and answers are found by content, as everywhere. The engine starts for the first answer that is not
     known yet, and stays up until the end.
+
+    `adapters` are those of the variant that was opened last, by their key in the config.
     """
 
     def __init__(self, pipeline: Pipeline, config: Config) -> None:
@@ -50,6 +52,7 @@ class Variants:
         self._pipeline = pipeline
         self._data = replace(pipeline.data, questions=pipeline.data.dev)
         self._patience_s = config.eval.patience_s
+        self.adapters: dict[str, Adapter] = {}
         self._asker = Asker(
             config=config,
             base=pipeline.base,
@@ -86,7 +89,7 @@ class Variants:
             for index in trial.indexes.values():
                 during.callback(index.close)
             try:
-                adapters = trial.adapters
+                adapters = self.adapters = trial.adapters
             except ArbiterError as error:
                 raise NotMade(str(error)) from error
             arm = next(arm for arm in trial.arms if arm.name == arm_name)

@@ -1,6 +1,6 @@
 """How a score grows with the number of training examples, and how many more it takes to be as good as another arm.
 
-curve = fit_curve([25, 50, 100], scores, clusters)
+curve = fit_curve([25, 50, 100], scores, clusters)         or measured.fit()
 curve.forecast(200)                       an Interval
 curve.needed(rival_scores)                Needed(expected=180, low=90, high=None)
 
@@ -12,7 +12,7 @@ not, of which there is one a size.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +36,37 @@ class CurveSettings:
     """What writing and checking one more example costs, in the user's currency."""
 
 
+FEWEST = 10
+"""Rows of the smallest size that is tried."""
+FEWEST_ROWS = 4 * FEWEST
+"""Of which the whole, a half and a quarter are the three sizes that a curve needs."""
+
 _DRAWS = 1000
 # How far, in log-odds, a curve is taken to bend away from its line for each doubling of the examples beyond the last.
 _BEND = 0.3
 # Where the interval of a forecast ends on either side.
 _TAIL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCurve:
+    """What was measured: an arm's scores when it was trained on some sizes, and those of arms that are not trained, all
+    of the same questions about the documents in `clusters`. The rest follows from it.
+    """
+
+    arm: str
+    metric: str
+    sizes: tuple[int, ...]
+    scores: tuple[tuple[float, ...], ...]
+    rivals: Mapping[str, tuple[float, ...]]
+    clusters: tuple[str, ...]
+    training_s: tuple[float, ...]
+    """Of each size."""
+    seed: int = 0
+
+    def fit(self) -> LearningCurve:
+        """The curve through the scores."""
+        return fit_curve(self.sizes, self.scores, self.clusters, seed=self.seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from eval.errors import one_line
 from eval.questions import Question
 from eval.report.attribution import Cause, attribute
 from eval.report.doubts import Sensitivity
+from eval.report.learning import Curves, example_lines
 from eval.report.side_by_side import Unit
 from eval.report.slices import find_slices
 from eval.report.summary import find, leader_of, summarise, uncertified_lines
@@ -45,11 +46,13 @@ def make_card(
     title: str,
     command: str,
     notes: Sequence[str] = (),
+    curves: Curves | None = None,
 ) -> Card:
     """Work everything out.
 
     Every value is what `json.loads` gives; a section that does not apply is None or empty. `notes` are warnings for the
-    top that only the caller can know: that the data has changed since, for example.
+    top that only the caller can know: that the data has changed since, for example. `curves` are None where nothing is
+    to be said of more examples.
     """
     scorecard, policy, found = table.scorecard, table.policy, find(table, decision)
     attributions = attribute(scorecard, questions, records, alpha=policy.alpha)
@@ -60,7 +63,10 @@ def make_card(
         {
             "title": title,
             "command": command,
-            "summary": summarise(found, notes),
+            "summary": {
+                **summarise(found, notes),
+                "examples": list(example_lines(curves, table, decision, command=command)) if curves is not None else [],
+            },
             "decision": decision,
             "policy": policy,
             # What decided, and its unit, which the comparisons are in.
@@ -89,6 +95,7 @@ def make_card(
                 "rows": _comparisons(decision, found.unit),
             },
             "front": pareto_front(table),
+            "curves": [report.to_dict() for report in curves.reports] if curves is not None else [],
             "sensitivity": _sensitivity(found.sensitivity) if found.sensitivity is not None else None,
             "attributions": attributions,
             "slices": find_slices(scorecard, questions, chosen=decision.arm, policy=policy, excluded=table.excluded),

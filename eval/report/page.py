@@ -10,7 +10,16 @@ from __future__ import annotations
 from eval.errors import one_line
 from eval.report.attribution import CAUSES
 from eval.report.card import Card
-from eval.report.plots import Mark, break_even_plot, cost_plot, difference_plot, interval_plot, winning_map_plot
+from eval.report.plots import (
+    Mark,
+    Size,
+    break_even_plot,
+    cost_plot,
+    curve_plot,
+    difference_plot,
+    interval_plot,
+    winning_map_plot,
+)
 from eval.report.tables import standing_of
 from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_signed_amount, as_size, parity_words
 from router.deciding.costs import ArmCosts, BreakEven
@@ -88,6 +97,10 @@ def _plots(card: Card, map_rule: str) -> dict[str, str]:
         points = [(x, mark) for x, mark in zip(xs, marks, strict=True) if x is not None]
         if len(points) > 1:
             plots[name] = cost_plot(points, primary, label)
+    for curve in card["curves"]:
+        measured, line = ([from_row(Size, row, extra="ignore") for row in curve[part]] for part in ("measured", "line"))
+        rivals = {name: row["mean"] for name, row in curve["rivals"].items()}
+        plots[f"curve of {curve['arm']}"] = curve_plot(curve["arm"], curve["metric"], measured, line, rivals)
     if card["sensitivity"] and len(card["arms"]) > 1:
         found = card["sensitivity"]["map"]
         winners = [[name for name, count in runs for _ in range(count)] for runs in found["winners"]]

@@ -1,5 +1,5 @@
 """The report's plots as inline SVG: intervals, paired differences, quality against cost, which arm wins at which
-traffic, and where lines of total cost cross.
+traffic, where lines of total cost cross, and quality against training examples.
 
 marks = [Mark("rag", 0.31, 0.22, 0.40), Mark("hybrid", 0.62, 0.55, 0.70, is_chosen=True)]
 svg = interval_plot(marks, "token_f1", "95% intervals")
@@ -7,7 +7,7 @@ svg = interval_plot(marks, "token_f1", "95% intervals")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ _BESIDE: tuple[Offset, ...] = (
 _ROW_IN = 0.42
 _HEIGHT_IN = 3.6
 _SAMPLES = 60
+_MOST_SIZES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,16 @@ class Mark:
     low: float
     high: float
     is_chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A mean score with its interval at a number of training examples."""
+
+    num_examples: int
+    mean: float
+    low: float
+    high: float
 
 
 def interval_plot(marks: Sequence[Mark], metric: str, intervals: str) -> str:
@@ -184,29 +195,79 @@ def break_even_plot(costs: Sequence[ArmCosts], found: Sequence[BreakEven], polic
             axes.plot(xs, [total(arm, x) for x in xs], color=color, linewidth=width, linestyle=style)
         axes.set_xlim(low, high)
         labels = Labels(axes)
-        # Room for the names to the right of their lines.
-        width = max((labels.size(shorten_name(arm.arm))[0] for arm in known), default=0.0) + 14
+        width = labels.room(arm.arm for arm in known)
         axes.set_xlim(low, high * (high / low) ** (width / max(axes.bbox.width - width, 1)))
         for arm in (arm for arm in known if arm.arm == chosen):
             for questions in crossings:
                 at = (questions, total(arm, questions))
                 axes.plot(*at, "o", color=INK, markersize=6, zorder=4)
                 labels.place(_short_number(questions), at, [(3, -15, "left")], is_optional=True, ground=PANEL)
-        ends = sorted(known, key=lambda arm: (total(arm, high), arm.arm))
-        heights = np.array([axes.transData.transform((high, total(arm, high)))[1] for arm in ends])
-        # Names of lines that end together are pushed apart, in the order of the lines.
-        line = labels.size("")[1]
-        apart = line * np.arange(len(ends))
-        places = np.maximum.accumulate(heights - apart) + apart
-        places = np.minimum(places, axes.bbox.y1 - line / 2 - apart[::-1])
-        for arm, up in zip(ends, (places - heights) / labels.pixel, strict=True):
-            color = ACCENT if arm.arm == chosen else INK
-            labels.write(shorten_name(arm.arm), (high, total(arm, high)), (5, up, "left"), color=color)
+        ends = [(arm.arm, total(arm, high), ACCENT if arm.arm == chosen else INK) for arm in known]
+        labels.name_ends(high, ends)
 
     lines = "; ".join(f"{arm.arm} {total(arm, asked):.3g}" for arm in costs if arm in known)
     met = "; ".join(f"{chosen} is cheaper than {b.other}: {b.text}" for b in found)
     about = f"At {asked:,.0f} questions in {months:g} months: {lines}. {met}."
     return draw_svg(draw, "Total cost against questions", about, _HEIGHT_IN)
+
+
+def curve_plot(
+    arm: str, metric: str, measured: Sequence[Size], line: Sequence[Size], rivals: Mapping[str, float]
+) -> str:
+    """An arm's mean against its training examples: what was measured, the fitted `line` with its band beyond that, and
+    the means of arms that are not trained.
+    """
+    have, first, last = measured[-1].num_examples, measured[0].num_examples, line[-1].num_examples
+    further = [size for size in line if size.num_examples >= have]
+
+    def draw(axes: Axes) -> None:
+        axes.set_xscale("log")
+        axes.set_xlabel("training examples")
+        axes.set_ylabel(f"mean {metric}")
+        highest = max([size.high for size in (*measured, *further)] + [*rivals.values(), 0.05])
+        axes.set_ylim(0, min(1.02, 1.12 * highest))
+        axes.grid(axis="y", color=LINE, linewidth=0.6)
+        low = first / (last / first) ** 0.04
+        axes.set_xlim(low, last)
+        xs = [size.num_examples for size in further]
+        axes.fill_between(xs, [s.low for s in further], [s.high for s in further], color=BAND, linewidth=0)
+        for (_, mean), dashes in zip(rivals.items(), _DASHES * 8, strict=False):
+            axes.plot([low, last], [mean, mean], color=MUTED, linewidth=1.5, linestyle=(0, dashes))
+        fitted = [size for size in line if size.num_examples <= have]
+        for part, dashes in ((fitted, ()), (further, (5, 2))):
+            at = ([size.num_examples for size in part], [size.mean for size in part])
+            axes.plot(*at, color=ACCENT, linewidth=2, linestyle=(0, dashes))
+        for size in measured:
+            axes.plot([size.num_examples] * 2, [size.low, size.high], color=ACCENT, linewidth=1.5)
+            axes.plot(size.num_examples, size.mean, "o", color=ACCENT, markersize=7)
+        _name_sizes(axes.xaxis, [size.num_examples for size in measured], last)
+        labels = Labels(axes)
+        width = labels.room([arm, *rivals])
+        right = last * (last / low) ** (width / max(axes.bbox.width - width, 1))
+        axes.set_xlim(low, right)
+        axes.axvspan(last, right, color=PANEL, linewidth=0)  # no grid behind the names
+        labels.name_ends(last, [(arm, line[-1].mean, ACCENT), *((name, mean, INK) for name, mean in rivals.items())])
+
+    points = [Mark(f"{size.num_examples:,} examples", size.mean, size.low, size.high) for size in measured]
+    ahead = [line[-1]] if line[-1].num_examples > have else []
+    ahead_told = [Mark(f"{size.num_examples:,} examples", size.mean, size.low, size.high) for size in ahead]
+    others = "; ".join(f"{name} {as_score(mean)}" for name, mean in rivals.items())
+    about = f"{arm}: {_told(points, as_score)}. Forecast: {_told(ahead_told, as_score)}. Not trained: {others}."
+    return draw_svg(draw, f"Mean {metric} of {arm} against training examples", about, _HEIGHT_IN)
+
+
+def _name_sizes(axis: Axis, measured: Sequence[int], last: int) -> None:
+    """The sizes that were measured and their doublings, at most six of them, the largest that was measured for one."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    sizes = [*measured]
+    while 2 * sizes[-1] <= last:
+        sizes.append(2 * sizes[-1])
+    step = -(-len(sizes) // _MOST_SIZES)
+    shown = sizes[(len(measured) - 1) % step :: step]
+    axis.set_major_locator(FixedLocator(shown))
+    axis.set_major_formatter(FixedFormatter([f"{size:,}" for size in shown]))
+    axis.set_minor_locator(NullLocator())
 
 
 def _told(marks: Sequence[Mark], shown: Callable[[float], str], before: str = "") -> str:

@@ -11,8 +11,10 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,6 +79,23 @@ class Labels:
         box = {"facecolor": ground, "edgecolor": "none", "pad": 1.5} if ground else None
         style = {"color": INK, "ha": align, "va": "center", "bbox": box, **style}
         self._axes.annotate(text, at, xytext=(across, up), textcoords="offset points", **style).set_in_layout(False)
+
+    def room(self, names: Iterable[str]) -> float:
+        """How wide the names of lines are, with their distance from them, in pixels."""
+        return max((self.size(shorten_name(name))[0] for name in names), default=0.0) + 14
+
+    def name_ends(self, x: float, ends: Sequence[tuple[str, float, str]]) -> None:
+        """Name lines that end at `x`, to their right: name, height and colour. The names of those that end together are
+        pushed apart, in the order of the lines.
+        """
+        ends = sorted(ends, key=lambda end: (end[1], end[0]))
+        heights = np.array([self._axes.transData.transform((x, y))[1] for _, y, _ in ends])
+        line = self.size("")[1]
+        apart = line * np.arange(len(ends))
+        places = np.maximum.accumulate(heights - apart) + apart
+        places = np.minimum(places, self._axes.bbox.y1 - line / 2 - apart[::-1])
+        for (name, y, color), up in zip(ends, (places - heights) / self.pixel, strict=True):
+            self.write(shorten_name(name), (x, y), (5, up, "left"), color=color)
 
     def _box(self, at: Point, offset: Offset, width: float, height: float) -> Bbox:
         from matplotlib.transforms import Bbox

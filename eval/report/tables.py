@@ -150,7 +150,7 @@ def _facts(card: Card) -> list[str]:
     lines = [f"Cost of 1,000 questions, all in: {cost} at {expected}."]
     if summary["break_even"]:
         lines.append(f"Break-even: {summary['break_even']}.")
-    lines += [summary["sure"], *summary["wrong_if"], summary["change"]]
+    lines += [summary["sure"], *summary["wrong_if"], summary["change"], *summary["examples"]]
     if summary["spent"]:
         lines.append(f"Race: {summary['spent']}.")
     if summary["held_out"] is not None:

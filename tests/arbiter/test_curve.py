@@ -37,6 +37,7 @@ class World:
     known: dict[str, int] = field(default_factory=dict)
     rows: list[list[str]] = field(default_factory=list)
     models: list[str] = field(default_factory=lambda: ["org/base"])
+    num_asked: int = 0
 
     def train(self, **given: Any) -> Adapter:
         num_rows = len(given["rows"])
@@ -59,8 +60,13 @@ class World:
             if path == "/unload_lora_adapter":
                 self.models.remove(asked["lora_name"])
                 return 200, {}
+            self.num_asked += 1
             prompt = str(asked["messages"][-1]["content"])
-            number = int(prompt.rpartition("number ")[2].split("?")[0])
+            asked_for = prompt.rpartition("What is number ")
+            if not asked_for[1]:  # the test question, which documents answer
+                said = "Ada" if "is answered by" in prompt else "nobody knows"
+                return 200, completion(said).model_dump(mode="json")
+            number = int(asked_for[2].split("?")[0])
             is_known = number < self.known.get(asked["model"], 0) or (number % 2 == 0 and "is answered by" in prompt)
             return 200, completion(f"answer {number}" if is_known else "nobody knows").model_dump(mode="json")
 
@@ -90,30 +96,34 @@ def measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World, *, num_rows: int = 80, **values: Any
 ) -> tuple[Any, str]:
     monkeypatch.setattr(training, "train_adapter", world.train)
-    path = tmp_path / "model"
-    path.mkdir()
-    (path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    folder_of(tmp_path, num_rows=num_rows)
     said = StringIO()
     with world.listening() as url:
-        config = Config.model_validate(
-            {
-                "data": folder_of(tmp_path, num_rows=num_rows),
-                "model": "org/base",
-                "engine": {"url": url},
-                "index": {"top_k": 1},
-                "policy": {"metric": "exact_match"},
-                "arms": {"fewshot": None, "tuned_rag": None, "hybrid": None},
-                **values,
-            }
-        )
-        console = Console(stderr=said, stdout=StringIO())
-        pipeline = Pipeline(config, home=tmp_path / "home", console=console, needs_dev=True)
-        pipeline.base, pipeline.embedder_model = (
-            ResolvedModel("org/base", "r1", str(path)),
-            ResolvedModel("w", "1", "w"),
-        )
-        pipeline.embedder = WordEmbedder()  # type: ignore[assignment]
-        return measure_curve(pipeline), said.getvalue()
+        return measure_curve(pipeline_of(tmp_path, url, said, needs_dev=True, **values)), said.getvalue()
+
+
+def pipeline_of(
+    tmp_path: Path, url: str, said: StringIO | None = None, *, needs_dev: bool = False, **values: Any
+) -> Pipeline:
+    """The pipeline over the library, with base, rag and tuned."""
+    path = tmp_path / "model"
+    path.mkdir(exist_ok=True)
+    (path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    usual: dict[str, Any] = {
+        "data": tmp_path / "library",
+        "model": "org/base",
+        "engine": {"url": url},
+        "index": {"top_k": 1},
+        "eval": {"patience_s": 1},
+        "policy": {"metric": "exact_match"},
+        "arms": {"fewshot": None, "tuned_rag": None, "hybrid": None},
+    }
+    config = Config.model_validate(usual | values)
+    console = Console(stderr=said or StringIO(), stdout=StringIO())
+    pipeline = Pipeline(config, home=tmp_path / "home", console=console, needs_dev=needs_dev, command="arbiter run it")
+    pipeline.base, pipeline.embedder_model = ResolvedModel("org/base", "r1", str(path)), ResolvedModel("w", "1", "w")
+    pipeline.embedder = WordEmbedder()  # type: ignore[assignment]
+    return pipeline
 
 
 @pytest.mark.slow  # 240 answers over HTTP
@@ -158,6 +168,82 @@ def test_an_arm_that_is_ahead_needs_no_more(tmp_path: Path, monkeypatch: pytest.
     report, _ = measured(tmp_path, monkeypatch, World({10: 8, 20: 18, 40: 30, 80: 38}))
     assert report.needed["rag"].expected <= 40
     assert "tuned is as good with" in report.to_text()
+
+
+@pytest.mark.slow  # 240 answers over HTTP, and runs
+def test_a_curve_is_kept_and_shown_on_the_cards_of_its_config_and_data_and_on_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World({10: 1, 20: 4, 40: 8, 80: 14, 81: 14})
+    monkeypatch.setattr(training, "train_adapter", world.train)
+    folder = folder_of(tmp_path, num_rows=80)
+    unmeasured = (
+        "No curve was measured of how far more than the {} examples would take the arms that are trained: "
+        "arbiter tune --curve it"
+    )
+
+    def said(**values: Any) -> list[str]:
+        pipeline = pipeline_of(tmp_path, url, **values)
+        run = pipeline.evaluate()
+        pipeline.decide(run)
+        card = run.card()
+        page = (run.directory / "report.html").read_text()
+        assert ("More examples for tuned" in page) == bool(card["curves"])
+        lines: list[str] = card["summary"]["examples"]
+        return lines
+
+    with world.listening() as url:
+        assert said() == [unmeasured.format(80)]
+        report = measure_curve(pipeline_of(tmp_path, url, needs_dev=True))
+        more = report.needed["rag"].expected - 80
+        (line,) = said()
+        assert line.startswith(f"About {more} more examples until tuned is as good as ")
+        # What has no part in the curve: the race, the number of test questions, the policy besides the metric.
+        policy = {"metric": "exact_match", "prices": {"training_hour": 1e6}}
+        priced = said(race=None, limits={"questions": 1}, policy=policy, curve={"example_price": 3})
+        assert f"at a cost of {3 * more}" in priced[0]
+        assert " and costs " in priced[0]
+        assert said(policy={"metric": "token_f1"}) == [unmeasured.format(80)]
+        with (folder / "train.jsonl").open("a") as file:
+            file.write(json.dumps({"question": "Which row came later?", "answers": ["this"]}) + "\n")
+        assert said() == [unmeasured.format(81)]
+
+
+@pytest.mark.slow  # 240 answers over HTTP
+def test_a_run_whose_data_has_changed_says_nothing_of_more_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World({10: 1, 20: 4, 40: 8, 80: 14})
+    monkeypatch.setattr(training, "train_adapter", world.train)
+    folder = folder_of(tmp_path, num_rows=80)
+    with world.listening() as url:
+        run = pipeline_of(tmp_path, url).evaluate()
+        with (folder / "train.jsonl").open("a") as file:
+            file.write(json.dumps({"question": "Which row came later?", "answers": ["this"]}) + "\n")
+        pipeline_of(tmp_path, url).decide(run)
+    assert run.card()["summary"]["examples"] == []
+
+
+@pytest.mark.slow  # 240 answers over HTTP
+def test_a_curve_that_was_stopped_asks_no_question_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World({10: 1, 20: 4, 40: 8, 80: 14})
+
+    def stops(**given: Any) -> Adapter:
+        if len(given["rows"]) == 40:
+            raise KeyboardInterrupt
+        return world.train(**given)
+
+    monkeypatch.setattr(training, "train_adapter", stops)
+    folder_of(tmp_path, num_rows=80)
+    with world.listening() as url:
+        with pytest.raises(KeyboardInterrupt):
+            measure_curve(pipeline_of(tmp_path, url, needs_dev=True))
+        assert not (tmp_path / "home" / "curves").exists()
+        assert world.num_asked == 2 * NUM_DEV
+        monkeypatch.setattr(training, "train_adapter", world.train)
+        measure_curve(pipeline_of(tmp_path, url, needs_dev=True))
+        assert world.num_asked == 6 * NUM_DEV
+    assert len(list((tmp_path / "home" / "curves").glob("library-*-tuned-*.json"))) == 1
 
 
 @pytest.mark.parametrize(

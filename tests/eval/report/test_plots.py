@@ -7,11 +7,14 @@ import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pytest
+from fakes.curves import measured, report
 
 from eval.report.plots import (
     Mark,
+    Size,
     break_even_plot,
     cost_plot,
+    curve_plot,
     difference_plot,
     interval_plot,
     pareto_front,
@@ -20,6 +23,7 @@ from eval.report.plots import (
 from router.deciding.costs import ArmCosts, break_even
 from router.deciding.policy import Policy, Traffic
 from router.deciding.preference import WinningMap, winning_map
+from storage.records import from_row
 
 MARKS = [Mark("hybrid", 0.62, 0.5, 0.75, is_chosen=True), Mark("a <b> & $c$", 0.2, 0.1, 0.3)]
 KIND = "95% intervals"
@@ -50,6 +54,17 @@ def lines(chosen: ArmCosts, *others: ArmCosts) -> str:
     return break_even_plot([chosen, *others], found, POLICY, chosen=chosen.arm)
 
 
+def learned(*right: int, rivals: dict[str, int] | None = None) -> str:
+    row = report(measured(right, rivals)).to_dict()
+    sizes, line = ([from_row(Size, one, extra="ignore") for one in row[part]] for part in ("measured", "line"))
+    return curve_plot("tuned", "f1", sizes, line, {name: one["mean"] for name, one in row["rivals"].items()})
+
+
+@pytest.fixture(scope="module")
+def curve_svg() -> str:
+    return learned(1, 4, 8, 14, rivals={"base": 0, "rag": 20, "a <b> & $c$": 20})
+
+
 @pytest.fixture(scope="module")
 def map_svg() -> str:
     return winning_map_plot(winning_map(choose, POLICY), "the cheapest within 0.05 of the best")
@@ -60,7 +75,7 @@ def lines_svg() -> str:
     return lines(TUNED, RAG, UNKNOWN, FREE)
 
 
-@pytest.fixture(params=["intervals", "differences", "cost", "map_svg", "lines_svg"])
+@pytest.fixture(params=["intervals", "differences", "cost", "map_svg", "lines_svg", "curve_svg"])
 def svg(request: pytest.FixtureRequest) -> str:
     drawn = {
         "intervals": lambda: interval_plot(MARKS, "f1", KIND),
@@ -228,6 +243,41 @@ def test_names_of_lines_that_end_together_do_not_lie_on_each_other() -> None:
 @pytest.mark.slow
 def test_arms_that_cost_nothing_leave_a_plot_without_lines() -> None:
     assert lines(FREE).endswith("</svg>")
+
+
+@pytest.mark.slow
+def test_a_curve_has_its_sizes_and_the_names_of_all_its_lines(curve_svg: str) -> None:
+    texts = texts_of(curve_svg)
+    assert {"10", "20", "40", "80", "160", "320", "training examples", "mean f1"} <= set(texts)
+    assert {"tuned", "rag", "base", "a <b> & $c$"} <= set(texts)
+    text = description_of(curve_svg)
+    assert text.startswith("tuned: 10 examples 0.03, from ")
+    assert "80 examples 0.35, from " in text
+    assert "Forecast: 320 examples 0." in text
+    assert text.endswith("Not trained: base 0.00; rag 0.50; a <b> & $c$ 0.50.")
+
+
+@pytest.mark.slow
+def test_names_at_the_lines_of_a_curve_do_not_lie_on_each_other(curve_svg: str) -> None:
+    names = {"tuned", "rag", "base", "a <b> & $c$"}
+    labels = [t for t in ET.fromstring(curve_svg).iter("text") if "".join(t.itertext()) in names]
+    heights = sorted(float(label.get("y", "nan")) for label in labels)
+    assert len(labels) == len(names)
+    assert all(below - above > 10 for above, below in pairwise(heights))
+
+
+@pytest.mark.slow
+def test_a_curve_without_rivals_and_one_of_nothing_or_all_is_drawn() -> None:
+    assert learned(0, 0, 0, rivals={}).endswith("</svg>")
+    assert learned(40, 40, 40, 40).endswith("</svg>")
+
+
+@pytest.mark.slow
+def test_of_many_sizes_six_are_named_and_the_largest_that_was_measured_is_one() -> None:
+    texts = texts_of(learned(4, 4, 5, 5, rivals={"rag": 7}))
+    sizes = [text.replace(",", "") for text in texts if re.fullmatch(r"[\d,]+", text)]
+    assert "80" in sizes
+    assert 3 <= len(sizes) <= 6
 
 
 @pytest.mark.slow

@@ -1,0 +1,83 @@
+"""Learning curves in the data directory, a file for each config and arm, found again by what shaped them.
+
+path = keep_curve(home, config, data, measured, revision=base.revision, engine=engine)
+find_curves(home, config, lambda: data, name=data.name, revision=base.revision, engine=engine)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from json import dumps
+from pathlib import Path
+
+from arbiter.config.schema import Config
+from arbiter.data import Data
+from eval.learning_curve import MeasuredCurve
+from storage.errors import StorageError
+from storage.files import replace_text
+from storage.hashes import content_hash
+from storage.records import from_json
+
+_FOLDER = "curves"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCurve:
+    """What a file holds: a curve, and the hash of the documents, training rows and dev questions that it is of."""
+
+    data: str
+    measured: MeasuredCurve
+
+
+def keep_curve(home: Path, config: Config, data: Data, measured: MeasuredCurve, *, revision: str, engine: str) -> Path:
+    """Write what was measured with a config, in place of what was measured with it of other data. `revision` is that of
+    the base model; `engine` is what answers owe to the engine.
+    """
+    path = _path(home, config, measured.arm, data.name, revision, engine)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write {str(path)!r}: {error.strerror or error}; check the path") from error
+    replace_text(path, dumps(asdict(KeptCurve(_content(data), measured))) + "\n")
+    return path
+
+
+def find_curves(
+    home: Path, config: Config, data: Callable[[], Data], *, name: str, revision: str, engine: str
+) -> Iterator[MeasuredCurve]:
+    """The curves of a config's arms, in their order, that are of this data and were measured with all that shapes them
+    as it is. `data`, with its dev questions, is asked for only where there is a file; `name` is the data's.
+    """
+    for arm, spec in config.arms.items():
+        path = None if spec.adapter is None else _path(home, config, arm, name, revision, engine)
+        if path is None or not path.is_file():
+            continue
+        try:
+            kept = from_json(KeptCurve, path.read_bytes())
+        except (OSError, ValueError):  # torn, or another version's: it is measured again
+            continue
+        if kept.data == _content(data()):
+            yield kept.measured
+
+
+def _path(home: Path, config: Config, arm: str, data_name: str, revision: str, engine: str) -> Path:
+    shaped_by = content_hash(_alone(config, arm).fingerprint(), revision, engine)
+    return home / _FOLDER / f"{data_name}-{arm}-{shaped_by[:12]}.json"
+
+
+def _alone(config: Config, arm: str) -> Config:
+    """What a curve is of: the arm, those that share its adapter, whose first one says how it is prompted, and those
+    that are not trained. Test questions and the race over them have no part in it.
+    """
+    adapter = config.arms[arm].adapter
+    arms = {name: spec for name, spec in config.arms.items() if spec.adapter in (None, adapter)}
+    adapters = {name: spec for name, spec in config.adapters.items() if name == adapter}
+    evaluation, limits = replace(config.eval, labels=None), replace(config.limits, questions=None)
+    changes = {"arms": arms, "adapters": adapters, "eval": evaluation, "limits": limits, "race": None}
+    return config.model_copy(update=changes)
+
+
+def _content(data: Data) -> str:
+    return content_hash(*map(repr, chain(data.documents, data.examples, ("dev",), data.dev)))
