@@ -166,7 +166,8 @@ class SweepSettings:
     trials: Count = 20
     """No trial starts after so many."""
     sampler: SamplerName = "gp"
-    """What proposes the settings to try: a Gaussian process or a tree of Parzen estimators."""
+    """What proposes the settings to try: a Gaussian process or a tree of Parzen estimators; docs/experiments/sweep
+    compares them."""
     max_minutes: Above0 | None = None
     """No trial starts after so much work."""
     batch: Count = 10
