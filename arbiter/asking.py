@@ -69,7 +69,8 @@ class Asker:
         records: dict[str, list[AnswerRecord]] = {}
         first_tokens_ms: dict[tuple[str, str], float] = {}
         for adapter, some in self._turns(arms):
-            with self._loaded(adapter) if not self.knows(some, questions) else nullcontext():
+            is_known = self.knows(some, questions) and self._has_first_tokens(some, questions)
+            with nullcontext() if is_known else self._loaded(adapter):
                 first_tokens_ms |= self._first_tokens(some, questions)
                 who = f"{len(some)} arms" if len(some) > 1 else some[0].name
                 with self.console.step(f"asking {who} {len(questions)} questions") as step:
@@ -184,6 +185,12 @@ class Asker:
             yield
         finally:
             engine.unload(adapter)
+
+    def _has_first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> bool:
+        """Whether every time that would be measured is in the cache."""
+        probes = questions[: self.config.eval.first_token_probes]
+        times = (self._cache.get_first_token_ms(*pair, self.versions) for pair in itertools.product(arms, probes))
+        return None not in times
 
     def _first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
         """The time to the first token of a few answers in ms, by arm and question id; measured only with an engine."""

@@ -205,7 +205,7 @@ def open_engine(
     config: Config, base: ResolvedModel, adapters: Mapping[str, Adapter], *, home: Path, console: Console
 ) -> AbstractContextManager[engines.OpenEngine]:
     """The config's engine while the block lasts; see serving/engine/engine.py."""
-    forms = {METHODS[recipe.method].form for recipe in config.adapters.values()}
+    forms = {METHODS[recipe.method].form for recipe in used_adapters(config).values()}
     return engines.open_engine(
         replace(config.engine, max_lora_rank=config.lora_rank),
         base,

@@ -19,6 +19,7 @@ from storage.errors import StorageError
 from storage.files import replace_text
 from storage.hashes import content_hash
 from storage.records import from_json
+from tuning.training.run import VERSION
 
 _FOLDER = "curves"
 
@@ -63,7 +64,7 @@ def find_curves(
 
 
 def _path(home: Path, config: Config, arm: str, data_name: str, revision: str, engine: str) -> Path:
-    shaped_by = content_hash(_alone(config, arm).fingerprint(), revision, engine)
+    shaped_by = content_hash(_alone(config, arm).fingerprint(), revision, engine, f"{VERSION}")
     return home / _FOLDER / f"{data_name}-{arm}-{shaped_by[:12]}.json"
 
 
@@ -74,8 +75,12 @@ def _alone(config: Config, arm: str) -> Config:
     adapter = config.arms[arm].adapter
     arms = {name: spec for name, spec in config.arms.items() if spec.adapter in (None, adapter)}
     adapters = {name: spec for name, spec in config.adapters.items() if name == adapter}
-    evaluation, limits = replace(config.eval, labels=None), replace(config.limits, questions=None)
-    changes = {"arms": arms, "adapters": adapters, "eval": evaluation, "limits": limits, "race": None}
+    usual = type(config.eval)()
+    speeds = {key: getattr(usual, key) for key in ("concurrency", "patience_s", "first_token_probes")}
+    evaluation = replace(config.eval, labels=None, **speeds)
+    limits = replace(config.limits, questions=None)
+    engine = replace(config.engine, max_loras=type(config.engine)().max_loras, max_lora_rank=None)
+    changes = {"arms": arms, "adapters": adapters, "eval": evaluation, "limits": limits, "race": None, "engine": engine}
     return config.model_copy(update=changes)
 
 

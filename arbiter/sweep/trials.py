@@ -27,8 +27,8 @@ from storage.settings import part
 def run_sweep(pipeline: Pipeline, sweep: SweepSettings) -> SweepReport:
     """Search one arm's settings on the pipeline's dev questions; goes on where an earlier start was stopped.
 
-    Same config, space and data are the same sweep; a larger budget continues it. Raises ArbiterError listing every
-    fault of the section, and EvalError when no trial could be measured.
+    Same config, space, sampler and data are the same sweep; a larger budget continues it. Raises ArbiterError listing
+    every fault of the section, and EvalError when no trial could be measured.
     """
     target = resolve_sweep(pipeline.askable, sweep)
     data, console = pipeline.data, pipeline.console
@@ -43,7 +43,8 @@ def run_sweep(pipeline: Pipeline, sweep: SweepSettings) -> SweepReport:
         )
 
     with contextlib.closing(LiveTrials(target, pipeline)) as trials:
-        path = pipeline.home / "sweep" / f"{data.name}-{target.arm}-{trials.fingerprint()[:12]}.db"
+        name = f"{data.name}-{target.arm}-{content_hash(trials.fingerprint(), sweep.sampler)[:12]}"
+        path = pipeline.home / "sweep" / f"{name}.db"
         console.say(
             f"trying {len(target.space)} settings of {target.arm} on {len(data.dev)} dev questions: {path.name}"
         )
@@ -77,7 +78,7 @@ class LiveTrials:
         self._variants = Variants(pipeline, target.config)
 
     def fingerprint(self) -> str:
-        """What shapes the scores of this sweep, the budget aside."""
+        """What shapes the scores of this sweep, the budget and the sampler aside."""
         target = self._target
         parts = {key: repr(part) for key, part in target.space.items()}
         versions = {"model": self._pipeline.base.revision, "engine": engine_identity(target.config.engine)}

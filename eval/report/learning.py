@@ -90,7 +90,9 @@ class CurveReport:
         if needed.expected == self.curve.sizes[0]:
             return f"{good} with the fewest that were tried, {needed.expected:,}"
         if needed.expected <= have:
-            return f"{good} with {needed.expected:,} examples ({_range(needed, 0)})"
+            is_seen = needed.expected <= self.curve.sizes[-1]
+            told = good if is_seen else good.replace(" is ", " is expected to be ", 1)
+            return f"{told} with {needed.expected:,} examples ({_range(needed, 0)})"
         more = needed.expected - have
         price = self.settings.example_price
         cost = f", at a cost of {more * price:,.0f}" if price else ""
@@ -168,7 +170,7 @@ def example_lines(curves: Curves, table: ArmTable, decision: Decision, *, comman
     """How many more examples would change the choice: a sentence for each curve; without one, how to measure it where
     the examples are few and an arm that is trained might come to be served by more of them.
     """
-    for report in curves.reports:
+    for report in (one for one in curves.reports if one.arm not in decision.excluded):
         yield report.told_beside(decision.arm, decision.excluded, curves.num_examples)
     trained = {scores.arm.name for scores in table.scorecard.arms if scores.arm.adapter is not None}
     could_change = decision.arm not in trained or decision.verdict == "undecided"

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eval.errors import EvalError
 from eval.sweep.report import Stop, SweepReport, TrialResult, compare
@@ -43,6 +43,8 @@ _FEWEST_TO_PRUNE = 8
 _EXACT = 13
 # Drawn at random before the sampler looks at what was found; optuna's 10 is half of a small budget.
 _RANDOM_TRIALS = 6
+# Of settings that were tried already, others are drawn by chance; a range may hold few numbers of three digits.
+_MOST_DRAWS = 50
 # More questions than the defaults may a trial leave unscored: what only answers the easy ones must not look good.
 _MORE_UNSCORED = 0.1
 # A full disk or a broken installation fails every trial; they must not all be used up on it.
@@ -165,9 +167,18 @@ def _next(plan: SweepPlan, trials: Sequence[TrialResult], sampler: Callable[[int
         if trial.outcome != "failed":
             params = {name: part.place(trial.settings[name]) for name, part in plan.space.items()}
             study.add_trial(optuna.create_trial(params=params, distributions=drawn_from, value=trial.mean))
-    drawn = study.ask(drawn_from).params
-    settings: dict[str, Value] = {name: part.rounded(drawn[name]) for name, part in plan.space.items()}
+
+    def rounded(drawn: Mapping[str, Any]) -> dict[str, Value]:
+        return {name: part.rounded(drawn[name]) for name, part in plan.space.items()}
+
+    # A Gaussian process that is sure of its best settings proposes them again: that would teach nothing.
+    settings = rounded(study.ask(drawn_from).params)
     is_grid = num_combinations(plan.space) is not None
+    chance = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=rng.randrange(2**32)))
+    for _ in range(_MOST_DRAWS):
+        if not any(same(settings, trial.settings) for trial in trials):
+            break
+        settings = rounded(chance.ask(drawn_from).params)
     while is_grid and any(same(settings, trial.settings) for trial in trials):
         settings = {name: rng.choice(part.grid() or ()) for name, part in plan.space.items()}
     return settings

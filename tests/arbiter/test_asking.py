@@ -72,9 +72,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def asker_of(tmp_path: Path, **engine: Any) -> Asker:
+def asker_of(tmp_path: Path, *, probes: int = 0, **engine: Any) -> Asker:
     return Asker(
-        config=Config.model_validate({"data": "demo", "eval": {"first_token_probes": 0}, "engine": engine}),
+        config=Config.model_validate({"data": "demo", "eval": {"first_token_probes": probes}, "engine": engine}),
         base=ResolvedModel("base-model", "r1", str(tmp_path)),
         home=tmp_path,
         console=Console(stderr=StringIO()),
@@ -130,3 +130,17 @@ def test_somebody_elses_engine_has_all_adapters_at_once(tmp_path: Path, world: W
     with closing(asker_of(tmp_path, url="http://127.0.0.1:9/v1")) as asker:
         asker.ask_all(ARMS[:3], QUESTIONS[:1])
     assert world.events == ["+half@1", "+lora@2", "+prefix@3", "half@1", "base-model", "lora@2"]
+
+
+def test_first_tokens_are_timed_of_what_is_loaded_alone_and_of_known_answers_too(tmp_path: Path, world: World) -> None:
+    with closing(asker_of(tmp_path)) as asker:
+        asker.ask_all(ARMS[:3], QUESTIONS)
+    world.events.clear()
+    with closing(asker_of(tmp_path, probes=2)) as asker:
+        asker.ask_all(ARMS[:4], QUESTIONS)
+    # Known answers, and times that are not: each adapter is asked while it is there.
+    assert world.events == [
+        *("+lora@2", "base-model", "lora@2"),
+        *("+half@1", "half@1", "-half@1"),
+        *("+prefix@3", "prefix@3", "-prefix@3"),
+    ]

@@ -14,6 +14,7 @@ from fakes.embedders import WordEmbedder
 from arbiter import build
 from arbiter.build import index_home, training_rows
 from arbiter.config.schema import Config
+from arbiter.console import Console
 from arbiter.data import Data
 from rag.chunking.chunk import Chunk, ChunkSettings
 from rag.documents.document import Document
@@ -21,6 +22,7 @@ from rag.home import IndexHome
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.answering.prompts import ANSWER
+from tuning.base import ResolvedModel
 from tuning.data.examples import Question
 
 
@@ -154,3 +156,16 @@ def test_a_golden_passage_that_retrieval_missed_is_trained_as_it_is_served(
             # A passage that lies within a better one is left out of a search.
             found = {passage.chunk_id: passage for passage in index.search(chunk.text, 40, settings=settings)}
             assert replace(found.get(chunk.id, trained), score=0.0, rank=1) == trained
+
+
+@pytest.mark.parametrize(
+    ("arms", "own_engines"), [({"mine": {"adapter": "whole"}}, 1), ({"mine": {"adapter": "closed_book"}}, 0)]
+)
+def test_room_for_a_further_engine_is_left_where_an_arm_may_need_one(
+    arms: dict[str, Any], own_engines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: dict[str, Any] = {}
+    monkeypatch.setattr(build.engines, "open_engine", lambda *_, **given: opened.update(given))
+    config = Config.model_validate({"data": "demo", "adapters": {"whole": {"method": "half"}}, "arms": arms})
+    build.open_engine(config, ResolvedModel("base", "r1", ""), {}, home=tmp_path, console=Console())
+    assert opened["own_engines"] == own_engines

@@ -52,6 +52,8 @@ def test_what_is_kept_is_found_by_the_same_config_and_data(tmp_path: Path) -> No
         ({"policy": {"margin": 0.2}}, True),
         ({"adapters": {"raft": {"rank": 4}}}, True),
         ({"arms": {"hybrid": {"top_k": 2}}}, True),
+        ({"eval": {"concurrency": 2, "first_token_probes": 0}}, True),
+        ({"engine": {"max_loras": 2, "max_lora_rank": 64}}, True),
         ({"adapters": {"closed_book": {"rank": 4}}}, False),
         ({"policy": {"metric": "exact_match"}}, False),
         ({"limits": {"train_rows": 50}}, False),
@@ -110,3 +112,11 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "curves").write_text("a file")
     with pytest.raises(StorageError, match="cannot write"):
         keep_curve(tmp_path, config(), ROWS, measured(), **SHAPED)
+
+
+def test_a_curve_of_adapters_that_would_be_trained_again_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_curve(tmp_path, config(), ROWS, measured(), **SHAPED)
+    monkeypatch.setattr("arbiter.kept_curves.VERSION", 10**6)
+    assert found(tmp_path, config()) == []

@@ -27,8 +27,8 @@ class QloraRecipe(PatternRecipe):
         PatternRecipe.__post_init__(self)
         if self.continue_from:
             raise ValueError(
-                "continue_from must be empty with qlora: what was merged would be rounded to four bits again, and not "
-                "begin as it ended; take lora"
+                "continue_from must be empty with qlora: merged weights would be rounded to four bits again, and not "
+                "begin as they ended; begin with the base model"
             )
 
 

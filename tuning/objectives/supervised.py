@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Two forward passes cost more than one: so many shared tokens make up for it.
 WORTH_SHARING = 8
+_MARK = "0f5e1c6b-answer"
 
 
 def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
@@ -59,8 +60,15 @@ def _completion_ids(tokenizer: Any, prompt: list[dict[str, Any]], answer: dict[s
     """
     asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     whole = tokenizer.apply_chat_template([*prompt, answer], tokenize=False)
-    start = len(asked) if whole.startswith(asked) else whole.rfind(answer["content"].strip())
-    if start < 0:
+    # What stands after an answer is found after one that is like no part of a template.
+    marked = tokenizer.apply_chat_template([*prompt, {**answer, "content": _MARK}], tokenize=False)
+    _, found, end = marked.rpartition(_MARK)
+    texts = [text for text in (answer["content"], answer["content"].strip()) if whole.endswith(text + end)]
+    if whole.startswith(asked):
+        start = len(asked)
+    elif found and texts:
+        start = len(whole) - len(end) - len(texts[0])
+    else:
         raise TuningError(
             f"the base model's chat template changes the answer {answer['content'][:40]!r}, and renders its prompt "
             "otherwise than one to be answered: what is trained would not be what is asked; use another template"

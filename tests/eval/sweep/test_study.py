@@ -1,4 +1,5 @@
 import contextlib
+import math
 import os
 import random
 import signal
@@ -359,3 +360,18 @@ def test_a_trial_whose_mean_is_not_below_the_best_ones_goes_on() -> None:
     of_easy_questions = {number: float(number >= 4) for number in range(20)}
     assert not _is_worse(of_easy_questions, best)
     assert _is_worse({**of_easy_questions, **dict.fromkeys(range(10), 0.0)}, best)
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_a_range_that_rises_to_its_end_is_not_tried_there_again_and_again(sampler: Any, tmp_path: Path) -> None:
+    @contextmanager
+    def rising(settings: Settings) -> Iterator[Ask]:
+        right = TOTAL * (3 + math.log10(float(str(settings["rate"])))) / 3
+        yield lambda numbers: [float(number < right) for number in numbers]
+
+    space = {"rate": Range(0.001, 1.0, log=True)}
+    budget = SweepSettings(trials=16, batch=25, sampler=sampler)
+    report = run_trials(
+        replace(PLAN, space=space, defaults={"rate": 0.01}, budget=budget), rising, path=tmp_path / "s.db"
+    )
+    assert len({trial.settings["rate"] for trial in report.trials}) == 16

@@ -95,6 +95,18 @@ def test_what_is_trained_begins_with_what_an_engine_is_sent(tokenizer: Any, temp
     assert encoded.labels == (IGNORED,) * len(sent) + encoded.input_ids[len(sent) :]
 
 
+@pytest.mark.parametrize("answer", ["d", "end", "", " two "])
+def test_an_answer_that_is_a_part_of_the_end_token_is_found_before_it(tokenizer: Any, answer: str) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = (
+        "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] | trim }} [end] {% endfor %}"
+        "{% if add_generation_prompt %}[assistant] red {% endif %}"
+    )
+    encoded = encode_completion(own, row("what colour is sea", answer))
+    learned = own.convert_ids_to_tokens([label for label in encoded.labels if label != IGNORED])
+    assert learned == [*(["[unk]"] if answer in ("d", "end") else answer.split()), "[end]"]
+
+
 def test_a_first_word_that_grows_together_with_the_prompt_stays_the_answers() -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
