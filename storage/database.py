@@ -229,10 +229,12 @@ def insert_missing(rows: sa.Connection, table: sa.Table, values: Sequence[Mappin
 
 def _refuse_emptied(file: Path) -> None:
     """SQLite takes a file of no bytes for a new database, and throws away the log that is beside it."""
+    # The log is looked at first: of a database that is being made just now, the file has bytes before the log has.
+    log = _log_of(file)
+    has_log = log.is_file() and log.stat().st_size > 0
     if not file.is_file() or (found := file.stat()).st_size:
         return
-    log = _log_of(file)
-    if time.time() - found.st_mtime > _BEGUN_S or (log.is_file() and log.stat().st_size):
+    if has_log or time.time() - found.st_mtime > _BEGUN_S:
         raise StorageError(f"{str(file)!r} has been emptied; put a copy of it back, or delete it to begin anew")
 
 

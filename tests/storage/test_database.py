@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from storage.database import Database, find_database, make_engine, open_database, sqlite_url
+from storage.database import Database, _refuse_emptied, find_database, make_engine, open_database, sqlite_url
 from storage.errors import StorageError, UnfitValue
 
 ROOT = Path(__file__).parents[2]
@@ -197,6 +197,22 @@ def test_a_damaged_database_is_one_line_that_says_what_to_do_and_is_left_alone(f
 
     assert "\n" not in str(caught.value)
     assert file.read_bytes() == damaged
+
+
+def test_a_database_that_another_thread_is_making_is_not_taken_for_an_emptied_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "being-made.db"
+    file.touch()
+
+    def made_meanwhile(path: Path) -> Path:
+        log = path.with_name(f"{path.name}-wal")
+        for part in (path, log):
+            part.write_bytes(b"x")
+        return log
+
+    monkeypatch.setattr("storage.database._log_of", made_meanwhile)
+    _refuse_emptied(file)
 
 
 def test_an_emptied_file_beside_its_log_is_refused_at_once(file: Path) -> None:
