@@ -317,7 +317,8 @@ def _other_runs(config: Config, runs: Path) -> str:
     found = []
     for run in finished_runs(runs):
         try:
-            theirs = config_of(run).shaping()
+            # Of its policy the metric alone shapes a run; its config here has none of the policy.
+            theirs = {**config_of(run).shaping(), "metric": run.manifest.get("metric", config.policy.metric)}
             keys = [shlex.quote(f"{key}={value}") for key, value in _differences(wanted, theirs)]
         except ArbiterError:  # of another version
             continue
@@ -335,4 +336,5 @@ def _differences(mine: Any, theirs: Any, at: str = "") -> Iterator[tuple[str, st
         if at == "race" and theirs is not None:  # a section that is off here
             usual = asdict(RaceSettings())
             theirs = {key: value for key, value in theirs.items() if value != usual[key]}
+        at = f"policy.{at}" if at.split(".")[0] == "metric" else at
         yield at, theirs if isinstance(theirs, str) else json.dumps(theirs)

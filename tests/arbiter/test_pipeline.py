@@ -151,6 +151,9 @@ def test_without_a_run_of_the_config_those_that_are_there_and_their_keys_are_nam
     assert f"; there is {run.id} with limits.questions=5 seed=3: give the same keys, or make one with" in str(
         caught.value
     )
+    same = ("limits.questions=5", "seed=3", "policy.metric=contains")
+    with pytest.raises(ArbiterError, match=rf"there is {run.id} with policy\.metric=token_f1: give the same keys"):
+        last_run(pipeline_of(folder, home, *remote(url), *same)[0].config, home)
     gone, _ = pipeline_of(folder, home, *remote(url), f"data={tmp_path / 'none'}")
     with pytest.raises(ArbiterError, match=r"no data folder '.*none'"):
         last_run(gone.config, home)
