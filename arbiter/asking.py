@@ -160,13 +160,13 @@ class Asker:
 
     def _turns(self, arms: Sequence[Arm]) -> list[tuple[Adapter | None, list[Arm]]]:
         """The arms of the engine that all share, then those of each adapter that has one of its own."""
+        alone = self._taking_turns()
         turns: dict[str, list[Arm]] = {"": []}
         for arm in arms:
             name = arm.adapter or ""
-            turns.setdefault(name if name in self._taking_turns else "", []).append(arm)
-        return [(self._taking_turns.get(name), some) for name, some in turns.items() if some]
+            turns.setdefault(name if name in alone else "", []).append(arm)
+        return [(alone.get(name), some) for name, some in turns.items() if some]
 
-    @property
     def _taking_turns(self) -> Mapping[str, Adapter]:
         """A remote engine has all adapters, or says at the start what it lacks."""
         if self.config.engine.url is not None:
@@ -176,7 +176,8 @@ class Asker:
     @contextmanager
     def _loaded(self, adapter: Adapter | None) -> Iterator[None]:
         """The engine up, with the engine of an adapter that has its own."""
-        engine = self.start({name: one for name, one in self.adapters.items() if name not in self._taking_turns})
+        alone = self._taking_turns()
+        engine = self.start({name: one for name, one in self.adapters.items() if name not in alone})
         if adapter is None:
             yield
             return
@@ -188,9 +189,7 @@ class Asker:
 
     def _has_first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> bool:
         """Whether every time that would be measured is in the cache."""
-        probes = questions[: self.config.eval.first_token_probes]
-        times = (self._cache.get_first_token_ms(*pair, self.versions) for pair in itertools.product(arms, probes))
-        return None not in times
+        return None not in self._recall_first_tokens(arms, questions).values()
 
     def _first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
         """The time to the first token of a few answers in ms, by arm and question id; measured only with an engine."""
@@ -200,10 +199,16 @@ class Asker:
                 self._with_answerer(
                     lambda answerer: time_first_tokens(arms, probes, answerer, self._cache, versions=self.versions)
                 )
+        return {place: ms for place, ms in self._recall_first_tokens(arms, questions).items() if ms is not None}
+
+    def _recall_first_tokens(
+        self, arms: Sequence[Arm], questions: Sequence[Question]
+    ) -> dict[tuple[str, str], float | None]:
+        """The times that are known already, by arm and question id; None for the others that would be measured."""
+        probes = questions[: self.config.eval.first_token_probes]
         return {
-            (arm.name, question.id): ms
+            (arm.name, question.id): self._cache.get_first_token_ms(arm, question, self.versions)
             for arm, question in itertools.product(arms, probes)
-            if (ms := self._cache.get_first_token_ms(arm, question, self.versions)) is not None
         }
 
     def _recall(self, arms: Sequence[Arm], questions: Sequence[Question]) -> list[AnswerRecord | None]:

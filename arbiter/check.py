@@ -70,16 +70,16 @@ def _check(pipeline: Pipeline, faults: Faults) -> Output | None:
 def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
     config, labels = pipeline.askable, label_balance(data)
     policy, base, embedder = config.policy, pipeline.base, pipeline.embedder_model
-    room, *cut = pipeline.answer_lengths.notes(config)
+    room, *warnings = pipeline.answer_lengths.notes(config)
     power, detectable = pipeline.power()
     reasons = {name: obstacle(config.adapters[name]) for name in build.used_adapters(config)}
-    cut += [f"adapter {name}: {reason}" for name, reason in reasons.items() if reason]
+    warnings += [f"adapter {name}: {reason}" for name, reason in reasons.items() if reason]
     lines = [
         f"decides: {_metric(config)}, differences from {policy.margin:g} on (policy.metric, policy.margin)",
         *(_label_line(kind, counts) for kind, counts in labels.items()),
         *([f"  {_HINT}"] if labels and policy.metric == "token_f1" else []),
         room,
-        *(f"warning: {note}" for note in cut),
+        *(f"warning: {note}" for note in warnings),
         f"{power}; see: arbiter plan",
         f"model: {_model(base)}; embedder: {_model(embedder)}",
         f"config and data are fine; arms: {', '.join(config.arms)}; metrics: {', '.join(metrics)}",
@@ -101,7 +101,7 @@ def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
         "models": {
             name: {"name": m.name, "path": m.path or None} for name, m in (("base", base), ("embedder", embedder))
         },
-        "notes": [*data.notes, *cut],
+        "notes": [*data.notes, *warnings],
     }
     return "\n".join(lines), row
 

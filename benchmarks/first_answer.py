@@ -12,12 +12,11 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
+from arbiter.console import Console
 from arbiter.models import GENERATOR, resolve_model
 from serving.engine.engine import OpenEngine, open_engine
 from serving.engine.settings import EngineSettings
@@ -29,18 +28,6 @@ from tuning.training.run import train_adapter
 
 ROWS = [TrainingRow(({"role": "user", "content": f"What is {n} and {n}?"},), f"It is {2 * n}.") for n in range(16)]
 COLUMNS = ("published", "loaded", "answered", "in all")
-
-
-class Step:
-    """Progress that nobody sees."""
-
-    def update(self, *_: object) -> None:
-        """Nothing."""
-
-
-@contextmanager
-def unseen(_title: str) -> Iterator[Step]:
-    yield Step()
 
 
 def main() -> None:
@@ -63,7 +50,7 @@ def main() -> None:
             max_num_seqs=16,
             takes_prompts=True,
             own_engines=1,
-            step=unseen,
+            step=Console().step,
         ) as engine,
     ):
         for method in options.methods:

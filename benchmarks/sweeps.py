@@ -190,7 +190,7 @@ def sweep(surface: Surface, sampler: str, trials: int, seed: int) -> Found:
             plan,
             objective,
             path=Path(folder) / "sweep.db",
-            sampler=chance or partial(make_sampler, sampler),  # type: ignore[arg-type]
+            sampler=chance or partial(make_sampler, sampler),  # type: ignore[arg-type]  # no "random" in that branch
         )
     regret = surface.best(top) - surface.share(report.best.settings, top)
     return regret, report.num_asked, time.process_time() - started

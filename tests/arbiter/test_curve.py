@@ -122,7 +122,7 @@ def pipeline_of(
     console = Console(stderr=said or StringIO(), stdout=StringIO())
     pipeline = Pipeline(config, home=tmp_path / "home", console=console, needs_dev=needs_dev, command="arbiter run it")
     pipeline.base, pipeline.embedder_model = ResolvedModel("org/base", "r1", str(path)), ResolvedModel("w", "1", "w")
-    pipeline.embedder = WordEmbedder()  # type: ignore[assignment]
+    pipeline.embedder = WordEmbedder()  # type: ignore[assignment]  # it has what is used of one
     return pipeline
 
 

@@ -60,22 +60,23 @@ def _completion_ids(tokenizer: Any, prompt: list[dict[str, Any]], answer: dict[s
     """
     asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     whole = tokenizer.apply_chat_template([*prompt, answer], tokenize=False)
-    # What stands after an answer is found after one that is like no part of a template.
-    marked = tokenizer.apply_chat_template([*prompt, {**answer, "content": _MARK}], tokenize=False)
-    _, found, end = marked.rpartition(_MARK)
-    texts = [text for text in (answer["content"], answer["content"].strip()) if whole.endswith(text + end)]
     if whole.startswith(asked):
-        start = len(asked)
-    elif found and texts:
-        start = len(whole) - len(end) - len(texts[0])
+        learned = whole[len(asked) :]
     else:
-        raise TuningError(
-            f"the base model's chat template changes the answer {answer['content'][:40]!r}, and renders its prompt "
-            "otherwise than one to be answered: what is trained would not be what is asked; use another template"
-        )
+        # What stands after an answer is found after one that is like no part of a template.
+        marked = tokenizer.apply_chat_template([*prompt, {**answer, "content": _MARK}], tokenize=False)
+        _, mark, end = marked.rpartition(_MARK)
+        tails = [f"{text}{end}" for text in (answer["content"], answer["content"].strip())]
+        found = [tail for tail in tails if mark and whole.endswith(tail)]
+        if not found:
+            raise TuningError(
+                f"the base model's chat template changes the answer {answer['content'][:40]!r}, and renders its prompt "
+                "otherwise than one to be answered: what is trained would not be what is asked; use another template"
+            )
+        learned = found[0]
     # After a special token no space is put before the first word, as some tokenizers do at the start of a text.
-    marked = tokenizer(f"{tokenizer.eos_token or ''}{whole[start:]}", add_special_tokens=False)["input_ids"]
-    return list(marked[1:] if tokenizer.eos_token else marked)
+    ids = tokenizer(f"{tokenizer.eos_token or ''}{learned}", add_special_tokens=False)["input_ids"]
+    return list(ids[1:] if tokenizer.eos_token else ids)
 
 
 def completion_logits(

@@ -73,7 +73,7 @@ def open_trainer(
         yield trainer
 
 
-class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
+class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no types
     """SFTTrainer with the loss of an objective in place of its own, which is slow where Triton does not run, and with
     what a method brings: an optimizer, a penalty, something to do after every step.
 
@@ -203,7 +203,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         folder.mkdir(parents=True, exist_ok=True)
         save_trained(self._prepared, folder / TRAINED)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002  # the library's
         load_trained(self._prepared, Path(resume_from_checkpoint) / TRAINED)
 
 

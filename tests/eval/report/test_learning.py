@@ -15,7 +15,7 @@ from router.deciding.decision import Decision
 
 def lines(given: Curves, *, arm: str = "rag", verdict: str = "winner", **changes: object) -> list[str]:
     comparison = make_comparison()
-    decision: Decision = replace(comparison.decision, arm=arm, verdict=verdict, **changes)  # type: ignore[arg-type]
+    decision: Decision = replace(comparison.decision, arm=arm, verdict=verdict, **changes)  # type: ignore[arg-type]  # any fields of it
     return list(example_lines(given, comparison.table, decision, command="arbiter run my.yaml seed=1"))
 
 

@@ -30,7 +30,7 @@ def test_it_begins_as_the_base_was(method: str, tiny_base: Path) -> None:
 
     def logits(model: torch.nn.Module) -> torch.Tensor:
         with torch.no_grad():
-            return model.eval()(input_ids=torch.tensor(IDS)).logits  # type: ignore[no-any-return]
+            return model.eval()(input_ids=torch.tensor(IDS)).logits  # type: ignore[no-any-return]  # untyped model
 
     own = METHODS[method]
     first, second = (load_base(str(tiny_base), "float32", longest=8, quantization=own.quantization) for _ in range(2))
