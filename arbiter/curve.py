@@ -55,7 +55,7 @@ def measure_curve(pipeline: Pipeline) -> CurveReport:
                 return list(ask(everything))
 
         columns = []
-        for size, rows in zip(sizes, _nested(data.examples, sizes, config.seed), strict=True):
+        for size, rows in zip(sizes, nested(data.examples, sizes, config.seed), strict=True):
             columns.append(scores_of(name, f"{name} with {size} rows", rows))
             training_s.append(sum(adapter.training_s for adapter in variants.adapters.values()))
         rivals = {one: scores_of(one, one) for one in others}
@@ -114,7 +114,7 @@ def _sizes(num_rows: int) -> list[int]:
     return sizes
 
 
-def _nested(rows: Sequence[Question], sizes: Sequence[int], seed: int) -> list[list[Question]]:
+def nested(rows: Sequence[Question], sizes: Sequence[int], seed: int) -> list[list[Question]]:
     """Samples of the rows in their own order, each part of the next."""
     order = random.Random(seed).sample(range(len(rows)), len(rows))
     return [[rows[place] for place in sorted(order[:size])] for size in sizes]

@@ -20,10 +20,11 @@ from arbiter.scoring import Scoring
 from eval.metrics.catalogue import metrics_of
 from eval.metrics.ragas import JUDGE_METRICS
 from rag.index import Index
+from tuning.automatic import settled
 from tuning.base import ResolvedModel
 from tuning.data.examples import Question, sample
 from tuning.export.adapters import Adapter
-from tuning.recipe import CheckRows
+from tuning.recipe import CheckRows, Recipe
 from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.run import forecast_training, train_adapter
 
@@ -46,7 +47,7 @@ class Trainer:
     def train(self, name: str) -> Adapter:
         """The adapter of this key, trained if none of the same recipe and rows exists."""
         given, console = self._arguments(name), self.console
-        with console.step(f"training {name} on {len(given['rows'])} rows") as step:
+        with console.step(f"training {name} on {len(given['rows'])} rows ({_numbers(given['recipe'])})") as step:
 
             def show(now: TrainProgress) -> None:
                 left = f", {now.seconds_left:.0f} s left" if now.seconds_left is not None else ""
@@ -70,10 +71,11 @@ class Trainer:
         config, data, home, spec = self.config, self.data, self.home, self.config.adapters[name]
         documents = self.documents if spec.passages else None
         with self.console.step(f"making rows of {len(data.examples)} examples for {name}"):
+            rows = build.training_rows(config, name, data.examples, documents)
             return {
                 "base": self.base,
-                "rows": build.training_rows(config, name, data.examples, documents),
-                "recipe": spec,
+                "rows": rows,
+                "recipe": settled(spec, len(rows)),
                 "name": name.replace("_", "-"),
                 "adapters_dir": home / "adapters",
                 "work_dir": home / "training",
@@ -91,6 +93,13 @@ class Trainer:
         if any(one in JUDGE_METRICS for one in metrics_of(metric)):
             return CheckRows(rows)  # a judge would be asked at every look
         return CheckRows(rows, str(metric), partial(self.scoring().score_texts, asked))
+
+
+def _numbers(recipe: Recipe) -> str:
+    """Those of a settled recipe that may have been left open."""
+    rank = f"rank {one}, " if (one := getattr(recipe, "rank", None)) is not None else ""
+    shown = f"{rank}{recipe.epochs:g} epochs in batches of {recipe.batch_size}, rate {recipe.learning_rate:.2g}"
+    return f"{recipe.method}, {shown}"
 
 
 def in_words(forecast: Forecast) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -23,6 +23,14 @@ IGNORED = -100
 
 Rate = Annotated[float, Field(gt=0, le=1), NUMBER]
 
+N = TypeVar("N", int, float)
+
+
+def known(number: N | None) -> N:
+    """A number that a recipe may leave open; every training begins with those of `tuning.automatic.settled`."""
+    assert number is not None, "the recipe is not settled"
+    return number
+
 
 @settings(TuningError)
 class Recipe:
@@ -30,18 +38,20 @@ class Recipe:
 
     method: str = ""
     """What moves; `arbiter tune --list` shows all of them."""
-    learning_rate: Rate = 1e-3
+    learning_rate: Rate | None = None
     """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0. It is AdamW's; an optimizer
-    that needs another takes a multiple of it."""
+    that needs another takes a multiple of it. Null is the method's usual one for batches of 4 (`arbiter tune --list`),
+    times the square root of how many times as large the batch is."""
     optimizer: OptimizerName = "adamw"
     """What moves the weights; `arbiter tune --list` shows what each keeps and needs."""
     optimizer_rank: Count | None = None
     """The rank at which `galore` and `apollo` see a gradient; null is a quarter of a matrix's smaller side, 4 at
     least."""
-    epochs: Above0 = 2.0
-    """Passes over the rows; may be a fraction."""
-    batch_size: Count = 4
-    """Rows a step."""
+    epochs: Above0 | None = None
+    """Passes over the rows; may be a fraction. Null is 3 for 300 to 3,000 rows, or 2 if they have passages, more for
+    fewer and fewer for more, as the square root of their number: 6 for 75, 1.5 for 12,000; from 1 to 10."""
+    batch_size: Count | None = None
+    """Rows a step. Null is 4, or as many, up to 32, as make no more than 4,000 steps."""
     accumulate: Count = 1
     """How many parts a batch is worked on in, one after the other: more take less memory, and change nothing else.
     `batch_size` is a multiple of it."""
@@ -71,12 +81,14 @@ class Recipe:
     golden_fraction: Share = 0.8
     """The share of RAFT's rows that have the golden passage among theirs."""
 
-    # What a method does that not every optimizer can do with it; no settings.
+    # The learning rate that suits the method with batches of 4; no setting, as all that follows.
+    usual_rate = 1e-3
+    # What a method does that not every optimizer can do with it.
     own_optimizer = False
     acts_after_steps = False
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.accumulate:
+        if self.batch_size is not None and self.batch_size % self.accumulate:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
         if fault := self._optimizer_fault():
             raise ValueError(fault)
@@ -102,7 +114,8 @@ class Recipe:
         """The values of `accumulate` that take less memory than the recipe's own, in order."""
         if OPTIMIZERS[self.optimizer].in_backward:
             return []
-        return [n for n in range(self.accumulate + 1, self.batch_size + 1) if self.batch_size % n == 0]
+        size = known(self.batch_size)
+        return [n for n in range(self.accumulate + 1, size + 1) if size % n == 0]
 
     @property
     def has_looks(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from arbiter.config.loading import load_config
 from arbiter.console import Output, pad_table
 from arbiter.models import GENERATOR, resolve_model
-from tuning.methods.registry import METHODS
+from tuning.methods.registry import METHODS, export_rank
 from tuning.methods.size import served_bytes, shapes_of
 from tuning.optimizers.registry import OPTIMIZERS
 
@@ -23,7 +23,7 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
     rows, cells = [], []
     for method in METHODS.values():
         recipe = method.recipe()
-        rank = method.export_rank(recipe)
+        rank = export_rank(recipe)
         size = None if shapes is None else served_bytes(shapes, recipe)
         obstacle = method.obstacle()
         rows.append(

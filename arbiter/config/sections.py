@@ -109,8 +109,7 @@ STANDARD_ARMS: Mapping[str, Mapping[str, object]] = {
     "tuned_rag": {"adapter": "closed_book", "index": "documents"},
     "hybrid": {"adapter": "raft", "index": "documents"},
 }
-# Closed-book rows are short, so a third pass over them is cheap.
-STANDARD_ADAPTERS: Mapping[str, Mapping[str, object]] = {"closed_book": {"epochs": 3}, "raft": {"passages": 2}}
+STANDARD_ADAPTERS: Mapping[str, Mapping[str, object]] = {"closed_book": {}, "raft": {"passages": 2}}
 
 
 @settings(ArbiterError)

@@ -22,8 +22,9 @@ from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig
 from eval.sweep.space import Choices, Range, Settings, Space, SweepSettings, Value
 from serving.engine.settings import LARGEST_RANK
 from storage.errors import ArbiterError, did_you_mean
+from tuning.automatic import USUAL_ROWS, settled
 from tuning.methods.registry import export_rank
-from tuning.recipe import Recipe
+from tuning.recipe import Recipe, known
 
 # These say where an index is kept, not what is found in it.
 _PLACES = ("index.database", "index.store")
@@ -48,8 +49,12 @@ class SweepTarget:
     config: Config
 
 
-def resolve_sweep(config: Config, sweep: SweepSettings) -> SweepTarget:
-    """The space of a sweep section, or the usual one of the arm's parts. Raises ArbiterError listing every fault."""
+def resolve_sweep(config: Config, sweep: SweepSettings, num_rows: int = USUAL_ROWS) -> SweepTarget:
+    """The space of a sweep section, or the usual one of the arm's parts; numbers that a training leaves open are those
+    for so many rows. Raises ArbiterError listing every fault.
+    """
+    adapters = {key: settled(recipe, num_rows) for key, recipe in config.adapters.items()}
+    config = config.model_copy(update={"adapters": adapters})
     name, arm = sweep.arm or "", config.arms.get(sweep.arm or "")
     given = sweep.space or (_usual_space(name, arm, config) if arm is not None else {})
     space = {key: Choices(tuple(part)) if isinstance(part, list) else part for key, part in given.items()}
@@ -153,7 +158,7 @@ def _usual_space(name: str, arm: ArmConfig, config: Config) -> dict[str, Range |
 
 def _usual_training(recipe: Recipe) -> dict[str, Range | list[Any]]:
     """The numbers of a method's training that matter, around its defaults and as far as the recipe can have them."""
-    usual = type(recipe)()
+    usual = settled(type(recipe)())
     tried = {"batch_size": _BATCHES}
     if (rank := getattr(usual, "rank", None)) is not None:
         tried["rank"] = [whole for factor in _RANK_FACTORS if (whole := int(factor * rank)) > 0]
@@ -163,7 +168,7 @@ def _usual_training(recipe: Recipe) -> dict[str, Range | list[Any]]:
             with contextlib.suppress(ArbiterError):
                 if export_rank(_changed(recipe, {key: value})) <= LARGEST_RANK:
                     possible[key].append(value)
-    slowest, fastest = (float(f"{usual.learning_rate * factor:.3g}") for factor in _RATE_FACTORS)
+    slowest, fastest = (float(f"{known(usual.learning_rate) * factor:.3g}") for factor in _RATE_FACTORS)
     space: dict[str, Range | list[Any]] = {
         "rank": possible["rank"],
         "learning_rate": Range(slowest, min(fastest, 1.0), log=True),

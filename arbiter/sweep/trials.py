@@ -30,7 +30,7 @@ def run_sweep(pipeline: Pipeline, sweep: SweepSettings) -> SweepReport:
     Same config, space, sampler and data are the same sweep; a larger budget continues it. Raises ArbiterError listing
     every fault of the section, and EvalError when no trial could be measured.
     """
-    target = resolve_sweep(pipeline.askable, sweep)
+    target = resolve_sweep(pipeline.askable, sweep, len(pipeline.data.examples))
     data, console = pipeline.data, pipeline.console
     require_dev(data)
 

@@ -13,7 +13,7 @@ from storage.settings import Count, settings
 from tuning.errors import TuningError
 from tuning.methods.lora import LayerRecipe, add_layers, peft_targets
 from tuning.methods.merged import merged_method
-from tuning.recipe import Occasion, Prepared, Rate
+from tuning.recipe import Occasion, Prepared
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ class C3aRecipe(LayerRecipe):
     method: Literal["c3a"] = "c3a"
     block: Count = 64
     """The size of a block, and how many numbers it has; every layer's inputs and outputs are a multiple of it."""
-    learning_rate: Rate = 0.1
+    usual_rate = 0.1
 
 
 def convolve(inputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

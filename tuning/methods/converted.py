@@ -16,7 +16,7 @@ from storage.settings import NUMBER, Above0, Count, settings
 from tuning.errors import TuningError
 from tuning.methods.difference import PREFIX, save_pairs
 from tuning.methods.lora import LayerRecipe, add_layers, peft_targets, preparing
-from tuning.recipe import Method, Occasion, Prepared, Rate
+from tuning.recipe import Method, Occasion, Prepared
 
 
 @settings(TuningError)
@@ -28,7 +28,7 @@ class VeraRecipe(LayerRecipe):
     """The rank of a weight's update."""
     first_scale: Above0 = 0.1
     """What the vector between the two matrices begins with."""
-    learning_rate: Rate = 1e-2
+    usual_rate = 1e-2
 
 
 @settings(TuningError)
@@ -105,7 +105,7 @@ class TinyLoraRecipe(LayerRecipe):
     """The numbers that are trained for a group of layers."""
     tied_share: Annotated[float, Field(ge=0, le=1), NUMBER] = 0.0
     """How many layers share their numbers: 0 none, 1 all."""
-    learning_rate: Rate = 1e-2
+    usual_rate = 1e-2
 
 
 @settings(TuningError)
@@ -122,7 +122,7 @@ class VbLoraRecipe(LayerRecipe):
     mixed: Count = 2
     """How many vectors make a piece of a matrix."""
 
-    learning_rate: Rate = 1e-2
+    usual_rate = 1e-2
 
     def __post_init__(self) -> None:
         LayerRecipe.__post_init__(self)

@@ -11,7 +11,7 @@ from pydantic import Field
 from storage.settings import NUMBER, Count, settings
 from tuning.errors import TuningError
 from tuning.methods.lora import ScaledRecipe, add_layers, fitting, lora_config, save_layers
-from tuning.recipe import Method, Occasion, Prepared
+from tuning.recipe import Method, Occasion, Prepared, known
 
 
 @settings(TuningError)
@@ -31,7 +31,7 @@ def _prepare(model: Any, recipe: EvaRecipe, occasion: Occasion) -> Prepared:
 
     config = lora_config(model, recipe, init_lora_weights="eva", eva_config=EvaConfig(rho=recipe.rho))
     made = add_layers(model, config)
-    batches = occasion.batches(recipe.batch_size, recipe.probe_batches)
+    batches = occasion.batches(known(recipe.batch_size), recipe.probe_batches)
     # PEFT would go round for ever where a batch has fewer tokens than it wants directions.
     wanted, fewest = _largest_rank(recipe), min(int(batch["attention_mask"].sum()) for batch in batches)
     if fewest < wanted:
@@ -50,7 +50,7 @@ def _prepare(model: Any, recipe: EvaRecipe, occasion: Occasion) -> Prepared:
 
 
 def _largest_rank(recipe: EvaRecipe) -> int:
-    return round(recipe.rank * recipe.rho)
+    return round(known(recipe.rank) * recipe.rho)
 
 
 EVA = Method(

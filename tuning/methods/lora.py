@@ -15,7 +15,7 @@ from pydantic import Field
 
 from storage.settings import NUMBER, Count, Whole, settings
 from tuning.errors import TuningError
-from tuning.recipe import Method, Occasion, Prepared, Recipe
+from tuning.recipe import Method, Occasion, Prepared, Recipe, known
 
 # An adapter on these would change the head's logits, which neither TRL's loss nor vLLM's LoRA support.
 NO_TARGETS = frozenset({"lm_head", "embed_tokens"})
@@ -41,8 +41,8 @@ class LayerRecipe(Recipe):
 class ScaledRecipe(LayerRecipe):
     """A rank, and what scales the update."""
 
-    rank: Count = 16
-    """The rank of a weight's update, which is alpha / rank x B A."""
+    rank: Count | None = None
+    """The rank of a weight's update, which is alpha / rank x B A; null is 16, or for 10,000 rows 32, for 100,000 64."""
     alpha: Count = 32
     """Scales the update."""
     dropout: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
@@ -182,7 +182,7 @@ def save_layers(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:
 
 def pattern_rank(recipe: PatternRecipe) -> int:
     """The largest rank of any layer."""
-    return max([recipe.rank, *recipe.rank_pattern.values()])
+    return max([known(recipe.rank), *recipe.rank_pattern.values()])
 
 
 def patterns(recipe: PatternRecipe) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from tuning.methods.lora import (
     peft_targets,
     preparing,
 )
-from tuning.recipe import Method, Occasion, Prepared, Rate, Recipe
+from tuning.recipe import Method, Occasion, Prepared, Recipe
 
 
 @settings(TuningError)
@@ -70,7 +70,7 @@ class Ia3Recipe(LayerRecipe):
     method: Literal["ia3"] = "ia3"
     target_modules: Targets = ("k_proj", "v_proj", "down_proj")
     """The layers that are scaled: the inputs of those that are as wide as the inner layer, the outputs of others."""
-    learning_rate: Rate = 1e-2
+    usual_rate = 1e-2
 
 
 @settings(TuningError)
@@ -93,7 +93,7 @@ class FourierRecipe(LayerRecipe):
     """How many entries a layer."""
     scale: Above0 = 150.0
     """Scales the update."""
-    learning_rate: Rate = 1e-2
+    usual_rate = 1e-2
 
 
 @settings(TuningError)
@@ -112,7 +112,7 @@ class NormRecipe(Recipe):
     """The scales of the normalising layers alone are trained."""
 
     method: Literal["ln"] = "ln"
-    learning_rate: Rate = 1e-2
+    usual_rate = 1e-2
 
 
 @settings(TuningError)

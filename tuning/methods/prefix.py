@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from storage.settings import Count, settings
 from tuning.errors import TuningError
 from tuning.methods.lora import add_layers, save_layers
-from tuning.recipe import Method, Occasion, Prepared, Rate, Recipe
+from tuning.recipe import Method, Occasion, Prepared, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ class PrefixRecipe(Recipe):
     method: Literal["prefix"] = "prefix"
     num_tokens: Count = 16
     """How many are put before the text; they count as places, not as tokens of the prompt."""
-    learning_rate: Rate = 3e-3
+    usual_rate = 3e-3
 
 
 def _prepare(model: Any, recipe: PrefixRecipe, occasion: Occasion) -> Prepared:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Tag
 
 from storage.errors import did_you_mean
+from tuning.automatic import settled
 from tuning.methods.adalora import ADALORA
 from tuning.methods.bottleneck import BOTTLENECK
 from tuning.methods.c3a import C3A
@@ -37,8 +38,8 @@ METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 
 
 def export_rank(recipe: Recipe) -> int:
-    """The largest LoRA rank of what a recipe's training exports."""
-    return METHODS[recipe.method].export_rank(recipe)
+    """The largest LoRA rank of what a recipe's training exports; that of a few rows where they decide its rank."""
+    return METHODS[recipe.method].export_rank(settled(recipe))
 
 
 def obstacle(recipe: Recipe) -> str | None:

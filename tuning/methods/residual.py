@@ -15,7 +15,7 @@ from storage.settings import Count, settings
 from tuning.errors import TuningError
 from tuning.methods.difference import Pairs, pairs_of, save_difference
 from tuning.methods.lora import ScaledRecipe, add_layers, fitting, linear_layers, lora_config
-from tuning.recipe import Method, Occasion, Prepared, Recipe
+from tuning.recipe import Method, Occasion, Prepared, Recipe, known
 
 
 @settings(TuningError)
@@ -103,7 +103,7 @@ def _add_lora_ga(model: Any, recipe: LoraGaRecipe, occasion: Occasion) -> Prepar
     from peft.tuners.lora.loraga import preprocess_loraga
 
     config = lora_config(model, recipe, init_lora_weights="lora_ga", lora_ga_config=LoraGAConfig())
-    batches = occasion.batches(recipe.batch_size, recipe.probe_batches)
+    batches = occasion.batches(known(recipe.batch_size), recipe.probe_batches)
 
     def look() -> None:
         for batch in batches:

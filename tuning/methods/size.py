@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tuning.automatic import settled
 from tuning.errors import TuningError
 from tuning.methods.lora import LayerRecipe, is_chosen, linear_layers
 from tuning.methods.registry import METHODS, export_rank
@@ -29,7 +30,7 @@ def served_bytes(shapes: Any, recipe: Recipe) -> int:
     """Bytes of what an engine is given for a model: a LoRA's matrices, the whole model that they are merged into, or
     what the method exports.
     """
-    method = METHODS[recipe.method]
+    recipe, method = settled(recipe), METHODS[recipe.method]
     if method.num_numbers is not None:
         return method.num_numbers(shapes, recipe) * _BYTES
     if method.form == "merged":

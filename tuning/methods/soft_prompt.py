@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from storage.settings import Count, settings
 from tuning.base import WEIGHTS
 from tuning.errors import TuningError
-from tuning.recipe import Method, Occasion, Prepared, Rate, Recipe
+from tuning.recipe import Method, Occasion, Prepared, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class PromptRecipe(Recipe):
     method: Literal["prompt"] = "prompt"
     num_tokens: Count = 20
     """How many tokens the prompt is as long as."""
-    learning_rate: Rate = 1e-2
+    usual_rate = 1e-2
 
 
 @settings(TuningError)

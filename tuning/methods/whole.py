@@ -9,7 +9,7 @@ from storage.settings import Count, settings
 from tuning.errors import TuningError
 from tuning.methods.lora import block_of
 from tuning.methods.merged import merged_method
-from tuning.recipe import Occasion, Prepared, Rate, Recipe
+from tuning.recipe import Occasion, Prepared, Recipe
 
 
 @settings(TuningError)
@@ -17,7 +17,7 @@ class FullRecipe(Recipe):
     """Every weight moves."""
 
     method: Literal["full"] = "full"
-    learning_rate: Rate = 5e-5
+    usual_rate = 5e-5
 
 
 @settings(TuningError)
@@ -27,7 +27,7 @@ class FreezeRecipe(Recipe):
     method: Literal["freeze"] = "freeze"
     blocks: Count = 2
     """How many blocks move, counted from the last."""
-    learning_rate: Rate = 1e-4
+    usual_rate = 1e-4
 
 
 @settings(TuningError)
@@ -35,7 +35,7 @@ class HalfRecipe(Recipe):
     """A random half of each block's weights moves; `seed` says which, so that a further training moves others."""
 
     method: Literal["half"] = "half"
-    learning_rate: Rate = 5e-5
+    usual_rate = 5e-5
 
 
 def _move_all(model: Any, _recipe: FullRecipe, _occasion: Occasion) -> Prepared:

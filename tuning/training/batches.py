@@ -14,7 +14,7 @@ from typing import Any
 
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-from tuning.recipe import EncodedRow, Objective, Recipe
+from tuning.recipe import EncodedRow, Objective, Recipe, known
 
 # Rows are sorted by length within windows of this many batches. In batches of 8, padding falls from 18% to 3% of the
 # tokens on the demo corpus, from 25% to 6% on banking20, and the head runs on 20 to 30% of the positions, not on 40%.
@@ -51,8 +51,8 @@ class Plan:
 def make_plan(tokenizer: Any, rows: Sequence[TrainingRow], objective: Objective, recipe: Recipe) -> Plan:
     """The plan of a recipe; depends on the arguments alone. Raises TuningError as `encode_rows` does."""
     encoded, num_dropped = encode_rows(tokenizer, rows, objective, max_length=recipe.max_length)
-    lengths, size = [row.num_tokens for row in encoded], recipe.batch_size
-    order = training_order(lengths, epochs=recipe.epochs, batch_size=size, seed=recipe.seed)
+    lengths, size = [row.num_tokens for row in encoded], known(recipe.batch_size)
+    order = training_order(lengths, epochs=known(recipe.epochs), batch_size=size, seed=recipe.seed)
     starts = range(0, len(order), size)
     return Plan(encoded, num_dropped, order, [[encoded[i] for i in order[start : start + size]] for start in starts])
 

@@ -36,7 +36,7 @@ class Measure:
         try:
             with torch.no_grad():
                 is_right, loss = _right_and_loss(model, self.encoded, self.tokenizer)
-                scores = is_right if self.score is None else self.score(_generate(model, self.encoded, self.tokenizer))
+                scores = is_right if self.score is None else self.score(generate(model, self.encoded, self.tokenizer))
         finally:
             model.train(was_training)
         return statistics.fmean(scores), loss
@@ -68,7 +68,7 @@ def _right_and_loss(model: Any, rows: Sequence[EncodedRow], tokenizer: Any) -> t
     return right, total / max(count, 1)
 
 
-def _generate(model: Any, rows: Sequence[EncodedRow], tokenizer: Any) -> list[str]:
+def generate(model: Any, rows: Sequence[EncodedRow], tokenizer: Any) -> list[str]:
     """Greedy answers, of at most twice as many tokens as the longest completion has."""
     most = 2 * max(len(_answer_of(row, tokenizer)) for row in rows)
     prompts = [[one for one, label in zip(row.input_ids, row.labels, strict=True) if label == IGNORED] for row in rows]

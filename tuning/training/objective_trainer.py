@@ -19,7 +19,7 @@ from tuning.errors import TuningError
 from tuning.methods.registry import METHODS
 from tuning.objectives.supervised import WORTH_SHARING
 from tuning.optimizers.registry import OPTIMIZERS, Course
-from tuning.recipe import IGNORED, EncodedRow, Loss, Objective, Prepared, Recipe
+from tuning.recipe import IGNORED, EncodedRow, Loss, Objective, Prepared, Recipe, known
 from tuning.training.batches import Plan
 from tuning.training.forecast import Batches, foretell
 from tuning.training.loading import Precision, device
@@ -45,7 +45,7 @@ def open_trainer(
     watch: Watch,
 ) -> Iterator[ObjectiveTrainer]:
     """The trainer of a plan while the block lasts; on a CPU with threads for the parts of a batch."""
-    model, rows_a_part = prepared.model, recipe.batch_size // recipe.accumulate
+    model, rows_a_part = prepared.model, known(recipe.batch_size) // recipe.accumulate
     prepared.optimizer = prepared.optimizer or _maker(model, recipe, plan.num_steps)
     columns = [{"input_ids": row.input_ids, "labels": row.labels} for row in plan.rows]
     dataset = Dataset.from_list(columns).select(plan.order, keep_in_memory=True)
@@ -147,7 +147,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
 
         def step(inputs: dict[str, torch.Tensor]) -> None:
             self.model.train()
-            for part in parts_of(inputs, recipe.batch_size // recipe.accumulate):
+            for part in parts_of(inputs, known(recipe.batch_size) // recipe.accumulate):
                 if in_backward:
                     optimizer.fused_backward(loss_of(part), 0.0)
                 elif self._parts is None:
@@ -238,10 +238,10 @@ def _arguments(recipe: Recipe, folder: Path, precision: Precision, num_steps: in
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
-        per_device_train_batch_size=recipe.batch_size // recipe.accumulate,
+        per_device_train_batch_size=known(recipe.batch_size) // recipe.accumulate,
         gradient_accumulation_steps=recipe.accumulate,
         neftune_noise_alpha=recipe.neftune_alpha or None,
-        learning_rate=recipe.learning_rate * optimizer.rate_factor,
+        learning_rate=known(recipe.learning_rate) * optimizer.rate_factor,
         # An averaging optimizer warms up by itself, and does not slow down.
         lr_scheduler_type="constant" if optimizer.averages else "linear",
         # The first step of a warm-up moves nothing, which would be all of a training of one step.

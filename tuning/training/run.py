@@ -18,6 +18,7 @@ from typing import Any
 from storage.files import hold_lock, refuse_full_disk
 from storage.folders import publish, sweep_drafts, write_manifest
 from storage.hashes import content_hash, hash_files
+from tuning.automatic import settled
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
@@ -95,8 +96,9 @@ def train_adapter(
 ) -> Adapter:
     """The adapter that the recipe makes of the rows; the one that exists already if this was asked before.
 
-    Checkpoints are kept in `work_dir/<recipe hash>` until the adapter is published, so the same call after a kill goes
-    on from the last one, with the same order of rows. A recipe with looks needs `dev`; the score of `guard` must not
+    Numbers that the recipe leaves open follow from the rows (tuning/automatic.py). Checkpoints are kept in
+    `work_dir/<recipe hash>` until the adapter is published, so the same call after a kill goes on from the last one,
+    with the same order of rows. A recipe with looks needs `dev`; the score of `guard` must not
     fall. Raises TuningError for faulty input, a base model that cannot be loaded, rows that are all too long, a loss
     that diverges, looks that are all too bad to publish, too little memory, a full disk, and when another process is
     training the same adapter.
@@ -110,6 +112,7 @@ def train_adapter(
             f"adapter {name!r} is looked at while it trains (keep, patience), and there are no dev rows; add "
             "dev.jsonl, or set keep to last and patience to 0"
         )
+    recipe = settled(recipe, len(rows))
     checks = [one for one in (dev, guard) if one is not None and one.rows] if recipe.has_looks else []
     started = time.monotonic()
     template = chat_template_hash(base.path)

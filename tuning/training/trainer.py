@@ -27,7 +27,7 @@ from tuning.export.opening import open_exported
 from tuning.look import Look, Measured, Published
 from tuning.methods.qlora import dequantized
 from tuning.methods.registry import METHODS, obstacle
-from tuning.recipe import CheckRows, Objective, Occasion, Prepared, Recipe
+from tuning.recipe import CheckRows, Objective, Occasion, Prepared, Recipe, known
 from tuning.training.batches import Plan, make_plan
 from tuning.training.forecast import peak_bytes
 from tuning.training.libraries import package_versions, plain_memory_errors, quiet
@@ -95,7 +95,7 @@ def train(
             looks = Looks(
                 recipe=recipe,
                 folder=folder,
-                steps_per_epoch=len(plan.rows) / recipe.batch_size,
+                steps_per_epoch=len(plan.rows) / known(recipe.batch_size),
                 num_steps=plan.num_steps,
                 measure=_measuring(checks, tokenizer, objective, precision),
             )
@@ -108,7 +108,7 @@ def train(
             started=started - elapsed_s,
             looks=looks,
             packages=packages,
-            learning_rate=recipe.learning_rate,
+            learning_rate=known(recipe.learning_rate),
             on_step=prepared.on_step,
         )
         with open_trainer(

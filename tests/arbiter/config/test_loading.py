@@ -89,7 +89,7 @@ def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
     assert "limits.question: unknown key (did you mean 'questions'?)" in message
     assert "sede: unknown key (did you mean 'seed'?)" in message
     assert "index.top_k must be a whole number from 1 to 1000, not 0" in message
-    assert "adapters.raft.rank must be a whole number of at least 1, not 'x'" in message
+    assert "adapters.raft.rank must be a whole number of at least 1 or null, not 'x'" in message
     assert "\n" not in message
 
 
@@ -129,7 +129,7 @@ def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
         ("policy.utility.wrong=2", "policy.utility.right (1) must be worth more than utility.wrong (2)"),
         ("policy.require.verdicts=[won]", "verdicts.0 must be one of winner, tie, undecided, not 'won'"),
         ("embedding.precision=int8", "embedding.precision must be one of float32, bfloat16, not 'int8'"),
-        ("adapters.raft.epochs=.inf", "adapters.raft.epochs must be a number above 0, not inf"),
+        ("adapters.raft.epochs=.inf", "adapters.raft.epochs must be a number above 0 or null, not inf"),
         ("sweep.space.seed={low: x, high: 1}", "sweep.space.seed.low must be a number, not 'x'"),
         ("seed=true", "seed must be a whole number of at least 0, not True"),
         ("eval.judge.url=http://127.0.0.1:9", "eval.judge.model: missing; it must be text"),

@@ -8,6 +8,7 @@ from arbiter.config.schema import Config
 from arbiter.sweep.target import apply_settings, resolve_sweep, room_for_ranks
 from eval.sweep.space import Choices, Range, SweepSettings
 from storage.errors import ArbiterError
+from tuning.automatic import settled
 from tuning.methods.registry import METHODS
 
 
@@ -83,7 +84,7 @@ def test_what_is_searched_of_a_training_lies_around_the_defaults_of_its_method(
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_a_space_of_its_training(method: str) -> None:
     target = resolve_sweep(config(adapters={"closed_book": {"method": method}}), search("tuned"))
-    usual = METHODS[method].recipe()
+    usual = settled(METHODS[method].recipe())
     assert target.defaults["adapters.closed_book.learning_rate"] == usual.learning_rate
     assert ("adapters.closed_book.rank" in target.space) == hasattr(usual, "rank")
 

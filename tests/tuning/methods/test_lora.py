@@ -10,14 +10,14 @@ from tuning.methods.lora import LoraRecipe
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
-        ({"rank": 0}, "rank must be a whole number of at least 1, not 0"),
+        ({"rank": 0}, "rank must be a whole number of at least 1 or null, not 0"),
         ({"alpha": 0}, "alpha must be a whole number of at least 1, not 0"),
         ({"dropout": 1.0}, "dropout must be a number of at least 0 and below 1, not 1.0"),
-        ({"learning_rate": 0.0}, "learning_rate must be a number above 0 and at most 1, not 0.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a number above 0 and at most 1 or null, not 0.0"),
         ({"learning_rate": math.nan}, "learning_rate must be .* not nan"),
-        ({"epochs": 0}, "epochs must be a number above 0, not 0"),
+        ({"epochs": 0}, "epochs must be a number above 0 or null, not 0"),
         ({"epochs": math.inf}, "epochs must be .* not inf"),
-        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1 or null, not 0"),
         ({"max_length": 7}, "max_length must be a whole number of at least 8, not 7"),
         ({"warmup_fraction": 1.0}, "warmup_fraction must be .* below 1, not 1.0"),
         ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
