@@ -206,8 +206,9 @@ def open_engine(
 ) -> AbstractContextManager[engines.OpenEngine]:
     """The config's engine while the block lasts; see serving/engine/engine.py."""
     forms = {METHODS[recipe.method].form for recipe in used_adapters(config).values()}
+    ranks = [adapter.rank for adapter in adapters.values()]  # many rows make it higher than the config says
     return engines.open_engine(
-        replace(config.engine, max_lora_rank=config.lora_rank),
+        replace(config.engine, max_lora_rank=config.engine.max_lora_rank or max([config.lora_rank, *ranks])),
         base,
         adapters,
         log_path=home / "logs" / f"engine-{os.getpid()}.log",

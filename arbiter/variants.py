@@ -23,6 +23,7 @@ from eval.sweep.study import Ask
 from router.deciding.scorecard import Score
 from serving.errors import EngineFailed
 from storage.errors import ArbiterError
+from tuning.automatic import settled
 from tuning.export.adapters import Adapter
 
 _READY_POLL_S = 0.5
@@ -48,7 +49,12 @@ class Variants:
     """
 
     def __init__(self, pipeline: Pipeline, config: Config) -> None:
-        """Models, embedder and data are the pipeline's; `config` says how the engine is started."""
+        """Models, embedder and data are the pipeline's; `config` says how the engine is started, for the ranks of
+        trainings on all rows.
+        """
+        num_rows = len(pipeline.data.examples)
+        adapters = {key: settled(recipe, num_rows) for key, recipe in config.adapters.items()}
+        config = config.model_copy(update={"adapters": adapters})
         self._pipeline = pipeline
         self._data = replace(pipeline.data, questions=pipeline.data.dev)
         self._patience_s = config.eval.patience_s

@@ -169,3 +169,17 @@ def test_room_for_a_further_engine_is_left_where_an_arm_may_need_one(
     config = Config.model_validate({"data": "demo", "adapters": {"whole": {"method": "half"}}, "arms": arms})
     build.open_engine(config, ResolvedModel("base", "r1", ""), {}, home=tmp_path, console=Console())
     assert opened["own_engines"] == own_engines
+
+
+def test_an_engine_takes_the_ranks_of_the_adapters_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many rows a training has a higher rank than its config says."""
+    started: list[int | None] = []
+    monkeypatch.setattr(build.engines, "open_engine", lambda settings, *_, **__: started.append(settings.max_lora_rank))
+    base, wide = ResolvedModel("base", "r1", ""), {ADAPTER.name: replace(ADAPTER, rank=64)}
+    for engine in ({}, {"max_lora_rank": 128}):
+        config = Config.model_validate({"data": tmp_path, "engine": engine})
+        for adapters in ({}, wide):
+            build.open_engine(config, base, adapters, home=tmp_path, console=Console())
+    assert started == [16, 64, 128, 128]
