@@ -46,7 +46,7 @@ def recipe_hash(
     checks: Sequence[CheckRows] = (),
 ) -> str:
     """64 hex digits over all that decides the weights but the machine; `chat_template` is the template's hash."""
-    numbers = json.dumps(asdict(recipe), sort_keys=True)
+    numbers = json.dumps(asdict(settled(recipe, len(rows))), sort_keys=True)
     names = (base.name, base.revision, chat_template, objective.name)
     checked = (part for one in checks for part in (one.metric, rows_hash(one.rows)))
     return content_hash(f"{VERSION}", *names, rows_hash(rows), numbers, *checked)
