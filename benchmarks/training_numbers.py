@@ -5,9 +5,10 @@
     python benchmarks/training_numbers.py curve SCORES.jsonl
 
 FOLDER holds the data sets' folders. `train` makes a closed-book LoRA of so many rows, each sample part of the next, and
-scores its greedy answers to the first test questions by the set's metric; without `--passes` as many as ship. What the
-file has already is not done again; `--part 1/2` does every second training, for two processes of one thread each.
-`table` shows the scores side by side, `curve` how often a forecast from the smaller sizes held at the larger ones.
+scores its greedy answers to test questions by the set's metric; without `--passes` as many as a recipe makes that
+leaves them open. What the file has already is not done again; `--part 1/2` does every second training, for two
+processes of one thread each. `table` shows 3 passes beside those of an open recipe, `curve` how far forecasts from three
+sizes were off at larger ones.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
+import statistics
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ from arbiter.curve import nested
 from arbiter.pipeline import Pipeline
 from eval.learning_curve import fit_curve
 from router.deciding.statistics import mean_interval, paired_difference
+from tuning.automatic import settled
+from tuning.methods.lora import LoraRecipe
+from tuning.recipe import known
 
 METRICS = {
     "banking20": "label_accuracy",
@@ -36,7 +41,7 @@ METRICS = {
     "popqa": "contains",
     "squad": "token_f1",
 }
-SHIPPED = "shipped"
+ALWAYS = 3.0  # what every number of rows had before
 Row = dict[str, Any]
 
 
@@ -48,7 +53,7 @@ def main() -> None:
     train.add_argument("--out", type=Path, required=True, help="JSON lines, one a training")
     train.add_argument("--sets", nargs="+", choices=list(METRICS), default=list(METRICS))
     train.add_argument("--rows", type=int, nargs="+", default=[40, 75, 150, 300])
-    train.add_argument("--passes", nargs="+", default=[SHIPPED], help=f"epochs, or {SHIPPED!r} for those that ship")
+    train.add_argument("--passes", type=float, nargs="+", help="epochs; those of an open recipe by default")
     train.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the samples and the trainings")
     train.add_argument("--questions", type=int, default=150)
     train.add_argument("--part", default="1/1")
@@ -68,14 +73,20 @@ def read(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def key(row: Row) -> tuple[str, int, str, int]:
-    return row["set"], row["rows"], row["passes"], row["seed"]
+def key(row: Row) -> tuple[str, int, float, int]:
+    return row["set"], row["rows"], float(row["passes"]), row["seed"]
+
+
+def left_open(num_rows: int) -> float:
+    """The passes that a recipe makes which says nothing of them."""
+    return known(settled(LoraRecipe(), num_rows).epochs)
 
 
 def train_all(given: argparse.Namespace) -> None:
     place, parts = map(int, given.part.split("/"))
-    wanted = list(itertools.product(given.rows, given.passes, given.seeds, given.sets))
-    for num_rows, passes, seed, name in wanted[place - 1 :: parts]:
+    sizes = [(num_rows, passes) for num_rows in given.rows for passes in given.passes or [left_open(num_rows)]]
+    wanted = list(itertools.product(sizes, given.seeds, given.sets))
+    for (num_rows, passes), seed, name in wanted[place - 1 :: parts]:
         if (name, num_rows, passes, seed) in set(map(key, read(given.out))):
             continue
         row = measure(given.data / name, name, num_rows, passes, seed, given.questions, given.home.resolve())
@@ -84,7 +95,7 @@ def train_all(given: argparse.Namespace) -> None:
         print({name: value for name, value in row.items() if name not in ("scores", "clusters")}, flush=True)
 
 
-def measure(folder: Path, name: str, num_rows: int, passes: str, seed: int, questions: int, home: Path) -> Row:
+def measure(folder: Path, name: str, num_rows: int, passes: float, seed: int, questions: int, home: Path) -> Row:
     """One training, and the score of each of its answers."""
     from tuning.training.run import train_adapter
 
@@ -97,9 +108,8 @@ def measure(folder: Path, name: str, num_rows: int, passes: str, seed: int, ques
         "seed": str(seed),
         **{f"arms.{arm}": "null" for arm in ("fewshot", "rag", "tuned_rag", "hybrid")},
         "adapters.raft": "null",
+        "adapters.closed_book.epochs": str(passes),
     }
-    if passes != SHIPPED:
-        overrides["adapters.closed_book.epochs"] = passes
     pipeline = Pipeline(load_config(None, [f"{name}={value}" for name, value in overrides.items()]), home=home)
     config, data = pipeline.config, pipeline.data
     sample = nested(data.examples, [num_rows], seed)[0]
@@ -146,54 +156,58 @@ def answer(base: str, adapter: Path, rows: Sequence[Any]) -> list[str]:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Scores of every size by passes, and by how much the last is better than the first on the same questions."""
-    found: dict[tuple[str, int, int], dict[str, Row]] = defaultdict(dict)
-    for row in rows:
-        found[row["set"], row["rows"], row["seed"]][row["passes"]] = row
-    columns = sorted({row["passes"] for row in rows}, key=lambda one: (one == SHIPPED, one))
-    yield "| set | metric | rows | seed | " + " | ".join(f"{one} passes" for one in columns) + " | last - first |"
-    yield "|---" * (len(columns) + 5) + "|"
-    for (name, num_rows, seed), by_passes in sorted(found.items()):
-        cells = []
-        for one in columns:
-            if (found_row := by_passes.get(one)) is None:
-                cells.append("–")
-                continue
-            interval = mean_interval(found_row["scores"], found_row["clusters"])
-            shown = f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"
-            cells.append(f"{shown}, {found_row['training_s']:.0f} s")
-        first, last = (
-            next((by_passes[one] for one in order if one in by_passes), None) for order in (columns, columns[::-1])
-        )
-        assert first is not None
-        assert last is not None
-        gain = paired_difference(last["scores"], first["scores"], first["clusters"], margin=0.05)
-        shown = f"{gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        yield f"| {name} | {first['metric']} | {num_rows} | {seed} | " + " | ".join(cells) + f" | {shown} |"
+    """Scores of every size with 3 passes and with those of an open recipe, and the difference on the same questions."""
+    found = {key(row): row for row in rows}
+    yield "| set | metric | rows | passes | score | open | score | gain |"
+    yield "|---" * 8 + "|"
+    for name, num_rows, seed in sorted({(row["set"], row["rows"], row["seed"]) for row in rows}):
+        before = found.get((name, num_rows, ALWAYS, seed))
+        after = found.get((name, num_rows, left_open(num_rows), seed))
+        if before is None or after is None or before is after:
+            continue
+        gain = paired_difference(after["scores"], before["scores"], after["clusters"], margin=0.05)
+        cells = [name, before["metric"], f"{num_rows}", f"{ALWAYS:g}", _score(before), f"{left_open(num_rows):g}"]
+        yield f"| {' | '.join(cells)} | {_score(after)} | {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) |"
+
+
+def _score(row: Row) -> str:
+    found = mean_interval(row["scores"], row["clusters"])
+    return f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f}), {row['training_s']:.0f} s"
 
 
 def curve(rows: Sequence[Row]) -> Iterator[str]:
-    """Of each set and seed: what the sizes up to a half and a quarter of the largest say of the largest."""
-    yield "| set | seed | from | of | forecast | 90% interval | was | within |"
-    yield "|---" * 8 + "|"
-    held = list[bool]()
-    for (name, seed), group in itertools.groupby(
-        sorted(rows, key=lambda row: (row["set"], row["seed"], row["rows"])), lambda row: (row["set"], row["seed"])
-    ):
-        by_size = {row["rows"]: row for row in group if row["passes"] == SHIPPED}
+    """What three sizes say of each larger one of a set and seed, and how far that was off."""
+    yield "| set | seed | from | of | forecast | 90% interval | was | within | bend |"
+    yield "|---" * 9 + "|"
+    held, bends = list[bool](), list[float]()
+    opened = [row for row in rows if float(row["passes"]) == left_open(row["rows"])]
+    for name, seed in sorted({(row["set"], row["seed"]) for row in opened}):
+        by_size = {row["rows"]: row for row in opened if (row["set"], row["seed"]) == (name, seed)}
         sizes = sorted(by_size)
         for end in range(3, len(sizes)):
-            fitted = [by_size[size] for size in sizes[:end]]
-            found = fit_curve(sizes[:end], [row["scores"] for row in fitted], fitted[0]["clusters"], seed=seed)
+            some = sizes[end - 3 : end]
+            clusters = by_size[some[0]]["clusters"]
+            found = fit_curve(some, [by_size[size]["scores"] for size in some], clusters, seed=seed)
             for size in sizes[end:]:
-                forecast, was = found.forecast(size), mean_interval(by_size[size]["scores"], by_size[size]["clusters"])
+                forecast, was = found.forecast(size), mean_interval(by_size[size]["scores"], clusters)
                 held.append(forecast.low <= was.mean <= forecast.high)
+                bends.append(
+                    (_log_odds(was.mean, len(clusters)) - _log_odds(forecast.mean)) / math.log2(size / some[-1])
+                )
                 yield (
-                    f"| {name} | {seed} | {', '.join(map(str, sizes[:end]))} | {size} | {forecast.mean:.2f} | "
-                    f"{forecast.low:.2f} to {forecast.high:.2f} | {was.mean:.2f} | {'yes' if held[-1] else 'no'} |"
+                    f"| {name} | {seed} | {', '.join(map(str, some))} | {size} | {forecast.mean:.2f} | "
+                    f"{forecast.low:.2f} to {forecast.high:.2f} | {was.mean:.2f} | {'yes' if held[-1] else 'no'} | "
+                    f"{bends[-1]:+.2f} |"
                 )
     yield ""
-    yield f"within its interval: {sum(held)} of {len(held)}"
+    size = math.sqrt(statistics.fmean(bend**2 for bend in bends)) if bends else math.nan
+    yield f"within its interval: {sum(held)} of {len(held)}; bend of a doubling: {size:.2f} (root of the mean square)"
+
+
+def _log_odds(share: float, questions: int = 0) -> float:
+    """Of a share, or with half a right and half a wrong answer more of so many questions."""
+    share = (share * questions + 0.5) / (questions + 1) if questions else share
+    return math.log(share / (1 - share))
 
 
 if __name__ == "__main__":
