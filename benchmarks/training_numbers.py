@@ -7,8 +7,8 @@
 FOLDER holds the data sets' folders. `train` makes a closed-book LoRA of so many rows, each sample part of the next, and
 scores its greedy answers to test questions by the set's metric; without `--passes` as many as a recipe makes that
 leaves them open. What the file has already is not done again; `--part 1/2` does every second training, for two
-processes of one thread each. `table` shows 3 passes beside those of an open recipe, `curve` how far forecasts from three
-sizes were off at larger ones.
+processes of one thread each. `table` shows 3 passes beside those of an open recipe, `curve` how far off the forecasts
+from three sizes were at larger ones.
 """
 
 from __future__ import annotations
