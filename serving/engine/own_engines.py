@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -157,7 +158,7 @@ class OwnEngines:
             self._let_go(own)
         if own.start is None or (own.start.done() and own.server is None):
             if (delay_s := own.retry_at - self.clock()) > 0:
-                raise EngineUnavailable(f"{own.trouble}; it is tried again in {delay_s:.0f} s")
+                raise EngineUnavailable(f"{own.trouble}; it is tried again in {math.ceil(delay_s)} s")
             # Under way from the first: else who waits no longer would cancel it for all.
             own.start = Future()
             own.start.set_running_or_notify_cancel()
@@ -222,11 +223,14 @@ class OwnEngines:
 
     def _note_failure(self, own: _Own, error: BaseException) -> None:
         with self._changed:
-            if self._expected.get(own.adapter.name) is own:
-                own.trouble = _trouble(own, error)
-                own.retry_at = self.clock() + RESTART_DELAYS_S[min(own.num_failures, len(RESTART_DELAYS_S) - 1)]
-                own.num_failures += 1
-                _log.warning("own engine failed adapter=%s: %s", own.adapter.name, error)
+            own.trouble = _trouble(own, error)
+            own.retry_at = self.clock() + RESTART_DELAYS_S[min(own.num_failures, len(RESTART_DELAYS_S) - 1)]
+            own.num_failures += 1
+            name = own.adapter.name
+            # Who loads it is told all of it, who asks has one line.
+            is_logged = self._expected.get(name) is own and (own.num_held > 0 or name not in self._kept)
+        if is_logged:
+            _log.warning("own engine failed adapter=%s: %s", name, error)
 
     def _require_expected(self, own: _Own) -> None:
         if self._expected.get(own.adapter.name) is not own:

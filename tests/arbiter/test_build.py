@@ -168,8 +168,8 @@ def test_an_engine_is_told_which_forms_of_adapters_may_come(
     monkeypatch.setattr(build.engines, "open_engine", lambda *_, **given: opened.update(given))
     config = Config.model_validate({"data": "demo", "adapters": {"whole": {"method": "half"}}, "arms": arms})
     build.open_engine(config, ResolvedModel("base", "r1", ""), {}, home=tmp_path, console=Console())
-<<<<<<< HEAD
-    assert opened["own_engines"] == own_engines
+    assert form in opened["forms"]
+    assert ("merged" in opened["forms"]) == (form == "merged")
 
 
 def test_an_engine_takes_the_ranks_of_the_adapters_that_are_there(
@@ -184,7 +184,3 @@ def test_an_engine_takes_the_ranks_of_the_adapters_that_are_there(
         for adapters in ({}, wide):
             build.open_engine(config, base, adapters, home=tmp_path, console=Console())
     assert started == [16, 64, 128, 128]
-=======
-    assert form in opened["forms"]
-    assert ("merged" in opened["forms"]) == (form == "merged")
->>>>>>> c79eaf5 (Adapters with an engine of their own start it when they are first asked)

@@ -1,4 +1,4 @@
-"""A merged adapter has an engine of its own, from load to unload; the base's engine goes on with its adapters."""
+"""A merged adapter has an engine of its own, from its first request to unload; the base's engine goes on with its adapters."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_merged_adapter_is_asked_at_its_own_engine_and_answers_as_what_was_tra
     with open_engine(
         settings, base, {"light": light}, log_path=tmp_path / "vllm.log", max_num_seqs=4, step=unseen
     ) as engine:
-        engine.load(merged)
+        engine.expect(merged)  # the first request starts its engine
         urls = [asyncio.run(placed(engine.hold, name)).url for name in (merged.name, light.name, "base")]
         url = urls[0]
         assert url != engine.url == urls[1] == urls[2]
