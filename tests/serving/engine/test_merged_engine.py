@@ -1,4 +1,4 @@
-"""A merged adapter has an engine of its own, from its first request to unload; the base's engine goes on with its adapters."""
+"""A merged adapter has an engine of its own, from its first request to unload; the base's goes on with its adapters."""
 
 from __future__ import annotations
 

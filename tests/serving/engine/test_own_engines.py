@@ -188,7 +188,7 @@ async def test_what_is_kept_ends_for_no_other_and_takes_no_place_of_theirs(world
         assert world.events[8:] == ["-b@1", "+a@1"]
 
 
-async def test_a_start_that_fails_is_one_line_and_is_tried_again_after_a_while(world: World) -> None:
+async def test_a_start_that_fails_is_one_line_and_is_tried_again_after_a_while(world: World, logged: Any) -> None:
     world.faults[A.name] = EngineFailed("vLLM ended before it was ready\n  command: vllm\n  log: engine.log")
     with stopping(world.engines(A)) as engines:
         told = []
@@ -199,6 +199,7 @@ async def test_a_start_that_fails_is_one_line_and_is_tried_again_after_a_while(w
         first = "the engine of 'a@1' did not start: vLLM ended before it was ready; the log says more"
         assert told == [first, *[f"{first}; it is tried again in 1 s"] * 2]
         assert world.events == ["+a@1"]
+        assert logged.text.count("log: engine.log") == 1
         # The more often it fails, the longer the wait.
         world.now += 1.1
         with pytest.raises(EngineUnavailable):
@@ -211,11 +212,12 @@ async def test_a_start_that_fails_is_one_line_and_is_tried_again_after_a_while(w
     assert world.events == ["+a@1"] * 3 + ["-a@1"]
 
 
-async def test_what_does_not_start_when_it_is_loaded_is_told_whole_and_not_kept(world: World) -> None:
+async def test_what_does_not_start_when_it_is_loaded_is_told_whole_and_not_kept(world: World, logged: Any) -> None:
     world.faults[A.name] = EngineFailed("vLLM ended\n  log: engine.log")
     with stopping(world.engines(B, C, most=1)) as engines:
         with pytest.raises(EngineFailed, match=r"vLLM ended\n  log: engine.log"):
             engines.load(A)
+        assert logged.text == ""
         await ask(engines, B, C)
     assert world.events == ["+a@1", "+b@1", "-b@1", "+c@1", "-c@1"]
 
