@@ -188,6 +188,14 @@ async def test_what_is_kept_ends_for_no_other_and_takes_no_place_of_theirs(world
         assert world.events[8:] == ["-b@1", "+a@1"]
 
 
+def test_what_is_loaded_in_turns_stays_until_its_place_is_needed(world: World) -> None:
+    with stopping(world.engines(most=1)) as engines:
+        for adapter in (A, B, A, B, C, B, A):
+            engines.load(adapter)
+            engines.keep([])
+    assert world.events[:-2] == ["+a@1", "+b@1", "-a@1", "+c@1", "-c@1", "+a@1"]
+
+
 async def test_a_start_that_fails_is_one_line_and_is_tried_again_after_a_while(world: World, logged: Any) -> None:
     world.faults[A.name] = EngineFailed("vLLM ended before it was ready\n  command: vllm\n  log: engine.log")
     with stopping(world.engines(A)) as engines:
