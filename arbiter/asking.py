@@ -63,21 +63,18 @@ class Asker:
         """Every arm's answer to every question; the engine starts for the first one that is not known. Adapters with
         engines of their own take turns, so that any number of them fits.
         """
+
+        def ask_some(some: list[Arm]) -> list[AnswerRecord]:
+            who = f"{len(some)} arms" if len(some) > 1 else some[0].name
+            with self.console.step(f"asking {who} {len(questions)} questions") as step:
+                return self.ask(some, questions, _counting(step, len(some) * len(questions)))
+
         if self.knows(arms, questions):
             self.console.say(f"all {len(arms) * len(questions)} answers are known: nothing to generate")
-            return Asked(questions, tuple(self.ask(arms, questions)), self._first_tokens(arms, questions))
-        records: dict[str, list[AnswerRecord]] = {}
-        first_tokens_ms: dict[tuple[str, str], float] = {}
-        for adapter, some in self._turns(arms):
-            is_known = self.knows(some, questions) and self._has_first_tokens(some, questions)
-            with nullcontext() if is_known else self._loaded(adapter):
-                first_tokens_ms |= self._first_tokens(some, questions)
-                who = f"{len(some)} arms" if len(some) > 1 else some[0].name
-                with self.console.step(f"asking {who} {len(questions)} questions") as step:
-                    found = self.ask(some, questions, _counting(step, len(some) * len(questions)))
-            for record in found:
-                records.setdefault(record.arm, []).append(record)
-        return Asked(questions, tuple(record for arm in arms for record in records[arm.name]), first_tokens_ms)
+            records = self.ask(arms, questions)
+        else:
+            records = self._in_turns(arms, questions, ask_some, timed=questions)
+        return Asked(questions, tuple(records), self._first_tokens(arms, questions))
 
     def race(
         self,
@@ -87,20 +84,31 @@ class Asker:
         earlier_looks: tuple[int, ...] = (),
     ) -> Asked:
         """The answers of a race; `score` gives what it decides by. After `earlier_looks` at some of the questions no
-        arm drops out. Raises ArbiterError for a cost cap without costs.
+        arm drops out. Adapters with engines of their own take turns in each batch, where they are more than the engines
+        that may run at a time. Raises ArbiterError for a cost cap without costs.
         """
-        if not self.knows(arms, plan.batches[0]):
+        first = plan.batches[0]
+        timed = () if self.knows(arms, first) else first
+        if timed:
             self.start()
-        first_tokens_ms = self._first_tokens(arms, plan.batches[0])
         with self.console.step(f"racing {len(arms)} arms over {plan.num_questions} questions") as step:
             counted = _counting(step, len(arms) * plan.num_questions)
             out: set[str] = set()
+
+            def ask_batch(arms: Sequence[Arm], questions: Sequence[Question]) -> list[AnswerRecord]:
+                return self._in_turns(
+                    arms,
+                    questions,
+                    lambda some: self.ask(some, questions, counted),
+                    timed=timed if questions == first else (),
+                    stays=True,
+                )
 
             def look_at(asked: Asked, active: Sequence[str]) -> Look:
                 for name in sorted(out.intersection(active)):
                     self.console.say(f"  {name} is back: the arm that was better may not be served")
                 out.difference_update(active)
-                card = score(replace(asked, first_tokens_ms=first_tokens_ms))
+                card = score(replace(asked, first_tokens_ms=self._first_tokens(arms, first)))
                 table = make_table(replace(card, earlier_looks=earlier_looks), self.config.policy)
                 ruling = look(table, active, ends=plan.ends)
                 for drop in ruling.drops:
@@ -114,10 +122,10 @@ class Asker:
                     raise ArbiterError("race.max_cost needs every cost; set the prices of what is not measured to 0")
                 return Look(ruling, sum(num * (cost or 0.0) / 1000 for num, cost in costs))
 
-            raced = run_race(arms, plan, lambda some, asked: self.ask(some, asked, counted), look_at)
+            raced = run_race(arms, plan, ask_batch, look_at)
         assert raced.race is not None
         self.console.say(f"  {raced.race.summary}")
-        return replace(raced, first_tokens_ms=first_tokens_ms)
+        return replace(raced, first_tokens_ms=self._first_tokens(arms, first))
 
     def knows(self, arms: Sequence[Arm], questions: Sequence[Question]) -> bool:
         """Whether every answer is in the cache."""
@@ -146,11 +154,13 @@ class Asker:
             )
         )
 
-    def start(self, adapters: Mapping[str, Adapter] | None = None) -> OpenEngine:
-        """The engine, brought up with these or all adapters if it is not."""
+    def start(self) -> OpenEngine:
+        """The engine, brought up if it is not."""
         if self._engine is None:
-            loaded = self.adapters if adapters is None else adapters
-            engine = open_engine(self.config, self.base, loaded, home=self.home, console=self.console)
+            # Beside the one that is asked; in a race others stay for the next batch.
+            own_engines = self.config.engine.max_own_engines - 1 if self.config.race is not None else 0
+            parts = (self.config, self.base, self.adapters)
+            engine = open_engine(*parts, home=self.home, console=self.console, own_engines=own_engines)
             self._engine = self._open.enter_context(engine)
         return self._engine
 
@@ -158,26 +168,42 @@ class Asker:
         """Stops the engine, if one was started, and closes the cache."""
         self._open.close()
 
+    def _in_turns(
+        self,
+        arms: Sequence[Arm],
+        questions: Sequence[Question],
+        ask: Callable[[list[Arm]], list[AnswerRecord]],
+        *,
+        timed: Sequence[Question],
+        stays: bool = False,
+    ) -> list[AnswerRecord]:
+        """What `ask` gives, arm by arm, with the engine up for what is not known; first tokens of `timed` before it. An
+        engine of an adapter's own ends with its turn, or `stays` until there is no place for another.
+        """
+        records: dict[str, list[AnswerRecord]] = {}
+        for adapter, some in self._turns(arms):
+            is_known = self.knows(some, questions) and self._has_first_tokens(some, timed)
+            with nullcontext() if is_known else self._loaded(adapter, stays=stays):
+                self._time_first_tokens(some, timed)
+                for record in ask(some):
+                    records.setdefault(record.arm, []).append(record)
+        return [record for arm in arms for record in records.get(arm.name, ())]
+
     def _turns(self, arms: Sequence[Arm]) -> list[tuple[Adapter | None, list[Arm]]]:
         """The arms of the engine that all share, then those of each adapter that has one of its own."""
-        alone = self._taking_turns()
+        # A remote engine has all adapters, or says at the start what it lacks.
+        is_remote = self.config.engine.url is not None
+        alone = {} if is_remote else {name: one for name, one in self.adapters.items() if one.has_own_engine}
         turns: dict[str, list[Arm]] = {"": []}
         for arm in arms:
             name = arm.adapter or ""
             turns.setdefault(name if name in alone else "", []).append(arm)
         return [(alone.get(name), some) for name, some in turns.items() if some]
 
-    def _taking_turns(self) -> Mapping[str, Adapter]:
-        """A remote engine has all adapters, or says at the start what it lacks."""
-        if self.config.engine.url is not None:
-            return {}
-        return {name: adapter for name, adapter in self.adapters.items() if adapter.has_own_engine}
-
     @contextmanager
-    def _loaded(self, adapter: Adapter | None) -> Iterator[None]:
+    def _loaded(self, adapter: Adapter | None, *, stays: bool) -> Iterator[None]:
         """The engine up, with the engine of an adapter that has its own."""
-        alone = self._taking_turns()
-        engine = self.start({name: one for name, one in self.adapters.items() if name not in alone})
+        engine = self.start()
         if adapter is None:
             yield
             return
@@ -185,20 +211,26 @@ class Asker:
         try:
             yield
         finally:
-            engine.unload(adapter)
+            if stays:
+                engine.keep(())
+            else:
+                engine.unload(adapter)
 
     def _has_first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> bool:
         """Whether every time that would be measured is in the cache."""
         return None not in self._recall_first_tokens(arms, questions).values()
 
-    def _first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
-        """The time to the first token of a few answers in ms, by arm and question id; measured only with an engine."""
-        probes = questions[: self.config.eval.first_token_probes]
-        if self._engine is not None and probes:
+    def _time_first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> None:
+        """Measure the time to the first token of a few answers, where it is not known."""
+        if not self._has_first_tokens(arms, questions):
+            probes = questions[: self.config.eval.first_token_probes]
             with self.console.step(f"timing the first token of {len(probes)} answers an arm"):
                 self._with_answerer(
                     lambda answerer: time_first_tokens(arms, probes, answerer, self._cache, versions=self.versions)
                 )
+
+    def _first_tokens(self, arms: Sequence[Arm], questions: Sequence[Question]) -> dict[tuple[str, str], float]:
+        """The time to the first token of a few answers in ms, by arm and question id, where it was measured."""
         return {place: ms for place, ms in self._recall_first_tokens(arms, questions).items() if ms is not None}
 
     def _recall_first_tokens(
@@ -220,7 +252,7 @@ class Asker:
 
         async def run() -> T:
             limit_s = self.config.engine.request_timeout_s
-            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, place_of=engine.place_of)
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, hold=engine.hold)
             try:
                 return await work(Answerer(http, self.indexes, engine.base_model))
             finally:

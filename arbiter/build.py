@@ -32,7 +32,7 @@ from tuning.data.examples import Question
 from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
 from tuning.export.adapters import Adapter
 from tuning.methods.registry import METHODS
-from tuning.recipe import OWN_ENGINE, Recipe
+from tuning.recipe import Recipe
 
 # Distractors come from further down the ranking than what an arm will see, so that a row can always be filled.
 _CONTEXT_DEPTH = 4
@@ -202,10 +202,15 @@ def index_home(config: Config, home: Path) -> IndexHome:
 
 
 def open_engine(
-    config: Config, base: ResolvedModel, adapters: Mapping[str, Adapter], *, home: Path, console: Console
+    config: Config,
+    base: ResolvedModel,
+    adapters: Mapping[str, Adapter],
+    *,
+    home: Path,
+    console: Console,
+    own_engines: int | None = None,
 ) -> AbstractContextManager[engines.OpenEngine]:
     """The config's engine while the block lasts; see serving/engine/engine.py."""
-    forms = {METHODS[recipe.method].form for recipe in used_adapters(config).values()}
     ranks = [adapter.rank for adapter in adapters.values()]  # many rows make it higher than the config says
     return engines.open_engine(
         replace(config.engine, max_lora_rank=config.engine.max_lora_rank or max([config.lora_rank, *ranks])),
@@ -213,9 +218,8 @@ def open_engine(
         adapters,
         log_path=home / "logs" / f"engine-{os.getpid()}.log",
         max_num_seqs=max(config.eval.concurrency, 16),
-        takes_prompts="prompt" in forms,
-        # For one that is loaded later.
-        own_engines=int(not forms.isdisjoint(OWN_ENGINE)),
+        forms={METHODS[recipe.method].form for recipe in used_adapters(config).values()},
+        own_engines=own_engines,
         step=console.step,
     )
 

@@ -39,7 +39,7 @@ from router.errors import EngineUnavailable
 from serving.decisions.ledger import Ledger, RecordedDecision, record_run
 from serving.engine.engine import OpenEngine
 from serving.errors import NotPromotable
-from serving.http.served import Served
+from serving.http.served import AUTO, Served
 from storage.errors import ArbiterError, listed
 from storage.folders import is_complete
 from tuning.base import ResolvedModel
@@ -116,9 +116,12 @@ class ServedRuns:
             ) from error
         with open_engine(self.config, self.base, parts.adapters, home=self.home, console=console) as engine:
             limit_s = self.config.engine.request_timeout_s
-            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, place_of=engine.place_of)
+            http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, hold=engine.hold)
             opener = RunOpener(self, engine, http)
-            yield opener, opener.serve(decision, parts), http
+            served = opener.serve(decision, parts)
+            if (adapter := parts.adapters.get(served.arm(AUTO).adapter or "")) is not None:
+                engine.load(adapter)
+            yield opener, served, http
 
     def stale_reason(self, decision: RecordedDecision) -> str | None:
         """Why what was measured no longer holds: the run or an adapter is gone, the data or an index has changed."""
@@ -215,20 +218,26 @@ class RunOpener:
         return self.runs.stale_reason(decision)
 
     def open(self, decision: RecordedDecision) -> Served:
-        """The decision's run with its adapters loaded into the engine. Raises NotPromotable and EngineUnavailable."""
+        """The decision's run with its adapters loaded into the engine; those with an engine of their own are expected
+        there. Raises NotPromotable and EngineUnavailable.
+        """
         parts = self.runs.parts_of(decision)
         if not self.engine.is_ready():
             raise EngineUnavailable("the engine is starting or restarting")
         before = set(self._loaded)
         try:
             for adapter in parts.adapters.values():
-                self.engine.load(adapter)
+                self.engine.expect(adapter)
                 self._loaded[adapter.name] = adapter
         except ArbiterError as error:
             with contextlib.suppress(ArbiterError):
                 self.unload_except(before)
             raise NotPromotable(str(error)) from error
         return self.serve(decision, parts)
+
+    def keep(self, arm: Arm) -> None:
+        """From now on the engine of this arm is ended for no other's, if its adapter has one of its own."""
+        self.engine.keep([] if arm.adapter is None else [arm.adapter])
 
     def unload_except(self, adapters: Collection[str]) -> None:
         """Takes the adapters that were loaded out of the engine, but not these. Raises ArbiterError."""

@@ -8,21 +8,23 @@ it. Prints seconds, each the median of `--rounds`.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
-
-import httpx
+from typing import get_args
 
 from arbiter.console import Console
 from arbiter.models import GENERATOR, resolve_model
+from router.answering.engine import EngineRequest, HttpEngine
 from serving.engine.engine import OpenEngine, open_engine
 from serving.engine.settings import EngineSettings
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.methods.registry import METHODS
+from tuning.recipe import Form
 from tuning.training.progress import TrainProgress
 from tuning.training.run import train_adapter
 
@@ -48,8 +50,8 @@ def main() -> None:
             {},
             log_path=Path(folder) / "engine.log",
             max_num_seqs=16,
-            takes_prompts=True,
-            own_engines=1,
+            forms=get_args(Form),
+            own_engines=0,
             step=Console().step,
         ) as engine,
     ):
@@ -82,15 +84,8 @@ def measure(method: str, base: ResolvedModel, engine: OpenEngine, folder: Path, 
     published = time.monotonic()
     engine.load(adapter)
     loaded = time.monotonic()
-    place = engine.place_of(adapter.name) if engine.place_of is not None else None
-    assert place is not None
-    asked = {
-        "model": place.model or adapter.name,
-        "messages": [*place.before, *ROWS[0].prompt],
-        "max_tokens": 1,
-        "temperature": 0,
-    }
-    httpx.post(f"{place.url}/chat/completions", json=asked, timeout=600, trust_env=False).raise_for_status()
+    asked = EngineRequest(adapter.name, ROWS[0].prompt, {"max_tokens": 1, "temperature": 0})
+    asyncio.run(HttpEngine(engine.url, timeout_s=600, hold=engine.hold).complete(asked))
     answered = time.monotonic()
     engine.unload(adapter)
     return published - last_step, loaded - published, answered - loaded, answered - last_step

@@ -115,7 +115,8 @@ async def ask(
     async def generate(arm: Arm, question: Question) -> AnswerRecord:
         asked = answerer.prepare(arm, [{"role": "user", "content": question.text}])
         prepared, retrieval_s = await search.share(asked)
-        answer, engine_s = await engine.share(answerer.answer(prepared))
+        async with answerer.hold(arm):
+            answer, engine_s = await engine.share(answerer.answer(prepared))
         return AnswerRecord(
             arm=arm.name,
             question_id=question.id,
@@ -158,12 +159,14 @@ async def time_first_tokens(
     for arm, question in itertools.product(arms, questions):
         if cache.get_first_token_ms(arm, question, versions) is not None:
             continue
-        started, found = time.perf_counter(), None
+        found = None
         with contextlib.suppress(EngineRejected, EngineUnavailable):
-            prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
-            async for chunk in answerer.stream(prepared):
-                if found is None and any(choice.delta.content for choice in chunk.choices):
-                    found = 1000 * (time.perf_counter() - started)
+            async with answerer.hold(arm):
+                started = time.perf_counter()
+                prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
+                async for chunk in answerer.stream(prepared):
+                    if found is None and any(choice.delta.content for choice in chunk.choices):
+                        found = 1000 * (time.perf_counter() - started)
             if found is not None:
                 cache.put_first_token_ms(arm, question, versions, found)
 

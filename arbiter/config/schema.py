@@ -156,7 +156,7 @@ class Config(BaseModel):
                 "curve": True,
                 "embedding": {"threads"},
                 "index": {"database", "store"},
-                "engine": {"url", "api_key_env", "ready_timeout_s"},
+                "engine": {"url", "api_key_env", "max_own_engines", "ready_timeout_s"},
                 "eval": {"judge": {"api_key_env"}},
             },
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,11 +102,19 @@ class Answerer:
         )
         return Prepared(arm=arm, request=request, query=query, passages=passages, retrieval_ms=retrieval_ms)
 
+    def hold(self, arm: Arm) -> AbstractAsyncContextManager[object]:
+        """Has an arm's engine up while the block lasts, so that what is measured in it has no start of an engine in it.
+
+        Raises EngineUnavailable.
+        """
+        return self.engine.hold(arm.adapter or self.base_model)
+
     async def answer(self, prepared: Prepared) -> Answer:
         """The whole answer. Raises EngineUnavailable or EngineRejected."""
-        started = time.perf_counter()
-        completion = await self.engine.complete(prepared.request)
-        latency_ms = prepared.retrieval_ms + 1000 * (time.perf_counter() - started)
+        async with self.hold(prepared.arm):
+            started = time.perf_counter()
+            completion = await self.engine.complete(prepared.request)
+            latency_ms = prepared.retrieval_ms + 1000 * (time.perf_counter() - started)
         if not completion.choices:
             raise EngineUnavailable("the engine answered without any choice")
         for choice in completion.choices:

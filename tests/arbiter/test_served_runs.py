@@ -1,6 +1,8 @@
+import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from pydantic import SecretStr
 from arbiter.build import index_home
 from arbiter.config.loading import load_config
 from arbiter.config.schema import Config
+from arbiter.console import Console
 from arbiter.data import load_data
 from arbiter.served_runs import RunOpener, ServedRuns
 from eval.questions import Question
@@ -143,28 +146,37 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 class Loading:
-    """An engine that remembers what it was told to load."""
+    """An engine that remembers what it was told to take in, what of it to have up at once, and what to keep up."""
 
     def __init__(self, *, ready: bool = True, refusal: str | None = None) -> None:
         self.loaded: list[str] = []
+        self.started: list[str] = []
+        self.kept: list[str] = []
         self.ready = ready
         self.refusal = refusal
 
-    def load(self, adapter: Adapter) -> None:
+    def expect(self, adapter: Adapter) -> None:
         if self.refusal is not None:
             raise ArbiterError(self.refusal)
         self.loaded.append(adapter.name)
 
-    def opener(self, runs: ServedRuns) -> RunOpener:
-        engine = OpenEngine(
+    def keep(self, names: Collection[str]) -> None:
+        self.kept = sorted(names)
+
+    def engine(self) -> OpenEngine:
+        return OpenEngine(
             url="http://engine.test/v1",
             base_model="org/base",
             api_key="none",
             is_ready=lambda: self.ready,
-            load=self.load,
+            load=lambda adapter: self.started.append(adapter.name),
+            expect=self.expect,
+            keep=self.keep,
             unload=lambda adapter: self.loaded.remove(adapter.name),
         )
-        return RunOpener(runs, engine, ScriptedEngine(lambda _: "nine"))
+
+    def opener(self, runs: ServedRuns) -> RunOpener:
+        return RunOpener(runs, self.engine(), ScriptedEngine(lambda _: "nine"))
 
 
 def test_a_run_is_opened_with_its_arms_indexes_and_adapters(home: Home) -> None:
@@ -198,6 +210,28 @@ def test_an_interval_counts_documents_where_they_will_change(home: Home) -> None
         return float(found["high"]) - float(found["low"])  # type: ignore[arg-type]
 
     assert width(0.1) > 2 * width(0.0)
+
+
+@pytest.mark.parametrize(("arm", "is_started"), [("hybrid", True), ("base", False)])
+def test_what_is_served_first_has_the_engine_of_its_decided_arm_up(
+    home: Home, monkeypatch: pytest.MonkeyPatch, arm: str, is_started: bool
+) -> None:
+    engine = Loading()
+    monkeypatch.setattr("arbiter.served_runs.open_engine", lambda *_, **__: nullcontext(engine.engine()))
+    with home.runs().served(home.decided(arm), Console(stderr=io.StringIO())) as (_, served, _):
+        assert (served.arm("auto").name, list(served.arms)) == (arm, ["base", "hybrid"])
+        assert engine.started == [home.adapter] * is_started
+
+
+def test_the_engine_of_what_is_decided_now_is_kept(home: Home) -> None:
+    engine = Loading()
+    opener = engine.opener(home.runs())
+    served = opener.open(home.decided())
+    assert (engine.started, engine.kept) == ([], [])
+    opener.keep(served.arms["hybrid"])
+    assert engine.kept == [home.adapter]
+    opener.keep(served.arms["base"])
+    assert engine.kept == []
 
 
 def test_adapters_that_are_not_needed_are_unloaded(home: Home) -> None:

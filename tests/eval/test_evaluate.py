@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from rag.errors import RagError
 from rag.passage import Passage
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
-from router.answering.engine import EngineRequest
+from router.answering.engine import EngineRequest, Place
 from router.deciding.costs import mean_usage
 from router.deciding.scorecard import quantile
 from router.errors import EngineRejected, EngineUnavailable
@@ -199,6 +200,33 @@ async def test_engine_seconds_of_all_answers_add_up_to_the_time_asked(tmp_path: 
         scorecard = build_scorecard(ARMS, Asked(QUESTIONS, records), [SameText()], primary="same")
     assert all(record.engine_s is not None and 0 < record.engine_s < 1 for record in records)
     assert scorecard.arms[0].engine_s == (records[0].engine_s, records[1].engine_s)
+
+
+async def test_the_start_of_an_engine_is_in_no_time_that_is_measured(tmp_path: Path) -> None:
+    class Starting(ScriptedEngine):
+        """One that takes a while to start for whoever asks first."""
+
+        is_up = False
+
+        @asynccontextmanager
+        async def hold(self, _model: str) -> AsyncIterator[Place]:
+            if not self.is_up:
+                await asyncio.sleep(0.5)
+            self.is_up = True
+            yield Place("http://engine.test/v1")
+
+    engine = Starting(lambda _: "nine")
+    answers = Answerer(engine, {}, "base")
+    with AnswerCache(tmp_path / "a.db") as cache:
+        (record,) = await ask(ARMS[:1], QUESTIONS[:1], answers, cache, versions=VERSIONS)
+        engine.is_up = False
+        await time_first_tokens(ARMS[:1], QUESTIONS[:1], answers, cache, versions=VERSIONS)
+        first_ms = cache.get_first_token_ms(ARMS[0], QUESTIONS[0], VERSIONS)
+    assert None not in (record.engine_s, record.latency_ms, first_ms)
+    engine.is_up = False
+    prepared = await answers.prepare(ARMS[0], [{"role": "user", "content": "When?"}])
+    latency_ms = (await answers.answer(prepared)).latency_ms
+    assert max(1000 * (record.engine_s or 0), record.latency_ms or 0, first_ms or 0, latency_ms) < 400
 
 
 async def test_search_seconds_are_measured_of_arms_that_search(tmp_path: Path) -> None:

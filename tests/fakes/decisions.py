@@ -9,6 +9,7 @@ from typing import Any
 
 from fakes.endpoints import make_served
 
+from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
 from serving.decisions.ledger import RecordedDecision
 from serving.errors import NotPromotable
@@ -38,7 +39,7 @@ def make_decision(arm: str = "hybrid", **changes: Any) -> RecordedDecision:
 
 class FakeOpener:
     """`stale` maps decision ids to why they are stale, `gone` to why they cannot be opened, `adapters` to the adapter
-    of their arm `hybrid`. `loaded` is what the engine would have.
+    of their arm `hybrid`. `loaded` is what the engine would have, `kept` the arms whose engines it was told to keep.
     """
 
     def __init__(self, engine: HttpEngine) -> None:
@@ -47,6 +48,7 @@ class FakeOpener:
         self.gone: dict[str, str] = {}
         self.adapters: dict[str, str] = {}
         self.loaded: set[str] = set()
+        self.kept: list[str] = []
         self.unload_fault: Exception | None = None
         self.num_looked = 0
 
@@ -61,6 +63,9 @@ class FakeOpener:
         adapter = self.adapters.get(decision.id, "raft@1")
         self.loaded.add(adapter)
         return replace(served, arms={**served.arms, "hybrid": replace(served.arms["hybrid"], adapter=adapter)})
+
+    def keep(self, arm: Arm) -> None:
+        self.kept.append(arm.name)
 
     def unload_except(self, adapters: Collection[str]) -> None:
         if self.unload_fault is not None:

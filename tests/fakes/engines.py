@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import httpx2
@@ -11,9 +12,16 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
-from router.answering.engine import EngineRequest, HttpEngine
+from router.answering.engine import EngineRequest, HttpEngine, Place
 
 Reply = Callable[[EngineRequest], str]
+
+
+async def placed(hold: Callable[[str], AbstractAsyncContextManager[Place]] | None, model: str) -> Place:
+    """Where a model is asked."""
+    assert hold is not None, "somebody else's engine has one place for all"
+    async with hold(model) as place:
+        return place
 
 
 def completion(
@@ -60,6 +68,9 @@ class ScriptedEngine:
         self.reply = reply
         self.cached_tokens = cached_tokens
         self.requests: list[EngineRequest] = []
+
+    def hold(self, _model: str) -> AbstractAsyncContextManager[Place]:
+        return nullcontext(Place("http://engine.test/v1"))
 
     async def complete(self, request: EngineRequest) -> ChatCompletion:
         self.requests.append(request)

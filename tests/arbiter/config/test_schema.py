@@ -14,7 +14,8 @@ def config(**values: Any) -> Config:
 
 def test_the_policy_does_not_change_what_was_asked() -> None:
     same = config()
-    assert config(policy={"margin": 0.1}, engine={"ready_timeout_s": 9}).fingerprint() == same.fingerprint()
+    engine = {"ready_timeout_s": 9, "max_own_engines": 5}
+    assert config(policy={"margin": 0.1}, engine=engine).fingerprint() == same.fingerprint()
     assert config(index={"top_k": 3}).fingerprint() != same.fingerprint()
     assert config(policy={"metric": "exact_match"}).fingerprint() != same.fingerprint()
 

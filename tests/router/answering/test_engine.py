@@ -1,12 +1,14 @@
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx2
 import pytest
 from fakes.engines import Wire
 
-from router.answering.engine import EngineRequest
+from router.answering.engine import EngineRequest, HttpEngine, Place
 from router.errors import EngineRejected, EngineUnavailable
 
 ASK = EngineRequest(model="m", messages=({"role": "user", "content": "When?"},), options={"max_tokens": 4, "seed": 1})
@@ -45,6 +47,31 @@ async def test_a_stream_asks_for_usage_and_yields_the_chunks() -> None:
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.total_tokens == 10
     assert json.loads(wire.bodies[0])["stream_options"] == {"include_usage": True}
+
+
+async def test_a_model_is_held_until_its_answer_ends() -> None:
+    held: list[str] = []
+
+    @asynccontextmanager
+    async def hold(model: str) -> AsyncIterator[Place]:
+        held.append(model)
+        yield Place("http://engine.test/v1")
+        held.remove(model)
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        assert held == ["m"]
+        return wire._handle(request)
+
+    wire = Wire()
+    client = httpx2.AsyncClient(transport=httpx2.MockTransport(handle))
+    engine = HttpEngine("http://engine.test/v1", hold=hold, client=client)
+    await engine.complete(ASK)
+    assert held == []
+    stream = engine.stream(ASK)
+    await anext(stream)
+    assert held == ["m"]
+    _ = [chunk async for chunk in stream]
+    assert held == []
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

@@ -1,9 +1,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from fakes.decisions import FakeOpener, make_decision
 from fakes.endpoints import listening, plain_client
 from fakes.engines import ScriptedEngine, chunk
 
-from router.answering.engine import EngineRequest
+from router.answering.engine import EngineRequest, Place
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.decisions.api import decision_routes
@@ -96,11 +96,13 @@ def test_a_promotion_changes_auto_at_once_and_a_rollback_returns_it(desk: Desk) 
     assert promoted.status_code == 200
     assert promoted.json()["is_current"] is True
     assert promoted.json()["promotion"]["previous_id"] == HYBRID.id
+    assert desk.opener.kept == ["rag"]
     assert desk.engine.requests[-1].messages[-1]["content"].endswith("a smoke question")  # type: ignore[attr-defined]
     assert desk.auto() == ("rag", RAG.id)
     assert desk.client.models.retrieve("auto").to_dict()["root"] == "org/base"
     back = desk.http.post("/arbiter/decisions/rollback")
     assert (back.status_code, back.json()["id"]) == (200, HYBRID.id)
+    assert desk.opener.kept == ["rag", "hybrid"]
     assert desk.auto() == ("hybrid", HYBRID.id)
     nothing = desk.http.post("/arbiter/decisions/rollback")
     assert (nothing.status_code, nothing.json()["error"]["code"]) == (409, "not_promotable")
@@ -161,7 +163,29 @@ def test_an_arm_that_does_not_answer_is_not_promoted(desk: Desk, reply: Any, sta
     assert desk.promote(RAG.id).status_code == status
     desk.engine.reply = lambda _: "nine"
     assert desk.auto() == ("hybrid", HYBRID.id)
-    assert desk.ledger.promotions() == []
+    assert (desk.ledger.promotions(), desk.opener.kept) == ([], [])
+
+
+def test_what_is_promoted_has_its_engine_held_from_its_smoke_question_to_its_first_request(tmp_path: Path) -> None:
+    class Holding(ScriptedEngine):
+        """Counts how often its models are held."""
+
+        def __init__(self) -> None:
+            super().__init__(lambda _: "nine")
+            self.num_held = 0
+
+        @asynccontextmanager
+        async def hold(self, model: str) -> AsyncIterator[Place]:
+            self.num_held += 1
+            yield Place("http://engine.test/v1")
+            self.num_held -= 1
+
+    engine = Holding()
+    with Desk(tmp_path, engine) as desk:
+        held: list[int] = []
+        desk.opener.keep = lambda _: held.append(engine.num_held)  # type: ignore[method-assign]
+        assert desk.promote(RAG.id).status_code == 200
+        assert (held, engine.num_held) == ([1], 0)
 
 
 def test_a_decision_whose_parts_are_gone_is_not_promoted_or_rolled_back_to(desk: Desk) -> None:

@@ -3,11 +3,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from fakes.adapters import ADAPTER
+from fakes.engines import placed
 from fakes.json_server import serving_json
 
+from router.answering.engine import Place
 from serving.engine.engine import LocalEngines, OpenEngine, engine_identity, open_engine, refuse_unfit
 from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmSettings
@@ -15,6 +18,7 @@ from serving.errors import EngineFailed, ServingError
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
 from tuning.export.admission import chat_template_hash
+from tuning.recipe import Form
 
 
 class SomebodyElses:
@@ -165,77 +169,117 @@ def test_the_engines_identity_tells_precision_and_place_apart() -> None:
 
 
 class Scripted:
-    """An adapter's own engine that starts, or does not."""
+    """An adapter's own engine that starts, or does not; `made` are all of them."""
 
     fails = False
+    made: ClassVar[list["Scripted"]] = []
 
     def __init__(self, settings: VllmSettings, _adapter: Adapter | None = None) -> None:
-        self.settings, self.state, self.num_stops = settings, "stopped", 0
+        self.settings, self.state = settings, "stopped"
         self.url = "http://127.0.0.1:0/v1"
+        self.made.append(self)
 
     def start(self, progress: object) -> None:
         if self.fails:
-            self.state = "failed"
             raise EngineFailed("no room")
-        self.state, self.url = "ready", f"http://127.0.0.1:1/{self.settings.served_name}"
+        self.state, self.url = "ready", f"http://127.0.0.1:1/{self.settings.log_path.stem}"
 
     def stop(self) -> None:
-        self.num_stops += 1
         self.state = "stopped"
 
     def is_ready(self) -> bool:
         return self.state == "ready"
 
 
-def test_a_merged_adapter_has_an_engine_from_load_to_unload_and_a_failed_one_is_replaced(
+@contextmanager
+def local_engines(base: ResolvedModel, titles: list[str] | None = None) -> Iterator[LocalEngines]:
+    settings, said = VllmSettings(base.path, base.name, Path("/logs/engine-1.log")), [] if titles is None else titles
+    own = Scripted(settings)
+    own.start(None)
+    engines = LocalEngines(
+        own,  # type: ignore[arg-type]
+        settings,
+        lambda title: said.append(title) or nullcontext(),  # type: ignore[func-returns-value,arg-type]
+        most=1,
+    )
+    yield engines
+    engines.stop()
+    assert {one.state for one in Scripted.made} == {"stopped"}
+    Scripted.made.clear()
+
+
+async def test_a_merged_adapter_has_an_engine_from_load_to_unload_or_from_its_first_request(
     base: ResolvedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serving.engine.engine.VllmServer", Scripted)
-    settings = VllmSettings(base.path, base.name, Path("/logs/engine-1.log"))
-    own = Scripted(settings)
-    own.start(None)
-    engines = LocalEngines(own, settings, lambda title: nullcontext())  # type: ignore[arg-type]
     merged = replace(adapter(base, name="dora@1"), form="merged", rank=0)
+    with local_engines(base) as engines:
+        for load in (engines.load, engines.load, engines.expect):
+            load(merged)
+        assert (await placed(engines.hold, "dora@1")).url.endswith("/engine-1-dora@1")
+        _, first = Scripted.made
+        assert first.settings.log_path == Path("/logs/engine-1-dora@1.log")
+        assert not first.settings.has_adapters
 
-    monkeypatch.setattr(Scripted, "fails", True)
-    with pytest.raises(EngineFailed, match="no room"):
-        engines.load(merged)
-    assert (engines.place_of("dora@1").url, engines.is_ready()) == (own.url, True)
+        engines.unload(merged)
+        assert first.state == "stopped"
+        assert await placed(engines.hold, "dora@1") == await placed(engines.hold, "base") == Place(engines.base.url)
+        assert engines.is_ready()
 
-    monkeypatch.setattr(Scripted, "fails", False)
-    engines.load(merged)
-    engines.load(merged)
-    first = engines._own["dora@1"]
-    assert engines.place_of("dora@1").url.endswith("/dora@1")
-    assert first.settings.log_path == Path("/logs/engine-1-dora@1.log")
-    assert not first.settings.has_adapters
-
-    first.state = "failed"  # it crashed in a loop: the base answers on, and the next load starts another
-    assert engines.is_ready()
-    engines.load(merged)
-    assert (first.num_stops, engines._own["dora@1"] is first) == (1, False)
-    engines.unload(merged)
-    assert engines.place_of("dora@1").url == own.url
-    engines.load(merged)
-    engines.stop()
-    assert (own.state, engines._own["dora@1"].state) == ("stopped", "stopped")
+        engines.expect(merged)
+        assert len(Scripted.made) == 2
+        assert (await placed(engines.hold, "dora@1")).url.endswith("/engine-1-dora@1")
+        assert len(Scripted.made) == 3
 
 
-def test_a_beside_adapter_has_an_engine_of_its_own_with_the_base(
+def test_an_engine_of_its_own_that_does_not_start_is_told_to_who_loads_it_and_leaves_the_base_alone(
+    base: ResolvedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.engine.engine.VllmServer", Scripted)
+    with local_engines(base) as engines:
+        monkeypatch.setattr(Scripted, "fails", True)
+        with pytest.raises(EngineFailed, match="no room"):
+            engines.load(replace(adapter(base, name="dora@1"), form="merged", rank=0))
+        assert engines.is_ready()
+
+
+async def test_a_beside_adapter_has_an_engine_of_its_own_with_the_base(
     base: ResolvedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serving.engine.engine.beside_engine", Scripted)
-    settings, titles = VllmSettings(base.path, base.name, Path("/logs/engine-1.log")), list[str]()
-    engines = LocalEngines(
-        Scripted(settings),  # type: ignore[arg-type]
-        settings,
-        lambda title: titles.append(title) or nullcontext(),  # type: ignore[func-returns-value,arg-type]
-    )
-    prefix = replace(adapter(base, name="prefix@1"), form="beside", rank=0)
-    engines.load(prefix)
-    own = engines._own["prefix@1"]
-    assert titles == ["starting transformers with prefix@1"]
-    assert (own.settings.model_path, own.settings.log_path) == (base.path, Path("/logs/engine-1-prefix@1.log"))  # type: ignore[union-attr]
-    assert engines.place_of("prefix@1").url == own.url != engines.base.url
-    engines.unload(prefix)
-    assert (own.state, engines.place_of("prefix@1").url) == ("stopped", engines.base.url)
+    titles: list[str] = []
+    with local_engines(base, titles) as engines:
+        engines.load(replace(adapter(base, name="prefix@1"), form="beside", rank=0))
+        own = Scripted.made[-1]
+        assert titles == ["starting transformers with prefix@1"]
+        assert (own.settings.model_path, own.settings.log_path) == (base.path, Path("/logs/engine-1-prefix@1.log"))
+        assert (await placed(engines.hold, "prefix@1")).url == own.url != engines.base.url
+
+
+@pytest.mark.parametrize(
+    ("forms", "has_own", "most", "num_engines"),
+    [((), False, None, 1), (("lora",), False, 5, 1), ((), True, None, 4), (("merged",), False, 0, 2)],
+)
+def test_a_gpu_is_shared_by_as_many_engines_as_may_run_at_a_time(
+    base: ResolvedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    forms: tuple[Form, ...],
+    has_own: bool,
+    most: int | None,
+    num_engines: int,
+) -> None:
+    monkeypatch.setattr("serving.engine.engine.VllmServer", Scripted)
+    merged = replace(adapter(base, name="dora@1"), form="merged", rank=0)
+    with open_engine(
+        EngineSettings(),
+        base,
+        {merged.name: merged} if has_own else {},
+        log_path=Path("/nowhere/engine.log"),
+        max_num_seqs=16,
+        forms=forms,
+        own_engines=most,
+        step=lambda title: nullcontext(),  # type: ignore[arg-type]
+    ):
+        (started,) = Scripted.made
+        assert started.settings.num_engines == num_engines
+    Scripted.made.clear()

@@ -1,4 +1,4 @@
-"""A merged adapter has an engine of its own, from load to unload; the base's engine goes on with its adapters."""
+"""A merged adapter has an engine of its own, from its first request to unload; the base's goes on with its adapters."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from fakes.engines import placed
 
 from router.answering.engine import EngineRequest, HttpEngine
 from serving.engine.engine import open_engine
@@ -76,12 +77,12 @@ def test_a_merged_adapter_is_asked_at_its_own_engine_and_answers_as_what_was_tra
     with open_engine(
         settings, base, {"light": light}, log_path=tmp_path / "vllm.log", max_num_seqs=4, step=unseen
     ) as engine:
-        engine.load(merged)
-        assert engine.place_of is not None
-        url = engine.place_of(merged.name).url
-        assert url != engine.url == engine.place_of(light.name).url == engine.place_of("base").url
+        engine.expect(merged)  # the first request starts its engine
+        urls = [asyncio.run(placed(engine.hold, name)).url for name in (merged.name, light.name, "base")]
+        url = urls[0]
+        assert url != engine.url == urls[1] == urls[2]
         assert engine.is_ready()
-        said = asyncio.run(answers(HttpEngine(engine.url, place_of=engine.place_of), "base", light.name, merged.name))
+        said = asyncio.run(answers(HttpEngine(engine.url, hold=engine.hold), "base", light.name, merged.name))
         assert said["base"] not in (said[light.name], said[merged.name])
 
         tokenizer = AutoTokenizer.from_pretrained(merged.path)
@@ -93,7 +94,7 @@ def test_a_merged_adapter_is_asked_at_its_own_engine_and_answers_as_what_was_tra
         served = [next(iter(place.values()))["logprob"] for place in reply["choices"][0]["prompt_logprobs"][1:]]
 
         engine.unload(merged)
-        assert engine.place_of(merged.name).url == engine.url
+        assert asyncio.run(placed(engine.hold, merged.name)).url == engine.url
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/models", trust_env=False)
         assert engine.is_ready()

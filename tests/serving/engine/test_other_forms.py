@@ -75,7 +75,7 @@ def test_every_form_answers_as_what_was_trained(smollm2_path: str, tmp_path: Pat
         engine.load(adapters["bottleneck"])
 
         async def ask() -> dict[str, Any]:
-            http = HttpEngine(engine.url, place_of=engine.place_of)
+            http = HttpEngine(engine.url, hold=engine.hold)
             # All at once, so that they share batches.
             names = ["base", *(adapter.name for adapter in adapters.values())]
             said = await asyncio.gather(*(http.complete(EngineRequest(name, ASKED, options)) for name in names))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fakes.adapters import ADAPTER
-from fakes.engines import Wire
+from fakes.engines import Wire, placed
 
 from router.answering.engine import EngineRequest, HttpEngine, Place
 from serving.engine.engine import LocalEngines
@@ -92,7 +92,7 @@ async def test_the_request_is_what_the_trained_model_reads(prompt: tuple[Adapter
     adapter, trained = prompt
     place = Place("http://engine.test/v1", model="base", before=(first_message(adapter),))
     wire = Wire()
-    engine = HttpEngine("http://engine.test/v1", client=wire.engine._http, place_of=lambda _: place)
+    engine = HttpEngine("http://engine.test/v1", client=wire.engine._http, hold=lambda _: nullcontext(place))
     answer = await engine.complete(EngineRequest(adapter.name, SEA, {"max_tokens": 4}))
     body = json.loads(wire.bodies[0])
     assert (body["model"], body["max_tokens"], answer.model) == ("base", 4, adapter.name)
@@ -162,23 +162,23 @@ def test_an_engine_takes_prompts_only_where_it_was_told_to(tmp_path: Path, tiny_
     assert template_path(taking).read_text().endswith((tiny_base / "chat_template.jinja").read_text())
 
 
-def test_a_prompt_is_sent_from_load_to_unload(prompt: tuple[Adapter, Any], tmp_path: Path) -> None:
+async def test_a_prompt_is_sent_from_load_to_unload(prompt: tuple[Adapter, Any], tmp_path: Path) -> None:
     adapter, _ = prompt
     settings = VllmSettings("/base", "base", tmp_path / "engine.log", takes_prompts=True)
-    engines = LocalEngines(VllmServer(settings), settings, lambda title: nullcontext())  # type: ignore[arg-type]
+    engines = LocalEngines(VllmServer(settings), settings, lambda title: nullcontext(), most=1)  # type: ignore[arg-type]
     for _ in range(2):
         engines.load(adapter)
-    place = engines.place_of(adapter.name)
+    place = await placed(engines.hold, adapter.name)
     assert (place.url, place.model) == (engines.base.url, "base")
     assert sent(place.before[0]).tolist() == read_prompt(adapter.path).tolist()
-    assert engines.place_of("base") == Place(engines.base.url)
+    assert await placed(engines.hold, "base") == Place(engines.base.url)
     engines.unload(adapter)
     engines.unload(adapter)
-    assert engines.place_of(adapter.name) == Place(engines.base.url)
+    assert await placed(engines.hold, adapter.name) == Place(engines.base.url)
 
 
 def test_an_engine_without_room_for_prompts_refuses_one(prompt: tuple[Adapter, Any], tmp_path: Path) -> None:
     settings = VllmSettings("/base", "base", tmp_path / "engine.log")
-    engines = LocalEngines(VllmServer(settings), settings, lambda title: nullcontext())  # type: ignore[arg-type]
+    engines = LocalEngines(VllmServer(settings), settings, lambda title: nullcontext(), most=1)  # type: ignore[arg-type]
     with pytest.raises(ServingError, match="'prompt@1' is a prompt of numbers, and the engine was started without"):
         engines.load(prompt[0])

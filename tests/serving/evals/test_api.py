@@ -7,9 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from fakes.endpoints import listening, make_served, plain_client
 from fakes.engines import ScriptedEngine
 
-from router.answering.engine import EngineRequest
+from router.answering.engine import EngineRequest, Place
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.evals.api import eval_routes
@@ -395,6 +395,30 @@ def test_a_run_is_canceled_and_keeps_what_it_had(tmp_path: Path) -> None:
         assert (gone.deleted, gone.run_id) == (True, run_id)
         with pytest.raises(openai.NotFoundError):
             runs.retrieve(run_id, eval_id=eval_id)
+
+
+def test_a_run_whose_engine_is_started_holds_up_no_other_run(tmp_path: Path) -> None:
+    class Starting(ScriptedEngine):
+        """The adapter's engine takes as long to start as the test wants."""
+
+        is_up = threading.Event()
+
+        @asynccontextmanager
+        async def hold(self, model: str) -> AsyncIterator[Place]:
+            while model == "raft@1" and not self.is_up.is_set():  # noqa: ASYNC110  # set from the test's own thread
+                await asyncio.sleep(0.01)
+            yield Place("http://engine.test/v1")
+
+    engine = Starting(answering)
+    with serving(tmp_path, engine) as evals:
+        eval_id = evals.created(SAME)
+        waiting = evals.run(eval_id, completions(*[ROWS[0]] * 4, model="hybrid"))
+        until(lambda: evals.client.evals.runs.retrieve(waiting, eval_id=eval_id).status == "in_progress")
+        other = evals.run(eval_id, completions(ROWS[0], model="base"))
+        assert evals.ended(eval_id, other).result_counts.passed == 1
+        assert {request.model for request in engine.requests} == {"org/base"}
+        engine.is_up.set()
+        assert evals.ended(eval_id, waiting).result_counts.passed == 4
 
 
 @pytest.mark.slow
