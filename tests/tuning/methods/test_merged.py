@@ -9,6 +9,7 @@ import pytest
 from fakes.lazy import Lazy
 from fakes.trainings import NUMBERS
 
+from tuning.automatic import settled
 from tuning.methods.c3a import convolve
 from tuning.methods.registry import METHODS
 from tuning.recipe import Occasion
@@ -35,7 +36,8 @@ def test_it_begins_as_the_base_was(method: str, tiny_base: Path) -> None:
     own = METHODS[method]
     first, second = (load_base(str(tiny_base), "float32", longest=8, quantization=own.quantization) for _ in range(2))
     torch.manual_seed(1)
-    prepared = own.prepare(first, own.recipe(**NUMBERS.get(method, {})), Occasion(lambda _size, _count: [], 4))
+    recipe = settled(own.recipe(**NUMBERS.get(method, {})))
+    prepared = own.prepare(first, recipe, Occasion(lambda _size, _count: [], 4))
     assert float((logits(prepared.model) - logits(second)).abs().max()) < 1e-5
 
 
