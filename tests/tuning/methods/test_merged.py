@@ -10,6 +10,7 @@ from fakes.lazy import Lazy
 from fakes.trainings import NUMBERS
 
 from tuning.automatic import settled
+from tuning.errors import TuningError
 from tuning.methods.c3a import convolve
 from tuning.methods.registry import METHODS
 from tuning.recipe import Occasion
@@ -23,6 +24,14 @@ else:
 pytestmark = pytest.mark.slow
 
 IDS = [[4, 11, 6, 3, 5, 9, 3]]
+
+
+@pytest.mark.parametrize(("method", "number"), [("road", "group"), ("hra", "rank")])
+def test_a_number_that_must_be_even_says_so(method: str, number: str) -> None:
+    with pytest.raises(
+        TuningError, match=f"^{number} must be a whole number of at least 2 and a multiple of 2, not 3$"
+    ):
+        METHODS[method].recipe(**{number: 3})
 
 
 @pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.form == "merged"])
