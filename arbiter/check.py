@@ -19,12 +19,12 @@ from arbiter.data import Data, Faults
 from arbiter.home import database_setting
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge, load_labels
+from arbiter.training import untrainable
 from eval.metrics.labels import kind_of, label_sets
 from rag.langchain.factory import resolve
 from storage.database import make_engine
 from storage.errors import ArbiterError, listed
 from tuning.base import ResolvedModel
-from tuning.methods.registry import obstacle
 
 _SHOWN_LABELS = 6
 _HINT = "label_accuracy reads a label in any spelling: policy.metric=label_accuracy"
@@ -61,6 +61,10 @@ def _check(pipeline: Pipeline, faults: Faults) -> Output | None:
     embedder = faults.attempt(lambda: build.resolve_embedder(config, home, lambda _: None, fetch=False), None)
     if data is not None:
         faults.attempt(pipeline.race_plan, None)
+    if data is not None and base is not None:
+        used = build.used_adapters(pipeline.askable)
+        reasons = faults.attempt(partial(untrainable, config, data, base, used), dict[str, str]())
+        faults.found += map(ArbiterError, reasons.values())
     if data is None or base is None or embedder is None or faults.found:
         return None
     pipeline.base, pipeline.embedder_model = base, embedder
@@ -72,8 +76,6 @@ def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
     policy, base, embedder = config.policy, pipeline.base, pipeline.embedder_model
     room, *warnings = pipeline.answer_lengths.notes(config)
     power, detectable = pipeline.power()
-    reasons = {name: obstacle(config.adapters[name]) for name in build.used_adapters(config)}
-    warnings += [f"adapter {name}: {reason}" for name, reason in reasons.items() if reason]
     lines = [
         f"decides: {_metric(config)}, differences from {policy.margin:g} on (policy.metric, policy.margin)",
         *(_label_line(kind, counts) for kind, counts in labels.items()),

@@ -55,7 +55,6 @@ from storage.hashes import content_hash
 from storage.settings import part
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
-from tuning.methods.registry import obstacle
 from tuning.training.progress import Forecast
 
 _POLL_S = 1.0
@@ -180,18 +179,15 @@ class Pipeline:
     def adapters(self) -> dict[str, Adapter]:
         """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
         sweep_drafts(self.home / "adapters")
-        trainer = self._trainer()
-        used = build.used_adapters(self.askable)
-        # One that cannot be trained here is said before others are trained for hours.
-        order = sorted(used, key=lambda name: obstacle(self.config.adapters[name]) is None)
-        trained = {name: trainer.train(name) for name in order}
-        adapters = {name: trained[name] for name in used}
+        adapters = self._trainer().train_all(build.used_adapters(self.askable))
         for note in build.training_notes(self.config, adapters):
             self.console.say(f"note: {note}")
         return adapters
 
-    def forecast(self) -> dict[str, Forecast | None]:
-        """What the training of each adapter that the arms need will take, None for one that exists."""
+    def forecast(self) -> dict[str, Forecast | str | None]:
+        """What the training of each adapter that the arms need will take, or why it cannot be trained; None for one
+        that exists.
+        """
         trainer = self._trainer()
         return {name: trainer.forecast(name) for name in build.used_adapters(self.askable)}
 

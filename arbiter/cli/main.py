@@ -124,9 +124,13 @@ def tune(
         from arbiter.training import in_words
 
         found = pipeline.forecast()
-        said = [f"{name} {in_words(one) if one is not None else 'is trained'}" for name, one in found.items()]
-        shown = {name: None if one is None else asdict(one) for name, one in found.items()}
+        said = [in_words(name, one) for name, one in found.items()]
+        shown = {
+            name: {"obstacle": one} if isinstance(one, str) else one and asdict(one) for name, one in found.items()
+        }
         pipeline.console.result("\n".join(said) or "no arm needs an adapter", shown)
+        if any(isinstance(one, str) for one in found.values()):
+            raise typer.Exit(EXIT_FAILED)
         return
     adapters = pipeline.adapters
     lines = [f"{a.name}: {a.num_rows} rows, {a.training_s:.0f} s, {a.path}" for a in adapters.values()]

@@ -8,21 +8,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.adapters import ADAPTER
 from fakes.teams import TEST, answering, remote, write_folder
 
 from arbiter.config.loading import load_config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
 from arbiter.served_runs import last_run
-from arbiter.training import Trainer
 from storage.errors import ArbiterError
-from tuning.export.adapters import Adapter
 
 
 @pytest.fixture(scope="module")
@@ -189,25 +185,3 @@ def test_a_damaged_run_is_not_named(tmp_path: Path, url: str) -> None:
     (run.directory / "config.yaml").write_text("data: [torn")
     with pytest.raises(ArbiterError, match=r"no finished run of this config in '.*'; make one with"):
         last_run(pipeline_of(folder, home, *remote(url))[0].config, home)
-
-
-@pytest.mark.slow  # it imports torch
-def test_an_adapter_that_cannot_be_trained_here_is_said_before_others_are_trained(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[str] = []
-
-    def train(_: Trainer, name: str) -> Adapter:
-        tried.append(name)
-        return replace(ADAPTER, name=f"{name}@1")
-
-    monkeypatch.setattr(Trainer, "train", train)
-    folder = write_folder(tmp_path / "team")
-    usual, _ = pipeline_of(folder, tmp_path / "home", f"engine.url={url}")
-    assert list(usual.adapters) == tried == ["closed_book", "raft"]
-    tried.clear()
-    # AdaLomo needs a GPU, wherever the test runs.
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    hindered, _ = pipeline_of(folder, tmp_path / "home", f"engine.url={url}", "adapters.raft.optimizer=adalomo")
-    assert list(hindered.adapters) == ["closed_book", "raft"]
-    assert tried == ["raft", "closed_book"]
