@@ -173,13 +173,14 @@ def decide(
     is_json: JsonOption = False,
 ) -> None:
     """Decide again from the last finished run, for example with another policy; asks nothing."""
+    from arbiter.deciding import race_reason, stale_reason
     from arbiter.served_runs import last_run
 
     pipeline = open_pipeline("decide", _raced(words, is_whole), config, is_json)
     finished, policy = last_run(pipeline.config, pipeline.home), pipeline.config.policy
     decision = _show_decision(pipeline, finished)
-    stale = pipeline.stale_reason(finished)
-    for reason in (stale, pipeline.race_reason(finished)):
+    stale = stale_reason(finished, pipeline.read)
+    for reason in (stale, race_reason(finished, pipeline.config)):
         if reason is not None:
             pipeline.console.say(f"warning: {reason}")
     if is_checked:

@@ -16,6 +16,7 @@ from fakes.teams import TEST, answering, remote, write_folder
 
 from arbiter.config.loading import load_config
 from arbiter.console import Console
+from arbiter.deciding import race_reason
 from arbiter.pipeline import Pipeline
 from arbiter.served_runs import last_run
 from storage.errors import ArbiterError
@@ -167,10 +168,10 @@ def test_another_policy_decides_by_the_race_of_the_first_and_says_that_it_may_la
     found = last_run(other.config, home)
     other.decide(found)
     reason = f"run {run.id!r} was raced by another policy; to ask what this one needs, run: arbiter run CONFIG"
-    assert (found.id, other.race_reason(found), first.race_reason(run)) == (run.id, reason, None)
+    assert (found.id, race_reason(found, other.config), race_reason(run, first.config)) == (run.id, reason, None)
     assert reason in json.dumps(found.card(), ensure_ascii=False)
     again = other.evaluate()
-    assert (other.race_reason(again), last_run(other.config, home).id) == (None, again.id)
+    assert (race_reason(again, other.config), last_run(other.config, home).id) == (None, again.id)
     assert last_run(first.config, home).id == run.id
     whole, _ = pipeline_of(folder, home, *remote(url), "race=null")
     with pytest.raises(ArbiterError, match=r" with 'race=\{\}': give the same keys"):
