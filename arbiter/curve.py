@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from arbiter.config.schema import Config
-from arbiter.kept_curves import keep_curve
+from arbiter.kept_curves import curve_arm, keep_curve
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge
 from arbiter.variants import Variants, of_arm, require_dev
@@ -93,10 +93,8 @@ def _unlooked(config: Config, arm: str) -> Config:
 
 
 def _choose(config: Config) -> str:
-    arm = config.curve.arm
+    arm = curve_arm(config)
     trained = [name for name, spec in config.arms.items() if spec.adapter is not None]
-    if arm is None and trained:
-        return trained[0]
     if arm not in trained:
         have = ", ".join(trained) or "none"
         raise ArbiterError(f"arm {arm!r} is not trained, so it has no curve; set curve.arm to one of {have}")

@@ -13,7 +13,7 @@ from typing import Protocol
 from arbiter.config.schema import Config
 from arbiter.data import Data, askable_arms
 from arbiter.home import home_database
-from arbiter.kept_curves import find_curves
+from arbiter.kept_curves import curve_arm, find_curves
 from eval.report.card import make_card
 from eval.report.learning import Curves, report_curve
 from eval.report.page import to_html
@@ -88,9 +88,10 @@ def _curves(run: Run, config: Config, home: Path, read: Read) -> Curves | None:
     """The learning curves that speak of a run whose data is that of the folder; None where they cannot be read."""
     data = read()
     try:
+        askable = askable_arms(config, data)[0]
         found = find_curves(
             home,
-            askable_arms(config, data)[0],
+            askable,
             lambda: read(needs_dev=True),
             name=data.name,
             revision=run.manifest["base_revision"],
@@ -100,4 +101,4 @@ def _curves(run: Run, config: Config, home: Path, read: Read) -> Curves | None:
         reports = tuple(report_curve(one, config.curve, training_price=price) for one in found)
     except ArbiterError:  # the folder gives no dev questions any more, for example
         return None
-    return Curves(reports, len(data.examples), config.curve.most)
+    return Curves(reports, len(data.examples), config.curve.most, curve_arm(askable))

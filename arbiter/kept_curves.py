@@ -32,6 +32,11 @@ class KeptCurve:
     measured: MeasuredCurve
 
 
+def curve_arm(config: Config) -> str | None:
+    """The arm whose curve is measured: the one that is said, or the first that is trained."""
+    return config.curve.arm or next((name for name, arm in config.arms.items() if arm.adapter is not None), None)
+
+
 def keep_curve(home: Path, config: Config, data: Data, measured: MeasuredCurve, *, revision: str, engine: str) -> Path:
     """Write what was measured with a config, in place of what was measured with it of other data. `revision` is that of
     the base model; `engine` is what answers owe to the engine.

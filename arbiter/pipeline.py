@@ -7,16 +7,13 @@ decision = pipeline.decide(run)
 
 from __future__ import annotations
 
-import itertools
 import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+import shlex
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-
-import yaml
 
 from arbiter import build
 from arbiter.answer_lengths import AnswerLengths, measure, token_counter
@@ -40,29 +37,26 @@ from router.answering.arm import Arm
 from router.deciding.decision import Decision
 from serving.engine.engine import engine_identity
 from storage.errors import ArbiterError
-from storage.files import hold_lock
 from storage.folders import sweep_drafts
 from storage.hashes import content_hash
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
 from tuning.training.progress import Forecast
 
-_POLL_S = 1.0
-
 
 @dataclass(eq=False)
 class Pipeline:
     """One config, one data directory. Stages call those before them; what exists already is found by its content.
 
-    `command` is what the report names as the way to get it again. `needs_dev` reads the dev questions, too; without
-    `needs_questions` there may be none to evaluate.
+    `command` is what the report names as the way to get it again, "" its run's own config. `needs_dev` reads the dev
+    questions, too; without `needs_questions` there may be none to evaluate.
     """
 
     config: Config
     _: KW_ONLY
     home: Path = field(default_factory=data_home)
     console: Console = field(default_factory=Console)
-    command: str = "arbiter run"
+    command: str = ""
     needs_questions: bool = True
     needs_dev: bool = False
 
@@ -233,7 +227,8 @@ class Pipeline:
         directory = runs / f"{self.data.name}-{fingerprint[:8]}"
         finished = find_run(directory)  # it may lie where no lock can be written
         if finished is None:
-            with self._alone(directory):
+            busy = f"another process works on run {directory.name}; waiting for its answers"
+            with self.console.alone(directory.with_name(f".{directory.name}.lock"), busy):
                 finished = find_run(directory)
                 if finished is None:
                     return self._ask_and_score(directory, fingerprint, plan, notes)
@@ -284,7 +279,7 @@ class Pipeline:
                 )
         return publish_run(
             directory,
-            config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
+            config_yaml=self.config.to_yaml(),
             questions=asked.questions,
             records=asked.records,
             scorecard=replace(
@@ -300,27 +295,16 @@ class Pipeline:
                 "data": str(self.data.folder),
                 "base_revision": self.base.revision,
                 "versions": self.versions,
-                "command": self.command,
+                "command": self._command(directory),
             },
         )
 
-    @contextmanager
-    def _alone(self, directory: Path) -> Iterator[None]:
-        """Hold the lock of a run, so that no two processes ask the same; waits while another one has it."""
-        lock = directory.with_name(f".{directory.name}.lock")
-        with ExitStack() as held, ExitStack() as shown:
-            for waited in itertools.count():
-                try:
-                    held.enter_context(hold_lock(lock, busy=BlockingIOError()))
-                    break
-                except BlockingIOError:
-                    if not waited:
-                        title = f"another process works on run {directory.name}; waiting for its answers"
-                        step = shown.enter_context(self.console.step(title))
-                    step.update(waited, None)
-                    time.sleep(_POLL_S)
-            shown.close()
-            yield
+    def _command(self, directory: Path) -> str:
+        """The command that makes a run again; one that was made from Python has its config in its own folder."""
+        if self.command:
+            return self.command
+        home = "" if self.home.resolve() == data_home() else f"ARBITER_HOME={shlex.quote(str(self.home.resolve()))} "
+        return f"{home}arbiter run {shlex.quote(str(directory.resolve() / 'config.yaml'))}"
 
     def decide(self, run: Run) -> Decision:
         """Apply the policy to a finished run and write the decision and its reports beside it; asks nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.teams import TEST, answering, remote, write_folder
+from fakes.teams import TEST, answering, pipeline_of, remote, write_folder
 
 from arbiter.config.loading import load_config
 from arbiter.console import Console
-from arbiter.deciding import race_reason
 from arbiter.pipeline import Pipeline
 from arbiter.served_runs import last_run
 from storage.errors import ArbiterError
@@ -26,12 +24,6 @@ from storage.errors import ArbiterError
 def url() -> Iterator[str]:
     with answering() as address:
         yield address
-
-
-def pipeline_of(folder: Path, home: Path, *overrides: str) -> tuple[Pipeline, io.StringIO]:
-    err = io.StringIO()
-    console = Console(stderr=err, stdout=io.StringIO())
-    return Pipeline(load_config(folder, overrides, {}), home=home, console=console), err
 
 
 @pytest.mark.slow
@@ -154,29 +146,6 @@ def test_without_a_run_of_the_config_those_that_are_there_and_their_keys_are_nam
     gone, _ = pipeline_of(folder, home, *remote(url), f"data={tmp_path / 'none'}")
     with pytest.raises(ArbiterError, match=r"no data folder '.*none'"):
         last_run(gone.config, home)
-
-
-@pytest.mark.slow
-def test_another_policy_decides_by_the_race_of_the_first_and_says_that_it_may_lack_answers(
-    tmp_path: Path, url: str
-) -> None:
-    folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
-    first, _ = pipeline_of(folder, home, *remote(url))
-    run = first.evaluate()
-    assert run.scorecard().race is not None
-    other, _ = pipeline_of(folder, home, *remote(url), "policy.margin=0.2")
-    found = last_run(other.config, home)
-    other.decide(found)
-    reason = f"run {run.id!r} was raced by another policy; to ask what this one needs, run: arbiter run CONFIG"
-    assert (found.id, race_reason(found, other.config), race_reason(run, first.config)) == (run.id, reason, None)
-    assert reason in json.dumps(found.card(), ensure_ascii=False)
-    again = other.evaluate()
-    assert (race_reason(again, other.config), last_run(other.config, home).id) == (None, again.id)
-    assert last_run(first.config, home).id == run.id
-    whole, _ = pipeline_of(folder, home, *remote(url), "race=null")
-    with pytest.raises(ArbiterError, match=r" with 'race=\{\}': give the same keys"):
-        last_run(whole.config, home)
-    assert whole.evaluate().scorecard().race is None
 
 
 @pytest.mark.slow
