@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from arbiter.config.schema import Config
-from arbiter.kept_curves import curve_arm, keep_curve
+from arbiter.kept_curves import Versions, curve_arm, keep_curve
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge
 from arbiter.variants import Variants, of_arm, require_dev
@@ -77,8 +77,8 @@ def measure_curve(pipeline: Pipeline) -> CurveReport:
         training_s=tuple(training_s),
         seed=config.seed,
     )
-    engine = engine_identity(given.engine)
-    path = keep_curve(pipeline.home, given, data, measured, revision=pipeline.base.revision, engine=engine)
+    versions = Versions(pipeline.base.revision, pipeline.embedder_model.label, engine_identity(given.engine))
+    path = keep_curve(pipeline.home, given, data, measured, versions)
     pipeline.console.say(f"curve: {path}")
     return report_curve(measured, given.curve, training_price=given.policy.prices.training_hour)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from arbiter.config.schema import Config
 from arbiter.data import Data, askable_arms
 from arbiter.home import home_database
-from arbiter.kept_curves import curve_arm, find_curves
+from arbiter.kept_curves import Versions, curve_arm, find_curves
 from eval.report.card import make_card
 from eval.report.learning import Curves, report_curve
 from eval.report.page import to_html
@@ -94,8 +94,11 @@ def _curves(run: Run, config: Config, home: Path, read: Read) -> Curves | None:
             askable,
             lambda: read(needs_dev=True),
             name=data.name,
-            revision=run.manifest["base_revision"],
-            engine=next((versions["engine"] for versions in run.manifest["versions"].values()), ""),
+            versions=Versions(
+                base=run.manifest["base_revision"],
+                embedder=str(run.scorecard().provenance.get("embedder", "")),
+                engine=next((versions["engine"] for versions in run.manifest["versions"].values()), ""),
+            ),
         )
         price = config.policy.prices.training_hour
         reports = tuple(report_curve(one, config.curve, training_price=price) for one in found)
