@@ -20,6 +20,7 @@ from arbiter.data import Data
 from arbiter.scoring import Scoring
 from eval.metrics.catalogue import metrics_of
 from eval.metrics.ragas import JUDGE_METRICS
+from eval.report.wording import as_size
 from rag.index import Index
 from tuning.automatic import settled
 from tuning.base import ResolvedModel
@@ -156,10 +157,8 @@ def in_words(name: str, found: Forecast | str | None) -> str:
     if isinstance(found, str):
         return found
     time = f"{found.seconds:.0f} s" if found.seconds < 120 else f"{found.seconds / 60:.0f} min"
-    return (
-        f"{name} will take about {time} and {found.memory_bytes / 1e9:.1f} GB of memory; "
-        f"{found.free_bytes / 1e9:.1f} may be had"
-    )
+    free = as_size(found.free_bytes)
+    return f"{name} will take about {time} and {as_size(found.memory_bytes)} of memory; {free} may be had"
 
 
 def _looked(adapter: Adapter) -> str:
