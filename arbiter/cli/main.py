@@ -98,7 +98,10 @@ def tune(
         ),
     ] = False,
     is_forecast: Annotated[
-        bool, typer.Option("--forecast", help="Say how long each training would take, and how much memory.")
+        bool,
+        typer.Option(
+            "--forecast", help="Say how long each training would take, and how much memory, or why it cannot be."
+        ),
     ] = False,
     is_curve: Annotated[
         bool, typer.Option("--curve", help="Train on a few sizes, and say how many more examples would be worth it.")
