@@ -167,8 +167,8 @@ def provenance(
     return {
         "arbiter": importlib.metadata.version("arbiter"),
         "data": data.version,
-        "model": f"{base.name} {base.revision}",
-        "embedder": f"{embedder.name} {embedder.revision}",
+        "model": base.label,
+        "embedder": embedder.label,
         "engine": engines.engine_identity(config.engine),
         "seed": config.seed,
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},

@@ -18,13 +18,14 @@ from arbiter.console import Console, Output
 from arbiter.data import Data, Faults
 from arbiter.home import database_setting
 from arbiter.pipeline import Pipeline
+from arbiter.planning import power, race_plan
 from arbiter.scoring import check_metric, find_judge, load_labels
+from arbiter.training import untrainable
 from eval.metrics.labels import kind_of, label_sets
 from rag.langchain.factory import resolve
 from storage.database import make_engine
 from storage.errors import ArbiterError, listed
 from tuning.base import ResolvedModel
-from tuning.methods.registry import obstacle
 
 _SHOWN_LABELS = 6
 _HINT = "label_accuracy reads a label in any spelling: policy.metric=label_accuracy"
@@ -60,7 +61,11 @@ def _check(pipeline: Pipeline, faults: Faults) -> Output | None:
     base = faults.attempt(lambda: pipeline.find_base(fetch=False), None)
     embedder = faults.attempt(lambda: build.resolve_embedder(config, home, lambda _: None, fetch=False), None)
     if data is not None:
-        faults.attempt(pipeline.race_plan, None)
+        faults.attempt(partial(race_plan, config, data), None)
+    if data is not None and base is not None:
+        used = build.used_adapters(pipeline.askable)
+        reasons = faults.attempt(partial(untrainable, config, data, base, used), dict[str, str]())
+        faults.found += map(ArbiterError, reasons.values())
     if data is None or base is None or embedder is None or faults.found:
         return None
     pipeline.base, pipeline.embedder_model = base, embedder
@@ -71,16 +76,14 @@ def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
     config, labels = pipeline.askable, label_balance(data)
     policy, base, embedder = config.policy, pipeline.base, pipeline.embedder_model
     room, *warnings = pipeline.answer_lengths.notes(config)
-    power, detectable = pipeline.power()
-    reasons = {name: obstacle(config.adapters[name]) for name in build.used_adapters(config)}
-    warnings += [f"adapter {name}: {reason}" for name, reason in reasons.items() if reason]
+    shown, detectable = power(config, data)
     lines = [
         f"decides: {_metric(config)}, differences from {policy.margin:g} on (policy.metric, policy.margin)",
         *(_label_line(kind, counts) for kind, counts in labels.items()),
         *([f"  {_HINT}"] if labels and policy.metric == "token_f1" else []),
         room,
         *(f"warning: {note}" for note in warnings),
-        f"{power}; see: arbiter plan",
+        f"{shown}; see: arbiter plan",
         f"model: {_model(base)}; embedder: {_model(embedder)}",
         f"config and data are fine; arms: {', '.join(config.arms)}; metrics: {', '.join(metrics)}",
     ]

@@ -7,21 +7,25 @@ with console.step("embedding") as step:
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from storage.errors import StorageError
+from storage.files import hold_lock
 
 # Without a terminal a line every few seconds shows that the work goes on, without filling a log.
 PLAIN_EVERY_S = 5.0
+_POLL_S = 1.0
 
 # What a command gives: the text for a person, and the same for a program.
 Output = tuple[str, Any]
@@ -71,6 +75,22 @@ class Console:
                 f"the result cannot be written to standard output: {str(error.strerror).lower()}; send it elsewhere "
                 "and run the same command again"
             ) from error
+
+    @contextmanager
+    def alone(self, lock: Path, busy: str) -> Iterator[None]:
+        """Hold a lock; while another process has it, wait and show `busy`."""
+        with ExitStack() as held, ExitStack() as shown:
+            for waited in itertools.count():
+                try:
+                    held.enter_context(hold_lock(lock, busy=BlockingIOError()))
+                    break
+                except BlockingIOError:
+                    if not waited:
+                        step = shown.enter_context(self.step(busy))
+                    step.update(waited, None)
+                    time.sleep(_POLL_S)
+            shown.close()
+            yield
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from arbiter.config.schema import Config
-from arbiter.kept_curves import keep_curve
+from arbiter.kept_curves import Versions, curve_arm, keep_curve
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge
 from arbiter.variants import Variants, of_arm, require_dev
@@ -77,8 +77,8 @@ def measure_curve(pipeline: Pipeline) -> CurveReport:
         training_s=tuple(training_s),
         seed=config.seed,
     )
-    engine = engine_identity(given.engine)
-    path = keep_curve(pipeline.home, given, data, measured, revision=pipeline.base.revision, engine=engine)
+    versions = Versions(pipeline.base.revision, pipeline.embedder_model.label, engine_identity(given.engine))
+    path = keep_curve(pipeline.home, given, data, measured, versions)
     pipeline.console.say(f"curve: {path}")
     return report_curve(measured, given.curve, training_price=given.policy.prices.training_hour)
 
@@ -93,10 +93,8 @@ def _unlooked(config: Config, arm: str) -> Config:
 
 
 def _choose(config: Config) -> str:
-    arm = config.curve.arm
+    arm = curve_arm(config)
     trained = [name for name, spec in config.arms.items() if spec.adapter is not None]
-    if arm is None and trained:
-        return trained[0]
     if arm not in trained:
         have = ", ".join(trained) or "none"
         raise ArbiterError(f"arm {arm!r} is not trained, so it has no curve; set curve.arm to one of {have}")

@@ -1,13 +1,13 @@
 """Learning curves in the data directory, a file for each config and arm, found again by what shaped them.
 
-path = keep_curve(home, config, data, measured, revision=base.revision, engine=engine)
-find_curves(home, config, lambda: data, name=data.name, revision=base.revision, engine=engine)
+path = keep_curve(home, config, data, measured, versions)
+find_curves(home, config, lambda: data, name=data.name, versions=versions)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from itertools import chain
 from json import dumps
 from pathlib import Path
@@ -25,6 +25,17 @@ _FOLDER = "curves"
 
 
 @dataclass(frozen=True, slots=True)
+class Versions:
+    """What shapes answers and scores beside config and data: the revision of the base model, the embedder's label, and
+    what answers owe to the engine.
+    """
+
+    base: str
+    embedder: str
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeptCurve:
     """What a file holds: a curve, and the hash of the documents, training rows and dev questions that it is of."""
 
@@ -32,11 +43,14 @@ class KeptCurve:
     measured: MeasuredCurve
 
 
-def keep_curve(home: Path, config: Config, data: Data, measured: MeasuredCurve, *, revision: str, engine: str) -> Path:
-    """Write what was measured with a config, in place of what was measured with it of other data. `revision` is that of
-    the base model; `engine` is what answers owe to the engine.
-    """
-    path = _path(home, config, measured.arm, data.name, revision, engine)
+def curve_arm(config: Config) -> str | None:
+    """The arm whose curve is measured: the one that is said, or the first that is trained."""
+    return config.curve.arm or next((name for name, arm in config.arms.items() if arm.adapter is not None), None)
+
+
+def keep_curve(home: Path, config: Config, data: Data, measured: MeasuredCurve, versions: Versions) -> Path:
+    """Write what was measured with a config, in place of what was measured with it of other data."""
+    path = _path(home, config, measured.arm, data.name, versions)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -46,13 +60,13 @@ def keep_curve(home: Path, config: Config, data: Data, measured: MeasuredCurve, 
 
 
 def find_curves(
-    home: Path, config: Config, data: Callable[[], Data], *, name: str, revision: str, engine: str
+    home: Path, config: Config, data: Callable[[], Data], *, name: str, versions: Versions
 ) -> Iterator[MeasuredCurve]:
     """The curves of a config's arms, in their order, that are of this data and were measured with all that shapes them
     as it is. `data`, with its dev questions, is asked for only where there is a file; `name` is the data's.
     """
     for arm, spec in config.arms.items():
-        path = None if spec.adapter is None else _path(home, config, arm, name, revision, engine)
+        path = None if spec.adapter is None else _path(home, config, arm, name, versions)
         if path is None or not path.is_file():
             continue
         try:
@@ -63,8 +77,8 @@ def find_curves(
             yield kept.measured
 
 
-def _path(home: Path, config: Config, arm: str, data_name: str, revision: str, engine: str) -> Path:
-    shaped_by = content_hash(_alone(config, arm).fingerprint(), revision, engine, f"{VERSION}")
+def _path(home: Path, config: Config, arm: str, data_name: str, versions: Versions) -> Path:
+    shaped_by = content_hash(_alone(config, arm).fingerprint(), *astuple(versions), f"{VERSION}")
     return home / _FOLDER / f"{data_name}-{arm}-{shaped_by[:12]}.json"
 
 

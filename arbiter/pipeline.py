@@ -7,16 +7,13 @@ decision = pipeline.decide(run)
 
 from __future__ import annotations
 
-import itertools
 import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+import shlex
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-
-import yaml
 
 from arbiter import build
 from arbiter.answer_lengths import AnswerLengths, measure, token_counter
@@ -24,56 +21,42 @@ from arbiter.asking import Asker
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import Data, askable_arms, examples_as_documents, load_data, needs_examples, unread_guard
-from arbiter.home import data_home, home_database
-from arbiter.kept_curves import find_curves
+from arbiter.deciding import decide
+from arbiter.home import data_home
 from arbiter.models import resolve_model
+from arbiter.planning import power, race_plan
 from arbiter.scoring import Scoring
 from arbiter.training import Trainer
-from eval.race import RacePlan, plan_race
-from eval.report.card import make_card
-from eval.report.learning import Curves, report_curve
-from eval.report.page import to_html
-from eval.report.tables import to_markdown
+from eval.race import RacePlan
 from eval.runs.run import Run, earlier_looks, find_run, publish_run
 from eval.spent import spend_time
 from rag.chunking.chunk import warn_long
 from rag.embedding.embedder import Embedder
 from rag.index import Index, SyncReport
 from router.answering.arm import Arm
-from router.deciding.arm_table import make_table
 from router.deciding.decision import Decision
-from router.deciding.policy import Policy
-from router.deciding.recommend import recommend
-from router.deciding.sequential import FIRST_SHARE
-from router.deciding.statistics import detectable_difference
-from serving.decisions.ledger import Ledger, record_run
 from serving.engine.engine import engine_identity
 from storage.errors import ArbiterError
-from storage.files import hold_lock
 from storage.folders import sweep_drafts
 from storage.hashes import content_hash
-from storage.settings import part
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter
-from tuning.methods.registry import obstacle
 from tuning.training.progress import Forecast
-
-_POLL_S = 1.0
 
 
 @dataclass(eq=False)
 class Pipeline:
     """One config, one data directory. Stages call those before them; what exists already is found by its content.
 
-    `command` is what the report names as the way to get it again. `needs_dev` reads the dev questions, too; without
-    `needs_questions` there may be none to evaluate.
+    `command` is what the report names as the way to get it again, "" its run's own config. `needs_dev` reads the dev
+    questions, too; without `needs_questions` there may be none to evaluate.
     """
 
     config: Config
     _: KW_ONLY
     home: Path = field(default_factory=data_home)
     console: Console = field(default_factory=Console)
-    command: str = "arbiter run"
+    command: str = ""
     needs_questions: bool = True
     needs_dev: bool = False
 
@@ -98,6 +81,10 @@ class Pipeline:
             f"{len(data.examples)} training rows, {len(data.questions)} questions"
         )
         return data
+
+    def read(self, *, needs_dev: bool = False) -> Data:
+        """The data, with its dev questions if they are needed; as `data` it is read once without them."""
+        return self._load_data(needs_dev=True) if needs_dev and not self.data.dev else self.data
 
     def _load_data(self, *, needs_dev: bool) -> Data:
         config = self.config
@@ -180,18 +167,15 @@ class Pipeline:
     def adapters(self) -> dict[str, Adapter]:
         """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
         sweep_drafts(self.home / "adapters")
-        trainer = self._trainer()
-        used = build.used_adapters(self.askable)
-        # One that cannot be trained here is said before others are trained for hours.
-        order = sorted(used, key=lambda name: obstacle(self.config.adapters[name]) is None)
-        trained = {name: trainer.train(name) for name in order}
-        adapters = {name: trained[name] for name in used}
+        adapters = self._trainer().train_all(build.used_adapters(self.askable))
         for note in build.training_notes(self.config, adapters):
             self.console.say(f"note: {note}")
         return adapters
 
-    def forecast(self) -> dict[str, Forecast | None]:
-        """What the training of each adapter that the arms need will take, None for one that exists."""
+    def forecast(self) -> dict[str, Forecast | str | None]:
+        """What the training of each adapter that the arms need will take, or why it cannot be trained; None for one
+        that exists.
+        """
         trainer = self._trainer()
         return {name: trainer.forecast(name) for name in build.used_adapters(self.askable)}
 
@@ -229,8 +213,8 @@ class Pipeline:
         Every arm is asked every question, or as many as a race needs when the config has one.
         """
         # The data and its faults come before any expensive work.
-        self.console.say(f"{self.power()[0]}; see: arbiter plan")
-        plan = self.race_plan()
+        self.console.say(f"{power(self.askable, self.data)[0]}; see: arbiter plan")
+        plan = race_plan(self.config, self.data)
         self.scoring  # noqa: B018  # a metric that does not exist is said before anything is trained
         for note in (notes := self.answer_lengths.notes(self.askable)):
             self.console.say(f"note: {note}")
@@ -243,7 +227,8 @@ class Pipeline:
         directory = runs / f"{self.data.name}-{fingerprint[:8]}"
         finished = find_run(directory)  # it may lie where no lock can be written
         if finished is None:
-            with self._alone(directory):
+            busy = f"another process works on run {directory.name}; waiting for its answers"
+            with self.console.alone(directory.with_name(f".{directory.name}.lock"), busy):
                 finished = find_run(directory)
                 if finished is None:
                     return self._ask_and_score(directory, fingerprint, plan, notes)
@@ -294,7 +279,7 @@ class Pipeline:
                 )
         return publish_run(
             directory,
-            config_yaml=yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False),
+            config_yaml=self.config.to_yaml(),
             questions=asked.questions,
             records=asked.records,
             scorecard=replace(
@@ -310,114 +295,20 @@ class Pipeline:
                 "data": str(self.data.folder),
                 "base_revision": self.base.revision,
                 "versions": self.versions,
-                "command": self.command,
+                "command": self._command(directory),
             },
         )
 
-    @contextmanager
-    def _alone(self, directory: Path) -> Iterator[None]:
-        """Hold the lock of a run, so that no two processes ask the same; waits while another one has it."""
-        lock = directory.with_name(f".{directory.name}.lock")
-        with ExitStack() as held, ExitStack() as shown:
-            for waited in itertools.count():
-                try:
-                    held.enter_context(hold_lock(lock, busy=BlockingIOError()))
-                    break
-                except BlockingIOError:
-                    if not waited:
-                        title = f"another process works on run {directory.name}; waiting for its answers"
-                        step = shown.enter_context(self.console.step(title))
-                    step.update(waited, None)
-                    time.sleep(_POLL_S)
-            shown.close()
-            yield
+    def _command(self, directory: Path) -> str:
+        """The command that makes a run again; one that was made from Python has its config in its own folder."""
+        if self.command:
+            return self.command
+        home = "" if self.home.resolve() == data_home() else f"ARBITER_HOME={shlex.quote(str(self.home.resolve()))} "
+        return f"{home}arbiter run {shlex.quote(str(directory.resolve() / 'config.yaml'))}"
 
     def decide(self, run: Run) -> Decision:
         """Apply the policy to a finished run and write the decision and its reports beside it; asks nothing."""
-        policy, scorecard = part(self.config.policy, Policy), run.scorecard()
-        made_for = run.manifest.get("metric", scorecard.primary)
-        if made_for != self.config.policy.metric:
-            raise ArbiterError(
-                f"run {run.id!r} was made to decide by {made_for!r}, not {self.config.policy.metric!r}; "
-                "run: arbiter evaluate"
-            )
-        table = make_table(scorecard, policy)
-        decision = recommend(table)
-        stale = self.stale_reason(run)
-        notes = [note for note in (stale, self.race_reason(run)) if note is not None]
-        card = make_card(
-            table,
-            decision,
-            run.questions(),
-            run.records(),
-            title=f"Arbiter: {run.id}",
-            command=run.manifest["command"],
-            notes=notes,
-            curves=self._curves(run) if stale is None else None,
-        )
-        run.write_views(decision, asdict(self.config.policy), card, to_html(card), to_markdown(card))
-        with home_database(self.home) as database:
-            record_run(Ledger(database), run)
-        return decision
-
-    def stale_reason(self, run: Run) -> str | None:
-        """Why a run no longer speaks of the data folder, None when it does; deciding again needs no data."""
-        try:
-            version = self.data.version
-        except ArbiterError as error:
-            return f"the data of run {run.id!r} cannot be read any more ({error})"
-        if run.manifest["data_version"] == version:
-            return None
-        return f"the data in {str(self.data.folder)!r} has changed since run {run.id!r}; run: arbiter run CONFIG"
-
-    def _curves(self, run: Run) -> Curves | None:
-        """The learning curves that speak of a run whose data is that of the folder; None where they cannot be read."""
-        engine = next((versions["engine"] for versions in run.manifest["versions"].values()), "")
-        try:
-            found = find_curves(
-                self.home,
-                self.askable,
-                lambda: self.data if self.data.dev else self._load_data(needs_dev=True),
-                name=self.data.name,
-                revision=run.manifest["base_revision"],
-                engine=engine,
-            )
-            price = self.config.policy.prices.training_hour
-            reports = tuple(report_curve(one, self.config.curve, training_price=price) for one in found)
-        except ArbiterError:  # the folder gives no dev questions any more, for example
-            return None
-        return Curves(reports, len(self.data.examples), self.config.curve.most)
-
-    def race_reason(self, run: Run) -> str | None:
-        """Why a run may lack answers that this policy needs, None when it has what a race by it asks for."""
-        raced_by = run.manifest.get("raced_by")
-        if run.scorecard().race is None or raced_by in (None, self.config.raced_by()):
-            return None
-        return f"run {run.id!r} was raced by another policy; to ask what this one needs, run: arbiter run CONFIG"
-
-    def power(self, discordance: float = 0.2) -> tuple[str, dict[str, float | None]]:
-        """The smallest difference that the questions can show with 80% power, None where there is none: in words, and
-        between two arms and of the best of all. `discordance` is the share of questions on which two arms disagree.
-        """
-        num_questions, num_arms = len(self.data.questions), len(self.askable.arms)
-        alpha = FIRST_SHARE * self.config.policy.alpha
-        levels = (alpha, alpha / max(num_arms - 1, 1))
-        one, best = (detectable_difference(num_questions, discordance=discordance, alpha=level) for level in levels)
-        shown = "are too few to show a difference"
-        if one < 1:
-            shown = f"can show a difference of {one:.2f} between two arms"
-            shown += f", of {best:.2f} between the best and all others" if num_arms > 2 and best < 1 else ""
-        said = f"{num_questions:,} questions {shown} (80% power, arms disagreeing on {discordance:.0%})"
-        return said, {"two_arms": one if one < 1 else None, "best_of_all": best if best < 1 else None}
-
-    def race_plan(self) -> RacePlan | None:
-        """The order in which a race spends the questions; a budget below one batch is refused here."""
-        if self.config.race is None:
-            return None
-        # Questions about one document stay together, unless each stands alone (`Scorecard.for_churn`).
-        stands_alone = self.data.documents_given and self.config.policy.traffic.churn == 0
-        clusters = {question.id: question.id for question in self.data.questions} if stands_alone else None
-        return plan_race(self.data.questions, self.config.race, clusters)
+        return decide(run, self.config, home=self.home, read=self.read)
 
     @cached_property
     def _times(self) -> dict[str, dict[str, float]]:

@@ -1,14 +1,15 @@
 """The adapters of a config: their rows, the rows they are looked at with, and what their training shows.
 
 trainer = Trainer(config, data, base, documents, scoring, home=home, console=console)
-trainer.train("raft"), trainer.forecast("closed_book")
+trainer.train_all(["raft", "closed_book"]), trainer.forecast("raft")
+untrainable(config, data, base, ["raft"])       # {"raft": "adapters.raft cannot be trained: ..."}
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ from arbiter.data import Data
 from arbiter.scoring import Scoring
 from eval.metrics.catalogue import metrics_of
 from eval.metrics.ragas import JUDGE_METRICS
+from eval.report.wording import as_size
 from rag.index import Index
 from tuning.automatic import settled
 from tuning.base import ResolvedModel
 from tuning.data.examples import Question, sample
+from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
+from tuning.methods.registry import obstacle
 from tuning.recipe import CheckRows, Recipe
+from tuning.training.obstacles import obstacles
 from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.run import forecast_training, train_adapter
 
@@ -44,8 +49,32 @@ class Trainer:
     home: Path
     console: Console
 
-    def train(self, name: str) -> Adapter:
-        """The adapter of this key, trained if none of the same recipe and rows exists."""
+    def train_all(self, names: Iterable[str]) -> dict[str, Adapter]:
+        """The adapters of these keys, trained as far as there are none. Raises TuningError for all that cannot be
+        trained, before the first of them is.
+        """
+        recipes = {name: self.config.adapters[name] for name in names}
+        # What this machine cannot train may be there, and is looked for first.
+        order = sorted(recipes, key=lambda name: obstacle(recipes[name]) is None)
+        adapters: dict[str, Adapter] = {}
+
+        @cache
+        def refuse() -> None:
+            left = [name for name in order if name not in adapters]
+            reasons = [*untrainable(self.config, self.data, self.base, left).values()]
+            if len(reasons) > 1:
+                for reason in reasons:
+                    self.console.say(reason)
+                raise TuningError(f"{len(reasons)} adapters cannot be trained; mend them, or leave out their arms")
+            if reasons:
+                raise TuningError(reasons[0])
+
+        for name in order:
+            adapters[name] = self.train(name, starting=refuse)
+        return {name: adapters[name] for name in recipes}
+
+    def train(self, name: str, starting: Callable[[], None] = lambda: None) -> Adapter:
+        """The adapter of this key, trained if none of the same recipe and rows exists, after `starting` was called."""
         given, console = self._arguments(name), self.console
         with console.step(f"training {name} on {len(given['rows'])} rows ({_numbers(given['recipe'])})") as step:
 
@@ -56,16 +85,22 @@ class Trainer:
                 step.update(now.step, now.num_steps, shown)
 
             adapter = train_adapter(
-                **given, progress=show, foretold=lambda forecast: console.say(f"  {name} {in_words(forecast)}")
+                **given,
+                progress=show,
+                starting=starting,
+                foretold=lambda forecast: console.say(f"  {in_words(name, forecast)}"),
             )
         console.say(f"  adapter {adapter.name} (trained in {adapter.training_s:.0f} s{_looked(adapter)})")
         return adapter
 
-    def forecast(self, name: str) -> Forecast | None:
-        """What the training of this adapter will take; None where it exists."""
+    def forecast(self, name: str) -> Forecast | str | None:
+        """What the training of this adapter will take, or why it cannot be trained; None where it exists."""
         given = self._arguments(name)
         with self.console.step(f"timing steps of {name} on {len(given['rows'])} rows"):
-            return forecast_training(**given)
+            try:
+                return forecast_training(**given)
+            except TuningError as error:
+                return _cannot(name, str(error))
 
     def _arguments(self, name: str) -> dict[str, Any]:
         config, data, home, spec = self.config, self.data, self.home, self.config.adapters[name]
@@ -102,14 +137,28 @@ def _numbers(recipe: Recipe) -> str:
     return f"{recipe.method}, {shown}"
 
 
-def in_words(forecast: Forecast) -> str:
-    """What a training will take."""
-    seconds = forecast.seconds
-    time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    return (
-        f"will take about {time} and {forecast.memory_bytes / 1e9:.1f} GB of memory; "
-        f"{forecast.free_bytes / 1e9:.1f} may be had"
-    )
+def untrainable(config: Config, data: Data, base: ResolvedModel, names: Iterable[str]) -> dict[str, str]:
+    """A sentence for each of these adapters that cannot be trained here on this base, by its key. Raises TuningError
+    for a base that cannot be read.
+    """
+    recipes = {name: config.adapters[name] for name in names}
+    found = obstacles(recipes, base.path, num_rows=len(data.examples))
+    return {name: _cannot(name, reason) for name, reason in found.items()}
+
+
+def _cannot(name: str, reason: str) -> str:
+    return f"adapters.{name} cannot be trained: {reason}"
+
+
+def in_words(name: str, found: Forecast | str | None) -> str:
+    """What the training of an adapter will take, as `Trainer.forecast` gives it."""
+    if found is None:
+        return f"{name} is trained"
+    if isinstance(found, str):
+        return found
+    time = f"{found.seconds:.0f} s" if found.seconds < 120 else f"{found.seconds / 60:.0f} min"
+    free = as_size(found.free_bytes)
+    return f"{name} will take about {time} and {as_size(found.memory_bytes)} of memory; {free} may be had"
 
 
 def _looked(adapter: Adapter) -> str:

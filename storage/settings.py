@@ -73,7 +73,13 @@ _KINDS = {
     "password": "text",
     "path": "a path",
 }
-_BOUNDS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+_BOUNDS = {
+    "minimum": "of at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+    "multipleOf": "a multiple of",
+}
 _SHOWN = 4
 _MOST_SHOWN = 100
 

@@ -19,3 +19,8 @@ class ResolvedModel:
     name: str
     revision: str
     path: str
+
+    @property
+    def label(self) -> str:
+        """Name and revision, as provenance tells them."""
+        return f"{self.name} {self.revision}"

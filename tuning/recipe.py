@@ -184,7 +184,9 @@ class Method:
 
     `recipe` holds its numbers. `prepare(model, recipe, occasion)` gives the model with its trained weights in place,
     drawn from torch's generator and nothing else, so that a resumed training begins with the same ones; raises
-    TuningError where the recipe does not fit the model. `export(prepared, recipe, folder)` writes what is served.
+    TuningError where the recipe does not fit the model. `fit(model, recipe)` is what of `prepare` looks at neither rows
+    nor weights, and raises the same; None where that is all of it. `export(prepared, recipe, folder)` writes what is
+    served.
     `export_rank(recipe)` is the largest LoRA rank of what is exported, 0 for what is no LoRA. With `moves_base` the
     base is loaded in float32 whatever the training's precision: its weights move, or are served changed. With
     `quantization` it is stored in fewer bits instead, and what is served is that base, in float32.
@@ -198,6 +200,7 @@ class Method:
     recipe: type[Recipe]
     prepare: Callable[[Any, Any, Occasion], Prepared]
     export: Callable[[Prepared, Any, Path], None]
+    fit: Callable[[Any, Any], object] | None = None
     export_rank: Callable[[Any], int] = lambda _: 0
     form: Form = "lora"
     moves_base: bool = False

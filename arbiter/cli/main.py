@@ -98,7 +98,10 @@ def tune(
         ),
     ] = False,
     is_forecast: Annotated[
-        bool, typer.Option("--forecast", help="Say how long each training would take, and how much memory.")
+        bool,
+        typer.Option(
+            "--forecast", help="Say how long each training would take, and how much memory, or why it cannot be."
+        ),
     ] = False,
     is_curve: Annotated[
         bool, typer.Option("--curve", help="Train on a few sizes, and say how many more examples would be worth it.")
@@ -124,9 +127,13 @@ def tune(
         from arbiter.training import in_words
 
         found = pipeline.forecast()
-        said = [f"{name} {in_words(one) if one is not None else 'is trained'}" for name, one in found.items()]
-        shown = {name: None if one is None else asdict(one) for name, one in found.items()}
+        said = [in_words(name, one) for name, one in found.items()]
+        shown = {
+            name: {"obstacle": one} if isinstance(one, str) else one and asdict(one) for name, one in found.items()
+        }
         pipeline.console.result("\n".join(said) or "no arm needs an adapter", shown)
+        if any(isinstance(one, str) for one in found.values()):
+            raise typer.Exit(EXIT_FAILED)
         return
     adapters = pipeline.adapters
     lines = [f"{a.name}: {a.num_rows} rows, {a.training_s:.0f} s, {a.path}" for a in adapters.values()]
@@ -169,13 +176,14 @@ def decide(
     is_json: JsonOption = False,
 ) -> None:
     """Decide again from the last finished run, for example with another policy; asks nothing."""
+    from arbiter.deciding import race_reason, stale_reason
     from arbiter.served_runs import last_run
 
     pipeline = open_pipeline("decide", _raced(words, is_whole), config, is_json)
     finished, policy = last_run(pipeline.config, pipeline.home), pipeline.config.policy
     decision = _show_decision(pipeline, finished)
-    stale = pipeline.stale_reason(finished)
-    for reason in (stale, pipeline.race_reason(finished)):
+    stale = stale_reason(finished, pipeline.read)
+    for reason in (stale, race_reason(finished, pipeline.config)):
         if reason is not None:
             pipeline.console.say(f"warning: {reason}")
     if is_checked:

@@ -8,6 +8,7 @@ from pathlib import Path
 from arbiter.config.loading import load_config
 from arbiter.console import Output, pad_table
 from arbiter.models import GENERATOR, resolve_model
+from eval.report.wording import as_size
 from tuning.methods.registry import METHODS, export_rank
 from tuning.methods.size import served_bytes, shapes_of
 from tuning.optimizers.registry import OPTIMIZERS
@@ -40,7 +41,7 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
                 "paper": method.paper,
             }
         )
-        shown = "-" if size is None else f"{size / 1e6:.1f} MB"
+        shown = "-" if size is None else as_size(size)
         meaning = method.title.partition(": ")[2]
         cells.append((method.name, meaning, method.form, str(rank or "-"), shown, obstacle or "yes", method.paper))
     head = ("method", "what it is", "served as", "rank", "size", "trains here", "paper")

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from arbiter.console import Output, pad_table
 from arbiter.pipeline import Pipeline
+from arbiter.planning import power
 from eval.runs.run import newest_run
 from router.deciding.planning import plan_questions
 from router.deciding.scorecard import Scorecard
@@ -21,7 +22,7 @@ def show_plan(pipeline: Pipeline, discordance: float | None) -> Output:
         run = newest_run(pipeline.home / "runs", config.fingerprint(), config.raced_by())
         if run is not None and (measured := measured_discordance(run.scorecard())) is not None:
             discordance, source = measured, f"measured in run {run.id}"
-    said, detectable = pipeline.power(discordance)
+    said, detectable = power(pipeline.askable, pipeline.data, discordance)
     rows = plan_questions(num_arms=num_arms, discordance=discordance, alpha=config.policy.alpha)
     head = ("difference", "two arms", f"best of {num_arms} arms", "in a race")
     cells = [

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from arbiter.config.sections import (
@@ -131,6 +132,14 @@ class Config(BaseModel):
     def all_prompts(self) -> dict[str, Prompt]:
         """The built-in prompts and the config's own, by name."""
         return {**BUILT_IN, **self.prompts}
+
+    def to_yaml(self) -> str:
+        """The file that `load_config` makes this config of again, but for what may be secret, which is not in it."""
+        values = self.model_dump(mode="json")
+        # A standard part that is not there must be taken away again.
+        for section, standard in (("arms", STANDARD_ARMS), ("adapters", STANDARD_ADAPTERS)):
+            values[section] = {**dict.fromkeys(standard), **values[section]}
+        return str(yaml.safe_dump(values, sort_keys=False))
 
     def fingerprint(self) -> str:
         """sha256 over what shapes the answers and scores: not the policy, which can be changed without asking again,

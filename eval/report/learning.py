@@ -2,11 +2,12 @@
 
 report = report_curve(measured, CurveSettings(), training_price=2.0)
 report.to_text(), report.to_dict()
-example_lines(Curves((report,), 80, 1000), table, decision, command="arbiter run my.yaml")
+example_lines(Curves((report,), 80, 1000, "tuned"), table, decision, command="arbiter run my.yaml")
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -140,13 +141,14 @@ class CurveReport:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The curves of a run's config and data, as far as they were measured; how many training rows it has, and how many
-    more are worth asking for.
+    """The curves of a run's config and data, as far as they were measured; how many training rows it has, how many more
+    are worth asking for, and the arm whose curve `arbiter tune --curve` measures where none is said.
     """
 
     reports: tuple[CurveReport, ...]
     num_examples: int
     most: int
+    arm: str | None
 
 
 def report_curve(measured: MeasuredCurve, settings: CurveSettings, *, training_price: float = 0.0) -> CurveReport:
@@ -172,13 +174,18 @@ def example_lines(curves: Curves, table: ArmTable, decision: Decision, *, comman
     """
     for report in (one for one in curves.reports if one.arm not in decision.excluded):
         yield report.told_beside(decision.arm, decision.excluded, curves.num_examples)
-    trained = {scores.arm.name for scores in table.scorecard.arms if scores.arm.adapter is not None}
+    trained = [scores.arm.name for scores in table.scorecard.arms if scores.arm.adapter is not None]
+    servable = [name for name in trained if name not in decision.excluded]
     could_change = decision.arm not in trained or decision.verdict == "undecided"
     are_few = FEWEST_ROWS <= curves.num_examples < curves.most
-    if not curves.reports and could_change and are_few and trained - set(decision.excluded):
+    if not curves.reports and could_change and are_few and servable:
+        measure = command.replace("arbiter run", "arbiter tune --curve", 1)
+        if curves.arm not in servable:
+            best = max(servable, key=lambda name: table.row(name).mean)
+            measure += f" {shlex.quote(f'curve.arm={best}')}"
         yield (
             f"No curve was measured of how far more than the {curves.num_examples:,} examples would take the arms that "
-            f"are trained: {command.replace('arbiter run', 'arbiter tune --curve', 1)}"
+            f"are trained: {measure}"
         )
 
 

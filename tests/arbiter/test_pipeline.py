@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import io
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.adapters import ADAPTER
-from fakes.teams import TEST, answering, remote, write_folder
+from fakes.teams import TEST, answering, pipeline_of, remote, write_folder
 
 from arbiter.config.loading import load_config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
 from arbiter.served_runs import last_run
-from arbiter.training import Trainer
 from storage.errors import ArbiterError
-from tuning.export.adapters import Adapter
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     with answering() as address:
         yield address
-
-
-def pipeline_of(folder: Path, home: Path, *overrides: str) -> tuple[Pipeline, io.StringIO]:
-    err = io.StringIO()
-    console = Console(stderr=err, stdout=io.StringIO())
-    return Pipeline(load_config(folder, overrides, {}), home=home, console=console), err
 
 
 @pytest.mark.slow
@@ -160,54 +149,9 @@ def test_without_a_run_of_the_config_those_that_are_there_and_their_keys_are_nam
 
 
 @pytest.mark.slow
-def test_another_policy_decides_by_the_race_of_the_first_and_says_that_it_may_lack_answers(
-    tmp_path: Path, url: str
-) -> None:
-    folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
-    first, _ = pipeline_of(folder, home, *remote(url))
-    run = first.evaluate()
-    assert run.scorecard().race is not None
-    other, _ = pipeline_of(folder, home, *remote(url), "policy.margin=0.2")
-    found = last_run(other.config, home)
-    other.decide(found)
-    reason = f"run {run.id!r} was raced by another policy; to ask what this one needs, run: arbiter run CONFIG"
-    assert (found.id, other.race_reason(found), first.race_reason(run)) == (run.id, reason, None)
-    assert reason in json.dumps(found.card(), ensure_ascii=False)
-    again = other.evaluate()
-    assert (other.race_reason(again), last_run(other.config, home).id) == (None, again.id)
-    assert last_run(first.config, home).id == run.id
-    whole, _ = pipeline_of(folder, home, *remote(url), "race=null")
-    with pytest.raises(ArbiterError, match=r" with 'race=\{\}': give the same keys"):
-        last_run(whole.config, home)
-    assert whole.evaluate().scorecard().race is None
-
-
-@pytest.mark.slow
 def test_a_damaged_run_is_not_named(tmp_path: Path, url: str) -> None:
     folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
     run = pipeline_of(folder, home, *remote(url), "seed=3")[0].evaluate()
     (run.directory / "config.yaml").write_text("data: [torn")
     with pytest.raises(ArbiterError, match=r"no finished run of this config in '.*'; make one with"):
         last_run(pipeline_of(folder, home, *remote(url))[0].config, home)
-
-
-@pytest.mark.slow  # it imports torch
-def test_an_adapter_that_cannot_be_trained_here_is_said_before_others_are_trained(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[str] = []
-
-    def train(_: Trainer, name: str) -> Adapter:
-        tried.append(name)
-        return replace(ADAPTER, name=f"{name}@1")
-
-    monkeypatch.setattr(Trainer, "train", train)
-    folder = write_folder(tmp_path / "team")
-    usual, _ = pipeline_of(folder, tmp_path / "home", f"engine.url={url}")
-    assert list(usual.adapters) == tried == ["closed_book", "raft"]
-    tried.clear()
-    # AdaLomo needs a GPU, wherever the test runs.
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    hindered, _ = pipeline_of(folder, tmp_path / "home", f"engine.url={url}", "adapters.raft.optimizer=adalomo")
-    assert list(hindered.adapters) == ["closed_book", "raft"]
-    assert tried == ["raft", "closed_book"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from arbiter import training
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
+from arbiter.training import in_words
 from eval.errors import EvalError
 from tuning.base import ResolvedModel
+from tuning.errors import TuningError
 from tuning.look import Look, Published
+from tuning.training.progress import Forecast
 
 DEV = [{"question": f"When opens desk {i} now?", "answers": [f"at {i}"], "doc_ids": [f"d{i}"]} for i in range(5)]
 GUARD = [{"question": "Is water wet?", "answers": ["yes"]}, {"question": "Is fire cold?", "answers": ["no"]}]
@@ -29,12 +33,15 @@ LOOKED_AT = replace(
 
 
 class Trained:
-    """In the place of `train_adapter`: keeps what each training was given."""
+    """In the place of `train_adapter`: keeps what each training was given. Those of `found` are there already."""
 
     def __init__(self) -> None:
         self.given: dict[str, dict[str, Any]] = {}
+        self.found: set[str] | None = None
 
     def __call__(self, **given: Any) -> Any:
+        if self.found is not None and given["name"] not in self.found:
+            given["starting"]()
         self.given[given["name"]] = given
         return replace(LOOKED_AT if given["dev"] else ADAPTER, name=f"{given['name']}@1")
 
@@ -47,12 +54,14 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     return stands_in
 
 
-def pipeline_of(folder: Path, home: Path, raft: dict[str, Any], **policy: Any) -> Pipeline:
+def pipeline_of(
+    folder: Path, home: Path, raft: dict[str, Any], closed_book: dict[str, Any] | None = None, **policy: Any
+) -> Pipeline:
     config = Config.model_validate(
         {
             "data": folder,
             "embedding": {"langchain": {"factory": "fakes.teams:WordEmbeddings"}},
-            "adapters": {"closed_book": {"passages": 0}, "raft": {"passages": 2, **raft}},
+            "adapters": {"closed_book": {"passages": 0, **(closed_book or {})}, "raft": {"passages": 2, **raft}},
             "index": {"top_k": 1},
             "policy": {"metric": "contains", **policy},
         }
@@ -120,3 +129,68 @@ def test_a_version_of_the_data_counts_the_guard_rows(tmp_path: Path, trained: Tr
         for name, guard in (("none", None), ("two", GUARD), ("one", GUARD[:1]))
     }
     assert len(versions) == 3
+
+
+@pytest.fixture
+def unlike_any(trained: Trained, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """No adapter is there yet, the base is tiny, and the machine has no GPU."""
+    trained.found = set()
+    monkeypatch.setattr(Pipeline, "base", ResolvedModel("org/tiny", "r1", str(tiny_base)))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    return trained
+
+
+NO_BLOCK = "adapters.raft cannot be trained: layers [40] do not fit the base model, which has blocks 0 to 1"
+NO_GPU = "adapters.raft cannot be trained: optimizer adalomo needs a CUDA GPU"
+
+
+@pytest.mark.slow  # it imports torch
+@pytest.mark.parametrize(("numbers", "said"), [({"layers": [40]}, NO_BLOCK), ({"optimizer": "adalomo"}, NO_GPU)])
+def test_an_adapter_that_cannot_be_trained_is_said_before_others_are(
+    numbers: dict[str, Any], said: str, tmp_path: Path, unlike_any: Trained
+) -> None:
+    folder = write_folder(tmp_path / "team")
+    assert list(pipeline_of(folder, tmp_path / "home", {}).adapters) == ["closed_book", "raft"]
+    assert list(unlike_any.given) == ["closed-book", "raft"]
+    unlike_any.given.clear()
+    with pytest.raises(TuningError, match=re.escape(said)):
+        pipeline_of(folder, tmp_path / "home", numbers).adapters  # noqa: B018
+    assert unlike_any.given == {}
+
+
+@pytest.mark.slow  # it imports torch
+def test_all_that_cannot_be_trained_are_said_at_once(
+    tmp_path: Path, unlike_any: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers: list[dict[str, Any]] = [{"layers": [40]}, {"method": "c3a", "block": 12}]
+    pipeline = pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", *numbers)
+    with pytest.raises(TuningError, match="2 adapters cannot be trained"):
+        pipeline.adapters  # noqa: B018
+    told = capsys.readouterr().err.splitlines()
+    assert NO_BLOCK in told
+    assert (
+        "adapters.closed_book cannot be trained: block (12) must divide the sides of the base model's layers "
+        "(16, 32, 64); set it to 8"
+    ) in told
+    assert unlike_any.given == {}
+
+
+@pytest.mark.slow  # it imports torch
+def test_an_adapter_that_is_there_needs_no_machine_that_trains_it(tmp_path: Path, unlike_any: Trained) -> None:
+    unlike_any.found = {"raft"}
+    pipeline = pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", {"optimizer": "adalomo"})
+    assert list(pipeline.adapters) == ["closed_book", "raft"], "in the config's order"
+    assert list(unlike_any.given) == ["raft", "closed-book"]
+
+
+@pytest.mark.slow  # it times steps
+def test_a_forecast_goes_on_past_an_adapter_that_cannot_be_trained(tmp_path: Path, unlike_any: Trained) -> None:
+    folder = write_folder(tmp_path / "team")
+    found = pipeline_of(folder, tmp_path / "home", {"layers": [40]}).forecast()
+    assert found["raft"] == NO_BLOCK
+    assert isinstance(found["closed_book"], Forecast)
+    assert [in_words(name, one).partition(" will take")[0] for name, one in found.items()] == ["closed_book", NO_BLOCK]
+    assert in_words("raft", None) == "raft is trained"
+    lacking = pipeline_of(folder, tmp_path / "home", {"optimizer": "adalomo"}).forecast()["raft"]
+    assert isinstance(lacking, str)
+    assert lacking.startswith(NO_GPU)

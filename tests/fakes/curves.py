@@ -35,9 +35,9 @@ def report(curve: MeasuredCurve | None = None, *, training_price: float = 0.0, *
     return report_curve(curve or measured(), CurveSettings(**settings), training_price=training_price)
 
 
-def curves(*reports: CurveReport, num_examples: int = 80, most: int = 1000) -> Curves:
+def curves(*reports: CurveReport, num_examples: int = 80, most: int = 1000, arm: str | None = "tuned") -> Curves:
     """What a card is given."""
-    return Curves(reports, num_examples, most)
+    return Curves(reports, num_examples, most, arm)
 
 
 def _row(right: int) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ with answering() as url:
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ from fakes.embedders import WordEmbedder
 from fakes.engines import completion
 from fakes.json_server import serving_json
 from langchain_core.embeddings import Embeddings
+
+from arbiter.config.loading import load_config
+from arbiter.console import Console
+from arbiter.pipeline import Pipeline
 
 HOURS = ("one", "two", "three", "four", "five", "six")
 DOCUMENTS = [
@@ -45,6 +50,13 @@ def write_folder(folder: Path, **parts: list[dict[str, Any]] | None) -> Path:
         if rows is not None:
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def pipeline_of(folder: Path, home: Path, *overrides: str) -> tuple[Pipeline, io.StringIO]:
+    """The pipeline of a folder, as it is made from Python, and what it says."""
+    err = io.StringIO()
+    console = Console(stderr=err, stdout=io.StringIO())
+    return Pipeline(load_config(folder, overrides, {}), home=home, console=console), err
 
 
 def remote(url: str) -> list[str]:

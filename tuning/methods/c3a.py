@@ -13,6 +13,7 @@ from storage.settings import Count, settings
 from tuning.errors import TuningError
 from tuning.methods.lora import LayerRecipe, add_layers, peft_targets
 from tuning.methods.merged import merged_method
+from tuning.methods.sides import refuse_uneven
 from tuning.recipe import Occasion, Prepared
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _forward(part: Any, inputs: Any) -> Any:
 def _prepare(model: Any, recipe: C3aRecipe, _occasion: Occasion) -> Prepared:
     from peft import C3AConfig
 
+    refuse_uneven(model, recipe, "block")
     # Without init_weights it begins with a damaged model.
     config = C3AConfig(block_size=recipe.block, init_weights=True, **peft_targets(model, recipe))
     made = add_layers(model, config)

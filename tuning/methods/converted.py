@@ -16,6 +16,7 @@ from storage.settings import NUMBER, Above0, Count, settings
 from tuning.errors import TuningError
 from tuning.methods.difference import PREFIX, save_pairs
 from tuning.methods.lora import LayerRecipe, add_layers, peft_targets, preparing
+from tuning.methods.sides import refuse_above, refuse_uneven
 from tuning.recipe import Method, Occasion, Prepared
 
 
@@ -156,7 +157,8 @@ def _saving(export_rank: Callable[[Any], int]) -> Callable[[Prepared, Any, Path]
 def _delta(part: Any) -> Any:
     if hasattr(part, "get_delta_weight_miss"):  # which gives the whole weight
         weight = part.get_base_layer().weight
-        return part.get_delta_weight_miss(_ADAPTER, weight) - weight
+        # It changes what it is given where the rank does not divide the inputs.
+        return part.get_delta_weight_miss(_ADAPTER, weight.clone()) - weight
     return part.get_delta_weight(_ADAPTER)
 
 
@@ -188,12 +190,14 @@ def _lokr(model: Any, recipe: LokrRecipe) -> Any:
 def _miss(model: Any, recipe: MissRecipe) -> Any:
     from peft import MissConfig
 
+    refuse_above(model, recipe, "rank", lambda inputs, _: inputs, "the fewest inputs of the base model's layers")
     return MissConfig(r=recipe.rank, **peft_targets(model, recipe))
 
 
 def _gralora(model: Any, recipe: GraloraRecipe) -> Any:
     from peft import GraloraConfig
 
+    refuse_uneven(model, recipe, "blocks")
     return GraloraConfig(r=recipe.rank, alpha=recipe.alpha, gralora_k=recipe.blocks, **peft_targets(model, recipe))
 
 
@@ -218,6 +222,7 @@ def _tinylora(model: Any, recipe: TinyLoraRecipe) -> Any:
 def _vblora(model: Any, recipe: VbLoraRecipe) -> Any:
     from peft import VBLoRAConfig
 
+    refuse_uneven(model, recipe, "length")
     return VBLoRAConfig(
         r=recipe.rank,
         num_vectors=recipe.vectors,

@@ -11,6 +11,7 @@ from pydantic import Field
 from storage.settings import NUMBER, Count, settings
 from tuning.errors import TuningError
 from tuning.methods.lora import ScaledRecipe, add_layers, fitting, lora_config, save_layers
+from tuning.methods.sides import refuse_above
 from tuning.recipe import Method, Occasion, Prepared, known
 
 
@@ -25,12 +26,19 @@ class EvaRecipe(ScaledRecipe):
     """The batches that are looked at."""
 
 
+def _add(model: Any, recipe: EvaRecipe) -> Any:
+    from peft import EvaConfig
+
+    meaning = f"the fewest inputs of the base model's layers over rho, {recipe.rho:g}"
+    refuse_above(model, recipe, "rank", lambda inputs, _: int((inputs + 0.5) / recipe.rho), meaning)
+    return add_layers(model, lora_config(model, recipe, init_lora_weights="eva", eva_config=EvaConfig(rho=recipe.rho)))
+
+
 def _prepare(model: Any, recipe: EvaRecipe, occasion: Occasion) -> Prepared:
     import torch
-    from peft import EvaConfig, initialize_lora_eva_weights
+    from peft import initialize_lora_eva_weights
 
-    config = lora_config(model, recipe, init_lora_weights="eva", eva_config=EvaConfig(rho=recipe.rho))
-    made = add_layers(model, config)
+    made = _add(model, recipe)
     batches = occasion.batches(known(recipe.batch_size), recipe.probe_batches)
     # PEFT would go round for ever where a batch has fewer tokens than it wants directions.
     wanted, fewest = _largest_rank(recipe), min(int(batch["attention_mask"].sum()) for batch in batches)
@@ -59,6 +67,7 @@ EVA = Method(
     paper="arxiv.org/abs/2410.07170",
     recipe=EvaRecipe,
     prepare=_prepare,
+    fit=_add,
     export=save_layers,
     export_rank=_largest_rank,
 )

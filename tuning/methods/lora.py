@@ -96,8 +96,13 @@ def peft_targets(model: Any, recipe: LayerRecipe) -> dict[str, Any]:
                 f"target_modules {missing!r} do not fit the base model, which has {', '.join(_linear(model))}"
             )
     if recipe.layers is not None:  # not every PEFT config takes blocks, but all take whole names
-        targets = tuple(name for name in linear_layers(model) if is_chosen(name, recipe))
+        targets = tuple(chosen_layers(model, recipe))
     return {"target_modules": targets if isinstance(targets, str) else list(targets), "task_type": "CAUSAL_LM"}
+
+
+def chosen_layers(model: Any, recipe: LayerRecipe) -> dict[str, Any]:
+    """The linear layers that a recipe updates, by name."""
+    return {name: part for name, part in linear_layers(model).items() if is_chosen(name, recipe)}
 
 
 def is_chosen(name: str, recipe: LayerRecipe) -> bool:

@@ -8,6 +8,7 @@ Each turns, scales or fills the weights of the chosen layers in a way of its own
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,11 +20,14 @@ from tuning.methods.lora import (
     LayerRecipe,
     PatternRecipe,
     Targets,
+    add_layers,
+    chosen_layers,
     lora_config,
     patterns,
     peft_targets,
     preparing,
 )
+from tuning.methods.sides import refuse_above, refuse_uneven
 from tuning.recipe import Method, Occasion, Prepared, Recipe
 
 
@@ -39,7 +43,7 @@ class OftRecipe(LayerRecipe):
     """The inputs of each layer are turned, block by block."""
 
     method: Literal["oft"] = "oft"
-    block: Count = 32
+    block: Annotated[int, Field(ge=2), NUMBER] = 32
     """The size of a block; every layer's inputs are a multiple of it."""
 
 
@@ -51,7 +55,7 @@ class BoftRecipe(LayerRecipe):
     block: Count = 4
     """The size of a block; every layer's inputs are a multiple of it."""
     factors: Annotated[int, Field(ge=1, le=4), NUMBER] = 1
-    """How many turns are multiplied."""
+    """How many turns are multiplied; more than 1 need a GPU with nvcc and ninja."""
 
 
 @settings(TuningError)
@@ -129,7 +133,7 @@ class RoadRecipe(LayerRecipe):
     """The outputs of each layer are turned and scaled, two by two."""
 
     method: Literal["road"] = "road"
-    group: Count = 64
+    group: Annotated[int, Field(ge=2, multiple_of=2), NUMBER] = 64
     """Which outputs make a pair: those half a group apart. Every layer's outputs are a multiple of it."""
 
 
@@ -161,15 +165,40 @@ def _dora(model: Any, recipe: DoraRecipe) -> Any:
 def _oft(model: Any, recipe: OftRecipe) -> Any:
     from peft import OFTConfig
 
+    refuse_uneven(model, recipe, "block", "inputs")
     return OFTConfig(oft_block_size=recipe.block, **peft_targets(model, recipe))
 
 
 def _boft(model: Any, recipe: BoftRecipe) -> Any:
     from peft import BOFTConfig
 
+    refuse_uneven(model, recipe, "block", "inputs")
     return BOFTConfig(
         boft_block_size=recipe.block, boft_n_butterfly_factor=recipe.factors, **peft_targets(model, recipe)
     )
+
+
+def _add_boft(model: Any, recipe: BoftRecipe) -> Any:
+    made = add_layers(model, _boft(model, recipe))
+    # Without its extension PEFT takes one, whatever it is told.
+    if any(len(part.boft_R["default"]) != recipe.factors for part in made.modules() if hasattr(part, "boft_R")):
+        raise TuningError(f"factors ({recipe.factors}) must be 1 where PEFT cannot build its CUDA extension")
+    return made
+
+
+def _prepare_boft(model: Any, recipe: BoftRecipe, _occasion: Occasion) -> Prepared:
+    return Prepared(model=_add_boft(model, recipe))
+
+
+def _fit_boft(model: Any, recipe: BoftRecipe) -> None:
+    """Of one layer of each shape: PEFT makes a square matrix for every layer, and none on torch's meta device."""
+    import torch
+
+    _boft(model, recipe)
+    alike = {(part.in_features, part.out_features): name for name, part in chosen_layers(model, recipe).items()}
+    one = replace(recipe, target_modules=tuple(alike.values()), layers=None) if alike else recipe
+    with torch.device("cpu"):
+        _add_boft(model, one)
 
 
 def _hra(model: Any, recipe: HraRecipe) -> Any:
@@ -203,6 +232,7 @@ def _randlora(model: Any, recipe: RandLoraRecipe) -> Any:
 def _fourierft(model: Any, recipe: FourierRecipe) -> Any:
     from peft import FourierFTConfig
 
+    _refuse_frequencies(model, recipe)
     # Without init_weights it begins with a damaged model.
     return FourierFTConfig(
         n_frequency=recipe.frequencies,
@@ -213,9 +243,15 @@ def _fourierft(model: Any, recipe: FourierRecipe) -> Any:
     )
 
 
+def _refuse_frequencies(model: Any, recipe: FourierRecipe | WaveRecipe) -> None:
+    numbers = "the numbers of the base model's smallest layer"
+    refuse_above(model, recipe, "frequencies", lambda inputs, outputs: inputs * outputs, numbers)
+
+
 def _waveft(model: Any, recipe: WaveRecipe) -> Any:
     from peft import WaveFTConfig
 
+    _refuse_frequencies(model, recipe)
     return WaveFTConfig(
         n_frequency=recipe.frequencies,
         scaling=recipe.scale,
@@ -233,12 +269,18 @@ def _norms(model: Any, _recipe: NormRecipe) -> Any:
 def _shira(model: Any, recipe: ShiraRecipe) -> Any:
     from peft import ShiraConfig
 
-    return ShiraConfig(r=recipe.rank, random_seed=recipe.seed, **peft_targets(model, recipe))
+    meaning = "where a LoRA has as many numbers as the base model's smallest layer"
+    refuse_above(model, recipe, "rank", lambda inputs, outputs: inputs * outputs // (inputs + outputs), meaning)
+    config = ShiraConfig(r=recipe.rank, random_seed=recipe.seed, **peft_targets(model, recipe))
+    if model.device.type == "meta":  # without weights there are no places to draw
+        config.mask_fn = None
+    return config
 
 
 def _road(model: Any, recipe: RoadRecipe) -> Any:
     from peft import RoadConfig
 
+    refuse_uneven(model, recipe, "group", "outputs", step=2)
     return RoadConfig(group_size=recipe.group, **peft_targets(model, recipe))
 
 
@@ -247,7 +289,12 @@ def _method(name: str, title: str, paper: str, recipe: type[Recipe], make: _Make
 
 
 def merged_method(
-    name: str, title: str, paper: str, recipe: type[Recipe], prepare: Callable[[Any, Any, Occasion], Prepared]
+    name: str,
+    title: str,
+    paper: str,
+    recipe: type[Recipe],
+    prepare: Callable[[Any, Any, Occasion], Prepared],
+    fit: Callable[[Any, Any], object] | None = None,
 ) -> Method:
     """A method that is served as whole weights; `paper` is its number at arXiv."""
     return Method(
@@ -256,6 +303,7 @@ def merged_method(
         paper=f"arxiv.org/abs/{paper}",
         recipe=recipe,
         prepare=prepare,
+        fit=fit,
         export=save_merged,
         form="merged",
         moves_base=True,
@@ -265,7 +313,9 @@ def merged_method(
 MERGED = (
     _method("dora", "DoRA: LoRA of directions, and a length for each", "2402.09353", DoraRecipe, _dora),
     _method("oft", "OFT: inputs turned, block by block", "2306.07280", OftRecipe, _oft),
-    _method("boft", "BOFT: outputs turned by a product of sparse turns", "2311.06243", BoftRecipe, _boft),
+    merged_method(
+        "boft", "BOFT: outputs turned by a product of sparse turns", "2311.06243", BoftRecipe, _prepare_boft, _fit_boft
+    ),
     _method("hra", "HRA: inputs mirrored, a few times", "2405.17484", HraRecipe, _hra),
     _method("ia3", "IA3: keys, values and inner layers scaled", "2205.05638", Ia3Recipe, _ia3),
     _method("randlora", "RandLoRA: a scaled sum of random matrices", "2502.00987", RandLoraRecipe, _randlora),

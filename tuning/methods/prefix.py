@@ -28,14 +28,18 @@ class PrefixRecipe(Recipe):
 
 
 def _prepare(model: Any, recipe: PrefixRecipe, occasion: Occasion) -> Prepared:
-    from peft import PrefixTuningConfig
     from peft.tuners.cartridge.utils import initialize_kv_prefix_from_past_key_values
 
     read = _read(model, _first_tokens(occasion, recipe.num_tokens))
-    config = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=recipe.num_tokens)
-    made = add_layers(model, config)
+    made = _add(model, recipe)
     initialize_kv_prefix_from_past_key_values(made, past_key_values=read)
     return Prepared(model=made)
+
+
+def _add(model: Any, recipe: PrefixRecipe) -> Any:
+    from peft import PrefixTuningConfig
+
+    return add_layers(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=recipe.num_tokens))
 
 
 def _first_tokens(occasion: Occasion, count: int) -> torch.Tensor:
@@ -70,6 +74,7 @@ PREFIX = Method(
     paper="arxiv.org/abs/2101.00190",
     recipe=PrefixRecipe,
     prepare=_prepare,
+    fit=_add,
     export=save_layers,
     form="beside",
     num_numbers=_num_numbers,

@@ -15,6 +15,7 @@ from storage.settings import Count, settings
 from tuning.errors import TuningError
 from tuning.methods.difference import Pairs, pairs_of, save_difference
 from tuning.methods.lora import ScaledRecipe, add_layers, fitting, linear_layers, lora_config
+from tuning.methods.sides import refuse_above
 from tuning.recipe import Method, Occasion, Prepared, Recipe, known
 
 
@@ -76,11 +77,16 @@ def _add_olora(model: Any, recipe: OloraRecipe, _occasion: Occasion) -> Prepared
     return _residual(add_layers(model, lora_config(model, recipe, init_lora_weights="olora")))
 
 
+def _refuse_corda(model: Any, recipe: CordaRecipe) -> None:
+    refuse_above(model, recipe, "rank", min, "the smallest side of the base model's layers")
+
+
 def _add_corda(model: Any, recipe: CordaRecipe, occasion: Occasion) -> Prepared:
     import torch
     from peft.tuners.lora.config import CordaConfig
     from peft.tuners.lora.corda import preprocess_corda
 
+    _refuse_corda(model, recipe)
     way = CordaConfig(corda_method="ipm" if recipe.keeps == "instructions" else "kpm")
     config = lora_config(model, recipe, init_lora_weights="corda", corda_config=way)
     # CorDA sums the products of inputs without a mask, so that padding would count.
@@ -98,10 +104,17 @@ def _add_corda(model: Any, recipe: CordaRecipe, occasion: Occasion) -> Prepared:
     return _residual(add_layers(model, config))
 
 
+def _refuse_lora_ga(model: Any, recipe: LoraGaRecipe) -> None:
+    # A and B begin with as many directions each, and have none in common.
+    half = "half the smallest side of the base model's layers"
+    refuse_above(model, recipe, "rank", lambda inputs, outputs: min(inputs, outputs) // 2, half)
+
+
 def _add_lora_ga(model: Any, recipe: LoraGaRecipe, occasion: Occasion) -> Prepared:
     from peft.tuners.lora.config import LoraGAConfig
     from peft.tuners.lora.loraga import preprocess_loraga
 
+    _refuse_lora_ga(model, recipe)
     config = lora_config(model, recipe, init_lora_weights="lora_ga", lora_ga_config=LoraGAConfig())
     batches = occasion.batches(known(recipe.batch_size), recipe.probe_batches)
 
@@ -117,6 +130,14 @@ def _add_lora_ga(model: Any, recipe: LoraGaRecipe, occasion: Occasion) -> Prepar
     return _residual(add_layers(model, config))
 
 
+def _fitting(refuse: Callable[[Any, Any], None]) -> Callable[[Any, Any], object]:
+    def fit(model: Any, recipe: ScaledRecipe) -> object:
+        refuse(model, recipe)
+        return add_layers(model, lora_config(model, recipe))
+
+    return fit
+
+
 def _resolve_targets(model: Any, config: Any) -> None:
     """PEFT's looks ahead need names where it would find "all-linear" out by itself later."""
     if isinstance(config.target_modules, str):
@@ -124,7 +145,12 @@ def _resolve_targets(model: Any, config: Any) -> None:
 
 
 def _method(
-    name: str, title: str, paper: str, recipe: type[ScaledRecipe], prepare: Callable[[Any, Any, Occasion], Prepared]
+    name: str,
+    title: str,
+    paper: str,
+    recipe: type[ScaledRecipe],
+    prepare: Callable[[Any, Any, Occasion], Prepared],
+    fit: Callable[[Any, Any], object] | None = None,
 ) -> Method:
     return Method(
         name=name,
@@ -132,6 +158,7 @@ def _method(
         paper=f"arxiv.org/abs/{paper}",
         recipe=recipe,
         prepare=prepare,
+        fit=fit,
         export=_save,
         export_rank=lambda recipe: 2 * recipe.rank,
         moves_base=True,
@@ -154,7 +181,12 @@ RESIDUAL = (
         _add_olora,
     ),
     _method(
-        "corda", "CorDA: LoRA that begins with the directions that the rows use", "2406.05223", CordaRecipe, _add_corda
+        "corda",
+        "CorDA: LoRA that begins with the directions that the rows use",
+        "2406.05223",
+        CordaRecipe,
+        _add_corda,
+        _fitting(_refuse_corda),
     ),
     _method(
         "lora_ga",
@@ -162,5 +194,6 @@ RESIDUAL = (
         "2407.05000",
         LoraGaRecipe,
         _add_lora_ga,
+        _fitting(_refuse_lora_ga),
     ),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from tuning.automatic import settled
 from tuning.errors import TuningError
-from tuning.methods.lora import LayerRecipe, is_chosen, linear_layers
+from tuning.methods.lora import LayerRecipe, chosen_layers
 from tuning.methods.registry import METHODS, export_rank
 from tuning.recipe import Recipe
 
@@ -37,8 +37,7 @@ def served_bytes(shapes: Any, recipe: Recipe) -> int:
         return sum(int(parameter.numel()) for parameter in shapes.parameters()) * _BYTES
     rank, total = export_rank(recipe), 0
     assert isinstance(recipe, LayerRecipe)
-    for name, part in linear_layers(shapes).items():
-        if is_chosen(name, recipe):
-            sides = (int(part.in_features), int(part.out_features))
-            total += min(rank, *sides) * sum(sides) * _BYTES
+    for part in chosen_layers(shapes, recipe).values():
+        sides = (int(part.in_features), int(part.out_features))
+        total += min(rank, *sides) * sum(sides) * _BYTES
     return total

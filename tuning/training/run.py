@@ -92,16 +92,17 @@ def train_adapter(
     checkpoint_every_s: float = 20.0,
     dev: CheckRows | None = None,
     guard: CheckRows | None = None,
+    starting: Callable[[], None] = lambda: None,
     foretold: Callable[[Forecast], None] = lambda _: None,
 ) -> Adapter:
     """The adapter that the recipe makes of the rows; the one that exists already if this was asked before.
 
     Numbers that the recipe leaves open follow from the rows (tuning/automatic.py). Checkpoints are kept in
     `work_dir/<recipe hash>` until the adapter is published, so the same call after a kill goes on from the last one,
-    with the same order of rows. A recipe with looks needs `dev`; the score of `guard` must not
-    fall. Raises TuningError for faulty input, a base model that cannot be loaded, rows that are all too long, a loss
-    that diverges, looks that are all too bad to publish, too little memory, a full disk, and when another process is
-    training the same adapter.
+    with the same order of rows. A recipe with looks needs `dev`; the score of `guard` must not fall. `starting` is
+    called where there is no such adapter, before anything is loaded. Raises TuningError for faulty input, a base model
+    that cannot be loaded, rows that are all too long, a loss that diverges, looks that are all too bad to publish, too
+    little memory, a full disk, and when another process is training the same adapter.
     """
     if not _NAME.fullmatch(name):
         raise TuningError(f"adapter name {name!r} must consist of letters, digits, '.', '_' and '-'")
@@ -127,6 +128,7 @@ def train_adapter(
         sweep_drafts(adapters_dir)
         found = find_adapter(adapters_dir, name, digest)
         if found is None:
+            starting()
             start = find_start(recipe, base, adapters_dir, template)
             from tuning.training.libraries import package_versions
             from tuning.training.trainer import train

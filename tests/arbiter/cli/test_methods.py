@@ -31,6 +31,16 @@ def test_every_optimizer_is_listed_with_what_it_keeps_and_needs(tmp_path: Path) 
     assert rows["lomo"]["rate_factor"] == 300.0
 
 
+@pytest.mark.slow  # it imports torch
+def test_a_size_is_said_in_its_own_unit(tiny_base: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(f"data: .\nmodel: {tiny_base}\n")
+    text, found = show_methods(tmp_path / "x.yaml", [], tmp_path)
+    assert {row["method"]: row["bytes"] for row in found["methods"]}["prompt"] == 20 * 32 * 4
+    sizes = {line.split()[0]: line for line in text.splitlines() if line}
+    assert "  2.6 kB  " in sizes["prompt"]
+    assert " 0.0 " not in text
+
+
 def test_a_config_names_the_model_and_its_faults_are_said(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("data: .\nadapters: {raft: {method: magic}}\n")
     with pytest.raises(ArbiterError, match=r"method must be one of lora, rslora, .* not 'magic'"):

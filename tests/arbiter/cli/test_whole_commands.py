@@ -157,6 +157,36 @@ def test_check_finds_what_other_packages_bring_before_a_run_does(
     assert "hidden" not in err
 
 
+@pytest.mark.slow  # it imports torch, and times steps
+def test_check_and_a_forecast_name_every_adapter_that_cannot_be_trained(
+    folder: Path, url: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    words = [*remote(url)[:3], f"model={tiny_base}"]
+    assert run(monkeypatch, "check", folder, *words) == 0
+    words += ["adapters.raft={method: c3a, block: 12, passages: 2}", "adapters.closed_book.optimizer=adalomo"]
+    capsys.readouterr()
+    assert run(monkeypatch, "check", folder, *words) == 2
+    err = capsys.readouterr().err
+    unfit = (
+        "adapters.raft cannot be trained: block (12) must divide the sides of the base model's layers (16, 32, 64); "
+        "set it to 8"
+    )
+    lacking = "adapters.closed_book cannot be trained: optimizer adalomo needs a CUDA GPU"
+    assert f"fault: {unfit}\n" in err
+    assert f"fault: {lacking}" in err
+    assert "error: 2 faults in config and data" in err
+    assert run(monkeypatch, "tune", folder, *words, "--forecast", "--json") == 2
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["raft"] == {"obstacle": unfit}
+    assert shown["closed_book"]["obstacle"].startswith(lacking)
+    assert run(monkeypatch, "tune", folder, *words[:-1], "--forecast") == 2
+    out = capsys.readouterr().out.splitlines()
+    assert [line.partition(" will take about ")[0] for line in out] == ["closed_book", unfit]
+    assert run(monkeypatch, "tune", folder, *words[:-2], "--forecast", "--json") == 0
+    assert all(one["seconds"] > 0 for one in json.loads(capsys.readouterr().out).values())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["notaurl", "ftp://host/v1", "http://", "http://[::1", "http://host:99999/v1"])
 def test_an_address_that_nobody_can_ask_is_a_fault_of_the_config(

@@ -11,6 +11,7 @@ from storage.errors import ArbiterError
 from tuning.methods.registry import METHODS
 
 ENV: dict[str, str] = {}
+REPOSITORY = Path(__file__).parents[3]
 
 
 def written(folder: Path, text: str = "data: corpus\n") -> Path:
@@ -27,6 +28,14 @@ def test_defaults_are_the_standard_grid(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert list(config.arms) == ["base", "fewshot", "rag", "tuned", "tuned_rag", "hybrid"]
     assert {name: adapter.passages for name, adapter in config.adapters.items()} == {"closed_book": 0, "raft": 2}
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("configs/*.yaml")), ids=lambda path: path.stem)
+def test_a_config_is_the_same_after_it_was_written_down(path: Path, tmp_path: Path) -> None:
+    config = load_config(path, ["seed=7", "arms.hybrid=null", "arms.7={index: documents}", "race=null"], ENV)
+    again = load_config(written(tmp_path, config.to_yaml()), [], ENV)
+    assert again == config
+    assert again.fingerprint() == config.fingerprint()
 
 
 def test_data_in_the_file_counts_from_the_file_and_in_an_override_from_here(tmp_path: Path) -> None:

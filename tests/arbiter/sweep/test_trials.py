@@ -258,7 +258,7 @@ def publish_adapter(pipeline: Pipeline, base: ResolvedModel, *, rank: int) -> st
 def test_a_training_that_fails_is_a_failed_trial(folder: Path, base: ResolvedModel) -> None:
     sweep = SweepSettings(arm="tuned", trials=1, space={"adapters.closed_book.rank": [8]})
     pipeline = open_pipeline(folder, base, "http://127.0.0.1:9/v1", quiet())
-    with pytest.raises(EvalError, match=r"none of 1 trials could be measured.*cannot load the base model"):
+    with pytest.raises(EvalError, match=r"none of 1 trials could be measured.*cannot read the base model"):
         run_sweep(pipeline, sweep)
 
 

@@ -113,6 +113,20 @@ def test_without_a_curve_the_command_that_measures_it_is_said_where_the_answer_m
     assert lines(curves(report())) != [line]
 
 
+def test_the_command_names_an_arm_that_may_be_served_where_its_own_may_not() -> None:
+    def command(arm: str | None, *excluded: str) -> str:
+        (line,) = lines(curves(arm=arm), excluded=dict.fromkeys(excluded, "too slow"))
+        return line.rpartition(": ")[2]
+
+    plain = "arbiter tune --curve my.yaml seed=1"
+    assert command("tuned") == command("tuned", "hybrid") == command("hybrid") == plain
+    means = {row.name: row.mean for row in make_comparison().table.rows}
+    assert means["hybrid"] > means["tuned_rag"] > means["tuned"]
+    assert command("tuned", "tuned") == f"{plain} curve.arm=hybrid"
+    assert command("tuned", "tuned", "hybrid") == f"{plain} curve.arm=tuned_rag"
+    assert command(None) == command("no-such-arm") == f"{plain} curve.arm=hybrid"
+
+
 def test_the_card_holds_curves_and_sentences_in_json_and_text(comparison: Comparison) -> None:
     card = card_of(comparison, curves=curves(report()))
     assert json.loads(json.dumps(card, allow_nan=False)) == card

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import psutil
 import pytest
 from fakes.engines import placed
 
+from arbiter.console import Console
 from router.answering.engine import EngineRequest, HttpEngine
 from serving.engine.engine import open_engine
 from serving.engine.settings import EngineSettings
@@ -26,18 +26,6 @@ from tuning.training.run import train_adapter
 pytestmark = pytest.mark.model
 
 ROWS = [TrainingRow(({"role": "user", "content": f"What is {n} and {n}?"},), f"It is {2 * n}.") for n in range(4)]
-
-
-class Step:
-    """Progress that nobody sees."""
-
-    def update(self, *_: object) -> None:
-        """Nothing."""
-
-
-@contextlib.contextmanager
-def unseen(_title: str) -> Iterator[Step]:
-    yield Step()
 
 
 def trained(method: str, base: ResolvedModel, home: Path, **numbers: Any) -> Adapter:
@@ -75,7 +63,12 @@ def test_a_merged_adapter_is_asked_at_its_own_engine_and_answers_as_what_was_tra
     settings = EngineSettings(max_model_len=512, kv_cache_gib=1)
     before = {child.pid for child in psutil.Process().children()}
     with open_engine(
-        settings, base, {"light": light}, log_path=tmp_path / "vllm.log", max_num_seqs=4, step=unseen
+        settings,
+        base,
+        {"light": light},
+        log_path=tmp_path / "vllm.log",
+        max_num_seqs=4,
+        step=Console(stderr=StringIO()).step,
     ) as engine:
         engine.expect(merged)  # the first request starts its engine
         urls = [asyncio.run(placed(engine.hold, name)).url for name in (merged.name, light.name, "base")]
@@ -118,7 +111,7 @@ def test_a_merged_adapter_of_another_base_is_refused_before_an_engine_starts(tmp
             {"it": replace(ADAPTER, form="merged", rank=0)},
             log_path=tmp_path / "vllm.log",
             max_num_seqs=4,
-            step=unseen,
+            step=Console(stderr=StringIO()).step,
         ),
     ):
         pass

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.processes import engine_groups, members
 
+from arbiter.console import Console
 from router.answering.engine import EngineRequest, HttpEngine
 from router.errors import EngineRejected
 from serving.engine.engine import open_engine
@@ -35,18 +35,6 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-class Step:
-    """Progress that nobody sees."""
-
-    def update(self, *_: object) -> None:
-        """Nothing."""
-
-
-@contextlib.contextmanager
-def unseen(_title: str) -> Iterator[Step]:
-    yield Step()
-
-
 def trained(method: str, base: ResolvedModel, home: Path) -> Adapter:
     recipe = METHODS[method].recipe(epochs=2, batch_size=2, **KINDS[method])
     return train_adapter(
@@ -69,7 +57,7 @@ def test_every_form_answers_as_what_was_trained(smollm2_path: str, tmp_path: Pat
         first,
         log_path=tmp_path / "logs" / "engine.log",
         max_num_seqs=4,
-        step=unseen,
+        step=Console(stderr=StringIO()).step,
     ) as engine:
         engine.load(adapters["p_tuning"])
         engine.load(adapters["bottleneck"])

@@ -9,6 +9,8 @@ import pytest
 from fakes.lazy import Lazy
 from fakes.trainings import NUMBERS
 
+from tuning.automatic import settled
+from tuning.errors import TuningError
 from tuning.methods.c3a import convolve
 from tuning.methods.registry import METHODS
 from tuning.recipe import Occasion
@@ -24,6 +26,14 @@ pytestmark = pytest.mark.slow
 IDS = [[4, 11, 6, 3, 5, 9, 3]]
 
 
+@pytest.mark.parametrize(("method", "number"), [("road", "group"), ("hra", "rank")])
+def test_a_number_that_must_be_even_says_so(method: str, number: str) -> None:
+    with pytest.raises(
+        TuningError, match=f"^{number} must be a whole number of at least 2 and a multiple of 2, not 3$"
+    ):
+        METHODS[method].recipe(**{number: 3})
+
+
 @pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.form == "merged"])
 def test_it_begins_as_the_base_was(method: str, tiny_base: Path) -> None:
     from tuning.training.loading import load_base
@@ -35,7 +45,8 @@ def test_it_begins_as_the_base_was(method: str, tiny_base: Path) -> None:
     own = METHODS[method]
     first, second = (load_base(str(tiny_base), "float32", longest=8, quantization=own.quantization) for _ in range(2))
     torch.manual_seed(1)
-    prepared = own.prepare(first, own.recipe(**NUMBERS.get(method, {})), Occasion(lambda _size, _count: [], 4))
+    recipe = settled(own.recipe(**NUMBERS.get(method, {})))
+    prepared = own.prepare(first, recipe, Occasion(lambda _size, _count: [], 4))
     assert float((logits(prepared.model) - logits(second)).abs().max()) < 1e-5
 
 

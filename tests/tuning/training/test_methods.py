@@ -134,11 +134,25 @@ def test_eva_is_refused_where_a_look_would_never_end(tiny_base: Path, tmp_path: 
         train("eva", tiny_base, tmp_path, rank=32, rho=1.0)
 
 
-@pytest.mark.parametrize("numbers", [{"method": "lora_ga", "rank": 12}, {"method": "corda", "rank": 20}])
-def test_numbers_that_do_not_fit_are_one_line(numbers: dict[str, Any], tiny_base: Path, tmp_path: Path) -> None:
-    with pytest.raises(TuningError, match="these numbers do not fit the base model: ") as caught:
-        train(numbers.pop("method"), tiny_base, tmp_path, **numbers)
+@pytest.mark.parametrize(
+    ("method", "numbers", "said"),
+    [
+        ("lora_ga", {"rank": 12}, r"rank \(12\) must be at most 8, half the smallest side"),
+        ("corda", {"rank": 20}, r"rank \(20\) must be at most 16, the smallest side"),
+        ("lora", {"init": "orthogonal", "rank": 5}, "these numbers do not fit the base model: Orthogonal"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_one_line(
+    method: str, numbers: dict[str, Any], said: str, tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TuningError, match=said) as caught:
+        train(method, tiny_base, tmp_path, **numbers)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_slices_that_do_not_divide_the_inputs_are_served_as_they_were_trained(tiny_base: Path, tmp_path: Path) -> None:
+    adapter = train("miss", tiny_base, tmp_path, rank=7)
+    assert read_manifest(adapter.path)["parity"]["largest"] <= 1e-4 < adapter.parity.effect  # type: ignore[union-attr]
 
 
 def test_a_training_of_one_step_learns(tiny_base: Path, tmp_path: Path) -> None:
