@@ -191,7 +191,8 @@ class Method:
     base is loaded in float32 whatever the training's precision: its weights move, or are served changed. With
     `quantization` it is stored in fewer bits instead, and what is served is that base, in float32.
     `num_numbers(model, recipe)` is how many numbers are exported, of what is neither a LoRA nor a whole model.
-    `package` is what it needs besides, and `install` the line that brings it.
+    `package` is what it needs besides, and `install` the line that brings it; `needs_cuda` says what of it only a CUDA
+    GPU can do, and what to take on a CPU.
     """
 
     name: str
@@ -208,9 +209,15 @@ class Method:
     quantization: Quantization = ""
     package: str = ""
     install: str = ""
+    needs_cuda: str = ""
 
     def obstacle(self) -> str | None:
         """Why it cannot train on this machine, and what helps, in a line; None where it can."""
+        if self.needs_cuda:
+            import torch
+
+            if not torch.cuda.is_available():
+                return f"method {self.name} needs a CUDA GPU, {self.needs_cuda}"
         return missing(f"method {self.name}", self.package, self.install)
 
 

@@ -26,13 +26,14 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
         recipe = method.recipe()
         rank = export_rank(recipe)
         size = None if shapes is None else served_bytes(shapes, recipe)
-        obstacle = method.obstacle()
+        rate, obstacle = f"{recipe.usual_rate:g}", method.obstacle()
         rows.append(
             {
                 "method": method.name,
                 "title": method.title,
                 "form": method.form,
                 "served_rank": rank,
+                "usual_rate": recipe.usual_rate,
                 "bytes": size,
                 "moves_base": method.moves_base,
                 "base_quantization": method.quantization or None,
@@ -43,11 +44,14 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
         )
         shown = "-" if size is None else as_size(size)
         meaning = method.title.partition(": ")[2]
-        cells.append((method.name, meaning, method.form, str(rank or "-"), shown, obstacle or "yes", method.paper))
-    head = ("method", "what it is", "served as", "rank", "size", "trains here", "paper")
+        cells.append(
+            (method.name, meaning, method.form, str(rank or "-"), shown, rate, obstacle or "yes", method.paper)
+        )
+    head = ("method", "what it is", "served as", "rank", "size", "rate", "trains here", "paper")
     optimizers, optimizer_rows = _optimizers()
     text = (
         f"{pad_table(head, cells)}\n\nRank and size with each method's own defaults, for {base.name}. "
+        "Rate is the usual learning_rate, for batches of 4. "
         "Choose one with adapters.NAME.method=METHOD. What is merged or beside has an engine of its own.\n\n"
         f"{optimizers}\n\nState is what is kept for each trained number, here of a matrix of 256 x 256. The rate is a "
         "multiple of learning_rate. Choose one with adapters.NAME.optimizer=OPTIMIZER."

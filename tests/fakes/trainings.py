@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.export.adapters import Adapter
+from tuning.methods.registry import METHODS
 from tuning.training.run import train_adapter
 
 COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
@@ -21,6 +24,8 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "delora": {"rank": 4},
     "tinylora": {"learning_rate": 0.3},
     "vblora": {"vectors": 16, "length": 8, "learning_rate": 0.1},
+    "unilora": {"numbers": 1024, "learning_rate": 0.1},
+    "psoft": {"rank": 8},
     "delta_lora": {"start_step": 4},
     "oft": {"block": 8},
     "hra": {"rank": 4},
@@ -39,6 +44,8 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "prefix": {"num_tokens": 6, "learning_rate": 0.1},
     "bottleneck": {"width": 8},
 }
+# Those that only a CUDA GPU trains are marked so.
+TRAINED = [pytest.param(name, marks=pytest.mark.gpu) if one.needs_cuda else name for name, one in METHODS.items()]
 
 
 def arguments(folder: Path, home: Path, **changes: Any) -> dict[str, Any]:

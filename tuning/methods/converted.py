@@ -131,6 +131,30 @@ class VbLoraRecipe(LayerRecipe):
             raise ValueError(f"mixed ({self.mixed}) must be at most vectors ({self.vectors})")
 
 
+@settings(TuningError)
+class UniLoraRecipe(LayerRecipe):
+    """LoRA whose every number, in all layers, is one of a single vector's."""
+
+    method: Literal["unilora"] = "unilora"
+    rank: Count = 4
+    """The rank of a weight's update."""
+    numbers: Count = 23_040
+    """The numbers of the vector, which are all that is trained."""
+    first_bound: Above0 = 0.02
+    """The vector begins with random numbers from minus this to this."""
+
+
+@settings(TuningError)
+class PsoftRecipe(LayerRecipe):
+    """The largest singular directions of each weight are turned among themselves."""
+
+    method: Literal["psoft"] = "psoft"
+    rank: Count = 32
+    """How many directions, which is the rank of a weight's update; no more than the smallest layer has."""
+    scaled: bool = True
+    """Whether each direction is scaled, too, before and after the turn; a turn alone leaves lengths as they were."""
+
+
 _ADAPTER = "default"
 _Make = Callable[[Any, Any], Any]
 
@@ -232,6 +256,31 @@ def _vblora(model: Any, recipe: VbLoraRecipe) -> Any:
     )
 
 
+def _unilora(model: Any, recipe: UniLoraRecipe) -> Any:
+    from peft import UniLoraConfig
+
+    return UniLoraConfig(
+        r=recipe.rank,
+        theta_d_length=recipe.numbers,
+        init_theta_d_bound=recipe.first_bound,
+        proj_seed=recipe.seed,
+        **peft_targets(model, recipe),
+    )
+
+
+def _psoft(model: Any, recipe: PsoftRecipe) -> Any:
+    from peft import PsoftConfig
+
+    # By alpha / rank it divides what it multiplies by it later.
+    return PsoftConfig(
+        r=recipe.rank,
+        psoft_alpha=recipe.rank,
+        psoft_mag_a=recipe.scaled,
+        psoft_mag_b=recipe.scaled,
+        **peft_targets(model, recipe),
+    )
+
+
 def _own_rank(recipe: Any) -> int:
     return int(recipe.rank)
 
@@ -295,4 +344,8 @@ CONVERTED = (
     _method("delora", "DeLoRA: directions and strength apart", "2503.18225", DeloraRecipe, _delora),
     _method("tinylora", "TinyLoRA: a handful of numbers", "2602.04118", TinyLoraRecipe, _tinylora),
     _method("vblora", "VB-LoRA: mixtures of the vectors of one bank", "2405.15179", VbLoraRecipe, _vblora),
+    _method(
+        "unilora", "Uni-LoRA: one vector whose numbers are those of all LoRAs", "2506.00799", UniLoraRecipe, _unilora
+    ),
+    _method("psoft", "PSOFT: a weight's largest directions, turned and scaled", "2505.11235", PsoftRecipe, _psoft),
 )

@@ -18,18 +18,23 @@ from tuning.recipe import Method, Occasion, Prepared
 
 
 @settings(TuningError)
-class QloraRecipe(PatternRecipe):
-    """LoRA on a base in four bits, which takes a fraction of its memory."""
-
-    method: Literal["qlora"] = "qlora"
+class FourBitRecipe(PatternRecipe):
+    """LoRA on a base in four bits."""
 
     def __post_init__(self) -> None:
         PatternRecipe.__post_init__(self)
         if self.continue_from:
             raise ValueError(
-                "continue_from must be empty with qlora: merged weights would be rounded to four bits again, and not "
-                "begin as they ended; begin with the base model"
+                f"continue_from must be empty with {self.method}: merged weights would be rounded to four bits again, "
+                "and not begin as they ended; begin with the base model"
             )
+
+
+@settings(TuningError)
+class QloraRecipe(FourBitRecipe):
+    """LoRA on a base in four bits, which takes a fraction of its memory."""
+
+    method: Literal["qlora"] = "qlora"
 
 
 def dequantized(model: Any) -> Any:
@@ -39,14 +44,14 @@ def dequantized(model: Any) -> Any:
     return model.to("cpu").dequantize(torch.float32)
 
 
-def _prepare(model: Any, recipe: QloraRecipe, _occasion: Occasion) -> Prepared:
+def _prepare(model: Any, recipe: FourBitRecipe, _occasion: Occasion) -> Prepared:
     made = add_layers(model, lora_config(model, recipe, **patterns(recipe)))
     # By this sign, which PEFT needed, TRL would round the LoRA itself to bfloat16.
     model.is_loaded_in_4bit = False
     return Prepared(model=made)
 
 
-def _save(prepared: Prepared, recipe: QloraRecipe, folder: Path) -> None:
+def _save(prepared: Prepared, recipe: FourBitRecipe, folder: Path) -> None:
     pairs = pairs_of(prepared.model)
     # PEFT's own merge rounds the sum to four bits again.
     plain = dequantized(prepared.model.unload())

@@ -20,6 +20,7 @@ from tuning.methods.c3a import C3A
 from tuning.methods.converted import CONVERTED
 from tuning.methods.delta_lora import DELTA_LORA
 from tuning.methods.eva import EVA
+from tuning.methods.loftq import LOFTQ
 from tuning.methods.lora import LORA, RSLORA
 from tuning.methods.lora_fa import LORA_FA
 from tuning.methods.lora_plus import LORA_PLUS
@@ -33,7 +34,7 @@ from tuning.optimizers.registry import OPTIMIZERS
 from tuning.recipe import Method, Recipe
 
 _LORAS = (LORA, RSLORA, LORA_PLUS, LORA_FA, EVA, *RESIDUAL, DELTA_LORA, ADALORA, *CONVERTED)
-_ALL = (*_LORAS, *SOFT_PROMPTS, QLORA, *MERGED, C3A, *WHOLE, PREFIX, BOTTLENECK)
+_ALL = (*_LORAS, *SOFT_PROMPTS, QLORA, LOFTQ, *MERGED, C3A, *WHOLE, PREFIX, BOTTLENECK)
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 
 

@@ -16,6 +16,9 @@ def test_every_method_is_listed_with_what_it_serves(tmp_path: Path) -> None:
     # The embedded model is not converted in an empty home: without it there are no sizes.
     assert {row["bytes"] for row in found["methods"]} == {None}
     assert {row["method"]: row["served_rank"] for row in found["methods"]}["pissa"] == 32
+    assert {row["method"]: row["usual_rate"] for row in found["methods"]}["full"] == 5e-5
+    (full,) = (line for line in lines if line.startswith("full "))
+    assert " 5e-05 " in full
     needs = {row["method"]: (row["base_quantization"], row["package"]) for row in found["methods"]}
     assert (needs["qlora"], needs["lora"]) == (("nf4", "bitsandbytes"), (None, None))
     assert any("for HuggingFaceTB/SmolLM2-135M-Instruct" in line for line in lines)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tuning.automatic import settled
 from tuning.errors import TuningError
 from tuning.export.gate import Parity, open_gate
 from tuning.methods.registry import METHODS
@@ -35,7 +37,7 @@ def begun(base: Path, method: str) -> Any:
     rows = [{"input_ids": torch.tensor([row]), "attention_mask": torch.ones(1, len(row))} for row in ROWS]
     batches = [{**row, "labels": row["input_ids"]} for row in rows]
     occasion = Occasion(batches=lambda _size, count: batches[:count], num_steps=4)
-    return METHODS[method].prepare(opened(base), METHODS[method].recipe(rank=4), occasion).model
+    return METHODS[method].prepare(opened(base), settled(METHODS[method].recipe(rank=4)), occasion).model
 
 
 def moved(base: Path, method: str = "", **config: Any) -> Any:
@@ -62,10 +64,10 @@ def plain(model: Any, folder: Path) -> None:
     change(folder, init_lora_weights=True)
 
 
-def converted(model: Any, folder: Path) -> None:
+def converted(model: Any, folder: Path, rank: int = 4) -> None:
     from peft import save_as_lora
 
-    save_as_lora(folder, model, rank=4)
+    save_as_lora(folder, model, rank=rank)
 
 
 def change(folder: Path, **values: Any) -> None:
@@ -113,6 +115,8 @@ CORRUPTIONS: dict[str, tuple[dict[str, Any], Callable[[Any, Path], None]]] = {
     "CorDA, as it is": ({"method": "corda"}, plain),
     "LoRA-GA, as it is": ({"method": "lora_ga"}, plain),
     "activated, converted": ({"alora_invocation_tokens": [5]}, converted),
+    "Uni-LoRA, of a rank too low": ({"method": "unilora"}, partial(converted, rank=3)),
+    "PSOFT, of a rank too low": ({"method": "psoft"}, partial(converted, rank=3)),
     "the scale": ({}, half_scaled),
     "a matrix of zeros": ({}, altered(one_zeroed)),
     "a matrix that is gone": ({}, altered(one_gone)),
@@ -131,6 +135,12 @@ def gate(model: Any, base: Path, save: Callable[[Any, Path], None], folder: Path
 def test_what_answers_as_what_was_trained_passes_with_the_figures(tiny_base: Path, tmp_path: Path) -> None:
     parity = gate(moved(tiny_base), tiny_base, plain, tmp_path)
     assert parity.largest <= 1e-4 < parity.tolerance < 0.1 < parity.effect
+
+
+@pytest.mark.parametrize("method", ["unilora", "psoft"])
+def test_of_its_own_rank_a_conversion_passes(method: str, tiny_base: Path, tmp_path: Path) -> None:
+    parity = gate(moved(tiny_base, method), tiny_base, converted, tmp_path)
+    assert parity.largest <= 1e-4 < 0.1 < parity.effect
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
