@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from eval.errors import EvalError
 from storage.jsonl import sound_rows
 from tuning.data.examples import Question as Question
-from tuning.data.examples import scan_examples
+from tuning.data.examples import Scanned, scan_examples
+from tuning.data.formats.given import Columns
+from tuning.data.formats.read import Say
+from tuning.errors import TuningError
 
 _NOT_WORD = re.compile(r"\W+")
 _CONTRADICTION = (
@@ -35,29 +39,33 @@ def are_documents_given(questions: Sequence[Question], document_ids: Collection[
     return bool(document_ids) and asked_about.issuperset(document_ids)
 
 
-def load_questions(path: Path, *, refuse_contradictions: bool = True) -> tuple[Question, ...]:
+def load_questions(
+    path: Path, columns: Columns | None = None, *, refuse_contradictions: bool = True, say: Say = lambda _: None
+) -> tuple[Question, ...]:
     """Questions from rows as `tuning.data.examples.scan_examples` reads them; every answer is an accepted gold.
 
     Raises EvalError naming file and line of every faulty row (the first ten), of every row that asks what another asks
     with no gold in common (unless told not to), and when there is no question at all.
     """
-    rows = list(scan_examples(path, _no_gold))
+    found = _scanned(path, _no_gold, columns=columns, say=say)
+    rows = list(found.rows)
     if refuse_contradictions:
         sound = [(i, row) for i, (_, row) in enumerate(rows) if isinstance(row, Question)]
         for place, earlier in _contradictions([question for _, question in sound]):
             i, question = sound[place]
             rows[i] = (rows[i][0], _CONTRADICTION.format(question.text[:40], rows[sound[earlier][0]][0]))
     like = '{"question": ..., "answers": [...]}'
-    return sound_rows(path, rows, called="questions", like=like, error=EvalError)
+    return sound_rows(found.called, rows, called="questions", like=like, error=EvalError, unit=found.unit)
 
 
 def load_judged(path: Path) -> tuple[Question, ...]:
     """Questions with the documents that answer them, from the same rows; answers are not needed, and what is asked
     twice is one question. Raises as `load_questions`.
     """
-    rows = scan_examples(path, needs_answers=False)
+    found = _scanned(path, needs_answers=False)
     like = '{"question": ..., "doc_ids": [...]}'
-    return merge_repeats(sound_rows(path, rows, called="questions", like=like, error=EvalError))[0]
+    rows = sound_rows(found.called, found.rows, called="questions", like=like, error=EvalError, unit=found.unit)
+    return merge_repeats(rows)[0]
 
 
 def merge_repeats(questions: Sequence[Question]) -> tuple[tuple[Question, ...], tuple[tuple[str, str], ...]]:
@@ -137,6 +145,14 @@ def as_row(question: Question) -> dict[str, object]:
 def plain_text(text: str) -> str:
     """Lower case without punctuation, to compare what was asked; a text without words stays as it is."""
     return _NOT_WORD.sub(" ", text.lower()).strip() or text.strip()
+
+
+def _scanned(path: Path, *needs: Callable[[Question], str | None], **rest: Any) -> Scanned:
+    """The rows of a file. Raises EvalError where its columns are not known."""
+    try:
+        return scan_examples(path, *needs, **rest)
+    except TuningError as error:
+        raise EvalError(str(error)) from error
 
 
 def _no_gold(row: Question) -> str | None:

@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eval.errors import EvalError
-from eval.exchange.table_files import Row, scan_rows
 from eval.questions import Question, as_row, load_questions, split_by_document
 from rag.documents.document import Document
 from rag.documents.load import load_documents
-from storage.errors import listed
+from storage.errors import StorageError, listed
 from storage.folders import write_files
 from storage.records import as_json, json_lines
 from tuning.data.examples import load_examples, texts_of
+from tuning.data.formats.given import Row, spelt
+from tuning.data.table_files import read_table
 
 Format = Literal["autorag", "ragchecker", "ragas"]
 
 _OF_A_QUESTION = ("id", "question", "golds", "gold", "gold_ids", "retrieved", "retrieved_ids")
+# Columns of one text, which is none of a list, however it looks.
+_TEXTS = ("query", "question", "user_input", "gt_answer", "reference", "ground_truth", "response", "answer")
 _NEVER_EMPTY = ("id", "golds", "gold", "gold_ids", "retrieved_ids")
 _RAGCHECKER_ANSWER = (
     *("response", "response_claims", "gt_answer_claims", "answer2response", "response2answer"),
@@ -82,7 +85,7 @@ def import_dataset(path: Path, format: Format | None = None) -> Imported:
         raise EvalError(f"no file or folder {str(path)!r} to import; check the path")
     if (path / "corpus.parquet").is_file():
         path, format = _qa_file(path), format or "autorag"
-    rows = list(scan_rows(path))
+    rows = _rows(path)
     found = _Found(path, format or _recognised(rows))
     if found.format == "autorag":
         found.add_corpus(path.with_name("corpus.parquet"))
@@ -127,6 +130,15 @@ def _read_back(folder: Path) -> None:
     load_questions(folder / "test.jsonl")
 
 
+def _rows(path: Path) -> list[tuple[str, Row | str]]:
+    """The rows of a file with their places. Raises EvalError for what cannot be read as a table."""
+    try:
+        table = read_table(path)
+    except StorageError as error:
+        raise EvalError(str(error)) from error
+    return [(f"{table.unit} {number}", row) for number, row in table.rows]
+
+
 def _qa_file(folder: Path) -> Path:
     for name in ("qa.parquet", "qa_test.parquet", "qa_validation.parquet"):
         if (folder / name).is_file():
@@ -160,7 +172,7 @@ class _Found:
         """AutoRAG's documents."""
         if not path.is_file():
             raise EvalError(f"no {path.name} beside {str(self.path)!r}; AutoRAG's data are the two of them")
-        for place, row in scan_rows(path):
+        for place, row in _rows(path):
             assert not isinstance(row, str), "a row of Parquet is a mapping"
             name, text, metadata = row.get("doc_id"), row.get("contents"), as_json(row.get("metadata") or {})
             if name is None or not isinstance(text, str):
@@ -256,7 +268,8 @@ class _Found:
 def _first(row: Row, ours: str, columns: Sequence[str]) -> Any:
     """The first of the columns that holds something; an answer that says nothing is an answer."""
     empty: tuple[object, ...] = ("", []) if ours in _NEVER_EMPTY else ()
-    return next((row[name] for name in columns if row.get(name) is not None and row[name] not in empty), None)
+    name = next((name for name in columns if row.get(name) is not None and row[name] not in empty), None)
+    return None if name is None else row[name] if name in _TEXTS else spelt(row[name])
 
 
 def _as_id(value: object) -> str:

@@ -184,7 +184,7 @@ def test_every_faulty_judged_row_is_named_with_its_line(tmp_path: Path) -> None:
         load_judged(written(tmp_path, *rows))
     message = str(raised.value)
     assert "7 faulty questions" in message
-    for part in ("line 1: no `question`", "line 2: not valid JSON", "line 3: `doc_ids`", "line 4: `doc_ids`"):
+    for part in ("line 1: no `question`", "line 2: not valid JSON", "lines 3, 4: `doc_ids`"):
         assert part in message
     for part in ("line 6: id 'x' was already used on line 5", "line 7: `id`", "line 8: `metadata`"):
         assert part in message
