@@ -69,18 +69,18 @@ def load_judged(path: Path) -> tuple[Question, ...]:
 
 
 def merge_repeats(questions: Sequence[Question]) -> tuple[tuple[Question, ...], tuple[tuple[str, str], ...]]:
-    """Questions with the same text (case and the end's punctuation aside) as one: the first of them, with the golds and
-    documents of all; and the ids that are gone, each with the id it went to.
+    """Questions with the same text (case and the end's punctuation aside) after the same history as one: the first of
+    them, with the golds and documents of all; and the ids that are gone, each with the id it went to.
 
     A repeat tells nothing new, and counted twice it would make a result look surer than it is.
     """
-    firsts: dict[str, Question] = {}
+    firsts: dict[tuple[str, ...], Question] = {}
     gone: list[tuple[str, str]] = []
     for question in questions:
-        text = _asked(question.text)
-        first = firsts.setdefault(text, question)
+        asked = _asked(question)
+        first = firsts.setdefault(asked, question)
         if first is not question:
-            firsts[text] = replace(
+            firsts[asked] = replace(
                 first,
                 answers=tuple(dict.fromkeys((*first.answers, *question.answers))),
                 document_ids=tuple(dict.fromkeys((*first.document_ids, *question.document_ids))),
@@ -94,11 +94,11 @@ def drop_contradictions(questions: Sequence[Question]) -> tuple[tuple[Question, 
 
     Raises EvalError when none is left.
     """
-    disputed = {_asked(questions[i].text) for i, _ in _contradictions(questions)}
-    kept = tuple(question for question in questions if _asked(question.text) not in disputed)
+    disputed = {_asked(questions[i]) for i, _ in _contradictions(questions)}
+    kept = tuple(question for question in questions if _asked(question) not in disputed)
     if questions and not kept:
         raise EvalError(f"all {len(questions)} questions contradict another one; give other golds")
-    return kept, tuple(question.id for question in questions if _asked(question.text) in disputed)
+    return kept, tuple(question.id for question in questions if _asked(question) in disputed)
 
 
 def split_by_document(
@@ -139,12 +139,19 @@ def as_row(question: Question) -> dict[str, object]:
         "answers": list(question.answers),
         "doc_ids": list(question.document_ids),
         "metadata": dict(question.metadata),
+        **({"history": list(question.history)} if question.history else {}),
     }
 
 
 def plain_text(text: str) -> str:
     """Lower case without punctuation, to compare what was asked; a text without words stays as it is."""
     return _NOT_WORD.sub(" ", text.lower()).strip() or text.strip()
+
+
+def plain_turns(question: Question) -> tuple[str, ...]:
+    """The plain texts of the conversation, to compare what was asked in it; what a system message orders is not."""
+    said = (str(message["content"]) for message in question.messages if message["role"] in ("user", "assistant"))
+    return tuple(map(plain_text, said))
 
 
 def _scanned(path: Path, *needs: Callable[[Question], str | None], **rest: Any) -> Scanned:
@@ -159,18 +166,19 @@ def _no_gold(row: Question) -> str | None:
     return None if any(map(str.strip, row.answers)) else f"question {row.text[:40]!r} has no gold answer"
 
 
-def _asked(text: str) -> str:
+def _asked(question: Question) -> tuple[str, ...]:
     # Punctuation counts within a question: "What is C?" is not "What is C++?".
-    return " ".join(text.lower().split()).rstrip(" ?!.")
+    before = (str(message["content"]) for message in question.history)
+    return (*before, " ".join(question.text.lower().split()).rstrip(" ?!."))
 
 
 def _contradictions(questions: Sequence[Question]) -> list[tuple[int, int]]:
     """Places of questions that ask what an earlier one asks with no gold in common, each with the earlier one's."""
-    asked: dict[str, list[tuple[int, set[str]]]] = {}
+    asked: dict[tuple[str, ...], list[tuple[int, set[str]]]] = {}
     found: list[tuple[int, int]] = []
     for place, question in enumerate(questions):
         golds = {plain_text(answer) for answer in question.answers}
-        earlier = asked.setdefault(_asked(question.text), [])
+        earlier = asked.setdefault(_asked(question), [])
         other = next((known for known, others in earlier if not golds & others), None)
         if other is not None:
             found.append((place, other))
@@ -183,8 +191,8 @@ def _groups(rows: Sequence[Question]) -> list[list[int]]:
     from scipy.cluster.hierarchy import DisjointSet
 
     connected = DisjointSet(range(len(rows)))
-    firsts: dict[tuple[str, str], int] = {}
+    firsts: dict[tuple[str, ...], int] = {}
     for i, row in enumerate(rows):
-        for key in (("text", plain_text(row.text)), *(("document", name) for name in row.document_ids)):
+        for key in (("text", *plain_turns(row)), *(("document", name) for name in row.document_ids)):
             connected.merge(firsts.setdefault(key, i), i)
     return [sorted(group) for group in connected.subsets()]

@@ -338,7 +338,7 @@ def test_a_link_that_leads_nowhere_is_a_fault(tmp_path: Path, target: str) -> No
         load_data(where)
 
 
-@pytest.mark.parametrize("name", ["test.json", "test.xlsx", "Test.jsonl", "test.jsonl.gz", "test.jsonl.dvc", "dev.tsv"])
+@pytest.mark.parametrize("name", ["test.txt", "test.xls", "Test.jsonl", "test.jsonl.gz", "test.jsonl.dvc", "dev.ods"])
 def test_questions_in_a_form_that_is_not_read_are_a_fault(tmp_path: Path, name: str) -> None:
     where = folder(tmp_path / "d", test=None, train=rows("one", 10, 4))
     (where / "test.yaml").touch()  # a config may be called so

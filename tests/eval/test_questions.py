@@ -10,6 +10,7 @@ from eval.errors import EvalError
 from eval.questions import (
     Question,
     are_documents_given,
+    as_row,
     drop_contradictions,
     load_judged,
     load_questions,
@@ -273,3 +274,18 @@ def test_no_document_is_in_two_parts_and_no_row_is_lost(documents: list[list[str
     assert all(parts)
     seen = [{name for row in part for name in row.document_ids} for part in parts]
     assert seen[0].isdisjoint(seen[1])
+
+
+def test_what_was_said_before_a_question_is_a_part_of_it(tmp_path: Path) -> None:
+    def after(name: str, said: str, gold: str) -> Question:
+        history = ({"role": "system", "content": said}, {"role": "user", "content": "?"})
+        return Question(name, "And then?", (gold,), history=history)
+
+    one, other, again = after("a", "Be brief.", "ten"), after("b", "Be kind.", "six"), after("c", "Be brief.", "at ten")
+    merged, gone = merge_repeats((one, other, again))
+    assert ([q.id for q in merged], gone) == (["a", "b"], (("c", "a"),))
+    assert drop_contradictions((one, other))[1] == ()
+    assert drop_contradictions((one, other, again))[1] == ("a", "c")
+    # As rows and back.
+    path = written(tmp_path, *map(as_row, (one, other)))
+    assert load_questions(path) == (one, other)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from storage.errors import StorageError, listed, reason_of
 from storage.jsonl import parse_lines
 from tuning.data.formats.given import Row
+from tuning.data.formats.messages import are_messages
 from tuning.data.spreadsheet import scan_cells, scan_sheet
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".tsv", ".xlsx", ".arrow", ".ndjson", ".yaml", ".yml")
@@ -126,7 +127,8 @@ def _whole(path: Path, kind: str) -> Iterable[Any]:
             case ".yaml" | ".yml":
                 import yaml
 
-                return rows_in(yaml.safe_load(_bytes(path)))
+                # All scalars are texts: by YAML 1.1 the word Yes would be true.
+                return rows_in(yaml.load(_bytes(path), Loader=yaml.BaseLoader))
             case "folder":
                 return _saved(path)
         raise ValueError("it is of another kind")
@@ -188,6 +190,8 @@ def rows_in(value: Any) -> list[Any]:
             if isinstance(value.get(key), list) and any(isinstance(row, Mapping) for row in value[key]):
                 return rows_in(value[key])
         columns = list(value.values())
+        if any(map(are_messages, columns)):  # one conversation
+            return [value]
         if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
             return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
         # Pandas' own orientation: {"question": {"0": ...}}.

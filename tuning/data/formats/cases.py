@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from tuning.data.formats.given import Columns, Format, Given, Row, named, others, spelt, values_of
+from tuning.data.formats.given import Columns, Format, Given, LeftOut, Row, named, others, spelt, text_in, values_of
 
 # https://www.promptfoo.dev/docs/configuration/expected-outputs: what holds an answer, and not a rule for one.
 _GOLD = (
@@ -20,6 +21,7 @@ _GOLD = (
     "model-graded-factuality",
 )
 _GOLDS = ("contains-any", "icontains-any")
+_CHECK = re.compile(r"(?:(?P<kind>[a-z]+(?:-[a-z]+)*)(?:\([\d.]+\))?:)?(?P<value>.*)", re.DOTALL)
 _ASKED = ("question", "query", "input", "user_input", "prompt", "message", "text")
 
 
@@ -61,7 +63,7 @@ def _read_case(row: Row, parts: Columns) -> Iterator[Given]:
         raise ValueError(f"no `{parts['question']}`")
     golds = [gold for check in _checks(row.get("assert")) for gold in _golds(check)]
     if not golds:
-        raise ValueError(f"no assert that holds an answer: {', '.join((*_GOLD, *_GOLDS))}")
+        raise LeftOut(f"no assert holds an answer ({', '.join((*_GOLD, *_GOLDS))})")
     metadata = others(row, "id", "vars", "assert")
     # A list in a variable is a test for each of its values.
     names = list(given)
@@ -72,6 +74,30 @@ def _read_case(row: Row, parts: Columns) -> Iterator[Given]:
         if isinstance(asked, str) and asked.startswith("file://"):
             raise ValueError(f"`{parts['question']}` names a file, {asked!r}; put its text there")
         yield Given(asked, golds, id=row.get("id") if len(values) == 1 else None, metadata={**case, **metadata})
+
+
+def _fits_promptfoo_table(columns: Collection[str], _: Sequence[Row]) -> Columns | None:
+    """promptfoo's CSV: a column a variable, and checks in `__expected`, `__expected1`, ..."""
+    checks = next((column for column in columns if column.startswith("__expected")), None)
+    given = [column for column in columns if not column.startswith("__")]
+    asked = named(given, *_ASKED) or (given[0] if len(given) == 1 else None)
+    return {"question": asked, "answer": checks} if checks is not None and asked is not None else None
+
+
+def _read_case_row(row: Row, parts: Columns) -> Iterator[Given]:
+    cells = [text_in(row, column) for column in row if column.startswith("__expected")]
+    checks = [_CHECK.fullmatch(cell.strip()) for cell in cells if cell.strip()]
+    # Without a kind it is the answer to the letter.
+    found = [{"type": check["kind"] or "equals", "value": check["value"]} for check in checks if check is not None]
+    golds = [
+        gold
+        for check in found
+        for gold in _golds({**check, "value": check["value"].split(",")} if check["type"] in _GOLDS else check)
+    ]
+    if not golds:
+        raise LeftOut(f"no check holds an answer ({', '.join((*_GOLD, *_GOLDS))})")
+    metadata = {name: value for name, value in others(row, parts["question"]).items() if not name.startswith("__")}
+    yield Given(row.get(parts["question"]), [str(gold).strip() for gold in golds], metadata=metadata)
 
 
 def _checks(value: Any) -> Iterator[Mapping[str, Any]]:
@@ -88,4 +114,5 @@ def _golds(check: Mapping[str, Any]) -> list[Any]:
 
 
 GOLDENS = Format("DeepEval goldens", _fits_goldens, _read_golden)
+PROMPTFOO_TABLE = Format("promptfoo tests", _fits_promptfoo_table, _read_case_row)
 PROMPTFOO = Format("promptfoo tests", _fits_promptfoo, _read_case)

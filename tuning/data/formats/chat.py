@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from tuning.data.formats.given import Columns, Format, Given, Row, named, others, spelt, values_of
+from tuning.data.formats.given import Columns, Format, Given, Row, named, others, refuse_unfit, spelt, values_of
 from tuning.data.formats.messages import are_messages, last_exchange, question_of, read_messages, with_system
 
 _NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat")
@@ -27,6 +27,7 @@ def _fits_evals(columns: Collection[str], _: Sequence[Row]) -> Columns | None:
 
 
 def _read(row: Row, parts: Columns) -> Iterator[Given]:
+    refuse_unfit(row)
     system = named(row, "system", "system_prompt")
     turns = with_system(row.get(system) if system else None, read_messages(row.get(parts["messages"])))
     history, question, answer = last_exchange(turns)

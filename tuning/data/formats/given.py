@@ -97,6 +97,14 @@ def others(row: Row, *used: str | None) -> dict[str, Any]:
     return rest if own is None else {**rest, "metadata": own}
 
 
+def refuse_unfit(row: Row) -> None:
+    """Raises LeftOut for a row that shows more than text, or an answer that nobody wants (TRL's unpaired feedback)."""
+    if seen := next((name for name in ("images", "image", "videos", "audios") if row.get(name)), None):
+        raise LeftOut(f"it is about {seen}, and arms read text")
+    if row.get("label") is False:
+        raise LeftOut("it is labelled as an answer that nobody wants")
+
+
 def text_in(row: Row, column: str | None) -> str:
     """A column's text, numbers as text; '' where there is none. Raises ValueError for a list or an object."""
     value = row.get(column) if column is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from tuning.data.formats.given import Columns, Format, Given, LeftOut, Row, named, others, text_in
+from tuning.data.formats.given import Columns, Format, Given, Row, named, others, refuse_unfit, text_in
 from tuning.data.formats.messages import Turn, are_messages, history_of, last_exchange, read_messages, with_system
 
 _SYSTEM = ("system", "system_prompt")
@@ -37,8 +37,7 @@ def _fits_completion(columns: Collection[str], _: Sequence[Row]) -> Columns | No
 
 
 def _read_completion(row: Row, parts: Columns) -> Iterator[Given]:
-    if row.get("label") is False:  # TRL's unpaired preferences
-        raise LeftOut("it is labelled as an answer that nobody wants")
+    refuse_unfit(row)
     asked, said = _turns(row, parts["prompt"], "user"), _turns(row, parts["completion"], "assistant")
     system = named(row, *_SYSTEM)
     history, question, answer = last_exchange(with_system(row.get(system) if system else None, (*asked, *said)))

@@ -23,7 +23,7 @@ _TAKING_TURNS = ("user", "assistant")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message, and whether it is one to learn: OpenAI's files may say `"weight": 0`."""
+    """A message, and whether it is one to learn: OpenAI's files may say `"weight": 0`, LLaMA-Factory's `loss_weight`."""
 
     role: str
     content: str
@@ -116,7 +116,7 @@ def _turn(message: Any) -> Turn:
             f"no message has the role {role!r:.40}; roles are {known}" if role else "a message has no role"
         )
     content = message.get("content", message.get("value"))
-    weight = message.get("weight")
+    weight = message.get("weight", message.get("loss_weight"))
     return Turn(ROLES[role.strip().lower()], _text(content), weight is None or bool(weight))
 
 
@@ -128,6 +128,7 @@ def _text(content: Any) -> str:
         return content
     if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
         raise ValueError("the content of a message must be a text or a list of parts")
-    if any(not isinstance(part.get("text"), str) for part in content):
+    texts = [part.get("text", part.get("value")) for part in content]
+    if not all(isinstance(text, str) for text in texts) or any(part.get("type", "text") != "text" for part in content):
         raise LeftOut("a message holds something else than text")
-    return "\n".join(part["text"] for part in content)
+    return "\n".join(map(str, texts))

@@ -9,8 +9,8 @@ from typing import Any
 from tuning.data.formats.given import Columns, Format, Given, Row, named, others, spelt, text_in
 from tuning.data.formats.messages import Turn, are_messages, question_of, read_messages, with_system
 
-_CHOSEN = ("chosen", "chosen_response", "response_chosen", "accepted", "preferred")
-_REJECTED = ("rejected", "rejected_response", "response_rejected", "dispreferred")
+_CHOSEN = ("chosen", "chosen_messages", "chosen_response", "response_chosen", "accepted", "preferred")
+_REJECTED = ("rejected", "rejected_messages", "rejected_response", "response_rejected", "dispreferred")
 _PROMPT = (
     "prompt",
     "question",

@@ -6,14 +6,14 @@ reading.rows  # (2, Given("Wann?", "um neun")), (3, "a message has no role"), ..
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import did_you_mean, listed
+from storage.errors import listed
 from storage.jsonl import grouped
 from tuning.data.formats.given import Columns, Given, LeftOut, Row
-from tuning.data.formats.registry import PARTS, columns_of, recognise, renamed, strangers
+from tuning.data.formats.registry import check_parts, columns_of, recognise, renamed, strangers
 from tuning.data.table_files import read_table
 from tuning.errors import TuningError
 
@@ -94,21 +94,15 @@ def parse_columns(text: str) -> Columns:
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     if not pairs or not all(part.strip() and column.strip() for part, _, column in pairs):
         raise TuningError(f"columns must be like question=Frage,answer=Antwort, not {text!r}")
-    found = {part.strip(): column.strip() for part, _, column in pairs}
-    check_parts(found)
-    return found
-
-
-def check_parts(columns: Mapping[str, str]) -> None:
-    """Raises TuningError for a part that rows do not have."""
-    if unknown := [part for part in columns if part not in PARTS]:
-        close = did_you_mean(unknown[0], PARTS)
-        raise TuningError(f"no part of a row is called {unknown[0]!r}{close}; parts are {', '.join(PARTS)}")
+    return {part.strip(): column.strip() for part, _, column in pairs}
 
 
 def _check_columns(path: Path, columns: Columns, rows: Sequence[Row], say: Say) -> Columns:
     """The columns that were set, none of them for a file that has none of them."""
-    check_parts(columns)
+    try:
+        check_parts(columns)
+    except ValueError as error:
+        raise TuningError(str(error)) from error
     there = columns_of(rows)
     missing = [column for column in columns.values() if column not in there]
     if columns and len(missing) == len(columns):

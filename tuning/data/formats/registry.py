@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.errors import listed
-from tuning.data.formats.cases import GOLDENS, PROMPTFOO
+from storage.errors import did_you_mean, listed
+from tuning.data.formats.cases import GOLDENS, PROMPTFOO, PROMPTFOO_TABLE
 from tuning.data.formats.chat import CHAT, OPENAI_EVALS, SHAREGPT
 from tuning.data.formats.given import Columns, Format, Row, plain_name
 from tuning.data.formats.instructions import ALPACA, COMPLETION
@@ -29,6 +29,7 @@ FORMATS: Mapping[str, Format] = {
     "squad": ARTICLES,
     "squad-rows": SPANS,
     "promptfoo": PROMPTFOO,
+    "promptfoo-table": PROMPTFOO_TABLE,
     "deepeval": GOLDENS,
     "alpaca": ALPACA,
     "completion": COMPLETION,
@@ -107,6 +108,13 @@ def renamed(row: Row, given: Columns) -> Row:
     moved = {PARTS[part]: row[column] for part, column in given.items() if column in row}
     kept = {column: value for column, value in row.items() if column not in given.values()}
     return {(f"{column}_column" if column in moved else column): value for column, value in kept.items()} | moved
+
+
+def check_parts(given: Columns) -> None:
+    """Raises ValueError for a part that rows do not have."""
+    if unknown := next((part for part in given if part not in PARTS), None):
+        close = did_you_mean(unknown, PARTS)
+        raise ValueError(f"no part of a row is called {unknown!r}{close}; parts are {', '.join(PARTS)}")
 
 
 def columns_of(rows: Sequence[Row]) -> tuple[str, ...]:

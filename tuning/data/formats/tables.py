@@ -1,8 +1,8 @@
 """Tables of questions and answers, or of texts and labels: our own rows, LangChain's query and answer, and whatever
 columns people give, recognised by name in several languages and by what stands in them.
 
-One name means one thing: `answer` is the gold, unless a column of golds or of what was retrieved stands beside it, as in
-ragas's exports. Where both may be meant it is asked.
+One name means one thing: `answer` is the gold, unless a column of golds or of what was retrieved stands beside it, as
+in ragas's exports. Where both may be meant it is asked.
 """
 
 from __future__ import annotations
@@ -16,21 +16,8 @@ TABLE = "a table"
 
 _QUESTION = (
     *("question", "user_input", "query", "questions", "user_question", "frage", "kundenfrage", "anfrage", "pregunta"),
-    *(
-        "consulta",
-        "domanda",
-        "vraag",
-        "pergunta",
-        "pytanie",
-        "soru",
-        "вопрос",
-        "问题",
-        "問題",
-        "質問",
-        "질문",
-        "سؤال",
-        "प्रश्न",
-    ),
+    *("consulta", "domanda", "vraag", "pergunta", "pytanie", "soru", "вопрос"),
+    *("问题", "問題", "質問", "질문", "سؤال", "प्रश्न"),
 )
 # What may be asked about; a question where a column of answers or labels stands beside it.
 _TEXT = (
