@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -137,6 +137,44 @@ def divide(
     return QuestionSets(asked, dev, kept, documents_given, all_notes, guard)
 
 
+def make_sets(
+    asked: Rows, train: Rows, dev: Rows, *, train_share: float | None = None
+) -> tuple[QuestionSets, tuple[str, ...]]:
+    """Sets that `divide` takes as they are, out of those of a data set, and what was done, a line each.
+
+    Without `train`, a share of the questions is trained on, split off by source document: as many as `divide` would for
+    None, where there are enough documents. Questions that contradict each other become training rows, which may; rows
+    that repeat a question are left out. Raises EvalError where a share is given and cannot be split off.
+    """
+    notes: list[str] = []
+    share = 1 - TEST_SHARE if train_share is None else train_share
+    if not 0 <= share < 1:
+        raise EvalError(f"the share of training rows must be in [0, 1), not {share!r}")
+    if not train and share:
+        try:
+            train, asked = split_by_document(asked, (share, 1 - share), seed=_SPLIT_SEED)
+            notes.append(
+                f"{len(train)} rows are for training and {len(asked)} for evaluation, split by source document; "
+                "--train-share sets the share"
+            )
+        except EvalError as error:
+            if train_share is not None:
+                raise
+            notes.append(f"no row is for training: {error}")
+    kept, disputed = drop_contradictions(asked)
+    if disputed:
+        ids, taken = set(disputed), {row.id for row in train}
+        moved = (replace(row, id=f"test-{row.id}") if row.id in taken else row for row in asked if row.id in ids)
+        train, asked = (*train, *moved) if share else train, kept
+        names = listed(map(repr, disputed), separator=", ")
+        are = "are training rows" if share else "are left out"
+        notes.append(f"{len(disputed)} questions that contradict another one {are}: {names}")
+    dev = _without(dev, asked, "dev", "an evaluation", notes)
+    train = _without(train, asked, "training", "an evaluation", notes)
+    train = _without(train, dev, "training", "a dev", notes)
+    return QuestionSets(asked, dev, train), tuple(notes)
+
+
 def leave_out_leaks(
     rows: Sequence[Question],
     questions: Sequence[Question],
@@ -217,6 +255,15 @@ def find_near_repeats(rows: Sequence[Question], questions: Sequence[Question]) -
         if shared is not None:
             near[row.id] = shared
     return near
+
+
+def _without(rows: Rows, questions: Rows, called: str, of: str, notes: list[str]) -> Rows:
+    """The rows that do not ask what a question asks."""
+    asked = {plain_turns(question) for question in questions}
+    kept = tuple(row for row in rows if plain_turns(row) not in asked)
+    if len(kept) < len(rows):
+        notes.append(f"{called} rows that repeat {of} question, left out: {len(rows) - len(kept)}")
+    return kept
 
 
 def _by_label(rows: Sequence[Question]) -> str:

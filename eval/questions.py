@@ -20,6 +20,7 @@ from tuning.data.examples import Question as Question
 from tuning.data.examples import Scanned, scan_examples
 from tuning.data.formats.given import Columns
 from tuning.data.formats.read import Say
+from tuning.data.formats.registry import PAIR_FORMATS
 from tuning.errors import TuningError
 
 _NOT_WORD = re.compile(r"\W+")
@@ -42,13 +43,17 @@ def are_documents_given(questions: Sequence[Question], document_ids: Collection[
 def load_questions(
     path: Path, columns: Columns | None = None, *, refuse_contradictions: bool = True, say: Say = lambda _: None
 ) -> tuple[Question, ...]:
-    """Questions from rows as `tuning.data.examples.scan_examples` reads them; every answer is an accepted gold.
+    """Questions from rows as `tuning.data.examples.scan_examples` reads them; every answer is an accepted gold, and of
+    preference pairs every answer that was chosen for a prompt.
 
     Raises EvalError naming file and line of every faulty row (the first ten), of every row that asks what another asks
     with no gold in common (unless told not to), and when there is no question at all.
     """
-    found = _scanned(path, _no_gold, columns=columns, say=say)
+    found = _scanned(path, no_gold, columns=columns, say=say)
     rows = list(found.rows)
+    if found.format in PAIR_FORMATS:
+        shared = iter(share_golds([row for _, row in rows if isinstance(row, Question)]))
+        rows = [(line, row if isinstance(row, str) else next(shared)) for line, row in rows]
     if refuse_contradictions:
         sound = [(i, row) for i, (_, row) in enumerate(rows) if isinstance(row, Question)]
         for place, earlier in _contradictions([question for _, question in sound]):
@@ -87,6 +92,17 @@ def merge_repeats(questions: Sequence[Question]) -> tuple[tuple[Question, ...], 
             )
             gone.append((question.id, first.id))
     return tuple(firsts.values()), tuple(gone)
+
+
+def share_golds(questions: Sequence[Question]) -> tuple[Question, ...]:
+    """The questions, each with the golds of all that ask the same after its own."""
+    golds: dict[tuple[str, ...], list[str]] = {}
+    for question in questions:
+        golds.setdefault(_asked(question), []).extend(question.answers)
+    return tuple(
+        replace(question, answers=tuple(dict.fromkeys((*question.answers, *golds[_asked(question)]))))
+        for question in questions
+    )
 
 
 def drop_contradictions(questions: Sequence[Question]) -> tuple[tuple[Question, ...], tuple[str, ...]]:
@@ -162,7 +178,8 @@ def _scanned(path: Path, *needs: Callable[[Question], str | None], **rest: Any) 
         raise EvalError(str(error)) from error
 
 
-def _no_gold(row: Question) -> str | None:
+def no_gold(row: Question) -> str | None:
+    """What is wrong with a question without any answer that counts."""
     return None if any(map(str.strip, row.answers)) else f"question {row.text[:40]!r} has no gold answer"
 
 

@@ -65,15 +65,17 @@ def sound_rows(
     return tuple(row for _, row in found if not isinstance(row, str))
 
 
-def grouped(faults: Iterable[tuple[int, str]], unit: str) -> list[str]:
-    """Every fault once, with the lines that have it: `lines 2, 5 and 7 more: no question`."""
-    lines: dict[str, list[int]] = {}
-    for number, fault in faults:
-        lines.setdefault(fault, []).append(number)
-    return [
-        f"{unit}{'s' if len(where) > 1 else ''} {listed(map(str, where), separator=', ', shown=_SHOWN_LINES)}: {fault}"
-        for fault, where in lines.items()
-    ]
+def grouped(faults: Iterable[tuple[int | str, str]], unit: str = "") -> list[str]:
+    """Every fault once, with the places that have it: `lines 2, 5 and 7 more: no question`."""
+    places: dict[str, list[str]] = {}
+    for place, fault in faults:
+        places.setdefault(fault, []).append(str(place))
+    return [f"{_counted(unit, where)}: {fault}" for fault, where in places.items()]
+
+
+def _counted(unit: str, where: list[str]) -> str:
+    shown = listed(where, separator=", ", shown=_SHOWN_LINES)
+    return f"{unit}{'s' if len(where) > 1 else ''} {shown}" if unit else shown
 
 
 def _parse(raw: bytes) -> dict[str, object] | str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eval.errors import EvalError
-from eval.question_sets import NEAR_PERCENT, QuestionFiles, divide, find_near_repeats, leave_out_leaks
+from eval.question_sets import NEAR_PERCENT, QuestionFiles, divide, find_near_repeats, leave_out_leaks, make_sets
 from eval.questions import Question
 
 QUESTIONS = (Question("q1", "When?", ("nine", "9")), Question("q2", "Where is it?", ("here",)))
@@ -142,3 +142,31 @@ def test_one_question_in_two_conversations_is_two() -> None:
     assert find_near_repeats([near], [replace(asked, text="And on a Sundays?")]) == {
         "n": ("q", pytest.approx(96.6, abs=1))
     }
+
+
+def test_sets_of_a_data_set_are_made_such_that_dividing_them_changes_nothing() -> None:
+    asked = tuple(Question(f"q{i}", f"What is {WORDS[i]}?", (WORDS[i],)) for i in range(6))
+    train = (asked[0], Question("t", "Who?", ("Ada",)), Question("u", "What is ivory", ("x",)))
+    dev = (asked[1], Question("d", "what is ivory?", ("x",)))
+    disputed = Question("again", "What is amber?", ("resin",))
+    sets, notes = make_sets((*asked, disputed), train, dev)
+    assert [q.id for q in sets.questions] == ["q1", "q2", "q3", "q4", "q5"]
+    assert [q.id for q in sets.dev] == ["d"]
+    assert [q.id for q in sets.examples] == ["q0", "t", "test-q0", "again"]
+    assert notes == (
+        "2 questions that contradict another one are training rows: 'q0', 'again'",
+        "dev rows that repeat an evaluation question, left out: 1",
+        "training rows that repeat a dev question, left out: 1",
+    )
+
+
+WORDS = ("amber", "birch", "copper", "dusk", "ember", "frost")
+
+
+@pytest.mark.parametrize(("share", "num_train"), [(None, 4), (0.5, 3), (0.0, 0)])
+def test_rows_for_training_are_split_off_where_none_came(share: float | None, num_train: int) -> None:
+    asked = tuple(Question(f"q{i}", f"What is {WORDS[i]}?", (WORDS[i],)) for i in range(6))
+    sets, _ = make_sets(asked, (), (), train_share=share)
+    assert (len(sets.examples), len(sets.questions)) == (num_train, 6 - num_train)
+    with pytest.raises(EvalError, match="cannot be split"):
+        make_sets(asked[:1], (), (), train_share=0.5)

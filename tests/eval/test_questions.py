@@ -289,3 +289,9 @@ def test_what_was_said_before_a_question_is_a_part_of_it(tmp_path: Path) -> None
     # As rows and back.
     path = written(tmp_path, *map(as_row, (one, other)))
     assert load_questions(path) == (one, other)
+
+
+def test_every_answer_that_was_chosen_for_a_prompt_is_a_gold(tmp_path: Path) -> None:
+    rows = [{"id": i, "prompt": "Who?", "chosen": chosen, "rejected": "Cy"} for i, chosen in enumerate(("Ada", "Bo"))]
+    found = load_questions(written(tmp_path, *rows, {"id": 2, "prompt": "When?", "chosen": "nine", "rejected": "ten"}))
+    assert [question.answers for question in found] == [("Ada", "Bo"), ("Bo", "Ada"), ("nine",)]

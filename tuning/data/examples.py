@@ -60,12 +60,15 @@ class Question:
 class Scanned:
     """The rows of a file with their numbers, and what is wrong in place of a faulty one.
 
-    `called` is the file and how it was read, for a message; `unit` is what the numbers count.
+    `called` is the file and how it was read, for a message; `unit` is what the numbers count; `format` is one of
+    `tuning.data.formats.registry`. `given` holds all that was said of the sound ones, by id.
     """
 
     rows: tuple[tuple[int, Question | str], ...]
     called: str
     unit: str
+    format: str
+    given: Mapping[str, Given]
 
 
 def load_examples(path: Path, columns: Columns | None = None, *, say: Say = lambda _: None) -> tuple[Question, ...]:
@@ -85,6 +88,7 @@ def scan_examples(
     *,
     needs_answers: bool = True,
     columns: Columns | None = None,
+    format: str | None = None,
     say: Say = lambda _: None,
 ) -> Scanned:
     """The rows of a file in any format of `tuning.data.formats`; evaluation files hold the same rows. Our own are
@@ -96,10 +100,11 @@ def scan_examples(
     the caller cannot use; after it, blank answers are left out. Raises StorageError when the file cannot be read,
     TuningError where its columns are not known.
     """
-    reading = read_rows(path, columns, needs_answers=needs_answers, say=say)
+    reading = read_rows(path, columns, format=format, needs_answers=needs_answers, say=say)
     rows: list[tuple[int, Question | str]] = []
     places: dict[str, tuple[int, int]] = {}
     seen: Counter[int] = Counter()
+    sound: dict[str, Given] = {}
     for line, given in reading.rows:
         seen[line] += 1
         part = f".{seen[line]}" if seen[line] > 1 else ""  # a row may hold several questions
@@ -112,8 +117,10 @@ def scan_examples(
                 rows.append((line, f"id {found.id!r} was already used on {reading.unit} {first[0]}"))
                 continue
             found = replace(found, answers=tuple(answer for answer in found.answers if answer.strip()))
+            if not isinstance(given, str):
+                sound[found.id] = given
         rows.append((line, found))
-    return Scanned(tuple(rows), reading.called(path), reading.unit)
+    return Scanned(tuple(rows), reading.called(path), reading.unit, reading.format, sound)
 
 
 def sample(items: Sequence[T], limit: int | None, seed: int) -> tuple[T, ...]:

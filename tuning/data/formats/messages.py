@@ -23,7 +23,7 @@ _TAKING_TURNS = ("user", "assistant")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message, and whether it is one to learn: OpenAI's files may say `"weight": 0`, LLaMA-Factory's `loss_weight`."""
+    """A message, and whether it is to learn: OpenAI's files may say `weight` 0, LLaMA-Factory's `loss_weight`."""
 
     role: str
     content: str

@@ -25,12 +25,14 @@ Say = Callable[[str], object]
 class Reading:
     """What each row says, with its number, or what is wrong with it; several things of one row have its number.
 
-    `said` names the format and its columns, '' for rows of our own; `unit` is what the numbers count.
+    `format` is its name, '' of a file without rows. `said` names it with its columns, '' for rows of our own; `unit` is
+    what the numbers count.
     """
 
     rows: tuple[tuple[int, Given | str], ...]
     unit: str
-    said: str
+    format: str = ""
+    said: str = ""
 
     def called(self, path: Path) -> str:
         """The file, and how it was read, for a message about its rows."""
@@ -60,12 +62,12 @@ def read_rows(
     for note in table.notes:
         say(f"{path.name}: {note}")
     if not sound:
-        return Reading(tuple(faulty), table.unit, "")
+        return Reading(tuple(faulty), table.unit)
     try:
         found = recognise([row for _, row in sound], chosen, format, needs_answers=needs_answers)
     except ValueError as error:
         if faulty and len(faulty) >= len(sound):  # what is wrong with the lines is the fault
-            return Reading(tuple(faulty), table.unit, "")
+            return Reading(tuple(faulty), table.unit)
         raise TuningError(f"{path}: {error}") from error
     if found.said:
         say(f"{path.name} is {found.said}")
@@ -86,7 +88,7 @@ def read_rows(
         if not rows:
             raise TuningError(f"{path}: all {len(left_out)} rows are of no use: {reasons}")
         say(f"{path.name}: {len(left_out)} of {len(sound)} rows are left out: {reasons}")
-    return Reading(tuple(sorted(rows, key=lambda row: row[0])), table.unit, found.said)
+    return Reading(tuple(sorted(rows, key=lambda row: row[0])), table.unit, found.name, found.said)
 
 
 def parse_columns(text: str) -> Columns:

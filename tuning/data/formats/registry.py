@@ -37,6 +37,8 @@ FORMATS: Mapping[str, Format] = {
 }
 """By name, in the order in which they are tried: the first that fits a file's columns is its format."""
 
+PAIR_FORMATS = ("openai-pairs", "pairs")
+
 # What a part may be called in a setting, and the column that it then stands in.
 PARTS = {name: name for name in ("question", "answers", "id", "doc_ids", "context", "history", "system_prompt")} | {
     "answer": "answers",
@@ -51,6 +53,7 @@ _OWN = {"question": ("question", "user_input"), "answer": ("answers", "answer", 
 class Found:
     """The format of a file, the columns that hold its parts, and the line that says so; '' for rows of our own."""
 
+    name: str
     format: Format
     parts: Columns
     said: str
@@ -76,7 +79,7 @@ def recognise(rows: Sequence[Row], given: Columns, name: str | None = None, *, n
     columns = columns_of(sample if chosen == "table" and len(votes) < 2 else some)
     parts = tried[chosen].fits(columns, some) if chosen in tried else None
     if parts is None and not needs_answers and (asked := question_column(columns, some)) is not None:
-        return Found(QUESTIONS, {"question": asked}, "")
+        return Found("table", QUESTIONS, {"question": asked}, "")
     if parts is None:
         there = listed(columns, separator=", ") or "none"
         if name is not None:
@@ -85,7 +88,7 @@ def recognise(rows: Sequence[Row], given: Columns, name: str | None = None, *, n
             f"no column of questions and one of answers are known among {there}; say which they are (columns "
             "question=...,answer=...), or call them so"
         )
-    return Found(tried[chosen], parts, _said(tried[chosen], parts, given))
+    return Found(chosen, tried[chosen], parts, _said(tried[chosen], parts, given))
 
 
 def strangers(rows: Sequence[tuple[int, Row]], found: Found) -> dict[int, str]:
