@@ -25,7 +25,7 @@ from tuning.errors import TuningError
 
 _NOT_WORD = re.compile(r"\W+")
 _CONTRADICTION = (
-    "asks {!r} as line {} does, with other golds; no answer can be right for both, so remove one, give both all "
+    "asks {!r} as {} {} does, with other golds; no answer can be right for both, so remove one, give both all "
     "accepted answers, or leave all such rows out with limits.contradictions=drop"
 )
 
@@ -58,7 +58,7 @@ def load_questions(
         sound = [(i, row) for i, (_, row) in enumerate(rows) if isinstance(row, Question)]
         for place, earlier in _contradictions([question for _, question in sound]):
             i, question = sound[place]
-            rows[i] = (rows[i][0], _CONTRADICTION.format(question.text[:40], rows[sound[earlier][0]][0]))
+            rows[i] = (rows[i][0], _CONTRADICTION.format(question.text[:40], found.unit, rows[sound[earlier][0]][0]))
     like = '{"question": ..., "answers": [...]}'
     return sound_rows(found.called, rows, called="questions", like=like, error=EvalError, unit=found.unit)
 

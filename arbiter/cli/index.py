@@ -221,7 +221,10 @@ def _is_config(path: Path) -> bool:
         return path.suffix in (".yaml", ".yml")
     from tuning.data.layouts import find_part
 
-    return any(find_part(path, part) is not None for part in ("test", "dev", "train", "questions"))
+    try:
+        return any(find_part(path, part) is not None for part in ("test", "dev", "train", "questions"))
+    except ArbiterError:  # a folder of documents may hold a test.txt
+        return False
 
 
 def _open(config: Path | None, is_json: bool) -> IndexCommands:

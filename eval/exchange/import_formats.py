@@ -122,11 +122,12 @@ def import_dataset(
         path, format = _qa_file(path), format or "autorag"
     try:
         parts = _parts(path)
-        if (format is not None and format not in _COLUMNS) or columns:
+        said = next((tool for tool in _COLUMNS if tool == format), None)
+        if (format is not None and said is None) or columns:
             return _of_rows(parts, format, columns, documents)
         first = next(iter(parts.values()))
         rows = _rows(first)
-        tool = format if format in _COLUMNS else _recognised(rows)
+        tool = said or _recognised(rows)
         return _of_rows(parts, None, None, documents) if tool is None else _of_tool(first, tool, rows)
     except (StorageError, TuningError) as error:
         raise EvalError(str(error)) from error

@@ -24,6 +24,8 @@ from tuning.data.spreadsheet import scan_cells, scan_sheet
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".tsv", ".xlsx", ".arrow", ".ndjson", ".yaml", ".yml")
 # Keys under which a JSON or YAML file may keep its rows.
 ROW_KEYS = ("results", "input_data", "samples", "data", "rows", "examples", "tests", "goldens", "questions")
+# What Git LFS leaves in place of a file.
+_POINTER, _POINTER_BYTES = b"version https://git-lfs.github.com/", 1024
 # A hub's name for a part of a file: train-00000-of-00003.parquet.
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>\..+)")
 
@@ -45,6 +47,8 @@ def read_table(path: Path) -> Table:
 
     Raises StorageError for what cannot be read, is of another kind or no table.
     """
+    if path.is_file() and path.stat().st_size < _POINTER_BYTES and _bytes(path).startswith(_POINTER):
+        raise StorageError(f"{str(path)!r} stands for a file that was not fetched; fetch it: git lfs pull")
     match kind := "folder" if path.is_dir() else path.suffix.lower():
         case ".jsonl" | ".ndjson" | ".json":
             return _json(_bytes(path), path)

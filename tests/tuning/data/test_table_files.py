@@ -100,6 +100,8 @@ def test_cells_that_only_look_like_lists_stay_text(tmp_path: Path) -> None:
         ("x.json", b"{", "cannot read rows from .*x.json': Expecting property name"),
         ("x.json", b'{"a": 1}', "it holds no rows"),
         ("x.json", b"3", "it holds no rows"),
+        ("x.json", '{"a": "é"}'.encode("cp1252"), "not UTF-8 .byte 0xe9 at 8.; save it as UTF-8"),
+        ("x.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "fetch it: git lfs pull"),
         ("x.csv", b'a\n"b\n', "not valid CSV"),
         ("x.parquet", b"PAR1", "cannot read rows from .*x.parquet': Parquet"),
     ],
