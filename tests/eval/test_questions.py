@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from eval.questions import (
     merge_repeats,
     split_by_document,
 )
+from storage.records import from_json
 
 GOOD = {"id": "q1", "question": "When?", "answers": ["nine", "9"], "doc_ids": ["desk"], "metadata": {"kind": "fact"}}
 
@@ -289,6 +291,8 @@ def test_what_was_said_before_a_question_is_a_part_of_it(tmp_path: Path) -> None
     # As rows and back.
     path = written(tmp_path, *map(as_row, (one, other)))
     assert load_questions(path) == (one, other)
+    # As a run keeps them.
+    assert from_json(Question, json.dumps(asdict(one))) == replace(one, metadata={})
 
 
 def test_every_answer_that_was_chosen_for_a_prompt_is_a_gold(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import ast
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -65,6 +66,7 @@ def named(columns: Collection[str], *names: str) -> str | None:
     return next((known[name] for name in names if name in known), None)
 
 
+@lru_cache(maxsize=1024)  # every row has the columns of its file
 def plain_name(column: str) -> str:
     """The column's name as it is compared: "User Input", "userInput" and "user_input" are one."""
     spread = "".join(f"_{c}" if c.isupper() and i and column[i - 1].islower() else c for i, c in enumerate(column))
