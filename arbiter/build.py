@@ -24,6 +24,7 @@ from rag.langchain.factory import identity
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
 from router.answering.arm import Arm
+from router.answering.condense import Condense, query_without_engine
 from serving.engine import engine as engines
 from storage.hashes import content_hash
 from storage.settings import part
@@ -91,15 +92,16 @@ def training_rows(
     arms = [arm for arm in config.arms.values() if arm.adapter == adapter]
     prompt = config.all_prompts[arms[0].prompt]
     if not spec.passages:
-        return closed_book_rows(examples, prompt.ask)
+        return closed_book_rows(examples, prompt.render)
     assert documents is not None, "RAFT adapters bring the documents role with them"
-    own = next((arm.retrieval for arm in arms if arm.index == "documents"), None)
-    retrieval, depth = own or config.index.retrieval, spec.passages + _CONTEXT_DEPTH
+    own = next((arm for arm in arms if arm.index == "documents"), None)
+    retrieval, depth = (own and own.retrieval) or config.index.retrieval, spec.passages + _CONTEXT_DEPTH
+    condense = own.condense if own is not None else "recent"
     return raft_rows(
         examples,
-        [_context(example, documents, depth, retrieval) for example in examples],
+        [_context(example, documents, depth, retrieval, condense) for example in examples],
         _is_golden,
-        prompt.ask,
+        prompt.render,
         num_passages=spec.passages,
         golden_fraction=spec.golden_fraction,
         seed=config.seed,
@@ -116,14 +118,16 @@ def check_rows(
     arms = [arm for arm in config.arms.values() if arm.adapter == adapter]
     prompt = config.all_prompts[arms[0].prompt]
     if not spec.passages:
-        return closed_book_rows(questions, prompt.ask)
+        return closed_book_rows(questions, prompt.render)
     assert documents is not None, "RAFT adapters bring the documents role with them"
     own = next((arm for arm in arms if arm.index == "documents"), None)
     top_k = (own and own.top_k) or config.index.top_k
     retrieval = (own and own.retrieval) or config.index.retrieval
-    found = (documents.search(question.text, top_k, settings=retrieval) for question in questions)
+    condense = own.condense if own is not None else "recent"
+    queries = (query_without_engine(question.messages, condense) for question in questions)
+    found = (documents.search(query, top_k, settings=retrieval) for query in queries)
     return [
-        TrainingRow(tuple(prompt.ask(question.text, passages)), question.answer)
+        TrainingRow(tuple(prompt.render(question.messages, passages)), question.answer)
         for question, passages in zip(questions, found, strict=True)
     ]
 
@@ -224,9 +228,11 @@ def open_engine(
     )
 
 
-def _context(example: Question, documents: Index, depth: int, retrieval: SearchSettings) -> tuple[Passage, ...]:
+def _context(
+    example: Question, documents: Index, depth: int, retrieval: SearchSettings, condense: Condense
+) -> tuple[Passage, ...]:
     """Passages for one training row: what retrieval finds, led by the golden passage where retrieval missed it."""
-    found = documents.search(example.text, depth, settings=retrieval)
+    found = documents.search(query_without_engine(example.messages, condense), depth, settings=retrieval)
     if any(_is_golden(example, passage) for passage in found):
         return found
     chunks = [chunk for name in example.document_ids for chunk in documents.chunks_of(name)]

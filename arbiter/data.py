@@ -4,7 +4,8 @@ docs.jsonl, docs/ or docs.zip   train.jsonl   test.jsonl   dev.jsonl
 docs.jsonl, docs/ or docs.zip   questions.jsonl               one file, split by source document
 guard.jsonl                     what a training that is looked at must not spoil
 
-CSV serves as well as JSONL. Each part may be missing: what cannot be asked without it is left out.
+Rows may be in any format of `tuning.data.formats`, in files of any kind that `tuning.data.table_files` reads,
+laid out as `tuning.data.layouts` finds them. Each part may be missing: what cannot be asked without it is left out.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ from rag.documents.sources import KINDS
 from storage.errors import ArbiterError, listed, reason_of
 from storage.hashes import content_hash
 from tuning.data.examples import load_examples, sample
+from tuning.data.layouts import find_part, is_there
+from tuning.data.table_files import SUFFIXES
 
 T = TypeVar("T")
 
 DOCUMENTS = ("docs.jsonl", "docs", "docs.zip", "docs.csv")
-_ROWS = (".jsonl", ".csv")
-# What rows come in and are not read from; a .dvc file stands for data that was not fetched.
-_OTHER_FORMS = r"\.(json|ndjson|tsv|txt|xlsx?|ods|parquet|arrow|jsonl|csv|((jsonl|csv)\.)?(gz|bz2|xz|zst|zip|dvc))"
 _SHOWN = 8
 _PARTS = {"documents": "documents (docs.jsonl, docs/ or docs.zip)", "examples": "training rows (train.jsonl)"}
 
@@ -95,6 +95,8 @@ class Data:
         rows = [repr(row) for part in (self.documents, self.examples, self.questions) for row in part]
         for called, used in (("dev", self.dev), ("guard", self.guard)):
             rows += [called, *map(repr, used)] if used else []
+        asked = (*self.examples, *self.questions, *self.dev, *self.guard)
+        rows += [f"history of {row.id}: {row.history!r}" for row in asked if row.history]
         return content_hash(*rows)
 
 
@@ -125,9 +127,10 @@ def load_data(
     if documents is not None:
         loaded = faults.attempt(lambda: load_documents(documents, cache=conversions), loaded)
     rows: tuple[Question, ...] | None = ()
-    training = _file(folder, "train")
+    read: list[str] = []
+    training = find_part(folder, "train")
     if training is not None and files.pool is None and (trains or (needs_dev and files.dev is None)):
-        rows = faults.attempt(lambda: load_examples(training), None)
+        rows = faults.attempt(lambda: load_examples(training, limits.columns, say=read.append), None)
     sets = faults.attempt(
         lambda: divide(
             files,
@@ -138,14 +141,16 @@ def load_data(
             needs_dev=needs_dev and (rows is not None or files.dev is not None),
             contradictions=limits.contradictions,
             repeats=limits.repeats,
+            near_repeats=limits.near_repeats,
+            columns=limits.columns,
         ),
         QuestionSets(),
     )
     faults.raise_any()
-    notes = list(sets.notes)
+    notes = [*read, *sets.notes]
     if files.test is not None:
-        unread = [name for suffix in _ROWS if (folder / (name := f"questions{suffix}")).exists()]
-        notes[:0] = [f"{name} is not read, since there is a {files.test.name}" for name in unread]
+        unread = [path for suffix in SUFFIXES if (path := folder / f"questions{suffix}").exists()]
+        notes[:0] = [f"{path.name} is not read, since there is a {files.test.name}" for path in unread]
     return Data(
         folder=folder,
         documents=loaded.documents,
@@ -178,7 +183,7 @@ def find_folder(folder: Path) -> Path:
 
 def find_documents(folder: Path) -> Path | None:
     """Where a data folder has its documents, if it has any. Raises ArbiterError when that is open."""
-    found = [path for name in DOCUMENTS if _is_there(path := folder / name)]
+    found = [path for name in DOCUMENTS if is_there(path := folder / name)]
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
         raise ArbiterError(f"data folder {str(folder)!r} has documents in {names}; put them into one of these")
@@ -211,7 +216,7 @@ def askable_arms(config: Config, data: Data) -> tuple[Config, tuple[str, ...]]:
 
 def unread_guard(folder: Path) -> tuple[str, ...]:
     """A note where guard rows lie, for trainings of which none is looked at."""
-    if _file(folder, "guard") is None:
+    if find_part(folder, "guard") is None:
         return ()
     return ("guard.jsonl guards nothing: set keep or patience of an adapter, so that its training is looked at",)
 
@@ -226,9 +231,10 @@ def examples_as_documents(examples: Sequence[Question]) -> tuple[Document, ...]:
 
 def _question_files(folder: Path, *, needs_questions: bool, needs_dev: bool) -> QuestionFiles:
     """Where the questions of a folder are. Raises ArbiterError when that is open, or nowhere if they are needed."""
-    test, train = _file(folder, "test"), _file(folder, "train")
-    pool = _file(folder, "questions") if test is None else None
-    dev, guard = (_file(folder, name) if needs_dev else None for name in ("dev", "guard"))
+    test, train = find_part(folder, "test"), find_part(folder, "train")
+    pool = find_part(folder, "questions") if test is None else None
+    dev = find_part(folder, "dev") if needs_dev else None
+    guard = find_part(folder, "guard") if needs_dev else None
     lacks = f"data folder {str(folder)!r} has no test.jsonl (evaluation questions)"
     if test is not None:
         return QuestionFiles(folder, test=test, dev=dev, guard=guard)
@@ -253,36 +259,6 @@ def _needs(config: Config, arm: ArmConfig) -> set[str]:
     if arm.adapter is not None:
         needs |= {"examples", "documents"} if config.adapters[arm.adapter].passages else {"examples"}
     return needs
-
-
-def _file(folder: Path, name: str) -> Path | None:
-    """The file of rows with this name. Raises ArbiterError when there are two, or only what cannot be read as one."""
-    found = [path for suffix in _ROWS if _is_there(path := folder / f"{name}{suffix}")]
-    if len(found) > 1:
-        raise ArbiterError(f"data folder {str(folder)!r} has both {name}.jsonl and {name}.csv; keep one of them")
-    if found and not found[0].is_file():
-        raise ArbiterError(f"{str(found[0])!r} is no file; put its rows into a file of this name")
-    others = re.compile(name + _OTHER_FORMS, re.IGNORECASE)
-    if not found and (other := next((path for path in sorted(folder.iterdir()) if others.fullmatch(path.name)), None)):
-        raise ArbiterError(
-            f"{str(other)!r} is not read, and there is no {name}.jsonl or {name}.csv: fetch it, unpack it or "
-            "save it as one of these, or take it away"
-        )
-    return found[0] if found else None
-
-
-def _is_there(path: Path) -> bool:
-    """Whether something has this name. Raises ArbiterError for a link that leads nowhere."""
-    try:
-        path.stat()
-    except OSError as error:
-        if path.is_symlink():
-            raise ArbiterError(
-                f"{str(path)!r} is a link to {str(path.readlink())!r}, which leads nowhere ({error.strerror}); fetch "
-                "its data (dvc pull, git annex get) or take the link away"
-            ) from error
-        return False
-    return True
 
 
 def _strays(folder: Path) -> tuple[str, ...]:

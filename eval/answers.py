@@ -62,8 +62,9 @@ class Asked:
 
 
 def answer_key(arm: Arm, question: Question, versions: Versions) -> str:
-    """A hash of what shapes an answer: the arm's parts (not its label), the question, model and index versions."""
+    """A hash of what shapes an answer: the arm's parts (not its label), the conversation, model and index versions."""
     parts = [arm.fingerprint(), question.text, json.dumps(versions[arm.name], sort_keys=True)]
+    parts += [json.dumps(question.history)] if question.history else []
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
 

@@ -113,7 +113,7 @@ async def ask(
     engine, search = BusyClock(), BusyClock()
 
     async def generate(arm: Arm, question: Question) -> AnswerRecord:
-        asked = answerer.prepare(arm, [{"role": "user", "content": question.text}])
+        asked = answerer.prepare(arm, question.messages)
         prepared, retrieval_s = await search.share(asked)
         async with answerer.hold(arm):
             answer, engine_s = await engine.share(answerer.answer(prepared))
@@ -163,7 +163,7 @@ async def time_first_tokens(
         with contextlib.suppress(EngineRejected, EngineUnavailable):
             async with answerer.hold(arm):
                 started = time.perf_counter()
-                prepared = await answerer.prepare(arm, [{"role": "user", "content": question.text}])
+                prepared = await answerer.prepare(arm, question.messages)
                 async for chunk in answerer.stream(prepared):
                     if found is None and any(choice.delta.content for choice in chunk.choices):
                         found = 1000 * (time.perf_counter() - started)

@@ -6,8 +6,10 @@ sets.questions, sets.dev, sets.examples, sets.notes
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +22,11 @@ from eval.questions import (
     load_questions,
     merge_repeats,
     plain_text,
+    plain_turns,
     split_by_document,
 )
 from storage.errors import listed
+from tuning.data.formats.given import Columns
 
 # The share of one file that is evaluated on, and the share of the training rows that become dev questions. A decision
 # is limited by its questions before an adapter is by its rows.
@@ -30,6 +34,7 @@ TEST_SHARE = 0.3
 DEV_SHARE = 0.15
 # Not the run's seed: another seed must train other weights, not ask other questions.
 _SPLIT_SEED = 0
+_NUMBER = re.compile(r"\d+")
 
 # rapidfuzz's normalised indel similarity in percent. In seven public sets, pairs with a common answer from here on were
 # one question in other words ("Super Bowl XXXIII" of / for). Those just below asked for something else in the same
@@ -40,6 +45,7 @@ NEAR_PERCENT = 90.0
 _SHOWN_NEAR = 2
 
 OnFault = Literal["refuse", "drop"]
+OnNear = Literal["drop", "keep"]
 Rows = tuple[Question, ...]
 
 
@@ -81,12 +87,15 @@ def divide(
     needs_dev: bool = False,
     contradictions: OnFault = "refuse",
     repeats: OnFault = "refuse",
+    near_repeats: OnNear = "drop",
+    columns: Columns | None = None,
 ) -> QuestionSets:
     """Read the questions and keep the sets apart.
 
     `examples` are the rows of the training file, where it is not the one that is split; without `trains` none are kept.
     Without `files.dev`, dev questions are taken out of the training rows by source document. `contradictions` are
-    questions asked twice with no gold in common, `repeats` training and dev rows that ask an evaluation question.
+    questions asked twice with no gold in common, `repeats` training and dev rows that ask an evaluation question,
+    `near_repeats` those that nearly do; `columns` say which hold which part of a row.
 
     Raises EvalError for faulty rows, what is to be refused, and files that cannot be divided.
     """
@@ -94,34 +103,76 @@ def divide(
     folder = f"data folder {str(files.folder)!r}"
     rows = tuple(examples)
     if files.test is not None:
-        asked = _load(files.test, "evaluation", contradictions, notes)
+        asked = _load(files.test, "evaluation", contradictions, notes, columns)
     elif files.pool is not None:
-        pool = _load(files.pool, "evaluation", contradictions, notes)
+        pool = _load(files.pool, "evaluation", contradictions, notes, columns)
         rows, asked = _split(pool, folder, files.pool.name, notes)
     else:
         return QuestionSets(examples=rows)
     asked = _merge(asked, "evaluation", notes)
     dev: tuple[Question, ...] = ()
     if needs_dev and files.dev is not None:
-        dev = _load(files.dev, "dev", contradictions, notes)
+        dev = _load(files.dev, "dev", contradictions, notes, columns)
     elif needs_dev:
         rows, dev = _take_dev(rows, folder, notes)
     dev = _merge(dev, "dev", notes)
     rows = rows if trains else ()
     # A dev question that is evaluated on would choose the settings by what they are to be judged by.
-    dev, left_out = leave_out_leaks(dev, asked, called="dev", repeats=repeats)
-    guard = () if files.guard is None else _merge(_load(files.guard, "guard", contradictions, notes), "guard", notes)
-    guard, unguarded = leave_out_leaks(guard, asked, called="guard", repeats=repeats)
-    kept, untrained = leave_out_leaks(rows, asked, called="training", repeats=repeats)
+    dev, left_out = leave_out_leaks(dev, asked, called="dev", repeats=repeats, near=near_repeats)
+    guard = (
+        ()
+        if files.guard is None
+        else _merge(_load(files.guard, "guard", contradictions, notes, columns), "guard", notes)
+    )
+    guard, unguarded = leave_out_leaks(guard, asked, called="guard", repeats=repeats, near=near_repeats)
+    kept, untrained = leave_out_leaks(rows, asked, called="training", repeats=repeats, near=near_repeats)
     if rows and not kept:
         raise EvalError(f"{folder}: every training row nearly repeats an evaluation question; give other rows")
-    kept, also_untrained = leave_out_leaks(kept, dev, called="training", of="a dev", repeats=repeats)
+    kept, also_untrained = leave_out_leaks(kept, dev, called="training", of="a dev", repeats=repeats, near=near_repeats)
     if rows and not kept:
         raise EvalError(f"{folder}: every training row that is left nearly repeats a dev question; give other rows")
     # Taken over all questions: a sample of them may leave documents out.
     documents_given = are_documents_given(asked, document_ids)
     all_notes = (*notes, *left_out, *unguarded, *untrained, *also_untrained)
     return QuestionSets(asked, dev, kept, documents_given, all_notes, guard)
+
+
+def make_sets(
+    asked: Rows, train: Rows, dev: Rows, *, train_share: float | None = None
+) -> tuple[QuestionSets, tuple[str, ...]]:
+    """Sets that `divide` takes as they are, out of those of a data set, and what was done, a line each.
+
+    Without `train`, a share of the questions is trained on, split off by source document: as many as `divide` would for
+    None, where there are enough documents. Questions that contradict each other become training rows, which may; rows
+    that repeat a question are left out. Raises EvalError where a share is given and cannot be split off.
+    """
+    notes: list[str] = []
+    share = 1 - TEST_SHARE if train_share is None else train_share
+    if not 0 <= share < 1:
+        raise EvalError(f"the share of training rows must be in [0, 1), not {share!r}")
+    if not train and share:
+        try:
+            train, asked = split_by_document(asked, (share, 1 - share), seed=_SPLIT_SEED)
+            notes.append(
+                f"{len(train)} rows are for training and {len(asked)} for evaluation, split by source document; "
+                "--train-share sets the share"
+            )
+        except EvalError as error:
+            if train_share is not None:
+                raise
+            notes.append(f"no row is for training: {error}")
+    kept, disputed = drop_contradictions(asked)
+    if disputed:
+        ids, taken = set(disputed), {row.id for row in train}
+        moved = (replace(row, id=f"test-{row.id}") if row.id in taken else row for row in asked if row.id in ids)
+        train, asked = (*train, *moved) if share else train, kept
+        names = listed(map(repr, disputed), separator=", ")
+        are = "are training rows" if share else "are left out"
+        notes.append(f"{len(disputed)} questions that contradict another one {are}: {names}")
+    dev = _without(dev, asked, "dev", "an evaluation", notes)
+    train = _without(train, asked, "training", "an evaluation", notes)
+    train = _without(train, dev, "training", "a dev", notes)
+    return QuestionSets(asked, dev, train), tuple(notes)
 
 
 def leave_out_leaks(
@@ -131,16 +182,17 @@ def leave_out_leaks(
     called: str,
     of: str = "an evaluation",
     repeats: OnFault = "refuse",
+    near: OnNear = "drop",
 ) -> tuple[tuple[Question, ...], tuple[str, ...]]:
     """The rows that give no question away, in their order, and what was left out, a line each.
 
     An adapter trained on a row that repeats a question (case and punctuation aside) wins by memory, so the comparison
-    would be worthless: such rows raise EvalError unless they are to be dropped. Near repeats are left out in any case.
-    `called` says which rows these are, and `of` which questions.
+    would be worthless: such rows raise EvalError unless they are to be dropped. Near repeats are left out unless they
+    are to be kept. `called` says which rows these are, and `of` which questions.
     """
     notes: list[str] = []
-    asked = {plain_text(question.text): question.id for question in questions}
-    found = {row.id: name for row in rows if (name := asked.get(plain_text(row.text))) is not None}
+    asked = {plain_turns(question): question.id for question in questions}
+    found = {row.id: name for row in rows if (name := asked.get(plain_turns(row))) is not None}
     pairs = listed((f"{row!r} repeats {question!r}" for row, question in found.items()), separator=", ")
     if found and repeats == "refuse":
         raise EvalError(
@@ -151,40 +203,80 @@ def leave_out_leaks(
         what = f"{len(found)} {called} rows that repeat {of} question are left out (limits.repeats=drop)"
         notes.append(f"{what}: {pairs}")
     kept = [row for row in rows if row.id not in found]
-    near = find_near_repeats(kept, questions)
-    if near:
-        plural, are = ("s", "are") if len(near) > 1 else ("", "is")
-        alike = (f"{row!r} ({question!r}, {percent:.0f}%)" for row, (question, percent) in near.items())
-        notes.append(
-            f"{len(near)} {called} row{plural} {are} left out, at least {NEAR_PERCENT:.0f}% the same as {of} "
-            f"question with the same answer: {listed(alike, separator=', ', shown=_SHOWN_NEAR)}"
+    alike = find_near_repeats(kept, questions)
+    if alike:
+        plural, are = ("s", "are") if len(alike) > 1 else ("", "is")
+        done = "left out" if near == "drop" else "kept"
+        kinds = {*label_sets(kept), *label_sets(questions)}
+        of_labels = _by_label([row for row in kept if row.id in alike and kind_of(row) in kinds])
+        pairs = listed(
+            (f"{row!r} ({question!r}, {percent:.0f}%)" for row, (question, percent) in alike.items()),
+            separator=", ",
+            shown=_SHOWN_NEAR,
         )
-    return tuple(row for row in kept if row.id not in near), tuple(notes)
+        notes.append(
+            f"{len(alike)} {called} row{plural} {are} {done}, at least {NEAR_PERCENT:.0f}% the same as {of} "
+            f"question with the same answer (limits.near_repeats={near}{of_labels}): {pairs}"
+        )
+    return tuple(row for row in kept if near == "keep" or row.id not in alike), tuple(notes)
 
 
 def find_near_repeats(rows: Sequence[Question], questions: Sequence[Question]) -> dict[str, tuple[str, float]]:
     """Row id -> the id of the question that it nearly repeats, the most similar one, and their similarity in percent.
 
-    A near repeat is at least `NEAR_PERCENT` similar, case and punctuation aside, and has an answer in common: questions
-    in one frame ("What is the capital of ...?") with different answers give nothing away.
+    A near repeat is at least `NEAR_PERCENT` similar, case and punctuation aside, after a history that is, too, and has
+    an answer in common: questions in one frame ("What is the capital of ...?") with other answers give nothing away.
+    Nor do texts of one label that differ in a number: "top up 20" and "top up 50" are two messages.
     """
     from rapidfuzz import fuzz, process
 
     asked = [plain_text(question.text) for question in questions]
     golds = [{plain_text(answer) for answer in question.answers} for question in questions]
+    labelled = {*label_sets(rows), *label_sets(questions)}
     near: dict[str, tuple[str, float]] = {}
+
+    def is_another(row: Question, question: Question) -> bool:
+        before = [" ".join(plain_turns(each)[:-1]) for each in (row, question)]
+        is_other_number = kind_of(row) in labelled and _NUMBER.findall(row.text) != _NUMBER.findall(question.text)
+        return is_other_number or (any(before) and fuzz.ratio(*before) < NEAR_PERCENT)
+
     for row in rows:
         answers = {plain_text(answer) for answer in row.answers}
         # The most similar first.
         similar = process.extract(plain_text(row.text), asked, scorer=fuzz.ratio, score_cutoff=NEAR_PERCENT, limit=None)
-        shared = next(((questions[i].id, percent) for _, percent, i in similar if answers & golds[i]), None)
+        shared = next(
+            (
+                (questions[i].id, percent)
+                for _, percent, i in similar
+                if answers & golds[i] and not is_another(row, questions[i])
+            ),
+            None,
+        )
         if shared is not None:
             near[row.id] = shared
     return near
 
 
-def _load(path: Path, called: str, contradictions: OnFault, notes: list[str]) -> tuple[Question, ...]:
-    questions = load_questions(path, refuse_contradictions=contradictions == "refuse")
+def _without(rows: Rows, questions: Rows, called: str, of: str, notes: list[str]) -> Rows:
+    """The rows that do not ask what a question asks."""
+    asked = {plain_turns(question) for question in questions}
+    kept = tuple(row for row in rows if plain_turns(row) not in asked)
+    if len(kept) < len(rows):
+        notes.append(f"{called} rows that repeat {of} question, left out: {len(rows) - len(kept)}")
+    return kept
+
+
+def _by_label(rows: Sequence[Question]) -> str:
+    """How many rows have each label."""
+    counts = Counter(row.answer for row in rows)
+    of_each = listed((f"{label} {count}" for label, count in counts.most_common()), separator=", ")
+    return f"; of each label: {of_each}" if counts else ""
+
+
+def _load(
+    path: Path, called: str, contradictions: OnFault, notes: list[str], columns: Columns | None
+) -> tuple[Question, ...]:
+    questions = load_questions(path, columns, refuse_contradictions=contradictions == "refuse", say=notes.append)
     if contradictions == "drop":
         questions, gone = drop_contradictions(questions)
         if gone:

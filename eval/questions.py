@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from eval.errors import EvalError
 from storage.jsonl import sound_rows
 from tuning.data.examples import Question as Question
-from tuning.data.examples import scan_examples
+from tuning.data.examples import Scanned, scan_examples
+from tuning.data.formats.given import Columns
+from tuning.data.formats.read import Say
+from tuning.data.formats.registry import PAIR_FORMATS
+from tuning.errors import TuningError
 
 _NOT_WORD = re.compile(r"\W+")
 _CONTRADICTION = (
-    "asks {!r} as line {} does, with other golds; no answer can be right for both, so remove one, give both all "
+    "asks {!r} as {} {} does, with other golds; no answer can be right for both, so remove one, give both all "
     "accepted answers, or leave all such rows out with limits.contradictions=drop"
 )
 
@@ -35,44 +40,52 @@ def are_documents_given(questions: Sequence[Question], document_ids: Collection[
     return bool(document_ids) and asked_about.issuperset(document_ids)
 
 
-def load_questions(path: Path, *, refuse_contradictions: bool = True) -> tuple[Question, ...]:
-    """Questions from rows as `tuning.data.examples.scan_examples` reads them; every answer is an accepted gold.
+def load_questions(
+    path: Path, columns: Columns | None = None, *, refuse_contradictions: bool = True, say: Say = lambda _: None
+) -> tuple[Question, ...]:
+    """Questions from rows as `tuning.data.examples.scan_examples` reads them; every answer is an accepted gold, and of
+    preference pairs every answer that was chosen for a prompt.
 
     Raises EvalError naming file and line of every faulty row (the first ten), of every row that asks what another asks
     with no gold in common (unless told not to), and when there is no question at all.
     """
-    rows = list(scan_examples(path, _no_gold))
+    found = _scanned(path, no_gold, columns=columns, say=say)
+    rows = list(found.rows)
+    if found.format in PAIR_FORMATS:
+        shared = iter(share_golds([row for _, row in rows if isinstance(row, Question)]))
+        rows = [(line, row if isinstance(row, str) else next(shared)) for line, row in rows]
     if refuse_contradictions:
         sound = [(i, row) for i, (_, row) in enumerate(rows) if isinstance(row, Question)]
         for place, earlier in _contradictions([question for _, question in sound]):
             i, question = sound[place]
-            rows[i] = (rows[i][0], _CONTRADICTION.format(question.text[:40], rows[sound[earlier][0]][0]))
+            rows[i] = (rows[i][0], _CONTRADICTION.format(question.text[:40], found.unit, rows[sound[earlier][0]][0]))
     like = '{"question": ..., "answers": [...]}'
-    return sound_rows(path, rows, called="questions", like=like, error=EvalError)
+    return sound_rows(found.called, rows, called="questions", like=like, error=EvalError, unit=found.unit)
 
 
 def load_judged(path: Path) -> tuple[Question, ...]:
     """Questions with the documents that answer them, from the same rows; answers are not needed, and what is asked
     twice is one question. Raises as `load_questions`.
     """
-    rows = scan_examples(path, needs_answers=False)
+    found = _scanned(path, needs_answers=False)
     like = '{"question": ..., "doc_ids": [...]}'
-    return merge_repeats(sound_rows(path, rows, called="questions", like=like, error=EvalError))[0]
+    rows = sound_rows(found.called, found.rows, called="questions", like=like, error=EvalError, unit=found.unit)
+    return merge_repeats(rows)[0]
 
 
 def merge_repeats(questions: Sequence[Question]) -> tuple[tuple[Question, ...], tuple[tuple[str, str], ...]]:
-    """Questions with the same text (case and the end's punctuation aside) as one: the first of them, with the golds and
-    documents of all; and the ids that are gone, each with the id it went to.
+    """Questions with the same text (case and the end's punctuation aside) after the same history as one: the first of
+    them, with the golds and documents of all; and the ids that are gone, each with the id it went to.
 
     A repeat tells nothing new, and counted twice it would make a result look surer than it is.
     """
-    firsts: dict[str, Question] = {}
+    firsts: dict[tuple[str, ...], Question] = {}
     gone: list[tuple[str, str]] = []
     for question in questions:
-        text = _asked(question.text)
-        first = firsts.setdefault(text, question)
+        asked = _asked(question)
+        first = firsts.setdefault(asked, question)
         if first is not question:
-            firsts[text] = replace(
+            firsts[asked] = replace(
                 first,
                 answers=tuple(dict.fromkeys((*first.answers, *question.answers))),
                 document_ids=tuple(dict.fromkeys((*first.document_ids, *question.document_ids))),
@@ -81,16 +94,27 @@ def merge_repeats(questions: Sequence[Question]) -> tuple[tuple[Question, ...], 
     return tuple(firsts.values()), tuple(gone)
 
 
+def share_golds(questions: Sequence[Question]) -> tuple[Question, ...]:
+    """The questions, each with the golds of all that ask the same after its own."""
+    golds: dict[tuple[str, ...], list[str]] = {}
+    for question in questions:
+        golds.setdefault(_asked(question), []).extend(question.answers)
+    return tuple(
+        replace(question, answers=tuple(dict.fromkeys((*question.answers, *golds[_asked(question)]))))
+        for question in questions
+    )
+
+
 def drop_contradictions(questions: Sequence[Question]) -> tuple[tuple[Question, ...], tuple[str, ...]]:
     """The questions without all that ask what another asks with no gold in common, whichever is right; and their ids.
 
     Raises EvalError when none is left.
     """
-    disputed = {_asked(questions[i].text) for i, _ in _contradictions(questions)}
-    kept = tuple(question for question in questions if _asked(question.text) not in disputed)
+    disputed = {_asked(questions[i]) for i, _ in _contradictions(questions)}
+    kept = tuple(question for question in questions if _asked(question) not in disputed)
     if questions and not kept:
         raise EvalError(f"all {len(questions)} questions contradict another one; give other golds")
-    return kept, tuple(question.id for question in questions if _asked(question.text) in disputed)
+    return kept, tuple(question.id for question in questions if _asked(question) in disputed)
 
 
 def split_by_document(
@@ -131,6 +155,7 @@ def as_row(question: Question) -> dict[str, object]:
         "answers": list(question.answers),
         "doc_ids": list(question.document_ids),
         "metadata": dict(question.metadata),
+        **({"history": list(question.history)} if question.history else {}),
     }
 
 
@@ -139,22 +164,38 @@ def plain_text(text: str) -> str:
     return _NOT_WORD.sub(" ", text.lower()).strip() or text.strip()
 
 
-def _no_gold(row: Question) -> str | None:
+def plain_turns(question: Question) -> tuple[str, ...]:
+    """The plain texts of the conversation, to compare what was asked in it; what a system message orders is not."""
+    said = (str(message["content"]) for message in question.messages if message["role"] in ("user", "assistant"))
+    return tuple(map(plain_text, said))
+
+
+def _scanned(path: Path, *needs: Callable[[Question], str | None], **rest: Any) -> Scanned:
+    """The rows of a file. Raises EvalError where its columns are not known."""
+    try:
+        return scan_examples(path, *needs, **rest)
+    except TuningError as error:
+        raise EvalError(str(error)) from error
+
+
+def no_gold(row: Question) -> str | None:
+    """What is wrong with a question without any answer that counts."""
     return None if any(map(str.strip, row.answers)) else f"question {row.text[:40]!r} has no gold answer"
 
 
-def _asked(text: str) -> str:
+def _asked(question: Question) -> tuple[str, ...]:
     # Punctuation counts within a question: "What is C?" is not "What is C++?".
-    return " ".join(text.lower().split()).rstrip(" ?!.")
+    before = (str(message["content"]) for message in question.history)
+    return (*before, " ".join(question.text.lower().split()).rstrip(" ?!."))
 
 
 def _contradictions(questions: Sequence[Question]) -> list[tuple[int, int]]:
     """Places of questions that ask what an earlier one asks with no gold in common, each with the earlier one's."""
-    asked: dict[str, list[tuple[int, set[str]]]] = {}
+    asked: dict[tuple[str, ...], list[tuple[int, set[str]]]] = {}
     found: list[tuple[int, int]] = []
     for place, question in enumerate(questions):
         golds = {plain_text(answer) for answer in question.answers}
-        earlier = asked.setdefault(_asked(question.text), [])
+        earlier = asked.setdefault(_asked(question), [])
         other = next((known for known, others in earlier if not golds & others), None)
         if other is not None:
             found.append((place, other))
@@ -167,8 +208,8 @@ def _groups(rows: Sequence[Question]) -> list[list[int]]:
     from scipy.cluster.hierarchy import DisjointSet
 
     connected = DisjointSet(range(len(rows)))
-    firsts: dict[tuple[str, str], int] = {}
+    firsts: dict[tuple[str, ...], int] = {}
     for i, row in enumerate(rows):
-        for key in (("text", plain_text(row.text)), *(("document", name) for name in row.document_ids)):
+        for key in (("text", *plain_turns(row)), *(("document", name) for name in row.document_ids)):
             connected.merge(firsts.setdefault(key, i), i)
     return [sorted(group) for group in connected.subsets()]

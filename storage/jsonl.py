@@ -16,6 +16,7 @@ from storage.errors import ArbiterError, StorageError, listed, reason_of
 Row = TypeVar("Row")
 
 _BOM = b"\xef\xbb\xbf"
+_SHOWN_LINES = 5
 
 
 def scan_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
@@ -25,31 +26,56 @@ def scan_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
     """
     try:
         with path.open("rb") as file:
-            # Read as bytes: U+2028 in a string is no line break, and a line of another encoding spoils only itself.
-            for line, raw in enumerate(file, start=1):
-                text = raw.removeprefix(_BOM) if line == 1 else raw
-                if text.strip():
-                    yield line, _parse(text)
+            yield from parse_lines(file)
     except FileNotFoundError:
         raise StorageError(f"no file {str(path)!r}; check the path") from None
     except OSError as error:
         raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
 
 
+def parse_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, object] | str]]:
+    """The same of lines that are there. They are bytes: U+2028 in a string is no line break, and a line of another
+    encoding spoils only itself.
+    """
+    for line, raw in enumerate(lines, start=1):
+        text = raw.removeprefix(_BOM) if line == 1 else raw
+        if text.strip():
+            yield line, _parse(text)
+
+
 def sound_rows(
-    path: Path, rows: Iterable[tuple[int, Row | str]], *, called: str, like: str, error: type[ArbiterError]
+    path: Path | str,
+    rows: Iterable[tuple[int, Row | str]],
+    *,
+    called: str,
+    like: str,
+    error: type[ArbiterError],
+    unit: str = "line",
 ) -> tuple[Row, ...]:
-    """The rows of a file; `rows` holds what is wrong in place of a faulty one, each with its line.
+    """The rows of a file; `rows` holds what is wrong in place of a faulty one, each with its number of `unit`.
 
     Raises `error` with all faults (the first ten are listed), and when there is no row, which is `like` this.
     """
     found = list(rows)
-    faults = [f"line {line}: {row}" for line, row in found if isinstance(row, str)]
+    faults = [(number, row) for number, row in found if isinstance(row, str)]
     if faults:
-        raise error(f"{path}: {len(faults)} faulty {called}: {listed(faults)}")
+        raise error(f"{path}: {len(faults)} faulty {called}: {listed(grouped(faults, unit))}")
     if not found:
         raise error(f"{path} holds no {called}; add rows like {like}")
     return tuple(row for _, row in found if not isinstance(row, str))
+
+
+def grouped(faults: Iterable[tuple[int | str, str]], unit: str = "") -> list[str]:
+    """Every fault once, with the places that have it: `lines 2, 5 and 7 more: no question`."""
+    places: dict[str, list[str]] = {}
+    for place, fault in faults:
+        places.setdefault(fault, []).append(str(place))
+    return [f"{_counted(unit, where)}: {fault}" for fault, where in places.items()]
+
+
+def _counted(unit: str, where: list[str]) -> str:
+    shown = listed(where, separator=", ", shown=_SHOWN_LINES)
+    return f"{unit}{'s' if len(where) > 1 else ''} {shown}" if unit else shown
 
 
 def _parse(raw: bytes) -> dict[str, object] | str:

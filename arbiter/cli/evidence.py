@@ -135,19 +135,42 @@ def export_run(
 
 @evidence_app.command("import")
 def import_data(
-    source: Annotated[Path, typer.Argument(help="AutoRAG parquet files, a RAGChecker JSON, or a ragas data set.")],
+    source: Annotated[Path, typer.Argument(help="A file or a folder of rows in any format of docs/data.md.")],
     folder: Annotated[Path, typer.Argument(help="The data folder to write.")],
     format: Annotated[
-        Literal["autorag", "ragchecker", "ragas"] | None, typer.Option(help="What it is; found out by default.")
+        Literal[
+            "autorag",
+            "ragchecker",
+            "ragas",
+            "chat",
+            "sharegpt",
+            "completion",
+            "alpaca",
+            "pairs",
+            "openai-pairs",
+            "openai-evals",
+            "squad",
+            "squad-rows",
+            "deepeval",
+            "promptfoo",
+            "promptfoo-table",
+            "table",
+        ]
+        | None,
+        typer.Option(help="What it is; found out by default."),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Which column holds what, where names do not say: question=Frage,answer=Antwort.")
     ] = None,
     train_share: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="Share of the rows, by source document, to train on.")
-    ] = 0.0,
+        float | None,
+        typer.Option(min=0.0, max=0.9, help="Share of the rows, by source document, to train on, where none say so."),
+    ] = None,
     force: ForceOption = False,
     is_json: JsonOption = False,
 ) -> None:
-    """Make a data folder of another tool's data set."""
+    """Make a data folder of a data set in a format that other tools write."""
     from arbiter.cli.runs import import_folder
 
-    shown = import_folder(source, folder, format=format, train_share=train_share, is_forced=force)
+    shown = import_folder(source, folder, format=format, columns=columns, train_share=train_share, is_forced=force)
     Console(is_json=is_json).result(*shown)

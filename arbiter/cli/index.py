@@ -217,8 +217,14 @@ def evaluate(
 
 def _is_config(path: Path) -> bool:
     """Whether this is a config or a data folder; a folder of documents alone may be called as an index."""
-    names = ("test.jsonl", "dev.jsonl", "train.jsonl", "questions.jsonl")
-    return path.suffix in (".yaml", ".yml") or any((path / name).is_file() for name in names)
+    if path.suffix in (".yaml", ".yml") or not path.is_dir():
+        return path.suffix in (".yaml", ".yml")
+    from tuning.data.layouts import find_part
+
+    try:
+        return any(find_part(path, part) is not None for part in ("test", "dev", "train", "questions"))
+    except ArbiterError:  # a folder of documents may hold a test.txt
+        return False
 
 
 def _open(config: Path | None, is_json: bool) -> IndexCommands:

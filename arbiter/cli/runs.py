@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from arbiter.console import Output, pad_table
@@ -16,6 +16,7 @@ from arbiter.data import find_documents
 from arbiter.served_runs import config_of
 from eval.exchange.export_formats import ExportFormat, export_run
 from eval.exchange.import_formats import Format, import_dataset, write_data_folder
+from eval.question_sets import make_sets
 from eval.report.wording import as_percent
 from eval.runs.diff import ArmChange, RunDiff, diff_runs
 from eval.runs.run import Run, RunRow, list_runs, open_run
@@ -23,6 +24,7 @@ from rag.documents.load import load_documents
 from router.deciding.policy import Policy
 from router.deciding.wording import as_lead, as_score
 from storage.errors import ArbiterError, listed
+from tuning.data.formats.read import parse_columns
 
 _SHOWN_IDS = 12
 _CELL = 60
@@ -68,19 +70,28 @@ def import_folder(
     target: Path,
     *,
     format: Format | None = None,
-    train_share: float = 0.0,
+    columns: str | None = None,
+    train_share: float | None = None,
     is_forced: bool = False,
 ) -> Output:
-    """Write another tool's data set as a data folder. Raises EvalError for faulty rows and files that are there."""
-    imported = import_dataset(source, format)
-    written = write_data_folder(imported, target, train_share=train_share, is_forced=is_forced)
-    paths, notes = [str(path) for path in written], list(imported.notes)
-    num_documents, num_questions = len(imported.documents), len(imported.questions)
+    """Write a data set that people have as a data folder that a run takes. Without training rows of its own, as many
+    are split off as a run would, or `train_share`. Raises ArbiterError for faulty rows and files that are there.
+    """
+    beside = find_documents(source) if source.is_dir() else None
+    documents = load_documents(beside).documents if beside is not None else ()
+    imported = import_dataset(source, format, parse_columns(columns) if columns is not None else None, documents)
+    num_questions = len(imported.questions) + len(imported.train) + len(imported.dev)
+    sets, made = make_sets(imported.questions, imported.train, imported.dev, train_share=train_share)
+    imported = replace(imported, questions=sets.questions, train=sets.examples, dev=sets.dev)
+    written = write_data_folder(imported, target, is_forced=is_forced)
+    paths, notes = [str(path) for path in written], [*imported.notes, *made]
+    num_documents = len(imported.documents)
     head = f"{imported.format}: {num_documents} documents, {num_questions} questions"
     return "\n".join([head, *paths, *(f"note: {note}" for note in notes)]), {
         "format": imported.format,
         "documents": num_documents,
         "questions": num_questions,
+        "training_rows": len(imported.train),
         "files": paths,
         "notes": notes,
     }

@@ -21,6 +21,7 @@ from router.answering.condense import Condense
 from router.deciding.policy import Policy
 from storage.errors import ArbiterError
 from storage.settings import NUMBER, Above0, Count, NotNegative, Share, Whole, settings
+from tuning.data.formats.registry import check_parts
 
 if TYPE_CHECKING:
     from router.deciding.arm_table import ArmTable
@@ -39,6 +40,15 @@ class LimitsConfig:
     """Questions asked twice with no gold in common stop the run, or are left out, counted and listed."""
     repeats: Literal["refuse", "drop"] = "refuse"
     """Training rows that ask an evaluation question; the same."""
+    near_repeats: Literal["drop", "keep"] = "drop"
+    """Training rows that nearly ask one with an answer in common are left out and counted, or only counted. A text of a
+    label that differs in a number is none."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Which column of the rows' files holds which part, where their names do not say so: `question: Frage`, `answer:
+    Antwort` (docs/data.md)."""
+
+    def __post_init__(self) -> None:
+        check_parts(self.columns)
 
 
 @settings(ArbiterError)

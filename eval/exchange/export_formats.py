@@ -194,7 +194,7 @@ def _sample(scores: ArmScores, place: int, question: Question, record: AnswerRec
     doc = as_row(question)
     # lm-eval writes every target as text; a list of golds too.
     target = question.answers[0] if len(question.answers) == 1 else str(list(question.answers))
-    prompt = json.dumps(scores.arm.prompt.ask(question.text), ensure_ascii=False)
+    prompt = json.dumps(scores.arm.prompt.render(question.messages, ()), ensure_ascii=False)
     return {
         "doc_id": place,
         "doc": doc,

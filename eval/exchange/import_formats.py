@@ -1,4 +1,4 @@
-"""Data sets of other evaluation tools as data folders: AutoRAG, RAGChecker and ragas.
+"""Data sets that people have as data folders: AutoRAG's, RAGChecker's and ragas's, and rows in any format of ours.
 
 imported = import_dataset(Path("autorag/"))
 write_data_folder(imported, Path("data/mine"), train_share=0.7)
@@ -7,24 +7,50 @@ write_data_folder(imported, Path("data/mine"), train_share=0.7)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from eval.errors import EvalError
-from eval.exchange.table_files import Row, scan_rows
-from eval.questions import Question, as_row, load_questions, split_by_document
+from eval.questions import Question, as_row, load_questions, no_gold, share_golds, split_by_document
 from rag.documents.document import Document
 from rag.documents.load import load_documents
-from storage.errors import listed
+from storage.errors import StorageError, listed
 from storage.folders import write_files
+from storage.jsonl import grouped, sound_rows
 from storage.records import as_json, json_lines
-from tuning.data.examples import load_examples, texts_of
+from tuning.data.examples import load_examples, scan_examples, texts_of
+from tuning.data.formats.given import Columns, Given, Row, spelt
+from tuning.data.formats.registry import PAIR_FORMATS
+from tuning.data.layouts import Part, find_part, is_saved
+from tuning.data.table_files import read_table
+from tuning.errors import TuningError
 
-Format = Literal["autorag", "ragchecker", "ragas"]
+Tool = Literal["autorag", "ragchecker", "ragas"]
+Format = Literal[
+    "autorag",
+    "ragchecker",
+    "ragas",
+    "chat",
+    "sharegpt",
+    "completion",
+    "alpaca",
+    "pairs",
+    "openai-pairs",
+    "openai-evals",
+    "squad",
+    "squad-rows",
+    "deepeval",
+    "promptfoo",
+    "promptfoo-table",
+    "table",
+]
+"""The three that say what a system answered, and those of `tuning.data.formats`."""
 
 _OF_A_QUESTION = ("id", "question", "golds", "gold", "gold_ids", "retrieved", "retrieved_ids")
+# Columns of one text, which is none of a list, however it looks.
+_TEXTS = ("query", "question", "user_input", "gt_answer", "reference", "ground_truth", "response", "answer")
 _NEVER_EMPTY = ("id", "golds", "gold", "gold_ids", "retrieved_ids")
 _RAGCHECKER_ANSWER = (
     *("response", "response_claims", "gt_answer_claims", "answer2response", "response2answer"),
@@ -32,7 +58,7 @@ _RAGCHECKER_ANSWER = (
 )
 # Our names for a format's columns, each with its present name first and then those of older versions. What is not of a
 # question says something about one system's answer to it.
-_COLUMNS: Mapping[Format, Mapping[str, tuple[str, ...]]] = {
+_COLUMNS: Mapping[Tool, Mapping[str, tuple[str, ...]]] = {
     # https://marker-inc-korea.github.io/AutoRAG/data_creation/data_format.html
     "autorag": {"id": ("qid",), "question": ("query",), "golds": ("generation_gt",), "gold_ids": ("retrieval_gt",)},
     # ragchecker/container.py of amazon-science/RAGChecker: RAGResults
@@ -62,45 +88,59 @@ _COLUMNS: Mapping[Format, Mapping[str, tuple[str, ...]]] = {
 class Imported:
     """A data set in Arbiter's own values; `notes` say what a reader should know about it, a line each.
 
-    `metadata["imported"]` of a question holds what another system answered, its passages by document id.
+    `questions` are to be asked, or to be split where no `train` rows came with them. `metadata["imported"]` of a
+    question holds what another system answered, its passages by document id; `metadata["rejected"]` of a preference
+    pair's the answer that was not chosen.
     """
 
-    format: Format
+    format: str
     documents: tuple[Document, ...]
     questions: tuple[Question, ...]
     notes: tuple[str, ...] = ()
+    train: tuple[Question, ...] = ()
+    dev: tuple[Question, ...] = ()
 
 
-def import_dataset(path: Path, format: Format | None = None) -> Imported:
-    """The data set in a file or folder; its format is recognised by the columns unless given.
+def import_dataset(
+    path: Path,
+    format: Format | None = None,
+    columns: Columns | None = None,
+    documents: Sequence[Document] = (),
+) -> Imported:
+    """The data set in a file or folder; its format is recognised by the columns unless given, and `columns` says which
+    column holds which part.
 
-    AutoRAG: a folder with corpus.parquet and qa.parquet, or the latter. RAGChecker and ragas: rows in JSON, JSON lines,
-    CSV, Parquet or a saved data set. Ids are kept. Raises EvalError naming every faulty row (the first ten).
+    `documents` are those that lie beside the rows; texts that came with rows are documents, too.
+    AutoRAG: a folder with corpus.parquet and qa.parquet, or the latter. Everything else: a file that
+    `tuning.data.table_files` reads, or a folder of such files as `tuning.data.layouts` finds them. Ids are kept. Raises
+    EvalError naming every faulty row.
     """
     path = path.expanduser()
     if not path.exists():
         raise EvalError(f"no file or folder {str(path)!r} to import; check the path")
     if (path / "corpus.parquet").is_file():
         path, format = _qa_file(path), format or "autorag"
-    rows = list(scan_rows(path))
-    found = _Found(path, format or _recognised(rows))
-    if found.format == "autorag":
-        found.add_corpus(path.with_name("corpus.parquet"))
-    for place, row in rows:
-        try:
-            found.add_question(place, row)
-        except ValueError as fault:
-            found.faults.append(f"{place}: {fault}")
-    return found.finish()
+    try:
+        parts = _parts(path)
+        said = next((tool for tool in _COLUMNS if tool == format), None)
+        if (format is not None and said is None) or columns:
+            return _of_rows(parts, format, columns, documents)
+        first = next(iter(parts.values()))
+        rows = _rows(first)
+        tool = said or _recognised(rows)
+        return _of_rows(parts, None, None, documents) if tool is None else _of_tool(first, tool, rows)
+    except (StorageError, TuningError) as error:
+        raise EvalError(str(error)) from error
 
 
 def write_data_folder(
     imported: Imported, folder: Path, *, train_share: float = 0.0, is_forced: bool = False
 ) -> tuple[Path, ...]:
-    """Write docs.jsonl and test.jsonl, with a `train_share` in [0, 1) also train.jsonl, and return the paths.
+    """Write docs.jsonl and test.jsonl, train.jsonl and dev.jsonl where there are such rows, and return the paths.
 
-    Training rows are split off by source document (`eval.questions`). The files are read back before they are put in
-    place. Raises EvalError when files are there already (unless `is_forced`), or the questions contradict each other.
+    A `train_share` in [0, 1) of the questions is split off by source document (`eval.questions`) and trained on, too.
+    The files are read back before they are put in place. Raises EvalError when files are there already (unless
+    `is_forced`), or the questions contradict each other.
     """
     train: Sequence[Question] = ()
     test: Sequence[Question] = imported.questions
@@ -112,11 +152,21 @@ def write_data_folder(
         "docs.jsonl": [
             {"id": d.id, "title": d.title, "text": d.text, "metadata": d.metadata} for d in imported.documents
         ],
-        "train.jsonl": [as_row(question) for question in train],
+        "train.jsonl": [_training_row(question, imported.format) for question in (*imported.train, *train)],
         "test.jsonl": [as_row(question) for question in test],
+        "dev.jsonl": [as_row(question) for question in imported.dev],
     }
     files = {name: json_lines(rows) for name, rows in parts.items() if rows}
     return write_files(folder, files, is_forced=is_forced, check=_read_back)
+
+
+def _training_row(question: Question, format: str) -> dict[str, object]:
+    """The row as it is, or as the pair that it comes from."""
+    if format not in PAIR_FORMATS:
+        return as_row(question)
+    metadata = dict(question.metadata)
+    sides = {"chosen": question.answer, "rejected": metadata.pop("rejected")}
+    return {"id": question.id, "prompt": list(question.messages), **sides, "metadata": metadata}
 
 
 def _read_back(folder: Path) -> None:
@@ -124,7 +174,89 @@ def _read_back(folder: Path) -> None:
         load_documents(folder / "docs.jsonl")
     if (folder / "train.jsonl").is_file():
         load_examples(folder / "train.jsonl")
-    load_questions(folder / "test.jsonl")
+    for name in ("test.jsonl", "dev.jsonl"):
+        if (folder / name).is_file():
+            load_questions(folder / name)
+
+
+def _parts(path: Path) -> dict[Part, Path]:
+    """The files of a data set by what they are for; one that does not say so is all there is."""
+    if path.is_file() or is_saved(path):
+        return {"questions": path}
+    order: tuple[Part, ...] = ("questions", "test", "train", "dev")
+    found = {part: file for part in order if (file := find_part(path, part)) is not None}
+    return found or {"questions": path}
+
+
+def _of_tool(path: Path, tool: Tool, rows: Sequence[tuple[str, Row | str]]) -> Imported:
+    found = _Found(path, tool)
+    if tool == "autorag":
+        found.add_corpus(path.with_name("corpus.parquet"))
+    for place, row in rows:
+        try:
+            found.add_question(place, row)
+        except ValueError as fault:
+            found.faults.append((place, str(fault)))
+    return found.finish()
+
+
+def _of_rows(
+    parts: Mapping[Part, Path], format: str | None, columns: Columns | None, given: Sequence[Document]
+) -> Imported:
+    """The data set of files in formats of `tuning.data.formats`; the texts that came with rows are documents."""
+    notes: list[str] = []
+    documents = {document.id: document for document in given}
+    sets: dict[str, tuple[Question, ...]] = {}
+    named = ""
+    for part, path in parts.items():
+        found = scan_examples(path, no_gold, columns=columns, format=format, say=notes.append)
+        if not found.rows:
+            raise EvalError(f"{path} holds no questions to import")
+        like, unit = '{"question": ..., "answers": [...]}', found.unit
+        rows = sound_rows(found.called, found.rows, called="rows", like=like, error=EvalError, unit=unit)
+        named = named or found.format
+        sets[part] = tuple(_with_documents(row, found.given[row.id], documents) for row in rows)
+        if found.format in PAIR_FORMATS:
+            sets[part] = share_golds(sets[part])
+    train, asked = sets.get("train", ()), (*sets.get("questions", ()), *sets.get("test", ()))
+    if not asked:
+        train, asked = (), train
+    every = (*train, *asked, *sets.get("dev", ()))
+    notes += _notes(documents, every, are_all=bool(given))
+    return Imported(named, tuple(documents.values()), asked, tuple(notes), train, sets.get("dev", ()))
+
+
+def _with_documents(row: Question, given: Given, documents: dict[str, Document]) -> Question:
+    """The question with the texts that came with it as documents, which hold the answer."""
+    names = list(row.document_ids)
+    for text in given.contexts:
+        name = f"passage-{_mark(text)}"
+        documents.setdefault(name, Document(name, given.title, text, {}))
+        names.append(name)
+    metadata = dict(row.metadata) | ({} if given.rejected is None else {"rejected": given.rejected})
+    return replace(row, document_ids=tuple(dict.fromkeys(names)), metadata=metadata)
+
+
+def _notes(documents: Collection[object], questions: Sequence[Question], *, are_all: bool) -> list[str]:
+    """What a reader should know of the documents; `are_all` says that they are a whole collection."""
+    notes = {
+        "no gold documents are known: no row names any": not any(question.document_ids for question in questions),
+        "the documents are the passages that came with the rows; add the rest of the collection to docs.jsonl": (
+            documents and not are_all
+        ),
+        "there are no documents in it: add docs.jsonl or docs/": not documents,
+    }
+    return [note for note, is_so in notes.items() if is_so]
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _rows(path: Path) -> list[tuple[str, Row | str]]:
+    """The rows of a file with their places."""
+    table = read_table(path)
+    return [(f"{table.unit} {number}", row) for number, row in table.rows]
 
 
 def _qa_file(folder: Path) -> Path:
@@ -136,11 +268,15 @@ def _qa_file(folder: Path) -> Path:
     raise EvalError(f"no qa.parquet in {str(folder)!r}; give the file of questions itself{known}")
 
 
-def _recognised(rows: Sequence[tuple[str, Row | str]]) -> Format:
+def _recognised(rows: Sequence[tuple[str, Row | str]]) -> Tool | None:
+    """The tool whose columns these are; the golds of ragas's older exports stand beside what was answered."""
     names = set(next((row for _, row in rows if not isinstance(row, str)), ()))
     if {"qid", "retrieval_gt"} <= names:
         return "autorag"
-    return "ragchecker" if {"query", "gt_answer"} <= names else "ragas"
+    if {"query", "gt_answer"} <= names:
+        return "ragchecker"
+    is_older = "question" in names and bool({"ground_truth", "ground_truths"} & names) and "contexts" in names
+    return "ragas" if "user_input" in names or is_older else None
 
 
 @dataclass(slots=True)
@@ -148,10 +284,10 @@ class _Found:
     """What an import has found so far; every row either adds a question or a fault."""
 
     path: Path
-    format: Format
+    format: Tool
     documents: dict[str, Document] = field(default_factory=dict)
     questions: dict[str, Question] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
     num_blank: int = 0
     num_renamed: int = 0
     num_answered: int = 0
@@ -160,15 +296,15 @@ class _Found:
         """AutoRAG's documents."""
         if not path.is_file():
             raise EvalError(f"no {path.name} beside {str(self.path)!r}; AutoRAG's data are the two of them")
-        for place, row in scan_rows(path):
+        for place, row in _rows(path):
             assert not isinstance(row, str), "a row of Parquet is a mapping"
             name, text, metadata = row.get("doc_id"), row.get("contents"), as_json(row.get("metadata") or {})
             if name is None or not isinstance(text, str):
-                self.faults.append(f"corpus {place}: no `doc_id` or no `contents` text")
+                self.faults.append((f"corpus {place}", "no `doc_id` or no `contents` text"))
             elif not text.strip():
                 self.num_blank += 1
             elif str(name) in self.documents and self.documents[str(name)].text != text:
-                self.faults.append(f"corpus {place}: doc_id {name!r} is given twice with different contents")
+                self.faults.append((f"corpus {place}", f"doc_id {name!r} is given twice with different contents"))
             else:
                 described = metadata if isinstance(metadata, dict) else {}
                 title = described.get("title")
@@ -223,7 +359,7 @@ class _Found:
 
     def _add_passage(self, own: str, text: str) -> str:
         """The id of a passage's document: its own where it is free, else one with a hash of the text in it."""
-        mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        mark = _mark(text)
         chosen, metadata = own or f"passage-{mark}", {}
         if chosen in self.documents and self.documents[chosen].text != text:
             chosen, metadata = f"{chosen}@{mark}", {"doc_id": own}
@@ -234,29 +370,24 @@ class _Found:
     def finish(self) -> Imported:
         """The data set. Raises EvalError with all faults, or when there is no question."""
         if self.faults:
-            raise EvalError(f"{self.path}: {len(self.faults)} faulty rows: {listed(self.faults)}")
+            raise EvalError(f"{self.path}: {len(self.faults)} faulty rows: {listed(grouped(self.faults))}")
         if not self.questions:
             raise EvalError(f"{self.path} holds no questions to import")
-        notes = {
-            f"documents left out, for they have no text: {self.num_blank}": self.num_blank,
-            "no gold documents are known: no row names any": not any(q.document_ids for q in self.questions.values()),
-            "the documents are the passages that came with the rows; add the rest of the collection to docs.jsonl": (
-                self.documents and self.format != "autorag"
-            ),
-            "there are no documents in it: add docs.jsonl or docs/": not self.documents,
-            f"answers that came with the rows, kept in the metadata and not evaluated: {self.num_answered}": (
-                self.num_answered
-            ),
-            f"passages that got a hash to their id, for it has another text: {self.num_renamed}": self.num_renamed,
+        counts = {
+            "documents left out, for they have no text": self.num_blank,
+            "answers that came with the rows, kept in the metadata and not evaluated": self.num_answered,
+            "passages that got a hash to their id, for it has another text": self.num_renamed,
         }
-        said = tuple(note for note, is_so in notes.items() if is_so)
+        notes = _notes(self.documents, tuple(self.questions.values()), are_all=self.format == "autorag")
+        said = (*notes, *(f"{what}: {count}" for what, count in counts.items() if count))
         return Imported(self.format, tuple(self.documents.values()), tuple(self.questions.values()), said)
 
 
 def _first(row: Row, ours: str, columns: Sequence[str]) -> Any:
     """The first of the columns that holds something; an answer that says nothing is an answer."""
     empty: tuple[object, ...] = ("", []) if ours in _NEVER_EMPTY else ()
-    return next((row[name] for name in columns if row.get(name) is not None and row[name] not in empty), None)
+    name = next((name for name in columns if row.get(name) is not None and row[name] not in empty), None)
+    return None if name is None else row[name] if name in _TEXTS else spelt(row[name])
 
 
 def _as_id(value: object) -> str:

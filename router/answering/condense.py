@@ -39,15 +39,18 @@ async def retrieval_query(messages: Sequence[Message], mode: Condense, engine: H
 
     An engine that is away, refuses or rambles is not waited for: the last message is searched then.
     """
-    said = [(str(message["role"]), str(message["content"])) for message in messages]
-    last = max(i for i, (role, _) in enumerate(said) if role == "user")
-    question = said[last][1]
-    before = [(role, text) for role, text in said[:last] if role in ("user", "assistant") and text.strip()]
+    question, before = _turns(messages)
+    if mode != "model" or not question.strip() or not any(role == "user" for role, _ in before):
+        return query_without_engine(messages, mode)
+    return await _rewritten(question, before, engine, model)
+
+
+def query_without_engine(messages: Sequence[Message], mode: Condense) -> str:
+    """The same where no engine can be asked, as before a training: the `recent` exchange in place of the `model`."""
+    question, before = _turns(messages)
     asked = next((text for role, text in reversed(before) if role == "user"), None)
     if mode == "last" or not question.strip() or asked is None:
         return question
-    if mode == "model":
-        return await _rewritten(question, before, engine, model)
     # Twice, so that it weighs more than what it follows. docs/adr/0022 has the measurements.
     return _BLANKS.sub(" ", f"{asked[-_BEFORE_CHARS:]} {question} {question}").strip()
 
@@ -57,6 +60,13 @@ def rewrite_query(query: str) -> str:
     joined = _BLANKS.sub(" ", query).strip()
     polite = _POLITE.match(joined)
     return (joined[polite.end() :].strip() or joined) if polite else joined
+
+
+def _turns(messages: Sequence[Message]) -> tuple[str, list[tuple[str, str]]]:
+    """The last user message, and role and text of what was said before it."""
+    said = [(str(message["role"]), str(message["content"])) for message in messages]
+    last = max(i for i, (role, _) in enumerate(said) if role == "user")
+    return said[last][1], [(role, text) for role, text in said[:last] if role in ("user", "assistant") and text.strip()]
 
 
 async def _rewritten(question: str, before: Sequence[tuple[str, str]], engine: HttpEngine, model: str) -> str:

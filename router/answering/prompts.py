@@ -53,7 +53,7 @@ class Prompt:
         return (*head, *turns[:last], asked, *turns[last + 1 :])
 
     def ask(self, question: str, passages: Sequence[Passage] = ()) -> tuple[Message, ...]:
-        """`render` for a single question: the form in which training rows and evaluation questions are asked."""
+        """`render` for a single question."""
         return self.render(({"role": "user", "content": question},), passages)
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from fakes.adapters import ADAPTER
 from fakes.embedders import WordEmbedder
+from fakes.engines import FixedRetriever, ScriptedEngine, passage
 
 from arbiter import build
-from arbiter.build import index_home, training_rows
+from arbiter.build import check_rows, index_home, training_rows
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import Data
@@ -21,6 +22,8 @@ from rag.documents.document import Document
 from rag.home import IndexHome
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
+from router.answering.answerer import Answerer
+from router.answering.arm import Arm
 from router.answering.prompts import ANSWER
 from tuning.base import ResolvedModel
 from tuning.data.examples import Question
@@ -119,6 +122,39 @@ def test_a_closed_book_adapter_sees_the_question_in_its_arms_prompt() -> None:
     config = config.model_copy(update={"adapters": {"curt": config.adapters["closed_book"]}})
     (row,) = training_rows(config, "curt", [Question("1", "When?", ("nine",))], None)
     assert [message["content"] for message in row.prompt] == ["One word.", "When?"]
+
+
+HISTORY = (
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "When does the desk open?"},
+    {"role": "assistant", "content": "At nine."},
+)
+
+
+@pytest.mark.parametrize("condense", ["recent", "last"])
+@pytest.mark.parametrize("history", [HISTORY, HISTORY[1:]])
+async def test_a_conversation_is_trained_on_in_the_words_that_its_arms_are_served_with(
+    history: tuple[dict[str, str], ...], condense: str
+) -> None:
+    arms = {"tuned": {}, "hybrid": {"condense": condense}}
+    adapters = {"raft": {"passages": 2, "golden_fraction": 1.0}}
+    config = Config.model_validate({"data": "x", "arms": arms, "adapters": adapters})
+    index: Any = FixedRetriever(passage("At ten.", document="desk"))
+    example = Question("1", "And on Sundays?", ("ten",), ("desk",), history=history)
+    engine = ScriptedEngine(lambda _: "ten")
+    answerer = Answerer(engine, {"x": index}, "base")
+
+    # What a client sends over HTTP.
+    sent = [*history, {"role": "user", "content": "And on Sundays?"}]
+    for adapter, arm in (("closed_book", "tuned"), ("raft", "hybrid")):
+        (row,) = training_rows(config, adapter, [example], index)
+        settings = config.arms[arm]
+        served = Arm(arm, adapter=adapter, index="x" if settings.index else None, top_k=2, condense=settings.condense)
+        prepared = await answerer.prepare(served, sent)
+        assert row.prompt == prepared.request.messages
+        assert row.completion == "ten"
+        assert check_rows(config, adapter, [example], index) == [row]
+    assert len({query for query, _ in index.queries}) == 1
 
 
 FIRST = "# Rooms\n\nThe library has rooms that can be had by everybody who asks for them at the counter.\n\n"

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from arbiter.config.schema import Config
@@ -338,7 +340,7 @@ def test_a_link_that_leads_nowhere_is_a_fault(tmp_path: Path, target: str) -> No
         load_data(where)
 
 
-@pytest.mark.parametrize("name", ["test.json", "test.xlsx", "Test.jsonl", "test.jsonl.gz", "test.jsonl.dvc", "dev.tsv"])
+@pytest.mark.parametrize("name", ["test.txt", "test.xls", "Test.jsonl", "test.jsonl.gz", "test.jsonl.dvc", "dev.ods"])
 def test_questions_in_a_form_that_is_not_read_are_a_fault(tmp_path: Path, name: str) -> None:
     where = folder(tmp_path / "d", test=None, train=rows("one", 10, 4))
     (where / "test.yaml").touch()  # a config may be called so
@@ -423,3 +425,43 @@ def test_no_arm_left_is_an_error_that_says_why() -> None:
     config = Config.model_validate({"data": "team", "arms": {"base": None}})
     with pytest.raises(ArbiterError, match=r"no arm can be asked: no documents .*; no training rows"):
         askable_arms(config, data_of(documents=False, examples=False))
+
+
+def test_rows_in_other_formats_are_read_where_they_lie_and_said(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", train=None, test=None)
+    (where / "data").mkdir()
+    asked = [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "At nine."}]
+    chats = [
+        {
+            "messages": [
+                *asked,
+                {"role": "user", "content": f"And on day {word}?"},
+                {"role": "assistant", "content": word},
+            ]
+        }
+        for word in WORDS
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(chats), where / "data" / "train-00000-of-00001.parquet")
+    (where / "test.csv").write_text("Frage;Antwort\nWo?;dort\n", encoding="utf-8-sig")
+    data = load_data(where)
+    assert [example.answer for example in data.examples] == list(WORDS)
+    assert all(example.history == tuple(asked) for example in data.examples)
+    assert [question.text for question in data.questions] == ["Wo?"]
+    assert data.notes == (
+        "train-00000-of-00001.parquet is chat messages: messages",
+        "test.csv is a table: question <- Frage, answer <- Antwort",
+    )
+    others = [{**row, "messages": row["messages"][2:]} for row in chats]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(others), where / "data" / "train-00000-of-00001.parquet")
+    alone = load_data(where)
+    assert [row.text for row in alone.examples] == [row.text for row in data.examples]
+    assert alone.version != data.version
+
+
+def test_columns_of_all_files_are_set_in_limits(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", docs=None, train=None, test=None)
+    for name, text in (("train", "Wer?;Ada"), ("test", "Wo?;dort")):
+        (where / f"{name}.csv").write_text(f"Titel;Text;answer\n{text};x\n")
+    data = load_data(where, LimitsConfig(columns={"question": "Titel", "answer": "Text"}))
+    assert (data.examples[0].text, data.questions[0].answers) == ("Wer?", ("dort",))
+    assert data.examples[0].metadata == {"answer": "x"}

@@ -1,4 +1,5 @@
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,11 @@ def test_a_key_depends_on_arm_question_and_versions_but_not_on_the_label() -> No
     assert answer_key(Arm("other"), WHEN, VERSIONS) == key
     others = {
         answer_key(RAG, Question("q1", "Where?", ("nine",)), VERSIONS),
+        answer_key(RAG, replace(WHEN, history=({"role": "system", "content": "Be brief."},)), VERSIONS),
         answer_key(RAG, WHEN, {"rag": {"model": "2"}}),
         answer_key(Arm("rag", index="docs"), WHEN, VERSIONS),
     }
-    assert len({key, *others}) == 4
+    assert len({key, *others}) == 5
 
 
 def test_a_file_that_is_no_cache_is_set_aside_and_said(tmp_path: Path, logged: Logged) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eval.errors import EvalError
-from eval.question_sets import NEAR_PERCENT, QuestionFiles, divide, find_near_repeats, leave_out_leaks
+from eval.question_sets import NEAR_PERCENT, QuestionFiles, divide, find_near_repeats, leave_out_leaks, make_sets
 from eval.questions import Question
 
 QUESTIONS = (Question("q1", "When?", ("nine", "9")), Question("q2", "Where is it?", ("here",)))
@@ -102,3 +103,70 @@ def test_a_note_counts_and_names_them() -> None:
     assert note.endswith(" and 10 more")
     assert "'t0' ('q', " in note
     assert leave_out_leaks(rows[:1], [ASKED], called="dev")[1][0].startswith("1 dev row is left out")
+
+
+def test_texts_of_a_label_that_differ_in_a_number_give_nothing_away() -> None:
+    asked = [Question(f"q{i}", f"I sent {i}0 euros and they never came", (f"lost {i % 2}",)) for i in range(4)]
+    rows = [
+        Question("other", "I sent 70 euros and they never came", ("lost 0",)),
+        Question("near", "I sent 20 euros, but they never came", ("lost 0",)),
+        Question("near too", "I sent 30 euros but they never came", ("lost 1",)),
+        Question("also near", "And I sent 30 euros and they never came", ("lost 1",)),
+    ]
+    kept, (note,) = leave_out_leaks(rows, asked, called="training")
+    assert kept == (rows[0],)
+    assert "(limits.near_repeats=drop; of each label: lost 1 2, lost 0 1): 'near' ('q2', " in note
+
+
+def test_near_repeats_can_be_kept_and_are_counted() -> None:
+    rows = [Question("t", "How old was Newton in Super Bowl 50?", ("26",))]
+    kept, (note,) = leave_out_leaks(rows, [ASKED], called="training", near="keep")
+    assert kept == tuple(rows)
+    assert note.startswith("1 training row is kept, at least 90% the same as an evaluation question")
+    assert "(limits.near_repeats=keep): 't' ('q'" in note
+
+
+def said(*texts: str) -> tuple[dict[str, object], ...]:
+    return tuple({"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts))
+
+
+def test_one_question_in_two_conversations_is_two() -> None:
+    asked = Question("q", "And on Sundays?", ("ten",), history=said("When does the desk open?", "At nine."))
+    other = Question("t", "And on Sundays?", ("ten",), history=said("When does the kitchen close tonight?", "At six."))
+    same = Question("s", "and on sundays", ("ten",), history=said("When does the desk open", "At nine."))
+    assert leave_out_leaks([other], [asked], called="training") == ((other,), ())
+    assert find_near_repeats([other], [asked]) == {}
+    with pytest.raises(EvalError, match="1 training rows repeat an evaluation question: 's' repeats 'q'"):
+        leave_out_leaks([other, same], [asked], called="training")
+    near = Question("n", "And on a Sunday?", ("ten",), history=said("When does a desk open?", "At nine."))
+    assert find_near_repeats([near], [replace(asked, text="And on a Sundays?")]) == {
+        "n": ("q", pytest.approx(96.6, abs=1))
+    }
+
+
+def test_sets_of_a_data_set_are_made_such_that_dividing_them_changes_nothing() -> None:
+    asked = tuple(Question(f"q{i}", f"What is {WORDS[i]}?", (WORDS[i],)) for i in range(6))
+    train = (asked[0], Question("t", "Who?", ("Ada",)), Question("u", "What is ivory", ("x",)))
+    dev = (asked[1], Question("d", "what is ivory?", ("x",)))
+    disputed = Question("again", "What is amber?", ("resin",))
+    sets, notes = make_sets((*asked, disputed), train, dev)
+    assert [q.id for q in sets.questions] == ["q1", "q2", "q3", "q4", "q5"]
+    assert [q.id for q in sets.dev] == ["d"]
+    assert [q.id for q in sets.examples] == ["q0", "t", "test-q0", "again"]
+    assert notes == (
+        "2 questions that contradict another one are training rows: 'q0', 'again'",
+        "dev rows that repeat an evaluation question, left out: 1",
+        "training rows that repeat a dev question, left out: 1",
+    )
+
+
+WORDS = ("amber", "birch", "copper", "dusk", "ember", "frost")
+
+
+@pytest.mark.parametrize(("share", "num_train"), [(None, 4), (0.5, 3), (0.0, 0)])
+def test_rows_for_training_are_split_off_where_none_came(share: float | None, num_train: int) -> None:
+    asked = tuple(Question(f"q{i}", f"What is {WORDS[i]}?", (WORDS[i],)) for i in range(6))
+    sets, _ = make_sets(asked, (), (), train_share=share)
+    assert (len(sets.examples), len(sets.questions)) == (num_train, 6 - num_train)
+    with pytest.raises(EvalError, match="cannot be split"):
+        make_sets(asked[:1], (), (), train_share=0.5)

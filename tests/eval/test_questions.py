@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from eval.errors import EvalError
 from eval.questions import (
     Question,
     are_documents_given,
+    as_row,
     drop_contradictions,
     load_judged,
     load_questions,
     merge_repeats,
     split_by_document,
 )
+from storage.records import from_json
 
 GOOD = {"id": "q1", "question": "When?", "answers": ["nine", "9"], "doc_ids": ["desk"], "metadata": {"kind": "fact"}}
 
@@ -184,7 +187,7 @@ def test_every_faulty_judged_row_is_named_with_its_line(tmp_path: Path) -> None:
         load_judged(written(tmp_path, *rows))
     message = str(raised.value)
     assert "7 faulty questions" in message
-    for part in ("line 1: no `question`", "line 2: not valid JSON", "line 3: `doc_ids`", "line 4: `doc_ids`"):
+    for part in ("line 1: no `question`", "line 2: not valid JSON", "lines 3, 4: `doc_ids`"):
         assert part in message
     for part in ("line 6: id 'x' was already used on line 5", "line 7: `id`", "line 8: `metadata`"):
         assert part in message
@@ -273,3 +276,26 @@ def test_no_document_is_in_two_parts_and_no_row_is_lost(documents: list[list[str
     assert all(parts)
     seen = [{name for row in part for name in row.document_ids} for part in parts]
     assert seen[0].isdisjoint(seen[1])
+
+
+def test_what_was_said_before_a_question_is_a_part_of_it(tmp_path: Path) -> None:
+    def after(name: str, said: str, gold: str) -> Question:
+        history = ({"role": "system", "content": said}, {"role": "user", "content": "?"})
+        return Question(name, "And then?", (gold,), history=history)
+
+    one, other, again = after("a", "Be brief.", "ten"), after("b", "Be kind.", "six"), after("c", "Be brief.", "at ten")
+    merged, gone = merge_repeats((one, other, again))
+    assert ([q.id for q in merged], gone) == (["a", "b"], (("c", "a"),))
+    assert drop_contradictions((one, other))[1] == ()
+    assert drop_contradictions((one, other, again))[1] == ("a", "c")
+    # As rows and back.
+    path = written(tmp_path, *map(as_row, (one, other)))
+    assert load_questions(path) == (one, other)
+    # As a run keeps them.
+    assert from_json(Question, json.dumps(asdict(one))) == replace(one, metadata={})
+
+
+def test_every_answer_that_was_chosen_for_a_prompt_is_a_gold(tmp_path: Path) -> None:
+    rows = [{"id": i, "prompt": "Who?", "chosen": chosen, "rejected": "Cy"} for i, chosen in enumerate(("Ada", "Bo"))]
+    found = load_questions(written(tmp_path, *rows, {"id": 2, "prompt": "When?", "chosen": "nine", "rejected": "ten"}))
+    assert [question.answers for question in found] == [("Ada", "Bo"), ("Bo", "Ada"), ("nine",)]

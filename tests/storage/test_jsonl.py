@@ -78,7 +78,19 @@ def test_ten_faults_are_listed_and_the_rest_counted() -> None:
     assert sound(3, 4) == (3, 4)
     with pytest.raises(StorageError, match=r"^t\.jsonl: 1 faulty numbers: line 2: bad$"):
         sound(3, "bad")
-    with pytest.raises(StorageError, match=r"^t\.jsonl: 12 faulty numbers: line 1: bad; .*; line 10: bad and 2 more$"):
+    with pytest.raises(
+        StorageError, match=r"^t\.jsonl: 12 faulty numbers: line 1: bad 0; .*; line 10: bad 9 and 2 more$"
+    ):
+        sound(*(f"bad {i}" for i in range(12)))
+
+
+def test_a_fault_is_said_once_with_the_lines_that_have_it() -> None:
+    with pytest.raises(StorageError, match=r"^t\.jsonl: 4 faulty numbers: lines 1, 3, 4: bad; line 2: worse$"):
+        sound("bad", "worse", "bad", "bad")
+    with pytest.raises(StorageError, match=r"^t\.jsonl: 12 faulty numbers: lines 1, 2, 3, 4, 5 and 7 more: bad$"):
         sound(*["bad"] * 12)
+
+
+def test_a_file_without_rows_is_told_what_they_are_like() -> None:
     with pytest.raises(StorageError, match=r"^t\.jsonl holds no numbers; add rows like 1$"):
         sound()

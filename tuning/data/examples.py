@@ -8,13 +8,17 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from storage.jsonl import scan_jsonl, sound_rows
-from tuning.data.spreadsheet import scan_csv
+from storage.jsonl import sound_rows
+from storage.records import as_json
+from tuning.data.formats.given import Columns, Given, Message
+from tuning.data.formats.read import Say, read_rows
+from tuning.data.table_files import stem_of
 from tuning.errors import TuningError
 
 T = TypeVar("T")
@@ -24,7 +28,8 @@ T = TypeVar("T")
 class Question:
     """A row of training or of evaluation. `document_ids` name the documents that hold the answers, if known.
 
-    All `answers` are accepted golds where the row is asked; of a training row the first is learned.
+    All `answers` are accepted golds where the row is asked; of a training row the first is learned. `history` holds the
+    messages before the question, a system message of the row's own among them.
     """
 
     id: str
@@ -32,6 +37,8 @@ class Question:
     answers: tuple[str, ...]
     document_ids: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
+    # Not in the text that versions and indexes are named by: rows that have none keep theirs.
+    history: tuple[Message, ...] = field(default=(), repr=False)
 
     @property
     def answer(self) -> str:
@@ -39,44 +46,81 @@ class Question:
         return self.answers[0]
 
     @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation that is asked: the history, and the question as the user's message."""
+        return (*self.history, {"role": "user", "content": self.text})
+
+    @property
     def cluster(self) -> str:
         """The source document the statistics resample by; a question without one stands alone."""
         return self.document_ids[0] if self.document_ids else f"question:{self.id}"
 
 
-def load_examples(path: Path) -> tuple[Question, ...]:
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """The rows of a file with their numbers, and what is wrong in place of a faulty one.
+
+    `called` is the file and how it was read, for a message; `unit` is what the numbers count; `format` is one of
+    `tuning.data.formats.registry`. `given` holds all that was said of the sound ones, by id.
+    """
+
+    rows: tuple[tuple[int, Question | str], ...]
+    called: str
+    unit: str
+    format: str
+    given: Mapping[str, Given]
+
+
+def load_examples(path: Path, columns: Columns | None = None, *, say: Say = lambda _: None) -> tuple[Question, ...]:
     """Examples from the rows that `scan_examples` reads; the first answer is learned.
 
     Raises TuningError with the line of every faulty row and repeated id (the first ten are listed), and when there is
     no row at all.
     """
-    rows = scan_examples(path, _nothing_to_learn)
+    found = scan_examples(path, _nothing_to_learn, columns=columns, say=say)
     like = '{"question": "...", "answers": ["..."]}'
-    return sound_rows(path, rows, called="examples", like=like, error=TuningError)
+    return sound_rows(found.called, found.rows, called="examples", like=like, error=TuningError, unit=found.unit)
 
 
 def scan_examples(
-    path: Path, fault_of: Callable[[Question], str | None] | None = None, *, needs_answers: bool = True
-) -> Iterator[tuple[int, Question | str]]:
-    """`(line, question)` for every row `{id?, question | user_input, answers[] | answer | reference, doc_ids?,
-    metadata?}`, and what is wrong in place of a faulty one. Evaluation files hold the same rows; both may be CSV.
+    path: Path,
+    fault_of: Callable[[Question], str | None] | None = None,
+    *,
+    needs_answers: bool = True,
+    columns: Columns | None = None,
+    format: str | None = None,
+    say: Say = lambda _: None,
+) -> Scanned:
+    """The rows of a file in any format of `tuning.data.formats`; evaluation files hold the same rows. Our own are
+    `{id?, question | user_input, answers[] | answer | reference, doc_ids?, metadata?, history?}`.
 
     A row without an id is `<file stem>-<line>`; an id that was there before is a fault. Numbers are taken as text. A
-    row with `metadata.unanswerable` true needs no answer; "unanswerable" is it then. `fault_of` finds what
-    the caller cannot use; after it, blank answers are left out. Raises StorageError when the file cannot be opened.
+    row with `metadata.unanswerable` true needs no answer; "unanswerable" is it then. Of preference pairs the answer is
+    the chosen one. `columns` says which column holds which part; `say` is told what was found. `fault_of` finds what
+    the caller cannot use; after it, blank answers are left out. Raises StorageError when the file cannot be read,
+    TuningError where its columns are not known.
     """
-    lines_of: dict[str, int] = {}
-    for line, row in scan_csv(path) if path.suffix.lower() == ".csv" else scan_jsonl(path):
-        found = row if isinstance(row, str) else _question(row, f"{path.stem}-{line}", needs_answers)
+    reading = read_rows(path, columns, format=format, needs_answers=needs_answers, say=say)
+    rows: list[tuple[int, Question | str]] = []
+    places: dict[str, tuple[int, int]] = {}
+    seen: Counter[int] = Counter()
+    sound: dict[str, Given] = {}
+    for line, given in reading.rows:
+        seen[line] += 1
+        part = f".{seen[line]}" if seen[line] > 1 else ""  # a row may hold several questions
+        found = given if isinstance(given, str) else _question(given, f"{stem_of(path)}-{line}{part}", needs_answers)
         if isinstance(found, Question):
             found = (fault_of(found) if fault_of is not None else None) or found
         if isinstance(found, Question):
-            first = lines_of.setdefault(found.id, line)
-            if first != line:
-                yield line, f"id {found.id!r} was already used on line {first}"
+            first = places.setdefault(found.id, (line, seen[line]))
+            if first != (line, seen[line]):
+                rows.append((line, f"id {found.id!r} was already used on {reading.unit} {first[0]}"))
                 continue
             found = replace(found, answers=tuple(answer for answer in found.answers if answer.strip()))
-        yield line, found
+            if not isinstance(given, str):
+                sound[found.id] = given
+        rows.append((line, found))
+    return Scanned(tuple(rows), reading.called(path), reading.unit, reading.format, sound)
 
 
 def sample(items: Sequence[T], limit: int | None, seed: int) -> tuple[T, ...]:
@@ -92,19 +136,19 @@ def _nothing_to_learn(row: Question) -> str | None:
     return "no answer to learn: `answers` is empty or begins with a blank one" if is_blank else None
 
 
-def _question(row: Mapping[str, object], fallback_id: str, needs_answers: bool) -> Question | str:
+def _question(row: Given, fallback_id: str, needs_answers: bool) -> Question | str:
     """The question, or what is wrong with the row."""
-    name = fallback_id if row.get("id") is None else row["id"]
-    question = row.get("question", row.get("user_input"))
-    metadata = row.get("metadata") if row.get("metadata") is not None else {}
-    document_ids = texts_of(row.get("doc_ids") if row.get("doc_ids") is not None else [])
+    name = fallback_id if row.id is None else row.id
+    question, given = row.question, row.answers
+    metadata = row.metadata if row.metadata is not None else {}
+    document_ids = texts_of(row.document_ids if row.document_ids is not None else [])
     if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
         return f"`id` must be a text or a number, not {name!r}"
-    if not isinstance(question, str) or not question.strip():
+    asked = texts_of([question])
+    if asked is None or not asked[0].strip():
         return "no `question` text"
     if not isinstance(metadata, dict):
         return "`metadata` must be an object"
-    given = next((row[key] for key in ("answers", "answer", "reference") if row.get(key) is not None), None)
     if not given and metadata.get("unanswerable") is True:
         given = "unanswerable"
     answers = texts_of([] if given is None and not needs_answers else given if isinstance(given, list) else [given])
@@ -114,7 +158,7 @@ def _question(row: Mapping[str, object], fallback_id: str, needs_answers: bool) 
         return f"`answers` must be a list of strings or numbers, or `answer` one of them{hint}"
     if document_ids is None:
         return "`doc_ids` must be a list of strings or numbers"
-    return Question(str(name), question, tuple(answers), tuple(document_ids), metadata)
+    return Question(str(name), asked[0], tuple(answers), tuple(document_ids), as_json(metadata), row.history)
 
 
 def texts_of(values: object) -> list[str] | None:

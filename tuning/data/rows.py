@@ -1,26 +1,24 @@
 """Examples in the words a model is trained on: prompt messages and the completion to learn.
 
-closed_book_rows(examples, prompt.ask)                              answers from memory
-raft_rows(examples, contexts, is_golden, prompt.ask, num_passages=2, seed=0)    answers from passages with distractors
+closed_book_rows(examples, prompt.render)                              answers from memory
+raft_rows(examples, contexts, is_golden, prompt.render, num_passages=2, seed=0)    from passages with distractors
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from tuning.data.examples import Question
-
-Message = Mapping[str, object]
-"""One chat message, `{"role": ..., "content": ...}`."""
+from tuning.data.formats.given import Message
 
 P = TypeVar("P")
 """A passage. Nothing here looks inside one; the caller's functions do."""
 
-Render = Callable[[str, Sequence[P]], Sequence[Message]]
-"""Question and passages -> prompt messages. The function that serves is given, so that training and serving agree."""
+Render = Callable[[Sequence[Message], Sequence[P]], Sequence[Message]]
+"""Conversation and passages -> prompt messages. The one that serves is given, so that training and serving agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class TrainingRow:
 
 def closed_book_rows(examples: Sequence[Question], render: Render[P]) -> list[TrainingRow]:
     """One row an example, without passages."""
-    return [TrainingRow(tuple(render(example.text, ())), example.answer) for example in examples]
+    return [TrainingRow(tuple(render(example.messages, ())), example.answer) for example in examples]
 
 
 def raft_rows(
@@ -66,5 +64,5 @@ def raft_rows(
             rng.shuffle(shown)
         else:
             shown = distractors[:num_passages]
-        rows.append(TrainingRow(tuple(render(example.text, shown)), example.answer))
+        rows.append(TrainingRow(tuple(render(example.messages, shown)), example.answer))
     return rows

@@ -1,106 +1,138 @@
-"""Rows of a CSV file as a spreadsheet exports it, in the words of JSONL: `for number, row in scan_csv(path): ...`."""
+"""Rows of a CSV file or an XLSX workbook as a spreadsheet has them: `for number, row in scan_cells(path): ...`."""
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
-import json
 import re
+import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, time
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+from storage.encoding import decode
 from storage.errors import StorageError, listed, reason_of
+from tuning.data.formats.given import plain_name, spelt
 
-_COLUMNS = ("id", "question", "user_input", "answers", "answer", "reference", "doc_ids", "metadata")
 # Excel's own word for the delimiter.
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"')
+_HEAD_CHARS = 20_000
+_LISTS = ("doc_ids", "document_ids")
 _BETWEEN_IDS = re.compile(r"[;|\n]")
+# Rows that may stand above the header: a title, a blank one.
+_ABOVE = 5
+
+Numbered = tuple[int, dict[str, Any] | str]
 
 
-def scan_csv(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
-    """The rows of `scan_cells` in our columns' names.
+def scan_cells(path: Path) -> Iterator[Numbered]:
+    """`(row number, cells by column)` of a CSV file, the first row being 1, or what is wrong with a row. Empty cells
+    and rows are left out.
 
-    `answers` and `doc_ids` may be JSON lists, and `doc_ids` have ; or | between them. Columns of other names are
-    metadata.
-    """
-    for number, cells in scan_cells(path, needs=("question", "user_input")):
-        yield number, cells if isinstance(cells, str) else _row(cells)
-
-
-def scan_cells(path: Path, needs: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str] | str]]:
-    """`(row number, cells by column)`, the header being row 1, or what is wrong with a row. Empty cells and rows are
-    left out.
-
-    Delimiter and encoding are found out. Raises StorageError for a file that cannot be read as CSV, and where it has
-    none of the columns that it `needs`.
+    Delimiter and encoding are found out. Raises StorageError for a file that cannot be read as CSV.
     """
     try:
-        text = _decode(path.read_bytes())
+        text = decode(path.read_bytes())
     except OSError as error:
         raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
+    except StorageError as error:
+        raise StorageError(f"cannot read {str(path)!r}: {error}") from error
     named = _SEPARATOR_LINE.match(text)
     text = text[named.end() :] if named else text
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=named[1] if named else _delimiter(text), strict=True)
     try:
-        header = [name.strip() for name in next(rows, [])]
-        if any(header) and needs and not any(_known(name) in needs for name in header):
-            there = listed(header, separator=", ")
-            raise StorageError(f"{path} has no column {needs[0]!r}, only {there}; call them question and answers")
-        for number, cells in enumerate(rows, start=2):
-            if any(cells[len(header) :]):
-                yield number, f"{len(cells)} cells for {len(header)} columns; put a text with the delimiter in quotes"
-            # A short row has no value in the last columns.
-            elif found := {name: cell for name, cell in zip(header, cells, strict=False) if name and cell.strip()}:
-                yield number, found
+        yield from _below_header(rows)
     except csv.Error as error:
         raise StorageError(f"{path}:{rows.line_num}: not valid CSV ({error}); export it again") from error
 
 
-def _decode(data: bytes) -> str:
-    """UTF-8 or UTF-16 by its mark, UTF-8 where it is valid, else what Windows writes in the West."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", errors="replace")
+def scan_sheet(path: Path) -> tuple[tuple[Numbered, ...], tuple[str, ...]]:
+    """The same of the first visible sheet of a workbook that has rows, and a note that names it where there are others.
+
+    Numbers stay numbers, times become text; formulas are as last computed. Raises StorageError for what is no workbook.
+    """
+    from openpyxl import load_workbook
+    from openpyxl.utils.exceptions import InvalidFileException
+
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+        workbook = load_workbook(path, read_only=True, data_only=True)
+        found: list[tuple[str, tuple[Numbered, ...]]] = []
+        for sheet in workbook.worksheets:
+            if sheet.sheet_state == "visible":
+                sheet.reset_dimensions()  # the size that a file states may be far from that of its content
+                rows = tuple(_below_header([_shown(cell) for cell in row] for row in sheet.iter_rows(values_only=True)))
+                found += [(sheet.title, rows)] if rows else []
+        workbook.close()
+    except OSError as error:
+        raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
+    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise StorageError(f"cannot read {str(path)!r} as a workbook ({error}); save it again as .xlsx") from error
+    if not found:
+        return (), ()
+    unread = [repr(title) for title, _ in found[1:]]
+    note = f"sheet {found[0][0]!r} is read, and not {listed(unread, separator=', ')}"
+    return found[0][1], (note,) if unread else ()
+
+
+def _below_header(rows: Iterable[Sequence[Any]]) -> Iterator[Numbered]:
+    numbered = enumerate(rows, start=1)
+    head: list[tuple[int, Sequence[Any]]] = []
+    for number, cells in numbered:
+        head.append((number, cells))
+        if len(head) > _ABOVE or sum(map(_is_filled, cells)) > 1:
+            break
+    # A title stands alone in its row; where every row has one cell, the first one is the header.
+    is_table = bool(head) and sum(map(_is_filled, head[-1][1])) > 1
+    above = [(number, cells) for number, cells in head if any(map(_is_filled, cells))]
+    if not above:
+        return
+    above = above[-1:] if is_table else above
+    names = [str(name).strip() if _is_filled(name) else "" for name in above[0][1]]
+    for number, cells in chain(above[1:], numbered):
+        if any(map(_is_filled, cells[len(names) :])):
+            yield number, f"{len(cells)} cells for {len(names)} columns; put a text with the delimiter in quotes"
+            continue
+        # A short row has no value in the last columns.
+        filled = ((name, cell) for name, cell in zip(names, cells, strict=False) if name and _is_filled(cell))
+        if row := {name: _value(name, cell) for name, cell in filled}:
+            yield number, row
+
+
+def _value(name: str, cell: Any) -> Any:
+    """The cell, a list where it holds ids of documents: JSON's, or with ; or | between them."""
+    if plain_name(name) not in _LISTS:
+        return cell
+    found = spelt(cell)
+    split = (part.strip() for part in _BETWEEN_IDS.split(str(cell)))
+    return found if isinstance(found, list) else [part for part in split if part]
+
+
+def _is_filled(cell: Any) -> bool:
+    return cell is not None and (not isinstance(cell, str) or bool(cell.strip()))
+
+
+def _shown(cell: Any) -> Any:
+    """A cell's value: text and numbers as they are, times and truth as text."""
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, datetime):
+        return cell.date().isoformat() if cell.time() == time() else cell.isoformat(sep=" ")
+    if isinstance(cell, date | time):
+        return cell.isoformat()
+    if isinstance(cell, float):
+        return int(cell) if cell.is_integer() else float(f"{cell:.15g}")  # as spreadsheets show: 0.1 * 3 is 0.3
+    return cell if cell is None or isinstance(cell, str | int) else str(cell)
 
 
 def _delimiter(text: str) -> str:
-    """The one that stands most often in the header; with one column any will do."""
-    header = next(iter(_QUOTED.sub("", text[:20_000]).splitlines()), "")
-    count = Counter(re.findall(r"[,;\t|]", header))
-    return count.most_common(1)[0][0] if count else ","
-
-
-def _row(cells: dict[str, str]) -> dict[str, object]:
-    row: dict[str, object] = {}
-    others: dict[str, object] = {}
-    for name, cell in cells.items():
-        known = _known(name)
-        if known in _COLUMNS:
-            row[known] = _value(known, cell)
-        else:
-            others[name] = cell
-    return row | {"metadata": others} if others and "metadata" not in row else row
-
-
-def _known(header: str) -> str:
-    return header.lower().replace(" ", "_")
-
-
-def _value(name: str, cell: str) -> object:
-    text = cell.strip()
-    # An answer may well be JSON itself.
-    if text[0] == {"answers": "[", "doc_ids": "[", "metadata": "{"}.get(name):
-        try:
-            return json.loads(text)
-        except ValueError:
-            return cell
-    if name == "doc_ids":
-        return [part.strip() for part in _BETWEEN_IDS.split(text) if part.strip()]
-    return cell
+    """The one that stands most often in the first line that has any, since a title may stand above the header; with
+    one column any will do.
+    """
+    lines = _QUOTED.sub("", text[:_HEAD_CHARS]).splitlines()
+    counts = (Counter(re.findall(r"[,;\t|]", line)) for line in lines[: _ABOVE + 1])
+    return next((count.most_common(1)[0][0] for count in counts if count), ",")

@@ -11,7 +11,7 @@ from arbiter.cli.runs import export_answers, import_folder, show_diff, show_runs
 from arbiter.data import load_data
 from eval.runs.run import Run, publish_run
 from router.deciding.policy import Policy
-from storage.errors import StorageError
+from storage.errors import ArbiterError, StorageError
 
 
 @pytest.fixture
@@ -115,3 +115,34 @@ def test_an_imported_folder_can_be_worked_on(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="--force"):
         import_folder(tmp_path / "set.json", tmp_path / "data")
     import_folder(tmp_path / "set.json", tmp_path / "data", is_forced=True)
+
+
+def test_an_imported_folder_is_one_that_a_run_takes(tmp_path: Path) -> None:
+    rows = [{"Frage": f"What is number {i} called?", "Antwort": f"name {i}"} for i in range(10)]
+    rows += [{"Frage": "Who?", "Antwort": "Ada"}, {"Frage": "who", "Antwort": "Bo"}]
+    (tmp_path / "faq.json").write_text(json.dumps(rows))
+    text, row = import_folder(tmp_path / "faq.json", tmp_path / "data")
+    assert text.startswith("table: 0 documents, 12 questions\n")
+    assert "note: faq.json is a table: question <- Frage, answer <- Antwort" in text
+    data = load_data(tmp_path / "data")
+    assert (len(data.examples), row["training_rows"]) == (len(data.examples), len(data.examples))
+    assert len(data.examples) + len(data.questions) == 12
+    assert len(data.examples) >= 8
+    # One row cannot be split.
+    (tmp_path / "one.json").write_text(json.dumps(rows[:1]))
+    text, row = import_folder(tmp_path / "one.json", tmp_path / "one", columns="question=Frage,answer=Antwort")
+    assert "note: no row is for training: 1 rows cannot be split into 2 parts by document" in text
+    assert row["training_rows"] == 0
+    with pytest.raises(ArbiterError, match="columns must be like question=Frage,answer=Antwort, not 'Frage'"):
+        import_folder(tmp_path / "one.json", tmp_path / "two", columns="Frage")
+
+
+def test_documents_that_lie_beside_the_rows_are_imported_with_them(tmp_path: Path) -> None:
+    (tmp_path / "team" / "docs").mkdir(parents=True)
+    (tmp_path / "team" / "docs" / "desk.md").write_text("The desk opens at nine.")
+    (tmp_path / "team" / "test.csv").write_text("Frage;Antwort;Doc IDs\nWhen?;nine;desk\n")
+    text, _ = import_folder(tmp_path / "team", tmp_path / "data", train_share=0.0)
+    assert text.startswith("table: 1 documents, 1 questions\n")
+    assert "add the rest" not in text
+    data = load_data(tmp_path / "data")
+    assert [document.id for document in data.documents] == list(data.questions[0].document_ids) == ["desk"]

@@ -4,19 +4,21 @@ import datetime
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from eval.errors import EvalError
-from eval.exchange.import_formats import Imported, import_dataset, write_data_folder
+from eval.exchange.import_formats import Format, Imported, import_dataset, write_data_folder
 from eval.questions import Question, load_questions
 from rag.documents.document import FILE, Document
 from rag.documents.load import load_documents
 from storage.errors import StorageError
 from tuning.data.examples import load_examples
+from tuning.data.formats.registry import FORMATS
+from tuning.data.pairs import load_pairs
 
 CORPUS = [
     {
@@ -282,7 +284,14 @@ def test_a_faulty_ragas_row_is_named(tmp_path: Path, row: dict[str, object], fau
 
 
 def test_many_faults_are_counted_and_ten_are_shown(tmp_path: Path) -> None:
-    with pytest.raises(EvalError, match=r"12 faulty rows: .*row 10: .* and 2 more$"):
+    with pytest.raises(EvalError, match=r"12 faulty rows: .*row 10: question '9\?' has no gold answer and 2 more$"):
+        import_dataset(write_json(tmp_path, [{"user_input": f"{i}?"} for i in range(12)]))
+
+
+def test_a_fault_of_many_rows_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(
+        EvalError, match=r"12 faulty rows: row 1, row 2, row 3, row 4, row 5 and 7 more: question 'When"
+    ):
         import_dataset(write_json(tmp_path, [{"user_input": "When?"}] * 12))
 
 
@@ -345,3 +354,69 @@ def test_what_is_there_is_replaced_only_when_forced(tmp_path: Path) -> None:
     write_data_folder(IMPORTED, tmp_path, is_forced=True)
     assert json.loads((tmp_path / "test.jsonl").read_text().splitlines()[0])["id"] == "q0"
     assert (tmp_path / "train.jsonl").read_text() == "mine too"
+
+
+def test_rows_of_other_formats_are_imported_with_their_texts_as_documents(tmp_path: Path) -> None:
+    article = {
+        "title": "The_desk",
+        "paragraphs": [
+            {
+                "context": "It opens at nine.",
+                "qas": [{"id": "a", "question": "When?", "answers": [{"text": "nine", "answer_start": 12}]}],
+            }
+        ],
+    }
+    found = import_dataset(write_json(tmp_path, {"data": [article]}, "squad.json"))
+    (document,) = found.documents
+    assert (found.format, document.title, document.text) == ("squad", "The desk", "It opens at nine.")
+    assert found.questions == (Question("a", "When?", ("nine",), (document.id,), {"article": "The desk"}),)
+    assert found.notes[0] == "squad.json is SQuAD articles: paragraphs"
+    goldens = import_dataset(
+        write_json(tmp_path, [{"input": "When?", "expected_output": "nine", "context": ["It opens at nine."]}])
+    )
+    assert (goldens.format, goldens.questions[0].document_ids) == ("deepeval", (document.id,))
+
+
+def test_a_format_and_columns_can_be_said(tmp_path: Path) -> None:
+    path = write_json(tmp_path, [{"question": "When?", "answer": "ten", "ground_truth": "nine"}])
+    with pytest.raises(EvalError, match="`answer` and `ground_truth`: the gold, or what a model answered"):
+        import_dataset(path)
+    assert import_dataset(path, columns={"answer": "ground_truth"}).questions[0].answers == ("nine",)
+    (question,) = import_dataset(path, "ragas").questions
+    assert (question.answers, question.metadata["imported"]) == (
+        ("nine",),
+        {"from": "ragas", "response": "ten", "retrieved_documents": []},
+    )
+    with pytest.raises(EvalError, match="no Alpaca instructions: the columns are question, answer, ground_truth"):
+        import_dataset(path, "alpaca")
+
+
+def test_splits_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for split in ("train", "validation", "test"):
+        rows = [{"text": f"{split} {i}", "intent": "ab"[i % 2]} for i in range(4)]
+        table = pyarrow.Table.from_pylist(rows)
+        pyarrow.parquet.write_table(table, tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+    found = import_dataset(tmp_path)
+    assert [question.text for question in found.questions] == [f"test {i}" for i in range(4)]
+    assert [len(part) for part in (found.train, found.dev)] == [4, 4]
+    paths = write_data_folder(found, tmp_path / "made")
+    assert [path.name for path in paths] == ["train.jsonl", "test.jsonl", "dev.jsonl"]
+
+
+def test_pairs_stay_pairs_and_conversations_keep_their_history(tmp_path: Path) -> None:
+    history = [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "At nine."}]
+    rows = [
+        {"prompt": [*history, {"role": "user", "content": f"And on day {i}?"}], "chosen": f"At {i}.", "rejected": "No."}
+        for i in range(4)
+    ]
+    write_data_folder(import_dataset(write_json(tmp_path, rows)), tmp_path / "data", train_share=0.5)
+    pairs = load_pairs(tmp_path / "data" / "train.jsonl")
+    assert [(len(pair.prompt), pair.rejected) for pair in pairs] == [(3, "No."), (3, "No.")]
+    questions = load_questions(tmp_path / "data" / "test.jsonl")
+    assert [question.history for question in questions] == [tuple(history)] * 2
+    assert {pair.chosen for pair in pairs}.isdisjoint(question.answers[0] for question in questions)
+
+
+def test_every_format_can_be_asked_for() -> None:
+    assert set(get_args(Format)) == {"autorag", "ragchecker", "ragas", *FORMATS}

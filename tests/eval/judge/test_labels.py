@@ -80,7 +80,10 @@ def test_every_faulty_row_is_named_with_its_line(tmp_path: Path) -> None:
 
 def test_faulty_pairs_are_named_and_more_than_ten_counted(tmp_path: Path) -> None:
     rows = [{"prompt": "p", "chosen": "same", "rejected": "same"}, *({"prompt": "p", "chosen": "c"} for _ in range(11))]
-    with pytest.raises(EvalError, match=r"12 faulty rows: line 1: `chosen` and `rejected` are the same.* and 2 more"):
+    with pytest.raises(
+        EvalError,
+        match=r"12 faulty rows: line 1: `chosen` and `rejected` are the same text; lines 2, 3, 4, 5, 6 and 6 more: ",
+    ):
         load_pairs(write(tmp_path / "p.jsonl", *rows))
 
 

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 import pytest
 
 from tuning.data.examples import Question
-from tuning.data.rows import Message, TrainingRow, closed_book_rows, raft_rows
+from tuning.data.formats.given import Message
+from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
 
 
-def render(question: str, passages: Sequence[str]) -> list[Message]:
-    return [{"role": "user", "content": " ".join([*passages, question])}]
+def render(messages: Sequence[Message], passages: Sequence[str]) -> list[Message]:
+    *before, asked = messages
+    return [*before, {"role": "user", "content": " ".join([*passages, str(asked["content"])])}]
 
 
 def is_golden(example: Question, passage: str) -> bool:
@@ -28,6 +30,19 @@ def test_closed_book_rows_hold_question_and_answer_alone() -> None:
         TrainingRow(({"role": "user", "content": "q0"},), "a0"),
         TrainingRow(({"role": "user", "content": "q1"},), "a1"),
     ]
+
+
+def test_what_was_said_before_a_question_stands_before_it() -> None:
+    history: tuple[Message, ...] = (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "When?"},
+        {"role": "assistant", "content": "At nine."},
+    )
+    example = Question("e", "And on Sundays?", ("ten",), history=history)
+    asked = {"role": "user", "content": "And on Sundays?"}
+    assert closed_book_rows([example], render) == [TrainingRow((*history, asked), "ten")]
+    (row,) = raft_rows([example], [["gold"]], is_golden, render, num_passages=1, seed=0)
+    assert row.prompt == (*history, {"role": "user", "content": "gold And on Sundays?"})
 
 
 def test_four_rows_of_five_show_the_golden_passage_at_every_position() -> None:

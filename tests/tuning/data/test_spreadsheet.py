@@ -1,10 +1,12 @@
+from datetime import datetime
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from storage.errors import StorageError
-from tuning.data.examples import load_examples
-from tuning.data.spreadsheet import scan_csv
+from tuning.data.examples import Question, load_examples
+from tuning.data.spreadsheet import scan_cells, scan_sheet
 from tuning.errors import TuningError
 
 ROW = {"question": "When does it open?", "answer": "at nine, or so"}
@@ -24,24 +26,88 @@ ROW = {"question": "When does it open?", "answer": "at nine, or so"}
 def test_what_spreadsheets_export_is_read(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "train.csv"
     path.write_bytes(content)
-    assert list(scan_csv(path)) == [(2, ROW)]
+    assert [
+        (number, {name.lower(): cell for name, cell in row.items()})
+        for number, row in scan_cells(path)
+        if not isinstance(row, str)
+    ] == [(2, ROW)]
 
 
 def test_letters_of_windows_lists_ids_and_other_columns(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     text = 'question;answers;doc_ids;kind\nWo?;["Köln", 3];a; fact\nWer?;{"x": 1};"a; b|c";\n'
     path.write_bytes(text.encode("cp1252"))
-    assert list(scan_csv(path)) == [
-        (2, {"question": "Wo?", "answers": ["Köln", 3], "doc_ids": ["a"], "metadata": {"kind": " fact"}}),
-        (3, {"question": "Wer?", "answers": '{"x": 1}', "doc_ids": ["a", "b", "c"]}),
-    ]
+    assert load_examples(path) == (
+        Question("train-2", "Wo?", ("Köln", "3"), ("a",), {"kind": " fact"}),
+        Question("train-3", "Wer?", ('{"x": 1}',), ("a", "b", "c"), {}),
+    )
+
+
+def test_letters_of_other_countries_are_found_out(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_bytes("Вопрос;Ответ\nКогда открывается библиотека?;в девять часов\n".encode("cp1251"))
+    ((_, row),) = scan_cells(path)
+    assert row == {"Вопрос": "Когда открывается библиотека?", "Ответ": "в девять часов"}
+
+
+def test_a_title_may_stand_above_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("Questions of March\n\nquestion;answer\nWhen, then?;at nine, or so\n")
+    assert list(scan_cells(path)) == [(4, {"question": "When, then?", "answer": "at nine, or so"})]
+    path.write_text("question\nWhen?\n\nWho?\n")
+    assert [row for _, row in scan_cells(path)] == [{"question": "When?"}, {"question": "Who?"}]
 
 
 def test_without_a_column_of_questions_those_that_are_there_are_named(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
-    path.write_text("Frage;Antwort\nWann?;drei\n")
-    with pytest.raises(StorageError, match=r"train.csv has no column 'question', only Frage, Antwort; call them"):
+    path.write_text("Betreff;Bearbeiter;Datum\nTor;Ada;1.4.\n")
+    with pytest.raises(
+        TuningError, match=r"train.csv: no column of questions .* among Betreff, Bearbeiter, Datum; say"
+    ):
         load_examples(path)
+
+
+def workbook(path: Path, **sheets: list[list[object]]) -> Path:
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return path
+
+
+def test_a_workbook_holds_rows_with_numbers_and_dates(tmp_path: Path) -> None:
+    path = workbook(
+        tmp_path / "train.xlsx",
+        Empty=[],
+        FAQ=[
+            ["Questions of March", None],
+            [],
+            ["Question", "Answer"],
+            ["How many?", 3],
+            ["How much?", 0.1 * 3],
+            ["Since when?", datetime(2024, 5, 1)],
+            [None, None],
+        ],
+        Notes=[["a"], ["b"]],
+    )
+    rows, notes = scan_sheet(path)
+    assert rows == (
+        (4, {"Question": "How many?", "Answer": 3}),
+        (5, {"Question": "How much?", "Answer": 0.3}),
+        (6, {"Question": "Since when?", "Answer": "2024-05-01"}),
+    )
+    assert notes == ("sheet 'FAQ' is read, and not 'Notes'",)
+    assert [example.answer for example in load_examples(path)] == ["3", "0.3", "2024-05-01"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"question;answer\n"])
+def test_what_is_no_workbook_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.xlsx").write_bytes(content)
+    with pytest.raises(StorageError, match=r"^cannot read .*x.xlsx' as a workbook .*; save it again as .xlsx$"):
+        scan_sheet(tmp_path / "x.xlsx")
 
 
 def test_faults_name_the_row(tmp_path: Path) -> None:
@@ -51,9 +117,9 @@ def test_faults_name_the_row(tmp_path: Path) -> None:
         load_examples(path)
     path.write_text('question,answer\n"When?,nine\n')
     with pytest.raises(StorageError, match="not valid CSV"):
-        list(scan_csv(path))
+        list(scan_cells(path))
     with pytest.raises(StorageError, match="cannot read"):
-        list(scan_csv(tmp_path / "none.csv"))
+        list(scan_cells(tmp_path / "none.csv"))
 
 
 def test_a_csv_file_holds_examples(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import codecs
 
 import pytest
 
-from rag.documents.encoding import decode
-from rag.errors import RagError
+from storage.encoding import decode
+from storage.errors import StorageError
 
 
 @pytest.mark.parametrize(
@@ -73,5 +73,5 @@ def test_an_encoding_is_found_by_letters_far_behind_the_beginning() -> None:
     ],
 )
 def test_what_is_no_text_is_refused(data: bytes, reason: str) -> None:
-    with pytest.raises(RagError, match=reason):
+    with pytest.raises(StorageError, match=reason):
         decode(data)

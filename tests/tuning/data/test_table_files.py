@@ -8,9 +8,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from eval.errors import EvalError
-from eval.exchange.table_files import Row, scan_rows
-from storage.errors import ArbiterError
+from storage.errors import ArbiterError, StorageError
+from tuning.data.formats.given import Row, spelt
+from tuning.data.table_files import read_table
 
 ROWS = [{"question": "When?", "contexts": ["at nine", "it's late"]}, {"question": "Who?", "contexts": []}]
 CSV = 'question,contexts\nWhen?,"[\'at nine\', ""it\'s late""]"\nWho?,[]\n'
@@ -54,7 +54,9 @@ def read_rows(path: Path) -> tuple[list[tuple[str, Row]], list[str]]:
     """The rows with their places, and the faults."""
     rows: list[tuple[str, Row]] = []
     faults: list[str] = []
-    for place, row in scan_rows(path):
+    table = read_table(path)
+    for number, row in table.rows:
+        place = f"{table.unit} {number}"
         if isinstance(row, str):
             faults.append(f"{place}: {row}")
         else:
@@ -65,7 +67,7 @@ def read_rows(path: Path) -> tuple[list[tuple[str, Row]], list[str]]:
 @pytest.mark.parametrize("kind", WRITERS)
 def test_the_same_rows_come_out_of_every_kind_of_file(tmp_path: Path, kind: str) -> None:
     rows, faults = read_rows(WRITERS[kind](tmp_path))
-    assert [row for _, row in rows] == ROWS
+    assert [{name: spelt(value) for name, value in row.items()} for _, row in rows] == ROWS
     assert faults == []
 
 
@@ -76,7 +78,7 @@ def test_faulty_rows_are_named_and_the_others_read(tmp_path: Path) -> None:
     rows, faults = read_rows(put(tmp_path / "x.json", '[{"a": 1}, 2]'))
     assert (len(rows), faults) == (1, ["row 2: not an object"])
     rows, faults = read_rows(put(tmp_path / "x.csv", "a,b\n1,2\n1,2,3\n"))
-    assert [fault.partition(";")[0] for fault in faults] == ["row 3: 3 cells for 2 columns"]
+    assert [fault.partition(";")[0] for fault in faults] == ["line 3: 3 cells for 2 columns"]
     assert len(rows) == 1
 
 
@@ -88,6 +90,7 @@ def test_long_cells_are_read(tmp_path: Path) -> None:
 def test_cells_that_only_look_like_lists_stay_text(tmp_path: Path) -> None:
     rows, _ = read_rows(put(tmp_path / "x.csv", 'a,b\n"[1] and [2]",\n"[open(1)]",x\n'))
     assert [row for _, row in rows] == [{"a": "[1] and [2]"}, {"a": "[open(1)]", "b": "x"}]
+    assert [spelt(row["a"]) for _, row in rows] == ["[1] and [2]", "[open(1)]"]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +100,8 @@ def test_cells_that_only_look_like_lists_stay_text(tmp_path: Path) -> None:
         ("x.json", b"{", "cannot read rows from .*x.json': Expecting property name"),
         ("x.json", b'{"a": 1}', "it holds no rows"),
         ("x.json", b"3", "it holds no rows"),
+        ("x.json", '{"a": "é"}'.encode("cp1252"), "not UTF-8 .byte 0xe9 at 8.; save it as UTF-8"),
+        ("x.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "fetch it: git lfs pull"),
         ("x.csv", b'a\n"b\n', "not valid CSV"),
         ("x.parquet", b"PAR1", "cannot read rows from .*x.parquet': Parquet"),
     ],
@@ -108,7 +113,7 @@ def test_a_file_that_is_no_table_is_one_line(tmp_path: Path, name: str, content:
 
 
 def test_a_missing_file_and_a_folder_without_a_data_set_are_named(tmp_path: Path) -> None:
-    with pytest.raises(EvalError, match="No such file"):
+    with pytest.raises(StorageError, match="no file"):
         read_rows(tmp_path / "x.json")
-    with pytest.raises(EvalError, match="cannot read rows from"):
+    with pytest.raises(StorageError, match="cannot read rows from"):
         read_rows(tmp_path)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from storage.errors import ArbiterError
+from tuning.data.examples import load_examples
+from tuning.data.layouts import Part, find_part
+from tuning.errors import TuningError
+
+ROWS = [{"question": f"Q{i}?", "answer": "x"} for i in range(3)]
+
+
+def parquet(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train.jsonl",
+        "train.csv",
+        "train.json",
+        "train.tsv",
+        "train.xlsx",
+        "train.parquet",
+        "train-00000-of-00001.parquet",
+        "data/train-00000-of-00001.parquet",
+        "data/train.jsonl",
+        "plain_text/train-00000-of-00001.parquet",
+        "train-v2.0.json",
+    ],
+)
+def test_a_part_is_found_where_its_layout_has_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    assert find_part(tmp_path, "train") == tmp_path / name
+    assert find_part(tmp_path, "test") is None
+
+
+def test_the_first_of_several_numbered_files_stands_for_all(tmp_path: Path) -> None:
+    for i in range(2):
+        parquet(tmp_path / "data" / f"train-0000{i}-of-00002.parquet")
+    found = find_part(tmp_path, "train")
+    assert found == tmp_path / "data" / "train-00000-of-00002.parquet"
+    assert len(load_examples(found)) == 6
+
+
+def test_validation_rows_are_dev_questions(tmp_path: Path) -> None:
+    parquet(tmp_path / "data" / "validation-00000-of-00001.parquet")
+    assert find_part(tmp_path, "dev") == tmp_path / "data" / "validation-00000-of-00001.parquet"
+
+
+def test_what_datasets_saved_is_found_by_split_or_as_one(tmp_path: Path) -> None:
+    import datasets
+
+    rows = datasets.Dataset.from_list(ROWS)
+    datasets.DatasetDict({"train": rows, "validation": rows}).save_to_disk(str(tmp_path / "splits"))
+    rows.save_to_disk(str(tmp_path / "whole"))
+    assert find_part(tmp_path / "splits", "train") == tmp_path / "splits" / "train"
+    assert find_part(tmp_path / "splits", "dev") == tmp_path / "splits" / "validation"
+    assert find_part(tmp_path / "splits", "questions") is None
+    assert find_part(tmp_path / "whole", "questions") == tmp_path / "whole"
+    assert len(load_examples(tmp_path / "splits" / "train")) == len(load_examples(tmp_path / "whole")) == 3
+    (arrow,) = (tmp_path / "whole").glob("*.arrow")
+    assert len(load_examples(arrow)) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (("train.jsonl", "train.parquet"), r"has both train\.jsonl and train\.parquet; keep one of them"),
+        (("train.jsonl", "data/train-00000-of-00001.parquet"), r"has both train\.jsonl and data/train-00000-of-00001"),
+        (
+            ("one/train-00000-of-00001.parquet", "two/train-00000-of-00001.parquet"),
+            "has train rows in one/, two/; give one of these as the data",
+        ),
+        (("train.jsonl.gz",), r"train.jsonl.gz' is not read, and there is no train.jsonl or train.csv"),
+    ],
+)
+def test_what_is_open_is_asked(tmp_path: Path, names: tuple[str, ...], fault: str) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(TuningError, match=fault):
+        find_part(tmp_path, "train")
+
+
+@pytest.mark.parametrize(("name", "part"), [("test.yaml", "test"), ("questions.yml", "questions")])
+def test_yaml_is_a_part_where_it_holds_tests(tmp_path: Path, name: str, part: Part) -> None:
+    (tmp_path / name).write_text("data: x\nseed: 1\n")  # a config
+    assert find_part(tmp_path, part) is None
+    case = {"vars": {"question": "When?"}, "assert": [{"type": "equals", "value": "nine"}]}
+    (tmp_path / name).write_text(json.dumps({"tests": [case]}))
+    assert find_part(tmp_path, part) == tmp_path / name
+
+
+def test_a_config_of_promptfoo_holds_the_test_questions(tmp_path: Path) -> None:
+    (tmp_path / "promptfooconfig.yaml").touch()
+    assert find_part(tmp_path, "test") == tmp_path / "promptfooconfig.yaml"
+    (tmp_path / "test.jsonl").touch()
+    assert find_part(tmp_path, "test") == tmp_path / "test.jsonl"
+
+
+def test_a_link_that_leads_nowhere_is_said(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").symlink_to("gone.parquet")
+    with pytest.raises(ArbiterError, match=r"is a link to 'gone\.parquet', which leads nowhere"):
+        find_part(tmp_path, "train")

@@ -1,0 +1,117 @@
+"""What a row says, whatever format it is in, and the value that a format is.
+
+Given(question="When?", answers=["nine"])
+Format("alpaca", fits, read)
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+Row = Mapping[str, Any]
+"""A row as it stands in its file: values by column."""
+
+Columns = Mapping[str, str]
+"""Part of a row -> the column that holds it: `{"question": "Frage", "answer": "Antwort"}`."""
+
+Message = Mapping[str, object]
+"""One chat message, `{"role": ..., "content": ...}`."""
+
+
+class LeftOut(ValueError):
+    """A row that is sound and of no use here, such as one that calls tools: it is left out and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a row says, unchecked. `history` holds the messages before the question, `contexts` the texts that came with
+    it, `rejected` the answer that was not chosen.
+    """
+
+    question: object
+    answers: object
+    id: object = None
+    document_ids: object = None
+    metadata: object = field(default_factory=dict)
+    history: tuple[Message, ...] = ()
+    rejected: str | None = None
+    contexts: tuple[str, ...] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way to write rows.
+
+    `fits(columns, sample)` gives the columns that hold its parts, or None where a file of these columns is of another
+    format; `sample` holds its first rows. `read(row, parts)` gives what a row says, mostly one thing. It raises
+    ValueError with what is wrong with the row, LeftOut where nobody could correct it.
+    """
+
+    name: str
+    fits: Callable[[Collection[str], Sequence[Row]], Columns | None]
+    read: Callable[[Row, Columns], Iterator[Given]]
+
+
+def named(columns: Collection[str], *names: str) -> str | None:
+    """The first of the names that is a column, whatever case, blanks and hyphens it is written with."""
+    known: dict[str, str] = {}
+    for column in columns:
+        known.setdefault(plain_name(column), column)
+    return next((known[name] for name in names if name in known), None)
+
+
+@lru_cache(maxsize=1024)  # every row has the columns of its file
+def plain_name(column: str) -> str:
+    """The column's name as it is compared: "User Input", "userInput" and "user_input" are one."""
+    spread = "".join(f"_{c}" if c.isupper() and i and column[i - 1].islower() else c for i, c in enumerate(column))
+    return "_".join(spread.lower().replace("-", " ").replace("_", " ").split())
+
+
+def values_of(sample: Sequence[Row], column: str) -> list[Any]:
+    """What stands in a column of the sample, read as the list or object that its text spells."""
+    return [spelt(row[column]) for row in sample if row.get(column) not in (None, "")]
+
+
+def spelt(value: Any) -> Any:
+    """The list or object that a text spells, in JSON or as Python prints it; anything else as it is."""
+    text = value.strip() if isinstance(value, str) else ""
+    if len(text) > 1 and text[0] + text[-1] in ("[]", "{}"):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return read(text)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+    return value
+
+
+def others(row: Row, *used: str | None) -> dict[str, Any]:
+    """What stands in the columns that no part is taken from: metadata, under whatever the row's own `metadata` says."""
+    rest = {name: value for name, value in row.items() if name not in used and value not in (None, "")}
+    own = spelt(rest.pop("metadata", None))
+    if isinstance(own, Mapping):
+        return {**rest, **own}
+    return rest if own is None else {**rest, "metadata": own}
+
+
+def refuse_unfit(row: Row) -> None:
+    """Raises LeftOut for a row that shows more than text, or an answer that nobody wants (TRL's unpaired feedback)."""
+    if seen := next((name for name in ("images", "image", "videos", "audios") if row.get(name)), None):
+        raise LeftOut(f"it is about {seen}, and arms read text")
+    if row.get("label") is False:
+        raise LeftOut("it is labelled as an answer that nobody wants")
+
+
+def text_in(row: Row, column: str | None) -> str:
+    """A column's text, numbers as text; '' where there is none. Raises ValueError for a list or an object."""
+    value = row.get(column) if column is not None else None
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"`{column}` must be a text")
+    return json.dumps(value)
