@@ -138,12 +138,13 @@ def _numbers(recipe: Recipe) -> str:
 
 
 def untrainable(config: Config, data: Data, base: ResolvedModel, names: Iterable[str]) -> dict[str, str]:
-    """A sentence for each of these adapters that cannot be trained here on this base, by its key. Raises TuningError
-    for a base that cannot be read.
+    """A sentence for each of these adapters that cannot be trained here on this base, or would not be taken by the
+    engine, by its key. Raises TuningError for a base that cannot be read.
     """
-    recipes = {name: config.adapters[name] for name in names}
-    found = obstacles(recipes, base.path, num_rows=len(data.examples))
-    return {name: _cannot(name, reason) for name, reason in found.items()}
+    num_rows, recipes = len(data.examples), {name: config.adapters[name] for name in names}
+    found = obstacles(recipes, base.path, num_rows=num_rows)
+    too_wide = {name: said for name, said in config.too_wide(num_rows).items() if name in recipes}
+    return too_wide | {name: _cannot(name, reason) for name, reason in found.items()}
 
 
 def _cannot(name: str, reason: str) -> str:

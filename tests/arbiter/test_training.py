@@ -15,8 +15,9 @@ from arbiter import training
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
-from arbiter.training import in_words
+from arbiter.training import in_words, untrainable
 from eval.errors import EvalError
+from serving.engine.settings import EngineSettings
 from tuning.base import ResolvedModel
 from tuning.errors import TuningError
 from tuning.look import Look, Published
@@ -181,6 +182,18 @@ def test_an_adapter_that_is_there_needs_no_machine_that_trains_it(tmp_path: Path
     pipeline = pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", {"optimizer": "adalomo"})
     assert list(pipeline.adapters) == ["closed_book", "raft"], "in the config's order"
     assert list(unlike_any.given) == ["raft", "closed-book"]
+
+
+def test_a_rank_that_many_rows_give_and_the_engine_does_not_take_is_said_before_a_training(tmp_path: Path) -> None:
+    pipeline = pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", {"rank": 16})
+    config = pipeline.config.model_copy(update={"engine": EngineSettings(max_lora_rank=16)})
+    base, rows = ResolvedModel("org/base", "r1", ""), pipeline.data.examples
+    few, many = (replace(pipeline.data, examples=(rows * num)[:num]) for num in (9_999, 10_000))
+    assert untrainable(config, few, base, ["closed_book", "raft"]) == {}
+    assert untrainable(config, many, base, ["closed_book", "raft"]) == {
+        "closed_book": "adapters.closed_book: it is served at rank 32, which is over engine.max_lora_rank 16"
+    }
+    assert untrainable(config, many, base, ["raft"]) == {}
 
 
 @pytest.mark.slow  # it times steps
