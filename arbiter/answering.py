@@ -54,8 +54,8 @@ class OpenAnswerer:
 
 @contextlib.contextmanager
 def open_answerer(pipeline: Pipeline) -> Iterator[OpenAnswerer]:
-    """The decision that holds for the pipeline's config, as something to ask; starts the engine, and stops it. An
-    adapter with an engine of its own that is not the decided arm's starts it when it is first asked.
+    """The decision that holds for the pipeline's config, as something to ask; starts the engine, and stops it. The
+    engine of another arm's own adapter starts with the first question to that arm.
 
     Raises ArbiterError when the config has no decision, or its run cannot be served any more.
     """

@@ -136,7 +136,7 @@ def train(examples: Sequence[Question], home: Path, report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         train_adapter(
             base=base,
-            rows=closed_book_rows(examples[:400], ANSWER.ask),
+            rows=closed_book_rows(examples[:400], ANSWER.render),
             recipe=LoraRecipe(epochs=1000, batch_size=8),
             name="sharing",
             adapters_dir=Path(folder) / "adapters",

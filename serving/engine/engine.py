@@ -101,6 +101,7 @@ def open_engine(
             )
         return
     forms = {*forms, *(adapter.form for adapter in adapters.values())}
+    num_own = sum(adapter.has_own_engine for adapter in adapters.values())
     most = settings.max_own_engines if own_engines is None else own_engines
     shared = VllmSettings(
         model_path=base.path,
@@ -109,8 +110,8 @@ def open_engine(
         engine=settings,
         max_num_seqs=max_num_seqs,
         takes_prompts="prompt" in forms,
-        # The one that all share, the one that is kept, and those that come and go.
-        num_engines=1 if forms.isdisjoint(OWN_ENGINE) else 2 + most,
+        # The one that all share, the one that is kept, and those that come and go; no more than there are adapters for.
+        num_engines=1 if forms.isdisjoint(OWN_ENGINE) else 1 + min(1 + most, max(num_own, 1)),
     )
     engines = LocalEngines(VllmServer(shared), shared, step, most)
     try:

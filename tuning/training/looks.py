@@ -139,7 +139,7 @@ class Looks:
             highest = max(look.guard or 0.0 for look in trained)
             return (
                 f"the guard rows fell from {self.taken[0].guard:.2f} to {highest:.2f} at best; lower learning_rate "
-                f"({self.recipe.learning_rate}), train on rows like them, too, or raise guard_drop "
+                f"({self.recipe.learning_rate:.3g}), train on rows like them, too, or raise guard_drop "
                 f"({self.recipe.guard_drop})"
             )
-        return f"the loss of the dev rows was never a number; lower learning_rate ({self.recipe.learning_rate})"
+        return f"the loss of the dev rows was never a number; lower learning_rate ({self.recipe.learning_rate:.3g})"

@@ -86,7 +86,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if not math.isfinite(losses[-1]):
             said = f"the loss became {losses[-1]} at step {state.global_step}"
             if self.looks is None or not self.looks.can_publish():
-                raise TuningError(f"{said}; lower learning_rate ({self.learning_rate})")
+                raise TuningError(f"{said}; lower learning_rate ({self.learning_rate:.3g})")
             self.looks.ended = said
             control.should_training_stop, control.should_save = True, False
             return

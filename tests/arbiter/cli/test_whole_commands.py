@@ -120,7 +120,7 @@ def test_check_lists_the_faults_of_config_models_and_data_at_once(
     err = capsys.readouterr().err
     for part in (
         "train.jsonl: 1 faulty",
-        "test.jsonl: 1 faulty",
+        "test.jsonl: no column of answers is known among question",
         "token_f2",
         "model 'org/none' cannot",
         "'/no/embedder'",

@@ -239,7 +239,7 @@ def publish_adapter(pipeline: Pipeline, base: ResolvedModel, *, rank: int) -> st
         "recipe_hash": recipe_hash(
             base=base,
             chat_template=template,
-            rows=closed_book_rows(pipeline.data.examples, ANSWER.ask),
+            rows=closed_book_rows(pipeline.data.examples, ANSWER.render),
             recipe=spec,
         ),
         "num_rows": 1,

@@ -257,14 +257,22 @@ async def test_a_beside_adapter_has_an_engine_of_its_own_with_the_base(
 
 
 @pytest.mark.parametrize(
-    ("forms", "has_own", "most", "num_engines"),
-    [((), False, None, 1), (("lora",), False, 5, 1), ((), True, None, 4), (("merged",), False, 0, 2)],
+    ("forms", "num_own", "most", "num_engines"),
+    [
+        ((), 0, None, 1),
+        (("lora",), 0, 5, 1),
+        ((), 1, None, 2),
+        ((), 3, None, 4),
+        ((), 9, None, 4),
+        (("merged",), 0, 0, 2),
+        (("merged",), 0, None, 2),
+    ],
 )
 def test_a_gpu_is_shared_by_as_many_engines_as_may_run_at_a_time(
     base: ResolvedModel,
     monkeypatch: pytest.MonkeyPatch,
     forms: tuple[Form, ...],
-    has_own: bool,
+    num_own: int,
     most: int | None,
     num_engines: int,
 ) -> None:
@@ -273,7 +281,7 @@ def test_a_gpu_is_shared_by_as_many_engines_as_may_run_at_a_time(
     with open_engine(
         EngineSettings(),
         base,
-        {merged.name: merged} if has_own else {},
+        {f"dora@{number}": replace(merged, name=f"dora@{number}") for number in range(num_own)},
         log_path=Path("/nowhere/engine.log"),
         max_num_seqs=16,
         forms=forms,

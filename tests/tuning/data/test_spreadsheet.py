@@ -62,7 +62,7 @@ def test_without_a_column_of_questions_those_that_are_there_are_named(tmp_path: 
     path = tmp_path / "train.csv"
     path.write_text("Betreff;Bearbeiter;Datum\nTor;Ada;1.4.\n")
     with pytest.raises(
-        TuningError, match=r"train.csv: no column of questions .* among Betreff, Bearbeiter, Datum; say"
+        TuningError, match=r"train.csv: no column of questions .* among Betreff, Bearbeiter, Datum; name"
     ):
         load_examples(path)
 

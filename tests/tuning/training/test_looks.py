@@ -12,7 +12,7 @@ from tuning.look import Measured
 from tuning.methods.lora import LoraRecipe
 from tuning.training.looks import TRAINED, Looks
 
-BEST = LoraRecipe(keep="best")
+BEST = LoraRecipe(keep="best", learning_rate=1e-3)
 
 
 def looks_of(folder: Path, recipe: LoraRecipe, found: Sequence[Measured]) -> Looks:
@@ -101,7 +101,7 @@ def test_nothing_is_published_when_the_guard_fell_at_every_look(tmp_path: Path) 
 
 def test_the_weights_after_the_last_step_are_guarded_too(tmp_path: Path) -> None:
     found = scores(0.1, 0.5, 0.9, 0.8, guard=[0.90, 0.89, 0.9, 0.2])
-    looks = looks_of(tmp_path, LoraRecipe(patience=9, look_every=1.0), found)
+    looks = looks_of(tmp_path, LoraRecipe(patience=9, look_every=1.0, learning_rate=1e-3), found)
     run(looks, tmp_path)
     with pytest.raises(
         TuningError, match=r"ended with is not worth publishing: the guard rows fell from 0\.90 to 0\.20"

@@ -84,9 +84,10 @@ def recognise(rows: Sequence[Row], given: Columns, name: str | None = None, *, n
         there = listed(columns, separator=", ") or "none"
         if name is not None:
             raise ValueError(f"no {tried[name].name}: the columns are {there}")
+        lacks = "answers" if question_column(columns, some) is not None else "questions and one of answers"
         raise ValueError(
-            f"no column of questions and one of answers are known among {there}; say which they are (columns "
-            "question=...,answer=...), or call them so"
+            f"no column of {lacks} is known among {there}; name them question and answer, or say which they are "
+            "(limits.columns.answer=COLUMN, with import --columns answer=COLUMN)"
         )
     return Found(chosen, tried[chosen], parts, _said(tried[chosen], parts, given))
 

@@ -348,11 +348,11 @@ def test_rows_that_nobody_could_correct_are_left_out_and_counted(tmp_path: Path)
     [
         (b"", "holds no examples"),
         (b"[]", "holds no examples"),
-        (b'{"text": "only texts"}\n', "no column of questions and one of answers are known among text; say which they"),
-        (b'{"question": "When?"}\n', "no column of questions and one of answers are known among question; say which"),
+        (b'{"text": "only texts"}\n', "no column of questions and one of answers is known among text; name them"),
+        (b'{"question": "When?"}\n', "no column of answers is known among question; name them"),
         (
             b'{"premise": "a", "hypothesis": "b", "label": "c"}\n',
-            "are known among premise, hypothesis, label; say which",
+            "is known among premise, hypothesis, label; name them",
         ),
         ('{"question": "Größe?", "answer": "a"}\n'.encode("cp1252"), "1 faulty examples: line 1: not UTF-8"),
     ],
