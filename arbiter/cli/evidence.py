@@ -12,6 +12,7 @@ from arbiter.cli.endings import EXIT_MISSED
 from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline, read_words
 from arbiter.console import Console
 from arbiter.home import data_home
+from eval.exchange.formats import Format
 
 runs_app = typer.Typer(name="runs", help="Finished runs: list them, compare two, export answers.", no_args_is_help=True)
 judge_app = typer.Typer(name="judge", help="Certify the judge before its scores decide anything.", no_args_is_help=True)
@@ -138,25 +139,7 @@ def import_data(
     source: Annotated[Path, typer.Argument(help="A file or a folder of rows in any format of docs/data.md.")],
     folder: Annotated[Path, typer.Argument(help="The data folder to write.")],
     format: Annotated[
-        Literal[
-            "autorag",
-            "ragchecker",
-            "ragas",
-            "chat",
-            "sharegpt",
-            "completion",
-            "alpaca",
-            "pairs",
-            "openai-pairs",
-            "openai-evals",
-            "squad",
-            "squad-rows",
-            "deepeval",
-            "promptfoo",
-            "promptfoo-table",
-            "table",
-        ]
-        | None,
+        Format | None,
         typer.Option(help="What it is; found out by default."),
     ] = None,
     columns: Annotated[

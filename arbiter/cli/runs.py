@@ -15,7 +15,8 @@ from arbiter.console import Output, pad_table
 from arbiter.data import find_documents
 from arbiter.served_runs import config_of
 from eval.exchange.export_formats import ExportFormat, export_run
-from eval.exchange.import_formats import Format, import_dataset, write_data_folder
+from eval.exchange.formats import Format
+from eval.exchange.import_formats import import_dataset, write_data_folder
 from eval.question_sets import make_sets
 from eval.report.wording import as_percent
 from eval.runs.diff import ArmChange, RunDiff, diff_runs

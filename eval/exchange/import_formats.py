@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from eval.errors import EvalError
+from eval.exchange.formats import Format, Tool
 from eval.questions import Question, as_row, load_questions, no_gold, share_golds, split_by_document
 from rag.documents.document import Document
 from rag.documents.load import load_documents
@@ -26,27 +27,6 @@ from tuning.data.formats.registry import PAIR_FORMATS
 from tuning.data.layouts import Part, find_part, is_saved
 from tuning.data.table_files import read_table
 from tuning.errors import TuningError
-
-Tool = Literal["autorag", "ragchecker", "ragas"]
-Format = Literal[
-    "autorag",
-    "ragchecker",
-    "ragas",
-    "chat",
-    "sharegpt",
-    "completion",
-    "alpaca",
-    "pairs",
-    "openai-pairs",
-    "openai-evals",
-    "squad",
-    "squad-rows",
-    "deepeval",
-    "promptfoo",
-    "promptfoo-table",
-    "table",
-]
-"""The three that say what a system answered, and those of `tuning.data.formats`."""
 
 _OF_A_QUESTION = ("id", "question", "golds", "gold", "gold_ids", "retrieved", "retrieved_ids")
 # Columns of one text, which is none of a list, however it looks.
