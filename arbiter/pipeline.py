@@ -180,8 +180,8 @@ class Pipeline:
         return {name: trainer.forecast(name) for name in build.used_adapters(self.askable)}
 
     def _trainer(self) -> Trainer:
-        documents = self.indexes.get("documents")
-        parts = (self.config, self.data, self.base, documents, lambda: self.scoring)
+        base = self.base  # one that is not there is said before anything is indexed
+        parts = (self.config, self.data, base, self.indexes.get("documents"), lambda: self.scoring)
         return Trainer(*parts, home=self.home, console=self.console)
 
     @cached_property
@@ -215,6 +215,7 @@ class Pipeline:
         # The data and its faults come before any expensive work.
         self.console.say(f"{power(self.askable, self.data)[0]}; see: arbiter plan")
         plan = race_plan(self.config, self.data)
+        self.base  # noqa: B018
         self.scoring  # noqa: B018  # a metric that does not exist is said before anything is trained
         for note in (notes := self.answer_lengths.notes(self.askable)):
             self.console.say(f"note: {note}")
