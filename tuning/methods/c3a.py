@@ -29,7 +29,7 @@ class C3aRecipe(LayerRecipe):
     method: Literal["c3a"] = "c3a"
     block: Count = 64
     """The size of a block, and how many numbers it has; every layer's inputs and outputs are a multiple of it."""
-    usual_rate = 0.1
+    usual_rate = 0.3
 
 
 def convolve(inputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
