@@ -48,6 +48,12 @@ NUMBERS: dict[str, dict[str, Any]] = {
 TRAINED = [pytest.param(name, marks=pytest.mark.gpu) if one.needs_cuda else name for name, one in METHODS.items()]
 
 
+def skip_without_gpu(method: str) -> None:
+    """Skip the test of a method that only a CUDA GPU trains, where there is none."""
+    if METHODS[method].needs_cuda and (obstacle := METHODS[method].obstacle()):
+        pytest.skip(obstacle)
+
+
 def arguments(folder: Path, home: Path, **changes: Any) -> dict[str, Any]:
     """What `train_adapter` is given, the recipe aside."""
     usual: dict[str, Any] = {

@@ -150,7 +150,7 @@ class PsoftRecipe(LayerRecipe):
 
     method: Literal["psoft"] = "psoft"
     rank: Count = 32
-    """How many directions, which is the rank of a weight's update; no more than the smallest layer has."""
+    """How many directions, which is the rank of a weight's update; at most the smallest side of any layer."""
     scaled: bool = True
     """Whether each direction is scaled, too, before and after the turn; a turn alone leaves lengths as they were."""
 
@@ -271,6 +271,7 @@ def _unilora(model: Any, recipe: UniLoraRecipe) -> Any:
 def _psoft(model: Any, recipe: PsoftRecipe) -> Any:
     from peft import PsoftConfig
 
+    refuse_above(model, recipe, "rank", min, "the smallest side of the base model's layers")
     # By alpha / rank it divides what it multiplies by it later.
     return PsoftConfig(
         r=recipe.rank,

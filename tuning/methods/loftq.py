@@ -12,7 +12,7 @@ from storage.settings import settings
 from tuning.errors import TuningError
 from tuning.methods.difference import lora_layers
 from tuning.methods.lora import fitting
-from tuning.methods.qlora import QLORA, FourBitRecipe
+from tuning.methods.qlora import QLORA, FourBitRecipe, add_lora
 from tuning.recipe import Method, Occasion, Prepared
 
 _ADAPTER = "default"
@@ -50,6 +50,7 @@ LOFTQ = Method(
     paper="arxiv.org/abs/2310.08659",
     recipe=LoftqRecipe,
     prepare=_prepare,
+    fit=add_lora,
     export=QLORA.export,
     form="merged",
     moves_base=True,

@@ -44,8 +44,13 @@ def dequantized(model: Any) -> Any:
     return model.to("cpu").dequantize(torch.float32)
 
 
+def add_lora(model: Any, recipe: FourBitRecipe) -> Any:
+    """The PeftModel, whose LoRA begins at random."""
+    return add_layers(model, lora_config(model, recipe, **patterns(recipe)))
+
+
 def _prepare(model: Any, recipe: FourBitRecipe, _occasion: Occasion) -> Prepared:
-    made = add_layers(model, lora_config(model, recipe, **patterns(recipe)))
+    made = add_lora(model, recipe)
     # By this sign, which PEFT needed, TRL would round the LoRA itself to bfloat16.
     model.is_loaded_in_4bit = False
     return Prepared(model=made)

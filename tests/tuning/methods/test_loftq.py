@@ -72,8 +72,7 @@ def begun(method: Method, base: Path, folder: Path) -> Any:
 
 @pytest.mark.gpu
 def test_it_begins_with_the_nearest_weights_of_its_rank(tiny_base: Path, tmp_path: Path) -> None:
-    if obstacle := LOFTQ.obstacle():
-        pytest.skip(obstacle)
+    trainings.skip_without_gpu("loftq")
     base = opened(tiny_base)
     rounded, mended = (begun(method, tiny_base, tmp_path / method.name) for method in (QLORA, LOFTQ))
     layers = {name: weight.detach() for name, weight in base.named_parameters() if name.endswith("_proj.weight")}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fakes import trainings
-from fakes.trainings import NUMBERS, TRAINED
+from fakes.trainings import NUMBERS, TRAINED, skip_without_gpu
 
 from storage.folders import read_manifest
 from storage.hashes import hash_files
@@ -35,9 +35,7 @@ def train(
     checkpoint_every_s: float = 60.0,
     **numbers: Any,
 ) -> Adapter:
-    """Skips the test where a GPU is missing."""
-    if METHODS[method].needs_cuda and (obstacle := METHODS[method].obstacle()):
-        pytest.skip(obstacle)
+    skip_without_gpu(method)
     kind = METHODS[method].recipe
     usual = {"learning_rate": 0.03, "epochs": 6, "batch_size": 2, "seed": 3, "rank": 4}
     own = {name: value for name, value in usual.items() if name in kind.__dataclass_fields__}

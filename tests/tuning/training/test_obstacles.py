@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes.lazy import Lazy
+from fakes.trainings import TRAINED, skip_without_gpu
 
 from tuning.automatic import settled
 from tuning.errors import TuningError
@@ -47,6 +48,8 @@ MISFITS: list[tuple[str, dict[str, Any], str]] = [
         {"rank": 9, "rho": 4.0},
         "rank (9) must be at most 8, the fewest inputs of the base model's layers over ",
     ),
+    ("psoft", {"rank": 17}, "rank (17) must be at most 16, the smallest side of the base model's layers"),
+    ("loftq", {"layers": (2,)}, "layers [2] do not fit the base model, which has blocks 0 to 1"),
     ("shira", {"rank": 11}, "rank (11) must be at most 10, where a LoRA has as many numbers as"),
     ("fourierft", {"frequencies": 513}, "frequencies (513) must be at most 512, the numbers of the base model's small"),
     ("waveft", {"frequencies": 513}, "frequencies (513) must be at most 512, the numbers of the base model's smallest"),
@@ -70,7 +73,7 @@ def said_in_training(base: Path, recipe: Recipe) -> str | None:
     from tuning.training.libraries import quiet
     from tuning.training.loading import load_base
 
-    model = load_base(str(base), "float32", longest=8)
+    model = load_base(str(base), "float32", longest=8, quantization=METHODS[recipe.method].quantization)
     try:
         with quiet():
             METHODS[recipe.method].prepare(model, recipe, Occasion(batches, num_steps=100))
@@ -104,6 +107,7 @@ def test_numbers_that_do_not_fit_are_told_as_in_the_training(
         ("lora_ga", {"rank": 8}),
         ("eva", {"rank": 8, "rho": 2.0}),
         ("shira", {"rank": 10}),
+        ("psoft", {"rank": 16}),
         ("fourierft", {"frequencies": 512}),
         ("waveft", {"frequencies": 512}),
         ("freeze", {"blocks": 2}),
@@ -118,12 +122,17 @@ def test_the_largest_numbers_that_fit_are_not_refused(
     assert (misfit(shapes, recipe), said_in_training(tiny_base, recipe)) == (None, None)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TRAINED)
 def test_every_method_s_own_numbers_fit_or_are_told_as_in_the_training(
     method: str, shapes: Any, tiny_base: Path
 ) -> None:
+    skip_without_gpu(method)
     recipe = settled(METHODS[method].recipe())
     assert misfit(shapes, recipe) == said_in_training(tiny_base, recipe)
+
+
+def test_what_only_a_gpu_trains_fits_without_one(shapes: Any) -> None:
+    assert misfit(shapes, settled(METHODS["loftq"].recipe())) is None
 
 
 def test_a_mean_of_what_has_none_is_told(shapes: Any) -> None:
