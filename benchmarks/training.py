@@ -60,7 +60,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for name in options.only:
             command = [sys.executable, *sys.argv, "--work", name]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             found[name].append(json.loads(done.stdout.splitlines()[-1]))
     first = found[options.only[0]]
     print(f"| contender | tokens/s | over {options.only[0]} | loss of the last four steps | precision |")
@@ -100,6 +100,7 @@ def rows_of(options: argparse.Namespace) -> list[TrainingRow]:
 
 def train_plainly(base: ResolvedModel, rows: Sequence[TrainingRow], folder: Path, *, is_told: bool) -> dict[str, Any]:
     """The script that TRL's documentation begins with."""
+    import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import TrainerCallback
@@ -111,7 +112,10 @@ def train_plainly(base: ResolvedModel, rows: Sequence[TrainingRow], folder: Path
         def on_step_end(self, *_: Any, **__: Any) -> None:
             stamps.append(time.perf_counter())
 
-    told = {"bf16": False, "gradient_checkpointing": False} if is_told else {}
+    # Without a GPU the defaults are refused unless the CPU is asked for.
+    told: dict[str, bool] = {} if torch.cuda.is_available() else {"use_cpu": True}
+    if is_told:
+        told |= {"bf16": False, "gradient_checkpointing": False}
     dataset = Dataset.from_list(
         [{"prompt": list(row.prompt), "completion": [{"role": "assistant", "content": row.completion}]} for row in rows]
     )

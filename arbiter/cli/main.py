@@ -228,6 +228,8 @@ def main() -> None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a sign that it cannot show must not cost the result
+    # On some processors its import warns of a kernel that nothing here uses.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # A service manager's stop must end the engine as Ctrl-C does, not leave it to its guard.
     termination = Termination()
     signal.signal(signal.SIGTERM, termination)

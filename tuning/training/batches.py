@@ -15,6 +15,7 @@ from typing import Any
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.recipe import EncodedRow, Objective, Recipe, known
+from tuning.training.sharing import num_shared
 
 # Rows are sorted by length within windows of this many batches. In batches of 8, padding falls from 18% to 3% of the
 # tokens on the demo corpus, from 25% to 6% on banking20, and the head runs on 20 to 30% of the positions, not on 40%.
@@ -52,7 +53,8 @@ def make_plan(tokenizer: Any, rows: Sequence[TrainingRow], objective: Objective,
     """The plan of a recipe; depends on the arguments alone. Raises TuningError as `encode_rows` does."""
     encoded, num_dropped = encode_rows(tokenizer, rows, objective, max_length=recipe.max_length)
     lengths, size = [row.num_tokens for row in encoded], known(recipe.batch_size)
-    order = training_order(lengths, epochs=known(recipe.epochs), batch_size=size, seed=recipe.seed)
+    alike = alike_rows(encoded)
+    order = training_order(lengths, epochs=known(recipe.epochs), batch_size=size, seed=recipe.seed, alike=alike)
     starts = range(0, len(order), size)
     return Plan(encoded, num_dropped, order, [[encoded[i] for i in order[start : start + size]] for start in starts])
 
@@ -76,23 +78,65 @@ def encode_rows(
     return kept, len(encoded) - len(kept)
 
 
-def training_order(lengths: Sequence[int], *, epochs: float, batch_size: int, seed: int) -> list[int]:
+def alike_rows(rows: Sequence[EncodedRow]) -> list[list[int]]:
+    """Places of rows that begin alike for at least half of each, as questions about one passage do. What all rows begin
+    with, a system message perhaps, does not count.
+    """
+    common, groups = num_shared(rows), list[list[int]]()
+    for place in sorted(range(len(rows)), key=lambda place: rows[place].input_ids):
+        # In this order a row shares the more with an earlier one the nearer that stands.
+        with_it = [rows[one] for one in (*groups[-1], place)] if groups else []
+        longest = max((row.num_tokens for row in with_it), default=0)
+        if with_it and 2 * (num_shared(with_it) - common) >= longest - common:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return [group for group in groups if len(group) > 1]
+
+
+def training_order(
+    lengths: Sequence[int], *, epochs: float, batch_size: int, seed: int, alike: Sequence[Sequence[int]] = ()
+) -> list[int]:
     """Row numbers in training order; consecutive groups of `batch_size` are the batches, the last may be smaller.
 
     Every epoch is a new shuffle; within windows of a few batches, rows of similar length come together, and the batches
-    of a window are shuffled. The order depends on the arguments alone, so that a resumed training goes on in it.
+    of a window are shuffled. Rows of `alike` come together in half batches, drawn anew in every epoch, since what they
+    begin with is worked on once where they meet (tuning/training/parts.py). The order depends on the arguments alone,
+    so that a resumed training goes on in it.
     """
-    rng = random.Random(seed)
+    rng, half = random.Random(seed), max(batch_size // 2, 1)
     total = math.ceil(epochs * len(lengths))
-    stream: list[int] = []
-    while len(stream) < total:
-        stream += rng.sample(range(len(lengths)), len(lengths))
+    stream: list[tuple[int, ...]] = []
+    for _ in range(math.ceil(total / len(lengths))):
+        stream += _units(len(lengths), alike, half, rng)
+    drawn = [(place, row) for place, unit in enumerate(stream) for row in unit][:total]
     order: list[int] = []
     for start in range(0, total, batch_size * _WINDOW_BATCHES):
-        window = sorted(stream[start : min(start + batch_size * _WINDOW_BATCHES, total)], key=lambda i: lengths[i])
+        window = _sorted(drawn[start : start + batch_size * _WINDOW_BATCHES], lengths, half)
         batches = [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
         # A smaller batch has to stay last, or the groups after it would shift.
         tail = [batches.pop()] if len(batches[-1]) < batch_size else []
         rng.shuffle(batches)
         order += [i for batch in batches + tail for i in batch]
     return order
+
+
+def _units(num_rows: int, alike: Sequence[Sequence[int]], size: int, rng: random.Random) -> list[tuple[int, ...]]:
+    """An epoch's rows in random order, those that begin alike up to `size` together."""
+    grouped = {row for group in alike for row in group}
+    units = [(row,) for row in range(num_rows) if row not in grouped]
+    for group in alike:
+        shuffled = rng.sample(group, len(group))
+        units += [tuple(shuffled[start : start + size]) for start in range(0, len(shuffled), size)]
+    return rng.sample(units, len(units))
+
+
+def _sorted(window: Sequence[tuple[int, int]], lengths: Sequence[int], half: int) -> list[int]:
+    """The rows of a window, each given with its unit's number, by the length of their units: those that fill half a
+    batch first, so that no batch cuts them.
+    """
+    units: dict[int, list[int]] = {}
+    for unit, row in window:
+        units.setdefault(unit, []).append(row)
+    by_length = sorted(units.values(), key=lambda rows: (len(rows) < half, max(lengths[row] for row in rows)))
+    return [row for rows in by_length for row in rows]

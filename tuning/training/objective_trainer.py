@@ -156,7 +156,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
                     self._parts.add_gradients(part, self._parameters, loss_of)
 
         batches = Batches(
-            num_tokens=[len(rows) * max(row.num_tokens for row in rows) for rows in plan.steps],
+            num_tokens=[self._num_worked(rows) for rows in plan.steps],
             open=lambda step: inputs_of(plan.steps[step]),
             longest_row=inputs_of([max(plan.rows, key=lambda row: row.num_tokens)]),
         )
@@ -168,6 +168,16 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
         if in_backward:  # its hooks stay on the weights, and find none from now on
             optimizer.model = torch.nn.ParameterList()
         return found
+
+    def _num_worked(self, rows: Sequence[EncodedRow]) -> int:
+        """How many tokens a batch's rows are as work: with their padding, without what they share."""
+        size, total = self._parts.rows if self._parts is not None else len(rows), 0
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            total += len(part) * max(row.num_tokens for row in part)
+            if self.shares_prefix and (shared := num_shared(part)) >= WORTH_SHARING:
+                total -= (len(part) - 1) * shared
+        return total
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

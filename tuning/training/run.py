@@ -31,7 +31,7 @@ from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.start import find_start
 
 # Counted up when the same recipe and rows would give other weights than before: old adapters are then not found again.
-VERSION = 5
+VERSION = 6
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
