@@ -99,9 +99,9 @@ def as_classification(source: Path, folder: Path, label: Callable[[Row], str]) -
     return folder, len(labels)
 
 
-def measure(folder: Path, model: str, rows: int, questions: int, home: Path) -> list[str]:
-    """The cells of a model on a set."""
-    overrides = {
+def overrides(folder: Path, model: str, rows: int, questions: int) -> dict[str, str]:
+    """The settings of a model on a set."""
+    return {
         "data": str(folder),
         "model": model,
         "race": "null",
@@ -112,7 +112,12 @@ def measure(folder: Path, model: str, rows: int, questions: int, home: Path) -> 
         **{f"arms.{name}": "null" for name in ("rag", "tuned_rag", "hybrid")},
         "adapters.raft": "null",
     }
-    pipeline = Pipeline(load_config(None, [f"{key}={value}" for key, value in overrides.items()]), home=home)
+
+
+def measure(folder: Path, model: str, rows: int, questions: int, home: Path) -> list[str]:
+    """The cells of a model on a set."""
+    given = overrides(folder, model, rows, questions)
+    pipeline = Pipeline(load_config(None, [f"{key}={value}" for key, value in given.items()]), home=home)
     card = pipeline.evaluate().scorecard()
     shown = []
     for name in ARMS:
