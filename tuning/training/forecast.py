@@ -2,27 +2,24 @@
 
 forecast = foretell(trainer, parameters, batches, rows=..., num_rows=..., longest=...)
 
-The first step, of the one longest row, shows what a row takes of memory; those of a short and of a long batch give the
-seconds of a batch as a line in its tokens. A training that will not fit is refused before its first step.
+The first steps, of half of the longest row and of all of it, show what a row takes of memory; those of a short and of a
+long batch give the seconds of a batch as a line in its tokens. A training that will not fit is refused at once.
 """
 
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from tuning.errors import TuningError
 from tuning.optimizers.registry import OPTIMIZERS
 from tuning.recipe import Recipe
+from tuning.training.memory import Memory, free_bytes
 from tuning.training.progress import Forecast
 
 # The batches that are timed stand at these shares of all, ordered by their tokens.
@@ -58,19 +55,24 @@ def foretell(
     Raises TuningError with the number of parts that fits, where the whole batch will not.
     """
     states = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    memory = _Memory()
+    memory = Memory()
     before = memory.now()
+    half = {name: tensor[:, tensor.shape[1] // 2 :] for name, tensor in batches.longest_row.items()}
+    step(half)
+    half_bytes = memory.peak() - before
+    optimizer.zero_grad(set_to_none=True)
     step(batches.longest_row)
     row_bytes = memory.peak() - before
     state_bytes = _step(optimizer)
     gradients = _gradient_bytes(optimizer)
     optimizer.zero_grad(set_to_none=True)
     row_tokens = batches.longest_row["input_ids"].numel()
-    a_token = max(row_bytes - gradients, 0) / row_tokens
-    fixed = before + gradients + state_bytes
+    weights = _of_weights(half_bytes, row_bytes, half["input_ids"].numel(), row_tokens)
+    a_token = max(row_bytes - weights - gradients, 0) / row_tokens
+    fixed = before + weights + gradients + state_bytes
     parts_tokens = max(batches.num_tokens) / recipe.accumulate
     forecast_bytes = round(fixed + a_token * max(parts_tokens, row_tokens))
-    free = memory.free() + memory.now()
+    free = free_bytes() + memory.now()
     if forecast_bytes > _FREE_SHARE * free:
         raise TuningError(_too_much(recipe, forecast_bytes, free, fixed, a_token * max(batches.num_tokens)))
     by_tokens = sorted(range(len(batches.num_tokens)), key=batches.num_tokens.__getitem__)
@@ -90,6 +92,16 @@ def foretell(
         torch.cuda.set_rng_state_all(states[1])
     gc.collect()
     return Forecast(_total(points, batches.num_tokens[first_step:]), forecast_bytes, free)
+
+
+def _of_weights(half_bytes: int, row_bytes: int, half_tokens: int, row_tokens: int) -> int:
+    """What a step takes however many tokens it has, where that is most of it, as with methods that turn the weights
+    themselves (HRA, BOFT); else 0, for a forecast that is rather too high.
+    """
+    if half_tokens >= row_tokens:
+        return 0
+    by_tokens = (row_bytes - half_bytes) * row_tokens / (row_tokens - half_tokens)
+    return round(row_bytes - by_tokens) if by_tokens < row_bytes / 2 else 0
 
 
 def _total(points: Sequence[tuple[int, float]], num_tokens: Sequence[int]) -> float:
@@ -133,52 +145,3 @@ def _now() -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
-
-
-class _Memory:
-    """The GPU's memory, or this process's. Making it forgets the peak so far."""
-
-    def __init__(self) -> None:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            with suppress(OSError):  # without it the peak is one of the whole process, which is more
-                Path("/proc/self/clear_refs").write_text("5")
-
-    def now(self) -> int:
-        return torch.cuda.memory_allocated() if torch.cuda.is_available() else _status("VmRSS")
-
-    def peak(self) -> int:
-        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
-
-    def free(self) -> int:
-        if torch.cuda.is_available():
-            unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-            return int(torch.cuda.mem_get_info()[0]) + unused
-        return min(int(psutil.virtual_memory().available), _left_to_container())
-
-
-def peak_bytes() -> int:
-    """The most memory that this process, or the GPU, has had since the last forecast began."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
-
-
-def _left_to_container() -> int:
-    """What a container may still take, in bytes, where Linux limits it."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        most, now = ((folder / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current"))
-        return sys.maxsize if most == "max" else int(most) - int(now)
-    except (OSError, ValueError):
-        return sys.maxsize
-
-
-def _status(key: str) -> int:
-    """A line of Linux's account of this process, in bytes; what the process has now where there is none."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return int(psutil.Process().memory_info().rss)
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))

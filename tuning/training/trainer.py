@@ -29,11 +29,11 @@ from tuning.methods.qlora import dequantized
 from tuning.methods.registry import METHODS, obstacle
 from tuning.recipe import CheckRows, Objective, Occasion, Prepared, Recipe, known
 from tuning.training.batches import Plan, make_plan
-from tuning.training.forecast import peak_bytes
 from tuning.training.libraries import package_versions, plain_memory_errors, quiet
 from tuning.training.loading import Precision, choose_precision, device, load_base, load_pretrained
 from tuning.training.looks import Looks
 from tuning.training.measuring import make_measure, padded
+from tuning.training.memory import memory_limit, peak_bytes
 from tuning.training.objective_trainer import open_trainer
 from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.start import load_start
@@ -68,7 +68,7 @@ def train(
     if reason := obstacle(recipe):
         raise TuningError(reason)
     method = METHODS[recipe.method]
-    with quiet(), plain_memory_errors(_remedy(recipe)):
+    with quiet(), plain_memory_errors(_remedy(recipe)), memory_limit():
         tokenizer = load_pretrained(AutoTokenizer, base.path)
         plan = make_plan(tokenizer, rows, objective, recipe)
         precision = choose_precision()

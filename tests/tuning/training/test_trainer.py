@@ -1,6 +1,7 @@
 """Real trainings of the tiny base model: what `train_adapter` publishes, measures, resumes and refuses."""
 
 import fcntl
+import itertools
 import json
 import os
 from dataclasses import asdict, replace
@@ -236,18 +237,34 @@ def test_a_training_that_will_not_fit_is_refused_with_the_parts_that_do(
 ) -> None:
     from tuning.training import forecast
 
-    readings = {"now": 1_000_000_000, "peak": 1_200_000_000, "free": 500_000_000}
-    for name, value in readings.items():
-        monkeypatch.setattr(forecast._Memory, name, lambda self, value=value: value)
+    peaks = itertools.cycle((1_100_000_000, 1_200_000_000))
+    monkeypatch.setattr(forecast.Memory, "now", lambda self: 1_000_000_000)
+    monkeypatch.setattr(forecast.Memory, "peak", lambda self: next(peaks))
+    monkeypatch.setattr(forecast, "free_bytes", lambda: 500_000_000)
     recipe = replace(RECIPE, batch_size=8, epochs=16)
     # 1.0 GB, and 0.2 for each row: 2.6 where 1.5 are free.
     said = r"would take 2\.6 GB of memory, and 1\.5 are free; set accumulate to 4, which takes 1\.4"
     with pytest.raises(TuningError, match=said):
         train(tiny_base, tmp_path, recipe=recipe)
     train(tiny_base, tmp_path, recipe=replace(recipe, accumulate=4, epochs=1))
-    monkeypatch.setattr(forecast._Memory, "free", lambda self: 100_000_000)
+    monkeypatch.setattr(forecast, "free_bytes", lambda: 100_000_000)
     with pytest.raises(TuningError, match=r"one row at a time does not fit either: lower max_length \(1024\)"):
         train(tiny_base, tmp_path, recipe=recipe)
+
+
+def test_what_a_step_takes_whatever_its_rows_is_not_counted_for_each_row(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuning.training import forecast
+
+    peaks = itertools.cycle((1_190_000_000, 1_200_000_000))
+    monkeypatch.setattr(forecast.Memory, "now", lambda self: 1_000_000_000)
+    monkeypatch.setattr(forecast.Memory, "peak", lambda self: next(peaks))
+    monkeypatch.setattr(forecast, "free_bytes", lambda: 500_000_000)
+    found = forecast_training(**trainings.arguments(tiny_base, tmp_path, recipe=replace(RECIPE, batch_size=8)))
+    assert found is not None
+    # 0.18 GB of the first row's 0.2 are there for any number of rows: 1.34 with 8 of them, not 2.6.
+    assert 1.25e9 < found.memory_bytes < 1.4e9
 
 
 LOOKED_AT = replace(RECIPE, keep="best", look_every=2.0)
