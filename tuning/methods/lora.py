@@ -163,8 +163,16 @@ def linear_layers(model: Any) -> dict[str, Any]:
     return {
         name: part
         for name, part in model.named_modules()
-        if hasattr(part, "in_features") and _last(name) not in NO_TARGETS
+        if layer_sides(part) is not None and _last(name) not in NO_TARGETS
     }
+
+
+def layer_sides(part: Any) -> tuple[int, int] | None:
+    """Inputs and outputs of a linear layer, torch's or GPT-2's own kind (Conv1D); None for what is none."""
+    for inputs, outputs in (("in_features", "out_features"), ("nx", "nf")):
+        if hasattr(part, inputs):
+            return int(getattr(part, inputs)), int(getattr(part, outputs))
+    return None
 
 
 def _linear(model: Any) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tuning.automatic import settled
 from tuning.errors import TuningError
-from tuning.methods.lora import LayerRecipe, chosen_layers
+from tuning.methods.lora import LayerRecipe, chosen_layers, layer_sides
 from tuning.methods.registry import METHODS, export_rank
 from tuning.recipe import Recipe
 
@@ -38,6 +38,6 @@ def served_bytes(shapes: Any, recipe: Recipe) -> int:
     rank, total = export_rank(recipe), 0
     assert isinstance(recipe, LayerRecipe)
     for part in chosen_layers(shapes, recipe).values():
-        sides = (int(part.in_features), int(part.out_features))
+        sides = layer_sides(part) or ()
         total += min(rank, *sides) * sum(sides) * _BYTES
     return total

@@ -23,6 +23,12 @@ def test_it_is_the_bytes_of_both_matrices_of_every_chosen_layer(tiny_base: Path)
 
 
 @pytest.mark.slow
+def test_layers_that_are_no_linear_ones_of_torch_count_too(conv1d_base: Path) -> None:
+    # Queries, keys and values (32 x 96), output (32 x 32) and inner layers (32 x 64 and back).
+    assert served_bytes(shapes_of(str(conv1d_base)), LoraRecipe(rank=4)) == 4 * 4 * 2 * (128 + 64 + 2 * 96)
+
+
+@pytest.mark.slow
 def test_what_is_merged_is_as_large_as_the_base(tiny_base: Path) -> None:
     from transformers import AutoModelForCausalLM
 

@@ -122,6 +122,29 @@ def test_the_largest_numbers_that_fit_are_not_refused(
     assert (misfit(shapes, recipe), said_in_training(tiny_base, recipe)) == (None, None)
 
 
+# Queries, keys and values are one layer of 32 x 96, its inner layers are 32 x 64.
+@pytest.mark.parametrize(
+    ("method", "numbers", "said"),
+    [
+        ("corda", {"rank": 33}, "rank (33) must be at most 32, the smallest side of the base model's layers"),
+        ("lora_ga", {"rank": 17}, "rank (17) must be at most 16, half the smallest side of the base model's layers"),
+        ("eva", {"rank": 33}, "rank (33) must be at most 32, the fewest inputs of the base model's layers over rho, 1"),
+        ("lora", {"target_modules": ("q_proj",)}, "which has c_attn, c_fc, c_proj"),
+        ("corda", {"rank": 32, "layers": (1,)}, None),
+        ("lora_ga", {"rank": 16}, None),
+        ("eva", {"rank": 16, "rho": 2.0, "target_modules": ("c_fc",)}, None),
+        ("lora", {"layers": (1,)}, None),
+    ],
+)
+def test_layers_that_are_no_linear_ones_of_torch_are_looked_at_too(
+    method: str, numbers: dict[str, Any], said: str | None, conv1d_base: Path
+) -> None:
+    recipe = settled(METHODS[method].recipe(**numbers))
+    found = misfit(shapes_of(str(conv1d_base)), recipe)
+    assert (said in found) if said and found else found == said
+    assert said_in_training(conv1d_base, recipe) == found
+
+
 @pytest.mark.parametrize("method", TRAINED)
 def test_every_method_s_own_numbers_fit_or_are_told_as_in_the_training(
     method: str, shapes: Any, tiny_base: Path
