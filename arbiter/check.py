@@ -64,7 +64,7 @@ def _check(pipeline: Pipeline, faults: Faults) -> Output | None:
         faults.attempt(partial(race_plan, config, data), None)
     if data is not None and base is not None:
         used = build.used_adapters(pipeline.askable)
-        reasons = faults.attempt(partial(untrainable, config, data, base, used), dict[str, str]())
+        reasons = faults.attempt(partial(untrainable, config, data, base, used, home), dict[str, str]())
         faults.found += map(ArbiterError, reasons.values())
     if data is None or base is None or embedder is None or faults.found:
         return None

@@ -2,7 +2,7 @@
 
 trainer = Trainer(config, data, base, documents, scoring, home=home, console=console)
 trainer.train_all(["raft", "closed_book"]), trainer.forecast("raft")
-untrainable(config, data, base, ["raft"])       # {"raft": "adapters.raft cannot be trained: ..."}
+untrainable(config, data, base, ["raft"], home) # {"raft": "adapters.raft cannot be trained: ..."}
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from eval.metrics.catalogue import metrics_of
 from eval.metrics.ragas import JUDGE_METRICS
 from eval.report.wording import as_size
 from rag.index import Index
-from tuning.automatic import settled
 from tuning.base import ResolvedModel
 from tuning.data.examples import Question, sample
 from tuning.errors import TuningError
@@ -32,6 +31,7 @@ from tuning.recipe import CheckRows, Recipe
 from tuning.training.obstacles import obstacles
 from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.run import forecast_training, train_adapter
+from tuning.training.start import settle
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Trainer:
         @cache
         def refuse() -> None:
             left = [name for name in order if name not in adapters]
-            reasons = [*untrainable(self.config, self.data, self.base, left).values()]
+            reasons = [*untrainable(self.config, self.data, self.base, left, self.home).values()]
             if len(reasons) > 1:
                 for reason in reasons:
                     self.console.say(reason)
@@ -110,7 +110,7 @@ class Trainer:
             return {
                 "base": self.base,
                 "rows": rows,
-                "recipe": settled(spec, len(rows)),
+                "recipe": settle(spec, len(rows), home / "adapters"),
                 "name": name.replace("_", "-"),
                 "adapters_dir": home / "adapters",
                 "work_dir": home / "training",
@@ -137,14 +137,21 @@ def _numbers(recipe: Recipe) -> str:
     return f"{recipe.method}, {shown}"
 
 
-def untrainable(config: Config, data: Data, base: ResolvedModel, names: Iterable[str]) -> dict[str, str]:
+def settle_adapters(config: Config, data: Data, home: Path) -> Config:
+    """The config with the numbers that its adapters leave open, of trainings on all rows of the data."""
+    num_rows, trained = len(data.examples), home / "adapters"
+    adapters = {name: settle(recipe, num_rows, trained) for name, recipe in config.adapters.items()}
+    return config.model_copy(update={"adapters": adapters})
+
+
+def untrainable(config: Config, data: Data, base: ResolvedModel, names: Iterable[str], home: Path) -> dict[str, str]:
     """A sentence for each of these adapters that cannot be trained here on this base, or would not be taken by the
     engine, by its key. Raises TuningError for a base that cannot be read.
     """
-    num_rows, recipes = len(data.examples), {name: config.adapters[name] for name in names}
-    found = obstacles(recipes, base.path, num_rows=num_rows)
-    too_wide = {name: said for name, said in config.too_wide(num_rows).items() if name in recipes}
-    return too_wide | {name: _cannot(name, reason) for name, reason in found.items()}
+    settled = settle_adapters(config, data, home).adapters
+    recipes = {name: settled[name] for name in names}
+    found = obstacles(recipes, base, home / "adapters")
+    return config.too_wide(recipes) | {name: _cannot(name, reason) for name, reason in found.items()}
 
 
 def _cannot(name: str, reason: str) -> str:

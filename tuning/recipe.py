@@ -73,7 +73,8 @@ class Recipe:
     guard_drop: Share = 0.05
     """By how much the score of the rows in guard.jsonl may fall; a look where it fell further is not published."""
     continue_from: str = ""
-    """The full name of an adapter to begin with in place of the base model; it has the same shape and method."""
+    """The full name of an adapter to begin with in place of the base model; it has the same shape and method. A rank
+    that is left open is the adapter's."""
     seed: Whole = 0
     """Of the first weights and the order of the rows."""
     passages: Whole = 0

@@ -28,7 +28,7 @@ from tuning.methods.registry import METHODS
 from tuning.objectives.supervised import SUPERVISED
 from tuning.recipe import CheckRows, Objective, Recipe
 from tuning.training.progress import Forecast, TrainProgress
-from tuning.training.start import find_start
+from tuning.training.start import find_start, settle
 
 # Counted up when the same recipe and rows would give other weights than before: old adapters are then not found again.
 VERSION = 5
@@ -113,7 +113,7 @@ def train_adapter(
             f"adapter {name!r} is looked at while it trains (keep, patience), and there are no dev rows; add "
             "dev.jsonl, or set keep to last and patience to 0"
         )
-    recipe = settled(recipe, len(rows))
+    recipe = settle(recipe, len(rows), adapters_dir)
     checks = [one for one in (dev, guard) if one is not None and one.rows] if recipe.has_looks else []
     started = time.monotonic()
     template = chat_template_hash(base.path)

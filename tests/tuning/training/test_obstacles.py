@@ -12,6 +12,7 @@ from fakes.lazy import Lazy
 from fakes.trainings import TRAINED, skip_without_gpu
 
 from tuning.automatic import settled
+from tuning.base import ResolvedModel
 from tuning.errors import TuningError
 from tuning.methods.lora import LoraRecipe, fitting
 from tuning.methods.registry import METHODS
@@ -165,27 +166,22 @@ def test_a_mean_of_what_has_none_is_told(shapes: Any) -> None:
 
 
 def test_each_recipe_has_its_own_reason_and_a_base_that_is_not_there_has_none(
-    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     recipes = {
-        "plain": LoraRecipe(),
+        "plain": LoraRecipe(rank=8),
         "lacking": LoraRecipe(optimizer="adalomo", layers=(9,)),
         "unfit": METHODS["c3a"].recipe(),
     }
-    found = obstacles(recipes, str(tiny_base), num_rows=5)
+    base = ResolvedModel("org/tiny", "r1", str(tiny_base))
+    found = obstacles(recipes, base, tmp_path)
     assert list(found) == ["lacking", "unfit"]
     assert "adalomo needs a CUDA GPU" in found["lacking"]
     assert found["unfit"].endswith("(16, 32, 64); set it to 16")
-    assert list(obstacles(recipes, "", num_rows=5)) == ["lacking"]
+    assert list(obstacles(recipes, replace(base, path=""), tmp_path)) == ["lacking"]
     with pytest.raises(TuningError, match="cannot read the base model in 'nowhere'"):
-        obstacles(recipes, "nowhere", num_rows=5)
-
-
-def test_the_rank_of_many_rows_is_the_one_that_is_looked_at(tiny_base: Path) -> None:
-    recipes = {"first": METHODS["corda"].recipe()}
-    assert obstacles(recipes, str(tiny_base), num_rows=9_999) == {}
-    assert "rank (32) must be at most 16" in obstacles(recipes, str(tiny_base), num_rows=10_000)["first"]
+        obstacles(recipes, replace(base, path="nowhere"), tmp_path)
 
 
 @pytest.mark.parametrize("is_peft_s", [True, False])
