@@ -26,11 +26,10 @@ from tuning.base import ResolvedModel
 from tuning.data.examples import Question, sample
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
-from tuning.methods.registry import obstacle
 from tuning.recipe import CheckRows, Recipe
 from tuning.training.obstacles import obstacles
 from tuning.training.progress import Forecast, TrainProgress
-from tuning.training.run import forecast_training, train_adapter
+from tuning.training.run import find_alike, find_trained, forecast_training, rows_hash, train_adapter
 from tuning.training.start import settle
 
 
@@ -53,15 +52,16 @@ class Trainer:
         """The adapters of these keys, trained as far as there are none. Raises TuningError for all that cannot be
         trained, before the first of them is.
         """
-        recipes = {name: self.config.adapters[name] for name in names}
-        # What this machine cannot train may be there, and is looked for first.
-        order = sorted(recipes, key=lambda name: obstacle(recipes[name]) is None)
-        adapters: dict[str, Adapter] = {}
+        order, adapters = list(names), dict[str, Adapter]()
 
         @cache
         def refuse() -> None:
             left = [name for name in order if name not in adapters]
-            reasons = [*untrainable(self.config, self.data, self.base, left, self.home).values()]
+
+            def is_there(name: str) -> bool:  # the first is what is to be trained now
+                return name != left[0] and find_trained(**self._arguments(name)) is not None
+
+            reasons = [*untrainable(self.config, self.data, self.base, left, self.home, is_there).values()]
             if len(reasons) > 1:
                 for reason in reasons:
                     self.console.say(reason)
@@ -71,7 +71,7 @@ class Trainer:
 
         for name in order:
             adapters[name] = self.train(name, starting=refuse)
-        return {name: adapters[name] for name in recipes}
+        return adapters
 
     def train(self, name: str, starting: Callable[[], None] = lambda: None) -> Adapter:
         """The adapter of this key, trained if none of the same recipe and rows exists, after `starting` was called."""
@@ -111,7 +111,7 @@ class Trainer:
                 "base": self.base,
                 "rows": rows,
                 "recipe": settle(spec, len(rows), home / "adapters"),
-                "name": name.replace("_", "-"),
+                "name": _called(name),
                 "adapters_dir": home / "adapters",
                 "work_dir": home / "training",
                 "provenance": {"data": str(data.folder), "data_version": data.version},
@@ -144,14 +144,37 @@ def settle_adapters(config: Config, data: Data, home: Path) -> Config:
     return config.model_copy(update={"adapters": adapters})
 
 
-def untrainable(config: Config, data: Data, base: ResolvedModel, names: Iterable[str], home: Path) -> dict[str, str]:
-    """A sentence for each of these adapters that cannot be trained here on this base, or would not be taken by the
-    engine, by its key. Raises TuningError for a base that cannot be read.
+def untrainable(
+    config: Config,
+    data: Data,
+    base: ResolvedModel,
+    names: Iterable[str],
+    home: Path,
+    is_there: Callable[[str], bool] = lambda _: False,
+) -> dict[str, str]:
+    """A sentence for each of these adapters that cannot be trained here on this base, unless it `is_there`, or would
+    not be taken by the engine, by its key. Raises TuningError for a base that cannot be read.
     """
     settled = settle_adapters(config, data, home).adapters
     recipes = {name: settled[name] for name in names}
     found = obstacles(recipes, base, home / "adapters")
-    return config.too_wide(recipes) | {name: _cannot(name, reason) for name, reason in found.items()}
+    cannot = {name: _cannot(name, reason) for name, reason in found.items() if not is_there(name)}
+    return config.too_wide(recipes) | cannot
+
+
+def trained_alike(config: Config, data: Data, base: ResolvedModel, name: str, home: Path) -> str | None:
+    """The full name of an adapter that was trained as this one would be, as far as that is known without retrieving
+    passages: then the rows are only counted.
+    """
+    recipe = settle_adapters(config, data, home).adapters[name]
+    rows = "" if recipe.passages else rows_hash(build.training_rows(config, name, data.examples, None))
+    folder, num_rows = home / "adapters", len(data.examples)
+    return find_alike(folder, _called(name), base=base, recipe=recipe, num_rows=num_rows, rows=rows)
+
+
+def _called(name: str) -> str:
+    """What the adapter of a key is called, before the hash of its content."""
+    return name.replace("_", "-")
 
 
 def _cannot(name: str, reason: str) -> str:

@@ -46,11 +46,16 @@ class Trained:
         self.given[given["name"]] = given
         return replace(LOOKED_AT if given["dev"] else ADAPTER, name=f"{given['name']}@1")
 
+    def find(self, **given: Any) -> Any:
+        """In the place of `find_trained`."""
+        return ADAPTER if given["name"] in (self.found or ()) else None
+
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     stands_in = Trained()
     monkeypatch.setattr(training, "train_adapter", stands_in)
+    monkeypatch.setattr(training, "find_trained", stands_in.find)
     monkeypatch.setattr(Pipeline, "base", ResolvedModel("org/base", "r1", "nowhere"))
     return stands_in
 
@@ -181,11 +186,18 @@ def test_all_that_cannot_be_trained_are_said_at_once(
 
 
 @pytest.mark.slow  # it imports torch
-def test_an_adapter_that_is_there_needs_no_machine_that_trains_it(tmp_path: Path, unlike_any: Trained) -> None:
+@pytest.mark.parametrize("numbers", [{"optimizer": "adalomo"}, {"continue_from": "gone@1"}])
+def test_an_adapter_that_is_there_needs_nothing_that_trains_it(
+    numbers: dict[str, Any], tmp_path: Path, unlike_any: Trained
+) -> None:
     unlike_any.found = {"raft"}
-    pipeline = pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", {"optimizer": "adalomo"})
-    assert list(pipeline.adapters) == ["closed_book", "raft"], "in the config's order"
-    assert list(unlike_any.given) == ["raft", "closed-book"]
+    folder = write_folder(tmp_path / "team")
+    assert list(pipeline_of(folder, tmp_path / "home", numbers).adapters) == ["closed_book", "raft"]
+    assert list(unlike_any.given) == ["closed-book", "raft"]
+    unlike_any.given.clear()
+    with pytest.raises(TuningError, match=r"adapters\.closed_book cannot be trained"):
+        pipeline_of(folder, tmp_path / "home", numbers, numbers).adapters  # noqa: B018
+    assert unlike_any.given == {}
 
 
 def test_a_rank_that_many_rows_give_and_the_engine_does_not_take_is_said_before_a_training(tmp_path: Path) -> None:
