@@ -126,6 +126,11 @@ def refuse_blocks(model: Any, layers: Sequence[int]) -> None:
         raise TuningError(f"layers {missing} do not fit the base model, which has blocks 0 to {blocks - 1}")
 
 
+def takes_all(recipe: LayerRecipe) -> bool:
+    """Whether every linear layer is updated, so that none is named which a base model may lack."""
+    return recipe.target_modules == "all-linear" and recipe.layers is None
+
+
 def block_of(name: str) -> int | None:
     """The number of the block that a module's name is in, None for one outside."""
     return next((int(word) for word in name.split(".") if word.isdigit()), None)
@@ -218,6 +223,7 @@ LORA = Method(
     paper="arxiv.org/abs/2106.09685",
     recipe=LoraRecipe,
     prepare=_add_lora,
+    fits_all=lambda recipe: takes_all(recipe) and recipe.init != "orthogonal",  # which wants an even rank
     export=save_layers,
     export_rank=pattern_rank,
 )
@@ -227,6 +233,7 @@ RSLORA = Method(
     paper="arxiv.org/abs/2312.03732",
     recipe=RsLoraRecipe,
     prepare=_add_rslora,
+    fits_all=takes_all,
     export=save_layers,
     export_rank=pattern_rank,
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
 from typing import Any
 
 from tuning.automatic import settled
@@ -24,6 +27,20 @@ def shapes_of(base_path: str) -> Any:
             return AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:
         raise TuningError(f"cannot read the base model in {base_path!r}: {error}; check the folder") from error
+
+
+def is_known(base_path: str) -> bool:
+    """Whether `shapes_of` would give a model, by what the folder's config says of it alone, which takes no time; False
+    where that does not say it.
+    """
+    library = getattr(importlib.util.find_spec("transformers"), "origin", None) or ""
+    try:
+        config = json.loads((Path(base_path) / "config.json").read_bytes())
+        kind, name = str(config["model_type"]), str(config["architectures"][0])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    family = Path(library).parent / "models" / kind.replace("-", "_")
+    return name.endswith(("ForCausalLM", "LMHeadModel")) and family.is_dir()
 
 
 def served_bytes(shapes: Any, recipe: Recipe) -> int:

@@ -18,7 +18,7 @@ from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
 from tuning.export.admission import chat_template_hash
 from tuning.methods.registry import METHODS, obstacle
-from tuning.methods.size import shapes_of
+from tuning.methods.size import is_known, shapes_of
 from tuning.recipe import Occasion, Recipe
 from tuning.training.start import find_start, refuse_unfit
 
@@ -36,7 +36,9 @@ def obstacles(recipes: Mapping[str, Recipe], base: ResolvedModel, adapters_dir: 
             except TuningError as error:
                 reason = str(error)
         if reason is None and base.path:
-            reason = misfit(shapes(base.path), recipe, start)
+            # To look at a base takes ten seconds, most of them until torch and PEFT are there.
+            is_sure = start is None and METHODS[recipe.method].fits_all(recipe) and is_known(base.path)
+            reason = None if is_sure else misfit(shapes(base.path), recipe, start)
         if reason is not None:
             found[key] = reason
     return found

@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,6 +187,16 @@ def test_check_and_a_forecast_name_every_adapter_that_cannot_be_trained(
     assert [line.partition(" will take about ")[0] for line in out] == ["closed_book", unfit]
     assert run(monkeypatch, "tune", folder, *words[:-2], "--forecast", "--json") == 0
     assert all(one["seconds"] > 0 for one in json.loads(capsys.readouterr().out).values())
+
+
+@pytest.mark.slow
+def test_a_check_of_the_usual_trainings_does_not_wait_for_torch(folder: Path, tiny_base: Path) -> None:
+    words = ["arbiter", "check", str(folder), f"model={tiny_base}", f"embedder={tiny_base}"]
+    code = f"import sys; sys.argv = {words!r}\nfrom arbiter.cli.main import main\n"
+    code += "try: main()\nfinally: print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "config and data are fine; arms: base, fewshot, rag, tuned, tuned_rag, hybrid" in told.stdout
+    assert not {"torch", "transformers", "peft"}.intersection(told.stdout.split())
 
 
 @pytest.mark.slow  # it trains

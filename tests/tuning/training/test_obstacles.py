@@ -155,6 +155,16 @@ def test_every_method_s_own_numbers_fit_or_are_told_as_in_the_training(
     assert misfit(shapes, recipe) == said_in_training(tiny_base, recipe)
 
 
+@pytest.mark.parametrize("name", ["tiny_base", "conv1d_base"])
+def test_what_fits_all_fits_these(name: str, request: pytest.FixtureRequest) -> None:
+    shapes = shapes_of(str(request.getfixturevalue(name)))
+    recipes = [settled(one.recipe()) for one in METHODS.values()]
+    sure = [recipe for recipe in recipes if METHODS[recipe.method].fits_all(recipe)]
+    assert {recipe.method: misfit(shapes, recipe) for recipe in sure} == dict.fromkeys(
+        ("lora", "rslora", "lora_plus", "lora_fa", "qlora", "full")
+    )
+
+
 def test_what_only_a_gpu_trains_fits_without_one(shapes: Any) -> None:
     assert misfit(shapes, settled(METHODS["loftq"].recipe())) is None
 
