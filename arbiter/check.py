@@ -20,7 +20,7 @@ from arbiter.home import database_setting
 from arbiter.pipeline import Pipeline
 from arbiter.planning import power, race_plan
 from arbiter.scoring import check_metric, find_judge, load_labels
-from arbiter.training import untrainable
+from arbiter.training import trained_alike, untrainable
 from eval.metrics.labels import kind_of, label_sets
 from rag.langchain.factory import resolve
 from storage.database import make_engine
@@ -62,17 +62,27 @@ def _check(pipeline: Pipeline, faults: Faults) -> Output | None:
     embedder = faults.attempt(lambda: build.resolve_embedder(config, home, lambda _: None, fetch=False), None)
     if data is not None:
         faults.attempt(partial(race_plan, config, data), None)
+    trained: list[str] = []
     if data is not None and base is not None:
+
+        def is_there(name: str) -> bool:
+            found = trained_alike(config, data, base, name, home)
+            if found is not None:
+                trained.append(
+                    f"adapters.{name} cannot be trained here; {found} will do as long as its rows are the same"
+                )
+            return found is not None
+
         used = build.used_adapters(pipeline.askable)
-        reasons = faults.attempt(partial(untrainable, config, data, base, used), dict[str, str]())
+        reasons = faults.attempt(partial(untrainable, config, data, base, used, home, is_there), dict[str, str]())
         faults.found += map(ArbiterError, reasons.values())
     if data is None or base is None or embedder is None or faults.found:
         return None
     pipeline.base, pipeline.embedder_model = base, embedder
-    return _show(pipeline, data, metrics)
+    return _show(pipeline, data, metrics, trained)
 
 
-def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
+def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str], trained: Sequence[str]) -> Output:
     config, labels = pipeline.askable, label_balance(data)
     policy, base, embedder = config.policy, pipeline.base, pipeline.embedder_model
     room, *warnings = pipeline.answer_lengths.notes(config)
@@ -83,6 +93,7 @@ def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
         *([f"  {_HINT}"] if labels and policy.metric == "token_f1" else []),
         room,
         *(f"warning: {note}" for note in warnings),
+        *(f"note: {note}" for note in trained),
         f"{shown}; see: arbiter plan",
         f"model: {_model(base)}; embedder: {_model(embedder)}",
         f"config and data are fine; arms: {', '.join(config.arms)}; metrics: {', '.join(metrics)}",
@@ -104,7 +115,7 @@ def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str]) -> Output:
         "models": {
             name: {"name": m.name, "path": m.path or None} for name, m in (("base", base), ("embedder", embedder))
         },
-        "notes": [*data.notes, *warnings],
+        "notes": [*data.notes, *warnings, *trained],
     }
     return "\n".join(lines), row
 

@@ -3,30 +3,22 @@
 runs = ServedRuns(config, home=home, open_indexes=open_indexes, base=base, data_version=data_version)
 parts = runs.parts_of(decision)
 runs.stale_reason(decision)                     # None, or why it should be measured again
-last_run(config, home)                          # or what there is instead
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import shlex
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from arbiter.build import open_engine
-from arbiter.config.schema import Config, config_faults
-from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS
+from arbiter.config.schema import Config
 from arbiter.console import Console
-from arbiter.data import find_folder
+from arbiter.finished_runs import RUN_AGAIN, config_of, last_run
 from eval.errors import EvalError
-from eval.runs.run import Run, find_run, finished_runs, newest_run
-from eval.settings import RaceSettings
+from eval.runs.run import Run, find_run
 from rag.errors import RagError
 from rag.home import OpenIndexes
 from rag.index import Index
@@ -40,14 +32,10 @@ from serving.decisions.ledger import Ledger, RecordedDecision, record_run
 from serving.engine.engine import OpenEngine
 from serving.errors import NotPromotable
 from serving.http.served import AUTO, Served
-from storage.errors import ArbiterError, listed
+from storage.errors import ArbiterError
 from storage.folders import is_complete
 from tuning.base import ResolvedModel
 from tuning.export.adapters import Adapter, load_adapter
-
-_RUN_AGAIN = "measure again with: arbiter run CONFIG"
-_SHOWN_RUNS = 3
-_SHOWN_KEYS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +69,7 @@ class ServedRuns:
         """The parts of a decision's run. Raises NotPromotable naming what is gone or does not fit."""
         base = f"{self.base.name} {self.base.revision}"
         if decision.base_model != base:
-            raise NotPromotable(f"it was measured on {decision.base_model!r}, and the model is {base!r}; {_RUN_AGAIN}")
+            raise NotPromotable(f"it was measured on {decision.base_model!r}, and the model is {base!r}; {RUN_AGAIN}")
         run = self._run(decision)
         try:
             scorecard, questions = run.scorecard(), run.questions()
@@ -130,13 +118,13 @@ class ServedRuns:
             arms = [scores.arm for scores in run.scorecard().arms]
             for arm in arms:
                 if arm.adapter is not None and not is_complete(self.home / "adapters" / arm.adapter):
-                    return f"adapter {arm.adapter!r} is gone; {_RUN_AGAIN}"
+                    return f"adapter {arm.adapter!r} is gone; {RUN_AGAIN}"
             for arm in arms:
                 measured = run.manifest.get("versions", {}).get(arm.name, {}).get("index")
                 if arm.index is not None and self._index(arm.index, arm.retrieval).state.version != measured:
-                    return f"index {arm.index!r} has changed since; {_RUN_AGAIN}"
+                    return f"index {arm.index!r} has changed since; {RUN_AGAIN}"
             if self._version_now(run, decision) != decision.data_version:
-                return f"the data has changed since; {_RUN_AGAIN}"
+                return f"the data has changed since; {RUN_AGAIN}"
         except (NotPromotable, EvalError, RagError) as error:
             return str(error)
         except (ArbiterError, OSError) as error:
@@ -146,7 +134,7 @@ class ServedRuns:
     def _run(self, decision: RecordedDecision) -> Run:
         run = find_run(decision.run_directory)
         if run is None:
-            raise NotPromotable(f"its run is gone from {str(decision.run_directory)!r}; {_RUN_AGAIN}")
+            raise NotPromotable(f"its run is gone from {str(decision.run_directory)!r}; {RUN_AGAIN}")
         return run
 
     def _index(self, name: str, retrieval: SearchSettings) -> Index:
@@ -161,7 +149,7 @@ class ServedRuns:
     def _adapter(self, name: str) -> Adapter:
         path = self.home / "adapters" / name
         if not is_complete(path):
-            raise NotPromotable(f"adapter {name!r} is gone from {str(path.parent)!r}; {_RUN_AGAIN}")
+            raise NotPromotable(f"adapter {name!r} is gone from {str(path.parent)!r}; {RUN_AGAIN}")
         return load_adapter(path)
 
     def _version_now(self, run: Run, decision: RecordedDecision) -> str:
@@ -282,68 +270,3 @@ def _measured(scorecard: Scorecard, decision: RecordedDecision) -> dict[str, dic
                 "cost_per_1k": costs.get(scores.arm.name),
             }
     return measured
-
-
-def config_of(run: Run) -> Config:
-    """The config that a run was made with, but for its policy. Raises ArbiterError when it is none any more."""
-    try:
-        # The policy does not shape the data, and older runs have older policies.
-        values = {**run.config(), "policy": {}}
-        # A standard arm that the run did not have must be taken away again.
-        for section, standard in (("arms", STANDARD_ARMS), ("adapters", STANDARD_ADAPTERS)):
-            values[section] = {**dict.fromkeys(standard), **values.get(section, {})}
-        return Config.model_validate(values)
-    except (EvalError, TypeError, ValidationError) as error:
-        faults = config_faults(error) if isinstance(error, ValidationError) else [str(error)]
-        raise ArbiterError(
-            f"the config of run {run.id!r} is none any more: {'; '.join(faults)}; {_RUN_AGAIN}"
-        ) from error
-
-
-def last_run(config: Config, home: Path) -> Run:
-    """The newest finished run of a config, whatever its data was; of races, one by the config's policy if there is any.
-
-    Raises ArbiterError when there is none; what is wrong with the data folder comes first.
-    """
-    run = newest_run(home / "runs", config.fingerprint(), config.raced_by())
-    if run is None:
-        try:
-            find_folder(config.data)
-        except ArbiterError as error:
-            raise ArbiterError(f"{error}; and there is no finished run of this config") from error
-        others = _other_runs(config, home / "runs")
-        there = f"; there is {others}: give the same keys, or" if others else ";"
-        raise ArbiterError(f"no finished run of this config in {str(home)!r}{there} make one with: arbiter run CONFIG")
-    return run
-
-
-def _other_runs(config: Config, runs: Path) -> str:
-    """The nearest finished runs with the overrides that this config lacks to be theirs; "" without any.
-
-    For example "demo-1a2b3c4d with limits.questions=60 seed=3; ...".
-    """
-    wanted = config.shaping()
-    found = []
-    for run in finished_runs(runs):
-        try:
-            # Of its policy the metric alone shapes a run; its config here has none of the policy.
-            theirs = {**config_of(run).shaping(), "metric": run.manifest.get("metric", config.policy.metric)}
-            keys = [shlex.quote(f"{key}={value}") for key, value in _differences(wanted, theirs)]
-        except ArbiterError:  # of another version
-            continue
-        words = listed(keys, separator=" ", shown=_SHOWN_KEYS) or "keys of an earlier version"
-        found.append((len(keys), -(run.finished_at or 0.0), f"{run.id} with {words}"))
-    return listed((shown for _, _, shown in sorted(found)), shown=_SHOWN_RUNS)
-
-
-def _differences(mine: Any, theirs: Any, at: str = "") -> Iterator[tuple[str, str]]:
-    """Keys in which `theirs` differs, with its values as an override would give them."""
-    if isinstance(mine, dict) and isinstance(theirs, dict):
-        for key in sorted({*mine, *theirs}):
-            yield from _differences(mine.get(key), theirs.get(key), f"{at}.{key}" if at else str(key))
-    elif mine != theirs:
-        if at == "race" and theirs is not None:  # a section that is off here
-            usual = asdict(RaceSettings())
-            theirs = {key: value for key, value in theirs.items() if value != usual[key]}
-        at = f"policy.{at}" if at.split(".")[0] == "metric" else at
-        yield at, theirs if isinstance(theirs, str) else json.dumps(theirs)

@@ -2,7 +2,7 @@
 
 trainer = Trainer(config, data, base, documents, scoring, home=home, console=console)
 trainer.train_all(["raft", "closed_book"]), trainer.forecast("raft")
-untrainable(config, data, base, ["raft"])       # {"raft": "adapters.raft cannot be trained: ..."}
+untrainable(config, data, base, ["raft"], home) # {"raft": "adapters.raft cannot be trained: ..."}
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from eval.metrics.catalogue import metrics_of
 from eval.metrics.ragas import JUDGE_METRICS
 from eval.report.wording import as_size
 from rag.index import Index
-from tuning.automatic import settled
 from tuning.base import ResolvedModel
 from tuning.data.examples import Question, sample
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
-from tuning.methods.registry import obstacle
 from tuning.recipe import CheckRows, Recipe
 from tuning.training.obstacles import obstacles
 from tuning.training.progress import Forecast, TrainProgress
-from tuning.training.run import forecast_training, train_adapter
+from tuning.training.run import find_alike, find_trained, forecast_training, rows_hash, train_adapter
+from tuning.training.start import settle
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +52,16 @@ class Trainer:
         """The adapters of these keys, trained as far as there are none. Raises TuningError for all that cannot be
         trained, before the first of them is.
         """
-        recipes = {name: self.config.adapters[name] for name in names}
-        # What this machine cannot train may be there, and is looked for first.
-        order = sorted(recipes, key=lambda name: obstacle(recipes[name]) is None)
-        adapters: dict[str, Adapter] = {}
+        order, adapters = list(names), dict[str, Adapter]()
 
         @cache
         def refuse() -> None:
             left = [name for name in order if name not in adapters]
-            reasons = [*untrainable(self.config, self.data, self.base, left).values()]
+
+            def is_there(name: str) -> bool:  # the first is what is to be trained now
+                return name != left[0] and find_trained(**self._arguments(name)) is not None
+
+            reasons = [*untrainable(self.config, self.data, self.base, left, self.home, is_there).values()]
             if len(reasons) > 1:
                 for reason in reasons:
                     self.console.say(reason)
@@ -71,7 +71,7 @@ class Trainer:
 
         for name in order:
             adapters[name] = self.train(name, starting=refuse)
-        return {name: adapters[name] for name in recipes}
+        return adapters
 
     def train(self, name: str, starting: Callable[[], None] = lambda: None) -> Adapter:
         """The adapter of this key, trained if none of the same recipe and rows exists, after `starting` was called."""
@@ -110,8 +110,8 @@ class Trainer:
             return {
                 "base": self.base,
                 "rows": rows,
-                "recipe": settled(spec, len(rows)),
-                "name": name.replace("_", "-"),
+                "recipe": settle(spec, len(rows), home / "adapters"),
+                "name": _called(name),
                 "adapters_dir": home / "adapters",
                 "work_dir": home / "training",
                 "provenance": {"data": str(data.folder), "data_version": data.version},
@@ -137,14 +137,44 @@ def _numbers(recipe: Recipe) -> str:
     return f"{recipe.method}, {shown}"
 
 
-def untrainable(config: Config, data: Data, base: ResolvedModel, names: Iterable[str]) -> dict[str, str]:
-    """A sentence for each of these adapters that cannot be trained here on this base, or would not be taken by the
-    engine, by its key. Raises TuningError for a base that cannot be read.
+def settle_adapters(config: Config, data: Data, home: Path) -> Config:
+    """The config with the numbers that its adapters leave open, of trainings on all rows of the data."""
+    num_rows, trained = len(data.examples), home / "adapters"
+    adapters = {name: settle(recipe, num_rows, trained) for name, recipe in config.adapters.items()}
+    return config.model_copy(update={"adapters": adapters})
+
+
+def untrainable(
+    config: Config,
+    data: Data,
+    base: ResolvedModel,
+    names: Iterable[str],
+    home: Path,
+    is_there: Callable[[str], bool] = lambda _: False,
+) -> dict[str, str]:
+    """A sentence for each of these adapters that cannot be trained here on this base, unless it `is_there`, or would
+    not be taken by the engine, by its key. Raises TuningError for a base that cannot be read.
     """
-    num_rows, recipes = len(data.examples), {name: config.adapters[name] for name in names}
-    found = obstacles(recipes, base.path, num_rows=num_rows)
-    too_wide = {name: said for name, said in config.too_wide(num_rows).items() if name in recipes}
-    return too_wide | {name: _cannot(name, reason) for name, reason in found.items()}
+    settled = settle_adapters(config, data, home).adapters
+    recipes = {name: settled[name] for name in names}
+    found = obstacles(recipes, base, home / "adapters")
+    cannot = {name: _cannot(name, reason) for name, reason in found.items() if not is_there(name)}
+    return config.too_wide(recipes) | cannot
+
+
+def trained_alike(config: Config, data: Data, base: ResolvedModel, name: str, home: Path) -> str | None:
+    """The full name of an adapter that was trained as this one would be, as far as that is known without retrieving
+    passages: then the rows are only counted.
+    """
+    recipe = settle_adapters(config, data, home).adapters[name]
+    rows = "" if recipe.passages else rows_hash(build.training_rows(config, name, data.examples, None))
+    folder, num_rows = home / "adapters", len(data.examples)
+    return find_alike(folder, _called(name), base=base, recipe=recipe, num_rows=num_rows, rows=rows)
+
+
+def _called(name: str) -> str:
+    """What the adapter of a key is called, before the hash of its content."""
+    return name.replace("_", "-")
 
 
 def _cannot(name: str, reason: str) -> str:

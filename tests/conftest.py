@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.bases import tiny_base
+from fakes.bases import conv1d_base, tiny_base
 from fakes.databases import database, database_url, postgres_server, postgres_url, remembered_migrations
 from fakes.logs import logged, logged_requests
 
@@ -24,6 +24,7 @@ from serving.engine.vllm import VllmServer, VllmSettings
 
 # Fixtures.
 __all__ = [
+    "conv1d_base",
     "database",
     "database_url",
     "logged",

@@ -73,7 +73,8 @@ class Recipe:
     guard_drop: Share = 0.05
     """By how much the score of the rows in guard.jsonl may fall; a look where it fell further is not published."""
     continue_from: str = ""
-    """The full name of an adapter to begin with in place of the base model; it has the same shape and method."""
+    """The full name of an adapter to begin with in place of the base model; it has the same shape and method. A rank
+    that is left open is the adapter's."""
     seed: Whole = 0
     """Of the first weights and the order of the rows."""
     passages: Whole = 0
@@ -187,6 +188,7 @@ class Method:
     TuningError where the recipe does not fit the model. `fit(model, recipe)` is what of `prepare` looks at neither rows
     nor weights, and raises the same; None where that is all of it. `export(prepared, recipe, folder)` writes what is
     served.
+    `fits_all(recipe)` says of a recipe that no base model is against its numbers, so that none is looked at.
     `export_rank(recipe)` is the largest LoRA rank of what is exported, 0 for what is no LoRA. With `moves_base` the
     base is loaded in float32 whatever the training's precision: its weights move, or are served changed. With
     `quantization` it is stored in fewer bits instead, and what is served is that base, in float32.
@@ -202,6 +204,7 @@ class Method:
     prepare: Callable[[Any, Any, Occasion], Prepared]
     export: Callable[[Prepared, Any, Path], None]
     fit: Callable[[Any, Any], object] | None = None
+    fits_all: Callable[[Any], bool] = lambda _: False
     export_rank: Callable[[Any], int] = lambda _: 0
     form: Form = "lora"
     moves_base: bool = False

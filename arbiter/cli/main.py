@@ -177,7 +177,7 @@ def decide(
 ) -> None:
     """Decide again from the last finished run, for example with another policy; asks nothing."""
     from arbiter.deciding import race_reason, stale_reason
-    from arbiter.served_runs import last_run
+    from arbiter.finished_runs import last_run
 
     pipeline = open_pipeline("decide", _raced(words, is_whole), config, is_json)
     finished, policy = last_run(pipeline.config, pipeline.home), pipeline.config.policy

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from arbiter.console import Output, pad_table
 from arbiter.data import find_documents
-from arbiter.served_runs import config_of
+from arbiter.finished_runs import config_of
 from eval.exchange.export_formats import ExportFormat, export_run
 from eval.exchange.formats import Format
 from eval.exchange.import_formats import import_dataset, write_data_folder

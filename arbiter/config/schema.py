@@ -34,8 +34,8 @@ from router.answering.arm import Sampling
 from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine.settings import LARGEST_RANK, LEAST_RANK, EngineSettings
 from storage.settings import ModelName, Whole, faults_of
-from tuning.automatic import USUAL_ROWS, settled
 from tuning.methods.registry import AnyRecipe, export_rank
+from tuning.recipe import Recipe
 
 
 def _given(path: object) -> object:
@@ -115,20 +115,21 @@ class Config(BaseModel):
                 faults.append(f"arms.{name}.prompt: no prompt {arm.prompt!r} (there is {', '.join(self.all_prompts)})")
         if self.policy.limits.ttft_ms is not None and not self.eval.first_token_probes:
             faults.append("policy.limits.ttft_ms needs eval.first_token_probes of at least 1, to be measured")
-        faults += self.too_wide().values()
+        faults += self.too_wide(self.adapters).values()
         if faults:
             raise ValueError("\n".join(faults))
         return self
 
-    def too_wide(self, num_rows: int = USUAL_ROWS) -> dict[str, str]:
-        """A sentence for each adapter whose rank on so many rows the engine does not take, by its key."""
+    def too_wide(self, recipes: Mapping[str, Recipe]) -> dict[str, str]:
+        """A sentence for each of these adapters whose rank the engine does not take, by its key; one that is left open
+        is that of a few rows.
+        """
         most = self.engine.max_lora_rank
         limit = f"engine.max_lora_rank {most}" if most else f"the {LARGEST_RANK} that vLLM serves"
-        ranks = {name: export_rank(settled(recipe, num_rows)) for name, recipe in self.adapters.items()}
         return {
             name: f"adapters.{name}: it is served at rank {rank}, which is over {limit}"
-            for name, rank in ranks.items()
-            if rank > (most or LARGEST_RANK)
+            for name, recipe in recipes.items()
+            if (rank := export_rank(recipe)) > (most or LARGEST_RANK)
         }
 
     @property

@@ -34,13 +34,14 @@ _log = logging.getLogger("arbiter.engine")
 
 @dataclass(eq=False, slots=True)
 class _Own:
-    """An adapter and its engine: `server` while there is one, `start` the newest one, under way or over; `trouble` says
-    what keeps it from being up.
+    """An adapter and its engine: `server` while there is one, `start` the newest one, under way or over, which has a
+    place by `deadline` or fails; `trouble` says what keeps it from being up.
     """
 
     adapter: Adapter
     server: Server | None = None
     start: Future[str] | None = None
+    deadline: float = 0.0
     num_held: int = 0
     last_asked: int = 0
     num_failures: int = 0
@@ -54,8 +55,9 @@ class OwnEngines:
     asked least recently.
 
     One thread starts and ends them, one after the other: vLLM refuses a GPU whose free memory changes while it starts.
-    A request waits for it up to `wait_s`, on the event loop. `make` gives the name of an adapter's program, and its
-    engine, not started; `step` shows a start under a title.
+    What waits for a place keeps nothing from starting that has one, and the place of what is kept is free for it alone.
+    A request waits for its engine up to `wait_s`, on the event loop. `make` gives the name of an adapter's program, and
+    its engine, not started; `step` shows a start under a title.
     """
 
     make: Callable[[Adapter], tuple[str, Server]]
@@ -65,6 +67,7 @@ class OwnEngines:
     clock: Callable[[], float] = time.monotonic
     _expected: dict[str, _Own] = field(default_factory=dict, init=False)
     _kept: set[str] = field(default_factory=set, init=False)
+    _wanted: list[_Own] = field(default_factory=list, init=False)
     _leaving: list[Server] = field(default_factory=list, init=False)
     _num_starts: int = field(default=0, init=False)
     _order: Iterator[int] = field(default_factory=itertools.count, init=False)
@@ -162,13 +165,67 @@ class OwnEngines:
             # Under way from the first: else who waits no longer would cancel it for all.
             own.start = Future()
             own.start.set_running_or_notify_cancel()
+            own.deadline, own.trouble = self.clock() + self.wait_s, ""
+            self._wanted.append(own)
             self._num_starts += 1
-            self._worker.submit(self._start, own, own.start, self.clock() + self.wait_s)
+            self._changed.notify_all()
+            self._worker.submit(self._work)
         return own.start
 
-    def _start(self, own: _Own, start: Future[str], deadline: float) -> None:
+    def _work(self) -> None:
+        """Start what is wanted, each as soon as there is a place for it."""
+        while True:
+            self._end_leaving()
+            with self._changed:
+                if not self._wanted:
+                    return
+                if self._leaving:
+                    continue
+                if (own := self._take_wanted()) is None:
+                    if not self._leaving:
+                        self._changed.wait(min(one.deadline for one in self._wanted) - self.clock())
+                    continue
+            self._start(own)
+
+    def _take_wanted(self) -> _Own | None:
+        """The first that has a place or gets none any more, what is kept before others; None where none has."""
+        for own in sorted(self._wanted, key=lambda one: not self._is_kept(one)):
+            if self._expected.get(own.adapter.name) is not own or self._has_place(own) or self._is_late(own):
+                self._wanted.remove(own)
+                return own
+            if self._leaving:
+                return None
+        return None
+
+    def _has_place(self, own: _Own) -> bool:
+        """Whether there is a place for one more. Where not, an idle one is to end, or `trouble` says that none is."""
+        own.trouble = ""
+        others = [one for one in self._expected.values() if one is not own and (one.server or self._is_kept(one))]
+        if len(others) < self.most + bool(self._kept):
+            return True
+        idle = [one for one in others if not one.num_held and not self._is_kept(one)]
+        if idle:
+            self._let_go(min(idle, key=lambda one: one.last_asked))
+        else:
+            own.trouble = (
+                f"adapter {own.adapter.name!r} needs an engine of its own, and all {len(others)} that may run are "
+                "busy; try again, or raise engine.max_own_engines"
+            )
+        return False
+
+    def _is_kept(self, own: _Own) -> bool:
+        return own.adapter.name in self._kept
+
+    def _is_late(self, own: _Own) -> bool:
+        return bool(own.trouble) and own.deadline <= self.clock()
+
+    def _start(self, own: _Own) -> None:
+        start = own.start
+        assert start is not None, "it is wanted"
         try:
-            self._make_room(own, deadline)
+            self._require_expected(own)
+            if own.trouble:
+                raise EngineUnavailable(own.trouble)
             url = self._bring_up(own)
             settle = partial(start.set_result, url)
         except BaseException as error:
@@ -179,32 +236,9 @@ class OwnEngines:
             self._num_starts -= 1
         settle()
 
-    def _make_room(self, own: _Own, deadline: float) -> None:
-        """Have a place for one more. Raises EngineUnavailable where all are busy until the deadline."""
-        while True:
-            self._end_leaving()
-            with self._changed:
-                self._require_expected(own)
-                others = [one for one in self._expected.values() if one.server is not None and one is not own]
-                idle = [one for one in others if not one.num_held and one.adapter.name not in self._kept]
-                if self._leaving:
-                    continue
-                if len(others) < self.most + bool(self._kept):
-                    return
-                if idle:
-                    self._let_go(min(idle, key=lambda one: one.last_asked))
-                    continue
-                own.trouble = (
-                    f"adapter {own.adapter.name!r} needs an engine of its own, and all {len(others)} that may run are "
-                    "busy; try again, or raise engine.max_own_engines"
-                )
-                if not self._changed.wait(deadline - self.clock()):
-                    raise EngineUnavailable(own.trouble)
-
     def _bring_up(self, own: _Own) -> str:
         """Its address, when it answers."""
         program, server = self.make(own.adapter)
-        own.trouble = ""
         try:
             with self.step(f"starting {program} with {own.adapter.name}") as shown:
 

@@ -1,5 +1,5 @@
 """What every request passes first: it gets an id and a line in the log, its key is checked, and what it is served by
-stays whole until its response ends.
+stays whole until its response ends, which it has also when the server stops.
 
 app.add_middleware(Entry, current=current, api_key=None)
 served_by(request).arm("auto")
@@ -7,9 +7,11 @@ served_by(request).arm("auto")
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
+import json
 import logging
 import re
 import time
@@ -20,8 +22,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import Unauthorized
-from serving.http.errors import error_response
+from serving.errors import ServingError, Unauthorized
+from serving.http.errors import error_body, error_response
 from serving.http.served import CurrentDecision, Served
 
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
@@ -49,13 +51,16 @@ class Entry:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        started, status = time.perf_counter(), 0
+        started, status, is_stream = time.perf_counter(), 0, False
 
         async def counted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_stream
             if message["type"] == "http.response.start":
                 status = message["status"]
+                is_stream = (Headers(raw=message["headers"]).get("content-type") or "").startswith("text/event-stream")
                 message["headers"] = [*message["headers"], (b"x-arbiter-request-id", request_id.encode())]
+            elif not message.get("more_body"):
+                is_stream = False
             await send(message)
 
         try:
@@ -68,6 +73,15 @@ class Entry:
                 # Makes a browser ask for it.
                 response.headers["WWW-Authenticate"] = 'Basic realm="Arbiter: any user name, the API key as password"'
                 await response(scope, receive, counted)
+        except asyncio.CancelledError:
+            # uvicorn does that to what is not done when its time to stop is over, and makes of it a traceback and 500.
+            error = ServingError("the server stopped before this was answered; ask again")
+            if not status:
+                await error_response(error)(scope, receive, counted)
+            elif is_stream:
+                _log.warning("stream broke off arm=%s: %s", scope.get("arm", "-"), error)
+                body = f"data: {json.dumps(error_body(error))}\n\n".encode()
+                await counted({"type": "http.response.body", "body": body})
         finally:
             ms = 1000 * (time.perf_counter() - started)
             _log.info(

@@ -14,8 +14,8 @@ from fakes.teams import TEST, answering, pipeline_of, remote, write_folder
 from arbiter.config.loading import load_config
 from arbiter.data import Data
 from arbiter.deciding import decide, race_reason, stale_reason
+from arbiter.finished_runs import last_run
 from arbiter.pipeline import Pipeline
-from arbiter.served_runs import last_run
 from eval.runs.run import Run
 from storage.errors import ArbiterError
 

@@ -15,7 +15,7 @@ from arbiter import training
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
-from arbiter.training import in_words, untrainable
+from arbiter.training import in_words, settle_adapters, untrainable
 from eval.errors import EvalError
 from serving.engine.settings import EngineSettings
 from tuning.base import ResolvedModel
@@ -46,11 +46,16 @@ class Trained:
         self.given[given["name"]] = given
         return replace(LOOKED_AT if given["dev"] else ADAPTER, name=f"{given['name']}@1")
 
+    def find(self, **given: Any) -> Any:
+        """In the place of `find_trained`."""
+        return ADAPTER if given["name"] in (self.found or ()) else None
+
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     stands_in = Trained()
     monkeypatch.setattr(training, "train_adapter", stands_in)
+    monkeypatch.setattr(training, "find_trained", stands_in.find)
     monkeypatch.setattr(Pipeline, "base", ResolvedModel("org/base", "r1", "nowhere"))
     return stands_in
 
@@ -142,11 +147,15 @@ def unlike_any(trained: Trained, tiny_base: Path, monkeypatch: pytest.MonkeyPatc
 
 
 NO_BLOCK = "adapters.raft cannot be trained: layers [40] do not fit the base model, which has blocks 0 to 1"
+NO_START = "adapters.raft cannot be trained: continue_from 'gone@1' is no adapter here; there is none"
 NO_GPU = "adapters.raft cannot be trained: optimizer adalomo needs a CUDA GPU"
 
 
 @pytest.mark.slow  # it imports torch
-@pytest.mark.parametrize(("numbers", "said"), [({"layers": [40]}, NO_BLOCK), ({"optimizer": "adalomo"}, NO_GPU)])
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [({"layers": [40]}, NO_BLOCK), ({"optimizer": "adalomo"}, NO_GPU), ({"continue_from": "gone@1"}, NO_START)],
+)
 def test_an_adapter_that_cannot_be_trained_is_said_before_others_are(
     numbers: dict[str, Any], said: str, tmp_path: Path, unlike_any: Trained
 ) -> None:
@@ -177,11 +186,18 @@ def test_all_that_cannot_be_trained_are_said_at_once(
 
 
 @pytest.mark.slow  # it imports torch
-def test_an_adapter_that_is_there_needs_no_machine_that_trains_it(tmp_path: Path, unlike_any: Trained) -> None:
+@pytest.mark.parametrize("numbers", [{"optimizer": "adalomo"}, {"continue_from": "gone@1"}])
+def test_an_adapter_that_is_there_needs_nothing_that_trains_it(
+    numbers: dict[str, Any], tmp_path: Path, unlike_any: Trained
+) -> None:
     unlike_any.found = {"raft"}
-    pipeline = pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", {"optimizer": "adalomo"})
-    assert list(pipeline.adapters) == ["closed_book", "raft"], "in the config's order"
-    assert list(unlike_any.given) == ["raft", "closed-book"]
+    folder = write_folder(tmp_path / "team")
+    assert list(pipeline_of(folder, tmp_path / "home", numbers).adapters) == ["closed_book", "raft"]
+    assert list(unlike_any.given) == ["closed-book", "raft"]
+    unlike_any.given.clear()
+    with pytest.raises(TuningError, match=r"adapters\.closed_book cannot be trained"):
+        pipeline_of(folder, tmp_path / "home", numbers, numbers).adapters  # noqa: B018
+    assert unlike_any.given == {}
 
 
 def test_a_rank_that_many_rows_give_and_the_engine_does_not_take_is_said_before_a_training(tmp_path: Path) -> None:
@@ -189,11 +205,35 @@ def test_a_rank_that_many_rows_give_and_the_engine_does_not_take_is_said_before_
     config = pipeline.config.model_copy(update={"engine": EngineSettings(max_lora_rank=16)})
     base, rows = ResolvedModel("org/base", "r1", ""), pipeline.data.examples
     few, many = (replace(pipeline.data, examples=(rows * num)[:num]) for num in (9_999, 10_000))
-    assert untrainable(config, few, base, ["closed_book", "raft"]) == {}
-    assert untrainable(config, many, base, ["closed_book", "raft"]) == {
+    home = pipeline.home
+    assert untrainable(config, few, base, ["closed_book", "raft"], home) == {}
+    assert untrainable(config, many, base, ["closed_book", "raft"], home) == {
         "closed_book": "adapters.closed_book: it is served at rank 32, which is over engine.max_lora_rank 16"
     }
-    assert untrainable(config, many, base, ["raft"]) == {}
+    assert untrainable(config, many, base, ["raft"], home) == {}
+
+
+def test_a_rank_that_is_left_open_is_that_of_the_adapter_which_is_continued(tmp_path: Path) -> None:
+    numbers = {"continue_from": "raft@1"}
+    pipeline = pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", numbers)
+    (started := tmp_path / "home" / "adapters" / "raft@1").mkdir(parents=True)
+    (started / "adapter_config.json").write_text('{"r": 64}')
+    config = pipeline.config.model_copy(update={"engine": EngineSettings(max_lora_rank=32)})
+    data = replace(pipeline.data, examples=(pipeline.data.examples * 10_000)[:10_000])
+    assert [recipe.rank for recipe in settle_adapters(config, data, pipeline.home).adapters.values()] == [32, 64]
+    assert untrainable(config, data, ResolvedModel("org/base", "r1", ""), ["closed_book", "raft"], pipeline.home) == {
+        "raft": "adapters.raft: it is served at rank 64, which is over engine.max_lora_rank 32"
+    }
+
+
+@pytest.mark.slow  # it imports torch
+def test_the_rank_of_many_rows_is_the_one_that_is_looked_at(tmp_path: Path, tiny_base: Path) -> None:
+    pipeline = pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", {"method": "corda"})
+    base, rows = ResolvedModel("org/tiny", "r1", str(tiny_base)), pipeline.data.examples
+    few, many = (replace(pipeline.data, examples=(rows * num)[:num]) for num in (9_999, 10_000))
+    assert untrainable(pipeline.config, few, base, ["raft"], pipeline.home) == {}
+    said = untrainable(pipeline.config, many, base, ["raft"], pipeline.home)["raft"]
+    assert said.startswith("adapters.raft cannot be trained: rank (32) must be at most 16")
 
 
 @pytest.mark.slow  # it times steps

@@ -1,5 +1,6 @@
-"""A base model of 20 thousand random weights with a word tokenizer: training on it takes a second and no network."""
+"""Base models of 20 thousand random weights with a word tokenizer: training on one takes a second and no network."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,4 +49,23 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base") / "tiny"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def conv1d_base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a GPT-2, whose linear layers are no `torch.nn.Linear`."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path_factory.mktemp("conv1d") / "tiny"
+    folder.mkdir()
+    for path in tiny_base.glob("*token*"):
+        shutil.copy(path, folder)
+    for path in tiny_base.glob("*.jinja"):
+        shutil.copy(path, folder)
+    torch.manual_seed(0)
+    ids = {"pad_token_id": 0, "eos_token_id": 3, "bos_token_id": 3}
+    size = {"n_positions": 64, "n_embd": 32, "n_inner": 64, "n_layer": 2, "n_head": 4}
+    GPT2LMHeadModel(GPT2Config(vocab_size=19, initializer_range=0.3, **size, **ids)).save_pretrained(folder)
     return folder

@@ -61,9 +61,11 @@ class Impatient(uvicorn.Server):
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
-    """The app's address while it listens; its lifespan begins and ends with the block."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical")
+def listening(app: FastAPI, *, log_level: str = "critical", stops_after_s: int | None = None) -> Iterator[str]:
+    """The app's address while it listens; its lifespan begins and ends with the block, after which it waits so long
+    for what is in flight, or for ever.
+    """
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level=log_level, timeout_graceful_shutdown=stops_after_s)
     server = Impatient(config)
     listener = config.bind_socket()
     # From here on connections wait; bound alone, they are refused until the thread is as far.

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import logging
 import re
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -376,6 +378,50 @@ def test_a_client_that_leaves_stops_its_answer(stream: bool, logged_requests: Lo
             assert asked.wait(10)
         assert stopped.wait(10)
     assert "status=499" in logged_requests.text
+
+
+@pytest.mark.parametrize(("stream", "words"), [(False, 0), (True, 0), (True, 1)])
+def test_what_is_in_flight_when_the_server_stops_is_told_so(stream: bool, words: int, logged_requests: Logged) -> None:
+    asked = threading.Event()
+
+    class Stuck(ScriptedEngine):
+        async def complete(self, request: EngineRequest) -> ChatCompletion:
+            asked.set()
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        async def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
+            parts = super().stream(request)
+            for _ in range(words):
+                yield await anext(parts)
+            await self.complete(request)
+
+    def post() -> httpx.Response:
+        return httpx.post(f"{url}/v1/chat/completions", json={"messages": ASKED, "stream": stream}, timeout=20)
+
+    of_uvicorn = logging.getLogger("uvicorn.error")
+    with ThreadPoolExecutor(1) as client:
+        app = create_app(CurrentDecision(make_served(Stuck(lambda _: "nine sharp"))))
+        with listening(app, log_level="warning", stops_after_s=0) as url:
+            of_uvicorn.addHandler(logged_requests)
+            waiting = client.submit(post)
+            assert asked.wait(10)
+        of_uvicorn.removeHandler(logged_requests)
+        reply = waiting.result(10)
+    told = json.loads(reply.text.split("data: ")[-1])["error"]
+    assert (told["message"], told["type"], told["code"]) == (
+        "the server stopped before this was answered; ask again",
+        "server_error",
+        "unavailable",
+    )
+    if words:
+        assert (reply.status_code, reply.text.count("data: ")) == (200, 2)
+        assert "stream broke off arm=hybrid: the server stopped" in logged_requests.text
+    else:
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")
+        assert "status=503 arm=hybrid" in logged_requests.text
+    assert "Cancel 1 running task(s)" in logged_requests.text
+    assert "Traceback" not in logged_requests.text
 
 
 @pytest.mark.slow

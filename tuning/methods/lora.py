@@ -126,6 +126,11 @@ def refuse_blocks(model: Any, layers: Sequence[int]) -> None:
         raise TuningError(f"layers {missing} do not fit the base model, which has blocks 0 to {blocks - 1}")
 
 
+def takes_all(recipe: LayerRecipe) -> bool:
+    """Whether every linear layer is updated, so that none is named which a base model may lack."""
+    return recipe.target_modules == "all-linear" and recipe.layers is None
+
+
 def block_of(name: str) -> int | None:
     """The number of the block that a module's name is in, None for one outside."""
     return next((int(word) for word in name.split(".") if word.isdigit()), None)
@@ -163,8 +168,16 @@ def linear_layers(model: Any) -> dict[str, Any]:
     return {
         name: part
         for name, part in model.named_modules()
-        if hasattr(part, "in_features") and _last(name) not in NO_TARGETS
+        if layer_sides(part) is not None and _last(name) not in NO_TARGETS
     }
+
+
+def layer_sides(part: Any) -> tuple[int, int] | None:
+    """Inputs and outputs of a linear layer, torch's or GPT-2's own kind (Conv1D); None for what is none."""
+    for inputs, outputs in (("in_features", "out_features"), ("nx", "nf")):
+        if hasattr(part, inputs):
+            return int(getattr(part, inputs)), int(getattr(part, outputs))
+    return None
 
 
 def _linear(model: Any) -> list[str]:
@@ -210,6 +223,7 @@ LORA = Method(
     paper="arxiv.org/abs/2106.09685",
     recipe=LoraRecipe,
     prepare=_add_lora,
+    fits_all=lambda recipe: takes_all(recipe) and recipe.init != "orthogonal",  # which wants an even rank
     export=save_layers,
     export_rank=pattern_rank,
 )
@@ -219,6 +233,7 @@ RSLORA = Method(
     paper="arxiv.org/abs/2312.03732",
     recipe=RsLoraRecipe,
     prepare=_add_rslora,
+    fits_all=takes_all,
     export=save_layers,
     export_rank=pattern_rank,
 )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from storage.settings import settings
 from tuning.errors import TuningError
-from tuning.methods.lora import ScaledRecipe, add_layers, lora_config, save_layers
+from tuning.methods.lora import ScaledRecipe, add_layers, lora_config, save_layers, takes_all
 from tuning.recipe import Method, Occasion, Prepared
 
 
@@ -38,6 +38,7 @@ LORA_FA = Method(
     paper="arxiv.org/abs/2308.03303",
     recipe=LoraFaRecipe,
     prepare=_prepare,
+    fits_all=takes_all,
     export=save_layers,
     export_rank=lambda recipe: recipe.rank,
 )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from storage.settings import Above0, settings
 from tuning.errors import TuningError
-from tuning.methods.lora import PatternRecipe, add_layers, lora_config, pattern_rank, patterns, save_layers
+from tuning.methods.lora import PatternRecipe, add_layers, lora_config, pattern_rank, patterns, save_layers, takes_all
 from tuning.recipe import Method, Occasion, Prepared
 
 
@@ -40,6 +40,7 @@ LORA_PLUS = Method(
     paper="arxiv.org/abs/2402.12354",
     recipe=LoraPlusRecipe,
     prepare=_prepare,
+    fits_all=takes_all,
     export=save_layers,
     export_rank=pattern_rank,
 )

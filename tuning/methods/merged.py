@@ -22,6 +22,7 @@ from tuning.methods.lora import (
     Targets,
     add_layers,
     chosen_layers,
+    layer_sides,
     lora_config,
     patterns,
     peft_targets,
@@ -195,7 +196,7 @@ def _fit_boft(model: Any, recipe: BoftRecipe) -> None:
     import torch
 
     _boft(model, recipe)
-    alike = {(part.in_features, part.out_features): name for name, part in chosen_layers(model, recipe).items()}
+    alike = {layer_sides(part): name for name, part in chosen_layers(model, recipe).items()}
     one = replace(recipe, target_modules=tuple(alike.values()), layers=None) if alike else recipe
     with torch.device("cpu"):
         _add_boft(model, one)

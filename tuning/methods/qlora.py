@@ -12,7 +12,7 @@ from typing import Any, Literal
 from storage.settings import settings
 from tuning.errors import TuningError
 from tuning.methods.difference import PREFIX, pairs_of
-from tuning.methods.lora import PatternRecipe, add_layers, lora_config, patterns
+from tuning.methods.lora import PatternRecipe, add_layers, lora_config, patterns, takes_all
 from tuning.methods.merged import save_merged
 from tuning.recipe import Method, Occasion, Prepared
 
@@ -71,6 +71,7 @@ QLORA = Method(
     paper="arxiv.org/abs/2305.14314",
     recipe=QloraRecipe,
     prepare=_prepare,
+    fits_all=takes_all,
     export=_save,
     form="merged",
     moves_base=True,

@@ -13,15 +13,15 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from tuning.errors import TuningError
-from tuning.methods.lora import LayerRecipe, chosen_layers
+from tuning.methods.lora import LayerRecipe, chosen_layers, layer_sides
 
 _PLACES = {"inputs": [0], "outputs": [1], "sides": [0, 1]}
 
 
 def sides_of(model: Any, recipe: LayerRecipe) -> list[tuple[int, int]]:
     """Inputs and outputs of the chosen layers, each pair once."""
-    parts = chosen_layers(model, recipe).values()
-    return sorted({(int(part.in_features), int(part.out_features)) for part in parts})
+    found = map(layer_sides, chosen_layers(model, recipe).values())
+    return sorted({sides for sides in found if sides is not None})
 
 
 def refuse_uneven(

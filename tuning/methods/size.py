@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
 from typing import Any
 
 from tuning.automatic import settled
 from tuning.errors import TuningError
-from tuning.methods.lora import LayerRecipe, chosen_layers
+from tuning.methods.lora import LayerRecipe, chosen_layers, layer_sides
 from tuning.methods.registry import METHODS, export_rank
 from tuning.recipe import Recipe
 
@@ -26,6 +29,20 @@ def shapes_of(base_path: str) -> Any:
         raise TuningError(f"cannot read the base model in {base_path!r}: {error}; check the folder") from error
 
 
+def is_known(base_path: str) -> bool:
+    """Whether `shapes_of` would give a model, by what the folder's config says of it alone, which takes no time; False
+    where that does not say it.
+    """
+    library = getattr(importlib.util.find_spec("transformers"), "origin", None) or ""
+    try:
+        config = json.loads((Path(base_path) / "config.json").read_bytes())
+        kind, name = str(config["model_type"]), str(config["architectures"][0])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    family = Path(library).parent / "models" / kind.replace("-", "_")
+    return name.endswith(("ForCausalLM", "LMHeadModel")) and family.is_dir()
+
+
 def served_bytes(shapes: Any, recipe: Recipe) -> int:
     """Bytes of what an engine is given for a model: a LoRA's matrices, the whole model that they are merged into, or
     what the method exports.
@@ -38,6 +55,6 @@ def served_bytes(shapes: Any, recipe: Recipe) -> int:
     rank, total = export_rank(recipe), 0
     assert isinstance(recipe, LayerRecipe)
     for part in chosen_layers(shapes, recipe).values():
-        sides = (int(part.in_features), int(part.out_features))
+        sides = layer_sides(part) or ()
         total += min(rank, *sides) * sum(sides) * _BYTES
     return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any, Literal
 
 from storage.settings import Count, settings
@@ -72,5 +73,8 @@ def _move_half(model: Any, recipe: HalfRecipe, _occasion: Occasion) -> Prepared:
 WHOLE = (
     merged_method("half", "Half fine-tuning: a random half of each block", "2404.18466", HalfRecipe, _move_half),
     merged_method("freeze", "Partial tuning: the last blocks", "1911.03090", FreezeRecipe, _move_last),
-    merged_method("full", "Full tuning: every weight", "1801.06146", FullRecipe, _move_all),
+    replace(
+        merged_method("full", "Full tuning: every weight", "1801.06146", FullRecipe, _move_all),
+        fits_all=lambda _: True,
+    ),
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.files import hold_lock, refuse_full_disk
-from storage.folders import publish, sweep_drafts, write_manifest
+from storage.folders import is_complete, publish, read_manifest, sweep_drafts, write_manifest
 from storage.hashes import content_hash, hash_files
 from tuning.automatic import settled
 from tuning.base import ResolvedModel
@@ -28,7 +28,7 @@ from tuning.methods.registry import METHODS
 from tuning.objectives.supervised import SUPERVISED
 from tuning.recipe import CheckRows, Objective, Recipe
 from tuning.training.progress import Forecast, TrainProgress
-from tuning.training.start import find_start
+from tuning.training.start import find_start, settle
 
 # Counted up when the same recipe and rows would give other weights than before: old adapters are then not found again.
 VERSION = 6
@@ -57,8 +57,8 @@ def rows_hash(rows: Sequence[TrainingRow]) -> str:
     return content_hash(*(json.dumps([[dict(m) for m in row.prompt], row.completion], sort_keys=True) for row in rows))
 
 
-class _Enough(Exception):  # no error: it ends a training that was only to be foretold
-    def __init__(self, forecast: Forecast) -> None:
+class _Enough(Exception):  # no error: it ends a training that was only to be foretold, or found
+    def __init__(self, forecast: Forecast | None = None) -> None:
         super().__init__()
         self.forecast = forecast
 
@@ -75,6 +75,40 @@ def forecast_training(**given: Any) -> Forecast | None:
         train_adapter(**given, foretold=enough)
     except _Enough as found:
         return found.forecast
+    return None
+
+
+def find_trained(**given: Any) -> Adapter | None:
+    """The adapter that `train_adapter` finds with the same arguments; None where it would train."""
+
+    def enough() -> None:
+        raise _Enough
+
+    try:
+        return train_adapter(**given, starting=enough)
+    except _Enough:
+        return None
+
+
+def find_alike(
+    adapters_dir: Path, name: str, *, base: ResolvedModel, recipe: Recipe, num_rows: int, rows: str = ""
+) -> str | None:
+    """The full name of an adapter of a settled recipe, on this base and so many rows: those of the hash `rows`, if that
+    is known. What it was looked at with is not compared.
+    """
+    wanted: dict[str, object] = {
+        "version": VERSION,
+        "base_name": base.name,
+        "base_revision": base.revision,
+        "recipe": json.loads(json.dumps(asdict(recipe))),
+    }
+    if rows:
+        wanted["rows_hash"] = rows
+    for path in sorted(adapters_dir.glob(f"{name}@*")):
+        manifest = read_manifest(path) if is_complete(path) else {}
+        counted = manifest.get("num_rows", 0) + manifest.get("num_dropped", 0)
+        if counted == num_rows and all(manifest.get(key) == value for key, value in wanted.items()):
+            return path.name
     return None
 
 
@@ -113,7 +147,7 @@ def train_adapter(
             f"adapter {name!r} is looked at while it trains (keep, patience), and there are no dev rows; add "
             "dev.jsonl, or set keep to last and patience to 0"
         )
-    recipe = settled(recipe, len(rows))
+    recipe = settle(recipe, len(rows), adapters_dir)
     checks = [one for one in (dev, guard) if one is not None and one.rows] if recipe.has_looks else []
     started = time.monotonic()
     template = chat_template_hash(base.path)

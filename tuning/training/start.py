@@ -1,15 +1,19 @@
 """Where a training begins: the base model, or an adapter that is trained further.
 
+recipe = settle(recipe, len(rows), adapters_dir)
 start = find_start(recipe, base, adapters_dir, template)
 load_start(prepared, start)
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tuning.automatic import R, settled
 from tuning.base import CONFIG, WEIGHTS, ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, load_adapter
@@ -25,6 +29,18 @@ _SCALES = {"r": "rank", "lora_alpha": "alpha", "use_rslora": "method: rslora"}
 _PATTERNS = ("rank_pattern", "alpha_pattern")
 # Forms that a further training can begin with.
 _CONTINUED = ("lora", "merged")
+
+
+def settle(recipe: R, num_rows: int, adapters_dir: Path) -> R:
+    """The recipe with a number in place of each null that stands for one; the rank is that of the adapter which it
+    continues, if that is there and has one.
+    """
+    if recipe.continue_from and getattr(recipe, "rank", 0) is None:
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, TuningError):
+            config = json.loads((adapters_dir / recipe.continue_from / CONFIG).read_bytes())
+            numbers = {"rank": config["r"]}
+            recipe = replace(recipe, **numbers)
+    return settled(recipe, num_rows)
 
 
 def find_start(recipe: Recipe, base: ResolvedModel, adapters_dir: Path, template: str) -> Adapter | None:
@@ -61,25 +77,35 @@ def find_start(recipe: Recipe, base: ResolvedModel, adapters_dir: Path, template
     return start
 
 
+def refuse_unfit(model: Any, start: Adapter, *, is_final: bool = True) -> None:
+    """Raise TuningError where the adapter's weights do not have the shape of what is trained of a PeftModel; without
+    `is_final` the rows may still change the ranks of some layers.
+    """
+    from safetensors import safe_open
+
+    config = json.loads((start.path / CONFIG).read_bytes())
+    own = model.peft_config["default"]
+    for key, word in _SCALES.items():
+        if config[key] != getattr(own, key):
+            raise _misfit(start, f"it has {word} {config[key]}, and this training {getattr(own, key)}")
+    for key in _PATTERNS if is_final else ():
+        if (config.get(key) or {}) != getattr(own, key):
+            raise _misfit(start, f"it has {key} {config.get(key)}, and this training {getattr(own, key)}")
+    with safe_open(start.path / WEIGHTS, "pt") as stored:
+        given = {name.replace(".weight", ".default.weight") for name in stored.keys()}  # noqa: SIM118  # no mapping
+    moved = {name for name, _ in model.named_parameters() if "lora_" in name}
+    if moved != given:
+        odd = sorted(moved ^ given)[0].removeprefix("base_model.model.").replace(".default.weight", "")
+        raise _misfit(start, f"other layers are trained: {odd}")
+
+
 def load_start(prepared: Prepared, start: Adapter) -> None:
     """Begin with the adapter's weights. Raises TuningError where they do not have the shape of what is trained."""
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    config = json.loads((start.path / CONFIG).read_bytes())
-    own = prepared.model.peft_config["default"]
-    for key, word in _SCALES.items():
-        if config[key] != getattr(own, key):
-            raise _misfit(start, f"it has {word} {config[key]}, and this training {getattr(own, key)}")
-    for key in _PATTERNS:
-        if (config.get(key) or {}) != getattr(own, key):
-            raise _misfit(start, f"it has {key} {config.get(key)}, and this training {getattr(own, key)}")
+    refuse_unfit(prepared.model, start)
     stored: dict[str, torch.Tensor] = load_file(start.path / WEIGHTS)
-    moved = {name for name, _ in prepared.model.named_parameters() if "lora_" in name}
-    given = {name.replace(".weight", ".default.weight") for name in stored}
-    if moved != given:
-        odd = sorted(moved ^ given)[0].removeprefix("base_model.model.").replace(".default.weight", "")
-        raise _misfit(start, f"other layers are trained: {odd}")
     set_peft_model_state_dict(prepared.model, stored)
 
 

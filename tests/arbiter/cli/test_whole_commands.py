@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fakes.faults import ERRORS
-from fakes.teams import TEST, answering, remote, write_folder
+from fakes.teams import TEST, TRAIN, answering, remote, write_folder
 
 from arbiter.cli.main import main
 
@@ -185,6 +187,45 @@ def test_check_and_a_forecast_name_every_adapter_that_cannot_be_trained(
     assert [line.partition(" will take about ")[0] for line in out] == ["closed_book", unfit]
     assert run(monkeypatch, "tune", folder, *words[:-2], "--forecast", "--json") == 0
     assert all(one["seconds"] > 0 for one in json.loads(capsys.readouterr().out).values())
+
+
+@pytest.mark.slow
+def test_a_check_of_the_usual_trainings_does_not_wait_for_torch(folder: Path, tiny_base: Path) -> None:
+    words = ["arbiter", "check", str(folder), f"model={tiny_base}", f"embedder={tiny_base}"]
+    code = f"import sys; sys.argv = {words!r}\nfrom arbiter.cli.main import main\n"
+    code += "try: main()\nfinally: print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "config and data are fine; arms: base, fewshot, rag, tuned, tuned_rag, hybrid" in told.stdout
+    assert not {"torch", "transformers", "peft"}.intersection(told.stdout.split())
+
+
+@pytest.mark.slow  # it trains
+def test_an_adapter_that_is_there_needs_nothing_that_trains_it(
+    folder: Path, url: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names, installed = ("closed_book", "raft"), importlib.util.find_spec
+    words = [*remote(url)[:3], f"model={tiny_base}"]
+    words += [f"adapters.{name}.{word}" for name in names for word in ("optimizer=schedule_free", "epochs=1")]
+    assert run(monkeypatch, "tune", folder, *words) == 0
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "schedulefree" else installed(name))
+    capsys.readouterr()
+    assert run(monkeypatch, "check", folder, *words, "--json") == 0
+    notes = [note.partition("@") for note in json.loads(capsys.readouterr().out)["notes"]]
+    for name in names:
+        start = f"adapters.{name} cannot be trained here; {name.replace('_', '-')}"
+        assert [end[8:] for begin, _, end in notes if begin == start] == [" will do as long as its rows are the same"]
+    assert run(monkeypatch, "tune", folder, *words) == 0
+    # Without retrieving passages it is known of the rows without any that they are others.
+    write_folder(folder, train=[{**row, "answers": ["Bo"]} for row in TRAIN])
+    lacking = "adapters.closed_book cannot be trained: optimizer schedule_free needs the package schedulefree"
+    for command in ("check", "tune"):
+        capsys.readouterr()
+        assert run(monkeypatch, command, folder, *words) == 2
+        err = capsys.readouterr().err
+        assert lacking in err
+        assert ("adapters.raft cannot be trained: optimizer" in err) == (command == "tune")
+    assert run(monkeypatch, "check", folder, *words, "seed=1") == 2
+    assert "adapters.raft cannot be trained: optimizer" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -174,6 +174,37 @@ async def test_who_waits_for_a_place_has_it_as_soon_as_one_is_free(world: World)
     assert world.events[:3] == ["+a@1", "-a@1", "+b@1"]
 
 
+async def test_what_is_kept_starts_again_while_others_wait_for_a_place_and_its_own_goes_to_none_of_them(
+    world: World,
+) -> None:
+    with stopping(world.engines(B, C, most=1)) as engines:
+        engines.load(A)
+        async with engines.hold(B.name):
+            waiting = asyncio.create_task(ask(engines, C))
+            await asyncio.sleep(0.05)
+            world.made[A.name].state = "failed"
+            async with asyncio.timeout(5):
+                await ask(engines, A)
+            assert world.events == ["+a@1", "+b@1", "-a@1", "+a@1"]
+            assert not waiting.done()
+        await waiting
+    assert world.events[4:6] == ["-b@1", "+c@1"]
+
+
+async def test_that_all_were_busy_is_not_said_when_they_no_longer_are(world: World) -> None:
+    with stopping(world.engines(A, B, C, most=1, wait_s=0.2)) as engines:
+        async with engines.hold(A.name):
+            with pytest.raises(EngineUnavailable, match="are busy"):
+                await ask(engines, B)
+        gate = world.shut(C)
+        starting = asyncio.create_task(ask(engines, C))
+        await until(lambda: "+c@1" in world.events)
+        with pytest.raises(EngineUnavailable, match=r"'b@1' is not up after 0\.2 s"):
+            await ask(engines, B)
+        gate.set()
+        await asyncio.wait([starting])
+
+
 async def test_what_is_kept_ends_for_no_other_and_takes_no_place_of_theirs(world: World) -> None:
     with stopping(world.engines(B, C, most=1)) as engines:
         engines.load(A)

@@ -64,6 +64,16 @@ def test_it_learns_and_what_is_served_answers_as_what_was_trained(method: str, t
     assert check_admission(adapter, ResolvedModel(adapter.base_name, adapter.base_revision, ""), **served) == []
 
 
+@pytest.mark.parametrize("method", ["corda", "lora_ga", "eva"])
+def test_what_looks_at_rows_first_learns_where_layers_are_no_linear_ones_of_torch(
+    method: str, conv1d_base: Path, tmp_path: Path
+) -> None:
+    manifest = read_manifest(train(method, conv1d_base, tmp_path).path)
+    curve, parity = manifest["loss_curve"], manifest["parity"]
+    assert sum(curve[-4:]) < 0.8 * sum(curve[:4])
+    assert parity["largest"] <= 1e-4 < 0.05 < parity["effect"]
+
+
 class Stop(Exception):
     """A kill."""
 

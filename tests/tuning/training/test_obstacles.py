@@ -12,6 +12,7 @@ from fakes.lazy import Lazy
 from fakes.trainings import TRAINED, skip_without_gpu
 
 from tuning.automatic import settled
+from tuning.base import ResolvedModel
 from tuning.errors import TuningError
 from tuning.methods.lora import LoraRecipe, fitting
 from tuning.methods.registry import METHODS
@@ -122,6 +123,29 @@ def test_the_largest_numbers_that_fit_are_not_refused(
     assert (misfit(shapes, recipe), said_in_training(tiny_base, recipe)) == (None, None)
 
 
+# Queries, keys and values are one layer of 32 x 96, its inner layers are 32 x 64.
+@pytest.mark.parametrize(
+    ("method", "numbers", "said"),
+    [
+        ("corda", {"rank": 33}, "rank (33) must be at most 32, the smallest side of the base model's layers"),
+        ("lora_ga", {"rank": 17}, "rank (17) must be at most 16, half the smallest side of the base model's layers"),
+        ("eva", {"rank": 33}, "rank (33) must be at most 32, the fewest inputs of the base model's layers over rho, 1"),
+        ("lora", {"target_modules": ("q_proj",)}, "which has c_attn, c_fc, c_proj"),
+        ("corda", {"rank": 32, "layers": (1,)}, None),
+        ("lora_ga", {"rank": 16}, None),
+        ("eva", {"rank": 16, "rho": 2.0, "target_modules": ("c_fc",)}, None),
+        ("lora", {"layers": (1,)}, None),
+    ],
+)
+def test_layers_that_are_no_linear_ones_of_torch_are_looked_at_too(
+    method: str, numbers: dict[str, Any], said: str | None, conv1d_base: Path
+) -> None:
+    recipe = settled(METHODS[method].recipe(**numbers))
+    found = misfit(shapes_of(str(conv1d_base)), recipe)
+    assert (said in found) if said and found else found == said
+    assert said_in_training(conv1d_base, recipe) == found
+
+
 @pytest.mark.parametrize("method", TRAINED)
 def test_every_method_s_own_numbers_fit_or_are_told_as_in_the_training(
     method: str, shapes: Any, tiny_base: Path
@@ -129,6 +153,16 @@ def test_every_method_s_own_numbers_fit_or_are_told_as_in_the_training(
     skip_without_gpu(method)
     recipe = settled(METHODS[method].recipe())
     assert misfit(shapes, recipe) == said_in_training(tiny_base, recipe)
+
+
+@pytest.mark.parametrize("name", ["tiny_base", "conv1d_base"])
+def test_what_fits_all_fits_these(name: str, request: pytest.FixtureRequest) -> None:
+    shapes = shapes_of(str(request.getfixturevalue(name)))
+    recipes = [settled(one.recipe()) for one in METHODS.values()]
+    sure = [recipe for recipe in recipes if METHODS[recipe.method].fits_all(recipe)]
+    assert {recipe.method: misfit(shapes, recipe) for recipe in sure} == dict.fromkeys(
+        ("lora", "rslora", "lora_plus", "lora_fa", "qlora", "full")
+    )
 
 
 def test_what_only_a_gpu_trains_fits_without_one(shapes: Any) -> None:
@@ -142,27 +176,22 @@ def test_a_mean_of_what_has_none_is_told(shapes: Any) -> None:
 
 
 def test_each_recipe_has_its_own_reason_and_a_base_that_is_not_there_has_none(
-    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     recipes = {
-        "plain": LoraRecipe(),
+        "plain": LoraRecipe(rank=8),
         "lacking": LoraRecipe(optimizer="adalomo", layers=(9,)),
         "unfit": METHODS["c3a"].recipe(),
     }
-    found = obstacles(recipes, str(tiny_base), num_rows=5)
+    base = ResolvedModel("org/tiny", "r1", str(tiny_base))
+    found = obstacles(recipes, base, tmp_path)
     assert list(found) == ["lacking", "unfit"]
     assert "adalomo needs a CUDA GPU" in found["lacking"]
     assert found["unfit"].endswith("(16, 32, 64); set it to 16")
-    assert list(obstacles(recipes, "", num_rows=5)) == ["lacking"]
+    assert list(obstacles(recipes, replace(base, path=""), tmp_path)) == ["lacking"]
     with pytest.raises(TuningError, match="cannot read the base model in 'nowhere'"):
-        obstacles(recipes, "nowhere", num_rows=5)
-
-
-def test_the_rank_of_many_rows_is_the_one_that_is_looked_at(tiny_base: Path) -> None:
-    recipes = {"first": METHODS["corda"].recipe()}
-    assert obstacles(recipes, str(tiny_base), num_rows=9_999) == {}
-    assert "rank (32) must be at most 16" in obstacles(recipes, str(tiny_base), num_rows=10_000)["first"]
+        obstacles(recipes, replace(base, path="nowhere"), tmp_path)
 
 
 @pytest.mark.parametrize("is_peft_s", [True, False])

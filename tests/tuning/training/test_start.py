@@ -17,10 +17,13 @@ from tuning.methods.lora import LoraRecipe, RsLoraRecipe
 from tuning.methods.lora_fa import LoraFaRecipe
 from tuning.methods.lora_plus import LoraPlusRecipe
 from tuning.methods.qlora import QloraRecipe
+from tuning.methods.registry import METHODS
 from tuning.methods.soft_prompt import PromptRecipe
 from tuning.methods.whole import FullRecipe
 from tuning.recipe import Recipe
+from tuning.training.obstacles import obstacles
 from tuning.training.progress import TrainProgress
+from tuning.training.start import settle
 
 # It trains.
 pytestmark = pytest.mark.slow
@@ -34,6 +37,7 @@ class Home:
 
     def __init__(self, base: Path, home: Path) -> None:
         self.base, self.home = ResolvedModel("org/tiny", "r1", str(base)), home
+        self.adapters = home / "adapters"
 
     def train(self, recipe: Recipe, **changes: Any) -> Adapter:
         return trainings.train(Path(self.base.path), self.home, **{"name": "colours", "recipe": recipe, **changes})
@@ -147,9 +151,32 @@ def test_what_does_not_fit_is_refused_in_one_line(
     with pytest.raises(TuningError, match=fault) as caught:
         home.train(recipe(first))
     assert "\n" not in str(caught.value)
+    told = obstacles({"it": settle(recipe(first), 5, home.adapters)}, home.base, home.adapters)
+    assert told == {"it": str(caught.value)}, "before anything is trained"
 
 
 def test_an_adapter_of_another_base_is_refused(home: Home, first: Adapter) -> None:
-    other = replace(home.base, revision="r2")
-    with pytest.raises(TuningError, match=r"was trained on org/tiny r1 with .*, not on org/tiny r2"):
-        home.train(replace(FURTHER, continue_from=first.name), base=other)
+    other, recipe = replace(home.base, revision="r2"), replace(FURTHER, continue_from=first.name)
+    with pytest.raises(TuningError, match=r"was trained on org/tiny r1 with .*, not on org/tiny r2") as caught:
+        home.train(recipe, base=other)
+    assert obstacles({"it": recipe}, other, home.adapters) == {"it": str(caught.value)}
+
+
+def test_what_fits_is_not_refused_before_it_is_trained(home: Home, first: Adapter) -> None:
+    scale = {"rank": 4, "alpha": 8, "continue_from": first.name}
+    recipes = {method: settle(METHODS[method].recipe(**scale), 5, home.adapters) for method in ("lora", "eva")}
+    assert obstacles(recipes, home.base, home.adapters) == {}
+    narrow = {"eva": replace(recipes["eva"], alpha=9)}
+    assert "it has alpha 8, and this training 9" in obstacles(narrow, home.base, home.adapters)["eva"]
+
+
+@pytest.mark.parametrize("num_rows", [5, 10_000])
+def test_a_rank_that_is_left_open_is_that_of_the_adapter(num_rows: int, home: Home, first: Adapter) -> None:
+    further = replace(FURTHER, rank=None, continue_from=first.name)
+    assert settle(further, num_rows, home.adapters) == settle(replace(further, rank=4), num_rows, home.adapters)
+    # A merged model has none to go on with, and what is not there is told elsewhere.
+    for name in ("gone@00000000", "../base"):
+        assert settle(replace(further, continue_from=name), num_rows, home.adapters).rank == 16 * (
+            1 + num_rows // 10_000
+        )
+    assert read_manifest(home.train(further).path)["recipe"]["rank"] == 4
