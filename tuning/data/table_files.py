@@ -19,6 +19,7 @@ from typing import Any, Literal
 from storage.errors import StorageError, listed, reason_of
 from tuning.data.formats.given import Row
 from tuning.data.json_rows import number_rows, rows_in, rows_of_bytes
+from tuning.data.promptfoo_config import is_config, tests_in
 from tuning.data.spreadsheet import Sheet, as_cell, scan_cells, scan_sheets
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".tsv", ".xlsx", ".arrow", ".ndjson", ".yaml", ".yml")
@@ -26,6 +27,7 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".tsv", ".xlsx", ".arrow", ".
 _POINTER, _POINTER_BYTES = b"version https://git-lfs.github.com/", 1024
 # What a file of text begins with that was packed, or is of another kind than its name says.
 _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip, or a workbook", b"PAR1": "Parquet", b"BZh": "bzip2"}
+_CASES = (".yaml", ".yml")
 _TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".yaml", ".yml")
 # A hub's name for a part of a file: train-00000-of-00003.parquet.
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>\..+)")
@@ -125,6 +127,8 @@ def _bytes(path: Path, most: int = -1) -> bytes:
 def _json(path: Path) -> Table:
     data = _bytes(path)
     try:
+        if path.name.startswith("promptfooconfig"):
+            return Table(tuple(number_rows(_rows_of_value(_value(path), path))), "row")
         rows, are_lines = rows_of_bytes(data, is_lines=path.suffix.lower() != ".json")
         return Table(tuple(rows), "line" if are_lines else "row")
     except UnicodeDecodeError as error:
@@ -152,16 +156,34 @@ def _whole(path: Path, kind: str) -> Iterable[Any]:
                     except pyarrow.ArrowInvalid:
                         return _of_arrow(pyarrow.ipc.open_file(file).read_all())
             case ".yaml" | ".yml":
-                import yaml
-
-                # All scalars are texts: by YAML 1.1 the word Yes would be true. libyaml's loader is ten times faster,
-                # and takes question marks in {question: When?}.
-                return rows_in(yaml.load(_bytes(path), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader)))
+                return _rows_of_value(_yaml(path), path)
             case "folder":
                 return _saved(path)
         raise ValueError("it is of another kind")
     except (OSError, ValueError, NotImplementedError, RecursionError, _yaml_error()) as error:
         raise _unreadable(path, error) from error
+
+
+def _yaml(path: Path) -> Any:
+    """The value of a YAML file; all scalars are texts, for by YAML 1.1 the word Yes would be true."""
+    import yaml
+
+    # libyaml's loader is ten times faster, and takes question marks in {question: When?}.
+    return yaml.load(_bytes(path), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
+
+
+def _rows_of_value(value: Any, path: Path) -> list[Any]:
+    """The rows in a value, the tests of a promptfoo config among them."""
+    return tests_in(value, path, _value) if is_config(value) else rows_in(value)
+
+
+def _value(path: Path) -> Any:
+    """What a file that a config names holds."""
+    if path.suffix.lower() in _CASES:
+        return _yaml(path)
+    if path.suffix.lower() == ".json":
+        return json.loads(_bytes(path).decode("utf-8-sig"))
+    return [row for _, row in read_table(path).rows]
 
 
 def _yaml_error() -> type[Exception]:
