@@ -6,12 +6,12 @@ write_data_folder(imported, Path("data/mine"), train_share=0.7)
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from eval.contexts import place_contexts
 from eval.errors import EvalError
 from eval.exchange.formats import Format, Tool
 from eval.questions import Question, as_row, load_questions, no_gold, share_golds, split_by_document
@@ -22,7 +22,7 @@ from storage.folders import write_files
 from storage.jsonl import grouped, sound_rows
 from storage.records import as_json, json_lines
 from tuning.data.examples import load_examples, scan_examples, texts_of
-from tuning.data.formats.given import Columns, Given, Row, spelt
+from tuning.data.formats.given import Columns, Context, Row, spelt
 from tuning.data.formats.registry import PAIR_FORMATS
 from tuning.data.layouts import Part, find_part, is_saved
 from tuning.data.table_files import read_table
@@ -185,7 +185,6 @@ def _of_rows(
 ) -> Imported:
     """The data set of files in formats of `tuning.data.formats`; the texts that came with rows are documents."""
     notes: list[str] = []
-    documents = {document.id: document for document in given}
     sets: dict[str, tuple[Question, ...]] = {}
     named = ""
     for part, path in parts.items():
@@ -195,26 +194,21 @@ def _of_rows(
         like, unit = '{"question": ..., "answers": [...]}', found.unit
         rows = sound_rows(found.called, found.rows, called="rows", like=like, error=EvalError, unit=unit)
         named = named or found.format
-        sets[part] = tuple(_with_documents(row, found.given[row.id], documents) for row in rows)
+        rejected = {name: given.rejected for name, given in found.given.items() if given.rejected is not None}
+        sets[part] = tuple(
+            replace(row, metadata={**row.metadata, "rejected": rejected[row.id]}) if row.id in rejected else row
+            for row in rows
+        )
         if found.format in PAIR_FORMATS:
             sets[part] = share_golds(sets[part])
+    placed = place_contexts(given, (context for rows in sets.values() for row in rows for context in row.contexts))
+    sets = {part: placed.renamed(rows) for part, rows in sets.items()}
     train, asked = sets.get("train", ()), (*sets.get("questions", ()), *sets.get("test", ()))
     if not asked:
         train, asked = (), train
     every = (*train, *asked, *sets.get("dev", ()))
-    notes += _notes(documents, every, are_all=bool(given))
-    return Imported(named, tuple(documents.values()), asked, tuple(notes), train, sets.get("dev", ()))
-
-
-def _with_documents(row: Question, given: Given, documents: dict[str, Document]) -> Question:
-    """The question with the texts that came with it as documents, which hold the answer."""
-    names = list(row.document_ids)
-    for text in given.contexts:
-        name = f"passage-{_mark(text)}"
-        documents.setdefault(name, Document(name, given.title, text, {}))
-        names.append(name)
-    metadata = dict(row.metadata) | ({} if given.rejected is None else {"rejected": given.rejected})
-    return replace(row, document_ids=tuple(dict.fromkeys(names)), metadata=metadata)
+    notes += _notes(placed.documents, every, are_all=bool(given))
+    return Imported(named, placed.documents, asked, tuple(notes), train, sets.get("dev", ()))
 
 
 def _notes(documents: Collection[object], questions: Sequence[Question], *, are_all: bool) -> list[str]:
@@ -227,10 +221,6 @@ def _notes(documents: Collection[object], questions: Sequence[Question], *, are_
         "there are no documents in it: add docs.jsonl or docs/": not documents,
     }
     return [note for note, is_so in notes.items() if is_so]
-
-
-def _mark(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _rows(path: Path) -> list[tuple[str, Row | str]]:
@@ -339,10 +329,10 @@ class _Found:
 
     def _add_passage(self, own: str, text: str) -> str:
         """The id of a passage's document: its own where it is free, else one with a hash of the text in it."""
-        mark = _mark(text)
-        chosen, metadata = own or f"passage-{mark}", {}
+        passage = Context(text).id
+        chosen, metadata = own or passage, {}
         if chosen in self.documents and self.documents[chosen].text != text:
-            chosen, metadata = f"{chosen}@{mark}", {"doc_id": own}
+            chosen, metadata = f"{chosen}@{passage.rpartition('-')[2]}", {"doc_id": own}
             self.num_renamed += chosen not in self.documents
         self.documents.setdefault(chosen, Document(chosen, "", text, metadata))
         return chosen
