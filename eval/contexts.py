@@ -25,11 +25,13 @@ class Placed:
     notes: tuple[str, ...] = ()
 
     def renamed(self, questions: Sequence[Question]) -> tuple[Question, ...]:
-        """The questions with the names of the documents that are there."""
-        if not self.ids:
-            return tuple(questions)
+        """The questions with the names of the documents that are there, and without the texts."""
         return tuple(
-            replace(row, document_ids=tuple(dict.fromkeys(self.ids.get(name, name) for name in row.document_ids)))
+            replace(
+                row,
+                document_ids=tuple(dict.fromkeys(self.ids.get(name, name) for name in row.document_ids)),
+                contexts=(),
+            )
             for row in questions
         )
 

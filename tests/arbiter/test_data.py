@@ -156,6 +156,12 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
 def test_examples_carry_their_answer_into_the_index() -> None:
     (document,) = examples_as_documents([Question("t1", "When?", ("nine",), ("desk",), {})])
     assert (document.id, document.text, document.metadata) == ("t1", "When?", {"answer": "nine"})
+    said = ({"role": "user", "content": "When?"}, {"role": "assistant", "content": "At nine."})
+    (document,) = examples_as_documents([Question("t2", "On Sundays?", ("ten",), history=said)])
+    assert document == Document("t2", "When?", "On Sundays?", {"answer": "ten", "before": ["When?", "At nine."]})
+    # A system message or a greeting is no exchange; what may be cut into passages is kept whole.
+    (document,) = examples_as_documents([Question("t3", "w " * 80, ("x",), history=said[1:])])
+    assert document == Document("t3", "", "w " * 80, {"answer": "x", "question": "w " * 80})
 
 
 def rows(prefix: str, documents: int, per_document: int, **parts: object) -> list[dict[str, object]]:
@@ -444,18 +450,60 @@ def test_rows_in_other_formats_are_read_where_they_lie_and_said(tmp_path: Path) 
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(chats), where / "data" / "train-00000-of-00001.parquet")
     (where / "test.csv").write_text("Frage;Antwort\nWo?;dort\n", encoding="utf-8-sig")
     data = load_data(where)
-    assert [example.answer for example in data.examples] == list(WORDS)
-    assert all(example.history == tuple(asked) for example in data.examples)
+    first, *others = data.examples  # what all of them begin with is learned once
+    assert (first.text, first.answer, first.history) == ("When?", "At nine.", ())
+    assert [example.answer for example in others] == list(WORDS)
+    assert all(example.history == tuple(asked) for example in others)
     assert [question.text for question in data.questions] == ["Wo?"]
     assert data.notes == (
         "train-00000-of-00001.parquet is chat messages: messages",
         "test.csv is a table: question <- Frage, answer <- Antwort",
+        f"{len(WORDS)} training rows hold {len(WORDS) + 1} answers, each of which is learned",
     )
-    others = [{**row, "messages": row["messages"][2:]} for row in chats]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(others), where / "data" / "train-00000-of-00001.parquet")
-    alone = load_data(where)
-    assert [row.text for row in alone.examples] == [row.text for row in data.examples]
-    assert alone.version != data.version
+    alone = [{**row, "messages": row["messages"][2:]} for row in chats]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(alone), where / "data" / "train-00000-of-00001.parquet")
+    shorter = load_data(where)
+    assert [row.text for row in shorter.examples] == [row.text for row in others]
+    assert shorter.version != data.version
+
+
+SQUAD = [
+    {"id": f"{part}{i}", "question": f"{part} {word}?", "context": f"{part} says {word}.", "answers": {"text": [word]}}
+    for part in ("train", "test", "dev")
+    for i, word in enumerate(("amber", "birch"))
+]
+
+
+def test_texts_that_came_with_rows_are_documents_whichever_arms_ask(tmp_path: Path) -> None:
+    parts = {part: [row for row in SQUAD if str(row["id"]).startswith(part)] for part in ("train", "test", "dev")}
+    where = folder(tmp_path / "d", docs=None, **parts)
+    data = load_data(where)
+    texts = {document.id: document.text for document in data.documents}
+    assert sorted(texts.values()) == sorted(str(row["context"]) for row in SQUAD)
+    for row in (*data.examples, *data.questions):
+        assert [texts[name] for name in row.document_ids] == [f"{row.text[:-1].replace(' ', ' says ')}."]
+        assert row.contexts == ()
+    assert data.notes[-1] == "6 texts that came with rows are documents"
+    assert not data.documents_given
+    for needs in ({"trains": False}, {"needs_dev": True}, {"trains": False, "needs_dev": True}):
+        other = load_data(where, **needs)
+        assert {document.id for document in other.documents} == texts.keys()
+    # One that is not used may be wrong.
+    (where / "dev.jsonl").write_text("{oops\n")
+    assert len(load_data(where).documents) == 4
+
+
+def test_texts_that_came_with_rows_keep_their_questions_in_one_part_of_a_split(tmp_path: Path) -> None:
+    pool = [
+        {"question": f"{word} {i}?", "context": f"It says {word}.", "answers": {"text": [word]}}
+        for word in WORDS
+        for i in range(2)
+    ]
+    data = load_data(folder(tmp_path / "d", docs=None, train=pool, test=None))
+    assert len(data.documents) == len(WORDS)
+    trained, asked = ({name for row in rows for name in row.document_ids} for rows in (data.examples, data.questions))
+    assert trained.isdisjoint(asked)
+    assert len(trained | asked) == len(WORDS)
 
 
 def test_columns_of_all_files_are_set_in_limits(tmp_path: Path) -> None:

@@ -55,6 +55,11 @@ class Question:
         return (*self.history, {"role": "user", "content": self.text})
 
     @property
+    def in_full(self) -> str:
+        """What is asked with all that was said before it, a line a message; the question alone where nothing was."""
+        return in_full(self.messages)
+
+    @property
     def exchanges(self) -> tuple[Question, ...]:
         """A question for each answer of the history that is learned, after what was said before it, and this one."""
         earlier = (
@@ -146,6 +151,13 @@ def scan_examples(
                 sound[found.id] = given
         rows.append((line, found))
     return Scanned(tuple(rows), reading.called(path), reading.unit, reading.format, sound)
+
+
+def in_full(messages: Sequence[Message]) -> str:
+    """A conversation as a text for whoever takes no messages; of one that begins with its question that alone."""
+    if len(messages) == 1:
+        return str(messages[0]["content"])
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
 def learned_rows(rows: Sequence[Question]) -> tuple[Question, ...]:
