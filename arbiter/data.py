@@ -30,8 +30,7 @@ from storage.errors import ArbiterError, listed, reason_of
 from storage.hashes import content_hash
 from tuning.data.examples import learned_rows, load_examples, sample, scan_examples
 from tuning.data.formats.given import Columns, Context
-from tuning.data.layouts import Part, find_part, is_there
-from tuning.data.table_files import SUFFIXES
+from tuning.data.layouts import Part, find_part, is_there, only_rows, rows_not_read
 
 T = TypeVar("T")
 
@@ -40,6 +39,7 @@ _SHOWN = 8
 _TITLE_CHARS = 400
 # A longer text may be cut into several passages, of which each says only a part of the question.
 _WHOLE_CHARS = 100
+_OTHERS: tuple[Part, ...] = ("questions", "dev", "guard")
 _PARTS = {"documents": "documents (docs.jsonl, docs/ or docs.zip)", "examples": "training rows (train.jsonl)"}
 
 
@@ -153,9 +153,13 @@ def load_data(
     unread = _unread_contexts(folder, limits.columns, is_trained=is_needed or files.pool == training, is_dev=needs_dev)
     every = place_contexts(loaded.documents, (*sets.contexts, *unread))
     notes = [*read, *sets.notes, *every.notes]
-    if files.test is not None:
-        others = [path for suffix in SUFFIXES if (path := folder / f"questions{suffix}").exists()]
-        notes[:0] = [f"{path.name} is not read, since there is a {files.test.name}" for path in others]
+    if files.test is not None and (pool := find_part(folder, "questions")) is not None:
+        notes.insert(0, f"{pool.name} is not read, since there is a {files.test.name}")
+    known = (files.test, files.pool, training, *(find_part(folder, part) for part in _OTHERS))
+    # A promptfoo config says itself which of the files beside it hold its tests.
+    names_files = files.test is not None and files.test.name.startswith("promptfooconfig")
+    if not names_files and (strange := rows_not_read(folder, [path for path in known if path is not None])):
+        notes.append(f"not read as rows, since no part of a folder is called so: {listed(strange, separator=', ')}")
     examples = learned_rows(every.renamed(sets.examples))
     if len(examples) > len(sets.examples):
         notes.append(f"{len(sets.examples)} training rows hold {len(examples)} answers, each of which is learned")
@@ -265,7 +269,7 @@ def _question_files(folder: Path, *, needs_questions: bool, needs_dev: bool) -> 
             f"{lacks} but both {train.name} and {pool.name}; rename {pool.name} to test{pool.suffix}, or leave one "
             "file to be split"
         )
-    pool = pool or train
+    pool = pool or train or only_rows(folder)
     if pool is None and needs_questions:
         there = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:_SHOWN])
         raise ArbiterError(

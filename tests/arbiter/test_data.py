@@ -109,7 +109,7 @@ def test_a_spreadsheet_s_files_serve_as_well(tmp_path: Path) -> None:
     assert ([d.id for d in data.documents], len(data.examples)) == (["desk"], 1)
     assert data.questions == (Question("test-2", "Test one?", ("9",), ("desk",)),)
     (where / "test.jsonl").write_text(json.dumps(TEST[0]))
-    with pytest.raises(ArbiterError, match=r"has both test\.jsonl and test\.csv; keep one"):
+    with pytest.raises(ArbiterError, match=r"has both test\.csv and test\.jsonl; keep one"):
         load_data(where)
 
 
@@ -346,7 +346,7 @@ def test_a_link_that_leads_nowhere_is_a_fault(tmp_path: Path, target: str) -> No
         load_data(where)
 
 
-@pytest.mark.parametrize("name", ["test.txt", "test.xls", "Test.jsonl", "test.jsonl.gz", "test.jsonl.dvc", "dev.ods"])
+@pytest.mark.parametrize("name", ["test.txt", "test.xls", "Test.txt", "test.jsonl.gz", "test.jsonl.dvc", "dev.ods"])
 def test_questions_in_a_form_that_is_not_read_are_a_fault(tmp_path: Path, name: str) -> None:
     where = folder(tmp_path / "d", test=None, train=rows("one", 10, 4))
     (where / "test.yaml").touch()  # a config may be called so
@@ -513,3 +513,24 @@ def test_columns_of_all_files_are_set_in_limits(tmp_path: Path) -> None:
     data = load_data(where, LimitsConfig(columns={"question": "Titel", "answer": "Text"}))
     assert (data.examples[0].text, data.questions[0].answers) == ("Wer?", ("dort",))
     assert data.examples[0].metadata == {"answer": "x"}
+
+
+def test_files_of_rows_that_are_not_read_are_said_and_one_alone_is_all_there_is(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d")
+    (where / "faq.csv").write_text("question,answer\nWho?,Ada\n")
+    assert load_data(where).notes == ("not read as rows, since no part of a folder is called so: faq.csv",)
+    for name in ("docs", "train", "test"):
+        (where / f"{name}.jsonl").unlink()
+    (where / "faq.csv").write_text("Frage;Antwort\n" + "".join(f"Was ist {word}?;{word}\n" for word in WORDS))
+    data = load_data(where)
+    assert len(data.examples) + len(data.questions) == len(WORDS)
+    assert data.notes[1].startswith("faq.csv is split by source document into ")
+
+
+def test_a_config_of_promptfoo_reads_the_files_that_it_names(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", train=None, test=None)
+    (where / "promptfooconfig.yaml").write_text("tests: file://cases.csv\n")
+    (where / "cases.csv").write_text("question,__expected\nWhen?,nine\nWhere?,here\n")
+    data = load_data(where)
+    assert [(row.text, row.answers) for row in data.questions] == [("When?", ("nine",)), ("Where?", ("here",))]
+    assert data.notes == ("promptfooconfig.yaml is promptfoo tests: question <- vars.question, answer <- assert",)
