@@ -63,11 +63,11 @@ def load_questions(
     return sound_rows(found.called, rows, called="questions", like=like, error=EvalError, unit=found.unit)
 
 
-def load_judged(path: Path) -> tuple[Question, ...]:
+def load_judged(path: Path, columns: Columns | None = None) -> tuple[Question, ...]:
     """Questions with the documents that answer them, from the same rows; answers are not needed, and what is asked
     twice is one question. Raises as `load_questions`.
     """
-    found = _scanned(path, needs_answers=False)
+    found = _scanned(path, needs_answers=False, columns=columns)
     like = '{"question": ..., "doc_ids": [...]}'
     rows = sound_rows(found.called, found.rows, called="questions", like=like, error=EvalError, unit=found.unit)
     return merge_repeats(rows)[0]
