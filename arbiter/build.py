@@ -63,7 +63,7 @@ def index_name(data: Data, role: str) -> str:
     """The index of a role: one for the documents, which follows them, and one for each set of example rows."""
     if role == "documents":
         return data.name
-    return f"{data.name}-examples-{content_hash(*(repr(example) for example in data.examples))[:8]}"
+    return f"{data.name}-examples-{content_hash(*(example.content for example in data.examples))[:8]}"
 
 
 def index_roles(config: Config) -> list[str]:

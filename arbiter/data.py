@@ -12,29 +12,34 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from arbiter.config.schema import Config
 from arbiter.config.sections import ArmConfig, LimitsConfig
+from eval.contexts import place_contexts
 from eval.question_sets import QuestionFiles, QuestionSets, divide
-from eval.questions import Question
+from eval.questions import Question, are_documents_given
 from rag.documents.conversions import Conversions
 from rag.documents.document import Document
 from rag.documents.load import Loaded, Skipped, load_documents
 from rag.documents.sources import KINDS
 from storage.errors import ArbiterError, listed, reason_of
 from storage.hashes import content_hash
-from tuning.data.examples import load_examples, sample
-from tuning.data.layouts import find_part, is_there
-from tuning.data.table_files import SUFFIXES
+from tuning.data.examples import learned_rows, load_examples, sample, scan_examples
+from tuning.data.formats.given import Columns, Context
+from tuning.data.layouts import Part, find_part, is_there, only_rows, rows_not_read
 
 T = TypeVar("T")
 
 DOCUMENTS = ("docs.jsonl", "docs", "docs.zip", "docs.csv")
 _SHOWN = 8
+_TITLE_CHARS = 400
+# A longer text may be cut into several passages, of which each says only a part of the question.
+_WHOLE_CHARS = 100
+_OTHERS: tuple[Part, ...] = ("questions", "dev", "guard")
 _PARTS = {"documents": "documents (docs.jsonl, docs/ or docs.zip)", "examples": "training rows (train.jsonl)"}
 
 
@@ -92,11 +97,9 @@ class Data:
     @property
     def version(self) -> str:
         """sha256 over all rows, whatever files they came from; dev and guard questions count where they are used."""
-        rows = [repr(row) for part in (self.documents, self.examples, self.questions) for row in part]
+        rows = [*map(repr, self.documents), *(row.content for row in (*self.examples, *self.questions))]
         for called, used in (("dev", self.dev), ("guard", self.guard)):
-            rows += [called, *map(repr, used)] if used else []
-        asked = (*self.examples, *self.questions, *self.dev, *self.guard)
-        rows += [f"history of {row.id}: {row.history!r}" for row in asked if row.history]
+            rows += [called, *(row.content for row in used)] if used else []
         return content_hash(*rows)
 
 
@@ -129,13 +132,13 @@ def load_data(
     rows: tuple[Question, ...] | None = ()
     read: list[str] = []
     training = find_part(folder, "train")
-    if training is not None and files.pool is None and (trains or (needs_dev and files.dev is None)):
+    is_needed = trains or (needs_dev and files.dev is None)
+    if training is not None and files.pool is None and is_needed:
         rows = faults.attempt(lambda: load_examples(training, limits.columns, say=read.append), None)
     sets = faults.attempt(
         lambda: divide(
             files,
             rows or (),
-            {document.id for document in loaded.documents},
             trains=trains,
             # Rows that cannot be read give no dev questions, and one fault is enough.
             needs_dev=needs_dev and (rows is not None or files.dev is not None),
@@ -147,21 +150,32 @@ def load_data(
         QuestionSets(),
     )
     faults.raise_any()
-    notes = [*read, *sets.notes]
-    if files.test is not None:
-        unread = [path for suffix in SUFFIXES if (path := folder / f"questions{suffix}").exists()]
-        notes[:0] = [f"{path.name} is not read, since there is a {files.test.name}" for path in unread]
+    unread = _unread_contexts(folder, limits.columns, is_trained=is_needed or files.pool == training, is_dev=needs_dev)
+    every = place_contexts(loaded.documents, (*sets.contexts, *unread))
+    notes = [*read, *sets.notes, *every.notes]
+    if files.test is not None and (pool := find_part(folder, "questions")) is not None:
+        notes.insert(0, f"{pool.name} is not read, since there is a {files.test.name}")
+    known = (files.test, files.pool, training, *(find_part(folder, part) for part in _OTHERS))
+    # A promptfoo config says itself which of the files beside it hold its tests.
+    names_files = files.test is not None and files.test.name.startswith("promptfooconfig")
+    if not names_files and (strange := rows_not_read(folder, [path for path in known if path is not None])):
+        notes.append(f"not read as rows, since no part of a folder is called so: {listed(strange, separator=', ')}")
+    examples = learned_rows(every.renamed(sets.examples))
+    if len(examples) > len(sets.examples):
+        notes.append(f"{len(sets.examples)} training rows hold {len(examples)} answers, each of which is learned")
+    questions = every.renamed(sets.questions)
     return Data(
         folder=folder,
-        documents=loaded.documents,
+        documents=every.documents,
         skipped=loaded.skipped,
-        examples=sample(sets.examples, limits.train_rows, seed),
-        questions=sample(sets.questions, limits.questions, seed),
-        dev=sets.dev,
-        guard=sets.guard,
+        examples=sample(examples, limits.train_rows, seed),
+        questions=sample(questions, limits.questions, seed),
+        dev=every.renamed(sets.dev),
+        guard=every.renamed(sets.guard),
         notes=tuple(notes),
-        documents_given=sets.documents_given,
-        strays=_strays(folder) if documents is None else (),
+        # Taken over all questions: a sample of them may leave documents out.
+        documents_given=are_documents_given(questions, {document.id for document in every.documents}),
+        strays=_strays(folder) if not every.documents else (),
     )
 
 
@@ -222,11 +236,23 @@ def unread_guard(folder: Path) -> tuple[str, ...]:
 
 
 def examples_as_documents(examples: Sequence[Question]) -> tuple[Document, ...]:
-    """Training rows as an index holds them: the question is searched, the answer rides along for few-shot prompts."""
-    return tuple(
-        Document(id=example.id, title="", text=example.text, metadata={"answer": example.answer})
-        for example in examples
-    )
+    """Training rows as an index holds them: the question is searched, after the one before it in its conversation; the
+    answer and the exchange before ride along for few-shot prompts.
+    """
+    return tuple(_as_document(example) for example in examples)
+
+
+def _as_document(example: Question) -> Document:
+    metadata: dict[str, object] = {"answer": example.answer}
+    if len(example.text) > _WHOLE_CHARS:
+        metadata["question"] = example.text
+    before: list[Mapping[str, object]] = [{}, {}, *example.history]
+    asked, said = before[-2:]
+    if (asked.get("role"), said.get("role")) != ("user", "assistant"):
+        return Document(example.id, "", example.text, metadata)
+    metadata["before"] = [str(asked["content"]), str(said["content"])]
+    # A follow-up seldom says what it is about; the title is searched too, and not shown.
+    return Document(example.id, str(asked["content"])[-_TITLE_CHARS:], example.text, metadata)
 
 
 def _question_files(folder: Path, *, needs_questions: bool, needs_dev: bool) -> QuestionFiles:
@@ -243,7 +269,7 @@ def _question_files(folder: Path, *, needs_questions: bool, needs_dev: bool) -> 
             f"{lacks} but both {train.name} and {pool.name}; rename {pool.name} to test{pool.suffix}, or leave one "
             "file to be split"
         )
-    pool = pool or train
+    pool = pool or train or only_rows(folder)
     if pool is None and needs_questions:
         there = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:_SHOWN])
         raise ArbiterError(
@@ -251,6 +277,23 @@ def _question_files(folder: Path, *, needs_questions: bool, needs_dev: bool) -> 
             f"{there})"
         )
     return QuestionFiles(folder, pool=pool, dev=dev, guard=guard)
+
+
+def _unread_contexts(folder: Path, columns: Columns, *, is_trained: bool, is_dev: bool) -> list[Context]:
+    """The texts that came with rows which this command does not use: what there is to retrieve from must not depend on
+    which arms ask.
+    """
+    unread: list[Part] = [*(() if is_trained else ("train",)), *(() if is_dev else ("dev", "guard"))]
+    found: list[Context] = []
+    for part in unread:
+        if (path := find_part(folder, part)) is None:
+            continue
+        try:
+            rows = scan_examples(path, columns=columns).rows
+        except ArbiterError:  # a file that is not used may be wrong
+            continue
+        found += [context for _, row in rows if not isinstance(row, str) for context in row.contexts]
+    return found
 
 
 def _needs(config: Config, arm: ArmConfig) -> set[str]:

@@ -23,8 +23,10 @@ from eval.judge.certification import REPEATS, certify
 from eval.judge.labels import load_labelled, load_pairs
 from storage.errors import ArbiterError
 from tuning.data.examples import sample
+from tuning.data.formats.given import Columns
 
 _NAME_WIDTH = 20
+_OF_PAIRS = ("prompt", "chosen", "rejected")
 
 
 def certify_judge(
@@ -32,6 +34,7 @@ def certify_judge(
     labels: Path,
     *,
     pairs: Path | None = None,
+    columns: Columns | None = None,
     repeats: int = REPEATS,
     limit: int | None = None,
     home: Path,
@@ -39,7 +42,8 @@ def certify_judge(
 ) -> Certificate:
     """Certify the config's judge on labelled answers and pairs, and store the certificate, passed or not.
 
-    `limit` caps the labelled answers and the pairs, drawn with the config's seed; its policy's prices are the judge's.
+    `columns` says which column of the labels and of the pairs holds which part. `limit` caps both, drawn with the
+    config's seed; its policy's prices are the judge's.
     A stopped certification goes on where it stopped. Raises ArbiterError when the config has no judge, a number is out
     of range or the labels are too few for any judge; EvalError for faulty files, and when the judge cannot be reached.
     """
@@ -48,13 +52,15 @@ def certify_judge(
         raise ArbiterError("the config has no judge to certify; add eval.judge with a url and a model")
     if repeats < 1 or (limit is not None and limit < 1):
         raise ArbiterError(f"repeats and limit are at least 1, not repeats {repeats!r} and limit {limit!r}")
-    labelled = sample(load_labelled(labels), limit, config.seed)
+    of_pairs = {part: column for part, column in (columns or {}).items() if part in _OF_PAIRS}
+    of_labels = {part: column for part, column in (columns or {}).items() if part not in _OF_PAIRS}
+    labelled = sample(load_labelled(labels, of_labels), limit, config.seed)
     num_correct = sum(row.is_correct for row in labelled)
     # No judge could pass, however it rules: that costs no ask.
     if too_few := too_few_labels(num_correct, len(labelled) - num_correct):
         way_out = "label more answers" if limit is None else f"raise --limit from {limit}"
         raise ArbiterError(f"{labels}: {too_few}; {way_out}")
-    paired = sample(load_pairs(pairs), limit, config.seed) if pairs is not None else ()
+    paired = sample(load_pairs(pairs, of_pairs), limit, config.seed) if pairs is not None else ()
     with console.step(f"certifying the judge {judge.model!r}") as step:
         certificate = certify(
             judge,

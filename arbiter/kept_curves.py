@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, astuple, dataclass, replace
-from itertools import chain
 from json import dumps
 from pathlib import Path
 
@@ -99,4 +98,5 @@ def _alone(config: Config, arm: str) -> Config:
 
 
 def _content(data: Data) -> str:
-    return content_hash(*map(repr, chain(data.documents, data.examples, ("dev",), data.dev)))
+    examples, dev = ([row.content for row in rows] for rows in (data.examples, data.dev))
+    return content_hash(*map(repr, data.documents), *examples, repr("dev"), *dev)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,6 @@ from eval.errors import EvalError
 from eval.metrics.labels import kind_of, label_sets
 from eval.questions import (
     Question,
-    are_documents_given,
     drop_contradictions,
     load_questions,
     merge_repeats,
@@ -26,7 +25,7 @@ from eval.questions import (
     split_by_document,
 )
 from storage.errors import listed
-from tuning.data.formats.given import Columns
+from tuning.data.formats.given import Columns, Context
 
 # The share of one file that is evaluated on, and the share of the training rows that become dev questions. A decision
 # is limited by its questions before an adapter is by its rows.
@@ -67,21 +66,21 @@ class QuestionFiles:
 class QuestionSets:
     """Questions to evaluate, to search settings on and to guard a training, and the training rows that are left.
 
-    `notes` says what was done to the rows. `documents_given` says whether every document is asked about.
+    `notes` says what was done to the rows. `contexts` are the texts that came with any row that was read, used or not:
+    they are documents.
     """
 
     questions: tuple[Question, ...] = ()
     dev: tuple[Question, ...] = ()
     examples: tuple[Question, ...] = ()
-    documents_given: bool = False
     notes: tuple[str, ...] = ()
     guard: tuple[Question, ...] = ()
+    contexts: tuple[Context, ...] = ()
 
 
 def divide(
     files: QuestionFiles,
     examples: Sequence[Question],
-    document_ids: Collection[str],
     *,
     trains: bool = True,
     needs_dev: bool = False,
@@ -100,30 +99,32 @@ def divide(
     Raises EvalError for faulty rows, what is to be refused, and files that cannot be divided.
     """
     notes: list[str] = []
+    contexts = _contexts_in(examples)
     folder = f"data folder {str(files.folder)!r}"
     rows = tuple(examples)
+
+    def load(path: Path, called: str) -> Rows:
+        found = load_questions(path, columns, refuse_contradictions=contradictions == "refuse", say=notes.append)
+        contexts.update(_contexts_in(found))
+        return _without_contradictions(found, called, notes) if contradictions == "drop" else found
+
     if files.test is not None:
-        asked = _load(files.test, "evaluation", contradictions, notes, columns)
+        asked = load(files.test, "evaluation")
     elif files.pool is not None:
-        pool = _load(files.pool, "evaluation", contradictions, notes, columns)
-        rows, asked = _split(pool, folder, files.pool.name, notes)
+        rows, asked = _split(load(files.pool, "evaluation"), folder, files.pool.name, notes)
     else:
-        return QuestionSets(examples=rows)
+        return QuestionSets(examples=rows, contexts=tuple(contexts.values()))
     asked = _merge(asked, "evaluation", notes)
     dev: tuple[Question, ...] = ()
     if needs_dev and files.dev is not None:
-        dev = _load(files.dev, "dev", contradictions, notes, columns)
+        dev = load(files.dev, "dev")
     elif needs_dev:
         rows, dev = _take_dev(rows, folder, notes)
     dev = _merge(dev, "dev", notes)
     rows = rows if trains else ()
     # A dev question that is evaluated on would choose the settings by what they are to be judged by.
     dev, left_out = leave_out_leaks(dev, asked, called="dev", repeats=repeats, near=near_repeats)
-    guard = (
-        ()
-        if files.guard is None
-        else _merge(_load(files.guard, "guard", contradictions, notes, columns), "guard", notes)
-    )
+    guard = () if files.guard is None else _merge(load(files.guard, "guard"), "guard", notes)
     guard, unguarded = leave_out_leaks(guard, asked, called="guard", repeats=repeats, near=near_repeats)
     kept, untrained = leave_out_leaks(rows, asked, called="training", repeats=repeats, near=near_repeats)
     if rows and not kept:
@@ -131,10 +132,12 @@ def divide(
     kept, also_untrained = leave_out_leaks(kept, dev, called="training", of="a dev", repeats=repeats, near=near_repeats)
     if rows and not kept:
         raise EvalError(f"{folder}: every training row that is left nearly repeats a dev question; give other rows")
-    # Taken over all questions: a sample of them may leave documents out.
-    documents_given = are_documents_given(asked, document_ids)
     all_notes = (*notes, *left_out, *unguarded, *untrained, *also_untrained)
-    return QuestionSets(asked, dev, kept, documents_given, all_notes, guard)
+    return QuestionSets(asked, dev, kept, all_notes, guard, tuple(contexts.values()))
+
+
+def _contexts_in(rows: Sequence[Question]) -> dict[str, Context]:
+    return {context.id: context for row in rows for context in row.contexts}
 
 
 def make_sets(
@@ -192,7 +195,12 @@ def leave_out_leaks(
     """
     notes: list[str] = []
     asked = {plain_turns(question): question.id for question in questions}
-    found = {row.id: name for row in rows if (name := asked.get(plain_turns(row))) is not None}
+    found = {
+        row.id: name
+        for row in rows
+        for exchange in row.exchanges
+        if (name := asked.get(plain_turns(exchange))) is not None
+    }
     pairs = listed((f"{row!r} repeats {question!r}" for row, question in found.items()), separator=", ")
     if found and repeats == "refuse":
         raise EvalError(
@@ -233,34 +241,31 @@ def find_near_repeats(rows: Sequence[Question], questions: Sequence[Question]) -
     asked = [plain_text(question.text) for question in questions]
     golds = [{plain_text(answer) for answer in question.answers} for question in questions]
     labelled = {*label_sets(rows), *label_sets(questions)}
-    near: dict[str, tuple[str, float]] = {}
 
     def is_another(row: Question, question: Question) -> bool:
         before = [" ".join(plain_turns(each)[:-1]) for each in (row, question)]
         is_other_number = kind_of(row) in labelled and _NUMBER.findall(row.text) != _NUMBER.findall(question.text)
         return is_other_number or (any(before) and fuzz.ratio(*before) < NEAR_PERCENT)
 
-    for row in rows:
+    def similar_to(row: Question) -> tuple[str, float] | None:
         answers = {plain_text(answer) for answer in row.answers}
         # The most similar first.
         similar = process.extract(plain_text(row.text), asked, scorer=fuzz.ratio, score_cutoff=NEAR_PERCENT, limit=None)
-        shared = next(
-            (
-                (questions[i].id, percent)
-                for _, percent, i in similar
-                if answers & golds[i] and not is_another(row, questions[i])
-            ),
-            None,
+        shared = (
+            (questions[i].id, percent)
+            for _, percent, i in similar
+            if answers & golds[i] and not is_another(row, questions[i])
         )
-        if shared is not None:
-            near[row.id] = shared
-    return near
+        return next(shared, None)
+
+    found = ((row.id, similar_to(exchange)) for row in rows for exchange in row.exchanges)
+    return {name: shared for name, shared in found if shared is not None}
 
 
 def _without(rows: Rows, questions: Rows, called: str, of: str, notes: list[str]) -> Rows:
     """The rows that do not ask what a question asks."""
     asked = {plain_turns(question) for question in questions}
-    kept = tuple(row for row in rows if plain_turns(row) not in asked)
+    kept = tuple(row for row in rows if asked.isdisjoint(map(plain_turns, row.exchanges)))
     if len(kept) < len(rows):
         notes.append(f"{called} rows that repeat {of} question, left out: {len(rows) - len(kept)}")
     return kept
@@ -273,18 +278,14 @@ def _by_label(rows: Sequence[Question]) -> str:
     return f"; of each label: {of_each}" if counts else ""
 
 
-def _load(
-    path: Path, called: str, contradictions: OnFault, notes: list[str], columns: Columns | None
-) -> tuple[Question, ...]:
-    questions = load_questions(path, columns, refuse_contradictions=contradictions == "refuse", say=notes.append)
-    if contradictions == "drop":
-        questions, gone = drop_contradictions(questions)
-        if gone:
-            notes.append(
-                f"{len(gone)} {called} questions that contradict another one are left out "
-                f"(limits.contradictions=drop): {listed(map(repr, gone), separator=', ')}"
-            )
-    return questions
+def _without_contradictions(questions: Rows, called: str, notes: list[str]) -> Rows:
+    kept, gone = drop_contradictions(questions)
+    if gone:
+        notes.append(
+            f"{len(gone)} {called} questions that contradict another one are left out "
+            f"(limits.contradictions=drop): {listed(map(repr, gone), separator=', ')}"
+        )
+    return kept
 
 
 def _split(rows: Rows, folder: str, name: str, notes: list[str]) -> tuple[Rows, Rows]:

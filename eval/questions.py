@@ -63,11 +63,11 @@ def load_questions(
     return sound_rows(found.called, rows, called="questions", like=like, error=EvalError, unit=found.unit)
 
 
-def load_judged(path: Path) -> tuple[Question, ...]:
+def load_judged(path: Path, columns: Columns | None = None) -> tuple[Question, ...]:
     """Questions with the documents that answer them, from the same rows; answers are not needed, and what is asked
     twice is one question. Raises as `load_questions`.
     """
-    found = _scanned(path, needs_answers=False)
+    found = _scanned(path, needs_answers=False, columns=columns)
     like = '{"question": ..., "doc_ids": [...]}'
     rows = sound_rows(found.called, found.rows, called="questions", like=like, error=EvalError, unit=found.unit)
     return merge_repeats(rows)[0]
@@ -89,6 +89,7 @@ def merge_repeats(questions: Sequence[Question]) -> tuple[tuple[Question, ...], 
                 first,
                 answers=tuple(dict.fromkeys((*first.answers, *question.answers))),
                 document_ids=tuple(dict.fromkeys((*first.document_ids, *question.document_ids))),
+                contexts=tuple(dict.fromkeys((*first.contexts, *question.contexts))),
             )
             gone.append((question.id, first.id))
     return tuple(firsts.values()), tuple(gone)
@@ -148,14 +149,18 @@ def split_by_document(
 
 
 def as_row(question: Question) -> dict[str, object]:
-    """The question as a row of a file that `load_questions` reads."""
+    """The question as a row of a file that `load_questions` reads; answers that are learned have a weight."""
+    learned = [
+        {**message, "weight": 1} if place in question.learned else message
+        for place, message in enumerate(question.history)
+    ]
     return {
         "id": question.id,
         "question": question.text,
         "answers": list(question.answers),
         "doc_ids": list(question.document_ids),
         "metadata": dict(question.metadata),
-        **({"history": list(question.history)} if question.history else {}),
+        **({"history": learned} if learned else {}),
     }
 
 
@@ -180,7 +185,7 @@ def _scanned(path: Path, *needs: Callable[[Question], str | None], **rest: Any) 
 
 def no_gold(row: Question) -> str | None:
     """What is wrong with a question without any answer that counts."""
-    return None if any(map(str.strip, row.answers)) else f"question {row.text[:40]!r} has no gold answer"
+    return None if any(map(str.strip, row.answers)) else "the question has no gold answer"
 
 
 def _asked(question: Question) -> tuple[str, ...]:
@@ -204,7 +209,9 @@ def _contradictions(questions: Sequence[Question]) -> list[tuple[int, int]]:
 
 
 def _groups(rows: Sequence[Question]) -> list[list[int]]:
-    """Places of rows that are connected by documents or by asking the same, in the order of their first row."""
+    """Places of rows that are connected by documents or by asking the same, in the order of their first row. A row is
+    also what it asks on the way, where another one asks that at its end.
+    """
     from scipy.cluster.hierarchy import DisjointSet
 
     connected = DisjointSet(range(len(rows)))
@@ -212,4 +219,7 @@ def _groups(rows: Sequence[Question]) -> list[list[int]]:
     for i, row in enumerate(rows):
         for key in (("text", *plain_turns(row)), *(("document", name) for name in row.document_ids)):
             connected.merge(firsts.setdefault(key, i), i)
+    for i, row in enumerate(rows):
+        for exchange in row.exchanges[:-1]:
+            connected.merge(firsts.get(("text", *plain_turns(exchange)), i), i)
     return [sorted(group) for group in connected.subsets()]

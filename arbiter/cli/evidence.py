@@ -9,7 +9,7 @@ import typer
 
 from arbiter.cli.decisions import decisions_app
 from arbiter.cli.endings import EXIT_MISSED
-from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline, read_words
+from arbiter.cli.words import ColumnsOption, ConfigOption, JsonOption, Words, open_pipeline, read_words
 from arbiter.console import Console
 from arbiter.home import data_home
 from eval.exchange.formats import Format
@@ -64,11 +64,14 @@ def sweep(
 
 @judge_app.command("certify")
 def certify(
-    labels: Annotated[Path, typer.Option(help="JSONL rows {question, response, reference, label}, label 0 or 1.")],
+    labels: Annotated[Path, typer.Option(help="Rows {question, response, reference, label}, label 0 or 1.")],
     words: Words = None,
     config: ConfigOption = None,
     pairs: Annotated[
-        Path | None, typer.Option(help="JSONL rows {prompt, chosen, rejected}, for position and length bias.")
+        Path | None, typer.Option(help="Rows {prompt, chosen, rejected}, for position and length bias.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Which column of the files holds what: question=Frage,label=Urteil.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="How often a part of the rows is asked.")] = 3,
     limit: Annotated[int | None, typer.Option(min=1, help="Use at most so many labelled rows and pairs.")] = None,
@@ -77,6 +80,7 @@ def certify(
     """Measure the judge against people's labels; exits 1 when it is not certified."""
     from arbiter.config.loading import load_config
     from arbiter.judge import certificate_text, certify_judge
+    from tuning.data.formats.read import parse_columns
 
     loaded = load_config(*read_words("judge certify", words, config))
     console = Console(is_json=is_json)
@@ -84,6 +88,7 @@ def certify(
         loaded,
         labels,
         pairs=pairs,
+        columns=parse_columns(columns) if columns is not None else None,
         repeats=repeats,
         limit=limit,
         home=data_home(),
@@ -142,9 +147,7 @@ def import_data(
         Format | None,
         typer.Option(help="What it is; found out by default."),
     ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="Which column holds what, where names do not say: question=Frage,answer=Antwort.")
-    ] = None,
+    columns: ColumnsOption = None,
     train_share: Annotated[
         float | None,
         typer.Option(min=0.0, max=0.9, help="Share of the rows, by source document, to train on, where none say so."),

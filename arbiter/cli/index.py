@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from arbiter.cli.endings import EXIT_FAILED, EXIT_MISSED
+from arbiter.cli.words import ColumnsOption, JsonOption, Words, open_pipeline
 from arbiter.cli.words import ConfigOption as CommandConfigOption
-from arbiter.cli.words import JsonOption, Words, open_pipeline
 from arbiter.console import Console
 from arbiter.home import data_home
 from storage.errors import ArbiterError
@@ -183,8 +183,9 @@ def evaluate(
     ],
     words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of a config.")] = None,
     questions: Annotated[
-        Path | None, typer.Option(help="JSONL rows {question, doc_ids}; a config's dev questions by default.")
+        Path | None, typer.Option(help="Rows {question, doc_ids}; a config's dev questions by default.")
     ] = None,
+    columns: ColumnsOption = None,
     rerank: RerankOption = None,
     measure: Annotated[
         Literal["recall@5", "hit@5", "recall@1", "recall@3", "recall@10", "mrr@10", "ndcg@10"],
@@ -196,12 +197,16 @@ def evaluate(
     """Measure vectors, words and both, reranked too, on questions with known documents; says what to search with."""
     from arbiter.cli.quality import documents_of, evaluate_index
     from eval.questions import load_judged
+    from tuning.data.formats.read import parse_columns
 
+    parts = parse_columns(columns) if columns is not None else None
+    if parts and questions is None:
+        raise ArbiterError("--columns is of --questions; of a data folder's files they are limits.columns.question=...")
     if _is_config(Path(target)):
         given = [target, *(words or [])]
         pipeline = open_pipeline("index evaluate", given, None, is_json, needs_dev=questions is None)
         # The dev questions by default, so that the evaluation questions stay unseen.
-        judged = load_judged(questions) if questions is not None else pipeline.data.dev
+        judged = load_judged(questions, parts) if questions is not None else pipeline.data.dev
         index, retrieval, console = documents_of(pipeline), pipeline.config.index.retrieval, pipeline.console
     else:
         if questions is None:
@@ -209,7 +214,7 @@ def evaluate(
         if words:
             raise ArbiterError(f"{words[0]!r} overrides a config, and {target!r} is an index; give --config")
         commands = _open(config, is_json)
-        judged, index = load_judged(questions), commands.searchable(target)
+        judged, index = load_judged(questions, parts), commands.searchable(target)
         retrieval, console = commands.index_home.retrieval, commands.console
     with contextlib.closing(index):
         console.result(*evaluate_index(index, judged, retrieval, console=console, reranker=rerank, measure=measure))

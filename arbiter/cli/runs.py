@@ -82,10 +82,14 @@ def import_folder(
     documents = load_documents(beside).documents if beside is not None else ()
     imported = import_dataset(source, format, parse_columns(columns) if columns is not None else None, documents)
     num_questions = len(imported.questions) + len(imported.train) + len(imported.dev)
-    sets, made = make_sets(imported.questions, imported.train, imported.dev, train_share=train_share)
+    made: tuple[str, ...] = ()
+    if imported.is_test and not imported.train and train_share is None:
+        # What is called test stays that.
+        train_share, made = 0.0, ("no row is for training, for all are called test; --train-share sets a share",)
+    sets, done = make_sets(imported.questions, imported.train, imported.dev, train_share=train_share)
     imported = replace(imported, questions=sets.questions, train=sets.examples, dev=sets.dev)
     written = write_data_folder(imported, target, is_forced=is_forced)
-    paths, notes = [str(path) for path in written], [*imported.notes, *made]
+    paths, notes = [str(path) for path in written], [*imported.notes, *made, *done]
     num_documents = len(imported.documents)
     head = f"{imported.format}: {num_documents} documents, {num_questions} questions"
     return "\n".join([head, *paths, *(f"note: {note}" for note in notes)]), {

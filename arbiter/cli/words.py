@@ -22,6 +22,9 @@ Words = Annotated[
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The YAML config, instead of the first word.")
 ]
+ColumnsOption = Annotated[
+    str | None, typer.Option(help="Which column holds what, where names do not say: question=Frage,answer=Antwort.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 

@@ -91,7 +91,7 @@ def ragas_rows(arm: Arm, answered: Answered, documents: Mapping[str, str]) -> Ro
         has_texts = bool(gold_ids) and documents.keys() >= set(gold_ids)
         row = {
             "id": question.id,
-            "user_input": question.text,
+            "user_input": question.in_full,
             "response": record.text,
             "reference": golds[0],
             "references": golds if len(golds) > 1 else None,
@@ -113,7 +113,7 @@ def ragchecker_rows(arm: Arm, answered: Answered) -> Rows:
         rows.append(
             {
                 "query_id": question.id,
-                "query": question.text,
+                "query": question.in_full,
                 "gt_answer": question.answers[0],
                 "response": record.text,
                 "retrieved_context": [{"doc_id": name, "text": text} for name, text in passages],

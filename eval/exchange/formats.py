@@ -21,6 +21,7 @@ Format = Literal[
     "deepeval",
     "promptfoo",
     "promptfoo-table",
+    "choices",
     "table",
 ]
 """The three that say what a system answered, and those of `tuning.data.formats`."""

@@ -6,12 +6,12 @@ write_data_folder(imported, Path("data/mine"), train_share=0.7)
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from eval.contexts import place_contexts
 from eval.errors import EvalError
 from eval.exchange.formats import Format, Tool
 from eval.questions import Question, as_row, load_questions, no_gold, share_golds, split_by_document
@@ -22,9 +22,9 @@ from storage.folders import write_files
 from storage.jsonl import grouped, sound_rows
 from storage.records import as_json, json_lines
 from tuning.data.examples import load_examples, scan_examples, texts_of
-from tuning.data.formats.given import Columns, Given, Row, spelt
-from tuning.data.formats.registry import PAIR_FORMATS
-from tuning.data.layouts import Part, find_part, is_saved
+from tuning.data.formats.given import Columns, Context, Row, spelt
+from tuning.data.formats.registry import PAIR_FORMATS, columns_of
+from tuning.data.layouts import Part, find_part, is_saved, only_rows
 from tuning.data.table_files import read_table
 from tuning.errors import TuningError
 
@@ -62,13 +62,23 @@ _COLUMNS: Mapping[Tool, Mapping[str, tuple[str, ...]]] = {
         "multi_responses": ("multi_responses",),
     },
 }
+# What a part of a row is called in a setting, and here.
+_PARTS = {
+    "question": "question",
+    "answer": "golds",
+    "answers": "golds",
+    "id": "id",
+    "doc_ids": "gold_ids",
+    "context": "gold",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
     """A data set in Arbiter's own values; `notes` say what a reader should know about it, a line each.
 
-    `questions` are to be asked, or to be split where no `train` rows came with them. `metadata["imported"]` of a
+    `questions` are to be asked, or to be split where no `train` rows came with them, unless they are called `test`
+    questions. `metadata["imported"]` of a
     question holds what another system answered, its passages by document id; `metadata["rejected"]` of a preference
     pair's the answer that was not chosen.
     """
@@ -79,6 +89,7 @@ class Imported:
     notes: tuple[str, ...] = ()
     train: tuple[Question, ...] = ()
     dev: tuple[Question, ...] = ()
+    is_test: bool = False
 
 
 def import_dataset(
@@ -103,12 +114,14 @@ def import_dataset(
     try:
         parts = _parts(path)
         said = next((tool for tool in _COLUMNS if tool == format), None)
-        if (format is not None and said is None) or columns:
+        if format is not None and said is None:
             return _of_rows(parts, format, columns, documents)
         first = next(iter(parts.values()))
         rows = _rows(first)
         tool = said or _recognised(rows)
-        return _of_rows(parts, None, None, documents) if tool is None else _of_tool(first, tool, rows)
+        if tool is None:
+            return _of_rows(parts, None, columns, documents)
+        return _of_tool(first, tool, _renamed(rows, tool, columns or {}))
     except (StorageError, TuningError) as error:
         raise EvalError(str(error)) from error
 
@@ -165,7 +178,14 @@ def _parts(path: Path) -> dict[Part, Path]:
         return {"questions": path}
     order: tuple[Part, ...] = ("questions", "test", "train", "dev")
     found = {part: file for part in order if (file := find_part(path, part)) is not None}
-    return found or {"questions": path}
+    if not found and (file := only_rows(path)) is not None:
+        return {"questions": file}
+    if not found:
+        there = listed(sorted(one.name for one in path.iterdir()), separator=", ") or "nothing"
+        raise EvalError(
+            f"no file in {str(path)!r} is called train, test or questions; give one of what it has: {there}"
+        )
+    return found
 
 
 def _of_tool(path: Path, tool: Tool, rows: Sequence[tuple[str, Row | str]]) -> Imported:
@@ -185,7 +205,6 @@ def _of_rows(
 ) -> Imported:
     """The data set of files in formats of `tuning.data.formats`; the texts that came with rows are documents."""
     notes: list[str] = []
-    documents = {document.id: document for document in given}
     sets: dict[str, tuple[Question, ...]] = {}
     named = ""
     for part, path in parts.items():
@@ -195,26 +214,21 @@ def _of_rows(
         like, unit = '{"question": ..., "answers": [...]}', found.unit
         rows = sound_rows(found.called, found.rows, called="rows", like=like, error=EvalError, unit=unit)
         named = named or found.format
-        sets[part] = tuple(_with_documents(row, found.given[row.id], documents) for row in rows)
+        rejected = {name: given.rejected for name, given in found.given.items() if given.rejected is not None}
+        sets[part] = tuple(
+            replace(row, metadata={**row.metadata, "rejected": rejected[row.id]}) if row.id in rejected else row
+            for row in rows
+        )
         if found.format in PAIR_FORMATS:
             sets[part] = share_golds(sets[part])
+    placed = place_contexts(given, (context for rows in sets.values() for row in rows for context in row.contexts))
+    sets = {part: placed.renamed(rows) for part, rows in sets.items()}
     train, asked = sets.get("train", ()), (*sets.get("questions", ()), *sets.get("test", ()))
     if not asked:
         train, asked = (), train
     every = (*train, *asked, *sets.get("dev", ()))
-    notes += _notes(documents, every, are_all=bool(given))
-    return Imported(named, tuple(documents.values()), asked, tuple(notes), train, sets.get("dev", ()))
-
-
-def _with_documents(row: Question, given: Given, documents: dict[str, Document]) -> Question:
-    """The question with the texts that came with it as documents, which hold the answer."""
-    names = list(row.document_ids)
-    for text in given.contexts:
-        name = f"passage-{_mark(text)}"
-        documents.setdefault(name, Document(name, given.title, text, {}))
-        names.append(name)
-    metadata = dict(row.metadata) | ({} if given.rejected is None else {"rejected": given.rejected})
-    return replace(row, document_ids=tuple(dict.fromkeys(names)), metadata=metadata)
+    notes += _notes(placed.documents, every, are_all=bool(given))
+    return Imported(named, placed.documents, asked, tuple(notes), train, sets.get("dev", ()), "test" in sets)
 
 
 def _notes(documents: Collection[object], questions: Sequence[Question], *, are_all: bool) -> list[str]:
@@ -229,14 +243,32 @@ def _notes(documents: Collection[object], questions: Sequence[Question], *, are_
     return [note for note, is_so in notes.items() if is_so]
 
 
-def _mark(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-
-
 def _rows(path: Path) -> list[tuple[str, Row | str]]:
     """The rows of a file with their places."""
     table = read_table(path)
     return [(f"{table.unit} {number}", row) for number, row in table.rows]
+
+
+def _renamed(rows: Sequence[tuple[str, Row | str]], tool: Tool, columns: Columns) -> list[tuple[str, Row | str]]:
+    """The rows with the columns that were set under the names that the tool has for them. Raises EvalError for a part
+    that its rows do not have, and for a column that is not there.
+    """
+    there = columns_of([row for _, row in rows if not isinstance(row, str)])
+    names: dict[str, str] = {}
+    for part, column in columns.items():
+        held = _COLUMNS[tool].get(_PARTS.get(part, ""))
+        if held is None:
+            raise EvalError(f"rows of {tool} have no part {part!r}; parts are {', '.join(_PARTS)}")
+        if column not in there:
+            raise EvalError(f"no column {column!r}, only {listed(there, separator=', ')}; correct columns")
+        names[column] = held[0]
+    return [(place, row if isinstance(row, str) else _with_names(row, names)) for place, row in rows]
+
+
+def _with_names(row: Row, names: Mapping[str, str]) -> Row:
+    moved = {ours: row[column] for column, ours in names.items() if column in row}
+    kept = ((name, value) for name, value in row.items() if name not in names)
+    return {(f"{name}_column" if name in moved else name): value for name, value in kept} | moved
 
 
 def _qa_file(folder: Path) -> Path:
@@ -339,10 +371,10 @@ class _Found:
 
     def _add_passage(self, own: str, text: str) -> str:
         """The id of a passage's document: its own where it is free, else one with a hash of the text in it."""
-        mark = _mark(text)
-        chosen, metadata = own or f"passage-{mark}", {}
+        passage = Context(text).id
+        chosen, metadata = own or passage, {}
         if chosen in self.documents and self.documents[chosen].text != text:
-            chosen, metadata = f"{chosen}@{mark}", {"doc_id": own}
+            chosen, metadata = f"{chosen}@{passage.rpartition('-')[2]}", {"doc_id": own}
             self.num_renamed += chosen not in self.documents
         self.documents.setdefault(chosen, Document(chosen, "", text, metadata))
         return chosen

@@ -1,7 +1,7 @@
 """What people said of answers: rows to certify a judge on, and labels that correct a judge's scores of a run.
 
-load_labelled(Path("labels.jsonl"))       {"question", "response", "reference", "label": 0 or 1, "arm"}
-load_pairs(Path("pairs.jsonl"))           {"prompt", "chosen", "rejected"}
+load_labelled(Path("labels.csv"))         {"question", "response", "reference", "label": 0 or 1, "arm"}
+load_pairs(Path("pairs.jsonl"))           preference pairs in any format of tuning/data/formats/preferences.py
 labels = load_human_labels(path)["rag"]   {"arm": "rag", "question_id": "q7", "label": 1}
 
 A label is a number from 0 to 1, or a word like yes, no, correct or incorrect.
@@ -9,7 +9,7 @@ A label is a number from 0 to 1, or a word like yes, no, correct or incorrect.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -18,11 +18,20 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, TypeA
 from pydantic_core import ErrorDetails
 
 from eval.errors import EvalError
-from storage.jsonl import scan_jsonl, sound_rows
-from tuning.data.examples import texts_of
+from storage.errors import listed
+from storage.jsonl import sound_rows
+from tuning.data.examples import in_full, texts_of
+from tuning.data.formats.given import Columns, value_at
+from tuning.data.formats.registry import inner_columns
+from tuning.data.pairs import load_pairs as read_pairs
+from tuning.data.table_files import read_table
+from tuning.errors import TuningError
 
 _WORDS = dict.fromkeys(("yes", "y", "true", "t", "correct", "right", "pass", "passed", "good"), 1.0)
 _WORDS |= dict.fromkeys(("no", "n", "false", "f", "incorrect", "wrong", "fail", "failed", "bad"), 0.0)
+
+# What `columns` may set.
+_PARTS = ("question", "response", "reference", "label", "arm")
 
 Row = TypeVar("Row")
 
@@ -74,15 +83,11 @@ class LabelledAnswer:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """Two responses to one prompt, of which a person chose one."""
+    """Two responses to one prompt, a conversation in full, of which a person chose one."""
 
-    prompt: _Text
-    chosen: _Text
-    rejected: _Text
-
-    def __post_init__(self) -> None:
-        if self.chosen == self.rejected:
-            raise ValueError("`chosen` and `rejected` are the same text")
+    prompt: str
+    chosen: str
+    rejected: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +97,25 @@ class _HumanLabel:
     label: Annotated[float, BeforeValidator(_label)]
 
 
-def load_labelled(path: Path) -> tuple[LabelledAnswer, ...]:
-    """Rows `{question | user_input, response, reference | answers[], label, arm}`, the label 0 or 1, the arm if any.
+def load_labelled(path: Path, columns: Columns | None = None) -> tuple[LabelledAnswer, ...]:
+    """Rows `{question | user_input, response, reference | answers[], label, arm}` of a file of any kind, the label 0 or
+    1, the arm if any; `columns` says which column holds which of these.
 
     Raises EvalError naming the line of every faulty row (the first ten), and when there is no row at all; StorageError
     when there is no such file.
     """
     like = '{"question": ..., "response": ..., "reference": ..., "label": 1}'
-    return sound_rows(path, _rows(path, LabelledAnswer), called="rows", like=like, error=EvalError)
+    rows, unit = _rows(path, LabelledAnswer, columns)
+    return sound_rows(path, rows, called="rows", like=like, error=EvalError, unit=unit)
 
 
-def load_pairs(path: Path) -> tuple[LabelledPair, ...]:
-    """Rows `{prompt, chosen, rejected}`, all texts, the two responses different. Raises as `load_labelled`."""
-    like = '{"prompt": ..., "chosen": ..., "rejected": ...}'
-    return sound_rows(path, _rows(path, LabelledPair), called="rows", like=like, error=EvalError)
+def load_pairs(path: Path, columns: Columns | None = None) -> tuple[LabelledPair, ...]:
+    """Preference pairs as `tuning.data.pairs` reads them. Raises EvalError as `load_labelled`."""
+    try:
+        pairs = read_pairs(path, columns)
+    except TuningError as error:
+        raise EvalError(str(error)) from error
+    return tuple(LabelledPair(in_full(pair.prompt), pair.chosen, pair.rejected) for pair in pairs)
 
 
 def load_human_labels(path: Path) -> dict[str, dict[str, float]]:
@@ -123,20 +133,36 @@ def load_human_labels(path: Path) -> dict[str, dict[str, float]]:
         labels[row.arm][row.question_id] = row.label
         return row
 
-    rows = ((line, add(row)) for line, row in _rows(path, _HumanLabel))
+    found, unit = _rows(path, _HumanLabel)
+    rows = ((line, add(row)) for line, row in found)
     like = '{"arm": ..., "question_id": ..., "label": 1}'
-    sound_rows(path, rows, called="labels", like=like, error=EvalError)
+    sound_rows(path, rows, called="labels", like=like, error=EvalError, unit=unit)
     return labels
 
 
-def _rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row | str]]:
-    """Every row of a file with its line, or what is wrong with it in its place."""
-    read = TypeAdapter(kind).validate_python
-    for line, raw in scan_jsonl(path):
+def _rows(path: Path, kind: type[Row], columns: Columns | None = None) -> tuple[list[tuple[int, Row | str]], str]:
+    """Every row of a file with its number, or what is wrong with it in its place, and what the numbers count. Raises
+    EvalError for a column that was set and is not there.
+    """
+    table, given = read_table(path), columns or {}
+    if strange := next((part for part in given if part not in _PARTS), None):
+        raise EvalError(f"no part of a labelled row is called {strange!r}; parts are {', '.join(_PARTS)}")
+    raws = [row for _, row in table.rows if not isinstance(row, str)]
+    if raws and (lost := next((name for name in given.values() if name not in inner_columns(raws)), None)):
+        there = listed(inner_columns(raws), separator=", ")
+        raise EvalError(f"{path}: no column {lost!r}, only {there}; correct columns")
+    adapter = TypeAdapter(kind)
+
+    def read(raw: Mapping[str, object] | str) -> Row | str:
+        if isinstance(raw, str):
+            return raw
+        set_ones = {part: value_at(raw, column) for part, column in given.items()}
         try:
-            yield line, raw if isinstance(raw, str) else read(raw)
+            return adapter.validate_python({**raw, **set_ones})
         except ValidationError as error:
-            yield line, "; ".join(map(_fault, error.errors()))
+            return "; ".join(map(_fault, error.errors()))
+
+    return [(number, read(raw)) for number, raw in table.rows], table.unit
 
 
 def _fault(fault: ErrorDetails) -> str:

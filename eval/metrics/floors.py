@@ -54,8 +54,8 @@ def nearest_training_answers(
     examples: Sequence[Question], questions: Sequence[Question], embed: Embed
 ) -> list[AnswerRecord]:
     """The answer of the most similar training question, by cosine, for every question; the first of equals."""
-    known = embed([example.text for example in examples])
-    asked = embed([question.text for question in questions])
+    known = embed([example.in_full for example in examples])
+    asked = embed([question.in_full for question in questions])
     # One at a time, so that the similarities take little memory.
     nearest = [int(np.round(known @ vector, _DECIMALS).argmax()) for vector in asked]
     return [

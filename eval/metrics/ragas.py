@@ -126,7 +126,7 @@ def _ragas_scorer(
 
 
 def _judge_asks(question: Question, record: AnswerRecord) -> Iterator[Ask]:
-    asked, said, gold = question.text, record.text.strip(), question.answers[0]
+    asked, said, gold = question.in_full, record.text.strip(), question.answers[0]
     if said:
         yield Ask("judge_answer_relevancy", (asked, said))
     yield Ask("judge_factual_correctness", (said, gold))

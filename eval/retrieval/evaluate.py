@@ -20,6 +20,7 @@ from eval.questions import Question, are_documents_given
 from eval.retrieval.report import ALPHA, MEASURES, Comparison, Measure, RetrievalReport, SettingScores, Verdict
 from rag.passage import Passage
 from rag.search.settings import SearchSettings
+from router.answering.condense import query_without_engine
 from router.deciding.statistics import holm, mean_interval, paired_difference
 
 _DEPTH = 10
@@ -90,10 +91,11 @@ def evaluate_retrieval(
     times: dict[str, list[float]] = {name: [] for name in settings}
     first_times = []
     for number, question in enumerate(asked, start=1):
+        query = query_without_engine(question.messages, "recent")
         # The query's embedding is made once and then remembered: whoever came first would pay for all.
-        first_times.append(_timed(search, question.text, settings[default])[1])
+        first_times.append(_timed(search, query, settings[default])[1])
         for name, way in settings.items():
-            found, seconds = _timed(search, question.text, way)
+            found, seconds = _timed(search, query, way)
             rankings[name].append(rank_documents(found))
             times[name].append(seconds)
         progress(number, len(asked))

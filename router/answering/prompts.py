@@ -7,6 +7,7 @@ trained on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Literal
 
 from rag.passage import Passage
@@ -86,8 +87,19 @@ def _as_context(passages: Sequence[Passage]) -> str:
 
 def _as_turns(passages: Sequence[Passage]) -> list[Message]:
     # The most similar example comes last, next to the question: small models lean on what they read last.
+    # Several passages of one example are the same turns, which are shown once.
+    shown = dict.fromkeys(_said(passage) for passage in passages)
     return [
         {"role": role, "content": text}
-        for passage in reversed(passages)
-        for role, text in (("user", passage.text), ("assistant", str(passage.metadata.get("answer", ""))))
+        for said in reversed(shown)
+        for role, text in zip(cycle(("user", "assistant")), said, strict=False)
     ]
+
+
+def _said(passage: Passage) -> tuple[str, ...]:
+    """An example's question, in full where the passage is a part of it, and its answer, after the exchange before them
+    where it has one.
+    """
+    before = passage.metadata.get("before")
+    said = [str(text) for text in before] if isinstance(before, list) and len(before) == 2 else []
+    return (*said, str(passage.metadata.get("question", passage.text)), str(passage.metadata.get("answer", "")))

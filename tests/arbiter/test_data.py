@@ -109,7 +109,7 @@ def test_a_spreadsheet_s_files_serve_as_well(tmp_path: Path) -> None:
     assert ([d.id for d in data.documents], len(data.examples)) == (["desk"], 1)
     assert data.questions == (Question("test-2", "Test one?", ("9",), ("desk",)),)
     (where / "test.jsonl").write_text(json.dumps(TEST[0]))
-    with pytest.raises(ArbiterError, match=r"has both test\.jsonl and test\.csv; keep one"):
+    with pytest.raises(ArbiterError, match=r"has both test\.csv and test\.jsonl; keep one"):
         load_data(where)
 
 
@@ -156,6 +156,12 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
 def test_examples_carry_their_answer_into_the_index() -> None:
     (document,) = examples_as_documents([Question("t1", "When?", ("nine",), ("desk",), {})])
     assert (document.id, document.text, document.metadata) == ("t1", "When?", {"answer": "nine"})
+    said = ({"role": "user", "content": "When?"}, {"role": "assistant", "content": "At nine."})
+    (document,) = examples_as_documents([Question("t2", "On Sundays?", ("ten",), history=said)])
+    assert document == Document("t2", "When?", "On Sundays?", {"answer": "ten", "before": ["When?", "At nine."]})
+    # A system message or a greeting is no exchange; what may be cut into passages is kept whole.
+    (document,) = examples_as_documents([Question("t3", "w " * 80, ("x",), history=said[1:])])
+    assert document == Document("t3", "", "w " * 80, {"answer": "x", "question": "w " * 80})
 
 
 def rows(prefix: str, documents: int, per_document: int, **parts: object) -> list[dict[str, object]]:
@@ -340,7 +346,7 @@ def test_a_link_that_leads_nowhere_is_a_fault(tmp_path: Path, target: str) -> No
         load_data(where)
 
 
-@pytest.mark.parametrize("name", ["test.txt", "test.xls", "Test.jsonl", "test.jsonl.gz", "test.jsonl.dvc", "dev.ods"])
+@pytest.mark.parametrize("name", ["test.txt", "test.xls", "Test.txt", "test.jsonl.gz", "test.jsonl.dvc", "dev.ods"])
 def test_questions_in_a_form_that_is_not_read_are_a_fault(tmp_path: Path, name: str) -> None:
     where = folder(tmp_path / "d", test=None, train=rows("one", 10, 4))
     (where / "test.yaml").touch()  # a config may be called so
@@ -444,18 +450,60 @@ def test_rows_in_other_formats_are_read_where_they_lie_and_said(tmp_path: Path) 
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(chats), where / "data" / "train-00000-of-00001.parquet")
     (where / "test.csv").write_text("Frage;Antwort\nWo?;dort\n", encoding="utf-8-sig")
     data = load_data(where)
-    assert [example.answer for example in data.examples] == list(WORDS)
-    assert all(example.history == tuple(asked) for example in data.examples)
+    first, *others = data.examples  # what all of them begin with is learned once
+    assert (first.text, first.answer, first.history) == ("When?", "At nine.", ())
+    assert [example.answer for example in others] == list(WORDS)
+    assert all(example.history == tuple(asked) for example in others)
     assert [question.text for question in data.questions] == ["Wo?"]
     assert data.notes == (
         "train-00000-of-00001.parquet is chat messages: messages",
         "test.csv is a table: question <- Frage, answer <- Antwort",
+        f"{len(WORDS)} training rows hold {len(WORDS) + 1} answers, each of which is learned",
     )
-    others = [{**row, "messages": row["messages"][2:]} for row in chats]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(others), where / "data" / "train-00000-of-00001.parquet")
-    alone = load_data(where)
-    assert [row.text for row in alone.examples] == [row.text for row in data.examples]
-    assert alone.version != data.version
+    alone = [{**row, "messages": row["messages"][2:]} for row in chats]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(alone), where / "data" / "train-00000-of-00001.parquet")
+    shorter = load_data(where)
+    assert [row.text for row in shorter.examples] == [row.text for row in others]
+    assert shorter.version != data.version
+
+
+SQUAD = [
+    {"id": f"{part}{i}", "question": f"{part} {word}?", "context": f"{part} says {word}.", "answers": {"text": [word]}}
+    for part in ("train", "test", "dev")
+    for i, word in enumerate(("amber", "birch"))
+]
+
+
+def test_texts_that_came_with_rows_are_documents_whichever_arms_ask(tmp_path: Path) -> None:
+    parts = {part: [row for row in SQUAD if str(row["id"]).startswith(part)] for part in ("train", "test", "dev")}
+    where = folder(tmp_path / "d", docs=None, **parts)
+    data = load_data(where)
+    texts = {document.id: document.text for document in data.documents}
+    assert sorted(texts.values()) == sorted(str(row["context"]) for row in SQUAD)
+    for row in (*data.examples, *data.questions):
+        assert [texts[name] for name in row.document_ids] == [f"{row.text[:-1].replace(' ', ' says ')}."]
+        assert row.contexts == ()
+    assert data.notes[-1] == "6 texts that came with rows are documents"
+    assert not data.documents_given
+    for needs in ({"trains": False}, {"needs_dev": True}, {"trains": False, "needs_dev": True}):
+        other = load_data(where, **needs)
+        assert {document.id for document in other.documents} == texts.keys()
+    # One that is not used may be wrong.
+    (where / "dev.jsonl").write_text("{oops\n")
+    assert len(load_data(where).documents) == 4
+
+
+def test_texts_that_came_with_rows_keep_their_questions_in_one_part_of_a_split(tmp_path: Path) -> None:
+    pool = [
+        {"question": f"{word} {i}?", "context": f"It says {word}.", "answers": {"text": [word]}}
+        for word in WORDS
+        for i in range(2)
+    ]
+    data = load_data(folder(tmp_path / "d", docs=None, train=pool, test=None))
+    assert len(data.documents) == len(WORDS)
+    trained, asked = ({name for row in rows for name in row.document_ids} for rows in (data.examples, data.questions))
+    assert trained.isdisjoint(asked)
+    assert len(trained | asked) == len(WORDS)
 
 
 def test_columns_of_all_files_are_set_in_limits(tmp_path: Path) -> None:
@@ -465,3 +513,24 @@ def test_columns_of_all_files_are_set_in_limits(tmp_path: Path) -> None:
     data = load_data(where, LimitsConfig(columns={"question": "Titel", "answer": "Text"}))
     assert (data.examples[0].text, data.questions[0].answers) == ("Wer?", ("dort",))
     assert data.examples[0].metadata == {"answer": "x"}
+
+
+def test_files_of_rows_that_are_not_read_are_said_and_one_alone_is_all_there_is(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d")
+    (where / "faq.csv").write_text("question,answer\nWho?,Ada\n")
+    assert load_data(where).notes == ("not read as rows, since no part of a folder is called so: faq.csv",)
+    for name in ("docs", "train", "test"):
+        (where / f"{name}.jsonl").unlink()
+    (where / "faq.csv").write_text("Frage;Antwort\n" + "".join(f"Was ist {word}?;{word}\n" for word in WORDS))
+    data = load_data(where)
+    assert len(data.examples) + len(data.questions) == len(WORDS)
+    assert data.notes[1].startswith("faq.csv is split by source document into ")
+
+
+def test_a_config_of_promptfoo_reads_the_files_that_it_names(tmp_path: Path) -> None:
+    where = folder(tmp_path / "d", train=None, test=None)
+    (where / "promptfooconfig.yaml").write_text("tests: file://cases.csv\n")
+    (where / "cases.csv").write_text("question,__expected\nWhen?,nine\nWhere?,here\n")
+    data = load_data(where)
+    assert [(row.text, row.answers) for row in data.questions] == [("When?", ("nine",)), ("Where?", ("here",))]
+    assert data.notes == ("promptfooconfig.yaml is promptfoo tests: question <- vars.question, answer <- assert",)

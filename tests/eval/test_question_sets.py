@@ -44,12 +44,12 @@ def test_a_training_row_that_repeats_a_dev_question_is_told_so(tmp_path: Path) -
     files = QuestionFiles(tmp_path, test=written("test.jsonl", "When?"), dev=written("dev.jsonl", "Where is it?"))
     rows = [Question("t1", "where is IT", ("x",)), Question("t2", "Who?", ("x",))]
     with pytest.raises(EvalError, match="1 training rows repeat a dev question: 't1' repeats"):
-        divide(files, rows, (), needs_dev=True)
-    sets = divide(files, rows, (), needs_dev=True, repeats="drop")
+        divide(files, rows, needs_dev=True)
+    sets = divide(files, rows, needs_dev=True, repeats="drop")
     assert sets.examples == (rows[1],)
     assert any("1 training rows that repeat a dev question are left out" in note for note in sets.notes)
     # What is not asked as a dev question is trained on.
-    assert divide(files, rows, ()).examples == tuple(rows)
+    assert divide(files, rows).examples == tuple(rows)
 
 
 ASKED = Question("q", "How old was Newton during Super Bowl 50?", ("26", "twenty-six"))
@@ -142,6 +142,18 @@ def test_one_question_in_two_conversations_is_two() -> None:
     assert find_near_repeats([near], [replace(asked, text="And on a Sundays?")]) == {
         "n": ("q", pytest.approx(96.6, abs=1))
     }
+
+
+def test_what_a_conversation_teaches_on_its_way_gives_a_question_away_too() -> None:
+    asked = Question("q", "When does the desk open?", ("nine",))
+    talk = Question("t", "And on Sundays?", ("ten",), history=said("when does the desk open", "At nine."), learned=(1,))
+    with pytest.raises(EvalError, match="1 training rows repeat an evaluation question: 't' repeats 'q'"):
+        leave_out_leaks([talk], [asked], called="training")
+    assert leave_out_leaks([replace(talk, learned=())], [asked], called="training")[0] != ()
+    near = replace(talk, history=said("When does a desk open?", "Nine"))
+    assert list(find_near_repeats([near], [asked])) == ["t"]
+    assert find_near_repeats([replace(near, learned=())], [asked]) == {}
+    assert make_sets((asked,), (talk,), ())[0].examples == ()
 
 
 def test_sets_of_a_data_set_are_made_such_that_dividing_them_changes_nothing() -> None:

@@ -55,7 +55,7 @@ def test_a_question_without_a_document_is_its_own_cluster(tmp_path: Path) -> Non
     [
         ({**GOOD, "answers": []}, "has no gold answer"),
         ({**GOOD, "answers": ["  "]}, "has no gold answer"),
-        ({**GOOD, "answers": None}, "`answers` must be a list of strings"),
+        ({**GOOD, "answers": None}, "has no gold answer"),
         ({**GOOD, "answers": [[9]]}, "`answers` must be a list of strings"),
         ({**GOOD, "question": " "}, "no `question` text"),
         ({**GOOD, "doc_ids": "desk"}, "`doc_ids` must be a list of strings"),
@@ -289,10 +289,22 @@ def test_what_was_said_before_a_question_is_a_part_of_it(tmp_path: Path) -> None
     assert drop_contradictions((one, other))[1] == ()
     assert drop_contradictions((one, other, again))[1] == ("a", "c")
     # As rows and back.
-    path = written(tmp_path, *map(as_row, (one, other)))
-    assert load_questions(path) == (one, other)
+    turns = ({"role": "user", "content": "?"}, {"role": "assistant", "content": "!"})
+    learned = Question("d", "And then?", ("so",), history=turns, learned=(1,))
+    path = written(tmp_path, *map(as_row, (one, other, learned)))
+    assert load_questions(path) == (one, other, learned)
     # As a run keeps them.
     assert from_json(Question, json.dumps(asdict(one))) == replace(one, metadata={})
+
+
+def test_conversations_that_ask_what_another_one_ends_with_stay_together() -> None:
+    def talk(name: str, *texts: str) -> Question:
+        said = tuple({"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts))
+        return Question(name, f"And {name}?", ("x",), history=said, learned=(1,) if said else ())
+
+    rows = [talk("a", "Hello", "Hi"), talk("b", "Hello", "Hi"), talk("c", "And d?", "x"), talk("d")]
+    parts = split_by_document(rows, (0.3, 0.3, 0.4))
+    assert sorted(sorted(row.id for row in part) for part in parts) == [["a"], ["b"], ["c", "d"]]
 
 
 def test_every_answer_that_was_chosen_for_a_prompt_is_a_gold(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from storage.jsonl import sound_rows
 from storage.records import as_json
-from tuning.data.formats.given import Columns, Given, Message
+from tuning.data.formats.given import Columns, Context, Given, Message
 from tuning.data.formats.read import Say, read_rows
 from tuning.data.table_files import stem_of
 from tuning.errors import TuningError
@@ -29,7 +29,9 @@ class Question:
     """A row of training or of evaluation. `document_ids` name the documents that hold the answers, if known.
 
     All `answers` are accepted golds where the row is asked; of a training row the first is learned. `history` holds the
-    messages before the question, a system message of the row's own among them.
+    messages before the question, a system message of the row's own among them, and `learned` the places in it of
+    answers that a training learns as well. `contexts` are the texts that came with the row, and documents under their
+    ids; those that hold the answer are among `document_ids`.
     """
 
     id: str
@@ -39,6 +41,8 @@ class Question:
     metadata: Mapping[str, object] = field(default_factory=dict)
     # Not in the text that versions and indexes are named by: rows that have none keep theirs.
     history: tuple[Message, ...] = field(default=(), repr=False)
+    learned: tuple[int, ...] = field(default=(), repr=False)
+    contexts: tuple[Context, ...] = field(default=(), repr=False)
 
     @property
     def answer(self) -> str:
@@ -49,6 +53,32 @@ class Question:
     def messages(self) -> tuple[Message, ...]:
         """The conversation that is asked: the history, and the question as the user's message."""
         return (*self.history, {"role": "user", "content": self.text})
+
+    @property
+    def in_full(self) -> str:
+        """What is asked with all that was said before it, a line a message; the question alone where nothing was."""
+        return in_full(self.messages)
+
+    @property
+    def exchanges(self) -> tuple[Question, ...]:
+        """A question for each answer of the history that is learned, after what was said before it, and this one."""
+        earlier = (
+            replace(
+                self,
+                id=f"{self.id}:turn-{number}",
+                text=str(self.history[place - 1]["content"]),
+                answers=(str(self.history[place]["content"]),),
+                history=self.history[: place - 1],
+                learned=(),
+            )
+            for number, place in enumerate(self.learned, start=1)
+        )
+        return (*earlier, replace(self, learned=()))
+
+    @property
+    def content(self) -> str:
+        """All that the row says, as a text to hash: the same as ever for one without a history."""
+        return f"{self!r} after {self.history!r}" if self.history else repr(self)
 
     @property
     def cluster(self) -> str:
@@ -108,7 +138,7 @@ def scan_examples(
     for line, given in reading.rows:
         seen[line] += 1
         part = f".{seen[line]}" if seen[line] > 1 else ""  # a row may hold several questions
-        found = given if isinstance(given, str) else _question(given, f"{stem_of(path)}-{line}{part}", needs_answers)
+        found = given if isinstance(given, str) else _question(given, f"{stem_of(path)}-{line}{part}")
         if isinstance(found, Question):
             found = (fault_of(found) if fault_of is not None else None) or found
         if isinstance(found, Question):
@@ -121,6 +151,28 @@ def scan_examples(
                 sound[found.id] = given
         rows.append((line, found))
     return Scanned(tuple(rows), reading.called(path), reading.unit, reading.format, sound)
+
+
+def in_full(messages: Sequence[Message]) -> str:
+    """A conversation as a text for whoever takes no messages; of one that begins with its question that alone."""
+    if len(messages) == 1:
+        return str(messages[0]["content"])
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
+
+
+def learned_rows(rows: Sequence[Question]) -> tuple[Question, ...]:
+    """A row for every answer that is learned, in their order: those on the way to a conversation's end before its last.
+    What several conversations begin with is learned once.
+    """
+    known: set[tuple[str, str]] = set()
+    found: list[Question] = []
+    for row in rows:
+        *earlier, last = row.exchanges
+        keys = [(repr(one.messages), one.answer) for one in earlier]
+        found += [one for one, key in zip(earlier, keys, strict=True) if key not in known]
+        found.append(last)
+        known.update(keys)
+    return tuple(found)
 
 
 def sample(items: Sequence[T], limit: int | None, seed: int) -> tuple[T, ...]:
@@ -136,12 +188,14 @@ def _nothing_to_learn(row: Question) -> str | None:
     return "no answer to learn: `answers` is empty or begins with a blank one" if is_blank else None
 
 
-def _question(row: Given, fallback_id: str, needs_answers: bool) -> Question | str:
+def _question(row: Given, fallback_id: str) -> Question | str:
     """The question, or what is wrong with the row."""
     name = fallback_id if row.id is None else row.id
     question, given = row.question, row.answers
     metadata = row.metadata if row.metadata is not None else {}
     document_ids = texts_of(row.document_ids if row.document_ids is not None else [])
+    if isinstance(name, float) and math.isfinite(name):
+        name = int(name) if name.is_integer() else str(name)  # as tables with a gap have whole numbers
     if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
         return f"`id` must be a text or a number, not {name!r}"
     asked = texts_of([question])
@@ -151,14 +205,43 @@ def _question(row: Given, fallback_id: str, needs_answers: bool) -> Question | s
         return "`metadata` must be an object"
     if not given and metadata.get("unanswerable") is True:
         given = "unanswerable"
-    answers = texts_of([] if given is None and not needs_answers else given if isinstance(given, list) else [given])
+    # A value that is missing is no answer, and NaN is how tables of numbers say so.
+    held = [one for one in (given if isinstance(given, list) else [given]) if not _is_missing(one)]
+    answers = texts_of([str(one).lower() if isinstance(one, bool) else one for one in held])
     if answers is None:
-        found = given if isinstance(given, list) else [given]
-        hint = "; put true and false in quotes" if any(isinstance(value, bool) for value in found) else ""
-        return f"`answers` must be a list of strings or numbers, or `answer` one of them{hint}"
+        wrong = next(one for one in held if texts_of([one]) is None)
+        return f"`answers` must be a list of strings or numbers, or `answer` one of them, not {wrong!r:.40}"
     if document_ids is None:
         return "`doc_ids` must be a list of strings or numbers"
-    return Question(str(name), asked[0], tuple(answers), tuple(document_ids), as_json(metadata), row.history)
+    texts = (asked[0], *answers, *(str(one["content"]) for one in row.history), *(one.text for one in row.contexts))
+    if (unfit := next((fault for text in texts if (fault := _unfit(text))), None)) is not None:
+        return unfit
+    document_ids += [one.id for one in row.contexts if one.is_gold]
+    return Question(
+        str(name),
+        asked[0],
+        tuple(answers),
+        tuple(dict.fromkeys(document_ids)),
+        as_json(metadata),
+        row.history,
+        row.learned,
+        row.contexts,
+    )
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _unfit(text: str) -> str | None:
+    """What is wrong with a text that databases and models do not take, if anything."""
+    if "\x00" in text:
+        return "a text holds a NUL character; take it out"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "a text holds half of a character; take it out"
+    return None
 
 
 def texts_of(values: object) -> list[str] | None:

@@ -8,13 +8,14 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from storage.encoding import decode
-from storage.errors import StorageError, listed, reason_of
+from storage.errors import StorageError, reason_of
 from tuning.data.formats.given import plain_name, spelt
 
 # Excel's own word for the delimiter.
@@ -26,7 +27,19 @@ _BETWEEN_IDS = re.compile(r"[;|\n]")
 # Rows that may stand above the header: a title, a blank one.
 _ABOVE = 5
 
+# What a cell shows in place of a value that could not be computed.
+_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!")
+
 Numbered = tuple[int, dict[str, Any] | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The rows of a sheet with their numbers, and what a person should know of them."""
+
+    title: str
+    rows: tuple[Numbered, ...]
+    notes: tuple[str, ...] = ()
 
 
 def scan_cells(path: Path) -> Iterator[Numbered]:
@@ -51,32 +64,43 @@ def scan_cells(path: Path) -> Iterator[Numbered]:
         raise StorageError(f"{path}:{rows.line_num}: not valid CSV ({error}); export it again") from error
 
 
-def scan_sheet(path: Path) -> tuple[tuple[Numbered, ...], tuple[str, ...]]:
-    """The same of the first visible sheet of a workbook that has rows, and a note that names it where there are others.
+def scan_sheets(path: Path) -> tuple[Sheet, ...]:
+    """The same of every visible sheet of a workbook that has rows.
 
-    Numbers stay numbers, times become text; formulas are as last computed. Raises StorageError for what is no workbook.
+    Numbers stay numbers, times become text; formulas are as last computed. A cell that is merged over several rows
+    stands in each of them. Raises StorageError for what is no workbook.
     """
     from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
 
     try:
-        workbook = load_workbook(path, read_only=True, data_only=True)
-        found: list[tuple[str, tuple[Numbered, ...]]] = []
-        for sheet in workbook.worksheets:
-            if sheet.sheet_state == "visible":
-                sheet.reset_dimensions()  # the size that a file states may be far from that of its content
-                rows = tuple(_below_header([_shown(cell) for cell in row] for row in sheet.iter_rows(values_only=True)))
-                found += [(sheet.title, rows)] if rows else []
+        # Only a sheet that is read as a whole knows of merged cells; that takes much more memory.
+        workbook = load_workbook(path, read_only=not _has_merged_cells(path), data_only=True)
+        found = [_sheet(sheet) for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
         workbook.close()
     except OSError as error:
         raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except Exception as error:  # a damaged file has zipfile, zlib, the XML parser and openpyxl raise whatever they like
         raise StorageError(f"cannot read {str(path)!r} as a workbook ({error}); save it again as .xlsx") from error
-    if not found:
-        return (), ()
-    unread = [repr(title) for title, _ in found[1:]]
-    note = f"sheet {found[0][0]!r} is read, and not {listed(unread, separator=', ')}"
-    return found[0][1], (note,) if unread else ()
+    return tuple(sheet for sheet in found if sheet.rows)
+
+
+def _has_merged_cells(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        names = (name for name in archive.namelist() if name.startswith("xl/worksheets/"))
+        return any(b"<mergeCell " in archive.read(name) for name in names)
+
+
+def _sheet(sheet: Any) -> Sheet:
+    if hasattr(sheet, "reset_dimensions"):
+        sheet.reset_dimensions()  # the size that a file states may be far from that of its content
+    cells = [[as_cell(cell) for cell in row] for row in sheet.iter_rows(values_only=True)]
+    for merged in getattr(getattr(sheet, "merged_cells", None), "ranges", ()):
+        for row in range(merged.min_row, merged.max_row):
+            cells[row][merged.min_col - 1] = cells[merged.min_row - 1][merged.min_col - 1]
+    num_errors = sum(cell in _ERRORS for row in cells for cell in row if isinstance(cell, str))
+    cells = [[None if isinstance(cell, str) and cell in _ERRORS else cell for cell in row] for row in cells]
+    note = f"cells of sheet {sheet.title!r} that hold an error like {_ERRORS[0]} are read as empty: {num_errors}"
+    return Sheet(sheet.title, tuple(_below_header(cells)), (note,) if num_errors else ())
 
 
 def _below_header(rows: Iterable[Sequence[Any]]) -> Iterator[Numbered]:
@@ -92,14 +116,21 @@ def _below_header(rows: Iterable[Sequence[Any]]) -> Iterator[Numbered]:
     if not above:
         return
     above = above[-1:] if is_table else above
-    names = [str(name).strip() if _is_filled(name) else "" for name in above[0][1]]
+    header = [str(name) if _is_filled(name) else "" for name in above[0][1]]
+    names = [name.strip() for name in header]
+    if twice := next((name for name, count in Counter(names).items() if name and count > 1), None):
+        yield above[0][0], f"two columns are called {twice!r}; rename one, or take it away"
+        return
+    # Where blanks stand around the names of columns they stand around the cells, and mean nothing.
+    is_padded = names != header
     for number, cells in chain(above[1:], numbered):
         if any(map(_is_filled, cells[len(names) :])):
             yield number, f"{len(cells)} cells for {len(names)} columns; put a text with the delimiter in quotes"
             continue
         # A short row has no value in the last columns.
         filled = ((name, cell) for name, cell in zip(names, cells, strict=False) if name and _is_filled(cell))
-        if row := {name: _value(name, cell) for name, cell in filled}:
+        cells_of = ((name, cell.strip() if is_padded and isinstance(cell, str) else cell) for name, cell in filled)
+        if row := {name: _value(name, cell) for name, cell in cells_of}:
             yield number, row
 
 
@@ -116,8 +147,8 @@ def _is_filled(cell: Any) -> bool:
     return cell is not None and (not isinstance(cell, str) or bool(cell.strip()))
 
 
-def _shown(cell: Any) -> Any:
-    """A cell's value: text and numbers as they are, times and truth as text."""
+def as_cell(cell: Any) -> Any:
+    """A value as a cell shows it: text and numbers as they are, times and truth as text."""
     if isinstance(cell, bool):
         return str(cell).upper()
     if isinstance(cell, datetime):

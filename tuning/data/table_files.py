@@ -7,25 +7,28 @@ table.rows  # (2, {"user_input": "...", ...}), (3, "5 cells for 4 columns; ...")
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 from storage.errors import StorageError, listed, reason_of
-from storage.jsonl import parse_lines
 from tuning.data.formats.given import Row
-from tuning.data.formats.messages import are_messages
-from tuning.data.spreadsheet import scan_cells, scan_sheet
+from tuning.data.json_rows import number_rows, rows_in, rows_of_bytes
+from tuning.data.promptfoo_config import is_config, tests_in
+from tuning.data.spreadsheet import Sheet, as_cell, scan_cells, scan_sheets
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".tsv", ".xlsx", ".arrow", ".ndjson", ".yaml", ".yml")
-# Keys under which a JSON or YAML file may keep its rows.
-ROW_KEYS = ("results", "input_data", "samples", "data", "rows", "examples", "tests", "goldens", "questions")
 # What Git LFS leaves in place of a file.
 _POINTER, _POINTER_BYTES = b"version https://git-lfs.github.com/", 1024
+# What a file of text begins with that was packed, or is of another kind than its name says.
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip, or a workbook", b"PAR1": "Parquet", b"BZh": "bzip2"}
+_CASES = (".yaml", ".yml")
+_TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".yaml", ".yml")
 # A hub's name for a part of a file: train-00000-of-00003.parquet.
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>\..+)")
 
@@ -33,12 +36,14 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest
 @dataclass(frozen=True, slots=True)
 class Table:
     """The rows of a file with their numbers, and what is wrong in place of a faulty one; `unit` is what is counted.
-    `notes` say what else the file holds.
+
+    `notes` say what else the file holds; `more` are other tables in it, of which one may be meant.
     """
 
     rows: tuple[tuple[int, Row | str], ...]
     unit: Literal["line", "row"] = "line"
     notes: tuple[str, ...] = ()
+    more: tuple[Table, ...] = ()
 
 
 def read_table(path: Path) -> Table:
@@ -47,19 +52,47 @@ def read_table(path: Path) -> Table:
 
     Raises StorageError for what cannot be read, is of another kind or no table.
     """
-    if path.is_file() and path.stat().st_size < _POINTER_BYTES and _bytes(path).startswith(_POINTER):
-        raise StorageError(f"{str(path)!r} stands for a file that was not fetched; fetch it: git lfs pull")
-    match kind := "folder" if path.is_dir() else path.suffix.lower():
+    shards = shards_of(path)
+    if len(shards) == 1:
+        return _read(path)
+    tables = [_read(shard) for shard in shards]
+    rows = (row for table in tables for _, row in table.rows)
+    return Table(tuple(enumerate(rows, start=1)), "row")
+
+
+def _read(path: Path) -> Table:
+    kind = "folder" if path.is_dir() else path.suffix.lower()
+    if kind != "folder":
+        _check_kind(path, kind)
+    match kind:
         case ".jsonl" | ".ndjson" | ".json":
-            return _json(_bytes(path), path)
+            return _json(path)
         case ".csv" | ".tsv":
-            return Table(tuple(scan_cells(path)))
+            return Table(tuple(scan_cells(path)), "row")
         case ".xlsx":
-            rows, notes = scan_sheet(path)
-            return Table(rows, "row", notes)
+            return _of_sheets(scan_sheets(path))
         case _:
-            found = (row for shard in shards_of(path) for row in _whole(shard, kind))
-            return Table(tuple(_numbered(found)), "row")
+            return Table(tuple(number_rows(_whole(path, kind))), "row")
+
+
+def _check_kind(path: Path, kind: str) -> None:
+    """Raises StorageError for a pointer to a file, and for one whose content is of another kind than its name says."""
+    head = _bytes(path, _POINTER_BYTES)
+    if head.startswith(_POINTER):
+        raise StorageError(f"{str(path)!r} stands for a file that was not fetched; fetch it: git lfs pull")
+    packed = next((found for mark, found in _PACKED.items() if head.startswith(mark)), None)
+    if packed is not None and kind in _TEXTS:
+        raise StorageError(f"{str(path)!r} is no text but {packed}; unpack it, or name it by its kind")
+
+
+def _of_sheets(sheets: tuple[Sheet, ...]) -> Table:
+    """The first sheet of a workbook; the others are what may be meant as well."""
+    tables = []
+    for sheet in sheets:
+        unread = listed((repr(other.title) for other in sheets if other is not sheet), separator=", ")
+        note = (f"sheet {sheet.title!r} is read, and not {unread}",) if unread else ()
+        tables.append(Table(sheet.rows, "row", (*note, *sheet.notes)))
+    return Table(tables[0].rows, "row", tables[0].notes, tuple(tables[1:])) if tables else Table((), "row")
 
 
 def shards_of(path: Path) -> tuple[Path, ...]:
@@ -81,33 +114,27 @@ def stem_of(path: Path) -> str:
     return shard["stem"] if shard else path.stem
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path, most: int = -1) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read()
+            return file.read(most)
     except FileNotFoundError:
         raise StorageError(f"no file {str(path)!r}; check the path") from None
     except OSError as error:
         raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
 
 
-def _json(data: bytes, path: Path) -> Table:
-    """Rows of a value a line, or of one JSON value, whichever the file holds under either name."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes
-        data = data.decode("utf-16", "replace").encode()
-    lines = Table(tuple(parse_lines(data.split(b"\n"))))
-    is_lines, start = path.suffix.lower() != ".json", data.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    has_rows = any(isinstance(row, Mapping) for _, row in lines.rows)
-    if is_lines and (start not in (b"[", b"{") or (start == b"{" and has_rows)):
-        return lines
+def _json(path: Path) -> Table:
+    data = _bytes(path)
     try:
-        return Table(tuple(_numbered(rows_in(json.loads(data.decode("utf-8-sig"))))), "row")
+        if path.name.startswith("promptfooconfig"):
+            return Table(tuple(number_rows(_rows_of_value(_value(path), path))), "row")
+        rows, are_lines = rows_of_bytes(data, is_lines=path.suffix.lower() != ".json")
+        return Table(tuple(rows), "line" if are_lines else "row")
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 (byte {data[error.start]:#04x} at {error.start + 1}); save it as UTF-8"
+        raise StorageError(f"cannot read rows from {str(path)!r}: {reason}") from error
     except (ValueError, RecursionError) as error:
-        if is_lines or str(error).startswith("Extra data"):
-            return lines
-        if isinstance(error, UnicodeDecodeError):
-            reason = f"not UTF-8 (byte {data[error.start]:#04x} at {error.start + 1}); save it as UTF-8"
-            raise StorageError(f"cannot read rows from {str(path)!r}: {reason}") from error
         raise _unreadable(path, error) from error
 
 
@@ -129,15 +156,34 @@ def _whole(path: Path, kind: str) -> Iterable[Any]:
                     except pyarrow.ArrowInvalid:
                         return _of_arrow(pyarrow.ipc.open_file(file).read_all())
             case ".yaml" | ".yml":
-                import yaml
-
-                # All scalars are texts: by YAML 1.1 the word Yes would be true.
-                return rows_in(yaml.load(_bytes(path), Loader=yaml.BaseLoader))
+                return _rows_of_value(_yaml(path), path)
             case "folder":
                 return _saved(path)
         raise ValueError("it is of another kind")
     except (OSError, ValueError, NotImplementedError, RecursionError, _yaml_error()) as error:
         raise _unreadable(path, error) from error
+
+
+def _yaml(path: Path) -> Any:
+    """The value of a YAML file; all scalars are texts, for by YAML 1.1 the word Yes would be true."""
+    import yaml
+
+    # libyaml's loader is ten times faster, and takes question marks in {question: When?}.
+    return yaml.load(_bytes(path), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
+
+
+def _rows_of_value(value: Any, path: Path) -> list[Any]:
+    """The rows in a value, the tests of a promptfoo config among them."""
+    return tests_in(value, path, _value) if is_config(value) else rows_in(value)
+
+
+def _value(path: Path) -> Any:
+    """What a file that a config names holds."""
+    if path.suffix.lower() in _CASES:
+        return _yaml(path)
+    if path.suffix.lower() == ".json":
+        return json.loads(_bytes(path).decode("utf-8-sig"))
+    return [row for _, row in read_table(path).rows]
 
 
 def _yaml_error() -> type[Exception]:
@@ -148,6 +194,8 @@ def _yaml_error() -> type[Exception]:
 
 def _unreadable(path: Path, error: Exception) -> StorageError:
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    if (mark := getattr(error, "problem_mark", None)) is not None:
+        reason = f"{getattr(error, 'problem', reason)} in line {mark.line + 1}, column {mark.column + 1}"
     return StorageError(
         f"cannot read rows from {str(path)!r}: {reason}; kinds read: {', '.join(SUFFIXES)}, and a folder that "
         "`datasets` saved"
@@ -164,8 +212,16 @@ def _saved(path: Path) -> list[Any]:
 
 
 def _of_arrow(table: Any) -> list[Any]:
-    """Rows of an Arrow table; the numbers of labels that `datasets` names are those names, -1 is none."""
+    """Rows of an Arrow table; the numbers of labels that `datasets` names are those names, -1 is none. What JSON cannot
+    say is text: times, decimals, and bytes, which some writers have texts as.
+    """
+    import pyarrow.types as kinds
+
     rows: list[Any] = table.to_pylist()
+    for field in table.schema:
+        if kinds.is_temporal(field.type) or kinds.is_decimal(field.type) or "binary" in str(field.type):
+            for row in rows:
+                row[field.name] = _as_json(row[field.name])
     described = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     features = (described.get("info") or {}).get("features") or {}
     for column, feature in features.items():
@@ -176,29 +232,7 @@ def _of_arrow(table: Any) -> list[Any]:
     return rows
 
 
-def _numbered(rows: Iterable[Any]) -> Iterator[tuple[int, Row | str]]:
-    for number, row in enumerate(rows, start=1):
-        yield number, row if isinstance(row, Mapping) else "not an object"
-
-
-def rows_in(value: Any) -> list[Any]:
-    """The rows in a JSON value: a list, an object with a list of them under a usual key, or an object of columns."""
-    if isinstance(value, list):
-        # Rows as a datasets server sends them are wrapped with their number.
-        return [row.get("row", row) if isinstance(row, Mapping) and "row_idx" in row else row for row in value]
-    if isinstance(value, Mapping):
-        names, held = value.get("columns"), value.get("data")
-        if isinstance(names, list) and isinstance(held, list) and all(isinstance(cells, list) for cells in held):
-            return [dict(zip(names, cells, strict=True)) for cells in held]  # pandas' orient="split"
-        for key in ROW_KEYS:
-            if isinstance(value.get(key), list) and any(isinstance(row, Mapping) for row in value[key]):
-                return rows_in(value[key])
-        columns = list(value.values())
-        if any(map(are_messages, columns)):  # one conversation
-            return [value]
-        if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
-            return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
-        # Pandas' own orientation: {"question": {"0": ...}}.
-        if columns and all(isinstance(column, Mapping) and column.keys() == columns[0].keys() for column in columns):
-            return [{name: column[place] for name, column in value.items()} for place in columns[0]]
-    raise ValueError(f"it holds no rows, which are a list of objects, or one under {', '.join(ROW_KEYS)}")
+def _as_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value) if isinstance(value, Decimal | timedelta) else as_cell(value)

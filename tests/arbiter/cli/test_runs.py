@@ -128,6 +128,12 @@ def test_an_imported_folder_is_one_that_a_run_takes(tmp_path: Path) -> None:
     assert (len(data.examples), row["training_rows"]) == (len(data.examples), len(data.examples))
     assert len(data.examples) + len(data.questions) == 12
     assert len(data.examples) >= 8
+    # What is called test is asked, all of it.
+    (tmp_path / "asked").mkdir()
+    (tmp_path / "asked" / "test.json").write_text(json.dumps(rows[:6]))
+    text, row = import_folder(tmp_path / "asked", tmp_path / "tested")
+    assert "note: no row is for training, for all are called test; --train-share sets a share" in text
+    assert (row["training_rows"], len(load_data(tmp_path / "tested").questions)) == (0, 6)
     # One row cannot be split.
     (tmp_path / "one.json").write_text(json.dumps(rows[:1]))
     text, row = import_folder(tmp_path / "one.json", tmp_path / "one", columns="question=Frage,answer=Antwort")

@@ -302,9 +302,10 @@ def test_a_file_without_questions_is_named(tmp_path: Path) -> None:
 
 def test_a_format_that_is_not_known_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("")
-    for path in (tmp_path, tmp_path / "x.txt"):
-        with pytest.raises(EvalError, match=r"cannot read rows from .*; kinds read: \.jsonl, \.json, \.csv, \.parquet"):
-            import_dataset(path)
+    with pytest.raises(EvalError, match=r"cannot read rows from .*; kinds read: \.jsonl, \.json, \.csv, \.parquet"):
+        import_dataset(tmp_path / "x.txt")
+    with pytest.raises(EvalError, match=r"no file in .* is called train, test or questions; give one of .*: x.txt"):
+        import_dataset(tmp_path)
     with pytest.raises(EvalError, match="no file or folder"):
         import_dataset(tmp_path / "gone")
 
@@ -369,7 +370,8 @@ def test_rows_of_other_formats_are_imported_with_their_texts_as_documents(tmp_pa
     found = import_dataset(write_json(tmp_path, {"data": [article]}, "squad.json"))
     (document,) = found.documents
     assert (found.format, document.title, document.text) == ("squad", "The desk", "It opens at nine.")
-    assert found.questions == (Question("a", "When?", ("nine",), (document.id,), {"article": "The desk"}),)
+    (question,) = found.questions
+    assert (question.id, question.answers, question.document_ids) == ("a", ("nine",), (document.id,))
     assert found.notes[0] == "squad.json is SQuAD articles: paragraphs"
     goldens = import_dataset(
         write_json(tmp_path, [{"input": "When?", "expected_output": "nine", "context": ["It opens at nine."]}])
@@ -389,6 +391,24 @@ def test_a_format_and_columns_can_be_said(tmp_path: Path) -> None:
     )
     with pytest.raises(EvalError, match="no Alpaca instructions: the columns are question, answer, ground_truth"):
         import_dataset(path, "alpaca")
+
+
+def test_columns_can_be_said_of_a_tool_s_rows_too(tmp_path: Path) -> None:
+    row = {"Frage": "When?", "Gold": "nine", "response": "ten", "retrieved_contexts": ["At nine."]}
+    path = write_json(tmp_path, [row])
+    found = import_dataset(path, "ragas", {"question": "Frage", "answer": "Gold"})
+    assert (found.questions[0].text, found.questions[0].answers) == ("When?", ("nine",))
+    assert [document.text for document in found.documents] == ["At nine."]
+    # What was answered may be the gold; its passages stay.
+    path = write_json(tmp_path, [{"user_input": "When?", "response": "nine", "retrieved_contexts": ["At nine."]}])
+    found = import_dataset(path, columns={"answer": "response"})
+    assert (found.format, found.questions[0].answers) == ("ragas", ("nine",))
+    with pytest.raises(
+        EvalError, match="no column 'Titel', only user_input, response, retrieved_contexts; correct col"
+    ):
+        import_dataset(path, columns={"question": "Titel"})
+    with pytest.raises(EvalError, match="rows of ragas have no part 'chosen'; parts are question, answer"):
+        import_dataset(path, columns={"chosen": "response"})
 
 
 def test_splits_stay_what_they_are(tmp_path: Path) -> None:

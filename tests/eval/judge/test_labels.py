@@ -79,12 +79,39 @@ def test_every_faulty_row_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_faulty_pairs_are_named_and_more_than_ten_counted(tmp_path: Path) -> None:
-    rows = [{"prompt": "p", "chosen": "same", "rejected": "same"}, *({"prompt": "p", "chosen": "c"} for _ in range(11))]
+    good = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    rows = [{"prompt": "p", "chosen": "same", "rejected": "same"}, *({**good, "chosen": " "} for _ in range(11)), good]
     with pytest.raises(
         EvalError,
-        match=r"12 faulty rows: line 1: `chosen` and `rejected` are the same text; lines 2, 3, 4, 5, 6 and 6 more: ",
+        match=r"12 faulty pairs: line 1: `chosen` and `rejected` are the same; lines 2, 3, 4, 5, 6 and 6 more: ",
     ):
         load_pairs(write(tmp_path / "p.jsonl", *rows))
+
+
+def test_a_pair_of_a_conversation_is_shown_in_full(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "At nine."}]
+    asked = [*said, {"role": "user", "content": "On Sundays?"}]
+    path = write(tmp_path / "p.jsonl", {"prompt": asked, "chosen": "At ten.", "rejected": "No."})
+    prompt = "user: When?\nassistant: At nine.\nuser: On Sundays?"
+    assert load_pairs(path) == (LabelledPair(prompt, "At ten.", "No."),)
+
+
+def test_labels_lie_in_any_kind_of_file_and_their_columns_can_be_set(tmp_path: Path) -> None:
+    path = tmp_path / "l.csv"
+    path.write_text("Frage;Antwort;Gold;Urteil\nWo?;Rom;Rom;1\nWer?;Bo;Ada;0\n")
+    columns = {"question": "Frage", "response": "Antwort", "reference": "Gold", "label": "Urteil"}
+    assert load_labelled(path, columns) == (
+        LabelledAnswer("Wo?", "Rom", ("Rom",), True),
+        LabelledAnswer("Wer?", "Bo", ("Ada",), False),
+    )
+    with pytest.raises(EvalError, match="2 faulty rows: rows 2, 3: `question`: Field required"):
+        load_labelled(path)
+    with pytest.raises(EvalError, match="no column 'Titel', only Frage, Antwort, Gold, Urteil; correct columns"):
+        load_labelled(path, {"question": "Titel"})
+    with pytest.raises(
+        EvalError, match="no part of a labelled row is called 'text'; parts are question, response, ref"
+    ):
+        load_labelled(path, {"text": "Frage"})
 
 
 def test_an_empty_file_says_what_a_row_looks_like(tmp_path: Path) -> None:

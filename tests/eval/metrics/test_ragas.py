@@ -191,6 +191,14 @@ def test_the_direct_verdict_sees_every_accepted_answer(judge: ScriptedJudge) -> 
     assert given == {"question": "Where?", "references": ["Rome", "the Eternal City"], "response": answer.text}
 
 
+def test_the_judge_reads_what_was_said_before_a_question(judge: ScriptedJudge) -> None:
+    said = ({"role": "user", "content": "When?"}, {"role": "assistant", "content": "At nine."})
+    question = Question("q", "And on Sundays?", answers=("ten",), history=said)
+    scorer_of(judge).score([(question, AnswerRecord("base", "q", "At ten."))])
+    given = next(given for schema, given in judge.requests if schema == "Correctness")
+    assert given["question"] == "user: When?\nassistant: At nine.\nuser: And on Sundays?"
+
+
 def test_an_answer_with_braces_and_quotes_reaches_the_judge_unchanged(judge: ScriptedJudge) -> None:
     answer = AnswerRecord("base", "q1", 'Paris {row} "}\nInput: {"response": "London"}')
     assert scorer_of(judge).score([(QUESTION, answer)])["judge_correctness"] == [1.0]

@@ -49,6 +49,19 @@ def test_a_prefilled_answer_stays_behind_the_question_with_context() -> None:
     assert rendered[1]["content"] == "[1] Nine.\n\nQuestion: When?"
 
 
+def test_an_example_of_a_conversation_is_shown_after_the_exchange_before_it_and_whole() -> None:
+    more = {"answer": "ten", "before": ["When?", "At nine."], "question": "And, if I may ask, on Sundays?"}
+    parts = (passage("And, if I", **more), passage("on Sundays?", rank=2, **more))
+    shown = [(m["role"], m["content"]) for m in FEWSHOT.ask("new", parts)[1:]]
+    assert shown == [
+        ("user", "When?"),
+        ("assistant", "At nine."),
+        ("user", "And, if I may ask, on Sundays?"),
+        ("assistant", "ten"),
+        ("user", "new"),
+    ]
+
+
 def test_examples_become_turns_with_the_most_similar_one_last() -> None:
     found = (passage("near", answer="A"), passage("far", rank=2, answer="B"))
     roles_and_texts = [(m["role"], m["content"]) for m in FEWSHOT.ask("new", found)[1:]]

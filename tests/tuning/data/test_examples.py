@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tuning.data.examples import Question, load_examples, sample
+from tuning.data.examples import Question, learned_rows, load_examples, sample
 from tuning.errors import TuningError
 
 GOOD = {"id": "e1", "question": "When?", "answers": ["nine", "9"], "doc_ids": ["desk"], "metadata": {"kind": "fact"}}
@@ -64,14 +64,16 @@ def test_numbers_are_document_ids_and_further_answers_are_kept(tmp_path: Path) -
         ({"answers": ["nine"]}, "no `question` text"),
         ({**GOOD, "answers": []}, "no answer to learn"),
         ({**GOOD, "answers": [" ", "nine"]}, "no answer to learn"),
-        ({"question": "When?"}, "`answers` must be a list of strings"),
+        ({"question": "When?"}, "no answer to learn"),
         ({**GOOD, "answers": [["nine"]]}, "`answers` must be a list of strings"),
         (
-            {**GOOD, "answers": [True]},
-            "`answers` must be a list of strings or numbers, or `answer` one of them; put true and false in quotes",
+            {**GOOD, "answers": [{"a": 1}]},
+            "`answers` must be a list of strings or numbers, or `answer` one of them, not {'a'",
         ),
-        ({**GOOD, "answers": [float("nan")]}, "`answers` must be a list of strings"),
-        ({"question": "When?", "answer": None}, "`answers` must be a list of strings"),
+        ({**GOOD, "answers": [float("inf")]}, "`answers` must be a list of strings or numbers"),
+        ({**GOOD, "answers": [float("nan")]}, "no answer to learn"),
+        ({"question": "When?", "answer": None}, "no answer to learn"),
+        ({**GOOD, "question": "a\x00?"}, "a text holds a NUL character; take it out"),
         ({**GOOD, "id": True}, "`id` must be a text or a number"),
         ({**GOOD, "id": ""}, "`id` must be a text or a number"),
         ({**GOOD, "doc_ids": "desk"}, "`doc_ids` must be a list of strings"),
@@ -114,3 +116,36 @@ def test_a_sample_keeps_the_order_and_follows_the_seed() -> None:
 @pytest.mark.parametrize("limit", [None, 3, 5])
 def test_a_limit_that_is_no_limit_keeps_everything(limit: int | None) -> None:
     assert sample((1, 2, 3), limit, seed=0) == (1, 2, 3)
+
+
+def said(*texts: str) -> tuple[dict[str, object], ...]:
+    return tuple({"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts))
+
+
+def test_every_answer_of_a_conversation_is_a_row_and_what_two_begin_with_is_one() -> None:
+    first = Question("a", "Where?", ("here",), ("desk",), history=said("Hello", "Hi", "When?", "nine"), learned=(1, 3))
+    second = Question("b", "Who?", ("Ada",), history=said("Hello", "Hi"), learned=(1,))
+    alone = Question("c", "Why?", ("so",))
+    found = learned_rows([first, second, alone])
+    assert [(row.id, row.text, row.answer, len(row.history)) for row in found] == [
+        ("a:turn-1", "Hello", "Hi", 0),
+        ("a:turn-2", "When?", "nine", 2),
+        ("a", "Where?", "here", 4),
+        ("b", "Who?", "Ada", 2),
+        ("c", "Why?", "so", 0),
+    ]
+    assert {row.document_ids for row in found[:3]} == {("desk",)}
+    assert all(row.learned == () for row in found)
+
+
+def test_what_was_said_before_is_a_part_of_what_a_row_says() -> None:
+    alone, after = Question("a", "Where?", ("here",)), Question("a", "Where?", ("here",), history=said("Hello", "Hi"))
+    assert alone.content == repr(alone)
+    assert after.content != alone.content
+    assert alone.in_full == "Where?"
+    assert after.in_full == "user: Hello\nassistant: Hi\nuser: Where?"
+
+
+def test_truth_is_an_answer_and_a_gap_is_none(tmp_path: Path) -> None:
+    rows = [{**GOOD, "answers": [True, float("nan"), 3]}, {"question": "Is it?", "answer": False}]
+    assert [row.answers for row in load_examples(written(tmp_path, *rows))] == [("true", "3"), ("false",)]

@@ -9,7 +9,7 @@ import pytest
 
 from storage.errors import ArbiterError
 from tuning.data.examples import load_examples
-from tuning.data.layouts import Part, find_part
+from tuning.data.layouts import Part, find_part, only_rows, rows_not_read
 from tuning.errors import TuningError
 
 ROWS = [{"question": f"Q{i}?", "answer": "x"} for i in range(3)]
@@ -35,6 +35,13 @@ def parquet(path: Path) -> Path:
         "data/train.jsonl",
         "plain_text/train-00000-of-00001.parquet",
         "train-v2.0.json",
+        "Train.CSV",
+        "training.jsonl",
+        "train/rows.jsonl",
+        "Train/rows-00000-of-00001.parquet",
+        "faq_train.csv",
+        "gsm8k.train.jsonl",
+        "my-TRAIN-rows.xlsx",
     ],
 )
 def test_a_part_is_found_where_its_layout_has_it(tmp_path: Path, name: str) -> None:
@@ -81,6 +88,8 @@ def test_what_datasets_saved_is_found_by_split_or_as_one(tmp_path: Path) -> None
             ("one/train-00000-of-00001.parquet", "two/train-00000-of-00001.parquet"),
             "has train rows in one/, two/; give one of these as the data",
         ),
+        (("a_train.csv", "b_train.csv"), r"has both a_train\.csv and b_train\.csv; keep one of them"),
+        (("train/a.csv", "train/b.csv"), r"train' has several files of rows, a\.csv, b\.csv; put them into one"),
         (("train.jsonl.gz",), r"train.jsonl.gz' is not read, and there is no train.jsonl or train.csv"),
     ],
 )
@@ -112,3 +121,44 @@ def test_a_link_that_leads_nowhere_is_said(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").symlink_to("gone.parquet")
     with pytest.raises(ArbiterError, match=r"is a link to 'gone\.parquet', which leads nowhere"):
         find_part(tmp_path, "train")
+
+
+def test_a_name_alone_goes_before_one_among_other_words(tmp_path: Path) -> None:
+    for name in ("train.jsonl", "old_train.csv", "train_docs.jsonl", "train_test.csv", ".train.csv", "constraint.csv"):
+        (tmp_path / name).touch()
+    assert find_part(tmp_path, "train") == tmp_path / "train.jsonl"
+    (tmp_path / "train.jsonl").unlink()
+    assert find_part(tmp_path, "train") == tmp_path / "old_train.csv"
+    (tmp_path / "old_train.csv").unlink()
+    assert find_part(tmp_path, "train") is None
+
+
+def test_eval_rows_are_the_test_unless_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "eval.jsonl").touch()
+    assert (find_part(tmp_path, "test"), find_part(tmp_path, "dev")) == (tmp_path / "eval.jsonl", None)
+    (tmp_path / "test.jsonl").touch()
+    assert find_part(tmp_path, "test") == tmp_path / "test.jsonl"
+    assert find_part(tmp_path, "dev") == tmp_path / "eval.jsonl"
+
+
+def test_one_file_of_rows_beside_little_else_is_all_there_is(tmp_path: Path) -> None:
+    for name in ("FAQ Export.csv", "README.md", "docs.jsonl", ".hidden.csv"):
+        (tmp_path / name).touch()
+    assert only_rows(tmp_path) == tmp_path / "FAQ Export.csv"
+    (tmp_path / "report.pdf").touch()
+    assert only_rows(tmp_path) is None
+
+
+def test_files_of_rows_that_are_no_part_are_named(tmp_path: Path) -> None:
+    for name in ("train.jsonl", "faq.csv", "labels.csv", "notes.txt", "config.json", "docs.csv"):
+        (tmp_path / name).touch()
+    assert rows_not_read(tmp_path, [tmp_path / "train.jsonl"]) == ["faq.csv"]
+    shards = [tmp_path / f"test-0000{i}-of-00002.parquet" for i in range(2)]
+    for path in shards:
+        path.touch()
+    assert rows_not_read(tmp_path, [tmp_path / "train.jsonl", shards[0]]) == ["faq.csv"]
+
+
+def test_a_config_whose_question_is_open_holds_tests(tmp_path: Path) -> None:
+    (tmp_path / "test.yaml").write_text("tests: [{vars: {a: x, b: y}}, {vars: {a: z, b: w}}]\n")
+    assert find_part(tmp_path, "test") == tmp_path / "test.yaml"

@@ -96,7 +96,10 @@ def test_the_columns_can_be_said_and_what_was_found_is(tmp_path: Path) -> None:
         ({"prompt": [NINE], "chosen": [NINE], "rejected": [TEN]}, "the message before the answer is assistant's"),
         ({"prompt": [USER], "chosen": [USER], "rejected": [TEN]}, "the last message of both sides must be the assis"),
         ({"prompt": [USER], "chosen": [], "rejected": [TEN]}, "no messages"),
-        ({"prompt": [{"role": "bot", "content": "x"}], "chosen": [NINE], "rejected": [TEN]}, "no message has the role"),
+        (
+            {"prompt": [{"role": "narrator", "content": "x"}], "chosen": [NINE], "rejected": [TEN]},
+            "no message has the role",
+        ),
         ({"chosen": [USER, NINE], "rejected": [{**USER, "content": "Who?"}, TEN]}, "the two sides differ in more than"),
         ({"question": "When?", "answers": ["nine"]}, "a table in a file of preference pairs; put them"),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from storage.errors import StorageError
 from tuning.data.examples import Question, load_examples
-from tuning.data.spreadsheet import scan_cells, scan_sheet
+from tuning.data.spreadsheet import scan_cells, scan_sheets
 from tuning.errors import TuningError
 
 ROW = {"question": "When does it open?", "answer": "at nine, or so"}
@@ -93,27 +93,29 @@ def test_a_workbook_holds_rows_with_numbers_and_dates(tmp_path: Path) -> None:
         ],
         Notes=[["a"], ["b"]],
     )
-    rows, notes = scan_sheet(path)
-    assert rows == (
+    faq, notes = scan_sheets(path)
+    assert (faq.title, notes.title, faq.notes) == ("FAQ", "Notes", ())
+    assert faq.rows == (
         (4, {"Question": "How many?", "Answer": 3}),
         (5, {"Question": "How much?", "Answer": 0.3}),
         (6, {"Question": "Since when?", "Answer": "2024-05-01"}),
     )
-    assert notes == ("sheet 'FAQ' is read, and not 'Notes'",)
-    assert [example.answer for example in load_examples(path)] == ["3", "0.3", "2024-05-01"]
+    said: list[str] = []
+    assert [example.answer for example in load_examples(path, say=said.append)] == ["3", "0.3", "2024-05-01"]
+    assert said == ["train.xlsx: sheet 'FAQ' is read, and not 'Notes'"]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"question;answer\n"])
 def test_what_is_no_workbook_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.xlsx").write_bytes(content)
     with pytest.raises(StorageError, match=r"^cannot read .*x.xlsx' as a workbook .*; save it again as .xlsx$"):
-        scan_sheet(tmp_path / "x.xlsx")
+        scan_sheets(tmp_path / "x.xlsx")
 
 
 def test_faults_name_the_row(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("question,answer\nWhen?,nine,or ten\n,nine\nWhere?,here\n")
-    with pytest.raises(TuningError, match=r"2 faulty examples: line 2: 3 cells for 2 col.*line 3: no `question` text"):
+    with pytest.raises(TuningError, match=r"2 faulty examples: row 2: 3 cells for 2 col.*row 3: no `question` text"):
         load_examples(path)
     path.write_text('question,answer\n"When?,nine\n')
     with pytest.raises(StorageError, match="not valid CSV"):
@@ -127,3 +129,59 @@ def test_a_csv_file_holds_examples(tmp_path: Path) -> None:
     path.write_text("id,question,answer\n7,When?,9\n,Where?,here\n")
     found = [(example.id, example.text, example.answer) for example in load_examples(path)]
     assert found == [("7", "When?", "9"), ("train-3", "Where?", "here")]
+
+
+def test_a_header_that_is_none_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("question,answer,answer\nWhen?,nine,ten\n")
+    with pytest.raises(TuningError, match="row 1: two columns are called 'answer'; rename one, or take it away"):
+        load_examples(path)
+    path.write_text("When does it open?,nine\nWho is it?,Ada\nWhere?,here\n")
+    with pytest.raises(TuningError, match=r"its first row, 'When does it open.', looks like a question"):
+        load_examples(path)
+
+
+def test_blanks_around_all_cells_mean_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("question , answer\nWhen? , at nine \n")
+    assert [(row.text, row.answer) for row in load_examples(path)] == [("When?", "at nine")]
+
+
+def test_a_merged_cell_stands_in_all_of_its_rows(tmp_path: Path) -> None:
+    path = workbook(
+        tmp_path / "train.xlsx", FAQ=[["FAQ", None], ["Question", "Answer"], ["When?", "nine"], ["At?", None]]
+    )
+    book = openpyxl.load_workbook(path)
+    book["FAQ"].merge_cells("A1:B1")
+    book["FAQ"].merge_cells("B3:B4")
+    book.save(path)
+    assert [(row.text, row.answer) for row in load_examples(path)] == [("When?", "nine"), ("At?", "nine")]
+
+
+def test_the_sheet_that_holds_rows_is_read_and_errors_are_counted(tmp_path: Path) -> None:
+    path = workbook(
+        tmp_path / "train.xlsx",
+        Readme=[["Field", "Meaning"], ["question", "what is asked"]],
+        Data=[["question", "answer", "by"], ["When?", "nine", "#N/A"]],
+    )
+    said: list[str] = []
+    (example,) = load_examples(path, say=said.append)
+    assert (example.answer, example.metadata) == ("nine", {})
+    assert said == [
+        "train.xlsx: sheet 'Data' is read, and not 'Readme'",
+        "train.xlsx: cells of sheet 'Data' that hold an error like #N/A are read as empty: 1",
+    ]
+
+
+def test_a_damaged_workbook_is_one_line(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "x.xlsx", A=[["question", "answer"], ["When?", "nine"]])
+    whole = path.read_bytes()
+    said = []
+    for place in range(40, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        try:
+            scan_sheets(path)
+        except StorageError as error:
+            said.append(str(error))
+    assert said
+    assert not any("\n" in message for message in said)

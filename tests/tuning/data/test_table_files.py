@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow
@@ -78,7 +80,7 @@ def test_faulty_rows_are_named_and_the_others_read(tmp_path: Path) -> None:
     rows, faults = read_rows(put(tmp_path / "x.json", '[{"a": 1}, 2]'))
     assert (len(rows), faults) == (1, ["row 2: not an object"])
     rows, faults = read_rows(put(tmp_path / "x.csv", "a,b\n1,2\n1,2,3\n"))
-    assert [fault.partition(";")[0] for fault in faults] == ["line 3: 3 cells for 2 columns"]
+    assert [fault.partition(";")[0] for fault in faults] == ["row 3: 3 cells for 2 columns"]
     assert len(rows) == 1
 
 
@@ -104,6 +106,13 @@ def test_cells_that_only_look_like_lists_stay_text(tmp_path: Path) -> None:
         ("x.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "fetch it: git lfs pull"),
         ("x.csv", b'a\n"b\n', "not valid CSV"),
         ("x.parquet", b"PAR1", "cannot read rows from .*x.parquet': Parquet"),
+        ("x.jsonl", b"\x1f\x8b\x08", "is no text but gzip; unpack it, or name it by its kind"),
+        ("x.csv", b"PK\x03\x04", "is no text but zip, or a workbook; unpack it"),
+        (
+            "x.yaml",
+            b"a: [b\n",
+            "cannot read rows from .*x.yaml': did not find expected ',' or '\\]' in line 2, column 1",
+        ),
     ],
 )
 def test_a_file_that_is_no_table_is_one_line(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
@@ -117,3 +126,30 @@ def test_a_missing_file_and_a_folder_without_a_data_set_are_named(tmp_path: Path
         read_rows(tmp_path / "x.json")
     with pytest.raises(StorageError, match="cannot read rows from"):
         read_rows(tmp_path)
+
+
+def test_all_files_that_a_first_one_stands_for_are_read_whatever_they_hold(tmp_path: Path) -> None:
+    for i in range(2):
+        put(tmp_path / f"train-0000{i}-of-00002.jsonl", f'{{"a": "{i}"}}\n{{"a": "x"}}\n')
+        put(tmp_path / f"train-0000{i}-of-00002.csv", f"a\n{i}\n")
+    rows, _ = read_rows(tmp_path / "train-00000-of-00002.jsonl")
+    assert rows == [("row 1", {"a": "0"}), ("row 2", {"a": "x"}), ("row 3", {"a": "1"}), ("row 4", {"a": "x"})]
+    rows, _ = read_rows(tmp_path / "train-00000-of-00002.csv")
+    assert rows == [("row 1", {"a": "0"}), ("row 2", {"a": "1"})]
+
+
+def test_what_json_cannot_say_is_text(tmp_path: Path) -> None:
+    columns = {
+        "day": pyarrow.array([date(2024, 5, 1)]),
+        "price": pyarrow.array([Decimal("1.50")]),
+        "text": pyarrow.array([b"at nine"]),
+        "whole": pyarrow.array([3]),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "x.parquet")
+    ((_, row),), _ = read_rows(tmp_path / "x.parquet")
+    assert row == {"day": "2024-05-01", "price": "1.50", "text": "at nine", "whole": 3}
+
+
+def test_yaml_may_have_question_marks_in_braces(tmp_path: Path) -> None:
+    rows, _ = read_rows(put(tmp_path / "x.yaml", "- {question: When?, answer: yes}\n"))
+    assert [row for _, row in rows] == [{"question": "When?", "answer": "yes"}]

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from tuning.data.formats.given import Columns, Format, Given, LeftOut, Row, named, others, spelt, text_in, values_of
+from tuning.data.formats.contexts import contexts_of
+from tuning.data.formats.given import Columns, Format, Given, LeftOut, Row, named, others, spelt, values_of
+from tuning.data.promptfoo_config import case_of
 
 # https://www.promptfoo.dev/docs/configuration/expected-outputs: what holds an answer, and not a rule for one.
 _GOLD = (
@@ -21,7 +23,8 @@ _GOLD = (
     "model-graded-factuality",
 )
 _GOLDS = ("contains-any", "icontains-any")
-_CHECK = re.compile(r"(?:(?P<kind>[a-z]+(?:-[a-z]+)*)(?:\([\d.]+\))?:)?(?P<value>.*)", re.DOTALL)
+# A variable in a check, as Nunjucks writes it.
+_VARIABLE = re.compile(r"\{\{\s*(?:vars\.)?(\w+)\s*\}\}")
 _ASKED = ("question", "query", "input", "user_input", "prompt", "message", "text")
 
 
@@ -34,70 +37,96 @@ def _fits_goldens(columns: Collection[str], _: Sequence[Row]) -> Columns | None:
 
 
 def _read_golden(row: Row, parts: Columns) -> Iterator[Given]:
-    contexts = spelt(row.get(parts["context"])) if "context" in parts else None
-    contexts = [contexts] if isinstance(contexts, str) else contexts or []
-    if not isinstance(contexts, list) or not all(isinstance(text, str) for text in contexts):
+    told = spelt(row.get(parts["context"])) if "context" in parts else None
+    # DeepEval's own tables have | between texts.
+    contexts = contexts_of(told.split("|") if isinstance(told, str) else told or [])
+    if contexts is None:
         raise ValueError(f"`{parts['context']}` must be a list of texts")
     yield Given(
         row.get(parts["question"]),
         row.get(parts["answer"]),
         id=row.get("id"),
         metadata=others(row, "id", *parts.values()),
-        contexts=tuple(text for text in contexts if text.strip()),
+        contexts=contexts,
     )
 
 
-def _fits_promptfoo(columns: Collection[str], sample: Sequence[Row]) -> Columns | None:
-    if "vars" not in columns or not any(isinstance(value, Mapping) for value in values_of(sample, "vars")):
+def _fits_promptfoo(columns: Collection[str], sample: Sequence[Row], within: str = "vars.") -> Columns | None:
+    given = [value for value in values_of(sample, "vars") if isinstance(value, Mapping)] if "vars" in columns else []
+    if not given:
         return None
-    keys = [key for value in values_of(sample, "vars") if isinstance(value, Mapping) for key in value]
-    only = set(keys).pop() if len(set(keys)) == 1 else None
-    asked = named(keys, *_ASKED) or only
-    return {"question": f"vars.{asked}", "answer": "assert"} if asked is not None else None
+    answer = "answers" if "answers" in columns else "assert"
+    if "question" in columns:  # that was set
+        return {"question": "question", "answer": answer}
+    keys = dict.fromkeys(key for variables in given for key in variables)
+    asked = named(keys, *_ASKED) or _asked_of(keys, given, sample)
+    if asked is None:
+        there = ", ".join(f"{within}{key}" for key in keys)
+        raise ValueError(
+            f"which of {there} is the question? Say so (limits.columns.question=COLUMN, with import "
+            "--columns question=COLUMN)"
+        )
+    return {"question": f"{within}{asked}", "answer": answer}
+
+
+def _asked_of(keys: Collection[str], given: Sequence[Mapping[str, Any]], sample: Sequence[Row]) -> str | None:
+    """The one variable that tests differ in and that no check compares with."""
+    golds = [gold for row in sample for check in _checks(row.get("assert")) for gold in _compared(check)]
+    left = [key for key in keys if key not in _VARIABLE.findall(repr(golds))]
+    varied = [key for key in left if len({repr(variables.get(key)) for variables in given}) > 1]
+    return left[0] if len(left) == 1 else varied[0] if len(varied) == 1 else None
+
+
+def _fits_promptfoo_table(columns: Collection[str], sample: Sequence[Row]) -> Columns | None:
+    """promptfoo's CSV: a column a variable, and checks in `__expected`, `__expected1`, ..."""
+    checks = next((column for column in columns if column.startswith("__expected")), None)
+    if checks is None:
+        return None
+    parts = _fits_promptfoo(("vars", "assert"), [case_of(row) for row in sample], within="")
+    return parts and {**parts, "answer": checks}
+
+
+def _read_case_row(row: Row, parts: Columns) -> Iterator[Given]:
+    yield from _read_case(case_of(row), {"question": f"vars.{parts['question']}", "answer": "assert"})
 
 
 def _read_case(row: Row, parts: Columns) -> Iterator[Given]:
-    given = row.get("vars")
     name = parts["question"].removeprefix("vars.")
+    given = row.get("vars")
+    given = {**given, name: row[name]} if isinstance(given, Mapping) and parts["question"] in row else given
     if not isinstance(given, Mapping) or given.get(name) is None:
         raise ValueError(f"no `{parts['question']}`")
-    golds = [gold for check in _checks(row.get("assert")) for gold in _golds(check)]
-    if not golds:
-        raise LeftOut(f"no assert holds an answer ({', '.join((*_GOLD, *_GOLDS))})")
-    metadata = others(row, "id", "vars", "assert")
+    metadata = others(row, "id", "vars", "assert", *parts.values())
     # A list in a variable is a test for each of its values.
     names = list(given)
     values = [value if isinstance(value, list) else [value] for value in given.values()]
     for combined in product(*values):
         case = dict(zip(names, combined, strict=True))
+        golds = _golds(row, parts["answer"], case)
         asked = case.pop(name)
         if isinstance(asked, str) and asked.startswith("file://"):
-            raise ValueError(f"`{parts['question']}` names a file, {asked!r}; put its text there")
+            raise ValueError(f"`{parts['question']}` names {asked!r}, which is not there or holds no text")
         yield Given(asked, golds, id=row.get("id") if len(values) == 1 else None, metadata={**case, **metadata})
 
 
-def _fits_promptfoo_table(columns: Collection[str], _: Sequence[Row]) -> Columns | None:
-    """promptfoo's CSV: a column a variable, and checks in `__expected`, `__expected1`, ..."""
-    checks = next((column for column in columns if column.startswith("__expected")), None)
-    given = [column for column in columns if not column.startswith("__")]
-    asked = named(given, *_ASKED) or (given[0] if len(given) == 1 else None)
-    return {"question": asked, "answer": checks} if checks is not None and asked is not None else None
-
-
-def _read_case_row(row: Row, parts: Columns) -> Iterator[Given]:
-    cells = [text_in(row, column) for column in row if column.startswith("__expected")]
-    checks = [_CHECK.fullmatch(cell.strip()) for cell in cells if cell.strip()]
-    # Without a kind it is the answer to the letter.
-    found = [{"type": check["kind"] or "equals", "value": check["value"]} for check in checks if check is not None]
-    golds = [
-        gold
-        for check in found
-        for gold in _golds({**check, "value": check["value"].split(",")} if check["type"] in _GOLDS else check)
-    ]
-    if not golds:
+def _golds(row: Row, answer: str, case: Mapping[str, Any]) -> list[Any]:
+    """The answers of a test: those that a column of its own holds, else those that its checks compare with. Raises
+    LeftOut where every check is a rule.
+    """
+    if answer != "assert":
+        return [row.get(answer)] if not isinstance(row.get(answer), list) else row[answer]
+    golds = [_filled(gold, case) for check in _checks(row.get("assert")) for gold in _compared(check)]
+    if not (found := [gold for gold in golds if gold is not None]):
         raise LeftOut(f"no check holds an answer ({', '.join((*_GOLD, *_GOLDS))})")
-    metadata = {name: value for name, value in others(row, parts["question"]).items() if not name.startswith("__")}
-    yield Given(row.get(parts["question"]), [str(gold).strip() for gold in golds], metadata=metadata)
+    return list(dict.fromkeys(found))
+
+
+def _filled(gold: Any, case: Mapping[str, Any]) -> Any:
+    """The answer with the variables in it; None for a program, and for a template that does more."""
+    if not isinstance(gold, str):
+        return gold
+    text = _VARIABLE.sub(lambda found: str(case.get(found[1], found[0])), gold)
+    return None if text.startswith("file://") or "{{" in text or "{%" in text else text.strip()
 
 
 def _checks(value: Any) -> Iterator[Mapping[str, Any]]:
@@ -106,11 +135,11 @@ def _checks(value: Any) -> Iterator[Mapping[str, Any]]:
             yield from _checks(check.get("assert")) if check.get("type") == "assert-set" else (check,)
 
 
-def _golds(check: Mapping[str, Any]) -> list[Any]:
+def _compared(check: Mapping[str, Any]) -> list[Any]:
     kind, value = check.get("type"), check.get("value")
-    if kind in _GOLDS and isinstance(value, list):
-        return value
-    return [value] if kind in _GOLD and value is not None else []
+    if kind in _GOLDS:
+        return value if isinstance(value, list) else str(value).split(",") if value is not None else []
+    return [value] if kind in _GOLD and value is not None and not isinstance(value, Mapping | list) else []
 
 
 GOLDENS = Format("DeepEval goldens", _fits_goldens, _read_golden)

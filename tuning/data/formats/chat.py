@@ -1,14 +1,34 @@
-"""Conversations: OpenAI's fine-tuning files, ShareGPT's, TRL's, and OpenAI Evals' (`input` and `ideal`)."""
+"""Conversations: OpenAI's fine-tuning files, ShareGPT's, TRL's, Vertex AI's, and those whose answer stands beside them,
+as in OpenAI Evals (`input` and `ideal`) and Inspect (`input` and `target`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from tuning.data.formats.given import Columns, Format, Given, Row, named, others, refuse_unfit, spelt, values_of
-from tuning.data.formats.messages import are_messages, last_exchange, question_of, read_messages, with_system
+from tuning.data.formats.given import (
+    Columns,
+    Format,
+    Given,
+    Row,
+    named,
+    others,
+    refuse_media,
+    refuse_unwanted,
+    spelt,
+    values_of,
+)
+from tuning.data.formats.messages import are_messages, last_exchange, question_of, read_messages, role_of, with_system
 
-_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat")
+_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns", "contents")
+_SYSTEM = ("system", "system_prompt", "system_instruction")
+_ASKED = ("input", "messages", "prompt", "question")
+# What holds the answer where a conversation ends with the user's message.
+_IDEAL = (
+    *("ideal", "target", "answer", "answers", "solution", "reference", "reference_answer", "ground_truth"),
+    *("expected_output", "expected", "gold"),
+)
 
 
 def _fits_chat(columns: Collection[str], sample: Sequence[Row]) -> Columns | None:
@@ -21,24 +41,37 @@ def _fits_sharegpt(columns: Collection[str], sample: Sequence[Row]) -> Columns |
     return {"messages": found} if found and _is_from(sample, found) else None
 
 
-def _fits_evals(columns: Collection[str], _: Sequence[Row]) -> Columns | None:
-    parts = {"messages": "input", "answer": "ideal"}
-    return parts if set(parts.values()) <= set(columns) else None
+def _fits_asked(columns: Collection[str], sample: Sequence[Row]) -> Columns | None:
+    if {"input", "ideal"} <= set(columns):
+        return {"messages": "input", "answer": "ideal"}
+    asked, answer = named(columns, *_ASKED), named(columns, *_IDEAL)
+    values = [value for value in values_of(sample, asked) if are_messages(value)] if asked and answer else []
+    is_asked = bool(values) and all(role_of(value[-1]) == "user" for value in values)
+    return {"messages": asked, "answer": answer} if is_asked and asked and answer else None
 
 
 def _read(row: Row, parts: Columns) -> Iterator[Given]:
-    refuse_unfit(row)
-    system = named(row, "system", "system_prompt")
+    refuse_media(row)
+    refuse_unwanted(row)
+    system = named(row, *_SYSTEM)
     turns = with_system(row.get(system) if system else None, read_messages(row.get(parts["messages"])))
-    history, question, answer = last_exchange(turns)
-    metadata = others(row, "id", system, parts["messages"])
-    yield Given(question, [answer], id=row.get("id"), history=history, metadata=metadata)
+    found = last_exchange(turns)
+    yield Given(
+        found.question,
+        [found.answer],
+        id=row.get("id"),
+        history=found.history,
+        learned=found.learned,
+        metadata=others(row, "id", system, parts["messages"]),
+    )
 
 
-def _read_evals(row: Row, parts: Columns) -> Iterator[Given]:
-    asked = row.get(parts["messages"])
-    history, question = question_of(read_messages(asked)) if not isinstance(asked, str) else ((), asked)
-    metadata = others(row, "id", *parts.values())
+def _read_asked(row: Row, parts: Columns) -> Iterator[Given]:
+    refuse_media(row)
+    asked, system = row.get(parts["messages"]), named(row, *_SYSTEM)
+    turns = with_system(row.get(system) if system else None, read_messages(asked) if are_messages(asked) else ())
+    history, question = question_of(turns) if are_messages(asked) else (tuple(turn.message for turn in turns), asked)
+    metadata = others(row, "id", system, *parts.values())
     yield Given(question, row.get(parts["answer"]), id=row.get("id"), history=history, metadata=metadata)
 
 
@@ -54,4 +87,4 @@ def _is_from(sample: Sequence[Row], column: str) -> bool:
 
 CHAT = Format("chat messages", _fits_chat, _read)
 SHAREGPT = Format("ShareGPT conversations", _fits_sharegpt, _read)
-OPENAI_EVALS = Format("OpenAI Evals samples", _fits_evals, _read_evals)
+ASKED = Format("conversations with the answer beside them", _fits_asked, _read_asked)

@@ -7,11 +7,15 @@ Format("alpaca", fits, read)
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+from unicodedata import normalize
+
+_MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 
 Row = Mapping[str, Any]
 """A row as it stands in its file: values by column."""
@@ -28,9 +32,25 @@ class LeftOut(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Context:
+    """A text that came with a question; `is_gold` says whether it holds the answer."""
+
+    text: str
+    title: str = ""
+    is_gold: bool = True
+
+    @property
+    def id(self) -> str:
+        """What the text is called as a document: the same wherever it is given."""
+        # As many digits as keep a million texts apart.
+        return f"passage-{hashlib.sha256(self.text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
-    """What a row says, unchecked. `history` holds the messages before the question, `contexts` the texts that came with
-    it, `rejected` the answer that was not chosen.
+    """What a row says, unchecked. `history` holds the messages before the question, and `learned` the places in it of
+    answers that are to be learned as well; `contexts` are the texts that came with it, `rejected` is the answer that
+    was not chosen.
     """
 
     question: object
@@ -39,9 +59,9 @@ class Given:
     document_ids: object = None
     metadata: object = field(default_factory=dict)
     history: tuple[Message, ...] = ()
+    learned: tuple[int, ...] = ()
     rejected: str | None = None
-    contexts: tuple[str, ...] = ()
-    title: str = ""
+    contexts: tuple[Context, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +90,7 @@ def named(columns: Collection[str], *names: str) -> str | None:
 def plain_name(column: str) -> str:
     """The column's name as it is compared: "User Input", "userInput" and "user_input" are one."""
     spread = "".join(f"_{c}" if c.isupper() and i and column[i - 1].islower() else c for i, c in enumerate(column))
-    return "_".join(spread.lower().replace("-", " ").replace("_", " ").split())
+    return "_".join(normalize("NFC", spread).lower().replace("-", " ").replace("_", " ").split())
 
 
 def values_of(sample: Sequence[Row], column: str) -> list[Any]:
@@ -90,6 +110,15 @@ def spelt(value: Any) -> Any:
     return value
 
 
+def value_at(row: Row, column: str) -> Any:
+    """What stands in a column, or in `outer.inner` within an object; None where nothing does."""
+    if column in row:
+        return row[column]
+    outer, _, inner = column.partition(".")
+    held = spelt(row.get(outer)) if inner else None
+    return value_at(held, inner) if isinstance(held, Mapping) else None
+
+
 def others(row: Row, *used: str | None) -> dict[str, Any]:
     """What stands in the columns that no part is taken from: metadata, under whatever the row's own `metadata` says."""
     rest = {name: value for name, value in row.items() if name not in used and value not in (None, "")}
@@ -99,10 +128,14 @@ def others(row: Row, *used: str | None) -> dict[str, Any]:
     return rest if own is None else {**rest, "metadata": own}
 
 
-def refuse_unfit(row: Row) -> None:
-    """Raises LeftOut for a row that shows more than text, or an answer that nobody wants (TRL's unpaired feedback)."""
-    if seen := next((name for name in ("images", "image", "videos", "audios") if row.get(name)), None):
+def refuse_media(row: Row) -> None:
+    """Raises LeftOut for a row that shows more than text."""
+    if seen := next((name for name in _MEDIA if row.get(name)), None):
         raise LeftOut(f"it is about {seen}, and arms read text")
+
+
+def refuse_unwanted(row: Row) -> None:
+    """Raises LeftOut for an answer that nobody wants (TRL's unpaired feedback)."""
     if row.get("label") is False:
         raise LeftOut("it is labelled as an answer that nobody wants")
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from tuning.data.formats.given import Columns, Format, Given, Row, named, others, refuse_unfit, text_in
+from tuning.data.formats.given import (
+    Columns,
+    Format,
+    Given,
+    Row,
+    named,
+    others,
+    refuse_media,
+    refuse_unwanted,
+    text_in,
+)
 from tuning.data.formats.messages import Turn, are_messages, history_of, last_exchange, read_messages, with_system
 
 _SYSTEM = ("system", "system_prompt")
@@ -20,13 +30,19 @@ def _fits_alpaca(columns: Collection[str], _: Sequence[Row]) -> Columns | None:
 
 
 def _read_alpaca(row: Row, parts: Columns) -> Iterator[Given]:
+    refuse_media(row)
     asked = [text for part in ("instruction", "input") if (text := text_in(row, parts.get(part))).strip()]
     system, before = named(row, *_SYSTEM), named(row, "history")
+    # LLaMA-Factory, whose column this is, learns the answers in it.
+    history, learned = history_of(
+        row.get(system) if system else None, row.get(before) if before else None, is_learned=True
+    )
     yield Given(
         "\n\n".join(asked),
         row.get(parts["output"]),
         id=row.get("id"),
-        history=history_of(row.get(system) if system else None, row.get(before) if before else None),
+        history=history,
+        learned=learned,
         metadata=others(row, "id", system, before, *parts.values()),
     )
 
@@ -37,13 +53,21 @@ def _fits_completion(columns: Collection[str], _: Sequence[Row]) -> Columns | No
 
 
 def _read_completion(row: Row, parts: Columns) -> Iterator[Given]:
-    refuse_unfit(row)
+    refuse_media(row)
+    refuse_unwanted(row)
     asked, said = _turns(row, parts["prompt"], "user"), _turns(row, parts["completion"], "assistant")
     system = named(row, *_SYSTEM)
-    history, question, answer = last_exchange(with_system(row.get(system) if system else None, (*asked, *said)))
-    # A completion of OpenAI's older files begins with a blank.
-    metadata = others(row, "id", system, *parts.values())
-    yield Given(question, [answer.strip()], id=row.get("id"), history=history, metadata=metadata)
+    turns = with_system(row.get(system) if system else None, (*asked, *said))
+    found = last_exchange(turns)
+    yield Given(
+        found.question,
+        [found.answer.strip()],  # a completion of OpenAI's older files begins with a blank
+        id=row.get("id"),
+        history=found.history,
+        # TRL learns the completion alone, which may hold several answers.
+        learned=tuple(place for place in found.learned if place >= len(turns) - len(said)),
+        metadata=others(row, "id", system, *parts.values()),
+    )
 
 
 def _turns(row: Row, column: str, role: str) -> tuple[Turn, ...]:

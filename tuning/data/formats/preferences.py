@@ -6,11 +6,18 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from tuning.data.formats.given import Columns, Format, Given, Row, named, others, spelt, text_in
+from tuning.data.formats.given import Columns, Format, Given, Row, named, others, plain_name, spelt, text_in
 from tuning.data.formats.messages import Turn, are_messages, question_of, read_messages, with_system
 
 _CHOSEN = ("chosen", "chosen_messages", "chosen_response", "response_chosen", "accepted", "preferred")
-_REJECTED = ("rejected", "rejected_messages", "rejected_response", "response_rejected", "dispreferred")
+_REJECTED = (
+    "rejected",
+    "rejected_messages",
+    "rejected_response",
+    "rejected_answer",
+    "response_rejected",
+    "dispreferred",
+)
 _PROMPT = (
     "prompt",
     "question",
@@ -22,15 +29,18 @@ _PROMPT = (
     "input",
     "user_input",
 )
+_CONVERSATIONS = ("messages", "conversations", "conversation")
 # Anthropic's hh-rlhf: one text a side, the whole conversation in it.
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
 
 
 def _fits_pairs(columns: Collection[str], _: Sequence[Row]) -> Columns | None:
     chosen, rejected = named(columns, *_CHOSEN), named(columns, *_REJECTED)
+    prompt = named(columns, *_PROMPT)
+    if chosen is None and rejected is not None and prompt is not None and plain_name(prompt) in _CONVERSATIONS:
+        return {"prompt": prompt, "rejected": rejected}  # ms-swift's: the chosen answer ends the conversation
     if chosen is None or rejected is None:
         return None
-    prompt = named(columns, *_PROMPT)
     return {**({"prompt": prompt} if prompt else {}), "chosen": chosen, "rejected": rejected}
 
 
@@ -45,10 +55,16 @@ def _read(row: Row, parts: Columns) -> Iterator[Given]:
     # Alpaca's way to write a prompt in two columns.
     if prompt is not None and prompt.lower() == "instruction" and (more := named(row, "input")) and text_in(row, more):
         before = (Turn("user", f"{before[0].content}\n\n{text_in(row, more)}"),) if before else ()
-    chosen, rejected = _side(row, parts["chosen"]), _side(row, parts["rejected"])
-    if chosen[:-1] != rejected[:-1]:
+    rejected = _side(row, parts["rejected"])
+    if "chosen" in parts:
+        chosen = _side(row, parts["chosen"])
+    else:
+        before, chosen = before[:-1], before[-1:]
+    if not chosen or not rejected:
+        raise ValueError("a side says nothing")
+    if [turn.message for turn in chosen[:-1]] != [turn.message for turn in rejected[:-1]]:
         raise ValueError("the two sides differ in more than their last message")
-    system = named(row, "system")
+    system = named(row, "system", "system_prompt")
     turns = with_system(row.get(system) if system else None, _joined(before, chosen[:-1]))
     if not turns:
         raise ValueError("no prompt")
@@ -57,9 +73,9 @@ def _read(row: Row, parts: Columns) -> Iterator[Given]:
     history, question = question_of(turns)
     # To answer nothing is an answer, and may well have been rejected.
     if not chosen[-1].content.strip():
-        raise ValueError(f"`{parts['chosen']}` is blank")
+        raise ValueError(f"`{parts.get('chosen', prompt)}` is blank")
     if chosen[-1].content.strip() == rejected[-1].content.strip():
-        raise ValueError(f"`{parts['chosen']}` and `{parts['rejected']}` are the same")
+        raise ValueError(f"`{parts.get('chosen', prompt)}` and `{parts['rejected']}` are the same")
     yield Given(
         question,
         [chosen[-1].content],

@@ -6,15 +6,24 @@ reading.rows  # (2, Given("Wann?", "um neun")), (3, "a message has no role"), ..
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import listed
 from storage.jsonl import grouped
 from tuning.data.formats.given import Columns, Given, LeftOut, Row
-from tuning.data.formats.registry import check_parts, columns_of, recognise, renamed, strangers
-from tuning.data.table_files import read_table
+from tuning.data.formats.registry import (
+    Found,
+    check_parts,
+    columns_of,
+    inner_columns,
+    recognise,
+    renamed,
+    strangers,
+    unwrapped,
+)
+from tuning.data.table_files import Table, read_table
 from tuning.errors import TuningError
 
 Say = Callable[[str], object]
@@ -53,22 +62,22 @@ def read_rows(
     Raises TuningError for columns that are not there, not known, or may be two things; StorageError for a file that
     cannot be read.
     """
-    columns = columns or {}
-    table = read_table(path)
-    sound = [(number, row) for number, row in table.rows if not isinstance(row, str)]
-    chosen = _check_columns(path, columns, [row for _, row in sound], say)
-    sound = [(number, renamed(row, chosen)) for number, row in sound]
-    faulty: list[tuple[int, Given | str]] = [(number, row) for number, row in table.rows if isinstance(row, str)]
-    for note in table.notes:
-        say(f"{path.name}: {note}")
-    if not sound:
-        return Reading(tuple(faulty), table.unit)
     try:
-        found = recognise([row for _, row in sound], chosen, format, needs_answers=needs_answers)
+        check_parts(columns or {})
     except ValueError as error:
-        if faulty and len(faulty) >= len(sound):  # what is wrong with the lines is the fault
-            return Reading(tuple(faulty), table.unit)
-        raise TuningError(f"{path}: {error}") from error
+        raise TuningError(str(error)) from error
+    whole = read_table(path)
+    tables = [_known(table, columns or {}, format, needs_answers) for table in (whole, *whole.more)]
+    # Of a workbook the first sheet that is known; else what is wrong with the first.
+    chosen = next((table for table in tables if table.found is not None), tables[0])
+    for note in (*chosen.table.notes, *chosen.notes):
+        say(f"{path.name}: {note}")
+    faulty: list[tuple[int, Given | str]] = [(n, row) for n, row in chosen.table.rows if isinstance(row, str)]
+    unit, sound = chosen.table.unit, chosen.sound
+    if chosen.error and len(faulty) < max(len(sound), 1):  # else what is wrong with the lines is the fault
+        raise TuningError(f"{path}: {chosen.error}")
+    if (found := chosen.found) is None:
+        return Reading(tuple(faulty), unit)
     if found.said:
         say(f"{path.name} is {found.said}")
     strange = strangers(sound, found) if format is None else {}
@@ -84,11 +93,11 @@ def read_rows(
         except ValueError as fault:
             rows.append((number, str(fault)))
     if left_out:
-        reasons = listed(grouped(left_out, table.unit))
+        reasons = listed(grouped(left_out, unit))
         if not rows:
             raise TuningError(f"{path}: all {len(left_out)} rows are of no use: {reasons}")
         say(f"{path.name}: {len(left_out)} of {len(sound)} rows are left out: {reasons}")
-    return Reading(tuple(sorted(rows, key=lambda row: row[0])), table.unit, found.name, found.said)
+    return Reading(tuple(sorted(rows, key=lambda row: row[0])), unit, found.name, found.said)
 
 
 def parse_columns(text: str) -> Columns:
@@ -99,18 +108,34 @@ def parse_columns(text: str) -> Columns:
     return {part.strip(): column.strip() for part, _, column in pairs}
 
 
-def _check_columns(path: Path, columns: Columns, rows: Sequence[Row], say: Say) -> Columns:
-    """The columns that were set, none of them for a file that has none of them."""
-    try:
-        check_parts(columns)
-    except ValueError as error:
-        raise TuningError(str(error)) from error
-    there = columns_of(rows)
-    missing = [column for column in columns.values() if column not in there]
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A table, its sound rows under the names that were set, and their format; `error` is why they have none."""
+
+    table: Table
+    sound: list[tuple[int, Row]]
+    found: Found | None = None
+    error: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def _known(table: Table, columns: Columns, format: str | None, needs_answers: bool) -> _Known:
+    rows = [(number, row) for number, row in table.rows if not isinstance(row, str)]
+    if not rows:
+        return _Known(table, rows)
+    there, known = inner_columns([row for _, row in rows]), columns_of([row for _, row in rows])
+    missing = [column for column in columns.values() if column not in (*there, *known)]
+    notes, chosen = tuple[str, ...](), columns
     if columns and len(missing) == len(columns):
-        say(f"{path.name} has none of the columns that are set ({', '.join(columns.values())}), so it is read without")
-        return {}
-    if missing and rows:
-        known = listed(there, separator=", ") or "none"
-        raise TuningError(f"{path} has no column {missing[0]!r}, only {known}; correct columns")
-    return columns
+        notes = (f"it has none of the columns that are set ({', '.join(columns.values())}), so it is read without",)
+        chosen = {}
+    elif missing:
+        return _Known(
+            table, rows, error=f"no column {missing[0]!r}, only {listed(there, separator=', ')}; correct columns"
+        )
+    sound = [(number, unwrapped(renamed(row, chosen))) for number, row in rows]
+    try:
+        found = recognise([row for _, row in sound], chosen, format, needs_answers=needs_answers)
+        return _Known(table, sound, found, notes=notes)
+    except ValueError as error:
+        return _Known(table, sound, error=str(error), notes=notes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from tuning.data.formats.given import Columns, Format, Given, Row, named, others, spelt, text_in, values_of
+from tuning.data.formats.contexts import contexts_of
+from tuning.data.formats.given import Columns, Context, Format, Given, Row, named, others, spelt, text_in, values_of
 
 
 def _fits_articles(columns: Collection[str], _: Sequence[Row]) -> Columns | None:
@@ -18,36 +19,50 @@ def _read_articles(row: Row, _: Columns) -> Iterator[Given]:
         context = text_in(paragraph, "context")
         for asked in _objects(paragraph.get("qas"), "qas"):
             golds = _objects(asked.get("answers", []), "answers")
-            yield _given(asked, context, title, [gold.get("text") for gold in golds])
+            yield _given(asked, (Context(context, title),), title, [gold.get("text") for gold in golds])
 
 
 def _fits_rows(columns: Collection[str], sample: Sequence[Row]) -> Columns | None:
     question, answers = named(columns, "question"), named(columns, "answers", "answer")
     if question is None or answers is None:
         return None
-    is_span = any(isinstance(value, Mapping) and "text" in value for value in values_of(sample, answers))
+    is_span = any(_spans(value) is not None for value in values_of(sample, answers))
     context = named(columns, "context", "passage")
     parts = {"question": question, "answers": answers}
     return {**parts, **({"context": context} if context else {})} if is_span else None
 
 
 def _read_rows(row: Row, parts: Columns) -> Iterator[Given]:
-    answers = spelt(row.get(parts["answers"]))
-    if not isinstance(answers, Mapping):
+    golds = _spans(spelt(row.get(parts["answers"])))
+    if golds is None:
         raise ValueError(f'`{parts["answers"]}` must be an object {{"text": [...], "answer_start": [...]}}')
-    golds = answers.get("text")
     asked = {"question": row.get(parts["question"]), **others(row, *parts.values())}
-    yield _given(asked, text_in(row, parts.get("context")), text_in(row, "title"), golds)
+    title, context = text_in(row, "title"), parts.get("context")
+    found = contexts_of(row.get(context)) if context is not None and row.get(context) is not None else ()
+    contexts = tuple(Context(one.text, one.title or title) for one in found or ())
+    yield _given(asked, contexts, title, golds)
 
 
-def _given(asked: Row, context: str, title: str, golds: Any) -> Given:
+def _spans(answers: Any) -> Any:
+    """The texts of answers: an object that holds a list of them, or a list of objects; None for anything else."""
+    if isinstance(answers, Mapping):
+        return answers.get("text")
+    is_list = isinstance(answers, list) and bool(answers)
+    return [one["text"] for one in answers] if is_list and all(_is_span(one) for one in answers) else None
+
+
+def _is_span(value: Any) -> bool:
+    return isinstance(value, Mapping) and "text" in value
+
+
+def _given(asked: Row, contexts: tuple[Context, ...], title: str, golds: Any) -> Given:
     """The question with every gold once. Without any it is one that SQuAD 2.0 asks in vain."""
     found = list(dict.fromkeys(golds if isinstance(golds, list) else [golds]))
     metadata = others(asked, "id", "question", "answers", "title", "is_impossible", "plausible_answers")
     metadata |= {"article": title} if title else {}
     metadata |= {"unanswerable": True} if not found else {}
-    contexts = (context,) if context.strip() else ()
-    return Given(asked.get("question"), found, asked.get("id"), None, metadata, contexts=contexts, title=title)
+    told = tuple(one for one in contexts if one.text.strip())
+    return Given(asked.get("question"), found, asked.get("id"), None, metadata, contexts=told)
 
 
 def _objects(value: Any, name: str) -> list[Mapping[str, Any]]:

@@ -13,23 +13,25 @@ from dataclasses import dataclass
 
 from storage.errors import did_you_mean, listed
 from tuning.data.formats.cases import GOLDENS, PROMPTFOO, PROMPTFOO_TABLE
-from tuning.data.formats.chat import CHAT, OPENAI_EVALS, SHAREGPT
-from tuning.data.formats.given import Columns, Format, Row, plain_name
+from tuning.data.formats.chat import ASKED, CHAT, SHAREGPT
+from tuning.data.formats.choices import CHOICES
+from tuning.data.formats.given import Columns, Format, Row, plain_name, spelt, value_at
 from tuning.data.formats.instructions import ALPACA, COMPLETION
 from tuning.data.formats.preferences import OPENAI_PAIRS, PAIRS
 from tuning.data.formats.reading import ARTICLES, SPANS
-from tuning.data.formats.tables import QUESTIONS, question_column
+from tuning.data.formats.tables import MARKS, QUESTIONS, are_texts, question_column
 
 FORMATS: Mapping[str, Format] = {
     "openai-pairs": OPENAI_PAIRS,
     "pairs": PAIRS,
+    "openai-evals": ASKED,
     "sharegpt": SHAREGPT,
     "chat": CHAT,
-    "openai-evals": OPENAI_EVALS,
     "squad": ARTICLES,
     "squad-rows": SPANS,
     "promptfoo": PROMPTFOO,
     "promptfoo-table": PROMPTFOO_TABLE,
+    "choices": CHOICES,
     "deepeval": GOLDENS,
     "alpaca": ALPACA,
     "completion": COMPLETION,
@@ -46,6 +48,8 @@ PARTS = {name: name for name in ("question", "answers", "id", "doc_ids", "contex
     **{name: name for name in ("chosen", "rejected")},
 }
 _SAMPLE = 200
+# An object of more keys holds data under them, not columns.
+_WIDEST = 12
 _OWN = {"question": ("question", "user_input"), "answer": ("answers", "answer", "reference")}
 
 
@@ -81,15 +85,27 @@ def recognise(rows: Sequence[Row], given: Columns, name: str | None = None, *, n
     if parts is None and not needs_answers and (asked := question_column(columns, some)) is not None:
         return Found("table", QUESTIONS, {"question": asked}, "")
     if parts is None:
-        there = listed(columns, separator=", ") or "none"
-        if name is not None:
-            raise ValueError(f"no {tried[name].name}: the columns are {there}")
-        lacks = "answers" if question_column(columns, some) is not None else "questions and one of answers"
-        raise ValueError(
-            f"no column of {lacks} is known among {there}; name them question and answer, or say which they are "
-            "(limits.columns.answer=COLUMN, with import --columns answer=COLUMN)"
-        )
+        raise ValueError(_unknown(columns, some, tried[name].name if name is not None else None))
+    asked = parts.get("question", "")
+    if asked.strip().endswith(MARKS) and not given:
+        raise ValueError(f"its first row, {asked!r}, looks like a question and not like names; put these above it")
     return Found(chosen, tried[chosen], parts, _said(tried[chosen], parts, given))
+
+
+def _unknown(columns: Sequence[str], rows: Sequence[Row], wanted: str | None) -> str:
+    """What a file without a format is told: the columns that are there, and which part they lack."""
+    there = listed(inner_columns(rows), separator=", ") or "none"
+    if wanted is not None:
+        return f"no {wanted}: the columns are {there}"
+    asked = question_column(columns, rows)
+    if asked is not None and not are_texts(rows, asked):
+        lacks = f"`{asked}` holds no texts; the columns are {there}"
+    else:
+        lacks = f"no column of {'answers' if asked else 'questions and one of answers'} is known among {there}"
+    return (
+        f"{lacks}; name them question and answer, or say which they are "
+        "(limits.columns.answer=COLUMN, with import --columns answer=COLUMN)"
+    )
 
 
 def strangers(rows: Sequence[tuple[int, Row]], found: Found) -> dict[int, str]:
@@ -106,12 +122,37 @@ def strangers(rows: Sequence[tuple[int, Row]], found: Found) -> dict[int, str]:
 
 
 def renamed(row: Row, given: Columns) -> Row:
-    """The row with each column under the name of the part that it was said to hold."""
+    """The row with each column under the name of the part that it was said to hold; `outer.inner` is what an object
+    holds.
+    """
     if not given:
         return row
-    moved = {PARTS[part]: row[column] for part, column in given.items() if column in row}
+    moved = {PARTS[part]: value for part, column in given.items() if (value := value_at(row, column)) is not None}
     kept = {column: value for column, value in row.items() if column not in given.values()}
     return {(f"{column}_column" if column in moved else column): value for column, value in kept.items()} | moved
+
+
+def unwrapped(row: Row) -> Row:
+    """The row that lies within one: OpenAI's `{"item": {...}}`, LangSmith's `{"inputs": {...}, "outputs": {...}}`."""
+    if isinstance(item := spelt(row.get("item")), Mapping) and row.keys() <= {"item", "sample"}:
+        return item
+    outputs = "outputs" if "outputs" in row else "reference_outputs"
+    held = [spelt(row.get(name)) for name in ("inputs", outputs)]
+    if not all(isinstance(part, Mapping) for part in held):
+        return row
+    rest = {name: value for name, value in row.items() if name not in ("inputs", outputs)}
+    return {**held[0], **held[1], **rest}
+
+
+def inner_columns(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The columns that hold something, `outer.inner` for those of objects: what columns may be set to."""
+    found: dict[str, None] = {}
+    for row in rows:
+        for name, value in row.items():
+            held = spelt(value)
+            inner = [f"{name}.{key}" for key in held] if isinstance(held, Mapping) and len(held) <= _WIDEST else []
+            found.update(dict.fromkeys(inner or ([name] if value is not None else [])))
+    return tuple(found)
 
 
 def check_parts(given: Columns) -> None:
@@ -136,7 +177,9 @@ def _by_columns(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
 def _other(columns: tuple[str, ...], row: Row, found: Found) -> str | None:
     try:
         kind = next((format for format in FORMATS.values() if format.fits(columns, [row]) is not None), None)
-        is_fit = found.format.fits(columns, [row]) is not None
+        # Of a table's columns the same ones must be what is asked and answered.
+        parts = found.format.fits(columns, [row])
+        is_fit = parts is not None and (kind is found.format or parts == found.parts)
     except ValueError:  # two columns may be the same part, which the file's own are known for
         return None
     # What is left of a row of the file's own format may look like a table.

@@ -12,6 +12,7 @@ import pytest
 
 from storage.errors import ArbiterError
 from tuning.data.examples import Question, load_examples
+from tuning.data.formats.given import Context
 from tuning.data.formats.registry import FORMATS
 from tuning.errors import TuningError
 
@@ -59,6 +60,27 @@ def written(folder: Path, *rows: Any, name: str = "train.jsonl") -> Path:
         {"messages": [{**m, "loss_weight": 0.0} for m in (SYSTEM, *ASKED)] + [{**TEN, "loss_weight": 1.0}]},
         {"question": "And on Sundays?", "answers": ["At ten."], "history": [SYSTEM, *ASKED[:2]]},
         {"input": [SYSTEM, *ASKED], "ideal": "At ten."},
+        {"input": [SYSTEM, *ASKED], "target": "At ten."},
+        {"messages": ASKED, "answer": "At ten.", "system": "Be brief."},
+        # Vertex AI, ms-swift, prompt flow
+        {
+            "systemInstruction": {"role": "system", "parts": [{"text": "Be brief."}]},
+            "contents": [{"role": m["role"], "parts": [{"text": m["content"]}]} for m in (*ASKED, TEN)],
+        },
+        {"system": "Be brief.", "query": "And on Sundays?", "response": "At ten.", "history": [["When?", "At nine."]]},
+        {
+            "system": "Be brief.",
+            "conversation": [
+                {"human": "When?", "assistant": "At nine."},
+                {"human": "And on Sundays?", "assistant": "At ten."},
+            ],
+        },
+        {
+            "system": "Be brief.",
+            "question": "And on Sundays?",
+            "answer": "At ten.",
+            "chat_history": [{"inputs": {"question": "When?"}, "outputs": {"answer": "At nine."}}],
+        },
     ],
 )
 def test_a_conversation_keeps_its_history_and_its_system_message(tmp_path: Path, row: Row) -> None:
@@ -130,6 +152,15 @@ SQUAD = {
             ("nine",),
             {"contexts": ["At nine."], "answer": "ten"},
         ),
+        # TriviaQA, HotpotQA, LangSmith, OpenAI's evals
+        ({"question": "When?", "answer": {"value": "nine", "aliases": ["nine", "9"]}}, ("nine", "9"), {}),
+        ({"question": "When?", "answers": [{"text": "nine", "answer_start": 3}]}, ("nine",), {}),
+        ({"question": "When?", "answer": "nine", "context": [["Desk", ["At nine."]]]}, ("nine",), {}),
+        ({"inputs": {"question": "When?"}, "outputs": {"answer": "nine"}, "metadata": {"a": 1}}, ("nine",), {"a": 1}),
+        ({"question": "When?", "answer": True}, ("true",), {}),
+        ({"user": "When?", "assistant": "nine"}, ("nine",), {}),
+        ({"Question": "When?", "Réponse": "nine", "Source": "FAQ"}, ("nine",), {"Source": "FAQ"}),
+        ({"QUESTION": "When?", "REPONSE": "nine", "x": "y"}, ("nine",), {"x": "y"}),
         # texts and labels
         ({"text": "When?", "label": "opening"}, ("opening",), {}),
         ({"Utterance": "When?", "Intent": "opening"}, ("opening",), {}),
@@ -155,7 +186,8 @@ def test_squad_s_articles_hold_many_questions(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_text(json.dumps(SQUAD))
     first, second = load_examples(path)
-    assert first == Question("q1", "When?", ("nine",), (), {"article": "The desk"})
+    desk = Context("The desk opens at nine.", "The desk")
+    assert first == Question("q1", "When?", ("nine",), (desk.id,), {"article": "The desk"}, contexts=(desk,))
     assert (second.id, second.answers) == ("q2", ("unanswerable",))
 
 
@@ -170,7 +202,7 @@ def test_promptfoo_s_tables_and_configs_are_read(tmp_path: Path) -> None:
     path.write_text('question,__expected\nWhen?,"equals: nine"\nWho?,Ada\nHow?,"similar(0.8): slowly"\nWhy?,fn:x()\n')
     said: list[str] = []
     assert [example.answer for example in load_examples(path, say=said.append)] == ["nine", "Ada", "slowly"]
-    assert said[-1].startswith("test.csv: 1 of 4 rows are left out: line 5: no check holds an answer (equals, ")
+    assert said[-1].startswith("test.csv: 1 of 4 rows are left out: row 5: no check holds an answer (equals, ")
     path = tmp_path / "promptfooconfig.yaml"
     path.write_text(
         "prompts: [file://p.txt]\nproviders: [openai:x]\ntests:\n  - vars:\n      body: Yes\n"
@@ -250,14 +282,14 @@ def test_columns_can_be_set_and_win(tmp_path: Path) -> None:
     assert (example.text, example.answers) == ("When?", ("nine",))
     assert example.metadata == {"question_column": "Who?", "answer": "Ada"}
     assert said == ["train.jsonl is a table: question <- Betreff, answer <- Text"]
-    with pytest.raises(TuningError, match=r"has no column 'Titel', only Betreff, Text, question, answer; correct col"):
+    with pytest.raises(TuningError, match=r"no column 'Titel', only Betreff, Text, question, answer; correct col"):
         load_examples(path, {"question": "Titel", "answer": "Text"})
     with pytest.raises(TuningError, match=r"no part of a row is called 'quesion' \(did you mean 'question'\?\)"):
         load_examples(path, {"quesion": "Betreff"})
     # A file that has none of them is another one than they are meant for.
     said.clear()
     assert load_examples(path, {"question": "Frage"}, say=said.append)[0].text == "Who?"
-    assert said == ["train.jsonl has none of the columns that are set (Frage), so it is read without"]
+    assert said == ["train.jsonl: it has none of the columns that are set (Frage), so it is read without"]
 
 
 @pytest.mark.parametrize(
@@ -267,16 +299,22 @@ def test_columns_can_be_set_and_win(tmp_path: Path) -> None:
             {"question": "?", "answer": "a", "ground_truth": "b"},
             "`answer` and `ground_truth`: the gold, or what a model",
         ),
-        ({"question": "?", "answer": "a", "reference": "b"}, "columns answer=answer or columns answer=reference"),
+        (
+            {"question": "?", "answer": "a", "reference": "b"},
+            "limits.columns.answer=answer or limits.columns.answer=reference; with import --columns answer=answer",
+        ),
         ({"question": "?", "answer": "a", "contexts": ["c"]}, "`answer` beside `contexts`: the gold, or what a model"),
         ({"user_input": "?", "response": "a"}, "`response` beside `user_input`: the gold, or what a model answered?"),
+        ({"question": "?", "answer": "a", "groundtruth": "b"}, "`answer` and `groundtruth`: the gold, or what a model"),
+        ({"question": "?", "actual_output": "a"}, "`actual_output`: the gold, or what a model answered?"),
+        ({"input": "Which?", "prediction": "a"}, "`prediction`: the gold, or what a model answered?"),
     ],
 )
 def test_what_may_be_the_gold_or_a_model_s_answer_is_asked(tmp_path: Path, row: Row, asked: str) -> None:
     path = written(tmp_path, row)
     with pytest.raises(TuningError, match=asked):
         load_examples(path)
-    name = "response" if "response" in row else "answer"
+    name = "answer" if "answer" in row else list(row)[1]
     assert load_examples(path, {"answer": name})[0].answers == ("a",)
 
 
@@ -287,8 +325,8 @@ GOOD = {"messages": [message("user", "Who?"), message("assistant", "Ada")]}
     ("row", "fault"),
     [
         (
-            {"messages": [message("user", "?"), message("bot", "x")]},
-            "no message has the role 'bot'; roles are system, ",
+            {"messages": [message("user", "?"), message("narrator", "x")]},
+            "no message has the role 'narrator'; roles are system, ",
         ),
         ({"messages": [{"content": "?"}, message("assistant", "x")]}, "a message has no role"),
         ({"messages": [message("user", "?")]}, "no assistant message, so there is nothing to learn"),
@@ -322,7 +360,7 @@ def test_a_bad_row_is_named_by_its_line(tmp_path: Path, row: Row | str, fault: s
 
 
 def test_a_fault_of_many_rows_is_said_once(tmp_path: Path) -> None:
-    rows = [{"messages": [message("user", "?"), message("bot", "x")]}] * 12
+    rows = [{"messages": [message("user", "?"), message("narrator", "x")]}] * 12
     with pytest.raises(
         TuningError, match="12 faulty examples: lines 2, 3, 4, 5, 6 and 7 more: no message has the role"
     ):
@@ -374,3 +412,55 @@ def test_one_row_is_enough(tmp_path: Path) -> None:
 def test_every_format_has_a_name_of_its_own_and_the_first_that_fits_is_taken() -> None:
     assert list(FORMATS)[-1] == "table"  # whatever columns there are
     assert all(format.name for format in FORMATS.values())
+
+
+def test_a_row_within_a_row_is_read_and_its_columns_can_be_set(tmp_path: Path) -> None:
+    (example,) = load_examples(written(tmp_path, {"item": {"question": "When?", "answer": "nine"}}))
+    assert (example.text, example.answer) == ("When?", "nine")
+    path = written(tmp_path, {"data": {"Titel": "When?", "Text": "nine"}})
+    with pytest.raises(TuningError, match=r"is known among data.Titel, data.Text; name them"):
+        load_examples(path)
+    (example,) = load_examples(path, {"question": "data.Titel", "answer": "data.Text"})
+    assert (example.text, example.answer) == ("When?", "nine")
+
+
+def test_rows_of_other_formats_in_a_table_are_named_by_what_they_are(tmp_path: Path) -> None:
+    own = {"question": "When?", "answer": "nine"}
+    path = written(tmp_path, own, own, {"prompt": "Who?", "completion": "Ada"}, {"instruction": "x", "output": "y"})
+    with pytest.raises(
+        TuningError, match=r"line 3: prompt and completion in a .*; line 4: Alpaca instructions in a file"
+    ):
+        load_examples(path)
+
+
+def test_a_column_that_holds_no_texts_is_said(tmp_path: Path) -> None:
+    path = written(tmp_path, {"question": {"full": "When?"}, "answer": "nine"})
+    with pytest.raises(TuningError, match=r"`question` holds no texts; the columns are question.full, answer; name"):
+        load_examples(path)
+
+
+def test_rows_that_show_images_are_left_out_of_tables_too(tmp_path: Path) -> None:
+    said: list[str] = []
+    rows = [{"query": "When?", "response": "nine"}, {"query": "Who?", "response": "Ada", "images": ["a.png"]}]
+    assert len(load_examples(written(tmp_path, *rows), say=said.append)) == 1
+    assert said[-1] == "train.jsonl: 1 of 2 rows are left out: line 2: it is about images, and arms read text"
+
+
+def test_whole_numbers_may_be_ids_of_tables_with_gaps(tmp_path: Path) -> None:
+    rows = [{"id": 1.0, "question": "When?", "answer": "nine"}, {"id": 2.5, "question": "Who?", "answer": "Ada"}]
+    assert [example.id for example in load_examples(written(tmp_path, *rows))] == ["1", "2.5"]
+
+
+def test_the_answer_that_was_rejected_may_stand_beside_the_conversation(tmp_path: Path) -> None:
+    (example,) = load_examples(written(tmp_path, {"messages": [*ASKED, TEN], "rejected_response": "No."}))
+    assert (example.messages, example.answers) == (tuple(ASKED), ("At ten.",))
+    with pytest.raises(TuningError, match="`messages` and `rejected_response` are the same"):
+        load_examples(written(tmp_path, {"messages": [*ASKED, TEN], "rejected_response": "At ten."}))
+
+
+def test_what_a_completion_answers_on_its_way_is_learned_and_what_its_prompt_does_is_not(tmp_path: Path) -> None:
+    more = [message("user", "Why?"), message("assistant", "So.")]
+    (example,) = load_examples(written(tmp_path, {"prompt": ASKED, "completion": [TEN, *more]}))
+    assert [(one.text, one.answer) for one in example.exchanges] == [("And on Sundays?", "At ten."), ("Why?", "So.")]
+    (example,) = load_examples(written(tmp_path, {"messages": [*ASKED, TEN, *more]}))
+    assert [one.text for one in example.exchanges] == ["When?", "And on Sundays?", "Why?"]
