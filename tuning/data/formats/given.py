@@ -30,7 +30,8 @@ class LeftOut(ValueError):
 @dataclass(frozen=True, slots=True)
 class Given:
     """What a row says, unchecked. `history` holds the messages before the question, `contexts` the texts that came with
-    it, `rejected` the answer that was not chosen.
+    it, `rejected` the answer that was not chosen. `earlier` holds the answers before the last one that a conversation
+    gives to learn, each behind all that was said before it.
     """
 
     question: object
@@ -42,6 +43,7 @@ class Given:
     rejected: str | None = None
     contexts: tuple[str, ...] = ()
     title: str = ""
+    earlier: tuple[tuple[tuple[Message, ...], str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,16 @@ def last_exchange(turns: Sequence[Turn]) -> tuple[tuple[Message, ...], str, str]
     return history, question, turns[last].content
 
 
+def earlier_answers(turns: Sequence[Turn]) -> tuple[tuple[tuple[Message, ...], str], ...]:
+    """Of the answers of some weight before the last one: the messages up to the user's that is answered, and the text.
+
+    What an assistant says unasked is answered by nobody, and only read.
+    """
+    learned = [i for i, turn in enumerate(turns) if turn.role == "assistant" and turn.is_learned][:-1]
+    asked = [i for i in learned if i and turns[i - 1].role == "user" and turns[i].content.strip()]
+    return tuple((tuple(turn.message for turn in turns[:i]), turns[i].content) for i in asked)
+
+
 def question_of(turns: Sequence[Turn]) -> tuple[tuple[Message, ...], str]:
     """A prompt as the messages before its question, and the question. Raises ValueError where it ends with none."""
     if not turns or turns[-1].role != "user":

@@ -12,6 +12,7 @@ import pytest
 
 from storage.errors import ArbiterError
 from tuning.data.examples import Question, load_examples
+from tuning.data.formats.read import read_rows
 from tuning.data.formats.registry import FORMATS
 from tuning.errors import TuningError
 
@@ -64,6 +65,17 @@ def written(folder: Path, *rows: Any, name: str = "train.jsonl") -> Path:
 def test_a_conversation_keeps_its_history_and_its_system_message(tmp_path: Path, row: Row) -> None:
     (example,) = load_examples(written(tmp_path, row))
     assert (example.messages, example.answers) == ((SYSTEM, *ASKED), ("At ten.",))
+
+
+def test_a_conversation_says_what_else_of_it_is_to_learn(tmp_path: Path) -> None:
+    hello, again = message("assistant", "Hello."), [message("user", "Sure?"), message("assistant", "Yes.")]
+    path = written(
+        tmp_path,
+        {"messages": [SYSTEM, hello, *ASKED, TEN, *again]},
+        {"messages": [ASKED[0], {**ASKED[1], "weight": 0}, ASKED[2], TEN]},
+    )
+    first = ((SYSTEM, hello, ASKED[0]), "At nine."), ((SYSTEM, hello, *ASKED), "At ten.")
+    assert [given.earlier for _, given in read_rows(path).rows if not isinstance(given, str)] == [first, ()]
 
 
 SQUAD = {
