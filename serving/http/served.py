@@ -184,6 +184,12 @@ class CurrentDecision:
         # In place of it: what it serves besides is held as before.
         self._held[-1].served = replace(served, tuned={**served.tuned, model.arm.name: model})
 
+    def drop(self, name: str) -> None:
+        """From now on no new request can name this tuned model."""
+        served = self.served
+        tuned = {one: model for one, model in served.tuned.items() if one != name}
+        self._held[-1].served = replace(served, tuned=tuned)
+
     def adapters(self) -> set[str]:
         """The adapters that something in flight or something to come may be answered by."""
         every = [held.served for held in self._held]

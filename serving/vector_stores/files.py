@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 
-from serving.errors import Conflict, ServingError
+from serving.errors import Conflict, NotFound, ServingError
 from serving.http.pages import Page, PageOfRows, select_page
 from serving.vector_stores.rows import FILES, no_file
 from serving.vector_stores.uploads import Upload
@@ -122,6 +122,12 @@ class FileStore:
             (draft / CONTENT).write_bytes(content)
             sync_path(draft / CONTENT)
             self.publish(draft, Upload(filename, purpose, len(content), hashlib.sha256(content).hexdigest()))
+
+    def discard(self, file_id: str) -> None:
+        """Takes a file of our own away, which no vector store has; nothing for one that is gone."""
+        with contextlib.suppress(NotFound):
+            self.hide(file_id)
+            self.remove(file_id)
 
     def get(self, file_id: str, *, param: str | None = None) -> StoredFile:
         query = sa.select(FILES).where(FILES.c.id == file_id, ~FILES.c.is_deleting)

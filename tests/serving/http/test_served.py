@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
 from fakes.endpoints import make_served
 from fakes.engines import ScriptedEngine
 
 from router.answering.arm import Arm
 from router.answering.prompts import Prompt
+from serving.errors import NotFound
 from serving.http.served import CurrentDecision, TunedModel
 
 NAME = "org/base:support@3f9c01ab"
@@ -28,6 +30,10 @@ async def test_a_tuned_model_is_listed_and_asked_by_its_name() -> None:
     assert (card.created, card.root, card.parent) == (1_800_000_000, "support@3f9c01ab", "org/base")
     assert current.served.model_card("base").created == 1_700_000_000
     assert NAME not in current.served.arms, "no run has measured it"
+    current.drop(NAME)
+    assert NAME not in current.served.names
+    with pytest.raises(NotFound):
+        current.served.arm(NAME)
 
 
 async def test_a_tuned_model_outlives_a_promotion_and_keeps_its_adapter() -> None:

@@ -218,5 +218,8 @@ def test_a_file_of_our_own_is_kept_once_and_can_be_read(server: Server, tmp_path
     assert server.client.files.content(file_id).read() == b"step\n1\n"
     (found,) = server.client.files.list(purpose=RESULTS)
     assert (found.id, found.purpose, found.bytes) == (file_id, RESULTS, 7)
+    for _ in range(2):
+        server.stores.files.discard(file_id)
+        assert kept(server, tmp_path) == []
     with pytest.raises(openai.BadRequestError, match="purpose"):
         server.client.files.create(file=("a.csv", b"1"), purpose=RESULTS)  # type: ignore[arg-type]
