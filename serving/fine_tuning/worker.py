@@ -34,7 +34,7 @@ from tuning.training.run import train_adapter
 Say = Callable[[dict[str, Any]], None]
 
 # Chats come first on a machine that serves, too.
-_NICENESS = 10
+_NICENESS = 5
 
 
 class Unfit(Exception):

@@ -165,8 +165,8 @@ def test_a_bad_file_fails_the_job_before_any_training(shared: Tuning) -> None:
     }
     assert (job.trained_tokens, job.fine_tuned_model, job.result_files) == (None, None, [])
     assert job.finished_at is not None
-    events = shared.client.fine_tuning.jobs.list_events(job.id).data
-    assert [(event.level, event.message) for event in events][0] == ("error", job.error.message)
+    newest = shared.client.fine_tuning.jobs.list_events(job.id).data[0]
+    assert (newest.level, newest.message) == ("error", job.error.message)
     assert "the training begins" not in shared.messages(job.id)
     other = shared.failed(validation_file=shared.uploaded("BAD", name="dev.jsonl"))
     assert (other.error.code, other.error.param) == ("invalid_validation_file", "validation_file")
