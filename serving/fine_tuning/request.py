@@ -62,17 +62,23 @@ def _nothing(given: object) -> object:
 
 Epochs = Annotated[
     int | None,
-    BeforeValidator(lambda given: _whole(given, MAX_EPOCHS), json_schema_input_type=Literal["auto"] | int),
+    BeforeValidator(
+        lambda given: _whole(given, MAX_EPOCHS),
+        json_schema_input_type=Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_EPOCHS)],
+    ),
     Field(description="Passes over the rows."),
 ]
 BatchSize = Annotated[
     int | None,
-    BeforeValidator(lambda given: _whole(given, MAX_BATCH), json_schema_input_type=Literal["auto"] | int),
+    BeforeValidator(
+        lambda given: _whole(given, MAX_BATCH),
+        json_schema_input_type=Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_BATCH)],
+    ),
     Field(description="Rows a step."),
 ]
 Factor = Annotated[
     float | None,
-    BeforeValidator(_factor, json_schema_input_type=Literal["auto"] | float),
+    BeforeValidator(_factor, json_schema_input_type=Literal["auto"] | Annotated[float, Field(gt=0)]),
     Field(description="Times the rate that suits the method and the batch."),
 ]
 Unsupported = Annotated[Any, AfterValidator(_nothing), Field(description="Not supported; leave it out.")]
@@ -95,7 +101,7 @@ class Supervised(Fields):
 class Method(Fields):
     """What is learned, and how."""
 
-    type: Annotated[str, AfterValidator(_known_type)]
+    type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": [*OBJECTIVES]})]
     supervised: Supervised | None = None
     dpo: Unsupported = None
     reinforcement: Unsupported = None

@@ -106,12 +106,13 @@ class Stages:
         progress.note(read_steps(folder))  # what was told when nobody listened
         trained = self._run("train", running, job, progress.note)
         adapter = load_adapter(self.adapters / trained["adapter"])
-        if trained["was_there"]:
+        if trained["was_there"] and not read_steps(folder):
             self._note(job, Event(f"adapter {adapter.name} was there: it has the same rows and numbers"))
         self._publish(running, job, adapter)
 
     def _publish(self, running: RunningJob, job: Job, adapter: Adapter) -> None:
-        results, file_id = results_of(adapter), f"file-{job.id.removeprefix('ftjob-')}"
+        results = results_of(adapter, read_steps(self.folder_of(job.id)))
+        file_id = f"file-{job.id.removeprefix('ftjob-')}"
         is_new = self._serve(running, job, adapter)
         model = self.models.name_of(adapter.name)
         self.files.keep(file_id, f"{job.id}.csv", RESULTS, results.csv.encode())

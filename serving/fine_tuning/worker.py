@@ -77,9 +77,11 @@ def train(task: Task, folder: Path, say: Say) -> None:
     recipe = read_recipe(task.recipe)
     looked_at = sample(read_rows(folder, "validation_file"), recipe.look_rows, recipe.seed)
     begun: list[bool] = []
+    told: set[int] = set()
 
     def progress(now: TrainProgress) -> None:
-        last = now.looks[-1] if now.looks else None
+        new = [look for look in now.looks if look.step not in told]
+        told.update(look.step for look in new)
         step = {
             "kind": "step",
             "step": now.step,
@@ -87,7 +89,7 @@ def train(task: Task, folder: Path, say: Say) -> None:
             "train_loss": now.step_loss,
             "num_tokens": now.num_tokens,
             "seconds_left": now.seconds_left,
-            "look": as_metrics(last) if last is not None and last.step == now.step else {},
+            "looks": [as_metrics(look) for look in new],
             "checkpoint": now.checkpoint,
         }
         # Before a checkpoint from which it would not be gone through again.

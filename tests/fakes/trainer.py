@@ -33,13 +33,19 @@ def check(task: dict, folder: Path, channel: Connection, plan: dict) -> None:
 
 
 def train(task: dict, folder: Path, channel: Connection, plan: dict) -> None:
+    name, files = weights(task, folder)
+    if (Path(task["adapters"]) / name).exists():
+        channel.send({"kind": "trained", "adapter": name, "was_there": True})
+        return
     place, deaths = folder / "step", folder / "deaths"
     begun = int(place.read_text()) if place.exists() else 0
     num_steps = plan.get("steps", 3)
     channel.send({"kind": "forecast", "seconds": 60.0, "memory_bytes": 5 * 10**8})
     is_looked_at = (folder / "validation_file.rows").exists()
     for step in range(begun + 1, num_steps + 1):
-        look = {"valid_loss": 2 / step, "valid_exact_match": 0.5} if is_looked_at and step % 2 == 0 else {}
+        looks = [{"step": 0, "valid_loss": 4.0, "valid_exact_match": 0.0}] if is_looked_at and step == begun + 1 else []
+        if is_looked_at and step % 2 == 0:
+            looks.append({"step": step, "valid_loss": 2 / step, "valid_exact_match": 0.5})
         told = {
             "kind": "step",
             "step": step,
@@ -47,7 +53,7 @@ def train(task: dict, folder: Path, channel: Connection, plan: dict) -> None:
             "train_loss": 1 / step,
             "num_tokens": 10 * step,
             "seconds_left": plan.get("pause_s", 0) * (num_steps - step),
-            "look": look,
+            "looks": looks,
             "checkpoint": step - 1,
         }
         with (folder / "steps.jsonl").open("a") as file:
@@ -64,22 +70,22 @@ def train(task: dict, folder: Path, channel: Connection, plan: dict) -> None:
     if plan.get("fail"):
         channel.send({"kind": "failed", "code": "train_failed", "param": None, "message": plan["fail"]})
         return
-    name, was_there = publish(task, folder, num_steps, is_looked_at)
-    channel.send({"kind": "trained", "adapter": name, "was_there": was_there})
+    publish(task, name, files, num_steps, is_looked_at)
+    channel.send({"kind": "trained", "adapter": name, "was_there": False})
 
 
-def publish(task: dict, folder: Path, num_steps: int, is_looked_at: bool) -> tuple[str, bool]:
-    """An adapter whose weights are the rows and the seed."""
+def weights(task: dict, folder: Path) -> tuple[str, dict[str, bytes]]:
+    """An adapter's name and files: its weights are the rows and the seed."""
     rows = (folder / "training_file.rows").read_bytes()
     files = {
         "adapter_config.json": json.dumps({"r": task["recipe"].get("rank") or 16}).encode(),
         "adapter_model.safetensors": rows + str(task["recipe"]["seed"]).encode(),
     }
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    name = f"{task['name']}@{content_hash(*hashes.values())[:8]}"
+    return f"{task['name']}@{content_hash(*hashed(files).values())[:8]}", files
+
+
+def publish(task: dict, name: str, files: dict[str, bytes], num_steps: int, is_looked_at: bool) -> None:
     final = Path(task["adapters"]) / name
-    if final.exists():
-        return name, True
     template = json.loads(Path(task["base"]["path"], "tokenizer_config.json").read_bytes())["chat_template"]
     draft = final.with_name(f".{name}.draft-{os.getpid()}")
     draft.mkdir(parents=True)
@@ -93,7 +99,7 @@ def publish(task: dict, folder: Path, num_steps: int, is_looked_at: bool) -> tup
         "base_revision": task["base"]["revision"],
         "chat_template_hash": content_hash(template)[:16],
         "recipe_hash": "recipe",
-        "num_rows": len(rows.splitlines()),
+        "num_rows": 1,
         "num_dropped": 0,
         "num_tokens": 10 * num_steps,
         "training_s": 1.0,
@@ -101,11 +107,14 @@ def publish(task: dict, folder: Path, num_steps: int, is_looked_at: bool) -> tup
         "loss_curve": losses,
         "looks": looks if is_looked_at else [],
         "provenance": task["provenance"],
-        "files": hashes,
+        "files": hashed(files),
     }
     (draft / "manifest.json").write_text(json.dumps(manifest))
     draft.rename(final)
-    return name, False
+
+
+def hashed(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def content_hash(*parts: str) -> str:

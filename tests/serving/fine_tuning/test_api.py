@@ -106,6 +106,7 @@ def test_the_result_file_has_a_line_for_each_step(shared: Tuning) -> None:
     assert (found.purpose, found.filename) == ("fine-tune-results", f"{job.id}.csv")
     assert shared.client.files.content(file_id).text.splitlines() == [
         "step,train_loss,valid_loss,valid_exact_match",
+        "0,,4.0,0.0",
         "1,1.0,,",
         "2,0.5,1.0,0.5",
         "3,0.3333333333333333,,",

@@ -11,7 +11,8 @@ from storage.database import open_database
 
 def step(number: int, *, checkpoint: int = 0, seconds_left: float | None = None, **look: float) -> dict[str, Any]:
     told = {"kind": "step", "step": number, "num_steps": 9, "train_loss": 1 / number, "num_tokens": 10 * number}
-    return {**told, "seconds_left": seconds_left, "look": look, "checkpoint": checkpoint}
+    looks = [{"step": 0, "valid_loss": 9.0}, {"step": number, **look}] if look else []
+    return {**told, "seconds_left": seconds_left, "looks": looks, "checkpoint": checkpoint}
 
 
 class Watched:

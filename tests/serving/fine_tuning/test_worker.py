@@ -110,11 +110,10 @@ def test_an_adapter_is_trained_told_of_and_published(tiny_base: Path, tmp_path: 
     manifest = read_manifest(adapter.path)
     assert [step["train_loss"] for step in steps] == manifest["loss_curve"]
     assert manifest["provenance"] == {"job": "ftjob-1"}
-    looks = {look.step: look for look in adapter.looks}
-    told = {step["step"]: step["look"] for step in steps if step["look"]}
-    assert told == {
-        step: {"valid_loss": look.loss, "valid_exact_match": look.score} for step, look in looks.items() if step
-    }
+    # The first of them, of the base model, comes with the first step.
+    assert steps[0]["looks"][0]["step"] == 0
+    told = [(look["step"], look["valid_loss"], look["valid_exact_match"]) for step in steps for look in step["looks"]]
+    assert told == [(look.step, look.loss, look.score) for look in adapter.looks]
     # What was looked at is the last of it: a job publishes its last weights, as OpenAI's do.
     assert adapter.published is not None
     assert adapter.published.steps == (10,)
@@ -141,7 +140,7 @@ def test_the_process_says_what_the_stage_says(tiny_base: Path, tmp_path: Path) -
     (refused,) = heard("check", folder)
     assert (refused["kind"], refused["param"]) == ("failed", "training_file")
     assert refused["message"].startswith("train.jsonl: 1 faulty row: line 1: not valid JSON")
-    make_task(tiny_base, tmp_path, recipe={**found["recipe"], "epochs": 0.5, "max_length": 8}).write(folder)
+    make_task(tiny_base, tmp_path, recipe=found["recipe"], name="no name").write(folder)
     *_, failed = heard("train", folder)
     assert (failed["kind"], failed["code"]) == ("failed", "train_failed")
-    assert "all 5 training rows are longer than max_length 8" in failed["message"]
+    assert "adapter name 'no name' must consist of letters" in failed["message"]
