@@ -24,6 +24,10 @@ from serving.errors import ServingError
 from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
+from serving.fine_tuning.api import fine_tuning_routes
+from serving.fine_tuning.models import TunedModels
+from serving.fine_tuning.runner import JobRunner
+from serving.fine_tuning.store import JobStore
 from serving.http.served import AUTO, CurrentDecision
 from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
@@ -68,11 +72,14 @@ def serve_decision(pipeline: Pipeline, *, host: str, port: int) -> None:
             patience_s=config.eval.patience_s,
             embed=pipeline.embedder.embed,
         )
+        models = TunedModels(current, opener.engine, config.sampling)
+        tuning = JobRunner(JobStore(database), stores.files, jobs, models, base=base, home=home)
         app = create_app(
             current,
             decision_routes(Promoter(current, Ledger(database), opener, scope=decision.scope)),
             eval_routes(evals, files=stores.files),
             file_routes(stores),
+            fine_tuning_routes(tuning),
             vector_store_routes(stores, current),
             api_key=os.environ.get("ARBITER_API_KEY") or None,
         )

@@ -80,7 +80,8 @@ class Trainer:
 
             def show(now: TrainProgress) -> None:
                 left = f", {now.seconds_left:.0f} s left" if now.seconds_left is not None else ""
-                looks = f", dev {now.looks[-1]:.2f} of best {max(now.looks):.2f}" if now.looks else ""
+                scores = [look.score for look in now.looks]
+                looks = f", dev {scores[-1]:.2f} of best {max(scores):.2f}" if scores else ""
                 shown = f"loss {now.loss:.3f}, {now.tokens_per_s:.0f} tokens/s{left}{looks}"
                 step.update(now.step, now.num_steps, shown)
 

@@ -26,7 +26,7 @@ from serving.http.entry import Entry, served_by
 from serving.http.errors import error_response, refusals, shown_as
 from serving.http.pages import AllOf
 from serving.http.routes import add_surface, surface
-from serving.http.served import AUTO, ArmCard, CurrentDecision, ModelCard
+from serving.http.served import ArmCard, CurrentDecision, ModelCard
 from storage.errors import ArbiterError
 
 
@@ -113,7 +113,7 @@ def _model_routes() -> APIRouter:
     async def models(request: Request) -> ModelList:
         """Everything that a chat can name as its `model`."""
         served = served_by(request)
-        return ModelList(data=[served.model_card(name) for name in (AUTO, *served.arms)])
+        return ModelList(data=[served.model_card(name) for name in served.names])
 
     @router.get("/models/{name:path}", responses=refusals(404))
     async def model(request: Request, name: str) -> ModelCard:

@@ -19,7 +19,7 @@ import httpx
 
 from router.answering.engine import Place
 from serving.engine.beside import beside_engine
-from serving.engine.host import detect_host
+from serving.engine.host import EngineHost, detect_host
 from serving.engine.own_engines import OwnEngines
 from serving.engine.settings import EngineSettings
 from serving.engine.soft_prompts import first_message
@@ -40,7 +40,8 @@ class OpenEngine:
     one. Both raise ServingError: the adapter does not fit, the engine refuses it, or it is away. An adapter that is
     merged or served beside vLLM has an engine of its own: `load` starts it, after `expect` the first request does, and
     it may be ended for another one's after a `keep` without its name. `hold` says where and how a model is asked, and
-    keeps its engine up (serving/engine/own_engines.py).
+    keeps its engine up (serving/engine/own_engines.py). Adapters of these `forms` can be loaded later, LoRAs of up to
+    `max_rank`.
     """
 
     url: str
@@ -51,6 +52,8 @@ class OpenEngine:
     expect: Callable[[Adapter], None]
     keep: Callable[[Collection[str]], None]
     unload: Callable[[Adapter], None]
+    forms: frozenset[Form]
+    max_rank: int
     hold: Callable[[str], AbstractAsyncContextManager[Place]] | None = None
 
 
@@ -98,6 +101,8 @@ def open_engine(
                 expect=load,
                 keep=lambda _: None,
                 unload=remote.unload,
+                forms=frozenset({"lora"}),
+                max_rank=settings.lora_rank,
             )
         return
     forms = {*forms, *(adapter.form for adapter in adapters.values())}
@@ -128,6 +133,8 @@ def open_engine(
             expect=lambda adapter: engines.expect(admit(adapter)),
             keep=engines.own.keep,
             unload=engines.unload,
+            forms=later_forms(shared, detect_host()),
+            max_rank=settings.lora_rank,
             hold=engines.hold,
         )
     finally:
@@ -281,6 +288,18 @@ class RemoteEngine:
 
     def _silent(self, error: Exception) -> EngineFailed:
         return EngineFailed(f"engine.url {self.url!r} does not answer as an OpenAI-compatible server: {error}")
+
+
+def later_forms(settings: VllmSettings, host: EngineHost) -> frozenset[Form]:
+    """Of which forms an engine that was started so takes adapters later: prompts of numbers where it was told to, and
+    engines of their own where something is left of the GPU's memory.
+    """
+    found: set[Form] = {"lora"}
+    if settings.takes_prompts:
+        found.add("prompt")
+    if host.is_cpu or settings.num_engines > 1:
+        found.update(OWN_ENGINE)
+    return frozenset(found)
 
 
 def engine_identity(settings: EngineSettings) -> str:

@@ -1,4 +1,5 @@
-"""What an endpoint serves: the arms of one run and the decision among them, and the place where a promotion changes it.
+"""What an endpoint serves: the arms of one run and the decision among them, models that were tuned while it served, and
+the place where a promotion or a new model changes it.
 
 current = CurrentDecision(served)
 current.served.arm("auto")
@@ -51,10 +52,19 @@ class ArmCard(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class TunedModel:
+    """What a fine-tuning job made, as an arm that has the model's name; `created` in seconds."""
+
+    arm: Arm
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """The arms of one run, and the decision among them.
 
     `measured` holds what the scorecard says of an arm, by the arm's name: JSON values, nothing for an unscored arm.
+    `tuned` holds the models of jobs by name, which no run has measured.
     """
 
     answerer: Answerer
@@ -70,22 +80,30 @@ class Served:
 
     report: Path | None = None
     measured: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    tuned: Mapping[str, TunedModel] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that is listed as a model."""
+        return (AUTO, *self.arms, *self.tuned)
 
     def arm(self, model: str) -> Arm:
         """The arm of a request's `model`: auto, an arm's name, or `base:adapter` for an adapter without retrieval.
 
-        Such an adapter is asked as the arm that answers with it is, best one that does not retrieve either: with the
-        prompt it was trained with, and the config's sampling.
+        An adapter of the run is asked as the arm that answers with it is, best one that does not retrieve either: with
+        the prompt it was trained with, and the config's sampling.
         """
         if model == AUTO:
             return self.arms[self.decided_arm]
         if model in self.arms:
             return self.arms[model]
+        if model in self.tuned:
+            return self.tuned[model].arm
         base, _, adapter = model.rpartition(":")
         users = sorted((arm for arm in self.arms.values() if arm.adapter == adapter), key=lambda arm: arm.index or "")
         if base == self.base_model and users:
             return replace(users[0], name=model, index=None, top_k=0, retrieval=SearchSettings(), condense="last")
-        names = ", ".join([AUTO, *self.arms])
+        names = ", ".join(self.names)
         raise NotFound(f"no model {model!r}; this server has {names}", param="model", code="model_not_found")
 
     def model_card(self, name: str) -> ModelCard:
@@ -93,7 +111,7 @@ class Served:
         adapter = self.arm(name).adapter
         return ModelCard(
             id=name,
-            created=self.created,
+            created=self.tuned[name].created if name in self.tuned else self.created,
             owned_by="arbiter",
             root=adapter or self.base_model,
             parent=self.base_model if adapter else None,
@@ -152,15 +170,30 @@ class CurrentDecision:
             self._let_go(held)
 
     def show(self, served: Served) -> asyncio.Event:
-        """From now on new requests see `served`. The event is set when nothing holds what was served before."""
+        """From now on new requests see `served`, with the tuned models that there are. The event is set when nothing
+        holds what was served before.
+        """
         before = self._held[-1]
-        self._held.append(_Held(served))
+        self._held.append(_Held(replace(served, tuned=before.served.tuned)))
         self._let_go(before)
         return before.is_free
 
+    def add(self, model: TunedModel) -> None:
+        """From now on new requests can name this model, too; its adapter is loaded."""
+        served = self.served
+        # In place of it: what it serves besides is held as before.
+        self._held[-1].served = replace(served, tuned={**served.tuned, model.arm.name: model})
+
+    def drop(self, name: str) -> None:
+        """From now on no new request can name this tuned model."""
+        served = self.served
+        tuned = {one: model for one, model in served.tuned.items() if one != name}
+        self._held[-1].served = replace(served, tuned=tuned)
+
     def adapters(self) -> set[str]:
         """The adapters that something in flight or something to come may be answered by."""
-        arms = [arm for held in self._held for arm in held.served.arms.values()]
+        every = [held.served for held in self._held]
+        arms = [arm for served in every for arm in (*served.arms.values(), *(one.arm for one in served.tuned.values()))]
         return {arm.adapter for arm in arms if arm.adapter is not None}
 
     def _let_go(self, held: _Held) -> None:

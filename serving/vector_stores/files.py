@@ -8,6 +8,7 @@ with files.draft() as folder:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import time
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 
-from serving.errors import Conflict, ServingError
+from serving.errors import Conflict, NotFound, ServingError
 from serving.http.pages import Page, PageOfRows, select_page
 from serving.vector_stores.rows import FILES, no_file
 from serving.vector_stores.uploads import Upload
@@ -83,12 +84,12 @@ class FileStore:
                 )
 
     @contextlib.contextmanager
-    def draft(self) -> Iterator[Path]:
+    def draft(self, file_id: str | None = None) -> Iterator[Path]:
         """A folder for an upload that is coming in; gone at the end of the block unless it was published.
 
         Raises ServingError for a disk that cannot be written in the block, such as a full one.
         """
-        folder = self.folder / f"file-{uuid.uuid4().hex}{_DRAFT}"
+        folder = self.folder / f"{file_id or new_file_id()}{_DRAFT}"
         try:
             folder.mkdir(parents=True)
             yield folder
@@ -106,6 +107,27 @@ class FileStore:
         added = FILES.insert().values(id=file_id, created_at=int(self.clock()), **values_of(upload), home=self.home)
         with self.database.write() as rows:
             return rows.execute(added.returning(FILES)).one()
+
+    def keep(self, file_id: str, filename: str, purpose: str, content: bytes) -> None:
+        """A file of our own under an id that `new_file_id` gave; what is kept under it already stays.
+
+        Raises ServingError as `draft` does.
+        """
+        with self.database.read() as rows:
+            if rows.execute(sa.select(FILES.c.id).where(FILES.c.id == file_id)).first() is not None:
+                return
+        for torn in (self.folder / file_id, self.folder / f"{file_id}{_DRAFT}"):  # a killed server's
+            shutil.rmtree(torn, ignore_errors=True)
+        with self.draft(file_id) as draft:
+            (draft / CONTENT).write_bytes(content)
+            sync_path(draft / CONTENT)
+            self.publish(draft, Upload(filename, purpose, len(content), hashlib.sha256(content).hexdigest()))
+
+    def discard(self, file_id: str) -> None:
+        """Takes a file of our own away, which no vector store has; nothing for one that is gone."""
+        with contextlib.suppress(NotFound):
+            self.hide(file_id)
+            self.remove(file_id)
 
     def get(self, file_id: str, *, param: str | None = None) -> StoredFile:
         query = sa.select(FILES).where(FILES.c.id == file_id, ~FILES.c.is_deleting)
@@ -158,3 +180,8 @@ class FileStore:
             with contextlib.suppress(OSError):
                 if folder.name not in known and folder.stat().st_mtime < self.clock() - _DRAFT_LIFE_S:
                     shutil.rmtree(folder)
+
+
+def new_file_id() -> str:
+    """The id of a file that is still to come."""
+    return f"file-{uuid.uuid4().hex}"

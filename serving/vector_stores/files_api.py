@@ -19,6 +19,8 @@ from serving.vector_stores.files import CONTENT, StoredFile
 from serving.vector_stores.stores import VectorStores
 from serving.vector_stores.uploads import Purpose, receive_upload
 
+AnyPurpose = Literal[Purpose, "fine-tune-results"]
+
 
 class Checksum(BaseModel):
     """What OpenAI does not tell of a file."""
@@ -32,7 +34,7 @@ class File(FileObject, extra="ignore"):
     object: Literal["file"] = "file"
     bytes: Annotated[int, Field(validation_alias="num_bytes")]
     # Their answers leave out what their requests have.
-    purpose: Purpose  # type: ignore[assignment]
+    purpose: AnyPurpose  # type: ignore[assignment]
     status: Literal["uploaded", "processed", "error"] = "processed"
     arbiter: Checksum
 
@@ -41,7 +43,7 @@ class FilesPage(Page):
     """The query parameters of the list of files."""
 
     limit: Annotated[int, Field(ge=1, le=10_000)] = 10_000
-    purpose: Purpose | None = None
+    purpose: AnyPurpose | None = None
 
 
 class UploadForm(BaseModel):

@@ -32,11 +32,13 @@ _WRITE_BYTES = 2**20
 
 Purpose = Literal["assistants", "user_data", "evals", "fine-tune"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+# Of what a fine-tuning job measured.
+RESULTS = "fine-tune-results"
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that came in whole, for one of PURPOSES. `filename` is a name to show, never a path."""
+    """A file that came in whole, for one of PURPOSES, or one of our own. `filename` is a name to show, never a path."""
 
     filename: str
     purpose: str

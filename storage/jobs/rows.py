@@ -215,7 +215,8 @@ class JobRows:
             row = rows.execute(sa.select(JOBS.c.is_again).where(*mine)).one_or_none()
             if row is not None and row.is_again:
                 rows.execute(EVENTS.delete().where(EVENTS.c.job_id == name))
-                again = {"state": "queued", "is_again": False, "progress": {}, "created_at": self.clock()}
+                again = {"state": "queued", "is_again": False, "is_cancelling": False, "progress": {}}
+                again |= {"created_at": self.clock()}
                 rows.execute(JOBS.update().where(JOBS.c.id == name).values(again))
                 self._note(rows, name, "queued")
             elif row is not None:

@@ -76,6 +76,8 @@ class World:
                 expect=lambda adapter: self.events.append(f"?{adapter.name}"),
                 keep=lambda names: self.events.append(f"keep {sorted(names)}"),
                 unload=lambda adapter: self.events.append(f"-{adapter.name}"),
+                forms=frozenset({"lora"}),
+                max_rank=16,
                 hold=lambda _: nullcontext(Place(url)),
             )
 

@@ -173,6 +173,8 @@ class Loading:
             expect=self.expect,
             keep=self.keep,
             unload=lambda adapter: self.loaded.remove(adapter.name),
+            forms=frozenset({"lora"}),
+            max_rank=16,
         )
 
     def opener(self, runs: ServedRuns) -> RunOpener:

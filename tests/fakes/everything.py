@@ -10,6 +10,7 @@ from fakes.decisions import FakeOpener, make_decision
 from fakes.embedders import WordEmbedder
 from fakes.engines import ScriptedEngine
 from fakes.retrieval_server import CHUNKING, read_text
+from fakes.tuning_server import LoadingEngine, fake_command, write_base
 from fastapi import FastAPI
 
 from rag.home import IndexHome, OpenIndexes
@@ -21,6 +22,10 @@ from serving.decisions.promotion import Promoter
 from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
+from serving.fine_tuning.api import fine_tuning_routes
+from serving.fine_tuning.models import TunedModels
+from serving.fine_tuning.runner import JobRunner
+from serving.fine_tuning.store import JobStore
 from serving.http.served import CurrentDecision
 from serving.vector_stores.api import vector_store_routes
 from serving.vector_stores.files_api import file_routes
@@ -44,12 +49,16 @@ def open_everything(home: Path, *, api_key: str | None = None) -> Iterator[FastA
     home_of_indexes = IndexHome(home, chunking=CHUNKING, retrieval=SearchSettings(mode="dense"))
     jobs = Jobs(JobRows(database))
     stores = open_vector_stores(OpenIndexes(home_of_indexes, WordEmbedder()), database, jobs, read=read_text)
+    models = TunedModels(current, LoadingEngine().open())
+    base = write_base(home / "base")
+    tuning = JobRunner(JobStore(database), stores.files, jobs, models, base=base, home=home, command=fake_command())
     try:
         yield create_app(
             current,
             decision_routes(Promoter(current, ledger, opener, scope=decision.scope)),
             eval_routes(EvalRunner(EvalStore(database), current, jobs), files=stores.files),
             file_routes(stores),
+            fine_tuning_routes(tuning),
             vector_store_routes(stores, current),
             api_key=api_key,
         )

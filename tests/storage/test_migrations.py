@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 import rag.store.schema  # noqa: F401
 import serving.decisions.ledger
 import serving.evals.store
+import serving.fine_tuning.store
 import serving.vector_stores.rows  # noqa: F401
 import storage.jobs.rows
 import storage.migrations
@@ -45,8 +46,8 @@ def test_the_newest_version_is_that_of_the_last_file() -> None:
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        ("0099", r"written by a newer version .*schema 99, not 3"),
-        ("0001", r"earlier build .*schema 1, not 3\); move it away, or use another ARBITER_HOME"),
+        ("0099", r"written by a newer version .*schema 99, not 4"),
+        ("0001", r"earlier build .*schema 1, not 4\); move it away, or use another ARBITER_HOME"),
     ],
 )
 def test_another_version_is_refused(tmp_path: Path, version: str, words: str) -> None:

@@ -107,7 +107,7 @@ def load_examples(path: Path, columns: Columns | None = None, *, say: Say = lamb
     Raises TuningError with the line of every faulty row and repeated id (the first ten are listed), and when there is
     no row at all.
     """
-    found = scan_examples(path, _nothing_to_learn, columns=columns, say=say)
+    found = scan_examples(path, nothing_to_learn, columns=columns, say=say)
     like = '{"question": "...", "answers": ["..."]}'
     return sound_rows(found.called, found.rows, called="examples", like=like, error=TuningError, unit=found.unit)
 
@@ -183,7 +183,8 @@ def sample(items: Sequence[T], limit: int | None, seed: int) -> tuple[T, ...]:
     return tuple(items[i] for i in chosen)
 
 
-def _nothing_to_learn(row: Question) -> str | None:
+def nothing_to_learn(row: Question) -> str | None:
+    """What is wrong with a training row that has no answer."""
     is_blank = not row.answers or not row.answer.strip()
     return "no answer to learn: `answers` is empty or begins with a blank one" if is_blank else None
 

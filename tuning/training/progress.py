@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tuning.look import Look
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -24,10 +26,14 @@ class TrainProgress:
     num_steps: int
     loss: float
     """Mean loss per completion token over the last ten steps."""
+    step_loss: float
+    """That of this step alone."""
     num_tokens: int
-    """Trained on by this process so far: prompts and completions, padding aside."""
+    """Trained on from the first step on: prompts and completions, padding aside."""
     tokens_per_s: float
     seconds_left: float | None
     """None until two steps have been timed: the first one is slower than the rest."""
-    looks: tuple[float, ...] = ()
-    """The mean scores of the dev rows so far, the base model's first."""
+    looks: tuple[Look, ...] = ()
+    """What was measured so far, of the base model first."""
+    checkpoint: int = 0
+    """The step of the last complete checkpoint, from which the training would go on; 0 where there is none."""

@@ -133,10 +133,11 @@ def train_adapter(
 
     Numbers that the recipe leaves open follow from the rows (tuning/automatic.py). Checkpoints are kept in
     `work_dir/<recipe hash>` until the adapter is published, so the same call after a kill goes on from the last one,
-    with the same order of rows. A recipe with looks needs `dev`; the score of `guard` must not fall. `starting` is
-    called where there is no such adapter, before anything is loaded. Raises TuningError for faulty input, a base model
-    that cannot be loaded, rows that are all too long, a loss that diverges, looks that are all too bad to publish, too
-    little memory, a full disk, and when another process is training the same adapter.
+    with the same order of rows. With `dev` rows the training is looked at, and a recipe with looks needs them; the
+    score of `guard` must not fall then. `starting` is called where there is no such adapter, before anything is loaded.
+    Raises TuningError for faulty input, a base model that cannot be loaded, rows that are all too long, a loss that
+    diverges, looks that are all too bad to publish, too little memory, a full disk, and when another process is
+    training the same adapter.
     """
     if not _NAME.fullmatch(name):
         raise TuningError(f"adapter name {name!r} must consist of letters, digits, '.', '_' and '-'")
@@ -148,7 +149,7 @@ def train_adapter(
             "dev.jsonl, or set keep to last and patience to 0"
         )
     recipe = settle(recipe, len(rows), adapters_dir)
-    checks = [one for one in (dev, guard) if one is not None and one.rows] if recipe.has_looks else []
+    checks = [one for one in (dev, guard) if one is not None and one.rows] if dev is not None and dev.rows else []
     started = time.monotonic()
     template = chat_template_hash(base.path)
     digest = recipe_hash(

@@ -48,7 +48,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self.on_step(state.global_step)
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, model: Any = None, **_: Any) -> None:
-        self._first_step = state.global_step
+        self._first_step = self._checkpoint = state.global_step
         self._looking_s = 0.0
         if state.global_step == 0:
             self._look(0, model)
@@ -76,6 +76,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         write_manifest(checkpoint, manifest)
         if self.looks is not None:
             self.looks.prune()
+        self._checkpoint = state.global_step
         self._saved = time.monotonic()
         self._saving_s = self._saved - self._stepped
 
@@ -91,18 +92,19 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop, control.should_save = True, False
             return
         step, seconds = state.global_step, time.monotonic() - self._begun - self._looking_s
-        num_tokens = sum(self.num_tokens[self._first_step : step])
-        tokens_per_s = num_tokens / seconds
+        tokens_per_s = sum(self.num_tokens[self._first_step : step]) / seconds
         num_left = sum(self.num_tokens[step:])
         self.progress(
             TrainProgress(
                 step=step,
                 num_steps=len(self.num_tokens),
                 loss=sum(losses) / len(losses),
-                num_tokens=num_tokens,
+                step_loss=losses[-1],
+                num_tokens=sum(self.num_tokens[:step]),
                 tokens_per_s=tokens_per_s,
                 seconds_left=num_left / tokens_per_s if step - self._first_step > 1 else None,
-                looks=tuple(look.score for look in self.looks.taken) if self.looks is not None else (),
+                looks=tuple(self.looks.taken) if self.looks is not None else (),
+                checkpoint=self._checkpoint,
             )
         )
 

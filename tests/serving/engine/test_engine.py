@@ -11,7 +11,15 @@ from fakes.engines import placed
 from fakes.json_server import serving_json
 
 from router.answering.engine import Place
-from serving.engine.engine import LocalEngines, OpenEngine, engine_identity, open_engine, refuse_unfit
+from serving.engine.engine import (
+    LocalEngines,
+    OpenEngine,
+    engine_identity,
+    later_forms,
+    open_engine,
+    refuse_unfit,
+)
+from serving.engine.host import EngineHost
 from serving.engine.settings import EngineSettings
 from serving.engine.vllm import VllmSettings
 from serving.errors import EngineFailed, ServingError
@@ -291,3 +299,20 @@ def test_a_gpu_is_shared_by_as_many_engines_as_may_run_at_a_time(
         (started,) = Scripted.made
         assert started.settings.num_engines == num_engines
     Scripted.made.clear()
+
+
+@pytest.mark.parametrize(
+    ("is_cpu", "takes_prompts", "num_engines", "forms"),
+    [
+        (True, False, 1, {"lora", "merged", "beside"}),
+        (True, True, 1, {"lora", "merged", "beside", "prompt"}),
+        (False, False, 1, {"lora"}),
+        (False, False, 2, {"lora", "merged", "beside"}),
+    ],
+)
+def test_what_an_engine_takes_later_follows_from_how_it_was_started(
+    is_cpu: bool, takes_prompts: bool, num_engines: int, forms: set[Form]
+) -> None:
+    host = EngineHost(is_cpu=is_cpu, engine="vllm 1", has_lora_plugin=True, thread_binding="0", preload=())
+    settings = VllmSettings("/m", "m", Path("log"), takes_prompts=takes_prompts, num_engines=num_engines)
+    assert later_forms(settings, host) == forms

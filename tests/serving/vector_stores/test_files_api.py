@@ -14,7 +14,9 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from serving.errors import NotFound
+from serving.vector_stores.files import new_file_id
 from serving.vector_stores.files_api import file_routes
+from serving.vector_stores.uploads import RESULTS
 
 
 @pytest.fixture
@@ -206,3 +208,18 @@ def until(happened: Any, *, limit_s: float = 10) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_file_of_our_own_is_kept_once_and_can_be_read(server: Server, tmp_path: Path) -> None:
+    files, file_id = server.stores.files, new_file_id()
+    (tmp_path / "files" / file_id).mkdir(parents=True)  # by a server that was killed before its row was there
+    files.keep(file_id, "metrics.csv", RESULTS, b"step\n1\n")
+    files.keep(file_id, "metrics.csv", RESULTS, b"other")
+    assert server.client.files.content(file_id).read() == b"step\n1\n"
+    (found,) = server.client.files.list(purpose=RESULTS)
+    assert (found.id, found.purpose, found.bytes) == (file_id, RESULTS, 7)
+    for _ in range(2):
+        server.stores.files.discard(file_id)
+        assert kept(server, tmp_path) == []
+    with pytest.raises(openai.BadRequestError, match="purpose"):
+        server.client.files.create(file=("a.csv", b"1"), purpose=RESULTS)  # type: ignore[arg-type]

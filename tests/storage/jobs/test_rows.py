@@ -91,6 +91,19 @@ def test_what_is_submitted_while_it_runs_runs_once_more(database: Database, cloc
     assert [message for message, _ in events_of(database, name)] == ["queued"]
 
 
+def test_what_is_submitted_after_it_was_cancelled_runs_once_more(database: Database, clock: Clock) -> None:
+    rows = rows_of(database, clock)
+    name = rows.submit("index", "vs_1")
+    rows.claim("index")
+    assert rows.cancel(name)
+    rows.submit("index", "vs_1")
+    rows.end(name, "cancelled")
+    again = rows.claim("index")
+    assert again is not None
+    assert not again.is_cancelling
+    rows.end(name, "succeeded")
+
+
 def test_another_process_sees_a_job_and_leaves_it_to_its_owner(database: Database, clock: Clock) -> None:
     mine, other = rows_of(database, clock), rows_of(database, clock, OTHER)
     name = mine.submit("index", "vs_1")

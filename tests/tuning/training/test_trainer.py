@@ -18,6 +18,7 @@ from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, load_adapter
 from tuning.export.admission import chat_template_hash, check_admission
+from tuning.look import Published
 from tuning.methods.adalora import AdaLoraRecipe
 from tuning.methods.delta_lora import DeltaLoraRecipe
 from tuning.methods.lora import LoraRecipe
@@ -65,6 +66,8 @@ def test_the_loss_falls_and_every_step_is_reported(adapter: Adapter, steps: list
     assert steps[-1].loss == pytest.approx(adapter.final_loss)
     assert [steps[0].seconds_left, steps[-1].seconds_left] == [None, 0.0]
     assert all(step.tokens_per_s > 0 for step in steps)
+    assert steps[9].loss == pytest.approx(sum(step.step_loss for step in steps[:10]) / 10)
+    assert (steps[0].num_tokens, steps[-1].num_tokens) == (2 * 8, adapter.num_tokens)
 
 
 def test_the_manifest_tells_how_the_adapter_came_to_be(adapter: Adapter, tiny_base: Path) -> None:
@@ -156,6 +159,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(adapter: Adapter, t
         train(tiny_base, tmp_path, progress=interrupt, checkpoint_every_s=0.0)
     resumed = train(tiny_base, tmp_path, progress=seen.append)
     assert [step.step for step in seen] == list(range(8, 31))
+    assert (seen[0].checkpoint, seen[0].num_tokens) == (7, seen[-1].num_tokens * 8 // 30)
     assert resumed.name == adapter.name
     assert len(read_manifest(resumed.path)["loss_curve"]) == 30
     assert list((tmp_path / "training").iterdir()) == []
@@ -284,11 +288,18 @@ def test_the_best_look_is_published_and_the_manifest_tells_all(tiny_base: Path, 
     assert manifest["published"] == {"steps": [best["step"]], **{key: best[key] for key in ("score", "loss", "guard")}}
     assert adapter.published is not None
     assert adapter.published.score == best["score"]
-    assert seen[-1].looks == tuple(look["score"] for look in looks)
+    assert [asdict(look) for look in seen[-1].looks] == looks
     assert manifest["ended"] == ""
     # The published weights are those of that look: the same measure gives the same figures.
     measured = measured_by(tiny_base, adapter)
     assert measured == (best["score"], pytest.approx(best["loss"], rel=1e-4))
+
+
+def test_dev_rows_are_looked_at_whatever_is_published(adapter: Adapter, tiny_base: Path, tmp_path: Path) -> None:
+    looked_at = train(tiny_base, tmp_path, dev=DEV, recipe=replace(RECIPE, look_every=6.0))
+    assert looked_at.name == adapter.name
+    assert [look.step for look in looked_at.looks] == [0, 15, 30]
+    assert looked_at.published == Published((30,), looked_at.looks[-1].score, looked_at.looks[-1].loss)
 
 
 def measured_by(tiny_base: Path, adapter: Adapter) -> tuple[float, float]:

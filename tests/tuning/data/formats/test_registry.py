@@ -88,6 +88,22 @@ def test_a_conversation_keeps_its_history_and_its_system_message(tmp_path: Path,
     assert (example.messages, example.answers) == ((SYSTEM, *ASKED), ("At ten.",))
 
 
+def test_a_conversation_says_what_else_of_it_is_to_learn(tmp_path: Path) -> None:
+    hello, again = message("assistant", "Hello."), [message("user", "Sure?"), message("assistant", "Yes.")]
+    path = written(
+        tmp_path,
+        {"messages": [SYSTEM, hello, *ASKED, TEN, *again]},
+        {"messages": [ASKED[0], {**ASKED[1], "weight": 0}, ASKED[2], TEN]},
+    )
+    first, second = load_examples(path)
+    assert [(one.messages, one.answer) for one in first.exchanges] == [
+        ((SYSTEM, hello, ASKED[0]), "At nine."),
+        ((SYSTEM, hello, *ASKED), "At ten."),
+        ((SYSTEM, hello, *ASKED, TEN, again[0]), "Yes."),
+    ]
+    assert [one.answer for one in second.exchanges] == ["At ten."]
+
+
 SQUAD = {
     "version": "v2.0",
     "data": [
