@@ -39,7 +39,7 @@ class Progress:
                     seconds_left = message["seconds_left"]
                     if message["step"] > step:
                         step = message["step"]
-                        look = next((one for one in message["looks"] if one["step"] == step), {})
+                        look: dict[str, Any] = next((one for one in message["looks"] if one["step"] == step), {})
                         self._metrics[step] = {"step": step, "train_loss": message["train_loss"], **look}
                         events.append(_step(message, self._metrics[step]))
                     saved = message["checkpoint"]

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from serving.errors import Invalid
@@ -17,6 +18,7 @@ from tuning.errors import TuningError
 from tuning.methods.registry import METHODS
 from tuning.optimizers.registry import OPTIMIZERS
 from tuning.recipe import Form, Recipe, known
+from tuning.training import start
 
 # Numbers of a recipe that a job has another place for, or none.
 _ELSEWHERE = {
@@ -57,22 +59,15 @@ def recipe_of(asked: CreateJob, *, seed: int, continue_from: str, forms: Collect
     return recipe
 
 
-def settle(recipe: Recipe, num_rows: int, *, rate_factor: float | None, max_rank: int) -> Recipe:
+def settle(recipe: Recipe, num_rows: int, *, adapters_dir: Path, rate_factor: float | None, max_rank: int) -> Recipe:
     """The recipe with all numbers that its rows decide. A rank that is left open is one that the engine takes.
 
     Raises TuningError where there is none.
     """
-    found = settled(recipe, num_rows)
+    found = start.settle(recipe, num_rows, adapters_dir)
     if rate_factor is not None:
         found = replace(found, learning_rate=known(found.learning_rate) * rate_factor)
-    rank_of = METHODS[found.method].export_rank
-    rank = getattr(found, "rank", 0)
-    while getattr(recipe, "rank", 0) is None and rank > 1 and rank_of(found) > max_rank:
-        rank //= 2
-        found = replace(found, rank=rank)  # type: ignore[call-arg]  # of those that leave it open
-    if rank_of(found) > max_rank:
-        raise TuningError(f"it would be served at rank {rank_of(found)}, and the engine takes {max_rank}")
-    return found
+    return _served(found, max_rank, is_open=getattr(recipe, "rank", 0) is None)
 
 
 def read_recipe(values: Mapping[str, Any]) -> Recipe:
@@ -105,9 +100,20 @@ def _check_served(recipe: Recipe, forms: Collection[Form], max_rank: int) -> Non
         )
         raise _invalid("arbiter.method", f"{fault}started; serve a config with an adapter of such a method")
     try:
-        settle(recipe, 1, rate_factor=None, max_rank=max_rank)
+        _served(settled(recipe, 1), max_rank, is_open=getattr(recipe, "rank", 0) is None)
     except TuningError as error:
         raise _invalid("arbiter.rank", f"{error}; lower it, or raise engine.max_lora_rank") from error
+
+
+def _served(found: Recipe, max_rank: int, *, is_open: bool) -> Recipe:
+    """The recipe with a rank that the engine takes, which is lowered where it was left open. Raises TuningError."""
+    rank_of, rank = METHODS[found.method].export_rank, getattr(found, "rank", 0)
+    while is_open and rank > 1 and rank_of(found) > max_rank:
+        rank //= 2
+        found = replace(found, rank=rank)  # type: ignore[call-arg]  # of those that leave it open
+    if rank_of(found) > max_rank:
+        raise TuningError(f"it would be served at rank {rank_of(found)}, and the engine takes {max_rank}")
+    return found
 
 
 def _check_rate(recipe: Recipe, factor: float | None, at: str) -> None:

@@ -51,8 +51,14 @@ def check(task: Task, folder: Path, say: Say) -> None:
     rows = {part: _checked(part, file_path(folder, part, name), task, notes) for part, name in task.files.items()}
     training, validation = rows["training_file"], rows.get("validation_file", [])
     try:
-        recipe = settle(read_recipe(task.recipe), len(training), rate_factor=task.rate_factor, max_rank=task.max_rank)
-        reasons = obstacles({"": recipe}, task.base.path, num_rows=len(training))
+        recipe = settle(
+            read_recipe(task.recipe),
+            len(training),
+            adapters_dir=Path(task.adapters),
+            rate_factor=task.rate_factor,
+            max_rank=task.max_rank,
+        )
+        reasons = obstacles({"": recipe}, task.base, Path(task.adapters))
     except TuningError as error:
         reasons = {"": str(error)}
     if reasons:

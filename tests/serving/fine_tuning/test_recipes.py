@@ -1,11 +1,14 @@
 """What a request's numbers come to, and which are refused."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving.errors import Invalid
-from serving.fine_tuning.recipes import read_recipe, recipe_of, settle
+from serving.fine_tuning import recipes
+from serving.fine_tuning.recipes import read_recipe, recipe_of
 from serving.fine_tuning.request import CreateJob
 from serving.http.body import read_model
 from tuning.errors import TuningError
@@ -19,6 +22,9 @@ def asked(**fields: Any) -> CreateJob:
 
 def recipe(forms: tuple[Form, ...] = ("lora",), max_rank: int = 16, **fields: Any) -> Recipe:
     return recipe_of(asked(**fields), seed=5, continue_from="", forms=forms, max_rank=max_rank)
+
+
+settle = partial(recipes.settle, adapters_dir=Path("none"))
 
 
 def test_what_is_left_open_stays_open() -> None:
@@ -105,6 +111,15 @@ def test_a_rank_that_is_left_open_is_one_that_the_engine_takes() -> None:
     assert settle(pissa, 300, rate_factor=None, max_rank=16).rank == 8  # type: ignore[attr-defined]
     with pytest.raises(TuningError, match="at rank 64, and the engine takes 16"):
         settle(LoraRecipe(rank=64), 300, rate_factor=None, max_rank=16)
+
+
+def test_a_rank_that_is_left_open_is_that_of_what_is_continued(tmp_path: Path) -> None:
+    (tmp_path / "first@1234").mkdir()
+    (tmp_path / "first@1234" / "adapter_config.json").write_text('{"r": 4}')
+    found = recipes.settle(
+        LoraRecipe(continue_from="first@1234"), 300, adapters_dir=tmp_path, rate_factor=None, max_rank=16
+    )
+    assert found.rank == 4  # type: ignore[attr-defined]
 
 
 def test_a_recipe_comes_back_from_its_row() -> None:
