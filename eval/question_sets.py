@@ -114,17 +114,17 @@ def divide(
         rows, asked = _split(load(files.pool, "evaluation"), folder, files.pool.name, notes)
     else:
         return QuestionSets(examples=rows, contexts=tuple(contexts.values()))
-    asked = _merge(asked, "evaluation", notes)
+    asked = _asked(_merge(asked, "evaluation", notes))
     dev: tuple[Question, ...] = ()
     if needs_dev and files.dev is not None:
         dev = load(files.dev, "dev")
     elif needs_dev:
         rows, dev = _take_dev(rows, folder, notes)
-    dev = _merge(dev, "dev", notes)
+    dev = _asked(_merge(dev, "dev", notes))
     rows = rows if trains else ()
     # A dev question that is evaluated on would choose the settings by what they are to be judged by.
     dev, left_out = leave_out_leaks(dev, asked, called="dev", repeats=repeats, near=near_repeats)
-    guard = () if files.guard is None else _merge(load(files.guard, "guard"), "guard", notes)
+    guard = () if files.guard is None else _asked(_merge(load(files.guard, "guard"), "guard", notes))
     guard, unguarded = leave_out_leaks(guard, asked, called="guard", repeats=repeats, near=near_repeats)
     kept, untrained = leave_out_leaks(rows, asked, called="training", repeats=repeats, near=near_repeats)
     if rows and not kept:
@@ -134,6 +134,11 @@ def divide(
         raise EvalError(f"{folder}: every training row that is left nearly repeats a dev question; give other rows")
     all_notes = (*notes, *left_out, *unguarded, *untrained, *also_untrained)
     return QuestionSets(asked, dev, kept, all_notes, guard, tuple(contexts.values()))
+
+
+def _asked(rows: Rows) -> Rows:
+    """The rows as questions, of which nothing is learned."""
+    return tuple(replace(row, learned=()) for row in rows)
 
 
 def _contexts_in(rows: Sequence[Question]) -> dict[str, Context]:
@@ -172,7 +177,8 @@ def make_sets(
         names = listed(map(repr, disputed), separator=", ")
         are = "are training rows" if share else "are left out"
         notes.append(f"{len(disputed)} questions that contradict another one {are}: {names}")
-    dev = _without(dev, asked, "dev", "an evaluation", notes)
+    asked = _asked(asked)
+    dev = _without(_asked(dev), asked, "dev", "an evaluation", notes)
     train = _without(train, asked, "training", "an evaluation", notes)
     train = _without(train, dev, "training", "a dev", notes)
     return QuestionSets(asked, dev, train), tuple(notes)

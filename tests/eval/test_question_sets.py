@@ -156,6 +156,16 @@ def test_what_a_conversation_teaches_on_its_way_gives_a_question_away_too() -> N
     assert make_sets((asked,), (talk,), ())[0].examples == ()
 
 
+def test_of_a_conversation_that_is_asked_nothing_is_learned(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text(json.dumps({"question": "When does the desk open?", "answer": "nine"}))
+    turns = ["When does the desk open?", "At nine.", "And on Sundays?", "At ten."]
+    messages = list(said(*turns))
+    (tmp_path / "dev.jsonl").write_text(json.dumps({"messages": messages}))
+    files = QuestionFiles(tmp_path, test=tmp_path / "test.jsonl", dev=tmp_path / "dev.jsonl")
+    (dev,) = divide(files, (), needs_dev=True).dev
+    assert (dev.text, dev.learned, len(dev.history)) == ("And on Sundays?", (), 2)
+
+
 def test_sets_of_a_data_set_are_made_such_that_dividing_them_changes_nothing() -> None:
     asked = tuple(Question(f"q{i}", f"What is {WORDS[i]}?", (WORDS[i],)) for i in range(6))
     train = (asked[0], Question("t", "Who?", ("Ada",)), Question("u", "What is ivory", ("x",)))

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from tuning.data.formats.contexts import contexts_of
-from tuning.data.formats.given import Columns, Format, Given, LeftOut, Row, named, others, spelt, values_of
+from tuning.data.formats.given import Columns, Format, Given, LeftOut, Row, named, others, spelt, unique, values_of
 from tuning.data.promptfoo_config import case_of
 
 # https://www.promptfoo.dev/docs/configuration/expected-outputs: what holds an answer, and not a rule for one.
@@ -118,7 +118,7 @@ def _golds(row: Row, answer: str, case: Mapping[str, Any]) -> list[Any]:
     golds = [_filled(gold, case) for check in _checks(row.get("assert")) for gold in _compared(check)]
     if not (found := [gold for gold in golds if gold is not None]):
         raise LeftOut(f"no check holds an answer ({', '.join((*_GOLD, *_GOLDS))})")
-    return list(dict.fromkeys(found))
+    return unique(found)
 
 
 def _filled(gold: Any, case: Mapping[str, Any]) -> Any:

@@ -19,7 +19,7 @@ def contexts_of(value: Any, supporting: Any = None) -> tuple[Context, ...] | Non
     else. `supporting` are HotpotQA's facts: only texts of their titles hold the answer.
     """
     held = spelt(value)
-    if isinstance(held, Mapping) and {"title", "sentences"} <= held.keys():
+    if isinstance(held, Mapping) and isinstance(held.get("title"), list) and isinstance(held.get("sentences"), list):
         held = [list(pair) for pair in zip(held["title"], held["sentences"], strict=False)]
     found = [_context(item) for item in (held if isinstance(held, list) else [held])]
     if any(one is None for one in found):
@@ -44,6 +44,7 @@ def _context(item: Any) -> Context | None:
 def _titles(supporting: Any) -> set[str]:
     held = spelt(supporting)
     if isinstance(held, Mapping):
-        held = [[title] for title in held.get("title") or ()]
+        titles = held.get("title")
+        held = [[title] for title in titles] if isinstance(titles, list) else []
     pairs = held if isinstance(held, list) else []
     return {pair[0] for pair in pairs if isinstance(pair, list) and pair and isinstance(pair[0], str)}

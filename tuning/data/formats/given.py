@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -108,6 +108,15 @@ def spelt(value: Any) -> Any:
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
     return value
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """Every value once, in their order, whatever they are."""
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
 
 
 def value_at(row: Row, column: str) -> Any:

@@ -123,8 +123,9 @@ def _known(table: Table, columns: Columns, format: str | None, needs_answers: bo
     rows = [(number, row) for number, row in table.rows if not isinstance(row, str)]
     if not rows:
         return _Known(table, rows)
-    there, known = inner_columns([row for _, row in rows]), columns_of([row for _, row in rows])
-    missing = [column for column in columns.values() if column not in (*there, *known)]
+    every = [row for _, row in rows]
+    there = inner_columns(every) if columns else ()
+    missing = [column for column in columns.values() if column not in {*there, *columns_of(every)}]
     notes, chosen = tuple[str, ...](), columns
     if columns and len(missing) == len(columns):
         notes = (f"it has none of the columns that are set ({', '.join(columns.values())}), so it is read without",)

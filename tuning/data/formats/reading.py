@@ -6,7 +6,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from tuning.data.formats.contexts import contexts_of
-from tuning.data.formats.given import Columns, Context, Format, Given, Row, named, others, spelt, text_in, values_of
+from tuning.data.formats.given import (
+    Columns,
+    Context,
+    Format,
+    Given,
+    Row,
+    named,
+    others,
+    spelt,
+    text_in,
+    unique,
+    values_of,
+)
 
 
 def _fits_articles(columns: Collection[str], _: Sequence[Row]) -> Columns | None:
@@ -57,7 +69,7 @@ def _is_span(value: Any) -> bool:
 
 def _given(asked: Row, contexts: tuple[Context, ...], title: str, golds: Any) -> Given:
     """The question with every gold once. Without any it is one that SQuAD 2.0 asks in vain."""
-    found = list(dict.fromkeys(golds if isinstance(golds, list) else [golds]))
+    found = unique(golds if isinstance(golds, list) else [golds])
     metadata = others(asked, "id", "question", "answers", "title", "is_impossible", "plausible_answers")
     metadata |= {"article": title} if title else {}
     metadata |= {"unanswerable": True} if not found else {}

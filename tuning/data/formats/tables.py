@@ -20,6 +20,7 @@ from tuning.data.formats.given import (
     plain_name,
     refuse_media,
     spelt,
+    unique,
     values_of,
 )
 from tuning.data.formats.messages import history_of
@@ -219,7 +220,7 @@ def _golds(row: Row, column: str | None) -> object:
         return held
     if isinstance(held, Mapping) and isinstance(held.get("value"), str):
         aliases = held.get("aliases")
-        return list(dict.fromkeys([held["value"], *(aliases if isinstance(aliases, list) else [])]))
+        return unique([held["value"], *(aliases if isinstance(aliases, list) else [])])
     return golds
 
 

@@ -480,3 +480,23 @@ def test_what_a_completion_answers_on_its_way_is_learned_and_what_its_prompt_doe
     assert [(one.text, one.answer) for one in example.exchanges] == [("And on Sundays?", "At ten."), ("Why?", "So.")]
     (example,) = load_examples(written(tmp_path, {"messages": [*ASKED, TEN, *more]}))
     assert [one.text for one in example.exchanges] == ["When?", "And on Sundays?", "Why?"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "When?", "answers": {"text": [{"a": 1}]}},
+        {"question": "When?", "answer": {"value": "x", "aliases": [{}]}},
+        {"paragraphs": [{"context": "c", "qas": [{"question": "When?", "answers": [{"text": ["x"]}]}]}]},
+        {"vars": {"question": "When?"}, "assert": [{"type": "contains-any", "value": [{}]}]},
+    ],
+)
+def test_an_answer_that_is_no_text_is_a_fault(tmp_path: Path, row: Row) -> None:
+    with pytest.raises(TuningError, match="line 1: `answers` must be a list of strings or numbers, or `answer` one of"):
+        load_examples(written(tmp_path, row))
+
+
+@pytest.mark.parametrize("context", [{"title": 1, "sentences": 2}, {"title": None, "sentences": None}, [["t", [3]]]])
+def test_a_context_that_is_no_text_is_metadata(tmp_path: Path, context: Any) -> None:
+    (example,) = load_examples(written(tmp_path, {"question": "When?", "answer": "nine", "context": context}))
+    assert (example.contexts, example.metadata) == ((), {"context": context})
