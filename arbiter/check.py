@@ -52,6 +52,14 @@ def check_all(path: Path, overrides: Sequence[str], *, home: Path, console: Cons
 
 def _check(pipeline: Pipeline, faults: Faults) -> Output | None:
     """What there is to show; None with faults, which are added to those that are known."""
+    found = find_faults(pipeline, faults)
+    return None if found is None or faults.found else _show(pipeline, *found)
+
+
+def find_faults(pipeline: Pipeline, faults: Faults) -> tuple[Data, tuple[str, ...], list[str]] | None:
+    """Adds what a run of the pipeline would refuse; nothing is converted or downloaded. Gives the data, the metrics and
+    what is said of adapters that are there, the models being the pipeline's then; None where one of these cannot be had.
+    """
     config, home = pipeline.config, pipeline.home
     data = faults.attempt(lambda: pipeline.data, None)
     metrics = faults.attempt(lambda: check_metric(config), tuple[str, ...]())
@@ -76,10 +84,10 @@ def _check(pipeline: Pipeline, faults: Faults) -> Output | None:
         used = build.used_adapters(pipeline.askable)
         reasons = faults.attempt(partial(untrainable, config, data, base, used, home, is_there), dict[str, str]())
         faults.found += map(ArbiterError, reasons.values())
-    if data is None or base is None or embedder is None or faults.found:
+    if data is None or base is None or embedder is None:
         return None
     pipeline.base, pipeline.embedder_model = base, embedder
-    return _show(pipeline, data, metrics, trained)
+    return data, metrics, trained
 
 
 def _show(pipeline: Pipeline, data: Data, metrics: Sequence[str], trained: Sequence[str]) -> Output:

@@ -306,7 +306,8 @@ def _needs(config: Config, arm: ArmConfig) -> set[str]:
 
 def _strays(folder: Path) -> tuple[str, ...]:
     """What lies at the top of a folder without documents and may have been meant as some."""
-    rows = ("test", "train", "dev", "guard", "questions", "readme")
+    # What transforms leave beside the rows is none either.
+    rows = ("test", "train", "dev", "guard", "questions", "readme", "removed", "provenance")
     return tuple(
         f"{path.name}/" if path.is_dir() else path.name
         for path in sorted(folder.iterdir())

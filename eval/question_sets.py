@@ -6,7 +6,6 @@ sets.questions, sets.dev, sets.examples, sets.notes
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +19,10 @@ from eval.questions import (
     drop_contradictions,
     load_questions,
     merge_repeats,
-    plain_text,
     plain_turns,
     split_by_document,
 )
+from eval.repeats import NEAR_PERCENT, find_exact_repeats, find_near_repeats
 from storage.errors import listed
 from tuning.data.formats.given import Columns, Context
 
@@ -33,12 +32,6 @@ TEST_SHARE = 0.3
 DEV_SHARE = 0.15
 # Not the run's seed: another seed must train other weights, not ask other questions.
 _SPLIT_SEED = 0
-_NUMBER = re.compile(r"\d+")
-
-# rapidfuzz's normalised indel similarity in percent. In seven public sets, pairs with a common answer from here on were
-# one question in other words ("Super Bowl XXXIII" of / for). Those just below asked for something else in the same
-# frame ("In what country is Bud?" and "... Peru?", both in the United States).
-NEAR_PERCENT = 90.0
 
 # A note is no error: a few examples say what was meant.
 _SHOWN_NEAR = 2
@@ -200,13 +193,7 @@ def leave_out_leaks(
     are to be kept. `called` says which rows these are, and `of` which questions.
     """
     notes: list[str] = []
-    asked = {plain_turns(question): question.id for question in questions}
-    found = {
-        row.id: name
-        for row in rows
-        for exchange in row.exchanges
-        if (name := asked.get(plain_turns(exchange))) is not None
-    }
+    found = find_exact_repeats(rows, questions)
     pairs = listed((f"{row!r} repeats {question!r}" for row, question in found.items()), separator=", ")
     if found and repeats == "refuse":
         raise EvalError(
@@ -233,39 +220,6 @@ def leave_out_leaks(
             f"question with the same answer (limits.near_repeats={near}{of_labels}): {pairs}"
         )
     return tuple(row for row in kept if near == "keep" or row.id not in alike), tuple(notes)
-
-
-def find_near_repeats(rows: Sequence[Question], questions: Sequence[Question]) -> dict[str, tuple[str, float]]:
-    """Row id -> the id of the question that it nearly repeats, the most similar one, and their similarity in percent.
-
-    A near repeat is at least `NEAR_PERCENT` similar, case and punctuation aside, after a history that is, too, and has
-    an answer in common: questions in one frame ("What is the capital of ...?") with other answers give nothing away.
-    Nor do texts of one label that differ in a number: "top up 20" and "top up 50" are two messages.
-    """
-    from rapidfuzz import fuzz, process
-
-    asked = [plain_text(question.text) for question in questions]
-    golds = [{plain_text(answer) for answer in question.answers} for question in questions]
-    labelled = {*label_sets(rows), *label_sets(questions)}
-
-    def is_another(row: Question, question: Question) -> bool:
-        before = [" ".join(plain_turns(each)[:-1]) for each in (row, question)]
-        is_other_number = kind_of(row) in labelled and _NUMBER.findall(row.text) != _NUMBER.findall(question.text)
-        return is_other_number or (any(before) and fuzz.ratio(*before) < NEAR_PERCENT)
-
-    def similar_to(row: Question) -> tuple[str, float] | None:
-        answers = {plain_text(answer) for answer in row.answers}
-        # The most similar first.
-        similar = process.extract(plain_text(row.text), asked, scorer=fuzz.ratio, score_cutoff=NEAR_PERCENT, limit=None)
-        shared = (
-            (questions[i].id, percent)
-            for _, percent, i in similar
-            if answers & golds[i] and not is_another(row, questions[i])
-        )
-        return next(shared, None)
-
-    found = ((row.id, similar_to(exchange)) for row in rows for exchange in row.exchanges)
-    return {name: shared for name, shared in found if shared is not None}
 
 
 def _without(rows: Rows, questions: Rows, called: str, of: str, notes: list[str]) -> Rows:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from eval.errors import EvalError
 from storage.jsonl import sound_rows
 from tuning.data.examples import Question as Question
 from tuning.data.examples import Scanned, scan_examples
-from tuning.data.formats.given import Columns
+from tuning.data.formats.given import Columns, Given
 from tuning.data.formats.read import Say
 from tuning.data.formats.registry import PAIR_FORMATS
 from tuning.errors import TuningError
@@ -56,7 +57,7 @@ def load_questions(
         rows = [(line, row if isinstance(row, str) else next(shared)) for line, row in rows]
     if refuse_contradictions:
         sound = [(i, row) for i, (_, row) in enumerate(rows) if isinstance(row, Question)]
-        for place, earlier in _contradictions([question for _, question in sound]):
+        for place, earlier in find_contradictions([question for _, question in sound]):
             i, question = sound[place]
             rows[i] = (rows[i][0], _CONTRADICTION.format(question.text[:40], found.unit, rows[sound[earlier][0]][0]))
     like = '{"question": ..., "answers": [...]}'
@@ -106,12 +107,26 @@ def share_golds(questions: Sequence[Question]) -> tuple[Question, ...]:
     )
 
 
+def find_contradictions(questions: Sequence[Question]) -> list[tuple[int, int]]:
+    """Places of questions that ask what an earlier one asks with no gold in common, each with the earlier one's."""
+    asked: dict[tuple[str, ...], list[tuple[int, set[str]]]] = {}
+    found: list[tuple[int, int]] = []
+    for place, question in enumerate(questions):
+        golds = {plain_text(answer) for answer in question.answers}
+        earlier = asked.setdefault(_asked(question), [])
+        other = next((known for known, others in earlier if not golds & others), None)
+        if other is not None:
+            found.append((place, other))
+        earlier.append((place, golds))
+    return found
+
+
 def drop_contradictions(questions: Sequence[Question]) -> tuple[tuple[Question, ...], tuple[str, ...]]:
     """The questions without all that ask what another asks with no gold in common, whichever is right; and their ids.
 
     Raises EvalError when none is left.
     """
-    disputed = {_asked(questions[i]) for i, _ in _contradictions(questions)}
+    disputed = {_asked(questions[i]) for i, _ in find_contradictions(questions)}
     kept = tuple(question for question in questions if _asked(question) not in disputed)
     if questions and not kept:
         raise EvalError(f"all {len(questions)} questions contradict another one; give other golds")
@@ -119,7 +134,7 @@ def drop_contradictions(questions: Sequence[Question]) -> tuple[tuple[Question, 
 
 
 def split_by_document(
-    rows: Sequence[Question], shares: Sequence[float], *, seed: int = 0
+    rows: Sequence[Question], shares: Sequence[float], *, seed: int = 0, labels: Sequence[Hashable] | None = None
 ) -> tuple[tuple[Question, ...], ...]:
     """One part per share, with about that share of the rows, each in the order of the rows.
 
@@ -128,7 +143,8 @@ def split_by_document(
     Shares are positive and add up to 1. Raises EvalError where there are fewer such groups than parts.
 
     Groups are dealt out from the largest on, each to the part with the least of its due (Sainte-Laguë's rule), so that
-    every part gets large and small documents; the seed orders groups of one size.
+    every part gets large and small documents; the seed orders groups of one size. With `labels`, one a row, dues of
+    each label count beside those of all rows, so that the parts have alike shares of them as far as groups allow.
     """
     groups = _groups(rows)
     if len(groups) < len(shares):
@@ -139,12 +155,23 @@ def split_by_document(
     random.Random(seed).shuffle(groups)
     groups.sort(key=len, reverse=True)
     parts: list[list[int]] = [[] for _ in shares]
+    dealt_of: list[Counter[Hashable]] = [Counter() for _ in shares]
     for dealt, group in enumerate(groups):
         empty = [part for part in range(len(parts)) if not parts[part]]
         # The last groups go to parts that would otherwise stay empty.
         open_parts = empty if len(empty) >= len(groups) - dealt else range(len(parts))
-        least = min(open_parts, key=lambda part: (len(parts[part]) + len(group) / 2) / shares[part])
+        counts = Counter(labels[i] for i in group) if labels is not None else Counter[Hashable]()
+        dues = {
+            part: (len(parts[part]) + len(group) / 2) / shares[part]
+            + sum(
+                count / len(group) * ((dealt_of[part][label] + count / 2) / shares[part])
+                for label, count in counts.items()
+            )
+            for part in open_parts
+        }
+        least = min(dues, key=dues.__getitem__)
         parts[least].extend(group)
+        dealt_of[least] += counts
     return tuple(tuple(rows[i] for i in sorted(part)) for part in parts)
 
 
@@ -162,6 +189,20 @@ def as_row(question: Question) -> dict[str, object]:
         "metadata": dict(question.metadata),
         **({"history": learned} if learned else {}),
     }
+
+
+def as_whole_row(question: Question, given: Given) -> dict[str, object]:
+    """The same of a row with all that came with it: the texts in `context`, or both sides of a preference pair."""
+    if given.rejected is None:
+        contexts = {"context": list(given.contexts)} if given.contexts else {}
+        return as_row(question) | contexts
+    return as_pair(question, given.rejected)
+
+
+def as_pair(question: Question, rejected: str) -> dict[str, object]:
+    """A preference pair as a row."""
+    sides = {"chosen": question.answer, "rejected": rejected}
+    return {"id": question.id, "prompt": list(question.messages), **sides, "metadata": dict(question.metadata)}
 
 
 def plain_text(text: str) -> str:
@@ -192,20 +233,6 @@ def _asked(question: Question) -> tuple[str, ...]:
     # Punctuation counts within a question: "What is C?" is not "What is C++?".
     before = (str(message["content"]) for message in question.history)
     return (*before, " ".join(question.text.lower().split()).rstrip(" ?!."))
-
-
-def _contradictions(questions: Sequence[Question]) -> list[tuple[int, int]]:
-    """Places of questions that ask what an earlier one asks with no gold in common, each with the earlier one's."""
-    asked: dict[tuple[str, ...], list[tuple[int, set[str]]]] = {}
-    found: list[tuple[int, int]] = []
-    for place, question in enumerate(questions):
-        golds = {plain_text(answer) for answer in question.answers}
-        earlier = asked.setdefault(_asked(question), [])
-        other = next((known for known, others in earlier if not golds & others), None)
-        if other is not None:
-            found.append((place, other))
-        earlier.append((place, golds))
-    return found
 
 
 def _groups(rows: Sequence[Question]) -> list[list[int]]:

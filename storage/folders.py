@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from storage.errors import ArbiterError, StorageError, listed
-from storage.files import refuse_full_disk, replace_text, sync_path
+from storage.errors import ArbiterError, StorageError, listed, reason_of
+from storage.files import is_full_disk, refuse_full_disk, replace_text, sync_path
 
 MANIFEST = "manifest.json"
 
@@ -74,10 +74,12 @@ def write_files(
     folder: Path,
     files: Mapping[str, str],
     *,
+    copies: Mapping[str, Path] | None = None,
     is_forced: bool = False,
     check: Callable[[Path], object] = lambda _: None,
 ) -> tuple[Path, ...]:
-    """Write texts by their relative paths and return the written paths; files beside them stay as they are.
+    """Write texts, and `copies` of files, by their relative paths and return the paths of the texts; files beside them
+    stay as they are.
 
     Everything is written under a temporary name first, where `check` may raise for what is wrong with it. A new folder
     is then renamed; in one that exists the files are replaced one after another, in the order given. Raises
@@ -87,16 +89,21 @@ def write_files(
     folder = folder.expanduser().absolute()
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"{str(folder)!r} is a file; give a folder to write to")
-    existing = [name for name in files if (folder / name).exists()]
+    copied = copies or {}
+    names = (*copied, *files)
+    existing = [name for name in names if (folder / name).exists()]
     if existing and not is_forced:
-        names = listed(existing, separator=", ", shown=3)
-        raise StorageError(f"{str(folder)!r} has {names} already; give another folder, or --force to replace them")
+        found = listed(existing, separator=", ", shown=3)
+        raise StorageError(f"{str(folder)!r} has {found} already; give another folder, or --force to replace them")
     try:
         with refuse_full_disk(folder), draft_folder(folder) as draft:
-            for name, text in files.items():
+            for name in names:
                 path = draft / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+                if name in files:
+                    path.write_text(files[name], encoding="utf-8")
+                else:
+                    _copy(copied[name], path)
             try:
                 check(draft)
             except ArbiterError as error:
@@ -104,7 +111,7 @@ def write_files(
                 error.args = (str(error).replace(str(draft), str(folder)),)
                 raise
             if folder.exists():
-                for name in files:
+                for name in names:
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     (draft / name).replace(folder / name)
             else:
@@ -115,6 +122,15 @@ def write_files(
     except OSError as error:
         raise StorageError(f"cannot write to {str(folder)!r}: {error.strerror or error}; check the path") from error
     return tuple(folder / name for name in files)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copy2(source, target)
+    except OSError as error:
+        if is_full_disk(error, target):
+            raise
+        raise StorageError(f"cannot copy {str(source)!r}: {reason_of(error)}") from error
 
 
 @contextlib.contextmanager

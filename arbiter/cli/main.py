@@ -1,5 +1,5 @@
 """The command line: `arbiter doctor | check | index | tune | evaluate | decide | run | serve | chat`, and those of
-arbiter/cli/evidence.py.
+arbiter/cli/data.py, index.py and evidence.py.
 
 Every command takes a config and overrides: `arbiter run configs/demo.yaml data=my/folder limits.questions=60`.
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from arbiter.cli.data import data_app
 from arbiter.cli.endings import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_TERMINATED, LOG, STOPPED, ending
 from arbiter.cli.evidence import evidence_app
 from arbiter.cli.index import index_app
@@ -52,6 +53,7 @@ CheckOption = Annotated[
 
 app.add_typer(evidence_app)
 app.add_typer(index_app)
+app.add_typer(data_app)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from arbiter.config.sections import (
     STANDARD_ARMS,
     ArmConfig,
     EmbeddingConfig,
+    EnergyConfig,
     EvalConfig,
     IndexConfig,
     LimitsConfig,
@@ -84,6 +85,7 @@ class Config(BaseModel):
     sweep: SweepSettings = SweepSettings()
     curve: CurveSettings = CurveSettings()
     policy: PolicyConfig = PolicyConfig()
+    energy: EnergyConfig = EnergyConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -172,6 +174,7 @@ class Config(BaseModel):
                 "policy": True,
                 "sweep": True,
                 "curve": True,
+                "energy": True,
                 "embedding": {"threads"},
                 "index": {"database", "store"},
                 "engine": {"url", "api_key_env", "max_own_engines", "ready_timeout_s"},

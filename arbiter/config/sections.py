@@ -138,6 +138,15 @@ class EvalConfig:
 
 
 @settings(ArbiterError)
+class EnergyConfig:
+    """What a forecast says of energy."""
+
+    power_w: Above0 | None = None
+    """Watts that are drawn while this machine trains; null is the limit that the GPU or the processors state, else 10 a
+    core."""
+
+
+@settings(ArbiterError)
 class RequireConfig:
     """What `arbiter decide --check` demands of a decision; null demands nothing."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from eval.contexts import place_contexts
 from eval.errors import EvalError
 from eval.exchange.formats import Format, Tool
-from eval.questions import Question, as_row, load_questions, no_gold, share_golds, split_by_document
+from eval.questions import Question, as_pair, as_row, load_questions, no_gold, share_golds, split_by_document
 from rag.documents.document import Document
 from rag.documents.load import load_documents
 from storage.errors import StorageError, listed
@@ -158,8 +158,8 @@ def _training_row(question: Question, format: str) -> dict[str, object]:
     if format not in PAIR_FORMATS:
         return as_row(question)
     metadata = dict(question.metadata)
-    sides = {"chosen": question.answer, "rejected": metadata.pop("rejected")}
-    return {"id": question.id, "prompt": list(question.messages), **sides, "metadata": metadata}
+    rejected = str(metadata.pop("rejected"))
+    return as_pair(replace(question, metadata=metadata), rejected)
 
 
 def _read_back(folder: Path) -> None:

@@ -67,6 +67,15 @@ def kind_of(row: Question) -> str | None:
     return None if kind is None else str(kind)
 
 
+def labels_of(rows: Sequence[Question]) -> list[str | None]:
+    """The label of every row, with its kind before it where several kinds have labels; None where the first answer is
+    none.
+    """
+    kinds = label_sets(rows)
+    labels = ((kind_of(row), row.answer) if kind_of(row) in kinds else None for row in rows)
+    return [label and (f"{label[0]}: {label[1]}" if len(kinds) > 1 and label[0] else label[1]) for label in labels]
+
+
 def label_scorer(sets: Mapping[str | None, Labels]) -> Scorer:
     """`label_accuracy`: 1.0 when the one label that the answer names is an accepted one, else 0.0.
 

@@ -12,13 +12,16 @@ from eval.questions import (
     Question,
     are_documents_given,
     as_row,
+    as_whole_row,
     drop_contradictions,
+    find_contradictions,
     load_judged,
     load_questions,
     merge_repeats,
     split_by_document,
 )
 from storage.records import from_json
+from tuning.data.formats.given import Given
 
 GOOD = {"id": "q1", "question": "When?", "answers": ["nine", "9"], "doc_ids": ["desk"], "metadata": {"kind": "fact"}}
 
@@ -247,6 +250,37 @@ def test_the_same_seed_gives_the_same_split_and_another_one_another() -> None:
     assert split_by_document(rows, (0.5, 0.5), seed=3) == split_by_document(rows, (0.5, 0.5), seed=3)
     firsts = {frozenset(ids(split_by_document(rows, (0.5, 0.5), seed=seed)[0])) for seed in range(5)}
     assert len(firsts) == 5
+
+
+def test_each_part_gets_its_share_of_each_label() -> None:
+    rows = rows_of(*[[]] * 100)
+    labels = ["rare" if i % 10 == 0 else "frequent" for i in range(100)]
+    for seed in range(3):
+        train, test = split_by_document(rows, (0.7, 0.3), seed=seed, labels=labels)
+        counted = [sum(labels[int(row.id[1:])] == "rare" for row in part) for part in (train, test)]
+        assert ([len(train), len(test)], counted) == ([70, 30], [7, 3])
+
+
+def test_documents_of_one_label_each_still_keep_the_shares_of_rows() -> None:
+    rows = rows_of(*[[f"d{i // 10}"] for i in range(100)])
+    train, test = split_by_document(rows, (0.7, 0.3), labels=[i // 10 for i in range(100)])
+    assert (len(train), len(test)) == (70, 30)
+
+
+def test_what_is_asked_twice_with_other_golds_is_found_with_the_earlier_one() -> None:
+    rows = [Question("a", "When?", ("nine",)), Question("b", "Who?", ("x",)), Question("c", "when", ("ten",))]
+    assert find_contradictions(rows) == [(2, 0)]
+    assert find_contradictions(rows[:2]) == []
+
+
+def test_a_whole_row_keeps_what_came_with_it() -> None:
+    question = Question("q", "When?", ("nine",), history=({"role": "system", "content": "Be brief."},))
+    given = Given("When?", ["nine"], contexts=("The desk opens at nine.",))
+    assert as_whole_row(question, given)["context"] == ["The desk opens at nine."]
+    assert "context" not in as_whole_row(question, Given("When?", ["nine"]))
+    pair = as_whole_row(question, Given("When?", ["nine"], rejected="ten"))
+    assert (pair["chosen"], pair["rejected"]) == ("nine", "ten")
+    assert pair["prompt"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "When?"}]
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,22 @@ def test_files_beside_them_stay(tmp_path: Path) -> None:
     assert listed(tmp_path) == {**FILES, "mine.txt": "kept"}
 
 
+def test_files_are_copied_beside_the_texts(tmp_path: Path) -> None:
+    given = tmp_path / "given.bin"
+    given.write_bytes(b"\x00\xff")
+    written = write_files(tmp_path / "new", {"a.txt": "a"}, copies={"docs/b.bin": given})
+    assert written == (tmp_path / "new" / "a.txt",)
+    assert (tmp_path / "new" / "docs" / "b.bin").read_bytes() == b"\x00\xff"
+    with pytest.raises(StorageError, match=r"has docs/b.bin already"):
+        write_files(tmp_path / "new", {"c.txt": "c"}, copies={"docs/b.bin": given})
+
+
+def test_what_cannot_be_copied_is_said_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"cannot copy '.*gone.txt': No such file"):
+        write_files(tmp_path / "new", {"a.txt": "a"}, copies={"b.txt": tmp_path / "gone.txt"})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_overwritten_unless_told_to(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
     with pytest.raises(StorageError, match=r"has a\.txt already; give another folder, or --force"):

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from storage.jsonl import sound_rows
 from storage.records import as_json
-from tuning.data.formats.given import Columns, Context, Given, Message
+from tuning.data.formats.given import Columns, Context, Given, Message, Row
 from tuning.data.formats.read import Say, read_rows
 from tuning.data.table_files import stem_of
 from tuning.errors import TuningError
@@ -91,7 +91,8 @@ class Scanned:
     """The rows of a file with their numbers, and what is wrong in place of a faulty one.
 
     `called` is the file and how it was read, for a message; `unit` is what the numbers count; `format` is one of
-    `tuning.data.formats.registry`. `given` holds all that was said of the sound ones, by id.
+    `tuning.data.formats.registry`. `given` holds all that was said of the sound ones, by id; `left_out` the rows that
+    are of no use, with the reason.
     """
 
     rows: tuple[tuple[int, Question | str], ...]
@@ -99,6 +100,7 @@ class Scanned:
     unit: str
     format: str
     given: Mapping[str, Given]
+    left_out: tuple[tuple[int, Row, str], ...] = ()
 
 
 def load_examples(path: Path, columns: Columns | None = None, *, say: Say = lambda _: None) -> tuple[Question, ...]:
@@ -150,7 +152,7 @@ def scan_examples(
             if not isinstance(given, str):
                 sound[found.id] = given
         rows.append((line, found))
-    return Scanned(tuple(rows), reading.called(path), reading.unit, reading.format, sound)
+    return Scanned(tuple(rows), reading.called(path), reading.unit, reading.format, sound, reading.left_out)
 
 
 def in_full(messages: Sequence[Message]) -> str:

@@ -60,6 +60,12 @@ COMMANDS = (
     "index export words {new} --config {config}",
     "index evaluate words --questions {team}/test.jsonl --config {config}",
     "index evaluate {team} {remote}",
+    "data check {team} {remote}",
+    "data dedupe {team} {new}",
+    "data split {team}/train.jsonl {new} --test 0.5",
+    "data balance {labelled} {new} --how undersample",
+    "data select {team} {new} --rows 3 --config {config}",
+    "data mask {team} {new} --kinds EMAIL",
 )
 
 
@@ -100,6 +106,11 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     (root / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
     rows = [{"user_input": f"q{i}", "response": "a", "reference": "a", "retrieved_contexts": ["c"]} for i in range(4)]
     (root / "ragas.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [
+        {"text": f"text {word}", "label": "ab"[i % 3 > 0]}
+        for i, word in enumerate(["one", "two", "three", "four", "six", "ten"])
+    ]
+    (root / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {"data": str(folder), "embedding": {"langchain": {"factory": "fakes.teams:WordEmbeddings"}}}
     (root / "words.yaml").write_text(json.dumps(settings))
     with pytest.MonkeyPatch.context() as patch, answering() as url:
@@ -109,6 +120,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             "remote": " ".join(remote(url)),
             "labels": str(root / "labels.jsonl"),
             "ragas": str(root / "ragas.jsonl"),
+            "labelled": str(root / "labelled.jsonl"),
             "config": str(root / "words.yaml"),
         }
         patch.setenv("ARBITER_HOME", str(home))

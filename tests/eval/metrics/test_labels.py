@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from eval.answers import AnswerRecord
-from eval.metrics.labels import Labels, label_scorer, label_sets
+from eval.metrics.labels import Labels, label_scorer, label_sets, labels_of
 from eval.questions import Question
 
 CARDS = Labels(["card_payment", "card_payment_fee_charged", "Refund_not_showing_up", "lost card?"])
@@ -35,6 +35,15 @@ VERDICTS = Labels(["yes", "no", "maybe"])
 )
 def test_an_answer_names_one_label_or_none(labels: Labels, answer: str, label: str | None) -> None:
     assert labels.find(answer) == label
+
+
+def test_every_row_has_its_label_and_its_kind_where_there_are_several() -> None:
+    yes = [Question(f"{i}", "Is it?", (("yes", "no")[i % 2],), metadata={"kind": "verdict"}) for i in range(4)]
+    free = [Question(f"f{i}", "Who?", (f"name {i}",)) for i in range(4)]
+    assert labels_of([*yes[:3], *free, yes[3]]) == ["yes", "no", "yes", None, None, None, None, "no"]
+    topics = [Question(f"t{i}", "What?", (("card", "cash")[i % 2],), metadata={"kind": "topic"}) for i in range(4)]
+    assert labels_of([*yes[:2], *topics, *yes[2:]])[1:4] == ["verdict: no", "topic: card", "topic: cash"]
+    assert labels_of(free) == [None] * 4
 
 
 def asked(golds: list[str], kind: str | None = None) -> list[Question]:

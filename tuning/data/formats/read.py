@@ -35,13 +35,14 @@ class Reading:
     """What each row says, with its number, or what is wrong with it; several things of one row have its number.
 
     `format` is its name, '' of a file without rows. `said` names it with its columns, '' for rows of our own; `unit` is
-    what the numbers count.
+    what the numbers count. `left_out` holds sound rows that are of no use, each with its number and the reason.
     """
 
     rows: tuple[tuple[int, Given | str], ...]
     unit: str
     format: str = ""
     said: str = ""
+    left_out: tuple[tuple[int, Row, str], ...] = ()
 
     def called(self, path: Path) -> str:
         """The file, and how it was read, for a message about its rows."""
@@ -81,7 +82,7 @@ def read_rows(
     if found.said:
         say(f"{path.name} is {found.said}")
     strange = strangers(sound, found) if format is None else {}
-    rows, left_out = faulty, list[tuple[int, str]]()
+    rows, left_out = faulty, list[tuple[int, Row, str]]()
     for number, row in sound:
         if number in strange:
             rows.append((number, strange[number]))
@@ -89,15 +90,16 @@ def read_rows(
         try:
             rows += [(number, given) for given in found.format.read(row, found.parts)]
         except LeftOut as reason:
-            left_out.append((number, str(reason)))
+            left_out.append((number, row, str(reason)))
         except ValueError as fault:
             rows.append((number, str(fault)))
     if left_out:
-        reasons = listed(grouped(left_out, unit))
+        reasons = listed(grouped(((number, reason) for number, _, reason in left_out), unit))
         if not rows:
             raise TuningError(f"{path}: all {len(left_out)} rows are of no use: {reasons}")
         say(f"{path.name}: {len(left_out)} of {len(sound)} rows are left out: {reasons}")
-    return Reading(tuple(sorted(rows, key=lambda row: row[0])), unit, found.name, found.said)
+    in_order = tuple(sorted(rows, key=lambda row: row[0]))
+    return Reading(in_order, unit, found.name, found.said, tuple(left_out))
 
 
 def parse_columns(text: str) -> Columns:

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from storage.errors import ArbiterError
-from tuning.data.examples import Question, load_examples
+from tuning.data.examples import Question, load_examples, scan_examples
 from tuning.data.formats.given import Context
 from tuning.data.formats.registry import FORMATS
 from tuning.errors import TuningError
@@ -393,6 +393,14 @@ def test_rows_that_nobody_could_correct_are_left_out_and_counted(tmp_path: Path)
         "train.jsonl: 4 of 5 rows are left out: lines 1, 4: a tool is called, and no arm calls any; line 3: a message "
         "holds something else than text; line 5: it is labelled as an answer that nobody wants"
     )
+    whole = scan_examples(tmp_path / "train.jsonl")
+    assert [(line, reason.partition(",")[0]) for line, _, reason in whole.left_out] == [
+        (1, "a tool is called"),
+        (3, "a message holds something else than text"),
+        (4, "a tool is called"),
+        (5, "it is labelled as an answer that nobody wants"),
+    ]
+    assert whole.left_out[1][1] == seen
     with pytest.raises(TuningError, match="all 1 rows are of no use: line 1: a tool is called"):
         load_examples(written(tmp_path, called))
 

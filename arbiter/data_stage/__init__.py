@@ -1,0 +1,1 @@
+"""What is done to rows before anything is trained: looked at, split, thinned out, balanced, masked."""
