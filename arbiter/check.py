@@ -58,7 +58,7 @@ def _check(pipeline: Pipeline, faults: Faults) -> Output | None:
 
 def find_faults(pipeline: Pipeline, faults: Faults) -> tuple[Data, tuple[str, ...], list[str]] | None:
     """Adds what a run of the pipeline would refuse; nothing is converted or downloaded. Gives the data, the metrics and
-    what is said of adapters that are there, the models being the pipeline's then; None where one of these cannot be had.
+    what is said of adapters that are there, the models being the pipeline's then; None where one cannot be had.
     """
     config, home = pipeline.config, pipeline.home
     data = faults.attempt(lambda: pipeline.data, None)

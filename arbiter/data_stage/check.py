@@ -68,7 +68,7 @@ def check_data(pipeline: Pipeline, *, terms: Terms, has_forecast: bool = False) 
         fact["bias"] = bias_of(trained.questions, terms)
     fact["personal_data"] = _personal_data(pipeline, parts)
     fact["forecast"] = _forecast(pipeline) if has_forecast and not faults.found else {}
-    fact["notes"] = list(checked[0].notes) if checked is not None else []
+    fact["notes"] = [*checked[0].notes, *checked[2]] if checked is not None else []
     fact["faults"] = [" ".join(str(fault).split()) for fault in faults.found]
     return (as_table(fact), fact), fact["faults"]
 
