@@ -14,7 +14,7 @@ from tuning.data.formats.registry import FORMATS, columns_of
 from tuning.data.table_files import SUFFIXES, read_table
 from tuning.errors import TuningError
 
-Part = Literal["train", "test", "dev", "guard", "questions"]
+Part = Literal["train", "test", "dev", "guard", "questions", "pairs"]
 
 _NAMES: dict[str, tuple[str, ...]] = {"dev": ("dev", "validation", "valid", "val")}
 _CASES = (".yaml", ".yml")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from tuning.data.formats.given import Columns, Format, Given, Row, named, others, refuse_unfit, spelt, values_of
+from tuning.data.formats.given import Columns, Format, Given, Row, named, others, rating, refuse_unfit, spelt, values_of
 from tuning.data.formats.messages import are_messages, last_exchange, question_of, read_messages, with_system
 
 _NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat")
@@ -32,7 +32,7 @@ def _read(row: Row, parts: Columns) -> Iterator[Given]:
     turns = with_system(row.get(system) if system else None, read_messages(row.get(parts["messages"])))
     history, question, answer = last_exchange(turns)
     metadata = others(row, "id", system, parts["messages"])
-    yield Given(question, [answer], id=row.get("id"), history=history, metadata=metadata)
+    yield Given(question, [answer], id=row.get("id"), history=history, metadata=metadata, is_wanted=rating(row))
 
 
 def _read_evals(row: Row, parts: Columns) -> Iterator[Given]:

@@ -23,6 +23,10 @@ Message = Mapping[str, object]
 """One chat message, `{"role": ..., "content": ...}`."""
 
 
+# As tables write them.
+_TRUTHS = {"true": True, "false": False}
+
+
 class LeftOut(ValueError):
     """A row that is sound and of no use here, such as one that calls tools: it is left out and counted."""
 
@@ -30,7 +34,8 @@ class LeftOut(ValueError):
 @dataclass(frozen=True, slots=True)
 class Given:
     """What a row says, unchecked. `history` holds the messages before the question, `contexts` the texts that came with
-    it, `rejected` the answer that was not chosen.
+    it, `rejected` the answer that was not chosen; `is_wanted` whether somebody liked the answer, None for one that
+    nobody rated.
     """
 
     question: object
@@ -42,6 +47,7 @@ class Given:
     rejected: str | None = None
     contexts: tuple[str, ...] = ()
     title: str = ""
+    is_wanted: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +106,15 @@ def others(row: Row, *used: str | None) -> dict[str, Any]:
 
 
 def refuse_unfit(row: Row) -> None:
-    """Raises LeftOut for a row that shows more than text, or an answer that nobody wants (TRL's unpaired feedback)."""
+    """Raises LeftOut for a row that shows more than text."""
     if seen := next((name for name in ("images", "image", "videos", "audios") if row.get(name)), None):
         raise LeftOut(f"it is about {seen}, and arms read text")
-    if row.get("label") is False:
-        raise LeftOut("it is labelled as an answer that nobody wants")
+
+
+def rating(row: Row) -> bool | None:
+    """Whether the answer of a row is wanted, by a thumb up or down: TRL's `label`, LLaMA-Factory's `kto_tag`."""
+    found = next((row[name] for name in ("label", "kto_tag") if row.get(name) is not None), None)
+    return _TRUTHS.get(str(found).strip().lower()) if isinstance(found, bool | str) else None
 
 
 def text_in(row: Row, column: str | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from tuning.data.formats.given import Columns, Format, Given, Row, named, others, refuse_unfit, text_in
+from tuning.data.formats.given import Columns, Format, Given, Row, named, others, rating, refuse_unfit, text_in
 from tuning.data.formats.messages import Turn, are_messages, history_of, last_exchange, read_messages, with_system
 
 _SYSTEM = ("system", "system_prompt")
@@ -43,7 +43,8 @@ def _read_completion(row: Row, parts: Columns) -> Iterator[Given]:
     history, question, answer = last_exchange(with_system(row.get(system) if system else None, (*asked, *said)))
     # A completion of OpenAI's older files begins with a blank.
     metadata = others(row, "id", system, *parts.values())
-    yield Given(question, [answer.strip()], id=row.get("id"), history=history, metadata=metadata)
+    name, wanted = row.get("id"), rating(row)
+    yield Given(question, [answer.strip()], id=name, history=history, metadata=metadata, is_wanted=wanted)
 
 
 def _turns(row: Row, column: str, role: str) -> tuple[Turn, ...]:
