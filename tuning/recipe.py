@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from storage.settings import NUMBER, Above0, Count, NotNegative, Share, Whole, settings
-from tuning.data.rows import Row, TextWindow
+from tuning.data.rows import Row
 from tuning.errors import TuningError
+from tuning.objectives.pretraining import Pretraining
 from tuning.objectives.registry import OBJECTIVES, AnyObjective
 from tuning.objectives.supervised import Supervised
 from tuning.optimizers.registry import OPTIMIZERS, OptimizerName
@@ -116,8 +117,10 @@ class Recipe:
         objective = OBJECTIVES[name]
         if (why := objective.unfit.get(self.method)) is not None:
             return f"objective must be another than {name!r} with {self.method}: {why}"
-        if objective.row is TextWindow and self.passages:
+        if isinstance(self.objective, Pretraining) and self.passages:
             return f"passages ({self.passages}) must be 0 with objective {name}, whose rows are parts of documents"
+        if isinstance(self.objective, Pretraining) and self.objective.window > self.max_length:
+            return f"max_length ({self.max_length}) must be at least {self.objective.window}, the objective's window"
         return None
 
     @property

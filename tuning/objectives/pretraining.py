@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from storage.settings import NUMBER, Share, Whole, settings
+from storage.settings import NUMBER, Count, Share, settings
 from tuning.data.rows import TextWindow
 from tuning.errors import TuningError
 from tuning.objectives.objective import IGNORED, EncodedRow, Objective, ObjectiveSettings
@@ -25,7 +25,7 @@ class Pretraining(ObjectiveSettings):
     name: Literal["pretraining"] = "pretraining"
     window: Annotated[int, Field(ge=8), NUMBER] = 256
     """Tokens of a window; the last one of a document may have fewer."""
-    overlap: Whole = 32
+    overlap: Count = 32
     """With how many tokens of the window before a window begins; they are read and not learned again."""
     held_out: Share = 0.05
     """The share of the documents that are not learned, where the training is looked at: by how likely their tokens
@@ -68,5 +68,6 @@ PRETRAINING = Objective(
     encode=_encode,
     loss=mean_loss,
     whole=num_labels,
+    is_trl_s=True,
     unfit=dict.fromkeys(("prompt", "p_tuning", "prefix"), _BEFORE_TEXT),
 )

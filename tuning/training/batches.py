@@ -144,7 +144,7 @@ def training_order(
 def _units(num_rows: int, alike: Sequence[Sequence[int]], size: int, rng: random.Random) -> list[tuple[int, ...]]:
     """An epoch's rows in random order, those that begin alike up to `size` together."""
     grouped = {row for group in alike for row in group}
-    units = [(row,) for row in range(num_rows) if row not in grouped]
+    units: list[tuple[int, ...]] = [(row,) for row in range(num_rows) if row not in grouped]
     for group in alike:
         shuffled = rng.sample(group, len(group))
         units += [tuple(shuffled[start : start + size]) for start in range(0, len(shuffled), size)]

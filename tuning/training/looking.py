@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from tuning.data.rows import TextWindow
+from tuning.data.rows import KINDS, PairRow, TextWindow, TrainingRow
+from tuning.errors import TuningError
 from tuning.look import Measured, Preference
 from tuning.objectives.objective import IGNORED, EncodedRow
 from tuning.objectives.registry import OBJECTIVES
@@ -83,6 +84,11 @@ def open_checks(
     TuningError for rows that say too little.
     """
     objective = OBJECTIVES[recipe.objective.name]
+    kind = PairRow if objective.rewards is not None else objective.row
+    for checked, wanted in ((dev, kind), (guard, TrainingRow), (held_out, PairRow)):
+        if checked is not None and not all(isinstance(row, wanted) for row in checked.rows):
+            called = "guard rows" if checked is guard else f"rows to measure objective {objective.name} on"
+            raise TuningError(f"{called} must be {KINDS[wanted]}")
 
     def pairs(rows: CheckRows, called: str) -> HeldOut:
         named = {"max_length": recipe.max_length, "called": called}
@@ -90,9 +96,9 @@ def open_checks(
 
     of_dev: Measure | HeldOut | None = None
     if dev is not None:
-        if objective.rewards is not None:
+        if kind is PairRow:
             of_dev = pairs(dev, "dev")
-        elif objective.row is TextWindow:
+        elif kind is TextWindow:
             windows, _ = encode_rows(tokenizer, dev.rows, objective, max_length=recipe.max_length)
             of_dev = _of_documents(windows, tokenizer.pad_token_id or 0)
         else:

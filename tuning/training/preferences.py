@@ -70,12 +70,12 @@ class HeldOut:
     def _margins(self, sums: Sequence[float]) -> list[float]:
         """How much likelier a token of the chosen answer is than one of the rejected, in nats."""
         means = _paired(sums) / self._counts()
-        return (means[:, 0] - means[:, 1]).tolist()  # type: ignore[no-any-return]  # torch's list
+        return (means[:, 0] - means[:, 1]).tolist()
 
     def _reward_margins(self, sums: Sequence[float], reference: Sequence[float]) -> list[float]:
         assert self.objective.rewards is not None
         rewards = self.objective.rewards(_paired(sums), self._counts(), _paired(reference), self.numbers)
-        return (rewards[:, 0] - rewards[:, 1]).tolist()  # type: ignore[no-any-return]
+        return (rewards[:, 0] - rewards[:, 1]).tolist()
 
     def _counts(self) -> torch.Tensor:
         return _paired([sum(label != IGNORED for label in text.labels) for text in self.texts])

@@ -23,7 +23,7 @@ class TrainProgress:
     step: int
     num_steps: int
     loss: float
-    """Mean loss per completion token over the last ten steps."""
+    """Mean loss over the last ten steps: of a token that is learned, or of a pair or a rated answer."""
     num_tokens: int
     """Trained on by this process so far: prompts and completions, padding aside."""
     tokens_per_s: float

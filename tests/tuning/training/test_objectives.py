@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +14,9 @@ from fakes.lazy import Lazy
 from fakes.trainings import NUMBERS, TRAINED, skip_without_gpu
 
 from storage.folders import read_manifest
+from storage.hashes import content_hash
+from tuning.automatic import settled
+from tuning.base import ResolvedModel
 from tuning.data.rows import PairRow, RatedRow, Row, TextWindow, TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import load_adapter
@@ -24,7 +28,7 @@ from tuning.objectives.preference import Dpo, Orpo, Simpo
 from tuning.objectives.pretraining import Pretraining
 from tuning.recipe import CheckRows, Recipe
 from tuning.training.progress import Forecast, TrainProgress
-from tuning.training.run import forecast_training
+from tuning.training.run import VERSION, forecast_training, recipe_hash
 
 if TYPE_CHECKING:
     import torch
@@ -291,10 +295,24 @@ def test_one_prompt_is_too_few_to_be_measured_on(called: str, tiny_base: Path, t
         )
 
 
-def test_the_hash_of_a_supervised_recipe_is_what_it_was_before_there_were_others() -> None:
-    from tuning.base import ResolvedModel
-    from tuning.training.run import recipe_hash
+@pytest.mark.parametrize(
+    ("objective", "changes", "said"),
+    [
+        (Dpo(), {"dev": CheckRows(trainings.ROWS)}, "rows to measure objective dpo on must be preference pairs"),
+        (Kto(), {"dev": CheckRows(RATED)}, "rows to measure objective kto on must be preference pairs"),
+        (Pretraining(), {"dev": CheckRows(HELD_OUT)}, "rows to measure objective pretraining on must be documents"),
+        (Dpo(), {"dev": CheckRows(HELD_OUT), "guard": CheckRows(HELD_OUT)}, "guard rows must be examples"),
+        (Dpo(), {"dev": CheckRows(HELD_OUT), "held_out": CheckRows(RATED)}, "dpo on must be preference pairs"),
+    ],
+)
+def test_rows_to_measure_on_are_of_the_objective_s_kind(
+    objective: ObjectiveSettings, changes: dict[str, Any], said: str, tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TuningError, match=said):
+        train(tiny_base, tmp_path, objective, recipe=replace(RECIPE, keep="best"), **changes)
 
+
+def test_the_hash_of_a_supervised_recipe_is_what_it_was_before_there_were_others() -> None:
     def digest(recipe: Recipe, **held_out: Any) -> str:
         rows = [TrainingRow(({"role": "user", "content": "what is sea"},), "blue")]
         return recipe_hash(
@@ -302,7 +320,11 @@ def test_the_hash_of_a_supervised_recipe_is_what_it_was_before_there_were_others
         )
 
     plain = digest(LoraRecipe(rank=4, seed=3))
-    assert plain == "6d06a7287f6f84b38e040578a440f81576f06ed69c1236ba752f7b1b49f44f3f"
+    numbers = asdict(settled(LoraRecipe(rank=4, seed=3), 1))
+    assert numbers.pop("objective") == {"name": "supervised"}
+    rows = content_hash('[[{"content": "what is sea", "role": "user"}], "blue"]')
+    names = (f"{VERSION}", "org/tiny", "r1", "t", "supervised", rows, json.dumps(numbers, sort_keys=True))
+    assert plain == content_hash(*names)
     others = {digest(LoraRecipe(rank=4, seed=3, objective=one)) for one in (Dpo(), Dpo(beta=0.2), Orpo())}
     held_out = digest(LoraRecipe(rank=4, seed=3, objective=Dpo()), held_out=CheckRows(HELD_OUT))
     assert len({plain, held_out, *others}) == 5
