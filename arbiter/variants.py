@@ -16,6 +16,7 @@ from arbiter.config.schema import Config
 from arbiter.console import Step
 from arbiter.data import Data
 from arbiter.pipeline import Pipeline
+from arbiter.training_rows import settled_config
 from eval.answers import Asked
 from eval.evaluate import Patience
 from eval.questions import Question
@@ -23,7 +24,6 @@ from eval.sweep.study import Ask
 from router.deciding.scorecard import Score
 from serving.errors import EngineFailed
 from storage.errors import ArbiterError
-from tuning.automatic import settled
 from tuning.export.adapters import Adapter
 
 _READY_POLL_S = 0.5
@@ -52,9 +52,7 @@ class Variants:
         """Models, embedder and data are the pipeline's; `config` says how the engine is started, for the ranks of
         trainings on all rows.
         """
-        num_rows = len(pipeline.data.examples)
-        adapters = {key: settled(recipe, num_rows) for key, recipe in config.adapters.items()}
-        config = config.model_copy(update={"adapters": adapters})
+        config = settled_config(config, pipeline.data)
         self._pipeline = pipeline
         self._data = replace(pipeline.data, questions=pipeline.data.dev)
         self._patience_s = config.eval.patience_s

@@ -34,7 +34,6 @@ from router.answering.arm import Sampling
 from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine.settings import LARGEST_RANK, LEAST_RANK, EngineSettings
 from storage.settings import ModelName, Whole, faults_of
-from tuning.automatic import USUAL_ROWS, settled
 from tuning.methods.registry import AnyRecipe, export_rank
 
 
@@ -120,11 +119,11 @@ class Config(BaseModel):
             raise ValueError("\n".join(faults))
         return self
 
-    def too_wide(self, num_rows: int = USUAL_ROWS) -> dict[str, str]:
-        """A sentence for each adapter whose rank on so many rows the engine does not take, by its key."""
+    def too_wide(self) -> dict[str, str]:
+        """A sentence for each adapter whose rank the engine does not take, by its key."""
         most = self.engine.max_lora_rank
         limit = f"engine.max_lora_rank {most}" if most else f"the {LARGEST_RANK} that vLLM serves"
-        ranks = {name: export_rank(settled(recipe, num_rows)) for name, recipe in self.adapters.items()}
+        ranks = {name: export_rank(recipe) for name, recipe in self.adapters.items()}
         return {
             name: f"adapters.{name}: it is served at rank {rank}, which is over {limit}"
             for name, rank in ranks.items()
@@ -178,6 +177,9 @@ class Config(BaseModel):
             },
         )
         shaping["metric"] = self.policy.metric
+        for adapter in shaping["adapters"].values():  # runs from before there was another objective are found
+            if adapter["objective"] == {"name": "supervised"}:
+                del adapter["objective"]
         return {key: _without(value, ("seed", self.seed)) for key, value in shaping.items()}
 
 

@@ -22,7 +22,7 @@ from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS, ArmConfig
 from eval.sweep.space import Choices, Range, Settings, Space, SweepSettings, Value
 from serving.engine.settings import LARGEST_RANK
 from storage.errors import ArbiterError, did_you_mean
-from tuning.automatic import USUAL_ROWS, settled
+from tuning.automatic import settled
 from tuning.methods.registry import export_rank
 from tuning.recipe import Recipe, known
 
@@ -49,11 +49,11 @@ class SweepTarget:
     config: Config
 
 
-def resolve_sweep(config: Config, sweep: SweepSettings, num_rows: int = USUAL_ROWS) -> SweepTarget:
-    """The space of a sweep section, or the usual one of the arm's parts; numbers that a training leaves open are those
-    for so many rows. Raises ArbiterError listing every fault.
+def resolve_sweep(config: Config, sweep: SweepSettings) -> SweepTarget:
+    """The space of a sweep section, or the usual one of the arm's parts; numbers that a training still leaves open are
+    those for a few hundred rows. Raises ArbiterError listing every fault.
     """
-    adapters = {key: settled(recipe, num_rows) for key, recipe in config.adapters.items()}
+    adapters = {key: settled(recipe) for key, recipe in config.adapters.items()}
     config = config.model_copy(update={"adapters": adapters})
     name, arm = sweep.arm or "", config.arms.get(sweep.arm or "")
     given = sweep.space or (_usual_space(name, arm, config) if arm is not None else {})
@@ -158,7 +158,7 @@ def _usual_space(name: str, arm: ArmConfig, config: Config) -> dict[str, Range |
 
 def _usual_training(recipe: Recipe) -> dict[str, Range | list[Any]]:
     """The numbers of a method's training that matter, around its defaults and as far as the recipe can have them."""
-    usual = settled(type(recipe)())
+    usual = settled(type(recipe)(objective=recipe.objective))
     tried = {"batch_size": _BATCHES}
     if (rank := getattr(usual, "rank", None)) is not None:
         tried["rank"] = [whole for factor in _RANK_FACTORS if (whole := int(factor * rank)) > 0]

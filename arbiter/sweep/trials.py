@@ -13,6 +13,7 @@ from dataclasses import replace
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge
 from arbiter.sweep.target import SweepTarget, apply_settings, resolve_sweep, room_for_ranks
+from arbiter.training_rows import settled_config
 from arbiter.variants import NotMade, Variants, of_arm, require_dev
 from eval.sweep.report import SweepReport, TrialResult, describe
 from eval.sweep.space import Settings, SweepSettings
@@ -30,7 +31,7 @@ def run_sweep(pipeline: Pipeline, sweep: SweepSettings) -> SweepReport:
     Same config, space, sampler and data are the same sweep; a larger budget continues it. Raises ArbiterError listing
     every fault of the section, and EvalError when no trial could be measured.
     """
-    target = resolve_sweep(pipeline.askable, sweep, len(pipeline.data.examples))
+    target = resolve_sweep(settled_config(pipeline.askable, pipeline.data), sweep)
     data, console = pipeline.data, pipeline.console
     require_dev(data)
 
