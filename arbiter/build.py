@@ -30,6 +30,7 @@ from storage.hashes import content_hash
 from storage.settings import part
 from tuning.base import ResolvedModel
 from tuning.data.examples import Question
+from tuning.data.formats.given import Message
 from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
 from tuning.export.adapters import Adapter
 from tuning.methods.registry import METHODS
@@ -111,25 +112,30 @@ def training_rows(
 def check_rows(
     config: Config, adapter: str, questions: Sequence[Question], documents: Index | None
 ) -> list[TrainingRow]:
-    """One row for each question that the training of this adapter is looked at with, as its first arm would ask it: a
-    RAFT adapter sees what retrieval finds, golden or not.
+    """One row for each question that the training of this adapter is looked at with, as its first arm would ask it."""
+    prompts = prompts_of(config, adapter, [question.messages for question in questions], documents)
+    return [TrainingRow(prompt, question.answer) for prompt, question in zip(prompts, questions, strict=True)]
+
+
+def prompts_of(
+    config: Config, adapter: str, conversations: Sequence[Sequence[Message]], documents: Index | None
+) -> list[tuple[Message, ...]]:
+    """Conversations as the first arm of this adapter would ask them: of one with passages with what retrieval finds,
+    golden or not.
     """
     spec = config.adapters[adapter]
     arms = [arm for arm in config.arms.values() if arm.adapter == adapter]
     prompt = config.all_prompts[arms[0].prompt]
     if not spec.passages:
-        return closed_book_rows(questions, prompt.render)
-    assert documents is not None, "RAFT adapters bring the documents role with them"
+        return [tuple(prompt.render(messages, ())) for messages in conversations]
+    assert documents is not None, "adapters with passages bring the documents role with them"
     own = next((arm for arm in arms if arm.index == "documents"), None)
     top_k = (own and own.top_k) or config.index.top_k
     retrieval = (own and own.retrieval) or config.index.retrieval
     condense = own.condense if own is not None else "recent"
-    queries = (query_without_engine(question.messages, condense) for question in questions)
+    queries = (query_without_engine(messages, condense) for messages in conversations)
     found = (documents.search(query, top_k, settings=retrieval) for query in queries)
-    return [
-        TrainingRow(tuple(prompt.render(question.messages, passages)), question.answer)
-        for question, passages in zip(questions, found, strict=True)
-    ]
+    return [tuple(prompt.render(messages, passages)) for messages, passages in zip(conversations, found, strict=True)]
 
 
 def training_notes(config: Config, adapters: Mapping[str, Adapter]) -> list[str]:
@@ -181,11 +187,13 @@ def provenance(
         "adapters": {
             adapter.name: {
                 "method": adapter.method,
+                "objective": adapter.objective,
                 "form": adapter.form,
                 "num_bytes": adapter.num_bytes,
                 "num_rows": adapter.num_rows,
                 "training_s": adapter.training_s,
                 "parity": asdict(adapter.parity) if adapter.parity is not None else None,
+                "preference": asdict(adapter.preference) if adapter.preference is not None else None,
             }
             for adapter in adapters
         },

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from arbiter.config.schema import Config
-from arbiter.kept_curves import Versions, curve_arm, keep_curve
+from arbiter.kept_curves import Versions, curve_arm, keep_curve, learns_examples
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge
 from arbiter.variants import Variants, of_arm, require_dev
@@ -94,10 +94,12 @@ def _unlooked(config: Config, arm: str) -> Config:
 
 def _choose(config: Config) -> str:
     arm = curve_arm(config)
-    trained = [name for name, spec in config.arms.items() if spec.adapter is not None]
+    trained = [name for name, spec in config.arms.items() if learns_examples(config, spec)]
     if arm not in trained:
         have = ", ".join(trained) or "none"
-        raise ArbiterError(f"arm {arm!r} is not trained, so it has no curve; set curve.arm to one of {have}")
+        raise ArbiterError(
+            f"arm {arm!r} is not trained on examples, so it has no curve; set curve.arm to one of {have}"
+        )
     return arm
 
 

@@ -3,6 +3,7 @@
 docs.jsonl, docs/ or docs.zip   train.jsonl   test.jsonl   dev.jsonl
 docs.jsonl, docs/ or docs.zip   questions.jsonl               one file, split by source document
 guard.jsonl                     what a training that is looked at must not spoil
+pairs.jsonl                     preferences, where they are not the rows of train.jsonl
 
 Rows may be in any format of `tuning.data.formats`, in files of any kind that `tuning.data.table_files` reads,
 laid out as `tuning.data.layouts` finds them. Each part may be missing: what cannot be asked without it is left out.
@@ -13,12 +14,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from arbiter.config.schema import Config
 from arbiter.config.sections import ArmConfig, LimitsConfig
+from arbiter.learned import PARTS, LearnedPart, learned_part
+from arbiter.preferences import Preferences, load_preferences
 from eval.contexts import place_contexts
 from eval.question_sets import QuestionFiles, QuestionSets, divide
 from eval.questions import Question, are_documents_given
@@ -39,8 +42,7 @@ _SHOWN = 8
 _TITLE_CHARS = 400
 # A longer text may be cut into several passages, of which each says only a part of the question.
 _WHOLE_CHARS = 100
-_OTHERS: tuple[Part, ...] = ("questions", "dev", "guard")
-_PARTS = {"documents": "documents (docs.jsonl, docs/ or docs.zip)", "examples": "training rows (train.jsonl)"}
+_OTHERS: tuple[Part, ...] = ("questions", "dev", "guard", "pairs")
 
 
 class Faults:
@@ -73,7 +75,8 @@ class Data:
     training must not spoil; both are empty unless they were asked for. `notes` says what was
     done to the rows: splits, rows that were left out or merged. `documents_given` says whether every
     document is asked about. `variant` ends the name: what is indexed under it leaves the data's own indexes alone.
-    `strays` are what may have been meant as documents where there are none.
+    `strays` are what may have been meant as documents where there are none. `preferences` are read where they are
+    asked for.
     """
 
     folder: Path
@@ -87,6 +90,7 @@ class Data:
     documents_given: bool = False
     variant: str = ""
     strays: tuple[str, ...] = ()
+    preferences: Preferences = field(default_factory=Preferences)
 
     @property
     def name(self) -> str:
@@ -100,6 +104,7 @@ class Data:
         rows = [*map(repr, self.documents), *(row.content for row in (*self.examples, *self.questions))]
         for called, used in (("dev", self.dev), ("guard", self.guard)):
             rows += [called, *(row.content for row in used)] if used else []
+        rows += [repr(self.preferences)] if self.preferences != Preferences() else []
         return content_hash(*rows)
 
 
@@ -111,13 +116,16 @@ def load_data(
     trains: bool = True,
     needs_questions: bool = True,
     needs_dev: bool = False,
+    takes_dev: bool = True,
+    needs_preferences: bool = False,
     conversions: Conversions | None = None,
 ) -> Data:
     """Load and check a data folder; rows over the limits are sampled with `seed`.
 
     Without test.jsonl, the rows of questions.jsonl or train.jsonl are split by source document, always in the same way.
     Training rows are read only when something is trained or retrieved from them (`trains`), dev and guard questions
-    only when asked for (`needs_dev`). `conversions` keeps the texts of files that need converting.
+    only when asked for (`needs_dev`), out of the training rows if they have no file and `takes_dev`; preferences only
+    with `needs_preferences`. `conversions` keeps the texts of files that need converting.
 
     Raises ArbiterError for a missing folder, and for missing questions if those are needed (`needs_questions`); for the
     faults of the parts, which are all said at once.
@@ -132,6 +140,7 @@ def load_data(
     rows: tuple[Question, ...] | None = ()
     read: list[str] = []
     training = find_part(folder, "train")
+    needs_dev = needs_dev and (takes_dev or files.dev is not None)
     is_needed = trains or (needs_dev and files.dev is None)
     if training is not None and files.pool is None and is_needed:
         rows = faults.attempt(lambda: load_examples(training, limits.columns, say=read.append), None)
@@ -149,10 +158,13 @@ def load_data(
         ),
         QuestionSets(),
     )
+    preferences: tuple[Preferences, tuple[str, ...]] = Preferences(), ()
+    if needs_preferences:
+        preferences = faults.attempt(lambda: load_preferences(folder, sets, limits, seed=seed), preferences)
     faults.raise_any()
     unread = _unread_contexts(folder, limits.columns, is_trained=is_needed or files.pool == training, is_dev=needs_dev)
     every = place_contexts(loaded.documents, (*sets.contexts, *unread))
-    notes = [*read, *sets.notes, *every.notes]
+    notes = [*read, *sets.notes, *every.notes, *(note for note in preferences[1] if note not in read)]
     if files.test is not None and (pool := find_part(folder, "questions")) is not None:
         notes.insert(0, f"{pool.name} is not read, since there is a {files.test.name}")
     known = (files.test, files.pool, training, *(find_part(folder, part) for part in _OTHERS))
@@ -175,6 +187,7 @@ def load_data(
         notes=tuple(notes),
         # Taken over all questions: a sample of them may leave documents out.
         documents_given=are_documents_given(questions, {document.id for document in every.documents}),
+        preferences=preferences[0],
         strays=_strays(folder) if not every.documents else (),
     )
 
@@ -209,12 +222,19 @@ def needs_examples(config: Config) -> bool:
     return any("examples" in _needs(config, arm) for arm in config.arms.values())
 
 
+def needs_preferences(config: Config) -> bool:
+    """Whether some arm is trained on what people thought of answers."""
+    return any({"pairs", "rated"} & _needs(config, arm) for arm in config.arms.values())
+
+
 def askable_arms(config: Config, data: Data) -> tuple[Config, tuple[str, ...]]:
     """The config without the arms that need a part which the data lacks, and a note for each such part.
 
     Raises ArbiterError when no arm is left.
     """
-    lacks = [part for part, rows in (("documents", data.documents), ("examples", data.examples)) if not rows]
+    have: dict[LearnedPart, Sequence[object]] = {"documents": data.documents, "examples": data.examples}
+    have |= {"pairs": data.preferences.pairs, "rated": data.preferences.rated}
+    lacks = [part for part, rows in have.items() if not rows]
     kept = {name: arm for name, arm in config.arms.items() if not _needs(config, arm).intersection(lacks)}
     notes = []
     for part in lacks:
@@ -222,7 +242,7 @@ def askable_arms(config: Config, data: Data) -> tuple[Config, tuple[str, ...]]:
         if names:
             strays = listed(data.strays, separator=", ", shown=_SHOWN) if part == "documents" else ""
             hint = f"; documents are read from docs/, so move there what is meant of {strays}" if strays else ""
-            notes.append(f"no {_PARTS[part]}, so these arms are left out: {', '.join(names)}{hint}")
+            notes.append(f"no {PARTS[part]}, so these arms are left out: {', '.join(names)}{hint}")
     if not kept:
         raise ArbiterError(f"data folder {str(data.folder)!r}: no arm can be asked: {'; '.join(notes)}")
     return config.model_copy(update={"arms": kept}), tuple(notes)
@@ -300,14 +320,15 @@ def _needs(config: Config, arm: ArmConfig) -> set[str]:
     """The parts of a data folder that an arm cannot do without."""
     needs: set[str] = {arm.index} if arm.index is not None else set()
     if arm.adapter is not None:
-        needs |= {"examples", "documents"} if config.adapters[arm.adapter].passages else {"examples"}
+        recipe = config.adapters[arm.adapter]
+        needs |= {learned_part(recipe)} | ({"documents"} if recipe.passages else set())
     return needs
 
 
 def _strays(folder: Path) -> tuple[str, ...]:
     """What lies at the top of a folder without documents and may have been meant as some."""
     # What transforms leave beside the rows is none either.
-    rows = ("test", "train", "dev", "guard", "questions", "readme", "removed", "provenance")
+    rows = ("test", "train", "dev", "guard", "questions", "pairs", "readme", "removed", "provenance")
     return tuple(
         f"{path.name}/" if path.is_dir() else path.name
         for path in sorted(folder.iterdir())

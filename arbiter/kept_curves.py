@@ -12,7 +12,9 @@ from json import dumps
 from pathlib import Path
 
 from arbiter.config.schema import Config
+from arbiter.config.sections import ArmConfig
 from arbiter.data import Data
+from arbiter.learned import learned_part
 from eval.learning_curve import MeasuredCurve
 from storage.errors import StorageError
 from storage.files import replace_text
@@ -43,8 +45,13 @@ class KeptCurve:
 
 
 def curve_arm(config: Config) -> str | None:
-    """The arm whose curve is measured: the one that is said, or the first that is trained."""
-    return config.curve.arm or next((name for name, arm in config.arms.items() if arm.adapter is not None), None)
+    """The arm whose curve is measured: the one that is said, or the first that is trained on examples."""
+    return config.curve.arm or next((name for name, arm in config.arms.items() if learns_examples(config, arm)), None)
+
+
+def learns_examples(config: Config, arm: ArmConfig) -> bool:
+    """Whether an arm is trained, and on examples."""
+    return arm.adapter is not None and learned_part(config.adapters[arm.adapter]) == "examples"
 
 
 def keep_curve(home: Path, config: Config, data: Data, measured: MeasuredCurve, versions: Versions) -> Path:

@@ -20,9 +20,18 @@ from arbiter.answer_lengths import AnswerLengths, measure, token_counter
 from arbiter.asking import Asker
 from arbiter.config.schema import Config
 from arbiter.console import Console
-from arbiter.data import Data, askable_arms, examples_as_documents, load_data, needs_examples, unread_guard
+from arbiter.data import (
+    Data,
+    askable_arms,
+    examples_as_documents,
+    load_data,
+    needs_examples,
+    needs_preferences,
+    unread_guard,
+)
 from arbiter.deciding import decide
 from arbiter.home import data_home
+from arbiter.learned import learned_part
 from arbiter.models import resolve_model
 from arbiter.planning import power, race_plan
 from arbiter.scoring import Scoring
@@ -68,17 +77,21 @@ class Pipeline:
     def data(self) -> Data:
         """The data folder, read once; the arms that it cannot serve are among the notes."""
         adapters = build.used_adapters(self.config)
-        has_looks = any(spec.has_looks for spec in adapters.values())
-        data = self._load_data(needs_dev=self.needs_dev or has_looks)
-        unread = unread_guard(data.folder) if adapters and not has_looks else ()
+        looked_at = [spec for spec in adapters.values() if spec.has_looks]
+        # Other objectives have dev rows of their own kind.
+        takes_dev = self.needs_dev or any(learned_part(spec) == "examples" for spec in looked_at)
+        data = self._load_data(needs_dev=self.needs_dev or bool(looked_at), takes_dev=takes_dev)
+        unread = unread_guard(data.folder) if adapters and not looked_at else ()
         data = replace(data, notes=(*askable_arms(self.config, data)[1], *data.notes, *unread))
         for note in data.notes:
             self.console.say(f"note: {note}")
         for skipped in data.skipped:
             self.console.say(f"skipped {skipped.path}: {skipped.reason}")
+        told = data.preferences
+        preferences = f"{len(told.pairs)} preference pairs, {len(told.rated)} rated answers, " if told.rated else ""
         self.console.say(
             f"{data.folder}: {len(data.documents)} documents ({len(data.skipped)} skipped), "
-            f"{len(data.examples)} training rows, {len(data.questions)} questions"
+            f"{len(data.examples)} training rows, {preferences}{len(data.questions)} questions"
         )
         return data
 
@@ -86,7 +99,7 @@ class Pipeline:
         """The data, with its dev questions if they are needed; as `data` it is read once without them."""
         return self._load_data(needs_dev=True) if needs_dev and not self.data.dev else self.data
 
-    def _load_data(self, *, needs_dev: bool) -> Data:
+    def _load_data(self, *, needs_dev: bool, takes_dev: bool = True) -> Data:
         config = self.config
         with closing(self._index_home.conversions()) as conversions:
             return load_data(
@@ -96,6 +109,8 @@ class Pipeline:
                 trains=needs_examples(config),
                 needs_questions=self.needs_questions,
                 needs_dev=needs_dev,
+                takes_dev=takes_dev,
+                needs_preferences=needs_preferences(config),
                 conversions=conversions,
             )
 

@@ -7,9 +7,9 @@ untrainable(config, data, base, ["raft"], home) # {"raft": "adapters.raft cannot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,15 @@ from arbiter import build
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import Data
+from arbiter.learned import learned_part
 from arbiter.scoring import Scoring
-from eval.metrics.catalogue import metrics_of
-from eval.metrics.ragas import JUDGE_METRICS
+from arbiter.training_rows import count_rows, rows_of, settle_adapters
 from eval.report.wording import as_size
 from rag.index import Index
 from tuning.base import ResolvedModel
-from tuning.data.examples import Question, sample
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
-from tuning.recipe import CheckRows, Recipe
+from tuning.recipe import Recipe
 from tuning.training.obstacles import obstacles
 from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.run import find_alike, find_trained, forecast_training, rows_hash, train_adapter
@@ -85,9 +84,13 @@ class Trainer:
                 shown = f"loss {now.loss:.3f}, {now.tokens_per_s:.0f} tokens/s{left}{looks}"
                 step.update(now.step, now.num_steps, shown)
 
+            def show_reading(done: int, total: int) -> None:
+                step.update(done, total, "texts read by the model as it is")
+
             adapter = train_adapter(
                 **given,
                 progress=show,
+                reading=show_reading,
                 starting=starting,
                 foretold=lambda forecast: console.say(f"  {in_words(name, forecast)}"),
             )
@@ -106,43 +109,28 @@ class Trainer:
     def _arguments(self, name: str) -> dict[str, Any]:
         config, data, home, spec = self.config, self.data, self.home, self.config.adapters[name]
         documents = self.documents if spec.passages else None
-        with self.console.step(f"making rows of {len(data.examples)} examples for {name}"):
-            rows = build.training_rows(config, name, data.examples, documents)
-            return {
-                "base": self.base,
-                "rows": rows,
-                "recipe": settle(spec, len(rows), home / "adapters"),
-                "name": _called(name),
-                "adapters_dir": home / "adapters",
-                "work_dir": home / "training",
-                "provenance": {"data": str(data.folder), "data_version": data.version},
-                "dev": self._check_rows(name, data.dev, documents),
-                "guard": self._check_rows(name, data.guard, documents),
-            }
-
-    def _check_rows(self, name: str, questions: Sequence[Question], documents: Index | None) -> CheckRows | None:
-        spec, metric = self.config.adapters[name], self.config.policy.metric
-        asked = sample(questions, spec.look_rows, self.config.seed)
-        if not asked or not spec.has_looks:
-            return None
-        rows = build.check_rows(self.config, name, asked, documents)
-        if any(one in JUDGE_METRICS for one in metrics_of(metric)):
-            return CheckRows(rows)  # a judge would be asked at every look
-        return CheckRows(rows, str(metric), partial(self.scoring().score_texts, asked))
+        with self.console.step(f"making rows of {count_rows(spec, data)} {learned_part(spec)} for {name}"):
+            rows = rows_of(config, name, data, documents, self.base.path, self.scoring)
+        return {
+            "base": self.base,
+            "rows": rows.training,
+            "recipe": settle(spec, len(rows.training), home / "adapters"),
+            "name": _called(name),
+            "adapters_dir": home / "adapters",
+            "work_dir": home / "training",
+            "provenance": {"data": str(data.folder), "data_version": data.version},
+            "dev": rows.dev,
+            "guard": rows.guard,
+            "held_out": rows.held_out,
+        }
 
 
 def _numbers(recipe: Recipe) -> str:
     """Those of a settled recipe that may have been left open."""
     rank = f"rank {one}, " if (one := getattr(recipe, "rank", None)) is not None else ""
     shown = f"{rank}{recipe.epochs:g} epochs in batches of {recipe.batch_size}, rate {recipe.learning_rate:.2g}"
-    return f"{recipe.method}, {shown}"
-
-
-def settle_adapters(config: Config, data: Data, home: Path) -> Config:
-    """The config with the numbers that its adapters leave open, of trainings on all rows of the data."""
-    num_rows, trained = len(data.examples), home / "adapters"
-    adapters = {name: settle(recipe, num_rows, trained) for name, recipe in config.adapters.items()}
-    return config.model_copy(update={"adapters": adapters})
+    objective = f"{recipe.objective.name}, " if recipe.objective.name != "supervised" else ""
+    return f"{objective}{recipe.method}, {shown}"
 
 
 def untrainable(
@@ -168,8 +156,9 @@ def trained_alike(config: Config, data: Data, base: ResolvedModel, name: str, ho
     passages: then the rows are only counted.
     """
     recipe = settle_adapters(config, data, home).adapters[name]
-    rows = "" if recipe.passages else rows_hash(build.training_rows(config, name, data.examples, None))
-    folder, num_rows = home / "adapters", len(data.examples)
+    is_known = learned_part(recipe) == "examples" and not recipe.passages
+    rows = rows_hash(build.training_rows(config, name, data.examples, None)) if is_known else ""
+    folder, num_rows = home / "adapters", count_rows(recipe, data)
     return find_alike(folder, _called(name), base=base, recipe=recipe, num_rows=num_rows, rows=rows)
 
 
@@ -194,6 +183,20 @@ def in_words(name: str, found: Forecast | str | None) -> str:
 
 
 def _looked(adapter: Adapter) -> str:
+    return _shown_looks(adapter) + _shown_preference(adapter)
+
+
+def _shown_preference(adapter: Adapter) -> str:
+    if (told := adapter.preference) is None:
+        return ""
+    shares = f"{told.accuracy_before.mean:.0%} -> {told.accuracy.mean:.0%}"
+    return (
+        f"; of {told.num_pairs} held-out pairs the chosen answer is preferred in {shares} "
+        f"({told.accuracy.low:.0%} to {told.accuracy.high:.0%})"
+    )
+
+
+def _shown_looks(adapter: Adapter) -> str:
     if adapter.published is None:
         return ""
     before, now = adapter.looks[0], adapter.published

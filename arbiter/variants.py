@@ -16,7 +16,7 @@ from arbiter.config.schema import Config
 from arbiter.console import Step
 from arbiter.data import Data
 from arbiter.pipeline import Pipeline
-from arbiter.training import settle_adapters
+from arbiter.training_rows import settle_adapters
 from eval.answers import Asked
 from eval.evaluate import Patience
 from eval.questions import Question

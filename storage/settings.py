@@ -184,11 +184,17 @@ def _walk(root: _Schema, keys: Sequence[str | int], is_tagged: bool = False) -> 
     for key in keys:
         kinds = branches(node, root)
         is_tag = is_tagged and len(kinds) > 1 and not is_tag
+        if is_tag:  # of kinds that say in a key which they are, the one that is meant
+            node = next((kind for kind in kinds if _says(kind, key)), node)
         below = None if is_tag else next((found for kind in kinds if (found := _below(kind, key)) is not None), None)
         if below is not None:
             where.append(key)
             node = _resolved(below, root)
     return where, node
+
+
+def _says(kind: _Schema, name: str | int) -> bool:
+    return any(value.get("const") == name for value in kind.get("properties", {}).values())
 
 
 def _below(node: _Schema, key: str | int) -> _Schema | None:

@@ -32,11 +32,12 @@ def settled(recipe: R, num_rows: int = USUAL_ROWS) -> R:
 def _numbers(recipe: Recipe, num_rows: int) -> dict[str, Any]:
     epochs = recipe.epochs or _epochs(num_rows, _PASSES_WITH_PASSAGES if recipe.passages else _PASSES)
     batch_size = recipe.batch_size or _batch_size(num_rows * epochs, recipe.accumulate)
+    usual_rate = recipe.usual_rate * recipe.objective.rate_factor
     return {
         "epochs": epochs,
         "batch_size": batch_size,
         # A larger batch has a steadier gradient, which Adam's steps may follow further by the root of its size.
-        "learning_rate": min(recipe.usual_rate * math.sqrt(batch_size / _BATCH_SIZES[0]), 1.0),
+        "learning_rate": min(usual_rate * math.sqrt(batch_size / _BATCH_SIZES[0]), 1.0),
         "rank": next(rank for least, rank in _RANKS.items() if num_rows >= least),
     }
 

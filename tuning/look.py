@@ -10,9 +10,10 @@ class Measured:
     """How right a model's answers are."""
 
     score: float
-    """The mean score of the dev rows, 0 to 1."""
+    """The mean score of the dev rows, 0 to 1; of pairs the share of those that are ranked as people did, of documents
+    the mean probability of a token."""
     loss: float | None
-    """The mean loss of a token of their answers, None where it is no number."""
+    """The mean loss of a token of their answers, of a choice between two or of a token; None where it is no number."""
     guard: float | None = None
     """The mean score of the guard rows, where there are any."""
 
@@ -35,3 +36,31 @@ class Published:
     score: float
     loss: float | None
     guard: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean, and where it lies with 95% confidence."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """How often, and by how much, a model prefers the answers that were chosen, of pairs that it was not trained on.
+
+    A pair is right where the chosen answer has the higher mean log-probability a token, and its margin is the
+    difference, in nats. `reward_accuracy` is the share of pairs whose chosen answer has gained more than the rejected
+    one since the training began; None for an objective without a reference.
+    """
+
+    num_pairs: int
+    num_prompts: int
+    accuracy_before: Interval
+    accuracy: Interval
+    margin_before: Interval
+    margin: Interval
+    margin_change: Interval
+    reward_accuracy: Interval | None = None

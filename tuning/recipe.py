@@ -1,4 +1,4 @@
-"""What a training is told: the numbers that every one has, and its method and its objective as values."""
+"""What a training is told: the numbers that every one has, its method and its objective; and a method as a value."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from storage.settings import NUMBER, Above0, Count, NotNegative, Share, Whole, settings
-from tuning.data.rows import TrainingRow
+from tuning.data.rows import Row
 from tuning.errors import TuningError
+from tuning.objectives.pretraining import Pretraining
+from tuning.objectives.registry import OBJECTIVES, AnyObjective
+from tuning.objectives.supervised import Supervised
 from tuning.optimizers.registry import OPTIMIZERS, OptimizerName
 from tuning.packages import missing
 
 if TYPE_CHECKING:
     import torch
-
-IGNORED = -100
-"""Label of a token without loss: the `ignore_index` of torch's cross entropy."""
 
 Rate = Annotated[float, Field(gt=0, le=1), NUMBER]
 
@@ -38,10 +38,12 @@ class Recipe:
 
     method: str = ""
     """What moves; `arbiter tune --list` shows all of them."""
+    objective: AnyObjective = Supervised()
+    """What is learned: a name, or one with numbers of its own such as `{name: dpo, beta: 0.3}`."""
     learning_rate: Rate | None = None
     """The highest: it rises over `warmup_fraction` of the steps and falls linearly to 0. It is AdamW's; an optimizer
     that needs another takes a multiple of it. Null is the method's usual one for batches of 4 (`arbiter tune --list`),
-    times the square root of how many times as large the batch is."""
+    times the square root of how many times as large the batch is, times a factor of the objective's own."""
     optimizer: OptimizerName = "adamw"
     """What moves the weights; `arbiter tune --list` shows what each keeps and needs."""
     optimizer_rank: Count | None = None
@@ -91,7 +93,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size % self.accumulate:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
-        if fault := self._optimizer_fault():
+        if fault := self._optimizer_fault() or self._objective_fault():
             raise ValueError(fault)
 
     def _optimizer_fault(self) -> str | None:
@@ -108,6 +110,18 @@ class Recipe:
             return f"optimizer must be another than {name!r}, which {why}: {self.method} changes weights after each"
         if self.optimizer_rank is not None and not optimizer.has_rank:
             return f"optimizer_rank ({self.optimizer_rank}) must be null with {name}; it is for galore and apollo"
+        return None
+
+    def _objective_fault(self) -> str | None:
+        """Why the objective does not go with the rest of the recipe; None if it does."""
+        name = self.objective.name
+        objective = OBJECTIVES[name]
+        if (why := objective.unfit.get(self.method)) is not None:
+            return f"objective must be another than {name!r} with {self.method}: {why}"
+        if isinstance(self.objective, Pretraining) and self.passages:
+            return f"passages ({self.passages}) must be 0 with objective {name}, whose rows are parts of documents"
+        if isinstance(self.objective, Pretraining) and self.objective.window > self.max_length:
+            return f"max_length ({self.max_length}) must be at least {self.objective.window}, the objective's window"
         return None
 
     @property
@@ -128,11 +142,11 @@ class Recipe:
 class CheckRows:
     """Rows that a training is looked at with, and not trained on.
 
-    `score(answers)` gives the scores, 0 to 1, of one answer a row by `metric`, which decides; without it an answer
-    scores 1 where it is the completion and 0 elsewhere, however long it is.
+    Of examples `score(answers)` gives the scores, 0 to 1, of one answer a row by `metric`, which decides; without it an
+    answer scores 1 where it is the completion and 0 elsewhere, however long it is.
     """
 
-    rows: Sequence[TrainingRow]
+    rows: Sequence[Row]
     metric: str = "exact_match"
     score: Callable[[Sequence[str]], Sequence[float]] | None = None
 
@@ -222,34 +236,3 @@ class Method:
             if not torch.cuda.is_available():
                 return f"method {self.name} needs a CUDA GPU, {self.needs_cuda}"
         return missing(f"method {self.name}", self.package, self.install)
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """Token ids and labels of the same length; a label is the token to learn, or IGNORED."""
-
-    input_ids: tuple[int, ...]
-    labels: tuple[int, ...]
-
-    @property
-    def num_tokens(self) -> int:
-        """Prompt and completion."""
-        return len(self.input_ids)
-
-
-Loss = Callable[[Any, dict[str, "torch.Tensor"], Any], "torch.Tensor"]
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """What is learned from a row.
-
-    `encode(tokenizer, row)` gives its token ids. `loss(model, inputs, num_tokens)` is summed over the labels of
-    `inputs` and divided by `num_tokens`, so that the losses of the parts of a batch add up to the batch's.
-    `shared_loss` is the same, faster, where a model lets rows share the tokens with which they begin.
-    """
-
-    name: str
-    encode: Callable[[Any, TrainingRow], EncodedRow]
-    loss: Loss
-    shared_loss: Loss | None = None

@@ -96,7 +96,8 @@ def tune(
     is_listed: Annotated[
         bool,
         typer.Option(
-            "--list", help="Show every method, how large its adapter would be for the base model, and every optimizer."
+            "--list",
+            help="Show every method, how large its adapter would be for the base model, every objective and optimizer.",
         ),
     ] = False,
     is_forecast: Annotated[
@@ -140,7 +141,15 @@ def tune(
     adapters = pipeline.adapters
     lines = [f"{a.name}: {a.num_rows} rows, {a.training_s:.0f} s, {a.path}" for a in adapters.values()]
     rows = {
-        key: {"name": a.name, "path": str(a.path), "rank": a.rank, "num_rows": a.num_rows, "training_s": a.training_s}
+        key: {
+            "name": a.name,
+            "path": str(a.path),
+            "rank": a.rank,
+            "objective": a.objective,
+            "num_rows": a.num_rows,
+            "training_s": a.training_s,
+            "preference": asdict(a.preference) if a.preference is not None else None,
+        }
         for key, a in adapters.items()
     }
     pipeline.console.result("\n".join(lines) or "no arm needs an adapter", rows)

@@ -1,16 +1,19 @@
-"""What `arbiter tune --list` prints: the ways to train an adapter, what each would serve, and the optimizers."""
+"""What `arbiter tune --list` prints: the ways to train an adapter, what each would serve, objectives and optimizers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from arbiter.config.loading import load_config
 from arbiter.console import Output, pad_table
 from arbiter.models import GENERATOR, resolve_model
 from eval.report.wording import as_size
+from tuning.data.rows import KINDS
 from tuning.methods.registry import METHODS, export_rank
 from tuning.methods.size import served_bytes, shapes_of
+from tuning.objectives.registry import OBJECTIVES
 from tuning.optimizers.registry import OPTIMIZERS
 
 
@@ -48,15 +51,44 @@ def show_methods(path: Path | None, overrides: Sequence[str], home: Path) -> Out
             (method.name, meaning, method.form, str(rank or "-"), shown, rate, obstacle or "yes", method.paper)
         )
     head = ("method", "what it is", "served as", "rank", "size", "rate", "trains here", "paper")
+    objectives, objective_rows = _objectives()
     optimizers, optimizer_rows = _optimizers()
     text = (
         f"{pad_table(head, cells)}\n\nRank and size with each method's own defaults, for {base.name}. "
         "Rate is the usual learning_rate, for batches of 4. "
         "Choose one with adapters.NAME.method=METHOD. What is merged or beside has an engine of its own.\n\n"
+        f"{objectives}\n\nThe rate is a multiple of the method's. Choose one with "
+        "adapters.NAME.objective=OBJECTIVE, or '{name: OBJECTIVE, NUMBER: VALUE}'.\n\n"
         f"{optimizers}\n\nState is what is kept for each trained number, here of a matrix of 256 x 256. The rate is a "
         "multiple of learning_rate. Choose one with adapters.NAME.optimizer=OPTIMIZER."
     )
-    return text, {"base": base.name, "methods": rows, "optimizers": optimizer_rows}
+    return text, {"base": base.name, "methods": rows, "objectives": objective_rows, "optimizers": optimizer_rows}
+
+
+def _objectives() -> tuple[str, list[dict[str, object]]]:
+    """A table, and a row of each."""
+    rows: list[dict[str, object]] = []
+    cells = []
+    for objective in OBJECTIVES.values():
+        usual = objective.settings()
+        numbers = {name: value for name, value in asdict(usual).items() if name != "name"}
+        rows.append(
+            {
+                "objective": objective.name,
+                "title": objective.title,
+                "learns": KINDS[objective.row],
+                "rate_factor": usual.rate_factor,
+                "numbers": numbers,
+                "has_reference": objective.has_reference,
+                "paper": objective.paper,
+            }
+        )
+        meaning = objective.title.partition(": ")[2]
+        shown = ", ".join(f"{name} {value:g}" for name, value in numbers.items()) or "-"
+        cells.append(
+            (objective.name, meaning, KINDS[objective.row], f"x {usual.rate_factor:g}", shown, objective.paper)
+        )
+    return pad_table(("objective", "what it is", "learns from", "rate", "numbers", "paper"), cells), rows
 
 
 def _optimizers() -> tuple[str, list[dict[str, object]]]:

@@ -17,7 +17,11 @@ from pydantic import TypeAdapter
 from arbiter.config.schema import Config
 from arbiter.config.sections import STANDARD_ADAPTERS, STANDARD_ARMS
 from storage.settings import words
+from tuning.objectives.objective import ObjectiveSettings
 from tuning.recipe import Recipe
+
+# Sections that are of several kinds: what all of them have, and the key that says which one it is.
+_FAMILIES: Mapping[type, str] = {Recipe: "method", ObjectiveSettings: "name"}
 
 _HEAD = """\
 # Configuration
@@ -52,11 +56,11 @@ def reference() -> str:
 def _sections(path: tuple[str, ...], kind: type, seen: set[type]) -> Iterator[tuple[tuple[str, ...], type]]:
     """Every section with its keys, once and the outer one first; of the kinds of one section, what they share first."""
     seen.add(kind)
-    if issubclass(kind, Recipe) and kind is not Recipe:
-        if Recipe not in seen:
-            seen.add(Recipe)
-            yield path, Recipe
-        path = (*path, f" of method {_method_of(kind)}")
+    family = _family(kind)
+    if family is not kind:
+        if family not in seen:
+            yield from _sections(path, family, seen)
+        path = (*path, f" of {_FAMILIES[family]} {_name_of(kind, family)}")
     yield path, kind
     for name, annotation in get_type_hints(kind).items():
         below = (*path, name, *(["NAME"] if get_origin(annotation) is dict else []))
@@ -77,14 +81,22 @@ def _table(kind: type, sections: Mapping[type, str]) -> str:
     lines = ["", f"## {path or 'Top level'}", "", *_text(kind.__doc__), ""]
     if path and " " not in path:
         lines += [f"In the environment: `ARBITER_{path.replace('.', '__').upper()}__KEY`.", ""]
-    lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
-    shared = _rows(Recipe, sections) if issubclass(kind, Recipe) and kind is not Recipe else []
-    rows = [row for row in _rows(kind, sections) if row not in shared and not row.startswith("| `method` |")]
-    return "\n".join([*lines, *rows, ""])
+    family = _family(kind)
+    shared = _rows(family, sections) if family is not kind else []
+    key = _FAMILIES.get(family)
+    rows = [row for row in _rows(kind, sections) if row not in shared and not row.startswith(f"| `{key}` |")]
+    head = ["| key | value | default | meaning |", "|---|---|---|---|"] if rows else []
+    return "\n".join([*lines, *head, *rows, *([""] if rows else [])])
 
 
-def _method_of(kind: type) -> str:
-    return str(TypeAdapter(kind).json_schema()["properties"]["method"]["default"])
+def _family(kind: type) -> type:
+    """What a kind shares with others of one section; itself where there are none."""
+    return next((family for family in _FAMILIES if issubclass(kind, family)), kind)
+
+
+def _name_of(kind: type, family: type) -> str:
+    """What the key that says which kind it is says."""
+    return str(TypeAdapter(kind).json_schema()["properties"][_FAMILIES[family]]["default"])
 
 
 def _rows(kind: type, sections: Mapping[type, str]) -> list[str]:
@@ -94,7 +106,7 @@ def _rows(kind: type, sections: Mapping[type, str]) -> list[str]:
         value, default = words(schema["properties"][name], schema), _default(schema, name)
         meaning = meanings.get(name, "")
         for section in _classes(annotation)[:1]:
-            section = Recipe if issubclass(section, Recipe) else section
+            section = _family(section)
             where, is_named = sections[section].partition(" ")[0], get_origin(annotation) is dict
             value = f"[{where}](#{where.replace('.', '').lower()})"
             default = "" if is_named or default != "`null`" else default

@@ -182,6 +182,9 @@ class Config(BaseModel):
             },
         )
         shaping["metric"] = self.policy.metric
+        for adapter in shaping["adapters"].values():  # runs from before there was another objective are found
+            if adapter["objective"] == {"name": "supervised"}:
+                del adapter["objective"]
         return {key: _without(value, ("seed", self.seed)) for key, value in shaping.items()}
 
 

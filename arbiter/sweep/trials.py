@@ -13,7 +13,7 @@ from dataclasses import replace
 from arbiter.pipeline import Pipeline
 from arbiter.scoring import check_metric, find_judge
 from arbiter.sweep.target import SweepTarget, apply_settings, resolve_sweep, room_for_ranks
-from arbiter.training import settle_adapters
+from arbiter.training_rows import settle_adapters
 from arbiter.variants import NotMade, Variants, of_arm, require_dev
 from eval.sweep.report import SweepReport, TrialResult, describe
 from eval.sweep.space import Settings, SweepSettings

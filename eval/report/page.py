@@ -21,7 +21,16 @@ from eval.report.plots import (
     winning_map_plot,
 )
 from eval.report.tables import standing_of
-from eval.report.wording import WEIGHTS, as_amount, as_duration, as_percent, as_signed_amount, as_size, parity_words
+from eval.report.wording import (
+    WEIGHTS,
+    as_amount,
+    as_duration,
+    as_percent,
+    as_signed_amount,
+    as_size,
+    parity_words,
+    preference_words,
+)
 from router.deciding.costs import ArmCosts, BreakEven
 from router.deciding.policy import Policy
 from router.deciding.preference import WinningMap
@@ -53,6 +62,7 @@ def to_html(card: Card) -> str:
         "duration": as_duration,
         "parity": parity_words,
         "percent": as_percent,
+        "preference": preference_words,
         "shorten": one_line,
         "size": as_size,
         "standing": standing_of,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from eval.report.card import Card
-from eval.report.wording import as_amount, as_duration, as_signed_amount, as_size, parity_words
+from eval.report.wording import as_amount, as_duration, as_signed_amount, as_size, parity_words, preference_words
 from router.deciding.wording import as_lead, as_level, as_score
 
 STANDING = {"beaten": "significantly worse", "equivalent": "equivalent", "open": "not settled"}
@@ -49,6 +49,7 @@ def to_markdown(card: Card) -> str:
         _metrics(card),
         _comparisons(card),
         _adapters(card),
+        _preferences(card),
         "\n".join(_facts(card)),
         f"Why: {card['decision']['reason']}",
         "\n".join(f"- {line}" for line in card["diagnostics"]),
@@ -127,10 +128,11 @@ def standing_of(row: dict[str, Any]) -> str:
 
 
 def _adapters(card: Card) -> str:
-    head = ("adapter", "method", "served as", "size", "rows", "trained in", "logits off by")
+    head = ("adapter", "objective", "method", "served as", "size", "rows", "trained in", "logits off by")
     rows = [
         (
             row["adapter"],
+            row["objective"],
             row["method"],
             row["form"],
             as_size(row["num_bytes"]),
@@ -140,6 +142,13 @@ def _adapters(card: Card) -> str:
         )
         for row in card["adapters"]
     ]
+    return table(head, rows) if rows else ""
+
+
+def _preferences(card: Card) -> str:
+    """How the adapters that learned preferences rank pairs that they did not learn."""
+    head = ("adapter", "held-out pairs", "right before", "right", "margin before", "margin", "gained")
+    rows = [(row["adapter"], *preference_words(told)) for row in card["adapters"] if (told := row["preference"])]
     return table(head, rows) if rows else ""
 
 

@@ -6,6 +6,7 @@ as_percent(0.997), as_amount(0.00755), as_duration(101.2)  # ">99%", "0.00755", 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from router.deciding.costs import BreakEven
 from router.deciding.flips import Flip
@@ -77,6 +78,18 @@ def as_size(num_bytes: float) -> str:
 def parity_words(parity: Mapping[str, float] | None) -> str:
     """How far what is served is from what was trained, in logits, beside what training changed."""
     return f"{parity['largest']:.1g} of {parity['effect']:.2g}" if parity else "not measured"
+
+
+def preference_words(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """How an adapter ranks held-out pairs: how many there are, then before, after and the change of the margin."""
+    shares = (_range(told[key], "{:.0%}") for key in ("accuracy_before", "accuracy"))
+    margins = (_range(told[key], "{:+.2f}") for key in ("margin_before", "margin", "margin_change"))
+    return (f"{told['num_pairs']:,}", *shares, *margins)
+
+
+def _range(interval: Mapping[str, float], shown: str) -> str:
+    mean, low, high = (shown.format(interval[key]) for key in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
 
 
 def as_line(value: object) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from router.answering.prompts import Prompt
-from serving.fine_tuning.objectives import OBJECTIVES
 from serving.fine_tuning.task import Task
 from storage.errors import ArbiterError, listed
 from storage.jsonl import grouped
@@ -19,6 +18,7 @@ from tuning.data.formats.registry import PAIR_FORMATS
 from tuning.data.rows import TrainingRow
 from tuning.data.table_files import SUFFIXES
 from tuning.errors import TuningError
+from tuning.objectives.registry import OBJECTIVES
 from tuning.training.lengths import unfit_rows
 
 AS_GIVEN = Prompt("as_given", system="")

@@ -13,9 +13,10 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from serving.errors import Invalid
-from serving.fine_tuning.objectives import OBJECTIVES
 from serving.http.body import Fields, Metadata
 
+# What a job can learn, by the `type` of its method: objectives of the rows that checking.py makes.
+LEARNED = ("supervised",)
 AUTO = "auto"
 MAX_EPOCHS, MAX_BATCH = 50, 256
 DEFAULT_NAME = "tuned"
@@ -48,8 +49,8 @@ def _suffix(given: str) -> str:
 
 
 def _known_type(given: str) -> str:
-    if given not in OBJECTIVES:
-        known = " or ".join(map(repr, OBJECTIVES))
+    if given not in LEARNED:
+        known = " or ".join(map(repr, LEARNED))
         raise PydanticCustomError("literal_error", "is not supported", {"expected": known})
     return given
 
@@ -101,7 +102,7 @@ class Supervised(Fields):
 class Method(Fields):
     """What is learned, and how."""
 
-    type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": [*OBJECTIVES]})]
+    type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": [*LEARNED]})]
     supervised: Supervised | None = None
     dpo: Unsupported = None
     reinforcement: Unsupported = None

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from serving.fine_tuning.checking import num_in_both, rows_of
-from serving.fine_tuning.objectives import OBJECTIVES
 from serving.fine_tuning.recipes import read_recipe, settle
 from serving.fine_tuning.results import as_metrics
 from serving.fine_tuning.task import Part, Task, file_path, keep_step, read_rows, write_rows
@@ -110,7 +109,6 @@ def train(task: Task, folder: Path, say: Say) -> None:
         rows=read_rows(folder, "training_file"),
         recipe=recipe,
         name=task.name,
-        objective=OBJECTIVES[task.objective],
         adapters_dir=Path(task.adapters),
         work_dir=folder / "training",
         provenance=task.provenance,

@@ -250,7 +250,11 @@ def test_a_curve_that_was_stopped_asks_no_question_twice(tmp_path: Path, monkeyp
     ("num_rows", "values", "fault"),
     [
         (30, {}, "a curve needs at least 40 training rows, for three sizes of 10 and more; there are 30"),
-        (80, {"curve": {"arm": "rag"}}, "arm 'rag' is not trained, so it has no curve; set curve.arm to one of tuned"),
+        (
+            80,
+            {"curve": {"arm": "rag"}},
+            "arm 'rag' is not trained on examples, so it has no curve; set curve.arm to one of tuned",
+        ),
         (80, {"policy": {"metric": "nothing"}}, "nothing"),
     ],
 )

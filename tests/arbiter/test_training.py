@@ -15,7 +15,8 @@ from arbiter import training
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.pipeline import Pipeline
-from arbiter.training import in_words, settle_adapters, untrainable
+from arbiter.training import in_words, untrainable
+from arbiter.training_rows import settle_adapters
 from eval.errors import EvalError
 from serving.engine.settings import EngineSettings
 from tuning.base import ResolvedModel

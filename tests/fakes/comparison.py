@@ -175,6 +175,17 @@ def make_comparison() -> Comparison:
                 },
                 "raft@81aa": {
                     "method": "bottleneck",
+                    "objective": "dpo",
+                    "preference": {
+                        "num_pairs": 150,
+                        "num_prompts": 140,
+                        "accuracy_before": {"mean": 0.52, "low": 0.44, "high": 0.6},
+                        "accuracy": {"mean": 0.71, "low": 0.63, "high": 0.78},
+                        "margin_before": {"mean": -0.02, "low": -0.06, "high": 0.02},
+                        "margin": {"mean": 0.31, "low": 0.22, "high": 0.4},
+                        "margin_change": {"mean": 0.33, "low": 0.25, "high": 0.41},
+                        "reward_accuracy": {"mean": 0.74, "low": 0.66, "high": 0.8},
+                    },
                     "form": "beside",
                     "num_bytes": 9_010_000,
                     "num_rows": 1300,

@@ -16,7 +16,7 @@ from tuning.data.formats.registry import FORMATS, columns_of
 from tuning.data.table_files import SUFFIXES, read_table, shards_of, stem_of
 from tuning.errors import TuningError
 
-Part = Literal["train", "test", "dev", "guard", "questions"]
+Part = Literal["train", "test", "dev", "guard", "questions", "pairs"]
 
 _NAMES: dict[Part, tuple[str, ...]] = {
     "train": ("train", "training"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.jsonl import sound_rows
-from tuning.data.formats.given import Columns, Message
+from tuning.data.formats.given import Columns, Given, Message
 from tuning.data.formats.read import Reading, Say, read_rows
 from tuning.errors import TuningError
 
@@ -37,7 +37,11 @@ def load_pairs(path: Path, columns: Columns | None = None, *, say: Say = lambda 
     Raises TuningError with the line of every faulty row, and where the file holds no pairs; StorageError for one that
     cannot be read.
     """
-    reading = read_rows(path, columns, say=say)
+    return sound_pairs(path, read_rows(path, columns, say=say))
+
+
+def sound_pairs(path: Path, reading: Reading) -> tuple[PreferencePair, ...]:
+    """The pairs of a file that was read. Raises as `load_pairs`."""
     like = '{"prompt": "...", "chosen": "...", "rejected": "..."}'
     called = reading.called(path)
     return sound_rows(called, _pairs(path, reading), called="pairs", like=like, error=TuningError, unit=reading.unit)
@@ -55,6 +59,11 @@ def _pairs(path: Path, reading: Reading) -> Iterator[tuple[int, PreferencePair |
             if (first := lines_of.setdefault(name, line)) != line:
                 yield line, f"id {name!r} was already used on line {first}"
                 continue
-            prompt = (*given.history, {"role": "user", "content": given.question})
+            prompt = prompt_of(given)
             metadata = given.metadata if isinstance(given.metadata, Mapping) else {}
             yield line, PreferencePair(name, prompt, str(given.answers[0]), given.rejected, metadata)
+
+
+def prompt_of(given: Given) -> tuple[Message, ...]:
+    """The conversation that a row's answers answer."""
+    return (*given.history, {"role": "user", "content": given.question})

@@ -1,4 +1,4 @@
-"""Examples in the words a model is trained on: prompt messages and the completion to learn.
+"""What a training reads, in the words of the model: prompt messages and an answer to learn, or what else there is.
 
 closed_book_rows(examples, prompt.render)                              answers from memory
 raft_rows(examples, contexts, is_golden, prompt.render, num_passages=2, seed=0)    from passages with distractors
@@ -7,7 +7,7 @@ raft_rows(examples, contexts, is_golden, prompt.render, num_passages=2, seed=0) 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,6 +27,66 @@ class TrainingRow:
 
     prompt: tuple[Message, ...]
     completion: str
+
+    @property
+    def content(self) -> list[object]:
+        """All of it, for JSON."""
+        return [_plain(self.prompt), self.completion]
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """What the model sees, the answer that it shall rather give, and the one that it shall rather not."""
+
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+
+    @property
+    def content(self) -> list[object]:
+        """All of it, for JSON."""
+        return [_plain(self.prompt), self.chosen, self.rejected]
+
+
+@dataclass(frozen=True, slots=True)
+class RatedRow:
+    """What the model sees, an answer to it, and whether it is wanted."""
+
+    prompt: tuple[Message, ...]
+    answer: str
+    is_wanted: bool
+
+    @property
+    def content(self) -> list[object]:
+        """All of it, for JSON."""
+        return [_plain(self.prompt), self.answer, self.is_wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class TextWindow:
+    """Tokens of a text in their order, of which the first `num_read` are only read."""
+
+    ids: tuple[int, ...]
+    num_read: int = 0
+
+    @property
+    def content(self) -> list[object]:
+        """All of it, for JSON."""
+        return [list(self.ids), self.num_read]
+
+
+Row = TrainingRow | PairRow | RatedRow | TextWindow
+KINDS: Mapping[type, str] = {
+    TrainingRow: "examples",
+    PairRow: "preference pairs",
+    RatedRow: "answers that are rated",
+    TextWindow: "documents",
+}
+"""What rows are called."""
+
+
+def _plain(messages: Sequence[Message]) -> list[dict[str, object]]:
+    return [dict(message) for message in messages]
 
 
 def closed_book_rows(examples: Sequence[Question], render: Render[P]) -> list[TrainingRow]:

@@ -18,7 +18,7 @@ from storage.records import from_row
 from tuning.base import CONFIG, WEIGHTS, ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.gate import Parity
-from tuning.look import Look, Published
+from tuning.look import Look, Preference, Published
 from tuning.methods.lora import NO_TARGETS
 from tuning.recipe import OWN_ENGINE, Form
 
@@ -72,6 +72,9 @@ class Adapter:
     """What was measured of these weights, where the training was looked at."""
     ended: str = ""
     """Why the training ended before its last step, if it did."""
+    objective: str = "supervised"
+    preference: Preference | None = None
+    """How held-out pairs are ranked, where preferences were learned."""
 
     @property
     def has_own_engine(self) -> bool:

@@ -6,13 +6,9 @@ METHODS[recipe.method].prepare(model, recipe, occasion)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BeforeValidator, Discriminator, Tag
-
-from storage.errors import did_you_mean
+from storage.choices import choice_of
 from tuning.automatic import settled
 from tuning.methods.adalora import ADALORA
 from tuning.methods.bottleneck import BOTTLENECK
@@ -50,22 +46,7 @@ def obstacle(recipe: Recipe) -> str | None:
 
 def recipe_type(methods: Sequence[Method]) -> Any:
     """The methods' recipes as one type for pydantic: `method` says which; without it, the first one's."""
-    first, *others = methods
-    if not others:
-        return first.recipe
-
-    def name_of(given: object) -> object:
-        return str(given.get("method", first.name)) if isinstance(given, Mapping) else getattr(given, "method", None)
-
-    def known(given: object) -> object:
-        name = name_of(given)
-        if isinstance(given, Mapping) and name not in names:
-            raise ValueError(f"method must be one of {', '.join(names)}, not {name!r}{did_you_mean(str(name), names)}")
-        return given
-
-    names = [method.name for method in methods]
-    union = reduce(or_, (Annotated[method.recipe, Tag(method.name)] for method in methods))
-    return Annotated[union, Discriminator(name_of), BeforeValidator(known)]
+    return choice_of("method", {method.name: method.recipe for method in methods})
 
 
 if TYPE_CHECKING:

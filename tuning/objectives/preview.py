@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from tuning.recipe import IGNORED, EncodedRow
+from tuning.objectives.objective import IGNORED, EncodedRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from storage.settings import settings
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-from tuning.recipe import IGNORED, EncodedRow, Objective
+from tuning.objectives.objective import IGNORED, Batch, EncodedRow, Objective, ObjectiveSettings, Whole
+from tuning.objectives.texts import completion_logits, num_labels
 
 if TYPE_CHECKING:
     import torch
 
-# Two forward passes cost more than one: so many shared tokens make up for it.
-WORTH_SHARING = 8
 _MARK = "0f5e1c6b-answer"
+
+
+@settings(TuningError)
+class Supervised(ObjectiveSettings):
+    """The completion is learned, and the prompt is only read."""
+
+    name: Literal["supervised"] = "supervised"
 
 
 def encode_completion(tokenizer: Any, row: TrainingRow) -> EncodedRow:
@@ -79,49 +85,7 @@ def _completion_ids(tokenizer: Any, prompt: list[dict[str, Any]], answer: dict[s
     return list(ids[1:] if tokenizer.eos_token else ids)
 
 
-def completion_logits(
-    model: Any, inputs: dict[str, torch.Tensor], *, shares_prefix: bool = False
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of the n tokens whose label is not IGNORED: logits (n, vocabulary), the tokens themselves (n,), and where they
-    stand, as truth values (rows, kept positions).
-
-    `inputs` holds input_ids, attention_mask and labels, each (rows, length) of integers. The model's head runs only on
-    the positions that precede such a token in any of the rows: TRL does so where Triton runs, and elsewhere scores
-    every position against the whole vocabulary, forward and backward. With `shares_prefix` the tokens with which all
-    rows begin, most of all the instructions, are worked on once; their keys and values serve every row.
-    """
-    targets = inputs["labels"][:, 1:]
-    is_scored = targets != IGNORED
-    kept = is_scored.any(dim=0).nonzero().squeeze(-1)
-    num_shared = _num_shared(inputs["input_ids"], int(kept[0])) if shares_prefix else 0
-    past: dict[str, Any] = {"use_cache": False}
-    if num_shared >= WORTH_SHARING:
-        begun = model(input_ids=inputs["input_ids"][:1, :num_shared], use_cache=True, logits_to_keep=1)
-        begun.past_key_values.batch_repeat_interleave(len(targets))
-        past = {"past_key_values": begun.past_key_values, "use_cache": True}
-    else:
-        num_shared = 0
-    logits = model(
-        input_ids=inputs["input_ids"][:, num_shared:],
-        attention_mask=inputs["attention_mask"],
-        logits_to_keep=kept - num_shared,
-        **past,
-    ).logits
-    is_scored = is_scored[:, kept]
-    return logits[is_scored], targets[:, kept][is_scored], is_scored
-
-
-def _num_shared(ids: torch.Tensor, most: int) -> int:
-    """With how many tokens all of several rows begin, up to `most`."""
-    if len(ids) == 1:
-        return 0
-    differs = (ids[:, :most] != ids[:1, :most]).any(dim=0).nonzero()
-    return int(differs[0]) if len(differs) else most
-
-
-def completion_loss(
-    model: Any, inputs: dict[str, torch.Tensor], num_tokens: Any = None, *, shares_prefix: bool = False
-) -> torch.Tensor:
+def completion_loss(model: Any, inputs: Batch, num_tokens: Any = None, *, shares_prefix: bool = False) -> torch.Tensor:
     """Cross entropy summed over the tokens whose label is not IGNORED, divided by their number (or by `num_tokens`)."""
     from torch.nn.functional import cross_entropy
 
@@ -131,9 +95,24 @@ def completion_loss(
     return mean
 
 
+def mean_loss(model: Any, part: Batch, whole: Whole, _numbers: Any) -> torch.Tensor:
+    """What a part adds to the mean loss of a step's labels."""
+    return completion_loss(model, part, whole["tokens"])
+
+
+def _shared_loss(model: Any, part: Batch, whole: Whole, _numbers: Any) -> torch.Tensor:
+    return completion_loss(model, part, whole["tokens"], shares_prefix=True)
+
+
 SUPERVISED = Objective(
     name="supervised",
+    title="supervised fine-tuning: an answer to each question is learned",
+    paper="arxiv.org/abs/2109.01652",
+    settings=Supervised,
+    row=TrainingRow,
     encode=encode_completion,
-    loss=completion_loss,
-    shared_loss=partial(completion_loss, shares_prefix=True),
+    loss=mean_loss,
+    whole=num_labels,
+    shared_loss=_shared_loss,
+    is_trl_s=True,
 )

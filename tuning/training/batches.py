@@ -1,20 +1,23 @@
 """Rows as token ids, and the order in which they are trained on.
 
-plan = make_plan(tokenizer, rows, SUPERVISED, recipe)
+plan = make_plan(tokenizer, rows, recipe)
 plan.steps[0]                                 the rows of the first step
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tuning.data.rows import TrainingRow
+from tuning.data.rows import Row
 from tuning.errors import TuningError
-from tuning.recipe import EncodedRow, Objective, Recipe, known
+from tuning.objectives.objective import EncodedRow, Objective
+from tuning.objectives.registry import OBJECTIVES
+from tuning.recipe import Recipe, known
 from tuning.training.sharing import num_shared
 
 # Rows are sorted by length within windows of this many batches. In batches of 8, padding falls from 18% to 3% of the
@@ -24,14 +27,20 @@ _WINDOW_BATCHES = 8
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a training goes through. `order` holds places in `rows`, one for each row of each epoch; `steps` the rows of
-    each step. `num_dropped` rows were too long.
+    """What a training goes through. `order` holds places in `rows`, one for each row of each epoch, of which
+    `batch_size` are a step. `num_dropped` rows were too long.
     """
 
     rows: Sequence[EncodedRow]
     num_dropped: int
     order: Sequence[int]
-    steps: Sequence[Sequence[EncodedRow]]
+    batch_size: int
+
+    @property
+    def steps(self) -> list[list[EncodedRow]]:
+        """The rows of each step."""
+        starts = range(0, len(self.order), self.batch_size)
+        return [[self.rows[i] for i in self.order[start : start + self.batch_size]] for start in starts]
 
     @property
     def num_steps(self) -> int:
@@ -45,37 +54,48 @@ class Plan:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row."""
-        return max(row.num_tokens for row in self.rows)
+        """Tokens of the longest text."""
+        return max(row.length for row in self.rows)
+
+    @property
+    def texts(self) -> list[EncodedRow]:
+        """Those of each row in turn."""
+        return [text for row in self.rows for text in row.texts]
+
+    def with_reference(self, sums: Sequence[float]) -> Plan:
+        """The plan whose rows hold what another model gave each of the texts."""
+        given = iter(sums)
+        rows = [replace(row, reference=tuple(itertools.islice(given, len(row.texts)))) for row in self.rows]
+        return replace(self, rows=rows)
 
 
-def make_plan(tokenizer: Any, rows: Sequence[TrainingRow], objective: Objective, recipe: Recipe) -> Plan:
+def make_plan(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Plan:
     """The plan of a recipe; depends on the arguments alone. Raises TuningError as `encode_rows` does."""
+    objective = OBJECTIVES[recipe.objective.name]
     encoded, num_dropped = encode_rows(tokenizer, rows, objective, max_length=recipe.max_length)
-    lengths, size = [row.num_tokens for row in encoded], known(recipe.batch_size)
-    alike = alike_rows(encoded)
+    lengths, size = [row.length for row in encoded], known(recipe.batch_size)
+    alike = alike_rows(encoded) if objective.shared_loss is not None else []
     order = training_order(lengths, epochs=known(recipe.epochs), batch_size=size, seed=recipe.seed, alike=alike)
-    starts = range(0, len(order), size)
-    return Plan(encoded, num_dropped, order, [[encoded[i] for i in order[start : start + size]] for start in starts])
+    return Plan(encoded, num_dropped, order, size)
 
 
 def encode_rows(
-    tokenizer: Any, rows: Sequence[TrainingRow], objective: Objective, *, max_length: int
+    tokenizer: Any, rows: Sequence[Row], objective: Objective, *, max_length: int
 ) -> tuple[list[EncodedRow], int]:
-    """The rows of at most `max_length` tokens, and how many were longer and left out.
+    """The rows whose texts have at most `max_length` tokens, and how many were longer and left out.
 
     Cutting a row would take the question or the golden passage from it, which teaches to guess. Raises TuningError when
     no row is left, and when the chat template refuses one.
     """
     encoded = [objective.encode(tokenizer, row) for row in rows]
-    kept = [row for row in encoded if row.num_tokens <= max_length]
+    kept = [row for row in encoded if row.length <= max_length]
     if not kept:
-        shortest = min((row.num_tokens for row in encoded), default=0)
+        shortest = min((row.length for row in encoded), default=0)
         raise TuningError(
             f"all {len(rows)} training rows are longer than max_length {max_length} (the shortest has {shortest} "
             "tokens); raise max_length, or show fewer or shorter passages"
         )
-    return kept, len(encoded) - len(kept)
+    return objective.join(kept, max_length), len(encoded) - len(kept)
 
 
 def alike_rows(rows: Sequence[EncodedRow]) -> list[list[int]]:

@@ -23,7 +23,7 @@ from tuning.training.memory import Memory, free_bytes
 from tuning.training.progress import Forecast
 
 # The batches that are timed stand at these shares of all, ordered by their tokens.
-_SHORT, _LONG = 0.25, 0.9
+SHORT_AND_LONG = 0.25, 0.9
 # The first step of a new shape also makes the kernels and the memory for it: a third more than the steps after it.
 _TIMES = 2
 # Of the free memory; what is measured may be a quarter too little.
@@ -39,6 +39,8 @@ class Batches:
     """The batch of a step, as it is trained on."""
     longest_row: dict[str, torch.Tensor]
     """The longest of all rows alone."""
+    half_row: dict[str, torch.Tensor]
+    """Its second half, which holds what it learns."""
 
 
 def foretell(
@@ -57,8 +59,7 @@ def foretell(
     states = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     memory = Memory()
     before = memory.now()
-    half = {name: tensor[:, tensor.shape[1] // 2 :] for name, tensor in batches.longest_row.items()}
-    step(half)
+    step(batches.half_row)
     half_bytes = memory.peak() - before
     optimizer.zero_grad(set_to_none=True)
     step(batches.longest_row)
@@ -67,7 +68,7 @@ def foretell(
     gradients = _gradient_bytes(optimizer)
     optimizer.zero_grad(set_to_none=True)
     row_tokens = batches.longest_row["input_ids"].numel()
-    weights = _of_weights(half_bytes, row_bytes, half["input_ids"].numel(), row_tokens)
+    weights = _of_weights(half_bytes, row_bytes, batches.half_row["input_ids"].numel(), row_tokens)
     a_token = max(row_bytes - weights - gradients, 0) / row_tokens
     fixed = before + weights + gradients + state_bytes
     parts_tokens = max(batches.num_tokens) / recipe.accumulate
@@ -77,7 +78,7 @@ def foretell(
         raise TuningError(_too_much(recipe, forecast_bytes, free, fixed, a_token * max(batches.num_tokens)))
     by_tokens = sorted(range(len(batches.num_tokens)), key=batches.num_tokens.__getitem__)
     points = []
-    for share in (_SHORT, _LONG):
+    for share in SHORT_AND_LONG:
         place = by_tokens[round(share * (len(by_tokens) - 1))]
         inputs, taken = batches.open(place), []
         for _ in range(_TIMES):
@@ -91,7 +92,7 @@ def foretell(
     if states[1]:
         torch.cuda.set_rng_state_all(states[1])
     gc.collect()
-    return Forecast(_total(points, batches.num_tokens[first_step:]), forecast_bytes, free)
+    return Forecast(total_seconds(points, batches.num_tokens[first_step:]), forecast_bytes, free)
 
 
 def _of_weights(half_bytes: int, row_bytes: int, half_tokens: int, row_tokens: int) -> int:
@@ -104,7 +105,7 @@ def _of_weights(half_bytes: int, row_bytes: int, half_tokens: int, row_tokens: i
     return round(row_bytes - by_tokens) if by_tokens < row_bytes / 2 else 0
 
 
-def _total(points: Sequence[tuple[int, float]], num_tokens: Sequence[int]) -> float:
+def total_seconds(points: Sequence[tuple[int, float]], num_tokens: Sequence[int]) -> float:
     """Seconds of all batches by the line through two; by their own rate where they do not make a rising one."""
     (few, short_s), (many, long_s) = points
     slope = (long_s - short_s) / (many - few) if many > few else 0.0

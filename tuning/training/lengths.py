@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
-from tuning.recipe import Objective
+from tuning.objectives.objective import Objective
 
 
 def unfit_rows(base_path: str, rows: Sequence[TrainingRow], objective: Objective, *, max_length: int) -> dict[int, str]:
@@ -24,7 +24,7 @@ def unfit_rows(base_path: str, rows: Sequence[TrainingRow], objective: Objective
         tokenizer = load_pretrained(AutoTokenizer, base_path)
         for place, row in enumerate(rows):
             try:
-                num_tokens = objective.encode(tokenizer, row).num_tokens
+                num_tokens = objective.encode(tokenizer, row).length
             except TuningError as error:
                 found[place] = str(error)
             else:

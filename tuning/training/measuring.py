@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from tuning.objectives.supervised import completion_logits
-from tuning.recipe import IGNORED, CheckRows, EncodedRow, Objective
+from tuning.objectives.objective import IGNORED, Batch, EncodedRow, Objective
+from tuning.objectives.texts import completion_logits
+from tuning.recipe import CheckRows
 
 # The longest answers that are compared token by token; a longer one is seldom given in the very words of the gold.
 _SHORT = 16
@@ -100,13 +101,19 @@ def _answer_of(row: EncodedRow, tokenizer: Any) -> list[int]:
     return ids[: ids.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in ids else ids
 
 
-def padded(rows: Sequence[EncodedRow], padding: int, device: Any) -> dict[str, torch.Tensor]:
-    """Rows as tensors (rows, length), padded on the right: input_ids, attention_mask, labels."""
+def padded(rows: Sequence[EncodedRow], padding: int, device: Any) -> Batch:
+    """Rows as the tensors of a batch, on a device."""
     pad = torch.nn.utils.rnn.pad_sequence
-    ids = [torch.tensor(row.input_ids) for row in rows]
-    labels = [torch.tensor(row.labels) for row in rows]
-    return {
-        "input_ids": pad(ids, batch_first=True, padding_value=padding).to(device),
-        "attention_mask": pad([torch.ones_like(one) for one in ids], batch_first=True).to(device),
-        "labels": pad(labels, batch_first=True, padding_value=IGNORED).to(device),
+    texts, num_texts = [text for row in rows for text in row.texts], len(rows[0].texts)
+    ids = [torch.tensor(text.input_ids) for text in texts]
+    labels = [torch.tensor(text.labels) for text in texts]
+    batch = {
+        "input_ids": pad(ids, batch_first=True, padding_value=padding),
+        "attention_mask": pad([torch.ones_like(one) for one in ids], batch_first=True),
+        "labels": pad(labels, batch_first=True, padding_value=IGNORED),
     }
+    if num_texts > 1:
+        batch = {name: tensor.view(len(rows), num_texts, -1) for name, tensor in batch.items()}
+        batch["reference"] = torch.tensor([row.reference or (0.0,) * num_texts for row in rows])
+        batch["is_wanted"] = torch.tensor([row.is_wanted for row in rows])
+    return {name: tensor.to(device) for name, tensor in batch.items()}

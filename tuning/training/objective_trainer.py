@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from trl import SFTConfig, SFTTrainer
 
 from tuning.errors import TuningError
 from tuning.methods.registry import METHODS
-from tuning.objectives.supervised import WORTH_SHARING
+from tuning.objectives.objective import Batch, EncodedRow, Loss, ObjectiveSettings, Whole
+from tuning.objectives.registry import OBJECTIVES
+from tuning.objectives.texts import WORTH_SHARING
 from tuning.optimizers.registry import OPTIMIZERS, Course
-from tuning.recipe import IGNORED, EncodedRow, Loss, Objective, Prepared, Recipe, known
+from tuning.recipe import Prepared, Recipe, known
 from tuning.training.batches import Plan
 from tuning.training.forecast import Batches, foretell
 from tuning.training.loading import Precision, device
@@ -37,7 +40,6 @@ def open_trainer(
     plan: Plan,
     prepared: Prepared,
     recipe: Recipe,
-    objective: Objective,
     *,
     tokenizer: Any,
     folder: Path,
@@ -47,14 +49,14 @@ def open_trainer(
     """The trainer of a plan while the block lasts; on a CPU with threads for the parts of a batch."""
     model, rows_a_part = prepared.model, known(recipe.batch_size) // recipe.accumulate
     prepared.optimizer = prepared.optimizer or _maker(model, recipe, plan.num_steps)
-    columns = [{"input_ids": row.input_ids, "labels": row.labels} for row in plan.rows]
+    columns = [{"input_ids": row.input_ids, "labels": row.labels, "place": i} for i, row in enumerate(plan.rows)]
     dataset = Dataset.from_list(columns).select(plan.order, keep_in_memory=True)
     in_backward = OPTIMIZERS[recipe.optimizer].in_backward
     # Parts side by side need the same weights to the end of the backward pass.
     is_whole = device() != "cpu" or _has_dropout(model) or recipe.neftune_alpha > 0 or in_backward
     with contextlib.ExitStack() as stack:
         trainer = ObjectiveTrainer(
-            objective,
+            recipe.objective,
             prepared,
             None if is_whole else stack.enter_context(open_parts(rows_a_part)),
             model=model,
@@ -67,9 +69,11 @@ def open_trainer(
         # PEFT would cast every input to the float32 of its weights, and autocast it back: 892 -> 996 tokens/s
         # without.
         stack.enter_context(disable_input_dtype_casting(model, active=precision == "bf16"))
+        if plan.rows[0].others:
+            trainer.take_all_texts(plan.rows)
         # A GPU takes TRL's own loss. What stands before the text in another way than as tokens is not shared.
         if not is_whole and METHODS[recipe.method].form in ("lora", "merged"):
-            trainer.share_prefixes(max((rows[:rows_a_part] for rows in plan.steps), key=num_shared))
+            trainer.share_prefixes([rows[:rows_a_part] for rows in plan.steps])
         yield trainer
 
 
@@ -83,10 +87,14 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
 
     optimizer: Any
 
-    def __init__(self, objective: Objective, prepared: Prepared, parts: Parts | None, **options: Any) -> None:
+    def __init__(self, numbers: ObjectiveSettings, prepared: Prepared, parts: Parts | None, **options: Any) -> None:
         super().__init__(**options)
-        self._objective = objective
-        self._loss = objective.loss
+        self._numbers = numbers
+        self._objective = OBJECTIVES[numbers.name]
+        self._loss = self._objective.loss
+        self._is_trl_s = self._objective.is_trl_s and device() != "cpu"
+        if not self._is_trl_s:  # a loss knows of the whole step
+            self.loss_is_scaled_for_ga = True
         self._prepared = prepared
         self._parts = parts
         self._parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -99,55 +107,76 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
         model.train()
         self.optimizer.train()
         inputs = self._prepare_inputs(inputs)
-        count = (inputs["labels"][:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        loss = self._parts.add_gradients(inputs, self._parameters, lambda part: self._loss(model, part, count))
+        whole = num_items_in_batch
+        loss = self._parts.add_gradients(
+            inputs, self._parameters, lambda part: self._loss(model, part, whole, self._numbers)
+        )
         if self._prepared.penalty is not None:
             penalty = self._prepared.penalty() / self.current_gradient_accumulation_steps
             penalty.backward()
             loss += penalty.detach()
         return loss
 
+    def take_all_texts(self, rows: Sequence[EncodedRow]) -> None:
+        """Make batches of all texts of the rows, where TRL's hold the first of each."""
+        padding = self.processing_class.pad_token_id or 0
+        self.args.remove_unused_columns = False
+        self.data_collator = lambda features: padded([rows[one["place"]] for one in features], padding, "cpu")
+
     @property
     def shares_prefix(self) -> bool:
         """Whether the rows of a batch share the tokens with which they begin."""
         return self._loss is not self._objective.loss
 
-    def share_prefixes(self, rows: Sequence[EncodedRow]) -> None:
-        """Let the rows of a batch share the tokens with which they begin, if the model answers the same then: tried on
-        these rows. Not for a forward pass that draws random numbers, which are other ones for each row.
+    def share_prefixes(self, parts: Sequence[Sequence[EncodedRow]]) -> None:
+        """Let the rows of a part share the tokens with which they begin, if the model answers the same then: tried on
+        the part that shares most. Not for a forward pass that draws random numbers, which are other ones for each row.
         """
-        if self._objective.shared_loss is None or num_shared(rows) < WORTH_SHARING:
+        shared_loss = self._objective.shared_loss
+        if shared_loss is None or num_shared(rows := max(parts, key=num_shared)) < WORTH_SHARING:
             return
         self.model.train()
         batch = padded(rows, self.processing_class.pad_token_id or 0, device())
-        plain, shared = self._cast(self._objective.loss), self._cast(self._objective.shared_loss)
+        whole = self._whole([batch])
+        plain, shared = (partial(self._cast, loss, whole=whole) for loss in (self._objective.loss, shared_loss))
         if agrees(plain, shared, self._parameters, batch, is_bf16=self.args.bf16):
-            self._loss = self._objective.shared_loss
+            self._loss = shared_loss
 
-    def _cast(self, loss: Loss) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:
-        """A loss of a batch before the training, which begins with casting the model: a thread's own matter."""
+    def _cast(self, loss: Loss, part: Batch, *, whole: Whole) -> torch.Tensor:
+        """A loss before the training, which begins with casting the model: a thread's own matter."""
+        with torch.autocast(device(), torch.bfloat16, enabled=self.args.bf16):
+            return loss(self.model, part, whole, self._numbers)
 
-        def found(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-            with torch.autocast(device(), torch.bfloat16, enabled=self.args.bf16):
-                return loss(self.model, batch, None)
+    def _whole(self, parts: Sequence[Batch]) -> Whole:
+        """What the loss of a part needs to know of all parts of a step."""
+        with torch.autocast(device(), torch.bfloat16, enabled=self.args.bf16):
+            return self._objective.whole(self.model, parts, self._numbers)
 
-        return found
+    def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Any:
+        # The library asks for it once a step, of all its parts, and hands it on with each.
+        if self._is_trl_s:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        return self._whole(batch_samples)
 
     def foretell(self, plan: Plan, recipe: Recipe, *, first_step: int) -> Forecast:
         """What the training of a plan will take from a step on; the weights stay as they are."""
-        padding, prepared = self.processing_class.pad_token_id or 0, self._prepared
+        padding, prepared, steps = self.processing_class.pad_token_id or 0, self._prepared, plan.steps
+        longest = max(plan.rows, key=lambda row: row.length)
         in_backward = OPTIMIZERS[recipe.optimizer].in_backward
 
-        def inputs_of(rows: Sequence[EncodedRow]) -> dict[str, torch.Tensor]:
+        def inputs_of(rows: Sequence[EncodedRow]) -> Batch:
             return padded(rows, padding, device())
 
-        def loss_of(part: dict[str, torch.Tensor]) -> torch.Tensor:
-            loss = self._cast(self._loss)(part)
-            return loss if prepared.penalty is None else loss + prepared.penalty()
+        def step(inputs: Batch) -> None:
+            parts = parts_of(inputs, known(recipe.batch_size) // recipe.accumulate)
+            whole = self._whole(parts)
 
-        def step(inputs: dict[str, torch.Tensor]) -> None:
+            def loss_of(part: Batch) -> torch.Tensor:
+                loss = self._cast(self._loss, part, whole=whole)
+                return loss if prepared.penalty is None else loss + prepared.penalty()
+
             self.model.train()
-            for part in parts_of(inputs, known(recipe.batch_size) // recipe.accumulate):
+            for part in parts:
                 if in_backward:
                     optimizer.fused_backward(loss_of(part), 0.0)
                 elif self._parts is None:
@@ -156,9 +185,10 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
                     self._parts.add_gradients(part, self._parameters, loss_of)
 
         batches = Batches(
-            num_tokens=[self._num_worked(rows) for rows in plan.steps],
-            open=lambda step: inputs_of(plan.steps[step]),
-            longest_row=inputs_of([max(plan.rows, key=lambda row: row.num_tokens)]),
+            num_tokens=[self._num_worked(rows) for rows in steps],
+            open=lambda step: inputs_of(steps[step]),
+            longest_row=inputs_of([longest]),
+            half_row=inputs_of([longest.second_half]),
         )
         optimizer = self.create_optimizer()
         self.optimizer = None
@@ -174,7 +204,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
         size, total = self._parts.rows if self._parts is not None else len(rows), 0
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
-            total += len(part) * max(row.num_tokens for row in part)
+            total += sum(len(row.texts) for row in part) * max(row.length for row in part)
             if self.shares_prefix and (shared := num_shared(part)) >= WORTH_SHARING:
                 total -= (len(part) - 1) * shared
         return total
@@ -182,11 +212,11 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean loss of the batch's labels."""
-        if inputs["input_ids"].device.type != "cpu" or return_outputs:
+        """What a batch adds to the loss of its step."""
+        if self._is_trl_s:
             found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         else:
-            found = self._loss(model, inputs, num_items_in_batch)
+            found = self._loss(model, inputs, num_items_in_batch, self._numbers)
         if self._prepared.penalty is None or return_outputs:
             return found
         return found + self._prepared.penalty() / self.current_gradient_accumulation_steps

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-Batch = dict[str, torch.Tensor]
+from tuning.objectives.objective import PADDED, Batch
 
 # Tokens a second of processor time in parts of 1, 2, 4 and 8 rows of 42 tokens: 76, 88, 102, 105.
 _LEAST_ROWS = 2
@@ -81,13 +81,11 @@ def open_parts(batch_size: int) -> Iterator[Parts]:
 
 
 def parts_of(inputs: Batch, rows: int) -> list[Batch]:
-    """The batch in parts of up to so many rows, the padding that all rows of a part share cut off.
-
-    `inputs` holds input_ids, attention_mask and labels, each (rows, length), padded on the right.
-    """
+    """The batch in parts of up to so many rows, the padding that all texts of a part share cut off."""
     parts = []
     for start in range(0, len(inputs["input_ids"]), rows):
         part = slice(start, start + rows)
-        longest = int(inputs["attention_mask"][part].sum(dim=1).max())
-        parts.append({name: tensor[part, :longest] for name, tensor in inputs.items()})
+        longest = int(inputs["attention_mask"][part].sum(dim=-1).max())
+        cut = {name: tensor[part] for name, tensor in inputs.items()}
+        parts.append(cut | {name: cut[name][..., :longest] for name in PADDED})
     return parts

@@ -25,7 +25,7 @@ class TrainProgress:
     step: int
     num_steps: int
     loss: float
-    """Mean loss per completion token over the last ten steps."""
+    """Mean loss over the last ten steps: of a token that is learned, or of a pair or a rated answer."""
     step_loss: float
     """That of this step alone."""
     num_tokens: int

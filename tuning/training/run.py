@@ -20,13 +20,14 @@ from storage.folders import is_complete, publish, read_manifest, sweep_drafts, w
 from storage.hashes import content_hash, hash_files
 from tuning.automatic import settled
 from tuning.base import ResolvedModel
-from tuning.data.rows import TrainingRow
+from tuning.data.rows import KINDS, PairRow, Row
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter
 from tuning.export.admission import chat_template_hash
 from tuning.methods.registry import METHODS
-from tuning.objectives.supervised import SUPERVISED
-from tuning.recipe import CheckRows, Objective, Recipe
+from tuning.objectives.registry import OBJECTIVES
+from tuning.objectives.supervised import Supervised
+from tuning.recipe import CheckRows, Recipe
 from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.start import find_start, settle
 
@@ -40,21 +41,26 @@ def recipe_hash(
     *,
     base: ResolvedModel,
     chat_template: str,
-    rows: Sequence[TrainingRow],
+    rows: Sequence[Row],
     recipe: Recipe,
-    objective: Objective = SUPERVISED,
     checks: Sequence[CheckRows] = (),
+    held_out: CheckRows | None = None,
 ) -> str:
-    """64 hex digits over all that decides the weights but the machine; `chat_template` is the template's hash."""
-    numbers = json.dumps(asdict(settled(recipe, len(rows))), sort_keys=True)
-    names = (base.name, base.revision, chat_template, objective.name)
-    checked = (part for one in checks for part in (one.metric, rows_hash(one.rows)))
-    return content_hash(f"{VERSION}", *names, rows_hash(rows), numbers, *checked)
+    """64 hex digits over all that decides the weights but the machine, and over the pairs that are measured, which a
+    manifest tells of; `chat_template` is the template's hash.
+    """
+    numbers = asdict(settled(recipe, len(rows)))
+    if recipe.objective == Supervised():  # adapters from before there was another one are found
+        del numbers["objective"]
+    names = (base.name, base.revision, chat_template, recipe.objective.name)
+    checked = [part for one in checks for part in (one.metric, rows_hash(one.rows))]
+    checked += ["held out", rows_hash(held_out.rows)] if held_out is not None else []
+    return content_hash(f"{VERSION}", *names, rows_hash(rows), json.dumps(numbers, sort_keys=True), *checked)
 
 
-def rows_hash(rows: Sequence[TrainingRow]) -> str:
+def rows_hash(rows: Sequence[Row]) -> str:
     """64 hex digits over rows and their order."""
-    return content_hash(*(json.dumps([[dict(m) for m in row.prompt], row.completion], sort_keys=True) for row in rows))
+    return content_hash(*(json.dumps(row.content, sort_keys=True) for row in rows))
 
 
 class _Enough(Exception):  # no error: it ends a training that was only to be foretold, or found
@@ -72,7 +78,7 @@ def forecast_training(**given: Any) -> Forecast | None:
         raise _Enough(forecast)
 
     try:
-        train_adapter(**given, foretold=enough)
+        train_adapter(**given, foretold=enough, only_foretells=True)
     except _Enough as found:
         return found.forecast
     return None
@@ -112,13 +118,25 @@ def find_alike(
     return None
 
 
+def refuse_rows(rows: Sequence[Row], recipe: Recipe) -> None:
+    """Raise TuningError for rows that the recipe's objective cannot learn: of another kind, or pairs of equal sides."""
+    objective = OBJECTIVES[recipe.objective.name]
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, objective.row):
+            raise TuningError(
+                f"objective {objective.name} learns from {KINDS[objective.row]}, and row {number} is none of them; "
+                "give such rows, or choose another objective"
+            )
+        if isinstance(row, PairRow) and row.chosen.strip() == row.rejected.strip():
+            raise TuningError(f"pair {number} has the same answer on both sides, {row.chosen[:40]!r}; take it out")
+
+
 def train_adapter(
     *,
     base: ResolvedModel,
-    rows: Sequence[TrainingRow],
+    rows: Sequence[Row],
     recipe: Recipe,
     name: str,
-    objective: Objective = SUPERVISED,
     adapters_dir: Path,
     work_dir: Path,
     provenance: Mapping[str, object],
@@ -126,35 +144,41 @@ def train_adapter(
     checkpoint_every_s: float = 20.0,
     dev: CheckRows | None = None,
     guard: CheckRows | None = None,
+    held_out: CheckRows | None = None,
     starting: Callable[[], None] = lambda: None,
+    reading: Callable[[int, int], None] = lambda _done, _total: None,
     foretold: Callable[[Forecast], None] = lambda _: None,
+    only_foretells: bool = False,
 ) -> Adapter:
     """The adapter that the recipe makes of the rows; the one that exists already if this was asked before.
 
     Numbers that the recipe leaves open follow from the rows (tuning/automatic.py). Checkpoints are kept in
     `work_dir/<recipe hash>` until the adapter is published, so the same call after a kill goes on from the last one,
-    with the same order of rows. With `dev` rows the training is looked at, and a recipe with looks needs them; the
-    score of `guard` must not fall then. `starting` is called where there is no such adapter, before anything is loaded.
-    Raises TuningError for faulty input, a base model that cannot be loaded, rows that are all too long, a loss that
-    diverges, looks that are all too bad to publish, too little memory, a full disk, and when another process is
-    training the same adapter.
+    with the same order of rows. With `dev` rows, of the objective's kind, the training is looked at, and a recipe with
+    looks needs them; the score of `guard`, which holds examples, must not fall then. Of `held_out` pairs the manifest
+    tells how they are ranked before and after. `starting` is called where there is no such adapter, before anything is
+    loaded; `reading(done, total)` while texts are read that are compared with the beginning; `foretold` before the
+    first step, and with `only_foretells` it is to end the training. Raises TuningError for faulty input, a base model
+    that cannot be loaded, rows that are all too long, a loss that diverges, looks that are all too bad to publish, too
+    little memory, a full disk, and when another process is training the same adapter.
     """
     if not _NAME.fullmatch(name):
         raise TuningError(f"adapter name {name!r} must consist of letters, digits, '.', '_' and '-'")
     if not rows:
         raise TuningError(f"no rows to train adapter {name!r} on; give at least one example")
+    refuse_rows(rows, recipe)
     if recipe.has_looks and (dev is None or not dev.rows):
         raise TuningError(
             f"adapter {name!r} is looked at while it trains (keep, patience), and there are no dev rows; add "
             "dev.jsonl, or set keep to last and patience to 0"
         )
     recipe = settle(recipe, len(rows), adapters_dir)
-    checks = [one for one in (dev, guard) if one is not None and one.rows] if dev is not None and dev.rows else []
+    is_looked_at = dev is not None and bool(dev.rows)
+    dev, guard = (one if is_looked_at and one is not None and one.rows else None for one in (dev, guard))
+    checks = [one for one in (dev, guard) if one is not None]
     started = time.monotonic()
     template = chat_template_hash(base.path)
-    digest = recipe_hash(
-        base=base, chat_template=template, rows=rows, recipe=recipe, objective=objective, checks=checks
-    )
+    digest = recipe_hash(base=base, chat_template=template, rows=rows, recipe=recipe, checks=checks, held_out=held_out)
     workplace = work_dir / digest[:16]
     busy = TuningError(
         f"adapter {name!r} is being trained by another process; wait for it, or stop it and run this again"
@@ -172,14 +196,17 @@ def train_adapter(
                 base=base,
                 rows=rows,
                 recipe=recipe,
-                objective=objective,
                 folder=workplace,
                 progress=progress,
                 checkpoint_every_s=checkpoint_every_s,
                 started=started,
-                checks=checks,
+                dev=dev,
+                guard=guard,
+                held_out=held_out,
                 start=start,
+                reading=reading,
                 foretold=foretold,
+                only_foretells=only_foretells,
             )
             trained = workplace / "adapter"
             final = adapters_dir / f"{name}@{adapter_hash(trained)}"
@@ -193,7 +220,7 @@ def train_adapter(
                     "method": recipe.method,
                     "form": METHODS[recipe.method].form,
                     "base_quantization": METHODS[recipe.method].quantization,
-                    "objective": objective.name,
+                    "objective": recipe.objective.name,
                     "version": VERSION,
                     "recipe": asdict(recipe),
                     "recipe_hash": digest,

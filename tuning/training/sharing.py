@@ -9,9 +9,7 @@ from typing import Any
 
 import torch
 
-from tuning.recipe import IGNORED, EncodedRow
-
-Batch = dict[str, torch.Tensor]
+from tuning.objectives.objective import IGNORED, Batch, EncodedRow
 
 # Of the norm of all gradients; bfloat16 rounds products of another shape in another way.
 _TOLERANCE, _BF16_TOLERANCE = 1e-4, 3e-2

@@ -10,16 +10,15 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoTokenizer, set_seed
 
 from tuning.base import ResolvedModel
-from tuning.data.rows import TrainingRow
+from tuning.data.rows import Row
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, save_adapter
 from tuning.export.gate import open_gate
@@ -27,15 +26,19 @@ from tuning.export.opening import open_exported
 from tuning.look import Look, Measured, Published
 from tuning.methods.qlora import dequantized
 from tuning.methods.registry import METHODS, obstacle
-from tuning.recipe import CheckRows, Objective, Occasion, Prepared, Recipe, known
+from tuning.objectives.objective import Batch
+from tuning.objectives.registry import OBJECTIVES
+from tuning.recipe import CheckRows, Occasion, Prepared, Recipe, known
 from tuning.training.batches import Plan, make_plan
 from tuning.training.libraries import package_versions, plain_memory_errors, quiet
-from tuning.training.loading import Precision, choose_precision, device, load_base, load_pretrained
+from tuning.training.loading import choose_precision, device, load_base, load_pretrained
+from tuning.training.looking import open_checks
 from tuning.training.looks import Looks
-from tuning.training.measuring import make_measure, padded
+from tuning.training.measuring import padded
 from tuning.training.memory import memory_limit, peak_bytes
 from tuning.training.objective_trainer import open_trainer
 from tuning.training.progress import Forecast, TrainProgress
+from tuning.training.reading import Beginning
 from tuning.training.start import load_start
 from tuning.training.watch import LOSS_WINDOW, Watch, last_checkpoint
 from tuning.training.weights import load_trained, refuse_unfit_mean
@@ -47,30 +50,35 @@ _GATE_ROWS = 4
 def train(
     *,
     base: ResolvedModel,
-    rows: Sequence[TrainingRow],
+    rows: Sequence[Row],
     recipe: Recipe,
-    objective: Objective,
     folder: Path,
     progress: Callable[[TrainProgress], None],
     checkpoint_every_s: float,
     started: float,
-    checks: Sequence[CheckRows] = (),
+    dev: CheckRows | None = None,
+    guard: CheckRows | None = None,
+    held_out: CheckRows | None = None,
     start: Adapter | None = None,
+    reading: Callable[[int, int], None] = lambda _done, _total: None,
     foretold: Callable[[Forecast], None] = lambda _: None,
+    only_foretells: bool = False,
 ) -> dict[str, object]:
     """Train in `folder`, from its last complete checkpoint if there is one, and export the adapter to `folder`/adapter.
 
     Gives what was measured, as the adapter's manifest tells it. `started` is the `time.monotonic()` from which
-    `training_s` counts; the seconds up to a checkpoint count too. With `checks`, dev rows and perhaps guard rows, the
-    training is looked at while it goes on, as the recipe says. It begins with the weights of `start`, if there is one.
-    `foretold` is told before the first step what the training will take.
+    `training_s` counts; the seconds up to a checkpoint count too. With `dev` rows, and perhaps `guard` rows, the
+    training is looked at while it goes on, as the recipe says; `held_out` pairs are ranked before and after. It begins
+    with the weights of `start`, if there is one. What is compared with the beginning is read then, and `reading` told
+    how many texts were. `foretold` is told before the first step what the training will take; with `only_foretells` it
+    must end it, and the texts are not read.
     """
     if reason := obstacle(recipe):
         raise TuningError(reason)
     method = METHODS[recipe.method]
     with quiet(), plain_memory_errors(_remedy(recipe)), memory_limit():
         tokenizer = load_pretrained(AutoTokenizer, base.path)
-        plan = make_plan(tokenizer, rows, objective, recipe)
+        plan = make_plan(tokenizer, rows, recipe)
         precision = choose_precision()
 
         def open_whole(path: str) -> Any:
@@ -85,19 +93,34 @@ def train(
             plain = open_base(base.path)
             return dequantized(plain) if method.quantization else plain
 
-        prepared = _prepare(open_base, base, recipe, plan, start, tokenizer.pad_token_id or 0)
-        packages = package_versions(recipe)
+        packages, padding = package_versions(recipe), tokenizer.pad_token_id or 0
+        checks = open_checks(tokenizer, recipe, precision, dev=dev, guard=guard, held_out=held_out)
+        compared = plan.texts if OBJECTIVES[recipe.objective.name].has_reference else []
+        beginning = Beginning(
+            texts=[*compared, *checks.texts],
+            path=folder / "beginning.pt",
+            precision=precision,
+            packages=packages,
+            padding=padding,
+            told=reading,
+            save_every_s=checkpoint_every_s,
+            only_foretells=only_foretells,
+        )
+        prepared = _prepare(open_base, base, recipe, plan, start, padding, beginning)
+        if compared:
+            plan = plan.with_reference(beginning.sums[: len(compared)])
+        checks.before = beginning.sums[len(compared) :]
         checkpoint = last_checkpoint(folder, packages)
         elapsed_s = checkpoint.elapsed_s if checkpoint is not None else 0.0
         looks = None
-        if checks:
+        if dev is not None:
             refuse_unfit_mean(prepared, recipe)
             looks = Looks(
                 recipe=recipe,
                 folder=folder,
                 steps_per_epoch=len(plan.rows) / known(recipe.batch_size),
                 num_steps=plan.num_steps,
-                measure=_measuring(checks, tokenizer, objective, precision),
+                measure=checks.measure,
             )
             if checkpoint is not None and checkpoint.looks is not None:
                 looks.restore(checkpoint.looks)
@@ -112,10 +135,12 @@ def train(
             on_step=prepared.on_step,
         )
         with open_trainer(
-            plan, prepared, recipe, objective, tokenizer=tokenizer, folder=folder, precision=precision, watch=watch
+            plan, prepared, recipe, tokenizer=tokenizer, folder=folder, precision=precision, watch=watch
         ) as trainer:
             forecast = trainer.foretell(plan, recipe, first_step=checkpoint.step if checkpoint is not None else 0)
+            forecast = replace(forecast, seconds=forecast.seconds + beginning.left_s)
             foretold(forecast)
+            assert not only_foretells
             if checkpoint is not None and looks is not None and looks.ended:
                 trainer.take_up(checkpoint.path)
             else:
@@ -123,6 +148,8 @@ def train(
                 trainer.optimizer.eval()  # an averaging one puts its mean in the weights' place
             trainer.unwrap()
         looked = {} if looks is None else _take_chosen(looks, prepared)
+        if (preference := checks.preference(prepared.model)) is not None:
+            looked["preference"] = asdict(preference)
         peak = peak_bytes()
         gate = open_gate(prepared.model, [row.input_ids for row in plan.rows[:_GATE_ROWS]])
         save_adapter(partial(method.export, prepared, recipe), folder / "adapter", base, method.form)
@@ -169,36 +196,29 @@ def _prepare(
     plan: Plan,
     start: Adapter | None,
     padding: int,
+    beginning: Beginning,
 ) -> Prepared:
-    """The model with what its method trains in place, as `start` has it if there is one."""
+    """The model with what its method trains in place, as `start` has it if there is one; `beginning` is read with what
+    that is trained from, before anything of the method is there: a method may begin with something else.
+    """
 
-    def first_batches(size: int, count: int) -> list[dict[str, torch.Tensor]]:
+    def first_batches(size: int, count: int) -> list[Batch]:
         starts = range(0, min(len(plan.order), size * count), size)
         groups = ([plan.rows[place] for place in plan.order[begin : begin + size]] for begin in starts)
-        return [padded(rows, padding, device()) for rows in groups]
+        return [padded([row.texts[0] for row in rows], padding, device()) for rows in groups]
 
     plain = open_base(str(start.path) if start is not None and start.form == "merged" else base.path)
+    is_continued = start is not None and start.form == "lora"
+    if not is_continued:
+        beginning.read(plain)
     set_seed(recipe.seed % 2**32)  # as numpy takes it; a method draws its first weights at random
     prepared = METHODS[recipe.method].prepare(plain, recipe, Occasion(batches=first_batches, num_steps=plan.num_steps))
-    if start is not None and start.form == "lora":
+    if start is not None and is_continued:
         load_start(prepared, start)
+        beginning.read(prepared.model)
     assert (prepared.optimizer is not None) == recipe.own_optimizer
     assert (prepared.on_step is not None) == recipe.acts_after_steps
     return prepared
-
-
-def _measuring(
-    checks: Sequence[CheckRows], tokenizer: Any, objective: Objective, precision: Precision
-) -> Callable[[Any], Measured]:
-    of_dev, *of_guard = (make_measure(rows, tokenizer, objective) for rows in checks)
-
-    def measure(model: Any) -> Measured:
-        # Generation goes past what the trainer has put around the model.
-        with torch.autocast(device(), torch.bfloat16, enabled=precision == "bf16"):
-            score, loss = of_dev(model)
-            return Measured(score, loss if math.isfinite(loss) else None, *(one(model)[0] for one in of_guard))
-
-    return measure
 
 
 def _take_chosen(looks: Looks, prepared: Prepared) -> dict[str, object]:

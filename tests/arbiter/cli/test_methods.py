@@ -5,6 +5,7 @@ import pytest
 from arbiter.cli.methods import show_methods
 from storage.errors import ArbiterError
 from tuning.methods.registry import METHODS
+from tuning.objectives.registry import OBJECTIVES
 from tuning.optimizers.registry import OPTIMIZERS
 
 
@@ -32,6 +33,22 @@ def test_every_optimizer_is_listed_with_what_it_keeps_and_needs(tmp_path: Path) 
     rows = {row["optimizer"]: row for row in found["optimizers"]}
     assert (rows["adamw"]["state_bytes"], rows["adamw"]["package"], rows["adamw"]["obstacle"]) == (8.0, None, None)
     assert rows["lomo"]["rate_factor"] == 300.0
+
+
+def test_every_objective_is_listed_with_what_it_learns_and_its_numbers(tmp_path: Path) -> None:
+    text, found = show_methods(None, [], tmp_path)
+    lines = text.splitlines()
+    assert [row["objective"] for row in found["objectives"]] == list(OBJECTIVES)
+    rows = {row["objective"]: row for row in found["objectives"]}
+    assert (rows["dpo"]["rate_factor"], rows["dpo"]["has_reference"], rows["orpo"]["has_reference"]) == (
+        0.1,
+        True,
+        False,
+    )
+    assert rows["simpo"]["numbers"] == {"held_out": 0.1, "beta": 2.0, "gamma": 1.0}
+    (kto,) = (line for line in lines if line.startswith("kto "))
+    assert "answers that are rated" in kto
+    assert "held_out 0.1, beta 0.1, wanted_weight 1, unwanted_weight 1" in kto
 
 
 @pytest.mark.slow  # it imports torch

@@ -3,9 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from arbiter.config.loading import load_config
-from arbiter.config.schema import Config
+from arbiter.config.schema import Config, config_faults
 
 
 def config(**values: Any) -> Config:
@@ -83,3 +84,33 @@ def test_the_engines_rank_follows_what_the_adapters_are_served_at() -> None:
     assert (config().lora_rank, config(adapters=wide).lora_rank) == (16, 48)
     assert config(adapters=wide, engine={"max_lora_rank": 64}).lora_rank == 64
     assert config(adapters={"raft": {"method": "loha", "rank": 2}}).lora_rank == 16
+
+
+def test_a_config_that_says_nothing_of_objectives_is_what_it_was_before_there_were_others() -> None:
+    assert all("objective" not in adapter for adapter in config().shaping()["adapters"].values())
+    said = config(adapters={"closed_book": {"objective": "dpo"}})
+    assert said.shaping()["adapters"]["closed_book"]["objective"]["beta"] == 0.1
+    assert said.fingerprint() != config().fingerprint()
+    assert config(adapters={"closed_book": {"objective": "supervised"}}).fingerprint() == config().fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("adapter", "fault"),
+    [
+        (
+            {"objective": "dbo"},
+            "objective must be one of supervised, dpo, orpo, simpo, kto, pretraining, not 'dbo' (did",
+        ),
+        ({"objective": {"name": "dpo", "gamma": 1}}, "objective.gamma: unknown key (there is name, held_out, beta)"),
+        ({"objective": {"name": "simpo", "gamma": -1}}, "objective.gamma must be a number of at least 0, not -1"),
+        ({"objective": "pretraining", "passages": 1}, "passages (1) must be 0 with objective pretraining"),
+        ({"objective": "pretraining", "method": "prefix"}, "objective must be another than 'pretraining' with prefix"),
+        # Of several kinds the one that is meant says what it takes.
+        ({"method": "hra", "rank": 3}, "rank must be a whole number of at least 2 and a multiple of 2, not 3"),
+    ],
+)
+def test_a_fault_of_an_objective_names_the_key(adapter: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        config(adapters={"own": adapter})
+    (line,) = config_faults(caught.value)
+    assert line.startswith(f"adapters.own.{fault}")

@@ -140,6 +140,9 @@ def test_what_was_trained_is_told_with_the_arms_that_answer_with_it(comparison: 
         scores.arm.name for scores in comparison.scorecard.arms if scores.arm.adapter == "closed_book@3f9c"
     ]
     assert (shown[0]["num_bytes"], shown[0]["parity"]["largest"]) == (19_540_000, 2.1e-5)
+    # Of a run from before there were other objectives.
+    assert (shown[0]["objective"], shown[0]["preference"]) == ("supervised", None)
+    assert (shown[1]["objective"], shown[1]["preference"]["accuracy"]["mean"]) == ("dpo", 0.71)
     assert "adapters" not in card_of(comparison)["provenance"]
     # One that no arm answers with is not told, and a run from before it was kept has none.
     bare = replace(comparison, scorecard=replace(comparison.scorecard, provenance={"seed": 7}))

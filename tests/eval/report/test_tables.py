@@ -52,7 +52,11 @@ def test_markdown_has_padded_tables_with_the_chosen_arm_marked(comparison: Compa
     assert "nan" not in text
     trained = next(line for line in lines if line.startswith("| raft@81aa"))
     cells = [cell.strip() for cell in trained.split("|")[2:-1]]
-    assert cells == ["bottleneck", "beside", "9.0 MB", "1,300", "2 min 44 s", "not measured"]
+    assert cells == ["dpo", "bottleneck", "beside", "9.0 MB", "1,300", "2 min 44 s", "not measured"]
+    ranked = [line for line in lines if line.startswith("| raft@81aa")][1]
+    cells = [cell.strip() for cell in ranked.split("|")[2:-1]]
+    assert cells[:3] == ["150", "52% (44% to 60%)", "71% (63% to 78%)"]
+    assert cells[3:] == ["-0.02 (-0.06 to +0.02)", "+0.31 (+0.22 to +0.40)", "+0.33 (+0.25 to +0.41)"]
 
 
 def test_markdown_of_a_race_says_what_it_spent_and_what_untouched_questions_say() -> None:

@@ -12,8 +12,8 @@ from serving.engine.vllm import VllmServer
 from tuning.base import ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.methods.registry import METHODS
+from tuning.objectives.objective import IGNORED
 from tuning.objectives.supervised import encode_completion
-from tuning.recipe import IGNORED
 from tuning.training.run import train_adapter
 
 pytestmark = pytest.mark.model

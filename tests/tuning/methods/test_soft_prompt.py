@@ -86,8 +86,8 @@ def test_plain_peft_reads_the_files_the_same_way(method: str, tiny_base: Path, t
 def test_the_loss_is_that_of_the_texts_own_places(method: str, tiny_base: Path) -> None:
     import torch
 
+    from tuning.objectives.objective import IGNORED
     from tuning.objectives.supervised import completion_loss
-    from tuning.recipe import IGNORED
 
     model = moved(tiny_base, method).model.eval()
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ROWS], batch_first=True)

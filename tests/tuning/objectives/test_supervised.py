@@ -8,8 +8,8 @@ import pytest
 
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
+from tuning.objectives.objective import IGNORED
 from tuning.objectives.supervised import completion_loss, encode_completion
-from tuning.recipe import IGNORED
 
 # Its tensors and tokenizers are torch's and transformers'.
 pytestmark = pytest.mark.slow

@@ -6,8 +6,8 @@ import pytest
 
 from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
+from tuning.objectives.objective import IGNORED, EncodedRow
 from tuning.objectives.supervised import SUPERVISED
-from tuning.recipe import IGNORED, EncodedRow
 from tuning.training.batches import alike_rows, encode_rows, training_order
 
 # Its tokenizers are transformers'.

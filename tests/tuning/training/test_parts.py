@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakes.lazy import Lazy
 
+from tuning.objectives.objective import IGNORED
 from tuning.objectives.supervised import completion_loss
-from tuning.recipe import IGNORED
 
 if TYPE_CHECKING:
     import torch

@@ -14,8 +14,9 @@ from tuning.data.rows import TrainingRow
 from tuning.methods.lora import LoraRecipe
 from tuning.methods.prefix import PrefixRecipe
 from tuning.methods.soft_prompt import PromptRecipe
+from tuning.objectives.objective import IGNORED, Objective
+from tuning.objectives.registry import OBJECTIVES
 from tuning.objectives.supervised import SUPERVISED, completion_loss
-from tuning.recipe import IGNORED, Objective
 from tuning.training.sharing import agrees, num_shared
 
 # It loads the toy model.
@@ -122,11 +123,14 @@ def test_what_answers_otherwise_is_found_out(
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_training_shares_where_it_may_and_learns_the_same(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_training_shares_where_it_may_and_learns_the_same(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = LoraRecipe(rank=4, alpha=8, learning_rate=0.01, epochs=4, batch_size=4)
 
     def trained(name: str, recipe: LoraRecipe = recipe, objective: Objective = SUPERVISED) -> dict[str, Any]:
-        adapter = train(tiny_base, tmp_path, rows=ROWS, recipe=recipe, name=name, objective=objective)
+        monkeypatch.setitem(OBJECTIVES, "supervised", objective)  # type: ignore[arg-type]  # a dict
+        adapter = train(tiny_base, tmp_path, rows=ROWS, recipe=recipe, name=name)
         return read_manifest(adapter.path)
 
     shared, plain = trained("shared"), trained("plain", objective=replace(SUPERVISED, shared_loss=None))
@@ -134,17 +138,18 @@ def test_a_training_shares_where_it_may_and_learns_the_same(tiny_base: Path, tmp
     assert shared["loss_curve"] == pytest.approx(plain["loss_curve"], rel=1e-4)
     assert shared["num_tokens"] == plain["num_tokens"]
     assert not trained("dropped", replace(recipe, dropout=0.1))["shares_prefix"]
-    refusing = replace(SUPERVISED, shared_loss=lambda model, batch, _count: _refuses(model, batch))
+    refusing = replace(SUPERVISED, shared_loss=lambda model, batch, *_: _refuses(model, batch))
     assert not trained("refused", objective=refusing)["shares_prefix"]
 
 
-def test_sharing_is_tried_on_rows_that_share(tiny_base: Path, tmp_path: Path) -> None:
+def test_sharing_is_tried_on_rows_that_share(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first batch shares nothing here, and what stands before the text as a prompt of numbers never does."""
     short = [TrainingRow(row.prompt[1:], row.completion) for row in ROWS]
     curves = []
     for objective in (SUPERVISED, replace(SUPERVISED, shared_loss=None)):
+        monkeypatch.setitem(OBJECTIVES, "supervised", objective)  # type: ignore[arg-type]  # a dict
         for recipe in (PromptRecipe(num_tokens=4, epochs=2, batch_size=4), PrefixRecipe(epochs=2, batch_size=4)):
-            given: dict[str, Any] = {"rows": [*short, *ROWS], "recipe": recipe, "objective": objective}
+            given: dict[str, Any] = {"rows": [*short, *ROWS], "recipe": recipe}
             adapter = train(tiny_base, tmp_path / str(len(curves)), **given)
             curves.append(read_manifest(adapter.path)["loss_curve"])
     assert curves[0] == pytest.approx(curves[2], rel=1e-5)

@@ -14,8 +14,8 @@ from tuning.data.formats.given import (
     Row,
     named,
     others,
+    rating,
     refuse_media,
-    refuse_unwanted,
     spelt,
     values_of,
 )
@@ -52,7 +52,6 @@ def _fits_asked(columns: Collection[str], sample: Sequence[Row]) -> Columns | No
 
 def _read(row: Row, parts: Columns) -> Iterator[Given]:
     refuse_media(row)
-    refuse_unwanted(row)
     system = named(row, *_SYSTEM)
     turns = with_system(row.get(system) if system else None, read_messages(row.get(parts["messages"])))
     found = last_exchange(turns)
@@ -63,6 +62,7 @@ def _read(row: Row, parts: Columns) -> Iterator[Given]:
         history=found.history,
         learned=found.learned,
         metadata=others(row, "id", system, parts["messages"]),
+        is_wanted=rating(row),
     )
 
 

@@ -27,6 +27,10 @@ Message = Mapping[str, object]
 """One chat message, `{"role": ..., "content": ...}`."""
 
 
+# As tables write them.
+_TRUTHS = {"true": True, "false": False}
+
+
 class LeftOut(ValueError):
     """A row that is sound and of no use here, such as one that calls tools: it is left out and counted."""
 
@@ -50,7 +54,7 @@ class Context:
 class Given:
     """What a row says, unchecked. `history` holds the messages before the question, and `learned` the places in it of
     answers that are to be learned as well; `contexts` are the texts that came with it, `rejected` is the answer that
-    was not chosen.
+    was not chosen; `is_wanted` says whether somebody liked the answer, None for one that nobody rated.
     """
 
     question: object
@@ -62,6 +66,7 @@ class Given:
     learned: tuple[int, ...] = ()
     rejected: str | None = None
     contexts: tuple[Context, ...] = ()
+    is_wanted: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +148,10 @@ def refuse_media(row: Row) -> None:
         raise LeftOut(f"it is about {seen}, and arms read text")
 
 
-def refuse_unwanted(row: Row) -> None:
-    """Raises LeftOut for an answer that nobody wants (TRL's unpaired feedback)."""
-    if row.get("label") is False:
-        raise LeftOut("it is labelled as an answer that nobody wants")
+def rating(row: Row) -> bool | None:
+    """Whether the answer of a row is wanted, by a thumb up or down: TRL's `label`, LLaMA-Factory's `kto_tag`."""
+    found = next((row[name] for name in ("label", "kto_tag") if row.get(name) is not None), None)
+    return _TRUTHS.get(str(found).strip().lower()) if isinstance(found, bool | str) else None
 
 
 def text_in(row: Row, column: str | None) -> str:

@@ -11,8 +11,8 @@ from tuning.data.formats.given import (
     Row,
     named,
     others,
+    rating,
     refuse_media,
-    refuse_unwanted,
     text_in,
 )
 from tuning.data.formats.messages import Turn, are_messages, history_of, last_exchange, read_messages, with_system
@@ -54,7 +54,6 @@ def _fits_completion(columns: Collection[str], _: Sequence[Row]) -> Columns | No
 
 def _read_completion(row: Row, parts: Columns) -> Iterator[Given]:
     refuse_media(row)
-    refuse_unwanted(row)
     asked, said = _turns(row, parts["prompt"], "user"), _turns(row, parts["completion"], "assistant")
     system = named(row, *_SYSTEM)
     turns = with_system(row.get(system) if system else None, (*asked, *said))
@@ -67,6 +66,7 @@ def _read_completion(row: Row, parts: Columns) -> Iterator[Given]:
         # TRL learns the completion alone, which may hold several answers.
         learned=tuple(place for place in found.learned if place >= len(turns) - len(said)),
         metadata=others(row, "id", system, *parts.values()),
+        is_wanted=rating(row),
     )
 
 

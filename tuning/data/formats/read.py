@@ -55,10 +55,11 @@ def read_rows(
     *,
     format: str | None = None,
     needs_answers: bool = True,
+    keeps_unwanted: bool = False,
     say: Say = lambda _: None,
 ) -> Reading:
     """The rows of a file. `columns` says which hold which part, where their names do not; a table that needs no answers
-    may lack their column.
+    may lack their column. Answers that nobody wants are left out unless they are to be kept.
 
     Raises TuningError for columns that are not there, not known, or may be two things; StorageError for a file that
     cannot be read.
@@ -88,7 +89,10 @@ def read_rows(
             rows.append((number, strange[number]))
             continue
         try:
-            rows += [(number, given) for given in found.format.read(row, found.parts)]
+            for given in found.format.read(row, found.parts):
+                if given.is_wanted is False and not keeps_unwanted:
+                    raise LeftOut("it is labelled as an answer that nobody wants")
+                rows.append((number, given))
         except LeftOut as reason:
             left_out.append((number, row, str(reason)))
         except ValueError as fault:

@@ -1,0 +1,158 @@
+"""The rows of a training, as its objective learns them: those to train on, and those that it is measured on.
+
+rows = rows_of(config, "polite", data, documents, base.path, scoring)
+rows.training, rows.dev, rows.guard, rows.held_out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from arbiter import build
+from arbiter.config.schema import Config
+from arbiter.data import Data
+from arbiter.learned import learned_part
+from arbiter.scoring import Scoring
+from eval.metrics.catalogue import metrics_of
+from eval.metrics.ragas import JUDGE_METRICS
+from rag.documents.document import Document
+from rag.index import Index
+from storage.hashes import content_hash
+from tuning.data.examples import Question, sample
+from tuning.data.pairs import PreferencePair
+from tuning.data.rows import PairRow, RatedRow, Row
+from tuning.errors import TuningError
+from tuning.objectives.preference import PreferenceSettings
+from tuning.objectives.pretraining import Pretraining, document_windows
+from tuning.recipe import CheckRows, Recipe
+from tuning.training.start import settle
+
+# A document has so many letters for each of its tokens, about, until it is read.
+_LETTERS = 4
+# At most so many pairs are ranked before and after a training: 200 tell a share to 7 points.
+_MOST_HELD_OUT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """As `train_adapter` takes them."""
+
+    training: Sequence[Row]
+    dev: CheckRows | None = None
+    guard: CheckRows | None = None
+    held_out: CheckRows | None = None
+
+
+def count_rows(recipe: Recipe, data: Data) -> int:
+    """How many rows a training of a recipe has; of documents about."""
+    match learned_part(recipe):
+        case "examples":
+            return len(data.examples)
+        case "documents":
+            assert isinstance(recipe.objective, Pretraining)
+            step = _LETTERS * (recipe.objective.window - recipe.objective.overlap)
+            return sum(len(document.text) // step + 1 for document in data.documents)
+        case part:
+            return len(data.preferences.pairs if part == "pairs" else data.preferences.rated)
+
+
+def settle_adapters(config: Config, data: Data, home: Path) -> Config:
+    """The config with the numbers that its adapters leave open, of trainings on all rows of the data."""
+    trained = home / "adapters"
+    adapters = {name: settle(recipe, count_rows(recipe, data), trained) for name, recipe in config.adapters.items()}
+    return config.model_copy(update={"adapters": adapters})
+
+
+def rows_of(
+    config: Config, name: str, data: Data, documents: Index | None, base_path: str, scoring: Callable[[], Scoring]
+) -> Rows:
+    """The rows of the adapter of this key. Raises TuningError where there are none to look at it with."""
+    recipe = config.adapters[name]
+    guard = _examples(config, name, data.guard, documents, scoring)
+    match learned_part(recipe):
+        case "examples":
+            training = build.training_rows(config, name, data.examples, documents)
+            return Rows(training, _examples(config, name, data.dev, documents, scoring), guard)
+        case "documents":
+            windows, dev = _windows(recipe, data.documents, base_path)
+            rows = Rows(windows, dev, guard)
+        case _:
+            rows = _preferences(config, name, data, documents, guard)
+    if recipe.has_looks and rows.dev is None:
+        raise TuningError(
+            f"adapters.{name} is looked at while it trains (keep, patience), and nothing is left to look with; raise "
+            f"adapters.{name}.objective.held_out, or set keep to last and patience to 0"
+        )
+    return rows
+
+
+def _preferences(config: Config, name: str, data: Data, documents: Index | None, guard: CheckRows | None) -> Rows:
+    recipe = config.adapters[name]
+    assert isinstance(recipe.objective, PreferenceSettings)
+    parts = data.preferences.divided(recipe.objective.held_out, needs_dev=recipe.has_looks)
+
+    def pair_rows(pairs: Sequence[PreferencePair]) -> list[PairRow]:
+        prompts = build.prompts_of(config, name, [pair.prompt for pair in pairs], documents)
+        return [PairRow(prompt, pair.chosen, pair.rejected) for prompt, pair in zip(prompts, pairs, strict=True)]
+
+    def checks(pairs: Sequence[PreferencePair], most: int) -> CheckRows | None:
+        some = sample(pairs, most, config.seed)
+        return CheckRows(pair_rows(some), "preference") if some else None
+
+    training: Sequence[Row]
+    if learned_part(recipe) == "pairs":
+        training = pair_rows(parts.pairs)
+    else:
+        prompts = build.prompts_of(config, name, [one.prompt for one in parts.rated], documents)
+        rated = zip(prompts, parts.rated, strict=True)
+        training = [RatedRow(prompt, one.answer, one.is_wanted) for prompt, one in rated]
+    dev, held_out = checks(parts.dev, recipe.look_rows), checks(parts.held_out, _MOST_HELD_OUT)
+    return Rows(training, dev, guard, held_out)
+
+
+def _windows(recipe: Recipe, documents: Sequence[Document], base_path: str) -> tuple[Sequence[Row], CheckRows | None]:
+    """Of the documents that are learned, and of those that it is looked at with, the same ones always."""
+    from transformers import AutoTokenizer
+
+    from tuning.training.libraries import quiet
+    from tuning.training.loading import load_pretrained
+
+    numbers = recipe.objective
+    assert isinstance(numbers, Pretraining)
+    with quiet():
+        tokenizer = load_pretrained(AutoTokenizer, base_path)
+
+        def windows(some: Iterable[Document]) -> list[Row]:
+            texts = (one.text if one.text.startswith(one.title) else f"{one.title}\n\n{one.text}" for one in some)
+            return [*document_windows(texts, tokenizer, numbers)]
+
+        if not recipe.has_looks:
+            return windows(documents), None
+        # One at least, where there is more than one.
+        count = max(round(numbers.held_out * len(documents)), 1) if numbers.held_out and len(documents) > 1 else 0
+        by_hash = sorted(documents, key=lambda one: content_hash("held out", one.id))
+        taken = {one.id for one in by_hash[:count]}
+        looked_at = sample(windows(one for one in documents if one.id in taken), recipe.look_rows, recipe.seed)
+        learned = windows(one for one in documents if one.id not in taken)
+    return learned, CheckRows(looked_at, "probability") if looked_at else None
+
+
+def _examples(
+    config: Config,
+    name: str,
+    questions: Sequence[Question],
+    documents: Index | None,
+    scoring: Callable[[], Scoring],
+) -> CheckRows | None:
+    """A sample of questions that the training is looked at with, scored by what decides."""
+    spec, metric = config.adapters[name], config.policy.metric
+    asked = sample(questions, spec.look_rows, config.seed)
+    if not asked or not spec.has_looks:
+        return None
+    rows = build.check_rows(config, name, asked, documents)
+    if any(one in JUDGE_METRICS for one in metrics_of(metric)):
+        return CheckRows(rows)  # a judge would be asked at every look
+    return CheckRows(rows, str(metric), partial(scoring().score_texts, asked))

@@ -1,0 +1,138 @@
+"""The rows of each objective, out of a data folder; nothing is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fakes.teams import DOCUMENTS, write_folder
+
+from arbiter.config.schema import Config
+from arbiter.console import Console
+from arbiter.data import load_data
+from arbiter.pipeline import Pipeline
+from arbiter.training_rows import Rows, count_rows, rows_of, settle_adapters
+from router.answering.prompts import ANSWER
+from tuning.base import ResolvedModel
+from tuning.data.rows import PairRow, RatedRow, TextWindow
+from tuning.errors import TuningError
+
+PAIRS = [
+    {"id": str(n), "prompt": f"Say {n} in {word}", "chosen": "red blue", "rejected": "green one two"}
+    for n, word in enumerate(("Welsh", "Dutch", "Greek", "Czech", "Tamil", "Hindi", "Malay", "Norse", "Irish", "Latin"))
+]
+
+
+def config_of(folder: Path, adapter: dict[str, Any]) -> Config:
+    return Config.model_validate(
+        {"data": folder, "adapters": {"own": adapter}, "arms": {"mine": {"adapter": "own"}}, "seed": 3}
+    )
+
+
+def rows(folder: Path, adapter: dict[str, Any], base: str = "") -> Rows:
+    config = config_of(folder, adapter)
+    data = load_data(folder, needs_preferences=True, needs_dev=bool(adapter.get("keep")), takes_dev=False)
+    scoring: Any = SimpleNamespace(score_texts=lambda _asked, answers: [0.25 for _ in answers])
+    return rows_of(config, "own", data, None, base, lambda: scoring)
+
+
+def test_pairs_are_in_the_words_of_the_arm_and_some_are_held_out(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "team", pairs=PAIRS)
+    found = rows(folder, {"objective": "dpo"})
+    assert found.held_out is not None
+    assert (len(found.training), len(found.held_out.rows), found.dev, found.guard) == (8, 2, None, None)
+    assert all(isinstance(row, PairRow) for row in (*found.training, *found.held_out.rows))
+    asked = {str(row.prompt) for row in (*found.training, *found.held_out.rows)}  # type: ignore[union-attr]
+    assert asked == {str(tuple(ANSWER.ask(str(pair["prompt"]), ()))) for pair in PAIRS}
+    none = rows(folder, {"objective": {"name": "orpo", "held_out": 0}})
+    assert (len(none.training), none.held_out) == (10, None)
+
+
+def test_a_training_that_is_looked_at_has_dev_pairs_of_its_own(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "team", pairs=PAIRS, guard=[{"question": "Is water wet?", "answers": ["yes"]}])
+    found = rows(folder, {"objective": {"name": "simpo", "held_out": 0.2}, "keep": "best", "look_rows": 1})
+    assert found.dev is not None
+    assert found.held_out is not None
+    assert (len(found.training), len(found.dev.rows), len(found.held_out.rows)) == (6, 1, 2)
+    # What must not be spoilt is asked and scored as ever.
+    assert found.guard is not None
+    assert found.guard.score is not None
+    assert found.guard.score(["yes"]) == [0.25]
+    with pytest.raises(TuningError, match=r"nothing is left to look with; raise adapters.own.objective.held_out"):
+        rows(folder, {"objective": {"name": "simpo", "held_out": 0}, "keep": "best"})
+
+
+def test_kto_learns_both_answers_of_pairs_alone(tmp_path: Path) -> None:
+    found = rows(write_folder(tmp_path / "team", pairs=PAIRS), {"objective": "kto"})
+    assert [type(row) for row in found.training] == [RatedRow] * 16
+    assert [row.is_wanted for row in found.training] == [True] * 8 + [False] * 8  # type: ignore[union-attr]
+    assert found.held_out is not None
+    assert isinstance(found.held_out.rows[0], PairRow)
+
+
+@pytest.mark.slow  # it imports transformers
+def test_documents_are_windows_with_their_titles(tmp_path: Path, tiny_base: Path) -> None:
+    documents = [*DOCUMENTS, {"id": "x", "title": "Opening hours", "text": "Desk 9 opens at ten and closes early."}]
+    folder = write_folder(tmp_path / "team", docs=documents)
+    adapter = {"objective": {"name": "pretraining", "window": 8, "overlap": 1}}
+    found = rows(folder, adapter, str(tiny_base))
+    # Desk 0 opens at one. [end]; Opening hours Desk 9 opens at ten and | and closes early. [end]
+    assert [len(row.ids) for row in found.training] == [6] * len(DOCUMENTS) + [8, 4]  # type: ignore[union-attr]
+    assert found.held_out is None
+    looked_at = rows(folder, {**adapter, "patience": 2, "look_rows": 9}, str(tiny_base))
+    assert looked_at.dev is not None
+    assert isinstance(looked_at.dev.rows[0], TextWindow)
+    assert len(looked_at.training) + len(looked_at.dev.rows) == len(found.training)
+    assert len(looked_at.dev.rows) <= 2, "one document is left out"
+
+
+def test_numbers_that_are_left_open_follow_from_the_rows_of_the_objective(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "team", pairs=PAIRS)
+    data = load_data(folder, needs_preferences=True)
+    counts = {}
+    for name in ("supervised", "dpo", "kto", "pretraining"):
+        config = config_of(folder, {"objective": name})
+        counts[name] = count_rows(config.adapters["own"], data)
+        (recipe,) = (settle_adapters(config, data, tmp_path).adapters[key] for key in ("own",))
+        assert recipe.learning_rate == pytest.approx(1e-3 * recipe.objective.rate_factor)
+    assert counts == {"supervised": 6, "dpo": 10, "kto": 20, "pretraining": 6}
+    long = replace(data.documents[0], text="word " * 1000)
+    assert count_rows(config.adapters["own"], replace(data, documents=(long,))) == 5000 // (4 * 224) + 1
+
+
+@pytest.mark.slow  # it trains
+def test_adapters_of_other_objectives_are_trained_from_a_folder_and_tell_what_they_prefer(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Pipeline, "base", ResolvedModel("org/tiny", "r1", str(tiny_base)))
+    usual = {"rank": 4, "epochs": 2, "batch_size": 4, "learning_rate": 0.01}
+    config = Config.model_validate(
+        {
+            "data": write_folder(tmp_path / "team", pairs=PAIRS),
+            "embedding": {"langchain": {"factory": "fakes.teams:WordEmbeddings"}},
+            "adapters": {
+                "polite": {**usual, "objective": "dpo", "keep": "best"},
+                "well_read": {**usual, "objective": {"name": "pretraining", "window": 8, "overlap": 1}},
+            },
+            "arms": {
+                **dict.fromkeys(("tuned", "tuned_rag", "hybrid", "fewshot")),
+                "polite": {"adapter": "polite"},
+                "well_read": {"adapter": "well_read"},
+            },
+        }
+    )
+    pipeline = Pipeline(config, home=tmp_path / "home", console=Console())
+    adapters = pipeline.adapters
+    assert {key: one.objective for key, one in adapters.items()} == {"polite": "dpo", "well_read": "pretraining"}
+    told = adapters["polite"].preference
+    assert told is not None
+    assert (told.num_pairs, adapters["polite"].num_rows, adapters["well_read"].num_rows) == (2, 6, 6)
+    said = capsys.readouterr().err
+    assert "10 preference pairs, 20 rated answers, 6 questions" in said
+    assert "training polite on 6 rows (dpo, lora, rank 4, 2 epochs" in said
+    assert "of 2 held-out pairs the chosen answer is preferred in " in said
+    again = Pipeline(config, home=tmp_path / "home", console=Console())
+    assert {key: one.name for key, one in again.adapters.items()} == {key: one.name for key, one in adapters.items()}
