@@ -155,21 +155,22 @@ def test_a_server_that_starts_again_serves_what_was_trained(tmp_path: Path, logg
 
 
 def test_a_server_that_went_down_goes_on_with_its_jobs(tmp_path: Path) -> None:
-    with tuning_server(tmp_path / "down", command=fake_command(steps=20, pause_s=0.1)) as tuning:
-        training, waiting, paused = (tuning.created(seed=seed).id for seed in (1, 2, 3))
+    with tuning_server(tmp_path / "down", command=fake_command(steps=60, pause_s=0.1)) as tuning:
+        training = tuning.created(seed=1).id
         until(lambda: len(tuning.steps(training)) > 2)
+        waiting, paused = (tuning.created(seed=seed).id for seed in (2, 3))
         tuning.until(paused, "queued")
         tuning.client.fine_tuning.jobs.pause(paused)
-    with tuning_server(tmp_path / "down", command=fake_command(steps=20)) as tuning:
+    with tuning_server(tmp_path / "down", command=fake_command(steps=60)) as tuning:
         done = tuning.until(training, "succeeded")
         tuning.until(waiting, "succeeded")
-        assert [step["step"] for step in tuning.steps(training)] == list(range(1, 21))
+        assert [step["step"] for step in tuning.steps(training)] == list(range(1, 61))
         assert "the training goes on from its last checkpoint" in tuning.messages(training)
         assert tuning.client.fine_tuning.jobs.retrieve(paused).status == "paused"
         with tuning.runner.store.database.read() as rows:
             attempts = rows.execute(sa.select(JOB_ROWS.c.attempts).where(JOB_ROWS.c.id == training)).scalar_one()
         assert attempts == 0
-    assert done.fine_tuned_model == whole(tmp_path / "whole", 20)
+    assert done.fine_tuned_model == whole(tmp_path / "whole", 60)
 
 
 class Leaving(Database):
@@ -260,8 +261,9 @@ def test_a_server_that_is_killed_leaves_no_process_and_loses_no_step(tmp_path: P
 
 def test_a_server_of_another_base_model_leaves_jobs_alone(tmp_path: Path) -> None:
     with tuning_server(tmp_path, command=fake_command(steps=1000, pause_s=0.05)) as tuning:
-        job, paused = tuning.created(), tuning.created()
+        job = tuning.created()
         tuning.until(job.id, "running")
+        paused = tuning.created()
         tuning.until(paused.id, "queued")
         tuning.client.fine_tuning.jobs.pause(paused.id)
     other = tmp_path / "other"
