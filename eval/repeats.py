@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from eval.metrics.labels import kind_of, label_sets
 from eval.questions import Question, plain_text, plain_turns
-from tuning.data.alike import AlikeTexts
 
 _NUMBER = re.compile(r"\d+")
 
@@ -90,6 +89,8 @@ def find_repeats(
     Exact ones ask the same (`plain_turns`), `nearly` adds those that `find_near_repeats` would find, both with an
     answer in common. Candidates for near ones come from MinHash (`tuning.data.alike`), which misses few.
     """
+    from tuning.data.alike import AlikeTexts  # brings a part of SciPy that nothing else needs
+
     is_another, alike = _another(set(label_sets(rows))), AlikeTexts(NEAR_PERCENT)
     answers = [_plain_answers(row) for row in rows]
     asked: dict[tuple[str, ...], list[int]] = {}

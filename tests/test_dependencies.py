@@ -31,6 +31,7 @@ WITHOUT_IMPORT = {
 UNDECLARED = {
     "_typeshed": "known to type checkers alone",
     "apollo_torch": "not for commercial use: installed by who chooses that optimizer, as the message says",
+    "spacy": "comes with presidio-analyzer, which the extra `pii` declares",
     "langchain_qdrant": "installed by who chooses that store, as the message says where it is missing",
 }
 

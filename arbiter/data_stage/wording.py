@@ -69,7 +69,7 @@ def _contradictions(found: Mapping[str, Any]) -> str:
     said = []
     for what, pairs in (
         ("ask the same with other answers", found["same"]),
-        ("nearly, with other labels", found["near"]),
+        ("nearly the same with other labels", found["near"]),
     ):
         if pairs:
             lines = listed((f"{one} and {other}" for one, other in pairs), shown=_SHOWN_LINES)
@@ -113,11 +113,17 @@ def _bias(bias: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     shown = [one for one in bias["differences"] if one["is_shown"]]
     for one in shown:
         (a, b), interval = one["shares"], f"{one['low']:+.0%} to {one['high']:+.0%}"
-        yield "groups: label", f"{one['label']}: {a:.0%} of {first}, {b:.0%} of {second} ({interval})"
+        yield (
+            "groups: label",
+            f"{one['label']}: {a:.0%} of {first}, {b:.0%} of {second} (the first less the second: {interval})",
+        )
     if bias["differences"] and not shown:
         most = bias["differences"][0]
         interval = f"{most['low']:+.0%} to {most['high']:+.0%}"
-        yield "groups: labels", f"no difference is shown; the largest is {most['label']}'s ({interval})"
+        yield (
+            "groups: labels",
+            f"no difference is shown; the largest is {most['label']}'s ({first} less {second}: {interval})",
+        )
 
 
 def _forecast(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

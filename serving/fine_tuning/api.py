@@ -62,7 +62,7 @@ def fine_tuning_routes(runner: JobRunner) -> APIRouter:
 
     @router.post("/jobs/{job_id}/cancel", response_model=JobCard, responses=refusals(404, 409))
     def cancel(job_id: str) -> dict[str, object]:
-        """End it for good; nothing of it stays."""
+        """End it for good; nothing of it is served, and what it had on the disk is deleted."""
         return job_card(runner.cancel(job_id))
 
     @router.post("/jobs/{job_id}/pause", response_model=JobCard, responses=refusals(404, 409))

@@ -39,8 +39,9 @@ class Progress:
                     seconds_left = message["seconds_left"]
                     if message["step"] > step:
                         step = message["step"]
-                        look: dict[str, Any] = next((one for one in message["looks"] if one["step"] == step), {})
-                        self._metrics[step] = {"step": step, "train_loss": message["train_loss"], **look}
+                        looks = {one["step"]: one for one in message["looks"]}
+                        measured = {"step": step, "train_loss": message["train_loss"]}
+                        self._metrics[step] = {**measured, **looks.get(step, {})}
                         events.append(_step(message, self._metrics[step]))
                     saved = message["checkpoint"]
                     if saved and saved not in (one.step for one in checkpoints):

@@ -49,7 +49,7 @@ _log = logging.getLogger("arbiter.fine_tuning")
 @dataclass(eq=False)
 class JobRunner:
     """Jobs of one data directory and base model. A training that is stopped, by whatever, goes on from its last
-    checkpoint and ends with the same adapter; of a job that was cancelled nothing stays.
+    checkpoint and ends with the same adapter; of a job that was cancelled nothing is served.
 
     `command` starts a process; `pause_s` is how soon what was in trouble is tried again.
     """

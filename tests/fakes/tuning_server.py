@@ -116,7 +116,7 @@ class Tuning:
             given["training_file"] = self.uploaded(*rows)
         return self.client.fine_tuning.jobs.create(**given)
 
-    def until(self, job_id: str, *statuses: str, limit_s: float = 30.0) -> Any:
+    def until(self, job_id: str, *statuses: str, limit_s: float = 60.0) -> Any:
         deadline = time.monotonic() + limit_s
         while (job := self.client.fine_tuning.jobs.retrieve(job_id)).status not in statuses:
             assert time.monotonic() < deadline, job
@@ -144,7 +144,7 @@ class Tuning:
         return sorted(path.name for path in (self.home / "training").glob("*"))
 
 
-def until(happened: Callable[[], object], *, limit_s: float = 15) -> None:
+def until(happened: Callable[[], object], *, limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not happened():
         assert time.monotonic() < deadline

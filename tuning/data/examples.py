@@ -23,6 +23,8 @@ from tuning.errors import TuningError
 
 T = TypeVar("T")
 
+_KINDS: Mapping[type, str] = {dict: "an object", list: "a list"}
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -212,8 +214,9 @@ def _question(row: Given, fallback_id: str) -> Question | str:
     held = [one for one in (given if isinstance(given, list) else [given]) if not _is_missing(one)]
     answers = texts_of([str(one).lower() if isinstance(one, bool) else one for one in held])
     if answers is None:
-        wrong = next(one for one in held if texts_of([one]) is None)
-        return f"`answers` must be a list of strings or numbers, or `answer` one of them, not {wrong!r:.40}"
+        wrong = next(one for one in held if not isinstance(one, bool) and texts_of([one]) is None)
+        kind = _KINDS.get(type(wrong), str(wrong))
+        return f"`answers` must be a list of strings or numbers, or `answer` one of them, not {kind}"
     if document_ids is None:
         return "`doc_ids` must be a list of strings or numbers"
     texts = (asked[0], *answers, *(str(one["content"]) for one in row.history), *(one.text for one in row.contexts))

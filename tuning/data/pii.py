@@ -30,9 +30,10 @@ _SECRETS = (
     r"\b(?:sk|pk|rk|ghp|gho|ghs|github_pat|glpat|xox[abprs]|hf)[_\-][A-Za-z0-9_\-]{16,}",
     r"\bAKIA[0-9A-Z]{16}\b",
 )
-# As few digits has no phone number that a person is called at.
+# Fewer digits has no phone number that a person is called at; to phonenumbers, "1647" is one, and so is "1648-1649".
 _PHONE_DIGITS = 7
 _DIGIT = re.compile(r"\d")
+_YEARS = re.compile(r"(?:1\d|20)\d\d\D+(?:1\d|20)\d\d")
 # Of a row: what names it and its documents, and who speaks.
 _NAMES = ("id", "doc_ids", "role")
 
@@ -64,9 +65,14 @@ class PiiFinder:
         """What is there, from the first on; nothing overlaps."""
         found: list[Found] = []
         for kind, recognizer in self._recognizers:
-            if kind != "PHONE" or len(_DIGIT.findall(text)) >= _PHONE_DIGITS:
-                spans = recognizer.analyze(text, recognizer.supported_entities, None)
-                found += [Found(span.start, span.end, kind) for span in spans]
+            if kind == "PHONE" and len(_DIGIT.findall(text)) < _PHONE_DIGITS:
+                continue
+            spans = recognizer.analyze(text, recognizer.supported_entities, None)
+            found += [
+                Found(span.start, span.end, kind)
+                for span in spans
+                if kind != "PHONE" or _may_be_called(text[span.start : span.end])
+            ]
         for pipeline in self._pipelines:
             spans = (span for span in pipeline(text).ents if span.label_ in ("PERSON", "PER"))
             found += [Found(span.start_char, span.end_char, "NAME") for span in spans]
@@ -114,6 +120,11 @@ def over_texts(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, list | tuple):
         return [over_texts(one, change) for one in value]
     return value
+
+
+def _may_be_called(number: str) -> bool:
+    """Whether this is no year, nor two of them."""
+    return len(_DIGIT.findall(number)) >= _PHONE_DIGITS and not _YEARS.fullmatch(number)
 
 
 def _recognizers(kinds: Sequence[Kind]) -> list[tuple[Kind, Any]]:

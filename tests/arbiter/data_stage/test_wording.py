@@ -74,7 +74,7 @@ def test_everything_that_is_known_has_a_line() -> None:
         "names": "not looked for: no spaCy model is installed",
         "groups": "4 rows speak of female alone, 4 of male, 1 of both",
         "groups: swapped": "2 rows have their counterpart, 6 have none",
-        "groups: label": "a: 100% of female, 25% of male (+10% to +90%)",
+        "groups: label": "a: 100% of female, 25% of male (the first less the second: +10% to +90%)",
         "forecast: closed_book": "30 min 0 s, 10 Wh, costs 0.5",
         "forecast: raft": "is trained",
         "forecast: power": "20 W (energy.power_w)",
@@ -95,6 +95,6 @@ def test_what_is_not_known_is_said() -> None:
     found = lines(unknown)
     assert found["tokens"] == "not known: no model"
     assert found["personal data"] == "not looked for: no presidio"
-    assert found["groups: labels"] == "no difference is shown; the largest is a's (+10% to +90%)"
+    assert found["groups: labels"] == "no difference is shown; the largest is a's (female less male: +10% to +90%)"
     assert found["forecast: closed_book"] == "5.0 s, energy unknown (set energy.power_w)"
     assert lines(FACT | {"forecast": {}})["forecast"] == "--forecast times a few steps of each training"

@@ -231,8 +231,9 @@ def test_a_paused_job_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_a_job_that_waits_is_paused_resumed_and_cancelled_too(tmp_path: Path) -> None:
     with tuning_server(tmp_path, command=fake_command(steps=1000, pause_s=0.05)) as tuning:
         jobs = tuning.client.fine_tuning.jobs
-        first, waiting = tuning.created(), tuning.created()
+        first = tuning.created()
         tuning.until(first.id, "running")
+        waiting = tuning.created()
         tuning.until(waiting.id, "queued")
         assert jobs.pause(waiting.id).status == "paused"
         jobs.cancel(first.id)

@@ -75,7 +75,10 @@ def test_rows_of_other_formats_are_learned_too(tmp_path: Path, tiny_base: Path) 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([GOOD, chat(ASKED, {**RED, "role": "bot"})], "1 faulty row: line 2: no message has the role 'bot'; roles are"),
+        (
+            [GOOD, chat(ASKED, {**RED, "role": "elf"})],
+            "1 faulty row: line 2: no message has the role 'elf'; roles are",
+        ),
         ([chat(ASKED)], "1 faulty row: line 1: no assistant message, so there is nothing to learn"),
         ([chat(ASKED, {**RED, "content": " "})], "line 1: the assistant's last message is blank"),
         ([chat(RED)], "line 1: the message before the answer is first of all, not a user's"),
@@ -89,8 +92,8 @@ def test_rows_of_other_formats_are_learned_too(tmp_path: Path, tiny_base: Path) 
         ([GOOD, chat({**ASKED, "content": "north " * 9}, RED)], "line 2: it has 14 tokens, and max_length is 12"),
         ([{"prompt": "a", "chosen": "b", "rejected": "c"}], "it holds pairs of answers, of which method 'supervised'"),
         (
-            [GOOD] + [chat(ASKED, {**RED, "role": "bot"})] * 7,
-            "7 faulty rows: lines 2, 3, 4, 5, 6 and 2 more: no message has the role 'bot'",
+            [GOOD] + [chat(ASKED, {**RED, "role": "elf"})] * 7,
+            "7 faulty rows: lines 2, 3, 4, 5, 6 and 2 more: no message has the role 'elf'",
         ),
     ],
 )

@@ -36,6 +36,11 @@ def whole(home: Path, steps: int) -> str:
         return model
 
 
+def trainers_of(process: psutil.Process) -> list[psutil.Process]:
+    running = [one for one in process.children() if one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in running if "trainer.py" in " ".join(one.cmdline())]
+
+
 def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_model(tmp_path: Path) -> None:
     with tuning_server(tmp_path / "killed", command=fake_command(steps=6, die_at=3, deaths=1)) as tuning:
         job = tuning.succeeded(seed=1)
@@ -155,21 +160,22 @@ def test_a_server_that_starts_again_serves_what_was_trained(tmp_path: Path, logg
 
 
 def test_a_server_that_went_down_goes_on_with_its_jobs(tmp_path: Path) -> None:
-    with tuning_server(tmp_path / "down", command=fake_command(steps=20, pause_s=0.1)) as tuning:
-        training, waiting, paused = (tuning.created(seed=seed).id for seed in (1, 2, 3))
+    with tuning_server(tmp_path / "down", command=fake_command(steps=60, pause_s=0.1)) as tuning:
+        training = tuning.created(seed=1).id
         until(lambda: len(tuning.steps(training)) > 2)
+        waiting, paused = (tuning.created(seed=seed).id for seed in (2, 3))
         tuning.until(paused, "queued")
         tuning.client.fine_tuning.jobs.pause(paused)
-    with tuning_server(tmp_path / "down", command=fake_command(steps=20)) as tuning:
+    with tuning_server(tmp_path / "down", command=fake_command(steps=60)) as tuning:
         done = tuning.until(training, "succeeded")
         tuning.until(waiting, "succeeded")
-        assert [step["step"] for step in tuning.steps(training)] == list(range(1, 21))
+        assert [step["step"] for step in tuning.steps(training)] == list(range(1, 61))
         assert "the training goes on from its last checkpoint" in tuning.messages(training)
         assert tuning.client.fine_tuning.jobs.retrieve(paused).status == "paused"
         with tuning.runner.store.database.read() as rows:
             attempts = rows.execute(sa.select(JOB_ROWS.c.attempts).where(JOB_ROWS.c.id == training)).scalar_one()
         assert attempts == 0
-    assert done.fine_tuned_model == whole(tmp_path / "whole", 20)
+    assert done.fine_tuned_model == whole(tmp_path / "whole", 60)
 
 
 class Leaving(Database):
@@ -242,7 +248,7 @@ def test_a_server_that_is_killed_leaves_no_process_and_loses_no_step(tmp_path: P
             file = client.files.create(file=("train.jsonl", json.dumps(ROW).encode() + b"\n"), purpose="fine-tune")
             job = client.fine_tuning.jobs.create(model=MODEL, training_file=file.id, seed=1)
             until(lambda: len(client.fine_tuning.jobs.list_events(job.id).data) > 8, limit_s=60)
-        trainers = [one for one in psutil.Process(server.pid).children() if "trainer.py" in " ".join(one.cmdline())]
+        trainers = trainers_of(psutil.Process(server.pid))
         assert len(trainers) == 1
     finally:
         server.kill()
@@ -260,8 +266,9 @@ def test_a_server_that_is_killed_leaves_no_process_and_loses_no_step(tmp_path: P
 
 def test_a_server_of_another_base_model_leaves_jobs_alone(tmp_path: Path) -> None:
     with tuning_server(tmp_path, command=fake_command(steps=1000, pause_s=0.05)) as tuning:
-        job, paused = tuning.created(), tuning.created()
+        job = tuning.created()
         tuning.until(job.id, "running")
+        paused = tuning.created()
         tuning.until(paused.id, "queued")
         tuning.client.fine_tuning.jobs.pause(paused.id)
     other = tmp_path / "other"
@@ -290,7 +297,7 @@ def test_the_process_is_told_when_its_server_stops(tmp_path: Path) -> None:
     with tuning_server(tmp_path, command=fake_command(steps=1000, pause_s=0.05)) as tuning:
         job = tuning.created()
         until(lambda: len(tuning.steps(job.id)) > 1)
-        trainers = [one for one in psutil.Process().children() if "trainer.py" in " ".join(one.cmdline())]
+        trainers = trainers_of(psutil.Process())
         assert len(trainers) == 1
         os.kill(trainers[0].pid, signal.SIGSTOP)  # it could not end by itself
     assert not trainers[0].is_running()

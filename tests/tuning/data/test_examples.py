@@ -68,7 +68,7 @@ def test_numbers_are_document_ids_and_further_answers_are_kept(tmp_path: Path) -
         ({**GOOD, "answers": [["nine"]]}, "`answers` must be a list of strings"),
         (
             {**GOOD, "answers": [{"a": 1}]},
-            "`answers` must be a list of strings or numbers, or `answer` one of them, not {'a'",
+            "`answers` must be a list of strings or numbers, or `answer` one of them, not an object",
         ),
         ({**GOOD, "answers": [float("inf")]}, "`answers` must be a list of strings or numbers"),
         ({**GOOD, "answers": [float("nan")]}, "no answer to learn"),

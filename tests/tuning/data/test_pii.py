@@ -34,6 +34,7 @@ def finder() -> PiiFinder:
         ("see https://example.org/?page=2", "see https://example.org/?page=2"),
         ("AKIAIOSFODNN7EXAMPLE", "<SECRET_1>"),
         ("It cost 1,200,000 in 2019-2020, on 2023-10-12 at 12:13:14.", None),
+        ("Who was imprisoned there in 1646 through 1647, and who in 1648–1649?", None),
         ("", None),
     ],
 )

@@ -19,9 +19,19 @@ from tuning.data.formats.given import (
     spelt,
     values_of,
 )
-from tuning.data.formats.messages import are_messages, last_exchange, question_of, read_messages, role_of, with_system
+from tuning.data.formats.messages import (
+    are_exchanges,
+    are_messages,
+    last_exchange,
+    question_of,
+    read_messages,
+    role_of,
+    with_system,
+)
 
-_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns", "contents")
+_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat")
+# What may as well hold something else.
+_MAYBE = ("turns", "contents")
 _SYSTEM = ("system", "system_prompt", "system_instruction")
 _ASKED = ("input", "messages", "prompt", "question")
 # What holds the answer where a conversation ends with the user's message.
@@ -33,7 +43,11 @@ _IDEAL = (
 
 def _fits_chat(columns: Collection[str], sample: Sequence[Row]) -> Columns | None:
     found = named(columns, *_NAMES)
-    return {"messages": found} if found and _has_messages(sample, found) and not _is_from(sample, found) else None
+    if found and _has_messages(sample, found) and not _is_from(sample, found):
+        return {"messages": found}
+    maybe = named(columns, *_MAYBE)
+    is_one = maybe is not None and any(are_messages(one) or are_exchanges(one) for one in values_of(sample, maybe))
+    return {"messages": maybe} if maybe and is_one else None
 
 
 def _fits_sharegpt(columns: Collection[str], sample: Sequence[Row]) -> Columns | None:

@@ -33,9 +33,7 @@ def _fits(columns: Collection[str], sample: Sequence[Row]) -> Columns | None:
             return None
         choices = ", ".join(lettered.values())
     context = named(columns, *_CONTEXT)
-    # Whether "2" is a place or a text can only be told of all of them.
-    most = max((len(_choices_in(row, choices)) for row in sample), default=0)
-    told = "place" if all(_is_place(value, most) for value in values_of(sample, answer)) else "answer"
+    told = "place" if _are_places(sample, choices, answer) else "answer"
     return {"question": question, "choices": choices, told: answer, **({"context": context} if context else {})}
 
 
@@ -100,8 +98,17 @@ def _is_letter(answer: Any, lettered: Collection[str]) -> bool:
     return isinstance(answer, str) and answer.strip().strip("().").upper() in lettered
 
 
-def _is_place(answer: Any, most: int) -> bool:
-    return not isinstance(answer, bool) and str(answer).strip().isdecimal() and int(answer) < most
+def _are_places(sample: Sequence[Row], choices: str, answer: str) -> bool:
+    """Whether numbers in the column of answers are places. Whether "2" is one or a text can only be told of all."""
+    held = [(_choices_in(row, choices), row[answer]) for row in sample if row.get(answer) not in (None, "")]
+    if not all(_is_place(value) for _, value in held):
+        return False
+    are_within = all(int(value) < len(texts) for texts, value in held)
+    return are_within or not all(str(value).strip() in texts.values() for texts, value in held)
+
+
+def _is_place(answer: Any) -> bool:
+    return not isinstance(answer, bool) and str(answer).strip().isdecimal()
 
 
 def _label(row: Row, parts: Columns, choices: Mapping[str, str]) -> str:
@@ -112,11 +119,11 @@ def _label(row: Row, parts: Columns, choices: Mapping[str, str]) -> str:
     labels = list(choices)
     if (label := next((label for label in labels if label.casefold() == bare.casefold()), None)) is not None:
         return label
-    if "place" in parts and _is_place(answer, len(labels)):
+    if "place" in parts and _is_place(answer) and int(text) < len(labels):
         return labels[int(text)]
     if (label := next((label for label, one in choices.items() if one == text), None)) is not None:
         return label
-    raise ValueError(f"the answer {answer!r:.40} is none of the choices, {', '.join(labels)}")
+    raise ValueError("the answer is none of the choices: neither a letter, nor a place from 0, nor a text of them")
 
 
 CHOICES = Format("questions with choices", _fits, _read)

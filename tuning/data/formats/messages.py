@@ -62,6 +62,12 @@ def are_messages(value: Any) -> bool:
     return is_list and all(any(key in message for key in _ROLE) for message in found)
 
 
+def are_exchanges(value: Any) -> bool:
+    """Whether this is a list of objects that hold a question and its answer each."""
+    found = spelt(value)
+    return isinstance(found, list) and bool(found) and all(map(_exchanged, found))
+
+
 def role_of(message: Mapping[str, Any]) -> str:
     """The role of a message in our words, '' where it is none of ours."""
     return ROLES.get(str(_first(message, _ROLE)).strip().lower(), "")
@@ -95,8 +101,10 @@ def history_of(system: Any, before: Any, *, is_learned: bool = False) -> tuple[t
 
     Raises ValueError for anything else.
     """
+    if not before and not system:
+        return (), ()
     found = spelt(before) or ()
-    if are_messages(found) or (isinstance(found, list) and all(map(_exchanged, found))):
+    if are_messages(found) or are_exchanges(found):
         turns = read_messages(found)
     elif isinstance(found, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in found):
         turns = tuple(Turn(role, str(said)) for pair in found for role, said in zip(_TAKING_TURNS, pair, strict=True))
@@ -159,7 +167,7 @@ def _exchanged(item: Any) -> tuple[Turn, ...]:
 
 def _turn(message: Any) -> Turn:
     if not isinstance(message, Mapping):
-        raise ValueError(f"{message!r:.40} is no message; one is an object {{role, content}}")
+        raise ValueError("a message is no object {role, content}")
     role = _first(message, _ROLE)
     if str(role).strip().lower() in _TOOLS or message.get("tool_calls") or message.get("function_call"):
         raise LeftOut("a tool is called, and no arm calls any")

@@ -357,7 +357,7 @@ GOOD = {"messages": [message("user", "Who?"), message("assistant", "Ada")]}
         ({"messages": [message("user", " "), TEN]}, "the user's last message is blank"),
         ({"messages": [message("user", "?"), {**TEN, "weight": 0}]}, "every assistant message has weight 0"),
         ({"messages": []}, "no messages: a conversation is a list of objects"),
-        ({"messages": ["When?", "At nine."]}, "'When\\?' is no message; one is an object"),
+        ({"messages": ["When?", "At nine."]}, "a message is no object \\{role, content}"),
         ({"messages": [message("user", {"a": 1}), TEN]}, "the content of a message must be a text or a list of parts"),
         (
             {"instruction": "x", "output": "y"},
@@ -508,3 +508,10 @@ def test_an_answer_that_is_no_text_is_a_fault(tmp_path: Path, row: Row) -> None:
 def test_a_context_that_is_no_text_is_metadata(tmp_path: Path, context: Any) -> None:
     (example,) = load_examples(written(tmp_path, {"question": "When?", "answer": "nine", "context": context}))
     assert (example.contexts, example.metadata) == ((), {"context": context})
+
+
+def test_turns_that_are_only_texts_are_no_conversation(tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match="is known among question_id, turns; name them"):
+        load_examples(written(tmp_path, {"question_id": 1, "turns": ["When?", "And on Sundays?"]}))
+    (example,) = load_examples(written(tmp_path, {"turns": [*ASKED, TEN]}))
+    assert example.messages == tuple(ASKED)
