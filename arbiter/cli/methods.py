@@ -71,7 +71,7 @@ def _objectives() -> tuple[str, list[dict[str, object]]]:
     cells = []
     for objective in OBJECTIVES.values():
         usual = objective.settings()
-        numbers = {name: value for name, value in asdict(usual).items() if name != "name"}  # type: ignore[call-overload]
+        numbers = {name: value for name, value in asdict(usual).items() if name != "name"}
         rows.append(
             {
                 "objective": objective.name,
