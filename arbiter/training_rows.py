@@ -115,15 +115,13 @@ def _preferences(config: Config, name: str, data: Data, documents: Index | None,
 
 def _windows(recipe: Recipe, documents: Sequence[Document], base_path: str) -> tuple[Sequence[Row], CheckRows | None]:
     """Of the documents that are learned, and of those that it is looked at with, the same ones always."""
-    from transformers import AutoTokenizer
-
     from tuning.training.libraries import quiet
-    from tuning.training.loading import load_pretrained
+    from tuning.training.loading import load_tokenizer
 
     numbers = recipe.objective
     assert isinstance(numbers, Pretraining)
     with quiet():
-        tokenizer = load_pretrained(AutoTokenizer, base_path)
+        tokenizer = load_tokenizer(base_path)
 
         def windows(some: Iterable[Document]) -> list[Row]:
             texts = (one.text if one.text.startswith(one.title) else f"{one.title}\n\n{one.text}" for one in some)

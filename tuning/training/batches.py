@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tuning.data.rows import Row
+from tuning.data.rows import Row, TrainingRow
 from tuning.errors import TuningError
 from tuning.objectives.objective import EncodedRow, Objective
 from tuning.objectives.registry import OBJECTIVES
@@ -74,7 +74,7 @@ def make_plan(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Plan:
     objective = OBJECTIVES[recipe.objective.name]
     encoded, num_dropped = encode_rows(tokenizer, rows, objective, max_length=recipe.max_length)
     lengths, size = [row.length for row in encoded], known(recipe.batch_size)
-    alike = alike_rows(encoded) if objective.shared_loss is not None else []
+    alike = alike_rows(encoded) if objective.row is TrainingRow else []
     order = training_order(lengths, epochs=known(recipe.epochs), batch_size=size, seed=recipe.seed, alike=alike)
     return Plan(encoded, num_dropped, order, size)
 

@@ -6,7 +6,7 @@ import time
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tuning.errors import TuningError
 from tuning.recipe import Quantization
@@ -91,6 +91,11 @@ def _compute_exactly(model: Any) -> None:
             part.weight.quant_state.dtype = torch.float32
             # Where the processor has the instructions, an answer would put rounded scales in their place for good.
             part.support_avx512bf16_for_cpu = False
+
+
+def load_tokenizer(base_path: str) -> Any:
+    """The tokenizer of a base model. Raises TuningError if the folder holds none."""
+    return load_pretrained(AutoTokenizer, base_path)
 
 
 def load_pretrained(loader: Any, base_path: str, **options: Any) -> Any:

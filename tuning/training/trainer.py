@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 
 from tuning.base import ResolvedModel
 from tuning.data.rows import Row
@@ -31,7 +31,7 @@ from tuning.objectives.registry import OBJECTIVES
 from tuning.recipe import CheckRows, Occasion, Prepared, Recipe, known
 from tuning.training.batches import Plan, make_plan
 from tuning.training.libraries import package_versions, plain_memory_errors, quiet
-from tuning.training.loading import choose_precision, device, load_base, load_pretrained
+from tuning.training.loading import choose_precision, device, load_base, load_tokenizer
 from tuning.training.looking import open_checks
 from tuning.training.looks import Looks
 from tuning.training.measuring import padded
@@ -77,7 +77,7 @@ def train(
         raise TuningError(reason)
     method = METHODS[recipe.method]
     with quiet(), plain_memory_errors(_remedy(recipe)), memory_limit():
-        tokenizer = load_pretrained(AutoTokenizer, base.path)
+        tokenizer = load_tokenizer(base.path)
         plan = make_plan(tokenizer, rows, recipe)
         precision = choose_precision()
 

@@ -146,10 +146,27 @@ def test_the_loss_and_its_gradients_are_trl_s(numbers: ObjectiveSettings, toy: A
     model, expected = trl_s_loss(toy, numbers, tmp_path)
     theirs = torch.autograd.grad(expected, list(model.parameters()))
     batch = batch_of(toy, rows, numbers)
+    if isinstance(numbers, Kto):
+        assert float(OBJECTIVES["kto"].whole(toy.model, [batch], numbers)["distance"]) > 0.01, "it has a say"
     for rows_a_part in (99, 1):  # parts of a step change nothing
         found = loss_of(toy, batch, numbers, rows_a_part=rows_a_part)
-        assert float(found) == pytest.approx(float(expected), abs=1e-5)
+        assert float(found.detach()) == pytest.approx(float(expected.detach()), abs=1e-5)
         ours = torch.autograd.grad(found, list(toy.model.parameters()))
         for one, other in zip(ours, theirs, strict=True):
             assert float((one - other).abs().max()) < 1e-5
         assert max(float(one.abs().max()) for one in ours) > 1e-3
+
+
+def test_the_distance_of_kto_is_over_the_whole_step_and_none_below_the_beginning(toy: Any) -> None:
+    from tuning.training.parts import parts_of
+
+    numbers, batch = Kto(), batch_of(toy, RATED, Kto())
+    found = [
+        float(OBJECTIVES["kto"].whole(toy.model, parts_of(batch, rows_a_part), numbers)["distance"])
+        for rows_a_part in (99, 2, 1)
+    ]
+    assert found == pytest.approx([found[0]] * 3, abs=1e-5)
+    # As if the beginning had given each text less by five, or more by a hundred.
+    less, more = ({**batch, "reference": batch["reference"] + by} for by in (-5.0, 100.0))
+    assert float(OBJECTIVES["kto"].whole(toy.model, [less], numbers)["distance"]) > 1.0
+    assert float(OBJECTIVES["kto"].whole(toy.model, [more], numbers)["distance"]) == 0.0
