@@ -81,25 +81,32 @@ def find_repeats(
     rows: Sequence[Question],
     *,
     nearly: bool = True,
+    beside: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Repeat]:
     """The rows that repeat an earlier one, in their order, each with the most similar of those that repeat nothing
     themselves: as many rows can be left out as there are repeats.
 
     Exact ones ask the same (`plain_turns`), `nearly` adds those that `find_near_repeats` would find, both with an
-    answer in common. Candidates for near ones come from MinHash (`tuning.data.alike`), which misses few.
+    answer in common. Candidates for near ones come from MinHash (`tuning.data.alike`), which misses few. `beside` is
+    what must be the same besides, a text for each row: of preference pairs the answer that was rejected.
     """
     from tuning.data.alike import AlikeTexts  # brings a part of SciPy that nothing else needs
 
     is_another, alike = _another(set(label_sets(rows))), AlikeTexts(NEAR_PERCENT)
     answers = [_plain_answers(row) for row in rows]
+    others = list(map(plain_text, beside)) if beside is not None else [""] * len(rows)
     asked: dict[tuple[str, ...], list[int]] = {}
     found: list[Repeat] = []
+
+    def may_repeat(place: int, other: int) -> bool:
+        return bool(answers[place] & answers[other]) and others[place] == others[other]
+
     for place, row in enumerate(rows):
         progress(place, len(rows))
         turns = plain_turns(row)
         same = asked.setdefault(turns, [])
-        first = next((other for other in same if answers[place] & answers[other]), None)
+        first = next((other for other in same if may_repeat(place, other)), None)
         if first is not None:
             found.append(Repeat(place, first, 100.0))
             continue
@@ -108,7 +115,7 @@ def find_repeats(
         fitting = (
             Repeat(place, other, min(percent, 99.9))  # other words before it, or other punctuation
             for other, percent in near
-            if answers[place] & answers[other] and not is_another(row, rows[other])
+            if may_repeat(place, other) and not is_another(row, rows[other])
         )
         if (repeat := next(fitting, None)) is not None:
             found.append(repeat)

@@ -55,7 +55,7 @@ def check_data(pipeline: Pipeline, *, terms: Terms, has_forecast: bool = False) 
     fact["repeats"] = {}
     for name, part in parts.items():
         with console.step(f"comparing {len(part.rows)} {name} rows") as step:
-            fact["repeats"][name] = repeats_of(part.questions, step.update)
+            fact["repeats"][name] = repeats_of(part.rows, step.update)
     fact["contradictions"] = {name: contradictions_of(part.rows) for name, part in parts.items()}
     fact["leaks"] = [
         {"part": name, "of": of, **leaks_of(parts[name].questions, parts[of].questions)}

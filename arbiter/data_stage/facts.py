@@ -14,7 +14,7 @@ from typing import Any
 
 from arbiter.data_stage.source import SourceRow
 from eval.metrics.labels import labels_of
-from eval.questions import Question, find_contradictions, no_gold, plain_text
+from eval.questions import Question, find_contradictions, no_gold, plain_text, plain_turns
 from eval.repeats import NEAR_PERCENT, find_exact_repeats, find_near_repeats, find_repeats
 from storage.errors import ArbiterError
 from storage.jsonl import grouped
@@ -68,9 +68,11 @@ def read_part(name: str, path: Path, columns: Columns) -> PartRows:
     return PartRows(name, rows, fact)
 
 
-def repeats_of(rows: Sequence[Question], progress: Progress) -> Fact:
+def repeats_of(part: Sequence[SourceRow], progress: Progress) -> Fact:
     """Rows that repeat an earlier one with an answer in common, the near ones by label."""
-    found, labels = find_repeats(rows, progress=progress), labels_of(rows)
+    rows = [row.question for row in part]
+    found = find_repeats(rows, beside=[row.rejected for row in part], progress=progress)
+    labels = labels_of(rows)
     near = [repeat for repeat in found if not repeat.is_exact]
     return {"exact": len(found) - len(near), "near": len(near), "near_of_label": _by_label(near_places(near), labels)}
 
@@ -91,9 +93,11 @@ def leaks_of(rows: Sequence[Question], questions: Sequence[Question]) -> Fact:
 
 def contradictions_of(rows: Sequence[SourceRow]) -> Fact:
     """Rows that ask what an earlier one asks and have no answer in common with it, by line; and those of other labels
-    that do in nearly the same words.
+    that do in nearly the same words. Preference pairs contradict each other where one chooses what the other rejects.
     """
     questions = [row.question for row in rows]
+    if any(row.rejected for row in rows):
+        return {"same": _turned_round(rows), "near": []}
     same = [(rows[place].line, rows[other].line) for place, other in find_contradictions(questions)]
     labels, alike, near = labels_of(questions), AlikeTexts(NEAR_PERCENT), list[tuple[int, int]]()
     taken = {place for place, _ in find_contradictions(questions)}
@@ -106,6 +110,18 @@ def contradictions_of(rows: Sequence[SourceRow]) -> Fact:
             near.append((rows[place].line, rows[other].line))
         alike.add(place, text)
     return {"same": same, "near": near}
+
+
+def _turned_round(rows: Sequence[SourceRow]) -> list[tuple[int, int]]:
+    chosen: dict[tuple[object, ...], int] = {}
+    found = []
+    for row in rows:
+        sides = plain_text(row.question.answer), plain_text(row.rejected)
+        asked = plain_turns(row.question)
+        if (other := chosen.get((asked, *reversed(sides)))) is not None:
+            found.append((row.line, other))
+        chosen.setdefault((asked, *sides), row.line)
+    return found
 
 
 def labels_fact(rows: Sequence[Question]) -> Fact:

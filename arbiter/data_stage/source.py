@@ -41,6 +41,11 @@ class SourceRow:
         """As a row of our own."""
         return as_whole_row(self.question, self.given)
 
+    @property
+    def rejected(self) -> str:
+        """The answer that was not chosen, of a preference pair; "" of other rows."""
+        return self.given.rejected or ""
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:

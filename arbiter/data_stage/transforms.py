@@ -18,7 +18,7 @@ from arbiter.data_stage.result import Made, Written, refuse_target, write_result
 from arbiter.data_stage.source import LeftOut, Source, SourceRow, open_source
 from eval.metrics.labels import labels_of
 from eval.question_sets import make_sets
-from eval.questions import split_by_document
+from eval.questions import share_golds, split_by_document
 from eval.repeats import find_exact_repeats, find_near_repeats, find_repeats
 from storage.errors import ArbiterError, listed
 from tuning.data.balance import How, balance
@@ -82,6 +82,8 @@ def split(job: Job, *, test: float, dev: float = 0.0, by_document: bool = True) 
         raise ArbiterError(f"--test {test:g} and --dev {dev:g} must leave rows to train on: add up to less than 1")
     source = job.open(is_split=True)
     rows = source.questions
+    if any(row.rejected for row in source.rows):
+        rows = share_golds(rows)  # what was chosen elsewhere for a prompt contradicts nothing
     asked = rows if by_document else tuple(replace(row, document_ids=()) for row in rows)
     labels = labels_of(rows)
     shares = (1 - test - dev, test, *((dev,) if dev else ()))
@@ -131,7 +133,8 @@ def dedupe(job: Job, *, nearly: bool = True) -> Output:
     of_label = Counter(label for place, why in reasons.items() if "nearly" in why and (label := labels[place]))
     left = [place for place in range(len(rows)) if place not in reasons]
     with job.console.step(f"comparing {len(left)} rows") as step:
-        repeats = find_repeats([rows[place] for place in left], nearly=nearly, progress=step.update)
+        beside = [source.rows[place].rejected for place in left]
+        repeats = find_repeats([rows[place] for place in left], nearly=nearly, beside=beside, progress=step.update)
     for repeat in repeats:
         place = left[repeat.place]
         reasons[place] = "repeats an earlier row" if repeat.is_exact else "nearly repeats an earlier row"

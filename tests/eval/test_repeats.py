@@ -58,6 +58,11 @@ def test_one_question_after_two_conversations_is_two() -> None:
     assert find_repeats([after("When does the desk open?"), after("Is there a kitchen here tonight?")]) == []
 
 
+def test_what_stands_beside_must_be_the_same_too() -> None:
+    rows = [Question(f"{i}", LONG, ("ten",)) for i in range(3)]
+    assert [repeat.place for repeat in find_repeats(rows, beside=["a", "b", "A!"])] == [2]
+
+
 def test_progress_ends_with_all_rows() -> None:
     seen: list[tuple[int, int]] = []
     find_repeats([Question("a", "When?", ("x",))] * 2, progress=lambda done, total: seen.append((done, total)))

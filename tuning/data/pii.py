@@ -33,7 +33,10 @@ _SECRETS = (
 # Fewer digits has no phone number that a person is called at; to phonenumbers, "1647" is one, and so is "1648-1649".
 _PHONE_DIGITS = 7
 _DIGIT = re.compile(r"\d")
-_YEARS = re.compile(r"(?:1\d|20)\d\d\D+(?:1\d|20)\d\d")
+_YEAR = r"(?:1\d|20)\d\d"
+_TIME = re.compile(rf"{_YEAR}\D+{_YEAR}|\d\d?([-./])\d\d?\1{_YEAR}|{_YEAR}([-./])\d\d?\2\d\d?")
+# Presidio gives less to "::", which is an address and stands in many texts that name none.
+_LEAST_SCORE = 0.2
 # Of a row: what names it and its documents, and who speaks.
 _NAMES = ("id", "doc_ids", "role")
 
@@ -71,7 +74,7 @@ class PiiFinder:
             found += [
                 Found(span.start, span.end, kind)
                 for span in spans
-                if kind != "PHONE" or _may_be_called(text[span.start : span.end])
+                if span.score >= _LEAST_SCORE and (kind != "PHONE" or _may_be_called(text[span.start : span.end]))
             ]
         for pipeline in self._pipelines:
             spans = (span for span in pipeline(text).ents if span.label_ in ("PERSON", "PER"))
@@ -123,8 +126,8 @@ def over_texts(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _may_be_called(number: str) -> bool:
-    """Whether this is no year, nor two of them."""
-    return len(_DIGIT.findall(number)) >= _PHONE_DIGITS and not _YEARS.fullmatch(number)
+    """Whether this is no year, nor two of them, nor a day."""
+    return len(_DIGIT.findall(number)) >= _PHONE_DIGITS and not _TIME.fullmatch(number)
 
 
 def _recognizers(kinds: Sequence[Kind]) -> list[tuple[Kind, Any]]:

@@ -48,8 +48,9 @@ def test_a_part_is_read_as_far_as_it_can_be(tmp_path: Path) -> None:
 
 
 def test_repeats_labels_and_leaks_are_counted(tmp_path: Path) -> None:
-    rows = part(tmp_path, *ROWS).questions
-    assert repeats_of(rows, lambda *_: None) == {"exact": 0, "near": 1, "near_of_label": {"pending": 1}}
+    found = part(tmp_path, *ROWS)
+    rows = found.questions
+    assert repeats_of(found.rows, lambda *_: None) == {"exact": 0, "near": 1, "near_of_label": {"pending": 1}}
     assert labels_fact(rows) == {"counts": {"pending": 3, "lost": 2}, "ratio": 1.5}
     assert labels_fact([Question(f"{i}", "?", (f"answer {i}",)) for i in range(5)]) == {}
     asked = [Question("q", LONG, ("pending",)), Question("r", "Is he in?", ("x",))]
@@ -58,6 +59,14 @@ def test_repeats_labels_and_leaks_are_counted(tmp_path: Path) -> None:
 
 def test_contradictions_are_named_by_line(tmp_path: Path) -> None:
     assert contradictions_of(part(tmp_path, *ROWS).rows) == {"same": [(5, 4)], "near": [(3, 1)]}
+
+
+def test_pairs_of_one_prompt_are_the_same_only_with_both_sides(tmp_path: Path) -> None:
+    pairs = [("nine", "ten"), ("nine", "six"), ("nine", "TEN"), ("six", "nine")]
+    rows = [{"id": f"p{i}", "prompt": "When?", "chosen": a, "rejected": b} for i, (a, b) in enumerate(pairs)]
+    found = part(tmp_path, *rows)
+    assert repeats_of(found.rows, lambda *_: None)["exact"] == 1
+    assert contradictions_of(found.rows) == {"same": [(4, 2)], "near": []}
 
 
 def test_groups_are_compared(tmp_path: Path) -> None:

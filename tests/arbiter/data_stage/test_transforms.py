@@ -61,6 +61,36 @@ def test_near_repeats_are_counted_by_label_and_can_be_left(jobs: Jobs, tmp_path:
     assert ids(tmp_path / "exact" / "train.jsonl") == ["a", "c", "d", "f"]
 
 
+def test_pairs_stay_pairs_and_are_the_same_only_with_both_sides(jobs: Jobs, tmp_path: Path) -> None:
+    sides = [("nine", "ten"), ("nine", "six"), ("nine", "ten")]
+    rows = [{"id": f"p{i}", "prompt": "When?", "chosen": a, "rejected": b} for i, (a, b) in enumerate(sides)]
+    dedupe(jobs(source=write_folder(tmp_path / "pairs", train=rows, test=TEST)))
+    made = read(tmp_path / "made" / "train.jsonl")
+    assert [(row["id"], row["chosen"], row["rejected"]) for row in made] == [
+        ("p0", "nine", "ten"),
+        ("p1", "nine", "six"),
+    ]
+
+
+def test_pairs_of_one_prompt_contradict_nothing_and_stay_together(jobs: Jobs, tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": f"p{i}",
+            "prompt": f"Question {i // 2}?",
+            "chosen": f"{'yes' if i % 2 else 'no'}",
+            "rejected": f"maybe {i}",
+        }
+        for i in range(20)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, shown = split(jobs(source=tmp_path / "pairs.jsonl"), test=0.3)
+    assert shown["rows_out"] == {"train": 14, "test": 6}
+    asked = [
+        {row["prompt"][0]["content"] for row in read(tmp_path / "made" / f"{part}.jsonl")} for part in ("train", "test")
+    ]
+    assert asked[0].isdisjoint(asked[1])
+
+
 def test_one_file_is_split_by_document_and_each_label_in_proportion(jobs: Jobs, tmp_path: Path) -> None:
     rows = [
         {"question": f"Question {i} of document {i // 2}?", "answers": ["ab"[i // 2 % 2]], "doc_ids": [f"d{i // 2}"]}

@@ -35,6 +35,7 @@ def finder() -> PiiFinder:
         ("AKIAIOSFODNN7EXAMPLE", "<SECRET_1>"),
         ("It cost 1,200,000 in 2019-2020, on 2023-10-12 at 12:13:14.", None),
         ("Who was imprisoned there in 1646 through 1647, and who in 1648–1649?", None),
+        ('On 02-13-2024, on 07.02.2023 or on 2023/02/07, ask std::vector or "::"', None),
         ("", None),
     ],
 )
