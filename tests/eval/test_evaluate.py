@@ -215,18 +215,17 @@ async def test_the_start_of_an_engine_is_in_no_time_that_is_measured(tmp_path: P
             self.is_up = True
             yield Place("http://engine.test/v1")
 
-    engine = Starting(lambda _: "nine")
-    answers = Answerer(engine, {}, "base")
+    asked, timed, alone = (Answerer(Starting(lambda _: "nine"), {}, "base") for _ in range(3))
+    prepared = await alone.prepare(ARMS[0], [{"role": "user", "content": "When?"}])
     with AnswerCache(tmp_path / "a.db") as cache:
-        (record,) = await ask(ARMS[:1], QUESTIONS[:1], answers, cache, versions=VERSIONS)
-        engine.is_up = False
-        await time_first_tokens(ARMS[:1], QUESTIONS[:1], answers, cache, versions=VERSIONS)
+        (record,), _, answer = await asyncio.gather(
+            ask(ARMS[:1], QUESTIONS[:1], asked, cache, versions=VERSIONS),
+            time_first_tokens(ARMS[:1], QUESTIONS[:1], timed, cache, versions=VERSIONS),
+            alone.answer(prepared),
+        )
         first_ms = cache.get_first_token_ms(ARMS[0], QUESTIONS[0], VERSIONS)
     assert None not in (record.engine_s, record.latency_ms, first_ms)
-    engine.is_up = False
-    prepared = await answers.prepare(ARMS[0], [{"role": "user", "content": "When?"}])
-    latency_ms = (await answers.answer(prepared)).latency_ms
-    assert max(1000 * (record.engine_s or 0), record.latency_ms or 0, first_ms or 0, latency_ms) < 400
+    assert max(1000 * (record.engine_s or 0), record.latency_ms or 0, first_ms or 0, answer.latency_ms) < 400
 
 
 async def test_search_seconds_are_measured_of_arms_that_search(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ _NAMES: dict[Part, tuple[str, ...]] = {
     "dev": ("dev", "validation", "valid", "val"),
     "guard": ("guard",),
     "questions": ("questions",),
+    "pairs": ("pairs",),
 }
 # Questions to evaluate, and beside those of a test to search settings on.
 _EVAL = ("eval", "evaluation")

@@ -101,7 +101,7 @@ def test_rows_that_nobody_rated_hold_no_feedback(tmp_path: Path) -> None:
         ({"prompt": "When?", "completion": "nine"}, "line 2: no `label`, true or false, among rows that have one"),
         ({"prompt": "When?", "completion": "nine", "label": 3}, "line 2: no `label`, true or false"),
         ({"prompt": "When?", "completion": " ", "label": True}, "line 2: the assistant's last message is blank"),
-        ({"prompt": [{"role": "bot", "content": "x"}], "completion": "y", "label": True}, "line 2: no message has the"),
+        ({"prompt": [{"role": "elf", "content": "x"}], "completion": "y", "label": True}, "line 2: no message has the"),
     ],
 )
 def test_a_faulty_row_among_rated_ones_is_named_by_its_line(row: object, fault: str, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tuning.data.rows import TrainingRow
+from tuning.objectives.objective import IGNORED
 from tuning.objectives.preview import look_at, unlearnable
 from tuning.objectives.supervised import encode_completion
-from tuning.recipe import IGNORED
 
 # Its tokenizer is transformers'.
 pytestmark = pytest.mark.slow
