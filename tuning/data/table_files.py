@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -37,13 +37,15 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest
 class Table:
     """The rows of a file with their numbers, and what is wrong in place of a faulty one; `unit` is what is counted.
 
-    `notes` say what else the file holds; `more` are other tables in it, of which one may be meant.
+    `notes` say what else the file holds; `more` are other tables in it, of which one may be meant. `empty` are columns
+    that have a name and no value.
     """
 
     rows: tuple[tuple[int, Row | str], ...]
     unit: Literal["line", "row"] = "line"
     notes: tuple[str, ...] = ()
     more: tuple[Table, ...] = ()
+    empty: tuple[str, ...] = ()
 
 
 def read_table(path: Path) -> Table:
@@ -68,7 +70,9 @@ def _read(path: Path) -> Table:
         case ".jsonl" | ".ndjson" | ".json":
             return _json(path)
         case ".csv" | ".tsv":
-            return Table(tuple(scan_cells(path)), "row")
+            header: list[str] = []
+            rows = tuple(scan_cells(path, header))
+            return Table(rows, "row", empty=_empty(header, rows))
         case ".xlsx":
             return _of_sheets(scan_sheets(path))
         case _:
@@ -91,8 +95,13 @@ def _of_sheets(sheets: tuple[Sheet, ...]) -> Table:
     for sheet in sheets:
         unread = listed((repr(other.title) for other in sheets if other is not sheet), separator=", ")
         note = (f"sheet {sheet.title!r} is read, and not {unread}",) if unread else ()
-        tables.append(Table(sheet.rows, "row", (*note, *sheet.notes)))
-    return Table(tables[0].rows, "row", tables[0].notes, tuple(tables[1:])) if tables else Table((), "row")
+        tables.append(Table(sheet.rows, "row", (*note, *sheet.notes), empty=_empty(sheet.header, sheet.rows)))
+    return replace(tables[0], more=tuple(tables[1:])) if tables else Table((), "row")
+
+
+def _empty(header: Sequence[str], rows: Sequence[tuple[int, Row | str]]) -> tuple[str, ...]:
+    filled = {name for _, row in rows if not isinstance(row, str) for name in row}
+    return tuple(name for name in header if name not in filled)
 
 
 def shards_of(path: Path) -> tuple[Path, ...]:
