@@ -27,6 +27,8 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".tsv", ".xlsx", ".arrow", ".
 _POINTER, _POINTER_BYTES = b"version https://git-lfs.github.com/", 1024
 # What a file of text begins with that was packed, or is of another kind than its name says.
 _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip, or a workbook", b"PAR1": "Parquet", b"BZh": "bzip2"}
+# A few lines of YAML can stand for billions of values.
+_MOST_VALUES = 20_000_000
 _CASES = (".yaml", ".yml")
 _TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".yaml", ".yml")
 # A hub's name for a part of a file: train-00000-of-00003.parquet.
@@ -178,7 +180,18 @@ def _yaml(path: Path) -> Any:
     import yaml
 
     # libyaml's loader is ten times faster, and takes question marks in {question: When?}.
-    return yaml.load(_bytes(path), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
+    value = yaml.load(_bytes(path), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
+    if _num_values(value, {}) > _MOST_VALUES:
+        raise ValueError("its aliases repeat more than can be read; write out what is meant")
+    return value
+
+
+def _num_values(value: Any, known: dict[int, int]) -> int:
+    """How many values there are when every alias is written out."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if id(value) not in known:
+        known[id(value)] = 1 + sum(_num_values(one, known) for one in inner)
+    return known[id(value)]
 
 
 def _rows_of_value(value: Any, path: Path) -> list[Any]:
