@@ -40,11 +40,12 @@ class Sheet:
     title: str
     rows: tuple[Numbered, ...]
     notes: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
 
 
-def scan_cells(path: Path) -> Iterator[Numbered]:
+def scan_cells(path: Path, header: list[str] | None = None) -> Iterator[Numbered]:
     """`(row number, cells by column)` of a CSV file, the first row being 1, or what is wrong with a row. Empty cells
-    and rows are left out.
+    and rows are left out; `header` is given the names of all columns.
 
     Delimiter and encoding are found out. Raises StorageError for a file that cannot be read as CSV.
     """
@@ -59,7 +60,7 @@ def scan_cells(path: Path) -> Iterator[Numbered]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=named[1] if named else _delimiter(text), strict=True)
     try:
-        yield from _below_header(rows)
+        yield from _below_header(rows, header)
     except csv.Error as error:
         raise StorageError(f"{path}:{rows.line_num}: not valid CSV ({error}); export it again") from error
 
@@ -100,10 +101,12 @@ def _sheet(sheet: Any) -> Sheet:
     num_errors = sum(cell in _ERRORS for row in cells for cell in row if isinstance(cell, str))
     cells = [[None if isinstance(cell, str) and cell in _ERRORS else cell for cell in row] for row in cells]
     note = f"cells of sheet {sheet.title!r} that hold an error like {_ERRORS[0]} are read as empty: {num_errors}"
-    return Sheet(sheet.title, tuple(_below_header(cells)), (note,) if num_errors else ())
+    header: list[str] = []
+    rows = tuple(_below_header(cells, header))
+    return Sheet(sheet.title, rows, (note,) if num_errors else (), tuple(header))
 
 
-def _below_header(rows: Iterable[Sequence[Any]]) -> Iterator[Numbered]:
+def _below_header(rows: Iterable[Sequence[Any]], into: list[str] | None = None) -> Iterator[Numbered]:
     numbered = enumerate(rows, start=1)
     head: list[tuple[int, Sequence[Any]]] = []
     for number, cells in numbered:
@@ -118,6 +121,8 @@ def _below_header(rows: Iterable[Sequence[Any]]) -> Iterator[Numbered]:
     above = above[-1:] if is_table else above
     header = [str(name) if _is_filled(name) else "" for name in above[0][1]]
     names = [name.strip() for name in header]
+    if into is not None:
+        into += filter(None, names)
     if twice := next((name for name, count in Counter(names).items() if name and count > 1), None):
         yield above[0][0], f"two columns are called {twice!r}; rename one, or take it away"
         return

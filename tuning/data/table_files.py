@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +27,8 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".tsv", ".xlsx", ".arrow", ".
 _POINTER, _POINTER_BYTES = b"version https://git-lfs.github.com/", 1024
 # What a file of text begins with that was packed, or is of another kind than its name says.
 _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip, or a workbook", b"PAR1": "Parquet", b"BZh": "bzip2"}
+# A few lines of YAML can stand for billions of values.
+_MOST_VALUES = 20_000_000
 _CASES = (".yaml", ".yml")
 _TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".yaml", ".yml")
 # A hub's name for a part of a file: train-00000-of-00003.parquet.
@@ -37,13 +39,15 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest
 class Table:
     """The rows of a file with their numbers, and what is wrong in place of a faulty one; `unit` is what is counted.
 
-    `notes` say what else the file holds; `more` are other tables in it, of which one may be meant.
+    `notes` say what else the file holds; `more` are other tables in it, of which one may be meant. `empty` are columns
+    that have a name and no value.
     """
 
     rows: tuple[tuple[int, Row | str], ...]
     unit: Literal["line", "row"] = "line"
     notes: tuple[str, ...] = ()
     more: tuple[Table, ...] = ()
+    empty: tuple[str, ...] = ()
 
 
 def read_table(path: Path) -> Table:
@@ -68,7 +72,9 @@ def _read(path: Path) -> Table:
         case ".jsonl" | ".ndjson" | ".json":
             return _json(path)
         case ".csv" | ".tsv":
-            return Table(tuple(scan_cells(path)), "row")
+            header: list[str] = []
+            rows = tuple(scan_cells(path, header))
+            return Table(rows, "row", empty=_empty(header, rows))
         case ".xlsx":
             return _of_sheets(scan_sheets(path))
         case _:
@@ -91,8 +97,13 @@ def _of_sheets(sheets: tuple[Sheet, ...]) -> Table:
     for sheet in sheets:
         unread = listed((repr(other.title) for other in sheets if other is not sheet), separator=", ")
         note = (f"sheet {sheet.title!r} is read, and not {unread}",) if unread else ()
-        tables.append(Table(sheet.rows, "row", (*note, *sheet.notes)))
-    return Table(tables[0].rows, "row", tables[0].notes, tuple(tables[1:])) if tables else Table((), "row")
+        tables.append(Table(sheet.rows, "row", (*note, *sheet.notes), empty=_empty(sheet.header, sheet.rows)))
+    return replace(tables[0], more=tuple(tables[1:])) if tables else Table((), "row")
+
+
+def _empty(header: Sequence[str], rows: Sequence[tuple[int, Row | str]]) -> tuple[str, ...]:
+    filled = {name for _, row in rows if not isinstance(row, str) for name in row}
+    return tuple(name for name in header if name not in filled)
 
 
 def shards_of(path: Path) -> tuple[Path, ...]:
@@ -169,7 +180,18 @@ def _yaml(path: Path) -> Any:
     import yaml
 
     # libyaml's loader is ten times faster, and takes question marks in {question: When?}.
-    return yaml.load(_bytes(path), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
+    value = yaml.load(_bytes(path), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
+    if _num_values(value, {}) > _MOST_VALUES:
+        raise ValueError("its aliases repeat more than can be read; write out what is meant")
+    return value
+
+
+def _num_values(value: Any, known: dict[int, int]) -> int:
+    """How many values there are when every alias is written out."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if id(value) not in known:
+        known[id(value)] = 1 + sum(_num_values(one, known) for one in inner)
+    return known[id(value)]
 
 
 def _rows_of_value(value: Any, path: Path) -> list[Any]:

@@ -173,6 +173,33 @@ def test_the_sheet_that_holds_rows_is_read_and_errors_are_counted(tmp_path: Path
     ]
 
 
+def test_a_sheet_that_has_the_columns_which_are_set_goes_before_one_that_is_known(tmp_path: Path) -> None:
+    path = workbook(
+        tmp_path / "train.xlsx",
+        Old=[["question", "answer"], ["Who?", "Ada"]],
+        New=[["Titel", "Text"], ["When?", "nine"]],
+    )
+    assert [row.text for row in load_examples(path)] == ["Who?"]
+    assert [row.text for row in load_examples(path, {"question": "Titel", "answer": "Text"})] == ["When?"]
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.xlsx"])
+def test_another_column_is_not_taken_for_one_that_is_empty(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "train.csv":
+        path.write_text("question,answer,note\nWhen?,,x\n")
+    else:  # a formula that was never computed
+        workbook(path, A=[["question", "answer", "note"], ["When?", "=1+1", "x"]])
+    with pytest.raises(TuningError, match="1 faulty examples: row 2: no answer to learn"):
+        load_examples(path)
+
+
+def test_the_sheets_are_named_where_none_is_known(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "train.xlsx", A=[["a", "b"], ["x", "y"]], B=[["c", "d"], ["z", "w"]])
+    with pytest.raises(TuningError, match=r"is known among a, b; name .*; sheet 'A' is read, and not 'B'$"):
+        load_examples(path)
+
+
 def test_a_damaged_workbook_is_one_line(tmp_path: Path) -> None:
     path = workbook(tmp_path / "x.xlsx", A=[["question", "answer"], ["When?", "nine"]])
     whole = path.read_bytes()

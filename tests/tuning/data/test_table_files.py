@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow
@@ -148,6 +149,14 @@ def test_what_json_cannot_say_is_text(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "x.parquet")
     ((_, row),), _ = read_rows(tmp_path / "x.parquet")
     assert row == {"day": "2024-05-01", "price": "1.50", "text": "at nine", "whole": 3}
+
+
+def test_aliases_that_stand_for_more_than_there_is_room_for_are_refused(tmp_path: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{after}: &{after} [{', '.join(['*' + name] * 9)}]" for name, after in pairwise("abcdefghi")]
+    path = put(tmp_path / "x.yaml", "\n".join([*lines, "rows: [{question: When?, answer: nine, more: *i}]\n"]))
+    with pytest.raises(StorageError, match="its aliases repeat more than can be read; write out what is meant"):
+        read_table(path)
 
 
 def test_yaml_may_have_question_marks_in_braces(tmp_path: Path) -> None:

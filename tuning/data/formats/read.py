@@ -70,14 +70,15 @@ def read_rows(
         raise TuningError(str(error)) from error
     whole = read_table(path)
     tables = [_known(table, columns or {}, format, needs_answers) for table in (whole, *whole.more)]
-    # Of a workbook the first sheet that is known; else what is wrong with the first.
-    chosen = next((table for table in tables if table.found is not None), tables[0])
+    # Of a workbook the first sheet that is known, and has what was set; else what is wrong with the first.
+    known = [table for table in tables if table.found is not None]
+    chosen = next((table for table in known if not table.notes), known[0] if known else tables[0])
     for note in (*chosen.table.notes, *chosen.notes):
         say(f"{path.name}: {note}")
     faulty: list[tuple[int, Given | str]] = [(n, row) for n, row in chosen.table.rows if isinstance(row, str)]
     unit, sound = chosen.table.unit, chosen.sound
     if chosen.error and len(faulty) < max(len(sound), 1):  # else what is wrong with the lines is the fault
-        raise TuningError(f"{path}: {chosen.error}")
+        raise TuningError("; ".join([f"{path}: {chosen.error}", *chosen.table.notes]))
     if (found := chosen.found) is None:
         return Reading(tuple(faulty), unit)
     if found.said:
@@ -129,6 +130,8 @@ def _known(table: Table, columns: Columns, format: str | None, needs_answers: bo
     rows = [(number, row) for number, row in table.rows if not isinstance(row, str)]
     if not rows:
         return _Known(table, rows)
+    # A column that is named and empty is there: another one must not be taken for it.
+    rows[0] = (rows[0][0], {**dict.fromkeys(table.empty, ""), **rows[0][1]})
     every = [row for _, row in rows]
     there = inner_columns(every) if columns else ()
     missing = [column for column in columns.values() if column not in {*there, *columns_of(every)}]
