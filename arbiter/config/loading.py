@@ -137,14 +137,23 @@ def _override(values: dict[str, Any], overrides: Sequence[str], faults: list[str
 def _assign(values: dict[str, Any], key: str, raw: str, faults: list[str], source: str = "") -> None:
     node = values
     *parents, last = key.split(".")
-    for parent in parents:
+    for place, parent in enumerate(parents, start=1):
         if node.get(parent) is None:  # a key of a section that was off turns it on
             node[parent] = {}
+        if isinstance(node[parent], str) and _takes_name(parents[:place]):
+            node[parent] = {"name": node[parent]}
         node = node[parent]
         if not isinstance(node, dict):
             faults.append(f"{source}{key}: {parent!r} is not a section")
             return
     node[last] = _read(key, raw)
+
+
+def _takes_name(keys: Sequence[str]) -> bool:
+    """Whether a text at these keys stands for a section with its name."""
+    found = find(config_schema(), keys)
+    kinds = branches(found, config_schema()) if found is not None else []
+    return any("const" in kind.get("properties", {}).get("name", {}) for kind in kinds)
 
 
 def _read(key: str, raw: str) -> object:

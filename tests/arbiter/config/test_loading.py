@@ -9,6 +9,8 @@ from arbiter.config.loading import load_config
 from arbiter.config.schema import Config
 from storage.errors import ArbiterError
 from tuning.methods.registry import METHODS
+from tuning.objectives.kto import Kto
+from tuning.objectives.preference import Dpo, Simpo
 
 ENV: dict[str, str] = {}
 REPOSITORY = Path(__file__).parents[3]
@@ -28,6 +30,15 @@ def test_defaults_are_the_standard_grid(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert list(config.arms) == ["base", "fewshot", "rag", "tuned", "tuned_rag", "hybrid"]
     assert {name: adapter.passages for name, adapter in config.adapters.items()} == {"closed_book": 0, "raft": 2}
+
+
+def test_a_number_of_an_objective_goes_with_its_name(tmp_path: Path) -> None:
+    text = "data: corpus\nadapters: {polite: {objective: kto}}\n"
+    config = load(tmp_path, "adapters.polite.objective.beta=0.3", text=text)
+    assert config.adapters["polite"].objective == Kto(beta=0.3)
+    env = {"ARBITER_ADAPTERS__POLITE__OBJECTIVE": "dpo", "ARBITER_ADAPTERS__POLITE__OBJECTIVE__BETA": "0.7"}
+    assert load(tmp_path, text=text, env=env).adapters["polite"].objective == Dpo(beta=0.7)
+    assert load(tmp_path, "adapters.polite.objective=simpo", text=text).adapters["polite"].objective == Simpo()
 
 
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("configs/*.yaml")), ids=lambda path: path.stem)

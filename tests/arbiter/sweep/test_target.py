@@ -10,6 +10,7 @@ from eval.sweep.space import Choices, Range, SweepSettings
 from storage.errors import ArbiterError
 from tuning.automatic import settled
 from tuning.methods.registry import METHODS
+from tuning.objectives.kto import Kto
 
 
 def config(**values: Any) -> Config:
@@ -58,6 +59,16 @@ def test_the_users_settings_are_the_defaults_and_lie_in_the_space() -> None:
     assert target.space["adapters.raft.rank"] == Choices((4, 8, 16, 32))
 
 
+def test_the_numbers_of_an_objective_can_be_searched() -> None:
+    mine = config(adapters={"closed_book": {"objective": {"name": "kto", "beta": 0.2}}})
+    key = "adapters.closed_book.objective.beta"
+    target = resolve_sweep(mine, SweepSettings(arm="tuned", space={key: [0.1, 0.5]}))
+    assert (target.space, target.defaults) == ({key: Choices((0.1, 0.2, 0.5))}, {key: 0.2})
+    assert apply_settings(target.config, {key: 0.5}).adapters["closed_book"].objective == Kto(beta=0.5)
+    with pytest.raises(ArbiterError, match=r"objective.gamma: no setting of arm 'tuned'"):
+        resolve_sweep(mine, SweepSettings(arm="tuned", space={"adapters.closed_book.objective.gamma": [0.1, 0.5]}))
+
+
 @pytest.mark.parametrize(
     ("adapter", "ranks", "rates"),
     [
@@ -69,6 +80,7 @@ def test_the_users_settings_are_the_defaults_and_lie_in_the_space() -> None:
         ({"method": "prefix"}, None, (3e-4, 3e-2)),
         ({"method": "full"}, None, (5e-6, 5e-4)),
         ({"learning_rate": 0.05}, (8, 16, 32), (1e-4, 0.05)),  # the user's own is in the space
+        ({"objective": "dpo"}, (8, 16, 32), (1e-5, 1e-3)),
     ],
 )
 def test_what_is_searched_of_a_training_lies_around_the_defaults_of_its_method(
