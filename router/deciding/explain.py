@@ -11,16 +11,30 @@ from router.deciding.utility import UTILITY
 from router.deciding.wording import as_lead, as_level, as_score, as_share
 
 
+# So many questions nobody asks: what needs more is as good as not to be told apart.
+_MANY = 100_000
+
+
 def further_words(more: int, better: Further | None, equal: Further | None) -> str:
     """What further questions would settle, with the chance that they do: `more` stands in where nothing is expected."""
     ways = [
-        f"{way.low:,} to {way.high:,} more questions would show {what}"
+        f"{_range(way)} more questions would show {what}"
         for way, what in ((better, "which is better"), (equal, "that neither is better by the margin"))
         if way is not None
     ]
     if not ways:
-        return f"about {more:,} more question{'' if more == 1 else 's'} would settle it"
+        return f"{_about(more)} more question{'' if more == 1 else 's'} would settle it"
     return f"{' or '.join(ways)} (whichever is true, with a chance of 50% to 90%)"
+
+
+def _about(number: int) -> str:
+    return f"about {number:,}" if number <= _MANY else f"more than {_MANY:,}"
+
+
+def _range(way: Further) -> str:
+    if way.low > _MANY:
+        return f"more than {_MANY:,}"
+    return f"{way.low:,} to {way.high:,}" if way.high <= _MANY else f"{way.low:,} to more than {_MANY:,}"
 
 
 def explain(
@@ -75,7 +89,7 @@ def explain(
         text.append(f"{first} is not shown to be better than {barred}, which may not be served as measured")
     if apart := said.get("apart"):
         text.append(
-            f"{first} was never compared with {apart}, for no question was scored for both: about {more:,} more "
+            f"{first} was never compared with {apart}, for no question was scored for both: {_about(more)} more "
             f"question{'' if more == 1 else 's'}, scored for every arm, would settle it"
         )
     if trade is not None:

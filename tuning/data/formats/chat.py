@@ -22,6 +22,7 @@ from tuning.data.formats.given import (
 from tuning.data.formats.messages import (
     are_exchanges,
     are_messages,
+    before_tools,
     last_exchange,
     question_of,
     read_messages,
@@ -67,8 +68,8 @@ def _fits_asked(columns: Collection[str], sample: Sequence[Row]) -> Columns | No
 def _read(row: Row, parts: Columns) -> Iterator[Given]:
     refuse_media(row)
     system = named(row, *_SYSTEM)
-    turns = with_system(row.get(system) if system else None, read_messages(row.get(parts["messages"])))
-    found = last_exchange(turns)
+    messages, cut = before_tools(row.get(parts["messages"]))
+    found = last_exchange(with_system(row.get(system) if system else None, read_messages(messages)))
     yield Given(
         found.question,
         [found.answer],
@@ -77,6 +78,7 @@ def _read(row: Row, parts: Columns) -> Iterator[Given]:
         learned=found.learned,
         metadata=others(row, "id", system, parts["messages"]),
         is_wanted=rating(row),
+        cut=cut,
     )
 
 

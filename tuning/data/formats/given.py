@@ -54,7 +54,8 @@ class Context:
 class Given:
     """What a row says, unchecked. `history` holds the messages before the question, and `learned` the places in it of
     answers that are to be learned as well; `contexts` are the texts that came with it, `rejected` is the answer that
-    was not chosen; `is_wanted` says whether somebody liked the answer, None for one that nobody rated.
+    was not chosen; `is_wanted` says whether somebody liked the answer, None for one that nobody rated. `cut` is why
+    what follows of the row was left out.
     """
 
     question: object
@@ -67,6 +68,7 @@ class Given:
     rejected: str | None = None
     contexts: tuple[Context, ...] = ()
     is_wanted: bool | None = None
+    cut: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ ROLES = {name: name for name in ("system", "developer", "user", "assistant")} | 
     **dict.fromkeys(("gpt", "model", "ai", "chatgpt", "bot", "chatbot", "agent"), "assistant"),
 }
 _TOOLS = ("tool", "function", "function_call", "function_response", "observation", "tool_call", "tool_response")
+_TOOL_CALLED = "a tool is called, and no arm calls any"
 HEAD = ("system", "developer")
 _TAKING_TURNS = ("user", "assistant")
 _ROLE, _CONTENT = ("role", "from", "sender", "speaker"), ("content", "value", "text", "parts")
@@ -84,6 +85,18 @@ def read_messages(value: Any) -> tuple[Turn, ...]:
         raise ValueError("no messages: a conversation is a list of objects {role, content}, with one at least")
     turns = [turn for message in found for turn in (_exchanged(message) or (_turn(message),))]
     return tuple(turn for turn in turns if turn.content.strip() or turn.role not in HEAD)
+
+
+def before_tools(value: Any) -> tuple[Any, str]:
+    """The messages up to the last answer before a tool is called, and why the others are left out; all messages and ''
+    where none is called, or nothing was answered before.
+    """
+    found = spelt(value)
+    if not isinstance(found, list):
+        return value, ""
+    first = next((i for i, message in enumerate(found) if _is_tools(message)), len(found))
+    answers = [i for i, message in enumerate(found[:first]) if _is_answer(message)]
+    return (found[: answers[-1] + 1], _TOOL_CALLED) if answers and first < len(found) else (value, "")
 
 
 def with_system(system: Any, turns: Sequence[Turn]) -> tuple[Turn, ...]:
@@ -165,12 +178,26 @@ def _exchanged(item: Any) -> tuple[Turn, ...]:
     return tuple(Turn(role, text) for role, text in zip(_TAKING_TURNS, texts, strict=True))
 
 
+def _is_tools(message: Any) -> bool:
+    """Whether a message calls a tool, or is what one gave."""
+    if not isinstance(message, Mapping):
+        return False
+    is_call = bool(message.get("tool_calls") or message.get("function_call"))
+    return is_call or str(_first(message, _ROLE)).strip().lower() in _TOOLS
+
+
+def _is_answer(message: Any) -> bool:
+    """Whether it is an answer that may be learned."""
+    is_said = isinstance(message, Mapping) and role_of(message) == "assistant"
+    return is_said and bool(message.get("weight", message.get("loss_weight", 1)))
+
+
 def _turn(message: Any) -> Turn:
     if not isinstance(message, Mapping):
         raise ValueError("a message is no object {role, content}")
     role = _first(message, _ROLE)
-    if str(role).strip().lower() in _TOOLS or message.get("tool_calls") or message.get("function_call"):
-        raise LeftOut("a tool is called, and no arm calls any")
+    if _is_tools(message):
+        raise LeftOut(_TOOL_CALLED)
     if not (name := role_of(message)):
         known = ", ".join(ROLES)
         raise ValueError(

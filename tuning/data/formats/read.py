@@ -103,6 +103,8 @@ def read_rows(
         if not rows:
             raise TuningError(f"{path}: all {len(left_out)} rows are of no use: {reasons}")
         say(f"{path.name}: {len(left_out)} of {len(sound)} rows are left out: {reasons}")
+    if cut := [(number, given.cut) for number, given in rows if isinstance(given, Given) and given.cut]:
+        say(f"{path.name}: the end of {len(cut)} of {len(sound)} rows is left out: {listed(grouped(cut, unit))}")
     in_order = tuple(sorted(rows, key=lambda row: row[0]))
     return Reading(in_order, unit, found.name, found.said, tuple(left_out))
 

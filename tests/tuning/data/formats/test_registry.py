@@ -405,6 +405,21 @@ def test_rows_that_nobody_could_correct_are_left_out_and_counted(tmp_path: Path)
         load_examples(written(tmp_path, called))
 
 
+def test_what_was_answered_before_a_tool_is_called_is_learned(tmp_path: Path) -> None:
+    call = message("assistant", "let me see", tool_calls=[{"id": "1"}])
+    after = [message("user", "and now?"), call, message("tool", "12"), message("assistant", "twelve")]
+    both = {"messages": [message("user", "?"), TEN, *after]}
+    nothing_before = {"messages": [message("user", "?"), {**TEN, "weight": 0}, *after]}
+    said: list[str] = []
+    found = load_examples(written(tmp_path, both, nothing_before, GOOD), say=said.append)
+    assert [example.id for example in found] == ["train-1", "train-3"]
+    assert (found[0].text, found[0].answers, found[0].history) == ("?", ("At ten.",), ())
+    assert said[-2:] == [
+        "train.jsonl: 1 of 3 rows are left out: line 2: a tool is called, and no arm calls any",
+        "train.jsonl: the end of 1 of 3 rows is left out: line 1: a tool is called, and no arm calls any",
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
