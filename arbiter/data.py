@@ -329,9 +329,11 @@ def _strays(folder: Path) -> tuple[str, ...]:
     """What lies at the top of a folder without documents and may have been meant as some."""
     # What transforms leave beside the rows is none either.
     rows = ("test", "train", "dev", "guard", "questions", "pairs", "readme", "removed", "provenance")
+    parts: tuple[Part, ...] = ("train", "test", *_OTHERS)
+    books = {path.parent for part in parts if (path := find_part(folder, part)) is not None}
     return tuple(
         f"{path.name}/" if path.is_dir() else path.name
         for path in sorted(folder.iterdir())
-        if not path.name.startswith(".") and path.stem.lower() not in rows
+        if not path.name.startswith(".") and path.stem.lower() not in rows and path not in books
         if path.suffix.lower() in KINDS or path.is_dir() or path.name.lower().startswith("docs")
     )

@@ -13,6 +13,7 @@ from typing import Literal
 
 from storage.errors import ArbiterError, StorageError, listed
 from tuning.data.formats.registry import FORMATS, columns_of
+from tuning.data.spreadsheet import is_workbook, sheet_titles
 from tuning.data.table_files import SUFFIXES, read_table, shards_of, stem_of
 from tuning.errors import TuningError
 
@@ -43,7 +44,8 @@ _OTHER_FORMS = r"\.(json|jsonl|csv|txt|xls|ods|((jsonl|csv|json|parquet|xlsx)\.)
 
 def find_part(folder: Path, part: Part) -> Path | None:
     """The file of rows, the first of several numbered ones, or the saved data set that is this part of a folder; names
-    count in any case. Without a file of its name alone it is one that has it among others: `faq_train.csv`.
+    count in any case. Without a file of its name alone it is one that has it among others: `faq_train.csv`; or a sheet
+    of a workbook, `faq.xlsx/train`.
 
     Raises TuningError when there are two, or only what cannot be read as one; `is_there` as it says.
     """
@@ -54,6 +56,7 @@ def find_part(folder: Path, part: Part) -> Path | None:
     if not found and (part == "test" or (part == "dev" and _named(folder, entries, "test", _NAMES["test"]))):
         found = _named(folder, entries, part, _EVAL)
     found = found or [path for path in entries if part in _parts_in(path)]
+    found = found or [sheet for path in entries if is_workbook(path) for sheet in _sheets(path, part)]
     if len(found) > 1:
         both = " and ".join(str(path.relative_to(folder)) for path in found[:2])
         raise TuningError(f"data folder {str(folder)!r} has both {both}; keep one of them")
@@ -77,7 +80,8 @@ def only_rows(folder: Path) -> Path | None:
 
 def rows_not_read(folder: Path, read: Collection[Path]) -> list[str]:
     """The names of files of rows at the top of a folder that are not among those that are a part of it."""
-    known = {(path.parent, stem_of(path)) for path in read}
+    books = (path.parent for path in read if is_workbook(path.parent))
+    known = {(path.parent, stem_of(path)) for path in (*read, *books)}
     return [
         path.name
         for path in sorted(folder.iterdir())
@@ -129,6 +133,15 @@ def _split(folder: Path) -> list[Path]:
         names = listed((path.name for path in firsts), separator=", ")
         raise TuningError(f"{str(folder)!r} has several files of rows, {names}; put them into one")
     return firsts
+
+
+def _sheets(book: Path, part: Part) -> list[Path]:
+    """The sheets of a workbook that have a part's name; one that cannot be read has none."""
+    names = (*_NAMES[part], *(_EVAL if part == "test" else ()))
+    try:
+        return [book / title for title in sheet_titles(book) if title.strip().lower() in names]
+    except StorageError:
+        return []
 
 
 def _parts_in(path: Path) -> set[Part]:

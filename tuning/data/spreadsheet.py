@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
@@ -65,6 +66,22 @@ def scan_cells(path: Path, header: list[str] | None = None) -> Iterator[Numbered
         raise StorageError(f"{path}:{rows.line_num}: not valid CSV ({error}); export it again") from error
 
 
+def is_workbook(path: Path) -> bool:
+    """Whether this is a file of sheets, by its name."""
+    return path.suffix.lower() == ".xlsx" and path.is_file()
+
+
+def sheet_titles(path: Path) -> list[str]:
+    """What the visible sheets of a workbook are called. Raises StorageError for what is no workbook."""
+    from openpyxl import load_workbook
+
+    with _reading(path):
+        workbook = load_workbook(path, read_only=True)
+        titles = [str(sheet.title) for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
+        workbook.close()
+    return titles
+
+
 def scan_sheets(path: Path) -> tuple[Sheet, ...]:
     """The same of every visible sheet of a workbook that has rows.
 
@@ -73,16 +90,23 @@ def scan_sheets(path: Path) -> tuple[Sheet, ...]:
     """
     from openpyxl import load_workbook
 
-    try:
+    with _reading(path):
         # Only a sheet that is read as a whole knows of merged cells; that takes much more memory.
         workbook = load_workbook(path, read_only=not _has_merged_cells(path), data_only=True)
         found = [_sheet(sheet) for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
         workbook.close()
+    return tuple(sheet for sheet in found if sheet.rows)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raises StorageError for whatever reading a workbook raises."""
+    try:
+        yield
     except OSError as error:
         raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
     except Exception as error:  # a damaged file has zipfile, zlib, the XML parser and openpyxl raise whatever they like
         raise StorageError(f"cannot read {str(path)!r} as a workbook ({error}); save it again as .xlsx") from error
-    return tuple(sheet for sheet in found if sheet.rows)
 
 
 def _has_merged_cells(path: Path) -> bool:

@@ -20,7 +20,7 @@ from storage.errors import StorageError, listed, reason_of
 from tuning.data.formats.given import Row
 from tuning.data.json_rows import number_rows, rows_in, rows_of_bytes
 from tuning.data.promptfoo_config import is_config, tests_in
-from tuning.data.spreadsheet import Sheet, as_cell, scan_cells, scan_sheets
+from tuning.data.spreadsheet import Sheet, as_cell, is_workbook, scan_cells, scan_sheets
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".tsv", ".xlsx", ".arrow", ".ndjson", ".yaml", ".yml")
 # What Git LFS leaves in place of a file.
@@ -52,7 +52,7 @@ class Table:
 
 def read_table(path: Path) -> Table:
     """The rows of a file, of all the files that a first one of several stands for by its name
-    (`train-00000-of-00003.parquet`), or of a folder that `datasets` saved.
+    (`train-00000-of-00003.parquet`), of a sheet (`faq.xlsx/train`), or of a folder that `datasets` saved.
 
     Raises StorageError for what cannot be read, is of another kind or no table.
     """
@@ -65,6 +65,8 @@ def read_table(path: Path) -> Table:
 
 
 def _read(path: Path) -> Table:
+    if is_workbook(path.parent):
+        return _of_sheets(tuple(sheet for sheet in scan_sheets(path.parent) if sheet.title == path.name))
     kind = "folder" if path.is_dir() else path.suffix.lower()
     if kind != "folder":
         _check_kind(path, kind)

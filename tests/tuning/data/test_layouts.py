@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import openpyxl
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -162,3 +163,41 @@ def test_files_of_rows_that_are_no_part_are_named(tmp_path: Path) -> None:
 def test_a_config_whose_question_is_open_holds_tests(tmp_path: Path) -> None:
     (tmp_path / "test.yaml").write_text("tests: [{vars: {a: x, b: y}}, {vars: {a: z, b: w}}]\n")
     assert find_part(tmp_path, "test") == tmp_path / "test.yaml"
+
+
+def workbook(path: Path, *titles: str, hidden: str = "") -> Path:
+    book = openpyxl.Workbook()
+    for title in titles:
+        sheet = book.create_sheet(title)
+        sheet.append(["question", "answer"])
+        sheet.append([f"What is on {title}?", title])
+        sheet.sheet_state = "hidden" if title == hidden else "visible"
+    del book["Sheet"]
+    book.save(path)
+    return path
+
+
+def test_sheets_that_are_called_as_parts_are_those(tmp_path: Path) -> None:
+    book = workbook(tmp_path / "faq.xlsx", "notes", "Train", "Test", "Validation", "guard", hidden="guard")
+    parts: dict[Part, str] = {"train": "Train", "test": "Test", "dev": "Validation"}
+    for part, title in parts.items():
+        path = find_part(tmp_path, part)
+        assert path == book / title
+        (row,) = load_examples(path)
+        assert (row.id, row.answer) == (f"{title}-2", title)
+    assert find_part(tmp_path, "guard") is None
+    assert rows_not_read(tmp_path, [book / "Train", book / "Test"]) == []
+
+
+def test_a_file_of_a_part_goes_before_a_sheet_and_two_sheets_are_refused(tmp_path: Path) -> None:
+    workbook(tmp_path / "faq.xlsx", "train", "test")
+    (tmp_path / "train.csv").write_text("question,answer\nWhen?,at ten\n")
+    assert find_part(tmp_path, "train") == tmp_path / "train.csv"
+    workbook(tmp_path / "more.xlsx", "test")
+    with pytest.raises(TuningError, match=r"has both faq\.xlsx/test and more\.xlsx/test"):
+        find_part(tmp_path, "test")
+
+
+def test_what_is_no_workbook_has_no_sheets(tmp_path: Path) -> None:
+    (tmp_path / "faq.xlsx").write_bytes(b"PK\x03\x04 and then nothing")
+    assert find_part(tmp_path, "train") is None
