@@ -10,7 +10,6 @@ from router.deciding.decision import Comparison, Further, Trade
 from router.deciding.utility import UTILITY
 from router.deciding.wording import as_lead, as_level, as_score, as_share
 
-
 # So many questions nobody asks: what needs more is as good as not to be told apart.
 _MANY = 100_000
 
