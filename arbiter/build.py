@@ -11,10 +11,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from arbiter.config.schema import Config
-from arbiter.config.sections import EmbeddingConfig
+from arbiter.config.sections import ArmConfig, EmbeddingConfig
 from arbiter.console import Console
 from arbiter.data import Data
 from arbiter.home import database_setting
+from arbiter.learned import reward_of
 from arbiter.models import PACKAGES, resolve_model
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
@@ -81,6 +82,12 @@ def used_adapters(config: Config) -> dict[str, Recipe]:
     return {name: adapter for name, adapter in config.adapters.items() if name in used}
 
 
+def arms_of(config: Config, adapter: str) -> list[ArmConfig]:
+    """The arms that answer with an adapter, or with one that learns by its rewards."""
+    learning = {adapter, *(name for name, recipe in config.adapters.items() if reward_of(recipe) == adapter)}
+    return [arm for arm in config.arms.values() if arm.adapter in learning]
+
+
 def training_rows(
     config: Config, adapter: str, examples: Sequence[Question], documents: Index | None
 ) -> list[TrainingRow]:
@@ -90,7 +97,7 @@ def training_rows(
     the words and the passages that the arm is served with.
     """
     spec = config.adapters[adapter]
-    arms = [arm for arm in config.arms.values() if arm.adapter == adapter]
+    arms = arms_of(config, adapter)
     prompt = config.all_prompts[arms[0].prompt]
     if not spec.passages:
         return closed_book_rows(examples, prompt.render)
@@ -124,7 +131,7 @@ def prompts_of(
     golden or not.
     """
     spec = config.adapters[adapter]
-    arms = [arm for arm in config.arms.values() if arm.adapter == adapter]
+    arms = arms_of(config, adapter)
     prompt = config.all_prompts[arms[0].prompt]
     if not spec.passages:
         return [tuple(prompt.render(messages, ())) for messages in conversations]

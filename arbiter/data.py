@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from arbiter.config.schema import Config
 from arbiter.config.sections import ArmConfig, LimitsConfig
-from arbiter.learned import PARTS, LearnedPart, learned_part
+from arbiter.learned import PARTS, LearnedPart, learned_part, reward_of
 from arbiter.preferences import Preferences, load_preferences
 from eval.contexts import place_contexts
 from eval.question_sets import QuestionFiles, QuestionSets, divide
@@ -322,6 +322,8 @@ def _needs(config: Config, arm: ArmConfig) -> set[str]:
     if arm.adapter is not None:
         recipe = config.adapters[arm.adapter]
         needs |= {learned_part(recipe)} | ({"documents"} if recipe.passages else set())
+        if reward := reward_of(recipe):
+            needs.add(learned_part(config.adapters[reward]))
     return needs
 
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from arbiter import build
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import Data
-from arbiter.learned import learned_part
+from arbiter.learned import learned_part, reward_of
 from arbiter.scoring import Scoring
 from arbiter.training_rows import count_rows, rows_of, settle_adapters
 from eval.report.wording import as_size
@@ -25,11 +26,15 @@ from rag.index import Index
 from tuning.base import ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
-from tuning.recipe import Recipe
+from tuning.recipe import Recipe, Worth
 from tuning.training.obstacles import obstacles
 from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.run import find_alike, find_trained, forecast_training, rows_hash, train_adapter
 from tuning.training.start import settle
+
+
+class _NotTrained(TuningError):
+    """Names the adapter by whose rewards another learns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +56,19 @@ class Trainer:
         """The adapters of these keys, trained as far as there are none. Raises TuningError for all that cannot be
         trained, before the first of them is.
         """
-        order, adapters = list(names), dict[str, Adapter]()
+        wanted, adapters = list(names), dict[str, Adapter]()
+        # A reward model goes before what learns by it.
+        before = [reward for name in wanted if (reward := reward_of(self.config.adapters[name]))]
+        order = list(dict.fromkeys([*before, *wanted]))
 
         @cache
         def refuse() -> None:
             left = [name for name in order if name not in adapters]
 
             def is_there(name: str) -> bool:  # the first is what is to be trained now
-                return name != left[0] and find_trained(**self._arguments(name)) is not None
+                if name == left[0] or reward_of(self.config.adapters[name]) in left:
+                    return False
+                return find_trained(**self._arguments(name)) is not None
 
             reasons = [*untrainable(self.config, self.data, self.base, left, self.home, is_there).values()]
             if len(reasons) > 1:
@@ -70,7 +80,7 @@ class Trainer:
 
         for name in order:
             adapters[name] = self.train(name, starting=refuse)
-        return adapters
+        return {name: adapters[name] for name in wanted}
 
     def train(self, name: str, starting: Callable[[], None] = lambda: None) -> Adapter:
         """The adapter of this key, trained if none of the same recipe and rows exists, after `starting` was called."""
@@ -99,7 +109,10 @@ class Trainer:
 
     def forecast(self, name: str) -> Forecast | str | None:
         """What the training of this adapter will take, or why it cannot be trained; None where it exists."""
-        given = self._arguments(name)
+        try:
+            given = self._arguments(name)
+        except _NotTrained as reward:
+            return f"{name} is timed when its reward model {reward} is trained"
         with self.console.step(f"timing steps of {name} on {len(given['rows'])} rows"):
             try:
                 return forecast_training(**given)
@@ -111,6 +124,12 @@ class Trainer:
         documents = self.documents if spec.passages else None
         with self.console.step(f"making rows of {count_rows(spec, data)} {learned_part(spec)} for {name}"):
             rows = rows_of(config, name, data, documents, self.base.path, self.scoring)
+        worth = rows.worth
+        if reward := reward_of(spec):
+            taught = find_trained(**self._arguments(reward))
+            if taught is None:
+                raise _NotTrained(reward)
+            worth = Worth(taught.name, adapter=taught.path)
         return {
             "base": self.base,
             "rows": rows.training,
@@ -122,6 +141,7 @@ class Trainer:
             "dev": rows.dev,
             "guard": rows.guard,
             "held_out": rows.held_out,
+            "worth": worth,
         }
 
 
@@ -183,7 +203,16 @@ def in_words(name: str, found: Forecast | str | None) -> str:
 
 
 def _looked(adapter: Adapter) -> str:
-    return _shown_looks(adapter) + _shown_preference(adapter)
+    return _shown_looks(adapter) + _shown_preference(adapter) + _shown_drawn(adapter)
+
+
+def _shown_drawn(adapter: Adapter) -> str:
+    """The reward of the first and of the last steps, a tenth of them each."""
+    if (told := adapter.drawn) is None or not told.reward:
+        return ""
+    some = max(len(told.reward) // 10, 1)
+    first, last, departure = (fmean(part) for part in (told.reward[:some], told.reward[-some:], told.departure[-some:]))
+    return f"; reward {first:.2f} -> {last:.2f}, {departure:.2f} nats an answer from the beginning"
 
 
 def _shown_preference(adapter: Adapter) -> str:

@@ -1,7 +1,7 @@
 """The rows of a training, as its objective learns them: those to train on, and those that it is measured on.
 
 rows = rows_of(config, "polite", data, documents, base.path, scoring)
-rows.training, rows.dev, rows.guard, rows.held_out
+rows.training, rows.dev, rows.guard, rows.held_out, rows.worth
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from tuning.data.examples import Question, sample
 from tuning.data.pairs import PreferencePair
 from tuning.data.rows import PairRow, RatedRow, Row
 from tuning.errors import TuningError
+from tuning.objectives.drawn import DrawnSettings
 from tuning.objectives.preference import PreferenceSettings
 from tuning.objectives.pretraining import Pretraining, document_windows
-from tuning.recipe import CheckRows, Recipe
+from tuning.recipe import CheckRows, Recipe, Worth
 from tuning.training.start import settle
 
 # A document has so many letters for each of its tokens, about, until it is read.
@@ -44,6 +45,7 @@ class Rows:
     dev: CheckRows | None = None
     guard: CheckRows | None = None
     held_out: CheckRows | None = None
+    worth: Worth | None = None
 
 
 def count_rows(recipe: Recipe, data: Data) -> int:
@@ -75,7 +77,8 @@ def rows_of(
     match learned_part(recipe):
         case "examples":
             training = build.training_rows(config, name, data.examples, documents)
-            return Rows(training, _examples(config, name, data.dev, documents, scoring), guard)
+            dev = _examples(config, name, data.dev, documents, scoring)
+            return Rows(training, dev, guard, worth=_worth(config, name, data.examples, scoring))
         case "documents":
             windows, dev = _windows(recipe, data.documents, base_path)
             rows = Rows(windows, dev, guard)
@@ -111,6 +114,18 @@ def _preferences(config: Config, name: str, data: Data, documents: Index | None,
         training = [RatedRow(prompt, one.answer, one.is_wanted) for prompt, one in rated]
     dev, held_out = checks(parts.dev, recipe.look_rows), checks(parts.held_out, _MOST_HELD_OUT)
     return Rows(training, dev, guard, held_out)
+
+
+def _worth(config: Config, name: str, examples: Sequence[Question], scoring: Callable[[], Scoring]) -> Worth | None:
+    """The metric that decides, for what draws its answers and names no reward model; a judge would be asked of each."""
+    metric, objective = config.policy.metric, config.adapters[name].objective
+    if not isinstance(objective, DrawnSettings) or any(one in JUDGE_METRICS for one in metrics_of(metric)):
+        return None
+
+    def score(places: Sequence[int], answers: Sequence[str]) -> Sequence[float]:
+        return scoring().score_texts([examples[place] for place in places], answers)
+
+    return Worth(str(metric), score)
 
 
 def _windows(recipe: Recipe, documents: Sequence[Document], base_path: str) -> tuple[Sequence[Row], CheckRows | None]:

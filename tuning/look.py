@@ -39,6 +39,18 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """Of each step of a training that draws its answers: their mean reward, how many nats they had become likelier than
+    at the beginning, and the share of prompts whose answers were all worth the same, so that nothing was learned of
+    them.
+    """
+
+    reward: tuple[float, ...]
+    departure: tuple[float, ...]
+    alike: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Interval:
     """A mean, and where it lies with 95% confidence."""
 

@@ -151,6 +151,19 @@ class CheckRows:
     score: Callable[[Sequence[str]], Sequence[float]] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What answers are rewarded with that a model draws in its training: `name` is a metric's or an adapter's.
+
+    `score(places, answers)` gives what answers to the rows of these places are worth; in its place `adapter` is the
+    folder of an adapter with objective `reward`.
+    """
+
+    name: str
+    score: Callable[[Sequence[int], Sequence[str]], Sequence[float]] | None = None
+    adapter: Path | None = None
+
+
 Form = Literal["lora", "prompt", "merged", "beside"]
 """What is served: an adapter that vLLM swaps, a prompt of numbers that it is sent, whole weights, or what it cannot
 compute, on an engine beside it.

@@ -27,6 +27,7 @@ from arbiter.config.sections import (
     LimitsConfig,
     PolicyConfig,
 )
+from arbiter.learned import reward_of
 from arbiter.models import EMBEDDER, GENERATOR
 from eval.learning_curve import CurveSettings
 from eval.settings import RaceSettings
@@ -36,6 +37,7 @@ from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine.settings import LARGEST_RANK, LEAST_RANK, EngineSettings
 from storage.settings import ModelName, Whole, faults_of
 from tuning.methods.registry import AnyRecipe, export_rank
+from tuning.objectives.registry import OBJECTIVES
 from tuning.recipe import Recipe
 
 
@@ -113,10 +115,27 @@ class Config(BaseModel):
                 faults.append(f"arms.{name}: 'auto', ':', '/' and an empty name are taken; choose another")
             if arm.adapter is not None and arm.adapter not in self.adapters:
                 faults.append(f"arms.{name}.adapter: no adapter {arm.adapter!r} (there is {', '.join(self.adapters)})")
+            elif arm.adapter is not None and not OBJECTIVES[self.adapters[arm.adapter].objective.name].gives_answers:
+                faults.append(
+                    f"arms.{name}.adapter: {arm.adapter!r} learns what answers are worth, and gives none; name it in "
+                    "objective.reward of another adapter"
+                )
             if arm.prompt not in self.all_prompts:
                 faults.append(f"arms.{name}.prompt: no prompt {arm.prompt!r} (there is {', '.join(self.all_prompts)})")
         if self.policy.limits.ttft_ms is not None and not self.eval.first_token_probes:
             faults.append("policy.limits.ttft_ms needs eval.first_token_probes of at least 1, to be measured")
+        for name, recipe in self.adapters.items():
+            reward = reward_of(recipe)
+            if reward and (
+                reward not in self.adapters or OBJECTIVES[self.adapters[reward].objective.name].gives_answers
+            ):
+                found = [
+                    other for other, one in self.adapters.items() if not OBJECTIVES[one.objective.name].gives_answers
+                ]
+                faults.append(
+                    f"adapters.{name}.objective.reward: no adapter {reward!r} with objective reward (there is "
+                    f"{', '.join(found) or 'none'})"
+                )
         faults += self.too_wide(self.adapters).values()
         if faults:
             raise ValueError("\n".join(faults))

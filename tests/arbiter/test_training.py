@@ -20,8 +20,10 @@ from arbiter.training_rows import settle_adapters
 from eval.errors import EvalError
 from serving.engine.settings import EngineSettings
 from tuning.base import ResolvedModel
+from tuning.data.rows import PairRow
 from tuning.errors import TuningError
-from tuning.look import Look, Published
+from tuning.look import Drawn, Look, Published
+from tuning.recipe import Worth
 from tuning.training.progress import Forecast
 
 DEV = [{"question": f"When opens desk {i} now?", "answers": [f"at {i}"], "doc_ids": [f"d{i}"]} for i in range(5)]
@@ -39,13 +41,14 @@ class Trained:
 
     def __init__(self) -> None:
         self.given: dict[str, dict[str, Any]] = {}
+        self.adapter = ADAPTER
         self.found: set[str] | None = None
 
     def __call__(self, **given: Any) -> Any:
         if self.found is not None and given["name"] not in self.found:
             given["starting"]()
         self.given[given["name"]] = given
-        return replace(LOOKED_AT if given["dev"] else ADAPTER, name=f"{given['name']}@1")
+        return replace(LOOKED_AT if given["dev"] else self.adapter, name=f"{given['name']}@1")
 
     def find(self, **given: Any) -> Any:
         """In the place of `find_trained`."""
@@ -97,6 +100,14 @@ def test_a_training_that_is_looked_at_gets_dev_and_guard_rows_as_its_arm_asks_th
     assert "adapter raft@1 (trained in 2 s; after step 5: dev 0.10 -> 0.80, guard 0.90 -> 0.88)" in shown
     assert "note: the training of raft ended early: no look was better than that after step 5, 3 times" in shown
     assert set(adapters) == {"closed_book", "raft"}
+
+
+def test_what_was_drawn_is_told(tmp_path: Path, trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = Drawn(reward=(0.1, 0.2, 0.3), departure=(0.0, 1.0, 2.5), alike=(0.0, 0.0, 0.5))
+    trained.adapter = replace(ADAPTER, drawn=drawn)
+    assert pipeline_of(write_folder(tmp_path / "team"), tmp_path / "home", {}).adapters
+    said = capsys.readouterr()
+    assert "reward 0.10 -> 0.30, 2.50 nats an answer from the beginning" in said.out + said.err
 
 
 def test_without_looks_neither_dev_nor_guard_is_read(tmp_path: Path, trained: Trained) -> None:
@@ -248,3 +259,37 @@ def test_a_forecast_goes_on_past_an_adapter_that_cannot_be_trained(tmp_path: Pat
     lacking = pipeline_of(folder, tmp_path / "home", {"optimizer": "adalomo"}).forecast()["raft"]
     assert isinstance(lacking, str)
     assert lacking.startswith(NO_GPU)
+
+
+PAIRS = [{"id": f"p{i}", "prompt": f"Say {i}", "chosen": "red", "rejected": "green"} for i in range(8)]
+
+
+def rewarded(folder: Path, home: Path) -> Pipeline:
+    config = Config.model_validate(
+        {
+            "data": write_folder(folder, pairs=PAIRS),
+            "embedding": {"langchain": {"factory": "fakes.teams:WordEmbeddings"}},
+            "adapters": {"taste": {"objective": "reward"}, "own": {"objective": {"name": "rloo", "reward": "taste"}}},
+            "arms": {"mine": {"adapter": "own"}, "tuned": None, "tuned_rag": None, "hybrid": None},
+        }
+    )
+    return Pipeline(config, home=home, console=Console())
+
+
+def test_a_reward_model_is_trained_before_what_learns_by_it(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "find_trained", lambda **given: ADAPTER if given["name"] in trained.given else None)
+    pipeline = rewarded(tmp_path / "team", tmp_path / "home")
+    assert pipeline.forecast() == {"own": "own is timed when its reward model taste is trained"}
+    assert set(pipeline.adapters) == {"own"}, "no arm answers with a reward model"
+    assert list(trained.given) == ["taste", "own"]
+    assert isinstance(trained.given["taste"]["rows"][0], PairRow)
+    assert trained.given["taste"]["worth"] is None
+    assert trained.given["own"]["worth"] == Worth(ADAPTER.name, adapter=ADAPTER.path)
+
+
+def test_without_pairs_nothing_learns_by_a_reward_model(tmp_path: Path, trained: Trained) -> None:
+    pipeline = rewarded(tmp_path / "team", tmp_path / "home")
+    (tmp_path / "team" / "pairs.jsonl").unlink()
+    assert "mine" not in pipeline.askable.arms

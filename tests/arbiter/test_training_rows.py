@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes.teams import DOCUMENTS, write_folder
+from fakes.teams import DOCUMENTS, TRAIN, write_folder
 
 from arbiter.config.schema import Config
 from arbiter.console import Console
@@ -136,3 +136,31 @@ def test_adapters_of_other_objectives_are_trained_from_a_folder_and_tell_what_th
     assert "of 2 held-out pairs the chosen answer is preferred in " in said
     again = Pipeline(config, home=tmp_path / "home", console=Console())
     assert {key: one.name for key, one in again.adapters.items()} == {key: one.name for key, one in adapters.items()}
+
+
+def test_what_draws_its_answers_is_rewarded_by_the_metric_that_decides(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "team")
+    config = Config.model_validate(
+        {
+            "data": folder,
+            "adapters": {"own": {"objective": "grpo"}},
+            "arms": {"mine": {"adapter": "own"}},
+            "policy": {"metric": "contains"},
+        }
+    )
+    data = load_data(folder)
+    asked: list[str] = []
+
+    def score_texts(questions: Any, answers: Any) -> list[float]:
+        asked.extend(question.text for question in questions)
+        return [float(question.answers[0] in answer) for question, answer in zip(questions, answers, strict=True)]
+
+    scoring: Any = SimpleNamespace(score_texts=score_texts)
+    found = rows_of(config, "own", data, None, "", lambda: scoring)
+    assert found.worth is not None
+    assert found.worth.name == "contains"
+    assert found.worth.score is not None
+    assert found.worth.score([2, 2, 0], ["Ada", "Bob", "it is Ada"]) == [1.0, 0.0, 1.0]
+    assert asked == [TRAIN[place]["question"] for place in (2, 2, 0)]
+    judged = config.model_copy(update={"policy": config.policy.__class__(metric="judge_correctness")})
+    assert rows_of(judged, "own", data, None, "", lambda: scoring).worth is None, "a judge would be asked of each"

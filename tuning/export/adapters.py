@@ -18,7 +18,7 @@ from storage.records import from_row
 from tuning.base import CONFIG, WEIGHTS, ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.gate import Parity
-from tuning.look import Look, Preference, Published
+from tuning.look import Drawn, Look, Preference, Published
 from tuning.methods.lora import NO_TARGETS
 from tuning.recipe import OWN_ENGINE, Form
 
@@ -75,6 +75,8 @@ class Adapter:
     objective: str = "supervised"
     preference: Preference | None = None
     """How held-out pairs are ranked, where preferences were learned."""
+    drawn: Drawn | None = None
+    """What the model's own answers were rewarded with, where it learned from such."""
 
     @property
     def has_own_engine(self) -> bool:

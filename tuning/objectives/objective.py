@@ -33,7 +33,7 @@ class EncodedRow:
 
     `others` are further texts that a loss sets beside this one. `reference` holds the log-probability that the model
     which the training begins with gives to the labels of each text, this one's first. `is_wanted` says of an answer
-    whether it shall be given.
+    whether it shall be given. `place` is that of its row among those that were given.
     """
 
     input_ids: tuple[int, ...]
@@ -41,6 +41,7 @@ class EncodedRow:
     others: tuple[EncodedRow, ...] = ()
     reference: tuple[float, ...] = ()
     is_wanted: bool = True
+    place: int = -1
 
     @property
     def texts(self) -> tuple[EncodedRow, ...]:
@@ -70,12 +71,30 @@ length) where rows have several texts; then also reference, (rows, texts), and i
 """
 PADDED = ("input_ids", "attention_mask", "labels")
 """Those whose last side is the length."""
+PER_TOKEN = ("drawn", "begun", "advantage", "values", "returns")
+"""What there is besides of each token of answers that were drawn, (rows, length): its log-probability by the model that
+drew it and by the one that the training began with, what it was worth more than expected, what was expected of the
+answer from there on, and what came.
+"""
 
 Whole = Mapping[str, "torch.Tensor"]
 """What the loss of a part needs to know of the whole step: a number by name."""
 
 Loss = Callable[[Any, Batch, Whole, Any], "torch.Tensor"]
 """(model, part, whole, numbers) -> what a part adds to the loss of its step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """That the model draws the answers which it learns from, and each is given a reward.
+
+    `credit(batch, rewards, numbers)` is what there is besides of each token: from the answers of a step, those to one
+    prompt together, with `drawn`, `begun` and, with `has_values`, `values`, and from rewards, (prompts, answers to
+    each). With `has_values` the model learns what to expect, too, by a head of its own that is not published.
+    """
+
+    credit: Callable[[Batch, torch.Tensor, Any], Batch]
+    has_values: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +109,8 @@ class Objective:
 
     Of objectives that compare answers, `rewards(sums, counts, reference, numbers)` is what an answer is worth by the
     model: from (rows, texts) of log-probabilities, numbers of tokens and references. With `has_reference` the loss
-    needs those. `unfit` says of methods that cannot learn it why.
+    needs those. `unfit` says of methods that cannot learn it why. `drawing` is there where answers are not learned from
+    the rows but from rewards. Without `gives_answers` what is trained tells what an answer is worth, and gives none.
     """
 
     name: str
@@ -107,3 +127,5 @@ class Objective:
     rewards: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any], torch.Tensor] | None = None
     has_reference: bool = False
     unfit: Mapping[str, str] = field(default_factory=dict)
+    drawing: Drawing | None = None
+    gives_answers: bool = True

@@ -108,12 +108,12 @@ def _orpo_loss(model: Any, part: Batch, whole: Whole, numbers: Orpo) -> torch.Te
     found = token_log_probs(model, side_by_side({**part, "labels": labels}))
     is_answer = (answers != IGNORED)[:, (labels[..., 1:] != IGNORED).flatten(0, 1).any(dim=0)]
     means = ((found * is_answer).sum(1) / is_answer.sum(1)).view(-1, 2)
-    log_odds = means[:, 0] - means[:, 1] - (_log1mexp(means[:, 0]) - _log1mexp(means[:, 1]))
+    log_odds = means[:, 0] - means[:, 1] - (log1mexp(means[:, 0]) - log1mexp(means[:, 1]))
     learned = -found.view(*part["labels"].shape[:2], -1)[:, 0].sum() / whole["tokens"]
     return learned - numbers.beta * logsigmoid(log_odds).sum() / whole["rows"]
 
 
-def _log1mexp(x: torch.Tensor) -> torch.Tensor:
+def log1mexp(x: torch.Tensor) -> torch.Tensor:
     """log(1 - exp(x)) of x below 0, each side of -log 2 by what is exact there (Maechler 2012)."""
     import torch
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tuning.data.rows import Row, TrainingRow
 from tuning.errors import TuningError
+from tuning.objectives.drawn import DrawnSettings
 from tuning.objectives.objective import EncodedRow, Objective
 from tuning.objectives.registry import OBJECTIVES
 from tuning.recipe import Recipe, known
@@ -74,8 +75,11 @@ def make_plan(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Plan:
     objective = OBJECTIVES[recipe.objective.name]
     encoded, num_dropped = encode_rows(tokenizer, rows, objective, max_length=recipe.max_length)
     lengths, size = [row.length for row in encoded], known(recipe.batch_size)
-    alike = alike_rows(encoded) if objective.row is TrainingRow else []
+    alike = alike_rows(encoded) if objective.row is TrainingRow and objective.drawing is None else []
     order = training_order(lengths, epochs=known(recipe.epochs), batch_size=size, seed=recipe.seed, alike=alike)
+    if isinstance(recipe.objective, DrawnSettings):
+        again = recipe.objective.steps_per_draw
+        order = [i for start in range(0, len(order), size) for i in order[start : start + size] * again]
     return Plan(encoded, num_dropped, order, size)
 
 
@@ -87,7 +91,7 @@ def encode_rows(
     Cutting a row would take the question or the golden passage from it, which teaches to guess. Raises TuningError when
     no row is left, and when the chat template refuses one.
     """
-    encoded = [objective.encode(tokenizer, row) for row in rows]
+    encoded = [replace(objective.encode(tokenizer, row), place=place) for place, row in enumerate(rows)]
     kept = [row for row in encoded if row.length <= max_length]
     if not kept:
         shortest = min((row.length for row in encoded), default=0)

@@ -46,7 +46,7 @@ class Measure:
 def make_measure(rows: CheckRows, tokenizer: Any, objective: Objective) -> Measure:
     """A measure of rows; whether answers are generated follows from their median length."""
     encoded = [objective.encode(tokenizer, row) for row in rows.rows]
-    is_short = statistics.median(len(_answer_of(row, tokenizer)) for row in encoded) <= _SHORT
+    is_short = statistics.median(len(answer_of(row, tokenizer)) for row in encoded) <= _SHORT
     return Measure(encoded, tokenizer, None if is_short else rows.score)
 
 
@@ -71,7 +71,7 @@ def _right_and_loss(model: Any, rows: Sequence[EncodedRow], tokenizer: Any) -> t
 
 def generate(model: Any, rows: Sequence[EncodedRow], tokenizer: Any) -> list[str]:
     """Greedy answers, of at most twice as many tokens as the longest completion has."""
-    most = 2 * max(len(_answer_of(row, tokenizer)) for row in rows)
+    most = 2 * max(len(answer_of(row, tokenizer)) for row in rows)
     prompts = [[one for one, label in zip(row.input_ids, row.labels, strict=True) if label == IGNORED] for row in rows]
     padding, answers = tokenizer.pad_token_id or 0, [""] * len(rows)
     by_length = sorted(range(len(rows)), key=lambda place: len(prompts[place]))
@@ -95,8 +95,8 @@ def generate(model: Any, rows: Sequence[EncodedRow], tokenizer: Any) -> list[str
     return answers
 
 
-def _answer_of(row: EncodedRow, tokenizer: Any) -> list[int]:
-    """The completion's ids up to the token that ends it."""
+def answer_of(row: EncodedRow, tokenizer: Any) -> list[int]:
+    """The ids of what is learned, up to the token that ends it."""
     ids = [label for label in row.labels if label != IGNORED]
     return ids[: ids.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in ids else ids
 

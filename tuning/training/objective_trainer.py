@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -24,6 +25,7 @@ from tuning.objectives.texts import WORTH_SHARING
 from tuning.optimizers.registry import OPTIMIZERS, Course
 from tuning.recipe import Prepared, Recipe, known
 from tuning.training.batches import Plan
+from tuning.training.drawing import Drawer
 from tuning.training.forecast import Batches, foretell
 from tuning.training.loading import Precision, device
 from tuning.training.looks import TRAINED
@@ -33,6 +35,9 @@ from tuning.training.progress import Forecast
 from tuning.training.sharing import agrees, num_shared
 from tuning.training.watch import Watch
 from tuning.training.weights import load_trained, save_trained
+
+# What a checkpoint holds of answers that were drawn.
+_DRAWN = "drawn.pt"
 
 
 @contextlib.contextmanager
@@ -45,6 +50,7 @@ def open_trainer(
     folder: Path,
     precision: Precision,
     watch: Watch,
+    drawer: Drawer | None = None,
 ) -> Iterator[ObjectiveTrainer]:
     """The trainer of a plan while the block lasts; on a CPU with threads for the parts of a batch."""
     model, rows_a_part = prepared.model, known(recipe.batch_size) // recipe.accumulate
@@ -59,6 +65,7 @@ def open_trainer(
             recipe.objective,
             prepared,
             None if is_whole else stack.enter_context(open_parts(rows_a_part)),
+            drawer,
             model=model,
             args=_arguments(recipe, folder, precision, plan.num_steps),
             train_dataset=dataset,
@@ -69,8 +76,8 @@ def open_trainer(
         # PEFT would cast every input to the float32 of its weights, and autocast it back: 892 -> 996 tokens/s
         # without.
         stack.enter_context(disable_input_dtype_casting(model, active=precision == "bf16"))
-        if plan.rows[0].others:
-            trainer.take_all_texts(plan.rows)
+        if plan.rows[0].others or drawer is not None:
+            trainer.take_whole_rows(plan.rows)
         # A GPU takes TRL's own loss. What stands before the text in another way than as tokens is not shared.
         if not is_whole and METHODS[recipe.method].form in ("lora", "merged"):
             trainer.share_prefixes([rows[:rows_a_part] for rows in plan.steps])
@@ -87,8 +94,16 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
 
     optimizer: Any
 
-    def __init__(self, numbers: ObjectiveSettings, prepared: Prepared, parts: Parts | None, **options: Any) -> None:
+    def __init__(
+        self,
+        numbers: ObjectiveSettings,
+        prepared: Prepared,
+        parts: Parts | None,
+        drawer: Drawer | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self._drawer = drawer
         self._numbers = numbers
         self._objective = OBJECTIVES[numbers.name]
         self._loss = self._objective.loss
@@ -117,11 +132,28 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
             loss += penalty.detach()
         return loss
 
-    def take_all_texts(self, rows: Sequence[EncodedRow]) -> None:
-        """Make batches of all texts of the rows, where TRL's hold the first of each."""
-        padding = self.processing_class.pad_token_id or 0
+    def take_whole_rows(self, rows: Sequence[EncodedRow]) -> None:
+        """Make batches of all that the rows hold, where TRL's hold the first text of each."""
         self.args.remove_unused_columns = False
-        self.data_collator = lambda features: padded([rows[one["place"]] for one in features], padding, "cpu")
+        self.data_collator = lambda features: self._batch([rows[one["place"]] for one in features], "cpu")
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Batch], Any]:
+        """The parts of a step, and what each needs to know of all of them; answers are drawn now."""
+        if self._drawer is None:
+            return super().get_batch_samples(epoch_iterator, num_batches, device)  # type: ignore[no-any-return]
+        parts = self._drawer.draw([*itertools.islice(epoch_iterator, num_batches)], self.state.global_step)
+        return parts, self._whole(parts)
+
+    def log(self, logs: dict[str, float], *given: Any) -> None:
+        """What is told of a step, of what was drawn for it, too."""
+        told = self._drawer.told if self._drawer is not None and "loss" in logs else {}
+        super().log({**logs, **told}, *given)
+
+    def _batch(self, rows: Sequence[EncodedRow], device: str) -> Batch:
+        batch = padded(rows, self.processing_class.pad_token_id or 0, device)
+        if self._drawer is not None:
+            batch["place"] = torch.tensor([row.place for row in rows], device=device)
+        return batch
 
     @property
     def shares_prefix(self) -> bool:
@@ -160,15 +192,17 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
 
     def foretell(self, plan: Plan, recipe: Recipe, *, first_step: int) -> Forecast:
         """What the training of a plan will take from a step on; the weights stay as they are."""
-        padding, prepared, steps = self.processing_class.pad_token_id or 0, self._prepared, plan.steps
+        prepared, steps = self._prepared, plan.steps
         longest = max(plan.rows, key=lambda row: row.length)
         in_backward = OPTIMIZERS[recipe.optimizer].in_backward
 
         def inputs_of(rows: Sequence[EncodedRow]) -> Batch:
-            return padded(rows, padding, device())
+            return self._batch(rows, device())
 
         def step(inputs: Batch) -> None:
             parts = parts_of(inputs, known(recipe.batch_size) // recipe.accumulate)
+            if self._drawer is not None:
+                parts = self._drawer.draw_anew(parts, 0)
             whole = self._whole(parts)
 
             def loss_of(part: Batch) -> torch.Tensor:
@@ -188,7 +222,8 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
             num_tokens=[self._num_worked(rows) for rows in steps],
             open=lambda step: inputs_of(steps[step]),
             longest_row=inputs_of([longest]),
-            half_row=inputs_of([longest.second_half]),
+            # What is drawn is as long for half of a prompt.
+            half_row=inputs_of([longest.second_half if self._drawer is None else longest]),
         )
         optimizer = self.create_optimizer()
         self.optimizer = None
@@ -242,9 +277,13 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         save_trained(self._prepared, folder / TRAINED)
+        if self._drawer is not None:
+            self._drawer.save(folder / _DRAWN)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002  # the library's
         load_trained(self._prepared, Path(resume_from_checkpoint) / TRAINED)
+        if self._drawer is not None:
+            self._drawer.take_up(Path(resume_from_checkpoint) / _DRAWN)
 
 
 def _has_dropout(model: Any) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from tuning.objectives.objective import PADDED, Batch
+from tuning.objectives.objective import PADDED, PER_TOKEN, Batch
 
 # Tokens a second of processor time in parts of 1, 2, 4 and 8 rows of 42 tokens: 76, 88, 102, 105.
 _LEAST_ROWS = 2
@@ -87,5 +87,5 @@ def parts_of(inputs: Batch, rows: int) -> list[Batch]:
         part = slice(start, start + rows)
         longest = int(inputs["attention_mask"][part].sum(dim=-1).max())
         cut = {name: tensor[part] for name, tensor in inputs.items()}
-        parts.append(cut | {name: cut[name][..., :longest] for name in PADDED})
+        parts.append(cut | {name: cut[name][..., :longest] for name in (*PADDED, *PER_TOKEN) if name in cut})
     return parts

@@ -110,7 +110,8 @@ def hold_out(
     """Pairs to measure with, without those that are too long. Raises TuningError where fewer than two prompts are left:
     there would be no interval; `called` says of what.
     """
-    encoded = [(encode_pair(tokenizer, row), row.prompt) for row in rows]
+    encode = objective.encode if objective.row is PairRow else encode_pair
+    encoded = [(encode(tokenizer, row), row.prompt) for row in rows]
     kept = [(pair, prompt) for pair, prompt in encoded if pair.length <= max_length]
     prompts = [tuple((message["role"], message["content"]) for message in prompt) for _, prompt in kept]
     if len(set(prompts)) < 2:

@@ -20,7 +20,7 @@ from transformers import set_seed
 from tuning.base import ResolvedModel
 from tuning.data.rows import Row
 from tuning.errors import TuningError
-from tuning.export.adapters import Adapter, save_adapter
+from tuning.export.adapters import Adapter, load_adapter, save_adapter
 from tuning.export.gate import open_gate
 from tuning.export.opening import open_exported
 from tuning.look import Look, Measured, Published
@@ -28,8 +28,9 @@ from tuning.methods.qlora import dequantized
 from tuning.methods.registry import METHODS, obstacle
 from tuning.objectives.objective import Batch
 from tuning.objectives.registry import OBJECTIVES
-from tuning.recipe import CheckRows, Occasion, Prepared, Recipe, known
+from tuning.recipe import CheckRows, Occasion, Prepared, Recipe, Worth, known
 from tuning.training.batches import Plan, make_plan
+from tuning.training.drawing import open_drawer
 from tuning.training.libraries import package_versions, plain_memory_errors, quiet
 from tuning.training.loading import choose_precision, device, load_base, load_tokenizer
 from tuning.training.looking import open_checks
@@ -59,6 +60,7 @@ def train(
     dev: CheckRows | None = None,
     guard: CheckRows | None = None,
     held_out: CheckRows | None = None,
+    worth: Worth | None = None,
     start: Adapter | None = None,
     reading: Callable[[int, int], None] = lambda _done, _total: None,
     foretold: Callable[[Forecast], None] = lambda _: None,
@@ -68,10 +70,10 @@ def train(
 
     Gives what was measured, as the adapter's manifest tells it. `started` is the `time.monotonic()` from which
     `training_s` counts; the seconds up to a checkpoint count too. With `dev` rows, and perhaps `guard` rows, the
-    training is looked at while it goes on, as the recipe says; `held_out` pairs are ranked before and after. It begins
-    with the weights of `start`, if there is one. What is compared with the beginning is read then, and `reading` told
-    how many texts were. `foretold` is told before the first step what the training will take; with `only_foretells` it
-    must end it, and the texts are not read.
+    training is looked at while it goes on, as the recipe says; `held_out` pairs are ranked before and after; answers
+    that are drawn are rewarded by `worth`. It begins with the weights of `start`, if there is one. What is compared
+    with the beginning is read then, and `reading` told how many texts were. `foretold` is told before the first step
+    what the training will take; with `only_foretells` it must end it, and the texts are not read.
     """
     if reason := obstacle(recipe):
         raise TuningError(reason)
@@ -92,6 +94,9 @@ def train(
         def open_plain() -> Any:
             plain = open_base(base.path)
             return dequantized(plain) if method.quantization else plain
+
+        def open_judge(path: Path) -> Any:
+            return open_exported(load_adapter(path).form, open_whole(base.path), path, open_whole).to(device())
 
         packages, padding = package_versions(recipe), tokenizer.pad_token_id or 0
         checks = open_checks(tokenizer, recipe, precision, dev=dev, guard=guard, held_out=held_out)
@@ -124,6 +129,7 @@ def train(
             )
             if checkpoint is not None and checkpoint.looks is not None:
                 looks.restore(checkpoint.looks)
+        drawer = open_drawer(prepared, recipe, plan.rows, tokenizer, precision, worth, open_judge)
         watch = Watch(
             num_tokens=plan.num_tokens,
             progress=progress,
@@ -135,7 +141,7 @@ def train(
             on_step=prepared.on_step,
         )
         with open_trainer(
-            plan, prepared, recipe, tokenizer=tokenizer, folder=folder, precision=precision, watch=watch
+            plan, prepared, recipe, tokenizer=tokenizer, folder=folder, precision=precision, watch=watch, drawer=drawer
         ) as trainer:
             forecast = trainer.foretell(plan, recipe, first_step=checkpoint.step if checkpoint is not None else 0)
             forecast = replace(forecast, seconds=forecast.seconds + beginning.left_s)
@@ -148,6 +154,9 @@ def train(
                 trainer.optimizer.eval()  # an averaging one puts its mean in the weights' place
             trainer.unwrap()
         looked = {} if looks is None else _take_chosen(looks, prepared)
+        if drawer is not None:
+            looked["drawn"] = asdict(drawer.shown(trainer.state.log_history))
+            drawer.close()
         if (preference := checks.preference(prepared.model)) is not None:
             looked["preference"] = asdict(preference)
         peak = peak_bytes()
@@ -156,7 +165,7 @@ def train(
         curve = [loss for entry in trainer.state.log_history if math.isfinite(loss := entry.get("loss", math.nan))]
         is_shared = trainer.shares_prefix
         # The base model and its activations are not needed while an engine starts beside this process.
-        del trainer, prepared, watch
+        del trainer, prepared, watch, drawer
         gc.collect()
         parity = gate.check(
             open_plain,

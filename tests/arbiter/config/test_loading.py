@@ -118,6 +118,14 @@ def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
     [
         ("arms.hybrid.adapter=other", "arms.hybrid.adapter: no adapter 'other' (there is closed_book, raft)"),
         ("arms.rag.prompt=long", "arms.rag.prompt: no prompt 'long'"),
+        (
+            "adapters.raft.objective=reward",
+            "arms.hybrid.adapter: 'raft' learns what answers are worth, and gives none; name it in objective.reward",
+        ),
+        (
+            "adapters.raft.objective={name: grpo, reward: taste}",
+            "adapters.raft.objective.reward: no adapter 'taste' with objective reward (there is none)",
+        ),
         ("arms.auto.index=documents", "arms.auto: 'auto'"),
         ("arms={'': {index: documents}}", "arms.: 'auto', ':', '/' and an empty name are taken"),
         ("arms..index=documents", "'arms..index=documents' is not an override; write key=value"),
