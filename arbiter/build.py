@@ -15,7 +15,6 @@ from arbiter.config.sections import ArmConfig, EmbeddingConfig
 from arbiter.console import Console
 from arbiter.data import Data
 from arbiter.home import database_setting
-from arbiter.learned import reward_of
 from arbiter.models import PACKAGES, resolve_model
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.embedder import Embedder, SentenceTransformerEmbedder
@@ -35,6 +34,7 @@ from tuning.data.formats.given import Message
 from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
 from tuning.export.adapters import Adapter
 from tuning.methods.registry import METHODS
+from tuning.objectives.drawn import reward_of
 from tuning.recipe import Recipe
 
 # Distractors come from further down the ranking than what an arm will see, so that a row can always be filled.
@@ -84,7 +84,7 @@ def used_adapters(config: Config) -> dict[str, Recipe]:
 
 def arms_of(config: Config, adapter: str) -> list[ArmConfig]:
     """The arms that answer with an adapter, or with one that learns by its rewards."""
-    learning = {adapter, *(name for name, recipe in config.adapters.items() if reward_of(recipe) == adapter)}
+    learning = {adapter, *(name for name, recipe in config.adapters.items() if reward_of(recipe.objective) == adapter)}
     return [arm for arm in config.arms.values() if arm.adapter in learning]
 
 

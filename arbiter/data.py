@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from arbiter.config.schema import Config
 from arbiter.config.sections import ArmConfig, LimitsConfig
-from arbiter.learned import PARTS, LearnedPart, learned_part, reward_of
+from arbiter.learned import PARTS, LearnedPart, learned_part
 from arbiter.preferences import Preferences, load_preferences
 from eval.contexts import place_contexts
 from eval.question_sets import QuestionFiles, QuestionSets, divide
@@ -34,6 +34,7 @@ from storage.hashes import content_hash
 from tuning.data.examples import learned_rows, load_examples, sample, scan_examples
 from tuning.data.formats.given import Columns, Context
 from tuning.data.layouts import Part, find_part, is_there, only_rows, rows_not_read
+from tuning.objectives.drawn import reward_of
 
 T = TypeVar("T")
 
@@ -322,7 +323,7 @@ def _needs(config: Config, arm: ArmConfig) -> set[str]:
     if arm.adapter is not None:
         recipe = config.adapters[arm.adapter]
         needs |= {learned_part(recipe)} | ({"documents"} if recipe.passages else set())
-        if reward := reward_of(recipe):
+        if reward := reward_of(recipe.objective):
             needs.add(learned_part(config.adapters[reward]))
     return needs
 

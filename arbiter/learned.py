@@ -1,4 +1,4 @@
-"""What a training learns from: `learned_part(recipe)` of a data folder, and the rewards of `reward_of(recipe)`."""
+"""Which part of a data folder a training learns: `learned_part(recipe)`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 from tuning.data.rows import PairRow, RatedRow, TextWindow, TrainingRow
-from tuning.objectives.drawn import DrawnSettings
 from tuning.objectives.registry import OBJECTIVES
 from tuning.recipe import Recipe
 
@@ -26,11 +25,6 @@ _BY_ROW: Mapping[type, LearnedPart] = {
     RatedRow: "rated",
     TextWindow: "documents",
 }
-
-
-def reward_of(recipe: Recipe) -> str:
-    """The key of the adapter by whose rewards a recipe learns, '' where it learns by none."""
-    return recipe.objective.reward if isinstance(recipe.objective, DrawnSettings) else ""
 
 
 def learned_part(recipe: Recipe) -> LearnedPart:

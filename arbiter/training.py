@@ -18,7 +18,7 @@ from arbiter import build
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import Data
-from arbiter.learned import learned_part, reward_of
+from arbiter.learned import learned_part
 from arbiter.scoring import Scoring
 from arbiter.training_rows import count_rows, rows_of, settle_adapters
 from eval.report.wording import as_size
@@ -26,6 +26,7 @@ from rag.index import Index
 from tuning.base import ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
+from tuning.objectives.drawn import reward_of
 from tuning.recipe import Recipe, Worth
 from tuning.training.obstacles import obstacles
 from tuning.training.progress import Forecast, TrainProgress
@@ -34,7 +35,11 @@ from tuning.training.start import settle
 
 
 class _NotTrained(TuningError):
-    """Names the adapter by whose rewards another learns."""
+    """The adapter by whose rewards another learns is not there yet."""
+
+    def __init__(self, name: str, reward: str) -> None:
+        super().__init__(f"adapters.{name} learns by the rewards of {reward}, which is trained first")
+        self.reward = reward
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +63,7 @@ class Trainer:
         """
         wanted, adapters = list(names), dict[str, Adapter]()
         # A reward model goes before what learns by it.
-        before = [reward for name in wanted if (reward := reward_of(self.config.adapters[name]))]
+        before = [reward for name in wanted if (reward := reward_of(self.config.adapters[name].objective))]
         order = list(dict.fromkeys([*before, *wanted]))
 
         @cache
@@ -66,7 +71,7 @@ class Trainer:
             left = [name for name in order if name not in adapters]
 
             def is_there(name: str) -> bool:  # the first is what is to be trained now
-                if name == left[0] or reward_of(self.config.adapters[name]) in left:
+                if name == left[0] or reward_of(self.config.adapters[name].objective) in left:
                     return False
                 return find_trained(**self._arguments(name)) is not None
 
@@ -111,8 +116,8 @@ class Trainer:
         """What the training of this adapter will take, or why it cannot be trained; None where it exists."""
         try:
             given = self._arguments(name)
-        except _NotTrained as reward:
-            return f"{name} is timed when its reward model {reward} is trained"
+        except _NotTrained as missing:
+            return f"{name} is timed when its reward model {missing.reward} is trained"
         with self.console.step(f"timing steps of {name} on {len(given['rows'])} rows"):
             try:
                 return forecast_training(**given)
@@ -125,10 +130,10 @@ class Trainer:
         with self.console.step(f"making rows of {count_rows(spec, data)} {learned_part(spec)} for {name}"):
             rows = rows_of(config, name, data, documents, self.base.path, self.scoring)
         worth = rows.worth
-        if reward := reward_of(spec):
+        if reward := reward_of(spec.objective):
             taught = find_trained(**self._arguments(reward))
             if taught is None:
-                raise _NotTrained(reward)
+                raise _NotTrained(name, reward)
             worth = Worth(taught.name, adapter=taught.path)
         return {
             "base": self.base,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -84,11 +85,16 @@ def _objectives() -> tuple[str, list[dict[str, object]]]:
             }
         )
         meaning = objective.title.partition(": ")[2]
-        shown = ", ".join(f"{name} {value:g}" for name, value in numbers.items()) or "-"
+        shown = ", ".join(f"{name} {_as_set(value)}" for name, value in numbers.items()) or "-"
         cells.append(
             (objective.name, meaning, KINDS[objective.row], f"x {usual.rate_factor:g}", shown, objective.paper)
         )
     return pad_table(("objective", "what it is", "learns from", "rate", "numbers", "paper"), cells), rows
+
+
+def _as_set(value: object) -> str:
+    """A number as a person writes it, anything else as YAML has it."""
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else json.dumps(value)
 
 
 def _optimizers() -> tuple[str, list[dict[str, object]]]:

@@ -27,7 +27,6 @@ from arbiter.config.sections import (
     LimitsConfig,
     PolicyConfig,
 )
-from arbiter.learned import reward_of
 from arbiter.models import EMBEDDER, GENERATOR
 from eval.learning_curve import CurveSettings
 from eval.settings import RaceSettings
@@ -37,6 +36,7 @@ from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine.settings import LARGEST_RANK, LEAST_RANK, EngineSettings
 from storage.settings import ModelName, Whole, faults_of
 from tuning.methods.registry import AnyRecipe, export_rank
+from tuning.objectives.drawn import reward_of
 from tuning.objectives.registry import OBJECTIVES
 from tuning.recipe import Recipe
 
@@ -125,7 +125,7 @@ class Config(BaseModel):
         if self.policy.limits.ttft_ms is not None and not self.eval.first_token_probes:
             faults.append("policy.limits.ttft_ms needs eval.first_token_probes of at least 1, to be measured")
         for name, recipe in self.adapters.items():
-            reward = reward_of(recipe)
+            reward = reward_of(recipe.objective)
             if reward and (
                 reward not in self.adapters or OBJECTIVES[self.adapters[reward].objective.name].gives_answers
             ):

@@ -83,6 +83,11 @@ class Ppo(DrawnSettings):
     """The weight of the head's loss."""
 
 
+def reward_of(objective: ObjectiveSettings) -> str:
+    """The key of the adapter by whose rewards is learned, '' where it is by none."""
+    return objective.reward if isinstance(objective, DrawnSettings) else ""
+
+
 def answer_log_probs(model: Any, part: Batch, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The log-probability of each token of the answers, (tokens,), as they are drawn at this temperature; and where
     they stand, (rows, kept positions).
