@@ -77,7 +77,7 @@ class Data:
     done to the rows: splits, rows that were left out or merged. `documents_given` says whether every
     document is asked about. `variant` ends the name: what is indexed under it leaves the data's own indexes alone.
     `strays` are what may have been meant as documents where there are none. `preferences` are read where they are
-    asked for.
+    asked for. `mixed` are rows of other folders that adapters learn besides, by their keys (`arbiter.mixing`).
     """
 
     folder: Path
@@ -92,6 +92,7 @@ class Data:
     variant: str = ""
     strays: tuple[str, ...] = ()
     preferences: Preferences = field(default_factory=Preferences)
+    mixed: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -106,6 +107,8 @@ class Data:
         for called, used in (("dev", self.dev), ("guard", self.guard)):
             rows += [called, *(row.content for row in used)] if used else []
         rows += [repr(self.preferences)] if self.preferences != Preferences() else []
+        for key, mixed in self.mixed.items():
+            rows += ["mixed", key, *(row.content for row in mixed)]
         return content_hash(*rows)
 
 

@@ -32,6 +32,7 @@ from arbiter.data import (
 from arbiter.deciding import decide
 from arbiter.home import data_home
 from arbiter.learned import learned_part
+from arbiter.mixing import load_mixed
 from arbiter.models import resolve_model
 from arbiter.planning import power, race_plan
 from arbiter.scoring import Scoring
@@ -102,7 +103,7 @@ class Pipeline:
     def _load_data(self, *, needs_dev: bool, takes_dev: bool = True) -> Data:
         config = self.config
         with closing(self._index_home.conversions()) as conversions:
-            return load_data(
+            data = load_data(
                 config.data,
                 config.limits,
                 seed=config.seed,
@@ -113,6 +114,8 @@ class Pipeline:
                 needs_preferences=needs_preferences(config),
                 conversions=conversions,
             )
+        mixed, notes = load_mixed(config, data) if config.mix and needs_examples(config) else ({}, ())
+        return replace(data, mixed=mixed, notes=(*data.notes, *notes))
 
     @cached_property
     def askable(self) -> Config:

@@ -14,13 +14,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from arbiter import build
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import Data
 from arbiter.learned import learned_part
 from arbiter.scoring import Scoring
-from arbiter.training_rows import count_rows, rows_of, settle_adapters
+from arbiter.training_rows import count_rows, examples_rows, rows_of, settle_adapters
 from eval.report.wording import as_size
 from rag.index import Index
 from tuning.base import ResolvedModel
@@ -127,7 +126,7 @@ class Trainer:
     def _arguments(self, name: str) -> dict[str, Any]:
         config, data, home, spec = self.config, self.data, self.home, self.config.adapters[name]
         documents = self.documents if spec.passages else None
-        with self.console.step(f"making rows of {count_rows(spec, data)} {learned_part(spec)} for {name}"):
+        with self.console.step(f"making rows of {count_rows(name, spec, data)} {learned_part(spec)} for {name}"):
             rows = rows_of(config, name, data, documents, self.base.path, self.scoring)
         worth = rows.worth
         if reward := reward_of(spec.objective):
@@ -182,8 +181,8 @@ def trained_alike(config: Config, data: Data, base: ResolvedModel, name: str, ho
     """
     recipe = settle_adapters(config, data, home).adapters[name]
     is_known = learned_part(recipe) == "examples" and not recipe.passages
-    rows = rows_hash(build.training_rows(config, name, data.examples, None)) if is_known else ""
-    folder, num_rows = home / "adapters", count_rows(recipe, data)
+    rows = rows_hash(examples_rows(config, name, data, None)) if is_known else ""
+    folder, num_rows = home / "adapters", count_rows(name, recipe, data)
     return find_alike(folder, _called(name), base=base, recipe=recipe, num_rows=num_rows, rows=rows)
 
 

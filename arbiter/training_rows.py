@@ -23,7 +23,7 @@ from rag.index import Index
 from storage.hashes import content_hash
 from tuning.data.examples import Question, sample
 from tuning.data.pairs import PreferencePair
-from tuning.data.rows import PairRow, RatedRow, Row
+from tuning.data.rows import PairRow, RatedRow, Row, TrainingRow, closed_book_rows
 from tuning.errors import TuningError
 from tuning.objectives.drawn import DrawnSettings
 from tuning.objectives.preference import PreferenceSettings
@@ -48,11 +48,11 @@ class Rows:
     worth: Worth | None = None
 
 
-def count_rows(recipe: Recipe, data: Data) -> int:
-    """How many rows a training of a recipe has; of documents about."""
+def count_rows(name: str, recipe: Recipe, data: Data) -> int:
+    """How many rows the training of the adapter of this key has; of documents about."""
     match learned_part(recipe):
         case "examples":
-            return len(data.examples)
+            return len(data.examples) + len(data.mixed.get(name, ()))
         case "documents":
             assert isinstance(recipe.objective, Pretraining)
             step = _LETTERS * (recipe.objective.window - recipe.objective.overlap)
@@ -64,7 +64,9 @@ def count_rows(recipe: Recipe, data: Data) -> int:
 def settle_adapters(config: Config, data: Data, home: Path) -> Config:
     """The config with the numbers that its adapters leave open, of trainings on all rows of the data."""
     trained = home / "adapters"
-    adapters = {name: settle(recipe, count_rows(recipe, data), trained) for name, recipe in config.adapters.items()}
+    adapters = {
+        name: settle(recipe, count_rows(name, recipe, data), trained) for name, recipe in config.adapters.items()
+    }
     return config.model_copy(update={"adapters": adapters})
 
 
@@ -76,9 +78,10 @@ def rows_of(
     guard = _examples(config, name, data.guard, documents, scoring)
     match learned_part(recipe):
         case "examples":
-            training = build.training_rows(config, name, data.examples, documents)
+            training = examples_rows(config, name, data, documents)
             dev = _examples(config, name, data.dev, documents, scoring)
-            return Rows(training, dev, guard, worth=_worth(config, name, data.examples, scoring))
+            examples = (*data.examples, *data.mixed.get(name, ()))
+            return Rows(training, dev, guard, worth=_worth(config, name, examples, scoring))
         case "documents":
             windows, dev = _windows(recipe, data.documents, base_path)
             rows = Rows(windows, dev, guard)
@@ -90,6 +93,15 @@ def rows_of(
             f"adapters.{name}.objective.held_out, or set keep to last and patience to 0"
         )
     return rows
+
+
+def examples_rows(config: Config, name: str, data: Data, documents: Index | None) -> list[TrainingRow]:
+    """The examples that the adapter of this key learns, those of other folders behind its own, as its arm asks them;
+    of those nothing is retrieved, since their documents are elsewhere.
+    """
+    own = build.training_rows(config, name, data.examples, documents)
+    prompt = config.all_prompts[build.arms_of(config, name)[0].prompt]
+    return [*own, *closed_book_rows(data.mixed.get(name, ()), prompt.render)]
 
 
 def _preferences(config: Config, name: str, data: Data, documents: Index | None, guard: CheckRows | None) -> Rows:

@@ -77,7 +77,7 @@ def _validated(values: Mapping[str, Any], path: Path | None, faults: list[str]) 
 
 
 def _read_values(path: Path | None) -> dict[str, Any]:
-    """The keys of a file. Paths in it count from its folder: the data, and models that lie there."""
+    """The keys of a file. Paths in it count from its folder: data, and models that lie there."""
     if path is None or path.expanduser().is_dir():
         return {"data": str(path or ".")}
     values = _read_yaml(path)
@@ -86,6 +86,10 @@ def _read_values(path: Path | None) -> dict[str, Any]:
         if isinstance(given, str) and given:
             near = path.parent / Path(given).expanduser()
             values[key] = str(near) if key == "data" or near.is_dir() else given
+    if isinstance(mix := values.get("mix"), dict):
+        for key, shares in mix.items():
+            if isinstance(shares, dict):
+                mix[key] = {str(path.parent / Path(str(one)).expanduser()): share for one, share in shares.items()}
     return values
 
 

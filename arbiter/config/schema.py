@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from arbiter.config.sections import (
     STANDARD_ADAPTERS,
@@ -34,7 +34,8 @@ from eval.sweep.space import SweepSettings
 from router.answering.arm import Sampling
 from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine.settings import LARGEST_RANK, LEAST_RANK, EngineSettings
-from storage.settings import ModelName, Whole, faults_of
+from storage.settings import NUMBER, ModelName, Whole, faults_of
+from tuning.data.rows import TrainingRow
 from tuning.methods.registry import AnyRecipe, export_rank
 from tuning.objectives.drawn import reward_of
 from tuning.objectives.registry import OBJECTIVES
@@ -53,6 +54,11 @@ def _resolved(path: Path) -> Path:
         return path.expanduser().resolve()
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{str(path)!r} leads nowhere: {error}") from error
+
+
+# A folder has one spelling wherever it was named from.
+Folder = Annotated[str, AfterValidator(lambda folder: str(Path(folder).expanduser().resolve()))]
+Mixed = Annotated[float, Field(gt=0, lt=1), NUMBER]
 
 
 class Config(BaseModel):
@@ -77,6 +83,10 @@ class Config(BaseModel):
     embedding: EmbeddingConfig = EmbeddingConfig()
     index: IndexConfig = IndexConfig()
     adapters: dict[str, AnyRecipe]
+    mix: dict[str, dict[Folder, Mixed]] = {}
+    """Training rows of other data folders among an adapter's own: its key, then folders and their shares of all rows
+    that it learns, `{support: {../march: 0.2}}`. An earlier folder's keep a further training (`continue_from`) from
+    forgetting it."""
     prompts: dict[str, Prompt] = {}
     sampling: Sampling = Sampling()
     arms: dict[str, ArmConfig]
@@ -124,6 +134,13 @@ class Config(BaseModel):
                 faults.append(f"arms.{name}.prompt: no prompt {arm.prompt!r} (there is {', '.join(self.all_prompts)})")
         if self.policy.limits.ttft_ms is not None and not self.eval.first_token_probes:
             faults.append("policy.limits.ttft_ms needs eval.first_token_probes of at least 1, to be measured")
+        for name, shares in self.mix.items():
+            if name not in self.adapters:
+                faults.append(f"mix.{name}: no adapter {name!r} (there is {', '.join(self.adapters)})")
+            elif OBJECTIVES[self.adapters[name].objective.name].row is not TrainingRow:
+                faults.append(f"mix.{name}: its objective {self.adapters[name].objective.name} learns no examples")
+            if sum(shares.values()) >= 1:
+                faults.append(f"mix.{name}: shares must sum to less than 1, the rest being the data's own rows")
         for name, recipe in self.adapters.items():
             reward = reward_of(recipe.objective)
             if reward and (
@@ -204,6 +221,8 @@ class Config(BaseModel):
         for adapter in shaping["adapters"].values():  # runs from before there was another objective are found
             if adapter["objective"] == {"name": "supervised"}:
                 del adapter["objective"]
+        if not shaping["mix"]:  # likewise before rows were mixed
+            del shaping["mix"]
         return {key: _without(value, ("seed", self.seed)) for key, value in shaping.items()}
 
 

@@ -95,12 +95,12 @@ def test_numbers_that_are_left_open_follow_from_the_rows_of_the_objective(tmp_pa
     counts = {}
     for name in ("supervised", "dpo", "kto", "pretraining"):
         config = config_of(folder, {"objective": name})
-        counts[name] = count_rows(config.adapters["own"], data)
+        counts[name] = count_rows("own", config.adapters["own"], data)
         (recipe,) = (settle_adapters(config, data, tmp_path).adapters[key] for key in ("own",))
         assert recipe.learning_rate == pytest.approx(1e-3 * recipe.objective.rate_factor)
     assert counts == {"supervised": 6, "dpo": 10, "kto": 20, "pretraining": 6}
     long = replace(data.documents[0], text="word " * 1000)
-    assert count_rows(config.adapters["own"], replace(data, documents=(long,))) == 5000 // (4 * 224) + 1
+    assert count_rows("own", config.adapters["own"], replace(data, documents=(long,))) == 5000 // (4 * 224) + 1
 
 
 @pytest.mark.slow  # it trains

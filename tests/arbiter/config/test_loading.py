@@ -118,6 +118,11 @@ def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
     [
         ("arms.hybrid.adapter=other", "arms.hybrid.adapter: no adapter 'other' (there is closed_book, raft)"),
         ("arms.rag.prompt=long", "arms.rag.prompt: no prompt 'long'"),
+        ("mix={other: {x: 0.2}}", "mix.other: no adapter 'other' (there is closed_book, raft)"),
+        (
+            "mix={raft: {x: 0.6, y: 0.5}}",
+            "mix.raft: shares must sum to less than 1, the rest being the data's own rows",
+        ),
         (
             "adapters.raft.objective=reward",
             "arms.hybrid.adapter: 'raft' learns what answers are worth, and gives none; name it in objective.reward",

@@ -29,6 +29,15 @@ def test_a_race_goes_by_the_policy_but_not_by_what_the_decision_must_reach() -> 
     assert config(race=None, policy={"margin": 0.1}).raced_by() == config(race=None).raced_by() == ""
 
 
+def test_a_folder_that_is_mixed_in_is_one_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spelt = [config(mix={"raft": {folder: 0.2}}) for folder in ("old", "./old", str(tmp_path / "new" / ".." / "old"))]
+    assert len({one.fingerprint() for one in spelt}) == 1
+    assert "mix" not in config().shaping(), "runs from before are found"
+    with pytest.raises(ValidationError, match="learns no examples"):
+        config(adapters={"raft": {"objective": "dpo"}}, mix={"raft": {"old": 0.2}})
+
+
 def test_one_folder_is_one_fingerprint_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "team" / "corpus").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()

@@ -130,7 +130,9 @@ def test_every_method_learns_by_reward_and_what_it_exports_has_no_head(
     kind = METHODS[method].recipe
     rank = {"rank": 4} if "rank" in kind.__dataclass_fields__ else {}
     recipe = kind(**(rank | {"epochs": 1.0, "batch_size": 6, "learning_rate": 1e-3} | NUMBERS.get(method, {})))
-    manifest = train(tiny_base, tmp_path, Ppo(samples=2, max_tokens=3), recipe=recipe)
+    # Any two answers differ in it, so that every method has something to learn.
+    letters = Worth("letters", lambda _, answers: [sum(map(ord, answer)) / 1000 for answer in answers])
+    manifest = train(tiny_base, tmp_path, Ppo(samples=2, max_tokens=3), recipe=recipe, worth=letters)
     assert len(manifest["drawn"]["reward"]) == 2
     from safetensors import safe_open
 
@@ -157,7 +159,8 @@ def test_a_reward_model_learns_pairs_and_its_rewards_are_learned(tiny_base: Path
 def test_what_is_worth_something_is_part_of_what_an_adapter_is(tiny_base: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=1.0)
     first = train(tiny_base, tmp_path, Grpo(samples=2, max_tokens=2), recipe=recipe)
-    second = train(tiny_base, tmp_path, Grpo(samples=2, max_tokens=2), recipe=recipe, worth=replace(RED, name="other"))
+    blue = Worth("blue", lambda _, answers: [float("blue" in answer) for answer in answers])
+    second = train(tiny_base, tmp_path, Grpo(samples=2, max_tokens=2), recipe=recipe, worth=blue)
     assert first["recipe_hash"] != second["recipe_hash"]
     nothing = Worth("nothing", lambda _, answers: [0.0] * len(answers))
     with pytest.raises(
