@@ -1,4 +1,4 @@
-"""The commands of `arbiter data`: check, preview, split, dedupe, balance, select and mask."""
+"""The commands of `arbiter data`: check, preview, probe, split, dedupe, balance, select and mask."""
 
 from __future__ import annotations
 
@@ -83,6 +83,37 @@ def preview(
         for line in refused[:-1]:
             pipeline.console.say(f"refused: {line}")
         raise ArbiterError(refused[-1])
+
+
+@data_app.command("probe")
+def probe(
+    words: Words = None,
+    config: ConfigOption = None,
+    rows: Annotated[int, typer.Option(min=2, help="How many training rows are asked, drawn by the seed.")] = 100,
+    samples: Annotated[int, typer.Option(min=1, help="Answers that are drawn to each of three prompts.")] = 2,
+    target: Annotated[
+        Path | None, typer.Option("--to", help="Write a data folder whose rows say how well they are known.")
+    ] = None,
+    guard: Annotated[int, typer.Option(min=0, help="With --to: known rows that go to guard.jsonl.")] = 32,
+    force: ForceOption = False,
+    is_json: JsonOption = False,
+) -> None:
+    """What the base model knows of the rows' answers before it is trained on them, and what a training would do."""
+    from arbiter.data_stage import probe as probing
+
+    pipeline = open_pipeline("data probe", words, config, is_json, needs_questions=False)
+    job = None
+    if target is not None:
+        line = shlex.join(["arbiter", *sys.argv[1:]])
+        folder = pipeline.config.data
+        job = probing.Job(folder, target, pipeline.config, pipeline.home, pipeline.console, line, force)
+        job.open()  # what is wrong with either folder is said before anything is asked
+    knowledge = probing.probe(pipeline, rows=rows, samples=samples)
+    text, fact = probing.show(knowledge)
+    if job is not None:
+        written, more = probing.write(job, knowledge, guard=guard)
+        text, fact = f"{text}\n\n{written}", {**fact, "written": more}
+    pipeline.console.result(text, fact)
 
 
 @data_app.command("split")
