@@ -100,13 +100,14 @@ def probe(
 ) -> None:
     """What the base model knows of the rows' answers before it is trained on them, and what a training would do."""
     from arbiter.data_stage import probe as probing
+    from arbiter.data_stage.transforms import Job
 
     pipeline = open_pipeline("data probe", words, config, is_json, needs_questions=False)
     job = None
     if target is not None:
         line = shlex.join(["arbiter", *sys.argv[1:]])
         folder = pipeline.config.data
-        job = probing.Job(folder, target, pipeline.config, pipeline.home, pipeline.console, line, force)
+        job = Job(folder, target, pipeline.config, pipeline.home, pipeline.console, line, force)
         job.open()  # what is wrong with either folder is said before anything is asked
     knowledge = probing.probe(pipeline, rows=rows, samples=samples)
     text, fact = probing.show(knowledge)
