@@ -8,7 +8,7 @@ untrainable(config, data, base, ["raft"], home) # {"raft": "adapters.raft cannot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -55,6 +55,7 @@ class Trainer:
     _: KW_ONLY
     home: Path
     console: Console
+    _noted: set[str] = field(default_factory=set, init=False)
 
     def train_all(self, names: Iterable[str]) -> dict[str, Adapter]:
         """The adapters of these keys, trained as far as there are none. Raises TuningError for all that cannot be
@@ -134,6 +135,10 @@ class Trainer:
             if taught is None:
                 raise _NotTrained(name, reward)
             worth = Worth(taught.name, adapter=taught.path)
+        if name not in self._noted:
+            self._noted.add(name)
+            for note in rows.notes:
+                self.console.say(f"  {note}")
         return {
             "base": self.base,
             "rows": rows.training,

@@ -21,30 +21,34 @@ from eval.metrics.ragas import JUDGE_METRICS
 from rag.documents.document import Document
 from rag.index import Index
 from storage.hashes import content_hash
+from tuning.automatic import settled
 from tuning.data.examples import Question, sample
+from tuning.data.feedback import prompt_key
 from tuning.data.pairs import PreferencePair
 from tuning.data.rows import PairRow, RatedRow, Row, TrainingRow, closed_book_rows
 from tuning.errors import TuningError
 from tuning.objectives.drawn import DrawnSettings
 from tuning.objectives.preference import PreferenceSettings
 from tuning.objectives.pretraining import Pretraining, document_windows
-from tuning.recipe import CheckRows, Recipe, Worth
+from tuning.recipe import CheckRows, Recipe, Worth, known
 from tuning.training.start import settle
 
 # A document has so many letters for each of its tokens, about, until it is read.
 _LETTERS = 4
-# At most so many pairs are ranked before and after a training: 200 tell a share to 7 points.
-_MOST_HELD_OUT = 200
+# So many pairs are ranked before and after a training unless told: 200 tell a share to 7 points. A pair that is ranked
+# is read twice, and one that is learned at least twice an epoch, forward and backward.
+_MOST_MEASURED, _FEWEST_MEASURED, _MEASURED_SHARE = 200, 10, 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """As `train_adapter` takes them."""
+    """As `train_adapter` takes them; `notes` say what of the data is not used."""
 
     training: Sequence[Row]
     dev: CheckRows | None = None
     guard: CheckRows | None = None
     held_out: CheckRows | None = None
+    notes: tuple[str, ...] = ()
     worth: Worth | None = None
 
 
@@ -113,9 +117,8 @@ def _preferences(config: Config, name: str, data: Data, documents: Index | None,
         prompts = build.prompts_of(config, name, [pair.prompt for pair in pairs], documents)
         return [PairRow(prompt, pair.chosen, pair.rejected) for prompt, pair in zip(prompts, pairs, strict=True)]
 
-    def checks(pairs: Sequence[PreferencePair], most: int) -> CheckRows | None:
-        some = sample(pairs, most, config.seed)
-        return CheckRows(pair_rows(some), "preference") if some else None
+    def checks(pairs: Sequence[PreferencePair]) -> CheckRows | None:
+        return CheckRows(pair_rows(pairs), "preference") if pairs else None
 
     training: Sequence[Row]
     if learned_part(recipe) == "pairs":
@@ -124,8 +127,34 @@ def _preferences(config: Config, name: str, data: Data, documents: Index | None,
         prompts = build.prompts_of(config, name, [one.prompt for one in parts.rated], documents)
         rated = zip(prompts, parts.rated, strict=True)
         training = [RatedRow(prompt, one.answer, one.is_wanted) for prompt, one in rated]
-    dev, held_out = checks(parts.dev, recipe.look_rows), checks(parts.held_out, _MOST_HELD_OUT)
-    return Rows(training, dev, guard, held_out)
+    measured = measured_pairs(parts.held_out, recipe, len(training), seed=config.seed)
+    notes = tuple[str, ...]()
+    if len(measured) < len(parts.held_out):
+        notes = (
+            f"{len(measured)} of the {len(parts.held_out)} held-out pairs are ranked before and after the training; "
+            f"adapters.{name}.objective.measured_pairs={len(parts.held_out)} ranks all",
+        )
+    return Rows(training, checks(sample(parts.dev, recipe.look_rows, config.seed)), guard, checks(measured), notes)
+
+
+def measured_pairs(
+    pairs: Sequence[PreferencePair], recipe: Recipe, num_rows: int, *, seed: int
+) -> tuple[PreferencePair, ...]:
+    """Those of the held-out pairs that a training on so many rows is measured on, the same ones always: of as many
+    prompts as there may be, since pairs of one prompt are no independent evidence.
+    """
+    assert isinstance(recipe.objective, PreferenceSettings)
+    learned = num_rows * known(settled(recipe, num_rows).epochs)
+    affordable = max(round(_MEASURED_SHARE * learned), _FEWEST_MEASURED)
+    asked = recipe.objective.measured_pairs
+    most = asked if asked is not None else min(affordable, _MOST_MEASURED)
+    if len(pairs) <= most:
+        return tuple(pairs)
+    firsts = {prompt_key(pair.prompt): pair for pair in reversed(pairs)}
+    alone = [pair for pair in pairs if firsts[prompt_key(pair.prompt)] is pair]
+    more = [pair for pair in pairs if firsts[prompt_key(pair.prompt)] is not pair]
+    taken = {*map(id, sample(alone, most, seed)), *map(id, sample(more, max(most - len(alone), 0), seed))}
+    return tuple(pair for pair in pairs if id(pair) in taken)
 
 
 def _worth(config: Config, name: str, examples: Sequence[Question], scoring: Callable[[], Scoring]) -> Worth | None:

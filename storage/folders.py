@@ -149,6 +149,21 @@ def draft_folder(final: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def delete_folder(final: Path) -> None:
+    """Delete a directory: at once nobody finds it by its name, and a kill leaves a draft that `sweep_drafts` removes.
+    Nothing for one that is gone. Raises StorageError where it cannot be renamed.
+    """
+    draft = final.with_name(f".{final.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        final.rename(draft)
+        sync_path(final.parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"cannot delete {str(final)!r}: {reason_of(error)}") from error
+    shutil.rmtree(draft, ignore_errors=True)
+
+
 def sweep_drafts(parent: Path) -> None:
     """Remove the drafts in `parent` whose writers were killed (kill -9); those still being written are left alone."""
     for leftover in parent.glob(".*.tmp-*"):

@@ -1,4 +1,5 @@
-"""/v1/fine_tuning/jobs in OpenAI's shapes, driven by `client.fine_tuning.jobs`: jobs, their events and checkpoints.
+"""/v1/fine_tuning/jobs in OpenAI's shapes, driven by `client.fine_tuning.jobs`: jobs, their events and checkpoints; and
+`client.models.delete` for what they made.
 
 add_surface(app, fine_tuning_routes(runner))
 """
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from openai.types import ModelDeleted
 
 from serving.errors import Invalid
 from serving.fine_tuning.cards import (
@@ -42,6 +44,7 @@ def fine_tuning_routes(runner: JobRunner) -> APIRouter:
         await runner.close()
 
     router = surface("/fine_tuning", "fine-tuning", route_class=ApiRoute, lifespan=lifespan)
+    models = surface(tag="models")
 
     @router.post("/jobs", response_model=JobCard, responses=refusals(400, 404, 409, 413, 429))
     def create(body: CreateJob) -> dict[str, object]:
@@ -85,7 +88,15 @@ def fine_tuning_routes(runner: JobRunner) -> APIRouter:
         """What it would go on from, while it trains; its model, once it succeeded."""
         return list_body(store.checkpoints(job_id, page), checkpoint_card)
 
+    # Among the models, which have a prefix of their own.
+    @models.delete("/models/{name:path}", response_model=ModelDeleted, responses=refusals(404, 409))
+    def delete_model(name: str) -> ModelDeleted:
+        """Delete a model that a job made, and its adapter; requests in flight end as they began."""
+        runner.deletions.delete(name)
+        return ModelDeleted(id=name, deleted=True, object="model")
+
     _refuse_others(router)
+    router.routes.extend(models.routes)
     return router
 
 

@@ -9,7 +9,7 @@ from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from openai.types.fine_tuning.jobs.fine_tuning_job_checkpoint import Metrics
 from pydantic import BaseModel
 
-from serving.fine_tuning.store import Job, Status
+from serving.fine_tuning.store import KEPT, Job, Status, fate_of
 
 # There is one key, and so one organization.
 ORGANIZATION = "arbiter"
@@ -30,6 +30,7 @@ class JobNotes(BaseModel):
     num_rows: int | None
     num_validation_rows: int | None
     adapter: str | None
+    is_model_deleted: bool
 
 
 class JobCard(FineTuningJob):
@@ -48,9 +49,12 @@ class EventCard(FineTuningJobEvent, extra="ignore"):
 
 
 class CheckpointMetrics(Metrics):
-    """OpenAI's metrics, as far as they were measured, and the share of validation rows answered word for word."""
+    """OpenAI's metrics, as far as they were measured, and the share of validation rows that are answered word for word,
+    or of validation pairs whose preferred answer has gained the more.
+    """
 
     valid_exact_match: float | None = None
+    valid_reward_accuracy: float | None = None
 
 
 class CheckpointCard(FineTuningJobCheckpoint):
@@ -88,6 +92,7 @@ def job_card(job: Job) -> dict[str, object]:
             "num_rows": outcome.get("num_rows"),
             "num_validation_rows": outcome.get("num_validation_rows"),
             "adapter": outcome.get("adapter"),
+            "is_model_deleted": fate_of(job) != KEPT,
         },
     }
 

@@ -21,7 +21,7 @@ class Progress:
         self._job_id = job.id
         self._model = model
         self._step = int(job.step)
-        self._checkpoints: list[Checkpoint] = []
+        self._checkpoints = list(store.resumable(job.id))
         self._metrics: dict[int, dict[str, Any]] = {}
 
     def note(self, messages: Sequence[Message]) -> None:
@@ -36,15 +36,16 @@ class Progress:
                     seconds_left = message["seconds"]
                     events.append(Event(_forecast(message)))
                 case "step":
-                    seconds_left = message["seconds_left"]
-                    if message["step"] > step:
-                        step = message["step"]
-                        looks = {one["step"]: one for one in message["looks"]}
-                        measured = {"step": step, "train_loss": message["train_loss"]}
-                        self._metrics[step] = {**measured, **looks.get(step, {})}
+                    seconds_left, told = message["seconds_left"], message["step"]
+                    looks = {one["step"]: one for one in message["looks"]}
+                    measured = {"step": told, "train_loss": message["train_loss"]}
+                    # A checkpoint may come after a stop, of a step that was told before it.
+                    self._metrics[told] = {**measured, **self._metrics.get(told, {}), **looks.get(told, {})}
+                    if told > step:
+                        step = told
                         events.append(_step(message, self._metrics[step]))
                     saved = message["checkpoint"]
-                    if saved and saved not in (one.step for one in checkpoints):
+                    if saved > (checkpoints[-1].step if checkpoints else 0):
                         name = f"{self._model}:step-{saved}"
                         metrics = self._metrics.get(saved, {"step": saved})
                         checkpoints = [*checkpoints, Checkpoint(saved, name, metrics)][-_KEPT:]

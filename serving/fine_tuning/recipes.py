@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import Invalid
-from serving.fine_tuning.request import CreateJob
+from serving.fine_tuning.request import MAX_EPOCHS, CreateJob, DpoHyperparameters
 from storage.errors import did_you_mean
 from tuning.automatic import settled
 from tuning.errors import TuningError
@@ -23,6 +23,7 @@ from tuning.training import start
 # Numbers of a recipe that a job has another place for, or none.
 _ELSEWHERE = {
     "seed": "give it as seed",
+    "objective": "give it as the type of method",
     "continue_from": "name it as model",
     "passages": "the rows of a job hold all that the model is shown",
     "golden_fraction": "the rows of a job hold all that the model is shown",
@@ -50,7 +51,13 @@ def recipe_of(asked: CreateJob, *, seed: int, continue_from: str, forms: Collect
         raise _invalid("arbiter.learning_rate", f"given twice; leave it out, or the multiplier of {asked.at}")
     if asked.validation_file is None and (of_looks := next((name for name in _OF_LOOKS if name in given), None)):
         raise _invalid(f"arbiter.{of_looks}", "needs a validation_file, with whose rows the training is looked at")
+    if isinstance(hyper, DpoHyperparameters):
+        # Of a job's file nothing is held out: what is measured is the validation file.
+        beta = {} if hyper.beta is None else {"beta": hyper.beta}
+        given["objective"] = {"name": asked.objective, "held_out": 0.0, **beta}
     recipe = _made(given, seed=seed, continue_from=continue_from)
+    if recipe.epochs is not None and recipe.epochs > MAX_EPOCHS:
+        raise _invalid("arbiter.epochs", f"must be at most {MAX_EPOCHS}, not {recipe.epochs:g}")
     _check_served(recipe, forms, max_rank)
     if asked.validation_file is not None and OPTIMIZERS[recipe.optimizer].averages:
         why = f"cannot be used with optimizer {recipe.optimizer}, whose mean of the weights no look sees"
@@ -59,12 +66,24 @@ def recipe_of(asked: CreateJob, *, seed: int, continue_from: str, forms: Collect
     return recipe
 
 
-def settle(recipe: Recipe, num_rows: int, *, adapters_dir: Path, rate_factor: float | None, max_rank: int) -> Recipe:
-    """The recipe with all numbers that its rows decide. A rank that is left open is one that the engine takes.
+def settle(
+    recipe: Recipe,
+    num_rows: int,
+    *,
+    num_looked_at: int = 0,
+    adapters_dir: Path,
+    rate_factor: float | None,
+    max_rank: int,
+) -> Recipe:
+    """The recipe with all numbers that its rows decide. A rank that is left open is one that the engine takes, epochs
+    are whole as OpenAI's are, and between two looks no fewer rows are learned than `num_looked_at`.
 
-    Raises TuningError where there is none.
+    Raises TuningError where there is no such rank.
     """
     found = start.settle(recipe, num_rows, adapters_dir)
+    if recipe.epochs is None:
+        found = start.settle(replace(recipe, epochs=float(round(known(found.epochs)))), num_rows, adapters_dir)
+    found = replace(found, look_every=max(found.look_every, num_looked_at / num_rows))
     if rate_factor is not None:
         found = replace(found, learning_rate=known(found.learning_rate) * rate_factor)
     return _served(found, max_rank, is_open=getattr(recipe, "rank", 0) is None)
@@ -77,7 +96,7 @@ def read_recipe(values: Mapping[str, Any]) -> Recipe:
 
 def _made(given: dict[str, Any], *, seed: int, continue_from: str) -> Recipe:
     name = given.pop("method", "lora")
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         fault = f"{name!r:.80} is no method{did_you_mean(str(name), METHODS)}; there is {', '.join(METHODS)}"
         raise _invalid("arbiter.method", fault, code="unsupported_value")
     kind = METHODS[name].recipe

@@ -16,9 +16,10 @@ from serving.errors import Invalid
 from serving.http.body import Fields, Metadata
 
 # What a job can learn, by the `type` of its method: objectives of the rows that checking.py makes.
-LEARNED = ("supervised",)
+LEARNED = ("supervised", "dpo")
 AUTO = "auto"
 MAX_EPOCHS, MAX_BATCH = 50, 256
+MAX_SEED = 2**31 - 1
 DEFAULT_NAME = "tuned"
 
 _SUFFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -82,6 +83,11 @@ Factor = Annotated[
     BeforeValidator(_factor, json_schema_input_type=Literal["auto"] | Annotated[float, Field(gt=0)]),
     Field(description="Times the rate that suits the method and the batch."),
 ]
+Beta = Annotated[
+    float | None,
+    BeforeValidator(_factor, json_schema_input_type=Literal["auto"] | Annotated[float, Field(gt=0)]),
+    Field(description="How much a departure from the beginning costs: lower departs further."),
+]
 Unsupported = Annotated[Any, AfterValidator(_nothing), Field(description="Not supported; leave it out.")]
 
 
@@ -93,18 +99,30 @@ class Hyperparameters(Fields):
     learning_rate_multiplier: Factor = None
 
 
+class DpoHyperparameters(Hyperparameters):
+    """Those of preference pairs."""
+
+    beta: Beta = None
+
+
 class Supervised(Fields):
     """How a supervised training goes."""
 
     hyperparameters: Hyperparameters | None = None
 
 
+class Dpo(Fields):
+    """How a training on preference pairs goes."""
+
+    hyperparameters: DpoHyperparameters | None = None
+
+
 class Method(Fields):
-    """What is learned, and how."""
+    """What is learned, and how: `type` says which of the sections is read, and the others are left out."""
 
     type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": [*LEARNED]})]
     supervised: Supervised | None = None
-    dpo: Unsupported = None
+    dpo: Dpo | None = None
     reinforcement: Unsupported = None
 
 
@@ -131,7 +149,7 @@ class CreateJob(Fields, json_schema_extra={"examples": [_EXAMPLE]}):
     suffix: Annotated[
         Annotated[str, AfterValidator(_suffix)] | None, Field(description="What the model is called.")
     ] = None
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     metadata: Metadata | None = None
     integrations: Unsupported = None
     arbiter: Annotated[
@@ -147,14 +165,23 @@ class CreateJob(Fields, json_schema_extra={"examples": [_EXAMPLE]}):
     @property
     def at(self) -> str:
         """Where the hyperparameters stand, or would."""
-        return "method.supervised.hyperparameters" if self.hyperparameters is None else "hyperparameters"
+        return f"method.{self.objective}.hyperparameters" if self.hyperparameters is None else "hyperparameters"
 
     @property
     def numbers(self) -> Hyperparameters:
-        """The hyperparameters, from wherever they stand. Raises Invalid where they are given twice."""
+        """The hyperparameters, from wherever they stand; of preference pairs with a beta. Raises Invalid where they are
+        given twice, or for another objective.
+        """
+        kind = DpoHyperparameters if self.objective == "dpo" else Hyperparameters
         of_method = None
-        if self.method is not None and self.method.supervised is not None:
-            of_method = self.method.supervised.hyperparameters
+        for name in LEARNED:
+            section = getattr(self.method, name, None)
+            if name == self.objective:
+                of_method = section.hyperparameters if section is not None else None
+            elif section is not None:
+                fault = f"method.{name}: goes with type {name!r}, and the type is {self.objective!r}; leave one out"
+                raise Invalid(fault, param=f"method.{name}")
         if self.hyperparameters is not None and of_method is not None:
-            raise Invalid("hyperparameters: given twice; leave them to method.supervised", param="hyperparameters")
-        return self.hyperparameters or of_method or Hyperparameters()
+            given = f"hyperparameters: given twice; leave them to method.{self.objective}"
+            raise Invalid(given, param="hyperparameters")
+        return of_method or (kind(**dict(self.hyperparameters)) if self.hyperparameters is not None else kind())

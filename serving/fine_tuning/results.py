@@ -12,7 +12,9 @@ from storage.folders import read_manifest
 from tuning.export.adapters import Adapter
 from tuning.look import Look
 
-_COLUMNS = ("step", "train_loss", "valid_loss", "valid_exact_match")
+# What the score of a look is called: the share of answers that are given word for word, or of pairs whose preferred
+# answer has gained the more.
+_SCORES = {"supervised": "valid_exact_match", "dpo": "valid_reward_accuracy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +37,21 @@ def results_of(adapter: Adapter, steps: Sequence[Mapping[str, Any]]) -> Results:
     looks = [look for one in steps for look in one["looks"]]
     if not steps:
         losses = dict(enumerate(read_manifest(adapter.path)["loss_curve"], start=1))
-        looks = [as_metrics(look) for look in adapter.looks]
+        looks = [as_metrics(look, adapter.objective) for look in adapter.looks]
     rows: dict[int, dict[str, Any]] = {step: {"step": step, "train_loss": loss} for step, loss in losses.items()}
     for look in looks:
         rows[look["step"]] = {**rows.get(look["step"], {}), **look}
     text = io.StringIO()
-    table = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    columns = ("step", "train_loss", "valid_loss", _SCORES[adapter.objective])
+    table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
     table.writerows(rows[step] for step in sorted(rows))
     last = adapter.published.steps[-1] if adapter.published is not None else max(losses, default=0)
     return Results(text.getvalue(), last, rows.get(last, {"step": last}))
 
 
-def as_metrics(look: Look) -> dict[str, float | None]:
-    """What was measured of the validation rows: the mean loss of a token, the share of rows answered word for word."""
-    return {"step": look.step, "valid_loss": look.loss, "valid_exact_match": look.score}
+def as_metrics(look: Look, objective: str) -> dict[str, float | None]:
+    """What was measured of the validation rows: the mean loss of a token, or of a choice between two answers, and the
+    score of the objective.
+    """
+    return {"step": look.step, "valid_loss": look.loss, _SCORES[objective]: look.score}

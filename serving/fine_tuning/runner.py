@@ -4,6 +4,7 @@ runner = JobRunner(store, files, jobs, models, base=base, home=home)
 await runner.open()                when a server starts: what was trained is served, what a killed one left goes on
 job = runner.create(asked)
 runner.cancel(job.id), runner.pause(job.id), runner.resume(job.id)
+runner.deletions.delete(model)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serving.errors import Conflict, Invalid, ServingError
+from serving.fine_tuning.deletions import Deletions
 from serving.fine_tuning.models import TunedModels
 from serving.fine_tuning.process import Command, Stage, worker_command
 from serving.fine_tuning.recipes import recipe_of
@@ -66,6 +68,7 @@ class JobRunner:
 
     def __post_init__(self) -> None:
         self._place = f"{self.files.home}:{content_hash(self.base.label)[:8]}"
+        self.deletions = Deletions(self.store, self.models, place=self._place, adapters=self.home / "adapters")
         self._stages = Stages(
             self.store,
             self.files,
@@ -115,6 +118,7 @@ class JobRunner:
             "objective": asked.objective,
             "recipe": asdict(recipe),
             "rate_factor": hyper.learning_rate_multiplier,
+            "spreads_looks": "look_every" not in (asked.arbiter or {}),
             "files": {part: {"id": file.id, "filename": file.filename} for part, file in files.items()},
             "provenance": {part: {"id": file.id, "sha256": file.sha256} for part, file in files.items()},
         }
@@ -165,7 +169,8 @@ class JobRunner:
         return job
 
     def _open(self) -> None:
-        for job in self.store.succeeded(self._place):
+        self.deletions.finish()
+        for job in self.store.made(self._place):
             try:
                 adapter = load_adapter(self.home / "adapters" / job.outcome["adapter"])
                 self.models.serve(adapter, created=job.finished_at)

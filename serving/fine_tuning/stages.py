@@ -33,6 +33,10 @@ from tuning.export.adapters import Adapter, load_adapter
 
 # A process that is killed so often without a further step is not started again.
 MAX_ATTEMPTS = 5
+_LESS_MEMORY: dict[Stage, str] = {
+    "check": "give smaller files",
+    "train": "lower batch_size or arbiter.max_length",
+}
 _LAST_WORDS = ("checked", "trained", "failed")
 _HEAR_S = 0.1
 # Steps share a transaction.
@@ -76,11 +80,14 @@ class Stages:
         recipe, num_rows, num_looked_at = found["recipe"], found["num_rows"], found["num_validation_rows"]
         for part in job.work["files"]:
             shutil.rmtree(folder / part, ignore_errors=True)
+        epochs = recipe["epochs"]
         hyper = {
-            "n_epochs": recipe["epochs"],
+            "n_epochs": int(epochs) if epochs == int(epochs) else epochs,
             "batch_size": recipe["batch_size"],
             "learning_rate_multiplier": job.work["rate_factor"] or 1.0,
         }
+        if "beta" in job.card["hyperparameters"]:
+            hyper["beta"] = recipe["objective"]["beta"]
         said = f"{num_rows} rows to learn, {num_looked_at} to look at the training with; the job waits for its turn"
         events = [*(Event(note, level="warn") for note in found["notes"]), Event(said)]
         self.store.change(
@@ -135,7 +142,7 @@ class Stages:
             # It was cancelled or paused just now.
             self.files.discard(file_id)
             if is_new:
-                self.models.withdraw(adapter)
+                self.models.withdraw(adapter.name)
 
     def _serve(self, running: RunningJob, job: Job, adapter: Adapter) -> bool:
         """Whether nobody served it before. Waits for an engine that is away."""
@@ -157,7 +164,7 @@ class Stages:
         """What a stage's process says at its end; it is started anew where it was killed. Raises Broken."""
         folder = self.folder_of(job.id)
         while True:
-            attempts = self._count_attempt(job)
+            attempts = self._count_attempt(stage, job)
             with start_process(stage, folder, self.command) as process:
                 try:
                     last = _listen(process, running, note)
@@ -176,14 +183,14 @@ class Stages:
             _log.warning("job=%s its process was ended by %s", job.id, signal)
             self._note(job, Event(f"the process was ended by {signal}; it is started again", level="warn"))
 
-    def _count_attempt(self, job: Job) -> int:
+    def _count_attempt(self, stage: Stage, job: Job) -> int:
         """How often its process was started since its last step, with this time. Raises Broken for too often."""
         now = self.store.find(job.id, LIVE)
         attempts = (now.attempts if now is not None else 0) + 1
         if attempts > MAX_ATTEMPTS:
             raise Broken(
                 f"its process was killed {MAX_ATTEMPTS} times without getting further; it may need more memory than "
-                "there is: lower batch_size or arbiter.max_length",
+                f"there is: {_LESS_MEMORY[stage]}",
                 code="process_killed",
             )
         self.store.change(job.id, LIVE, attempts=attempts)
@@ -200,6 +207,7 @@ class Stages:
             objective=work["objective"],
             recipe=work["recipe"],
             rate_factor=work["rate_factor"],
+            spreads_looks=work.get("spreads_looks", True),
             max_rank=self.models.engine.max_rank,
             files={part: named_by_kind(file["filename"]) for part, file in work["files"].items()},
             adapters=str(self.adapters),

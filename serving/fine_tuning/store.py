@@ -79,6 +79,8 @@ CHECKPOINT_ROWS = sa.Table(
 
 # A row of JOB_ROWS.
 Job = sa.Row[Any]
+# What becomes of a model that a job made: one that is being deleted has its adapter still on the disk, perhaps.
+KEPT, DELETING, DELETED = "kept", "deleting", "deleted"
 Submit = Callable[[str, sa.Connection], object]
 
 
@@ -158,11 +160,34 @@ class JobStore:
         self.get(job_id)
         return select_page(self.database, CHECKPOINT_ROWS, page, CHECKPOINT_ROWS.c.job_id == job_id)
 
-    def succeeded(self, place: str) -> Sequence[Job]:
-        """The jobs of a place that made a model, oldest first."""
-        query = sa.select(JOB_ROWS).where(JOB_ROWS.c.place == place, JOB_ROWS.c.status == "succeeded")
+    def resumable(self, job_id: str) -> Sequence[Checkpoint]:
+        """What a job that has not ended goes on from, oldest first."""
+        query = sa.select(CHECKPOINT_ROWS).where(CHECKPOINT_ROWS.c.job_id == job_id)
+        with self.database.read() as rows:
+            found = rows.execute(query.order_by(CHECKPOINT_ROWS.c.step_number)).all()
+        return [Checkpoint(row.step_number, row.model, row.metrics) for row in found]
+
+    def among(self, place: str, of: tuple[Status, ...]) -> Sequence[Job]:
+        """The jobs of a place whose status is one of these, oldest first."""
+        query = sa.select(JOB_ROWS).where(JOB_ROWS.c.place == place, JOB_ROWS.c.status.in_(of))
         with self.database.read() as rows:
             return rows.execute(query.order_by(JOB_ROWS.c.sequence)).all()
+
+    def made(self, place: str, fate: str = KEPT) -> Sequence[Job]:
+        """The jobs of a place that made a model which is kept, or has another fate; oldest first."""
+        return [job for job in self.among(place, ("succeeded",)) if fate_of(job) == fate]
+
+    def set_fate(self, place: str, adapter: str, of: str, fate: str, events: Sequence[Event] = ()) -> None:
+        """Give another fate to the model of an adapter, of all jobs at once that made it and have it with the one."""
+        made = (JOB_ROWS.c.place == place, JOB_ROWS.c.status == "succeeded")
+        with self.database.write() as rows:
+            for job in rows.execute(sa.select(JOB_ROWS).where(*made)).all():
+                if job.outcome["adapter"] != adapter or fate_of(job) != of:
+                    continue
+                outcome = {**job.outcome, "fate": fate}
+                rows.execute(JOB_ROWS.update().where(JOB_ROWS.c.id == job.id).values(outcome=outcome))
+                self._keep(rows, job.id, [])
+                self._note(rows, job.id, events)
 
     def change(
         self,
@@ -234,6 +259,11 @@ class JobStore:
             for checkpoint_id, one in kept.items()
         ]
         insert_missing(rows, CHECKPOINT_ROWS, new)
+
+
+def fate_of(job: Job) -> str:
+    """What became of the model that a job made."""
+    return str(job.outcome.get("fate", KEPT))
 
 
 def _among(job_id: str, of: tuple[Status, ...]) -> tuple[sa.ColumnElement[bool], ...]:

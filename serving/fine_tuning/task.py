@@ -16,7 +16,7 @@ from typing import Any, Literal
 from storage.files import replace_text
 from storage.records import from_json, json_lines
 from tuning.base import ResolvedModel
-from tuning.data.rows import TrainingRow
+from tuning.data.rows import Row
 
 Part = Literal["training_file", "validation_file"]
 
@@ -26,7 +26,8 @@ _TASK, _STEPS = "task.json", "steps.jsonl"
 @dataclass(frozen=True, slots=True)
 class Task:
     """One training. `files` holds the name of each file that the user gave; `recipe` has all numbers once the files
-    were checked. `adapters` is the folder that the adapter is published in.
+    were checked. With `spreads_looks` no more rows are looked at than learned; `adapters` is the folder that the result
+    is published in.
     """
 
     base: ResolvedModel
@@ -34,6 +35,7 @@ class Task:
     objective: str
     recipe: Mapping[str, Any]
     rate_factor: float | None
+    spreads_looks: bool
     max_rank: int
     files: Mapping[Part, str]
     adapters: str
@@ -54,18 +56,18 @@ def file_path(folder: Path, part: Part, name: str) -> Path:
     return folder / part / name
 
 
-def write_rows(folder: Path, part: Part, rows: Sequence[TrainingRow]) -> None:
+def write_rows(folder: Path, part: Part, rows: Sequence[Row]) -> None:
     """Keep what was read of a file. Raises StorageError."""
-    replace_text(folder / f"{part}.rows", json_lines([[[dict(m) for m in row.prompt], row.completion] for row in rows]))
+    replace_text(folder / f"{part}.rows", json_lines([row.content for row in rows]))
 
 
-def read_rows(folder: Path, part: Part) -> list[TrainingRow]:
-    """What was read of a file; nothing if there was none."""
+def read_rows(folder: Path, part: Part, kind: type) -> list[Any]:
+    """What was read of a file, rows of this kind; nothing if there was none."""
     path = folder / f"{part}.rows"
     if not path.exists():
         return []
     with path.open(encoding="utf-8") as lines:
-        return [TrainingRow(tuple(prompt), completion) for prompt, completion in map(json.loads, lines)]
+        return [kind(tuple(prompt), *answers) for prompt, *answers in map(json.loads, lines)]
 
 
 def keep_step(folder: Path, step: Mapping[str, Any]) -> None:

@@ -24,7 +24,9 @@ from serving.fine_tuning.task import Part, Task, file_path, keep_step, read_rows
 from storage.errors import ArbiterError
 from storage.files import hold_lock, refuse_full_disk
 from tuning.data.examples import sample
+from tuning.data.rows import PairRow
 from tuning.errors import TuningError
+from tuning.objectives.registry import OBJECTIVES
 from tuning.recipe import CheckRows
 from tuning.training.obstacles import obstacles
 from tuning.training.progress import Forecast, TrainProgress
@@ -49,10 +51,13 @@ def check(task: Task, folder: Path, say: Say) -> None:
     notes: list[str] = []
     rows = {part: _checked(part, file_path(folder, part, name), task, notes) for part, name in task.files.items()}
     training, validation = rows["training_file"], rows.get("validation_file", [])
+    asked = read_recipe(task.recipe)
+    num_looked_at = min(len(validation), asked.look_rows)
     try:
         recipe = settle(
-            read_recipe(task.recipe),
+            asked,
             len(training),
+            num_looked_at=num_looked_at if task.spreads_looks else 0,
             adapters_dir=Path(task.adapters),
             rate_factor=task.rate_factor,
             max_rank=task.max_rank,
@@ -62,8 +67,16 @@ def check(task: Task, folder: Path, say: Say) -> None:
         reasons = {"": str(error)}
     if reasons:
         raise Unfit(f"it cannot be trained: {reasons['']}", code="invalid_hyperparameters", param="arbiter")
+    if recipe.has_looks and len({str(row.prompt) for row in validation if isinstance(row, PairRow)}) == 1:
+        words = f"{task.files['validation_file']}: its pairs answer one prompt; keep and patience need two at least"
+        raise Unfit(words, code="invalid_validation_file", param="validation_file")
     if both := num_in_both(training, validation):
         notes.append(f"{both} of the {len(validation)} rows to look at it with are learned, too")
+    if num_looked_at < len(validation):
+        notes.append(f"{num_looked_at} of the {len(validation)} rows to look at it with are taken (arbiter.look_rows)")
+    if recipe.look_every != asked.look_every:
+        every = f"the training is looked at every {recipe.look_every:.3g} epochs"
+        notes.append(f"{every}, so that no more rows are looked at than learned (arbiter.look_every)")
     for part, found in rows.items():
         write_rows(folder, part, found)
     say(
@@ -80,7 +93,8 @@ def check(task: Task, folder: Path, say: Say) -> None:
 def train(task: Task, folder: Path, say: Say) -> None:
     """Train on the rows that were kept, from the last checkpoint if there is one, and publish the adapter."""
     recipe = read_recipe(task.recipe)
-    looked_at = sample(read_rows(folder, "validation_file"), recipe.look_rows, recipe.seed)
+    objective = OBJECTIVES[recipe.objective.name]
+    looked_at = sample(read_rows(folder, "validation_file", objective.row), recipe.look_rows, recipe.seed)
     begun: list[bool] = []
     told: set[int] = set()
 
@@ -94,7 +108,7 @@ def train(task: Task, folder: Path, say: Say) -> None:
             "train_loss": now.step_loss,
             "num_tokens": now.num_tokens,
             "seconds_left": now.seconds_left,
-            "looks": [as_metrics(look) for look in new],
+            "looks": [as_metrics(look, recipe.objective.name) for look in new],
             "checkpoint": now.checkpoint,
         }
         # Before a checkpoint from which it would not be gone through again.
@@ -106,7 +120,7 @@ def train(task: Task, folder: Path, say: Say) -> None:
 
     adapter = train_adapter(
         base=task.base,
-        rows=read_rows(folder, "training_file"),
+        rows=read_rows(folder, "training_file", objective.row),
         recipe=recipe,
         name=task.name,
         adapters_dir=Path(task.adapters),

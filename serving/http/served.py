@@ -184,11 +184,16 @@ class CurrentDecision:
         # In place of it: what it serves besides is held as before.
         self._held[-1].served = replace(served, tuned={**served.tuned, model.arm.name: model})
 
-    def drop(self, name: str) -> None:
-        """From now on no new request can name this tuned model."""
-        served = self.served
-        tuned = {one: model for one, model in served.tuned.items() if one != name}
-        self._held[-1].served = replace(served, tuned=tuned)
+    def drop(self, name: str) -> list[asyncio.Event]:
+        """From now on no new request can name this tuned model. The events are set when nothing in flight can be
+        answered by it any more.
+        """
+        before = self._held[-1]
+        tuned = {one: model for one, model in before.served.tuned.items() if one != name}
+        users = [held.is_free for held in self._held if name in held.served.tuned]
+        self._held.append(_Held(replace(before.served, tuned=tuned)))
+        self._let_go(before)
+        return users
 
     def adapters(self) -> set[str]:
         """The adapters that something in flight or something to come may be answered by."""

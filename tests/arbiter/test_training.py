@@ -132,6 +132,18 @@ def test_without_dev_questions_some_training_rows_are_looked_at_and_not_trained_
     assert given["guard"] is None
 
 
+def test_held_out_pairs_that_are_not_measured_are_counted_once(
+    tmp_path: Path, trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = [{"prompt": f"Say {n} in red", "chosen": "yes", "rejected": "no"} for n in range(40)]
+    polite = {"objective": {"name": "dpo", "held_out": 0.5}, "epochs": 1}
+    assert pipeline_of(write_folder(tmp_path / "team", pairs=pairs), tmp_path / "home", {}, polite).adapters
+    given = trained.given["closed-book"]
+    assert (len(given["rows"]), len(given["held_out"].rows)) == (20, 10)
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("10 of the 20 held-out pairs are ranked before and after the training") == 1
+
+
 def test_a_guard_question_that_is_evaluated_is_refused(tmp_path: Path, trained: Trained) -> None:
     guard = [{"question": "When opens desk 1?", "answers": ["two"]}]
     folder = write_folder(tmp_path / "team", dev=DEV, guard=guard)

@@ -14,11 +14,14 @@ from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import load_data
 from arbiter.pipeline import Pipeline
-from arbiter.training_rows import Rows, count_rows, rows_of, settle_adapters
+from arbiter.training_rows import Rows, count_rows, measured_pairs, rows_of, settle_adapters
 from router.answering.prompts import ANSWER
 from tuning.base import ResolvedModel
+from tuning.data.pairs import PreferencePair
 from tuning.data.rows import PairRow, RatedRow, TextWindow
 from tuning.errors import TuningError
+from tuning.methods.lora import LoraRecipe
+from tuning.objectives.preference import Dpo
 
 PAIRS = [
     {"id": str(n), "prompt": f"Say {n} in {word}", "chosen": "red blue", "rejected": "green one two"}
@@ -49,6 +52,49 @@ def test_pairs_are_in_the_words_of_the_arm_and_some_are_held_out(tmp_path: Path)
     assert asked == {str(tuple(ANSWER.ask(str(pair["prompt"]), ()))) for pair in PAIRS}
     none = rows(folder, {"objective": {"name": "orpo", "held_out": 0}})
     assert (len(none.training), none.held_out) == (10, None)
+
+
+def test_measuring_takes_no_longer_than_training_unless_it_is_asked_for(tmp_path: Path) -> None:
+    many = [{**pair, "id": f"{n}.{pair['id']}", "prompt": f"{n}: {pair['prompt']}"} for n in range(4) for pair in PAIRS]
+    folder = write_folder(tmp_path / "team", pairs=many)
+    half = {"name": "dpo", "held_out": 0.5}
+    found = rows(folder, {"objective": half, "epochs": 1})
+    assert found.held_out is not None
+    # 20 are learned once, which is worth 10 that are read before and after.
+    assert (len(found.training), len(found.held_out.rows)) == (20, 10)
+    assert found.notes == (
+        "10 of the 20 held-out pairs are ranked before and after the training; "
+        "adapters.own.objective.measured_pairs=20 ranks all",
+    )
+    assert rows(folder, {"objective": half, "epochs": 1}).held_out == found.held_out
+    # As many as there are, of more passes; as many as are asked for.
+    assert len(rows(folder, {"objective": half}).held_out.rows) == 20  # type: ignore[union-attr]
+    asked = rows(folder, {"objective": {**half, "measured_pairs": 20}, "epochs": 1})
+    assert (len(asked.held_out.rows), asked.notes) == (20, ())  # type: ignore[union-attr]
+    assert rows(folder, {"objective": {**half, "measured_pairs": 0}}).held_out is None
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "epochs", "measured"),
+    [(24, 1.0, 12), (24, 10.0, 120), (2, 1.0, 10), (1000, 3.0, 200), (24, None, 120)],
+)
+def test_so_many_pairs_are_measured(num_rows: int, epochs: float | None, measured: int) -> None:
+    recipe = LoraRecipe(objective=Dpo(), epochs=epochs)
+    pairs = [PreferencePair(str(n), ({"role": "user", "content": f"{n}"},), "a", "b") for n in range(300)]
+    assert len(measured_pairs(pairs, recipe, num_rows, seed=1)) == measured
+
+
+def test_pairs_of_as_many_prompts_as_there_may_be_are_measured() -> None:
+    recipe = LoraRecipe(objective=Dpo(measured_pairs=12))
+    pairs = [
+        PreferencePair(f"{n}-{copy}", ({"role": "user", "content": f"{n}"},), "a", f"b{copy}")
+        for n in range(8)
+        for copy in range(9)
+    ]
+    taken = measured_pairs(pairs, recipe, 24, seed=1)
+    assert (len(taken), len({pair.id for pair in taken}), len({str(pair.prompt) for pair in taken})) == (12, 12, 8)
+    few = measured_pairs(pairs, replace(recipe, objective=Dpo(measured_pairs=5)), 24, seed=1)
+    assert len({str(pair.prompt) for pair in few}) == 5
 
 
 def test_a_training_that_is_looked_at_has_dev_pairs_of_its_own(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ def make_task(base: Path, home: Path, **changes: Any) -> Task:
         "objective": "supervised",
         "recipe": asdict(recipe),
         "rate_factor": None,
+        "spreads_looks": True,
         "max_rank": 16,
         "files": {"training_file": "train.jsonl"},
         "adapters": str(home / "adapters"),

@@ -42,10 +42,11 @@ def train(task: dict, folder: Path, channel: Connection, plan: dict) -> None:
     num_steps = plan.get("steps", 3)
     channel.send({"kind": "forecast", "seconds": 60.0, "memory_bytes": 5 * 10**8})
     is_looked_at = (folder / "validation_file.rows").exists()
+    score = {"supervised": "valid_exact_match", "dpo": "valid_reward_accuracy"}[task["objective"]]
     for step in range(begun + 1, num_steps + 1):
-        looks = [{"step": 0, "valid_loss": 4.0, "valid_exact_match": 0.0}] if is_looked_at and step == begun + 1 else []
+        looks = [{"step": 0, "valid_loss": 4.0, score: 0.0}] if is_looked_at and step == begun + 1 else []
         if is_looked_at and step % 2 == 0:
-            looks.append({"step": step, "valid_loss": 2 / step, "valid_exact_match": 0.5})
+            looks.append({"step": step, "valid_loss": 2 / step, score: 0.5})
         told = {
             "kind": "step",
             "step": step,
@@ -99,6 +100,7 @@ def publish(task: dict, name: str, files: dict[str, bytes], num_steps: int, is_l
         "base_revision": task["base"]["revision"],
         "chat_template_hash": content_hash(template)[:16],
         "recipe_hash": "recipe",
+        "objective": task["objective"],
         "num_rows": 1,
         "num_dropped": 0,
         "num_tokens": 10 * num_steps,

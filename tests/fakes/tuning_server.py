@@ -63,6 +63,11 @@ class LoadingEngine:
         if adapter.name not in self.loaded:
             self.loaded.append(adapter.name)
 
+    def leave(self, adapter: Adapter) -> None:
+        if self.refusal:
+            raise ServingError(self.refusal)
+        self.loaded.remove(adapter.name)
+
     def open(self) -> OpenEngine:
         return OpenEngine(
             url="http://engine.test/v1",
@@ -72,7 +77,7 @@ class LoadingEngine:
             load=self.expect,
             expect=self.expect,
             keep=lambda _: None,
-            unload=lambda adapter: self.loaded.remove(adapter.name),
+            unload=self.leave,
             forms=self.forms,
             max_rank=self.max_rank,
         )

@@ -13,7 +13,15 @@ import pytest
 
 from storage.errors import StorageError
 from storage.files import refuse_full_disk
-from storage.folders import is_complete, publish, read_manifest, sweep_drafts, write_files, write_manifest
+from storage.folders import (
+    delete_folder,
+    is_complete,
+    publish,
+    read_manifest,
+    sweep_drafts,
+    write_files,
+    write_manifest,
+)
 from storage.hashes import content_hash, hash_files
 
 
@@ -158,6 +166,22 @@ with publish(Path(sys.argv[1])) as folder:
     print("writing", flush=True)
     time.sleep(60)
 """
+
+
+def test_a_deleted_folder_is_gone_by_its_name_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("whole", "torn"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+    delete_folder(tmp_path / "whole")
+    delete_folder(tmp_path / "whole")
+    # As it is left by a kill before the files are gone.
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    delete_folder(tmp_path / "torn")
+    monkeypatch.undo()
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".torn.tmp-")
+    sweep_drafts(tmp_path)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_sweep_removes_what_a_killed_process_left_and_nothing_else(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from storage.jsonl import sound_rows
 from storage.records import as_json
-from tuning.data.formats.given import Columns, Context, Given, Message, Row
+from tuning.data.formats.given import Columns, Context, Given, Message, Row, unfit_text
 from tuning.data.formats.read import Say, read_rows
 from tuning.data.table_files import stem_of
 from tuning.errors import TuningError
@@ -220,7 +220,7 @@ def _question(row: Given, fallback_id: str) -> Question | str:
     if document_ids is None:
         return "`doc_ids` must be a list of strings or numbers"
     texts = (asked[0], *answers, *(str(one["content"]) for one in row.history), *(one.text for one in row.contexts))
-    if (unfit := next((fault for text in texts if (fault := _unfit(text))), None)) is not None:
+    if (unfit := next((fault for text in texts if (fault := unfit_text(text))), None)) is not None:
         return unfit
     document_ids += [one.id for one in row.contexts if one.is_gold]
     return Question(
@@ -237,17 +237,6 @@ def _question(row: Given, fallback_id: str) -> Question | str:
 
 def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _unfit(text: str) -> str | None:
-    """What is wrong with a text that databases and models do not take, if anything."""
-    if "\x00" in text:
-        return "a text holds a NUL character; take it out"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "a text holds half of a character; take it out"
-    return None
 
 
 def texts_of(values: object) -> list[str] | None:

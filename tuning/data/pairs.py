@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.jsonl import sound_rows
-from tuning.data.formats.given import Columns, Given, Message
+from tuning.data.formats.given import Columns, Given, Message, unfit_text
 from tuning.data.formats.read import Reading, Say, read_rows
 from tuning.errors import TuningError
 
@@ -44,10 +44,13 @@ def sound_pairs(path: Path, reading: Reading) -> tuple[PreferencePair, ...]:
     """The pairs of a file that was read. Raises as `load_pairs`."""
     like = '{"prompt": "...", "chosen": "...", "rejected": "..."}'
     called = reading.called(path)
-    return sound_rows(called, _pairs(path, reading), called="pairs", like=like, error=TuningError, unit=reading.unit)
+    return sound_rows(
+        called, scan_pairs(path, reading), called="pairs", like=like, error=TuningError, unit=reading.unit
+    )
 
 
-def _pairs(path: Path, reading: Reading) -> Iterator[tuple[int, PreferencePair | str]]:
+def scan_pairs(path: Path, reading: Reading) -> Iterator[tuple[int, PreferencePair | str]]:
+    """The pairs of a file that was read, each with its number, and what is wrong in place of a faulty one."""
     lines_of: dict[str, int] = {}
     for line, given in reading.rows:
         if isinstance(given, str):
@@ -60,8 +63,13 @@ def _pairs(path: Path, reading: Reading) -> Iterator[tuple[int, PreferencePair |
                 yield line, f"id {name!r} was already used on line {first}"
                 continue
             prompt = prompt_of(given)
+            chosen = str(given.answers[0])
+            texts = (*(str(message["content"]) for message in prompt), chosen, given.rejected)
+            if (unfit := next((fault for text in texts if (fault := unfit_text(text))), None)) is not None:
+                yield line, unfit
+                continue
             metadata = given.metadata if isinstance(given.metadata, Mapping) else {}
-            yield line, PreferencePair(name, prompt, str(given.answers[0]), given.rejected, metadata)
+            yield line, PreferencePair(name, prompt, chosen, given.rejected, metadata)
 
 
 def prompt_of(given: Given) -> tuple[Message, ...]:

@@ -121,6 +121,11 @@ def shards_of(path: Path) -> tuple[Path, ...]:
     return paths
 
 
+def is_shard(name: str) -> bool:
+    """Whether a file's name says that it is one of several."""
+    return _SHARD.fullmatch(name) is not None
+
+
 def stem_of(path: Path) -> str:
     """What the rows of a file are called by: its name without suffix and number."""
     shard = _SHARD.fullmatch(path.name)
@@ -147,7 +152,7 @@ def _json(path: Path) -> Table:
     except UnicodeDecodeError as error:
         reason = f"not UTF-8 (byte {data[error.start]:#04x} at {error.start + 1}); save it as UTF-8"
         raise StorageError(f"cannot read rows from {str(path)!r}: {reason}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, NotImplementedError, RecursionError) as error:
         raise _unreadable(path, error) from error
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from storage.settings import Above0, NotNegative, Share, settings
+from storage.settings import Whole as WholeNumber
 from tuning.data.rows import PairRow, TrainingRow
 from tuning.errors import TuningError
 from tuning.objectives.objective import IGNORED, Batch, EncodedRow, Objective, ObjectiveSettings, Whole
@@ -29,6 +30,9 @@ class PreferenceSettings(ObjectiveSettings):
     """The share of the prompts whose answers are not learned, where the data has no test pairs: how often the chosen
     answer is preferred is measured on them, before and after. A training that is looked at takes as many again, where
     the data has no dev pairs."""
+    measured_pairs: WholeNumber | None = None
+    """At most so many of the held-out pairs are measured. Null is 200, and no more than half as many as are learned in
+    all epochs, but 10 at least: measuring then takes at most about half as long as the training. 0 measures none."""
 
 
 @settings(TuningError)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuning.data.rows import TrainingRow
+from tuning.data.rows import Row
 from tuning.errors import TuningError
 from tuning.objectives.objective import Objective
 
 
-def unfit_rows(base_path: str, rows: Sequence[TrainingRow], objective: Objective, *, max_length: int) -> dict[int, str]:
+def unfit_rows(base_path: str, rows: Sequence[Row], objective: Objective, *, max_length: int) -> dict[int, str]:
     """What is wrong with a row, by its place: the chat template refuses it, or it has more than `max_length` tokens.
 
     Raises TuningError for a base model without a tokenizer.

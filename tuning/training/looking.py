@@ -90,14 +90,14 @@ def open_checks(
             called = "guard rows" if checked is guard else f"rows to measure objective {objective.name} on"
             raise TuningError(f"{called} must be {KINDS[wanted]}")
 
-    def pairs(rows: CheckRows, called: str) -> HeldOut:
-        named = {"max_length": recipe.max_length, "called": called}
+    def pairs(rows: CheckRows, called: str, num_prompts: int) -> HeldOut:
+        named = {"max_length": recipe.max_length, "called": called, "num_prompts": num_prompts}
         return hold_out(tokenizer, rows.rows, objective, recipe.objective, **named)  # type: ignore[arg-type]
 
     of_dev: Measure | HeldOut | None = None
     if dev is not None:
         if kind is PairRow:
-            of_dev = pairs(dev, "dev")
+            of_dev = pairs(dev, "dev", 2 if recipe.has_looks else 1)
         elif kind is TextWindow:
             windows, _ = encode_rows(tokenizer, dev.rows, objective, max_length=recipe.max_length)
             of_dev = _of_documents(windows, tokenizer.pad_token_id or 0)
@@ -107,7 +107,7 @@ def open_checks(
         precision=precision,
         dev=of_dev,
         guard=make_measure(guard, tokenizer, SUPERVISED) if guard is not None else None,
-        held_out=pairs(held_out, "held-out") if held_out is not None else None,
+        held_out=pairs(held_out, "held-out", 2) if held_out is not None else None,
     )
 
 

@@ -105,19 +105,27 @@ class HeldOut:
 
 
 def hold_out(
-    tokenizer: Any, rows: Sequence[PairRow], objective: Objective, numbers: Any, *, max_length: int, called: str
+    tokenizer: Any,
+    rows: Sequence[PairRow],
+    objective: Objective,
+    numbers: Any,
+    *,
+    max_length: int,
+    called: str,
+    num_prompts: int = 2,
 ) -> HeldOut:
-    """Pairs to measure with, without those that are too long. Raises TuningError where fewer than two prompts are left:
-    there would be no interval; `called` says of what.
+    """Pairs to measure with, without those that are too long. Raises TuningError where they answer fewer prompts than
+    needed, two for an interval; `called` says which pairs they are.
     """
     encode = objective.encode if objective.row is PairRow else encode_pair
     encoded = [(encode(tokenizer, row), row.prompt) for row in rows]
     kept = [(pair, prompt) for pair, prompt in encoded if pair.length <= max_length]
     prompts = [tuple((message["role"], message["content"]) for message in prompt) for _, prompt in kept]
-    if len(set(prompts)) < 2:
+    if len(set(prompts)) < num_prompts:
+        remedy = "keep to last and patience to 0" if called == "dev" else "objective.measured_pairs to 0"
         raise TuningError(
-            f"the {called} pairs answer {len(set(prompts))} prompts, and two are needed to tell by chance from not; "
-            f"add pairs, raise max_length ({max_length}), or set objective.held_out to 0"
+            f"the {called} pairs that are no longer than max_length ({max_length}) answer {len(set(prompts))} prompts, "
+            f"and {num_prompts} are needed; add pairs, raise max_length, or set {remedy}"
         )
     return HeldOut([pair for pair, _ in kept], prompts, objective, numbers, tokenizer.pad_token_id or 0)
 

@@ -7,9 +7,19 @@ from typing import Any
 import openai
 import pytest
 from fakes.tuning_server import MODEL, ROW, Tuning, fake_command, tuning_server, until
+from openai.types import Model
+from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 # Every job is two processes.
 pytestmark = pytest.mark.slow
+
+PAIR = {
+    "input": {"messages": [{"role": "user", "content": "When?"}], "tools": [], "parallel_tool_calls": True},
+    "preferred_output": [{"role": "assistant", "content": "At nine."}],
+    "non_preferred_output": [{"role": "assistant", "content": "Some time."}],
+}
+BETA = "method.supervised.hyperparameters.beta"
 
 
 @pytest.fixture
@@ -121,6 +131,47 @@ def test_a_job_that_succeeded_has_its_model_as_the_checkpoint(shared: Tuning) ->
     assert checkpoint.metrics.step == 3
     assert checkpoint.metrics.train_loss == pytest.approx(1 / 3)
     assert checkpoint.metrics.valid_loss is None
+
+
+def test_every_field_of_openais_types_is_there_and_is_of_its_type(shared: Tuning) -> None:
+    job = shared.succeeded(validation_file=shared.uploaded(ROW), metadata={"team": "desk"})
+    failed = shared.failed("BAD")
+    at = "/fine_tuning/jobs"
+    checkpoints = shared.http.get(f"{at}/{job.id}/checkpoints").json()["data"]
+    events = shared.http.get(f"{at}/{job.id}/events", params={"limit": 100}).json()["data"]
+    jobs = [shared.http.get(f"{at}/{job_id}").json() for job_id in (job.id, failed.id)]
+    found: list[tuple[Any, Any]] = [
+        *((FineTuningJob, one) for one in jobs),
+        *((FineTuningJobEvent, one) for one in events),
+        *((FineTuningJobCheckpoint, one) for one in checkpoints),
+        (Model, shared.http.get(f"/models/{job.fine_tuned_model}").json()),
+    ]
+    for kind, body in found:
+        kind.model_validate(body)
+        # Of a model that is served nobody knows when it will not be.
+        assert set(kind.model_fields) - {"shutdown_date"} <= body.keys()
+    assert type(jobs[0]["hyperparameters"]["n_epochs"]) is int
+
+
+def test_a_job_learns_preferences_by_dpo(shared: Tuning) -> None:
+    hyper = {"beta": 0.5, "n_epochs": 2, "batch_size": "auto", "learning_rate_multiplier": "auto"}
+    method: Any = {"type": "dpo", "dpo": {"hyperparameters": hyper}}
+    pairs = shared.uploaded(PAIR, PAIR, name="pairs.jsonl"), shared.uploaded(PAIR, name="others.jsonl")
+    job = shared.created(training_file=pairs[0], validation_file=pairs[1], method=method)
+    assert job.method.to_dict() == {"type": "dpo", "dpo": {"hyperparameters": hyper}}
+    done = shared.until(job.id, "succeeded")
+    # As OpenAI's type has it: beta is a number of the method alone.
+    settled = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.0}
+    assert done.hyperparameters.to_dict() == settled
+    assert done.method.to_dict() == {"type": "dpo", "dpo": {"hyperparameters": {**settled, "beta": 0.5}}}
+    assert done.to_dict()["arbiter"]["recipe"]["objective"] == {"name": "dpo", "beta": 0.5, "held_out": 0.0}
+    (checkpoint,) = shared.client.fine_tuning.jobs.checkpoints.list(job.id)
+    assert (checkpoint.step_number, checkpoint.metrics.step) == (3, 3)
+    assert shared.steps(job.id)[1]["valid_reward_accuracy"] == 0.5
+    header, *_ = shared.client.files.content(done.result_files[0]).text.splitlines()
+    assert header == "step,train_loss,valid_loss,valid_reward_accuracy"
+    plain = shared.created(PAIR, method={"type": "dpo"})
+    assert shared.until(plain.id, "succeeded").method.dpo.hyperparameters.beta == 0.1
 
 
 def test_two_jobs_of_one_suffix_both_work_and_one_of_the_same_rows_gives_the_same_model(shared: Tuning) -> None:
@@ -255,7 +306,15 @@ def test_a_job_that_waits_is_paused_resumed_and_cancelled_too(tmp_path: Path) ->
         ({"model": f"{MODEL}:support@00000000"}, 400, "model"),
         ({"training_file": "file-x"}, 404, "training_file"),
         ({"validation_file": "file-x"}, 404, "validation_file"),
-        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}}, 400, "method.type"),
+        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0}}}}, 400, "method.dpo.hyperparameters.beta"),
+        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"bata": 1}}}}, 400, "method.dpo.hyperparameters.bata"),
+        (
+            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"learning_rate_multiplier": 1e6}}}},
+            400,
+            "method.dpo.hyperparameters.learning_rate_multiplier",
+        ),
+        ({"method": {"type": "dpo", "supervised": {}}}, 400, "method.supervised"),
+        ({"method": {"type": "supervised", "supervised": {"hyperparameters": {"beta": 0.1}}}}, 400, BETA),
         ({"method": {"type": "reinforcement", "reinforcement": {"grader": {}}}}, 400, "method.type"),
         ({"method": {"type": "supervised", "dpo": {}}}, 400, "method.dpo"),
         ({"hyperparameters": {"n_epochs": 0}}, 400, "hyperparameters.n_epochs"),
@@ -273,6 +332,9 @@ def test_a_job_that_waits_is_paused_resumed_and_cancelled_too(tmp_path: Path) ->
         ({"suffix": ""}, 400, "suffix"),
         ({"suffix": "x" * 65}, 400, "suffix"),
         ({"seed": -1}, 400, "seed"),
+        ({"seed": 2**31}, 400, "seed"),
+        ({"arbiter": {"objective": "dpo"}}, 400, "arbiter.objective"),
+        ({"arbiter": {"method": ["lora"]}}, 400, "arbiter.method"),
         ({"metadata": {"k": 5}}, 400, "metadata.k"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, 400, "integrations"),
         ({"arbiter": {"method": "lorra"}}, 400, "arbiter.method"),

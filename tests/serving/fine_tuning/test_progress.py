@@ -69,8 +69,19 @@ def test_the_last_two_checkpoints_are_shown_with_what_was_measured(tmp_path: Pat
     assert [number for number, *_ in job.checkpoints()] == [3, 4]
     # After a stop it goes on from the last one, of which what was measured is kept.
     job.again()
-    job.progress.note([step(5, checkpoint=4)])
-    assert job.checkpoints() == [(4, "org/base:support:step-4", {"step": 4, "train_loss": 0.25})]
+    job.progress.note([step(1), step(3, checkpoint=2), step(4, checkpoint=3), step(5, checkpoint=4)])
+    assert [number for number, *_ in job.checkpoints()] == [3, 4]
+    assert job.checkpoints()[1] == (4, "org/base:support:step-4", {"step": 4, "train_loss": 0.25})
+    said = [row.message for row in job.store.events(job.id, Page(order="asc", limit=100)).rows]
+    assert [one for one in said if one.startswith("checkpoint")] == [f"checkpoint after step {n}" for n in (2, 3, 4)]
+
+
+def test_a_checkpoint_after_a_stop_has_what_was_measured_before_it(tmp_path: Path) -> None:
+    job = Watched(tmp_path)
+    job.progress.note([step(1), step(2, valid_loss=0.5)])
+    job.again()
+    job.progress.note([step(1), step(2, valid_loss=0.5), step(3, checkpoint=2)])
+    assert job.checkpoints() == [(2, "org/base:support:step-2", {"step": 2, "train_loss": 0.5, "valid_loss": 0.5})]
 
 
 def test_of_a_job_that_was_cancelled_nothing_is_kept(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from serving.fine_tuning.request import CreateJob
 from serving.http.body import read_model
 from tuning.errors import TuningError
 from tuning.methods.lora import LoraRecipe
+from tuning.objectives.preference import Dpo
 from tuning.recipe import Form, Recipe
 
 
@@ -45,6 +46,15 @@ def test_the_numbers_of_a_request_are_those_of_an_adapter() -> None:
     [
         ({"arbiter": {"passages": 2}}, "arbiter.passages", "the rows of a job hold all that the model is shown"),
         ({"arbiter": {"seed": 2}}, "arbiter.seed", "give it as seed"),
+        ({"arbiter": {"objective": {"name": "dpo"}}}, "arbiter.objective", "give it as the type of method"),
+        ({"arbiter": {"epochs": 1e9}}, "arbiter.epochs", "must be at most 50, not 1e+09"),
+        ({"arbiter": {"method": {}}}, "arbiter.method", "{} is no method"),
+        ({"method": {"type": "dpo", "supervised": {}}}, "method.supervised", "goes with type 'supervised'"),
+        (
+            {"hyperparameters": {}, "method": {"type": "dpo", "dpo": {"hyperparameters": {}}}},
+            "hyperparameters",
+            "given twice; leave them to method.dpo",
+        ),
         ({"arbiter": {"continue_from": "x@1"}}, "arbiter.continue_from", "name it as model"),
         ({"arbiter": {"keep": "best"}}, "arbiter.keep", "needs a validation_file"),
         ({"arbiter": {"guard_drop": 0.1}}, "arbiter.guard_drop", "a job has no guard rows"),
@@ -102,6 +112,26 @@ def test_a_multiplier_is_of_the_rate_that_suits_the_rows() -> None:
     assert (plain.epochs, plain.batch_size, plain.learning_rate) == (3.0, 4, 0.001)
     assert doubled.learning_rate == pytest.approx(0.002)
     assert settle(recipe(hyperparameters={"batch_size": 16}), 300, rate_factor=0.5, max_rank=16).learning_rate == 0.001
+
+
+def test_epochs_that_are_left_open_are_whole() -> None:
+    # 3 times the root of 300 / 200 is 3.5 in halves.
+    assert settle(recipe(), 200, rate_factor=None, max_rank=16).epochs == 4
+    assert settle(recipe(arbiter={"epochs": 1.5}), 200, rate_factor=None, max_rank=16).epochs == 1.5
+
+
+def test_no_more_rows_are_looked_at_than_learned() -> None:
+    looked_at = recipe(validation_file="file-2")
+    assert settle(looked_at, 200, num_looked_at=64, rate_factor=None, max_rank=16).look_every == 0.5
+    assert settle(looked_at, 24, num_looked_at=60, rate_factor=None, max_rank=16).look_every == 2.5
+
+
+def test_the_objective_is_that_of_the_method() -> None:
+    numbers = {"n_epochs": 2, "beta": 0.5}
+    found = recipe(method={"type": "dpo", "dpo": {"hyperparameters": numbers}})
+    assert found == LoraRecipe(seed=5, epochs=2, objective=Dpo(beta=0.5, held_out=0.0))
+    older = recipe(method={"type": "dpo"}, hyperparameters={"n_epochs": 2, "batch_size": "auto"})
+    assert older == LoraRecipe(seed=5, epochs=2, objective=Dpo(held_out=0.0))
 
 
 def test_a_rank_that_is_left_open_is_one_that_the_engine_takes() -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from fakes.logs import Logged
 from fakes.tuning_server import MODEL, ROW, LoadingEngine, fake_command, tuning_server, until
 
+from serving.fine_tuning.process import Command, Stage
 from serving.fine_tuning.stages import MAX_ATTEMPTS
 from serving.fine_tuning.store import JOB_ROWS
 from storage.database import Database, sqlite_url
@@ -64,6 +65,33 @@ def test_a_training_that_is_killed_again_and_again_fails_with_what_to_do(tmp_pat
         assert "lower batch_size" in job.error.message
         assert [step["step"] for step in tuning.steps(job.id)] == [1, 2, 3]
         assert tuning.left() == []
+
+
+def killed(times: int, folder: Path) -> Command:
+    """The process that checks files is killed so many times."""
+    usual = fake_command()
+
+    def command(stage: Stage, job: Path, descriptor: int) -> Sequence[str]:
+        deaths = len([*folder.glob("death-*")])
+        if stage == "train" or deaths == times:
+            return usual(stage, job, descriptor)
+        (folder / f"death-{deaths}").touch()
+        return ["/bin/sh", "-c", "kill -9 $$"]
+
+    return command
+
+
+def test_a_check_that_is_killed_begins_again_and_not_for_ever(tmp_path: Path) -> None:
+    for name, times in (("once", 1), ("always", 99)):
+        (tmp_path / name).mkdir()
+        with tuning_server(tmp_path / name, command=killed(times, tmp_path / name)) as tuning:
+            if name == "once":
+                job = tuning.succeeded()
+                assert "the process was ended by SIGKILL; it is started again" in tuning.messages(job.id)
+            else:
+                error = tuning.failed().error
+                assert error.code == "process_killed"
+                assert error.message.endswith("it may need more memory than there is: give smaller files")
 
 
 def test_a_training_with_a_fault_of_ours_fails_without_a_traceback(tmp_path: Path, logged: Logged) -> None:

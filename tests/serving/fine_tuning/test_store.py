@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from serving.errors import NotFound, Overloaded
-from serving.fine_tuning.store import LIVE, OPEN, Checkpoint, Event, JobStore
+from serving.fine_tuning.store import DELETED, DELETING, KEPT, LIVE, OPEN, Checkpoint, Event, JobStore, fate_of
 from serving.http.pages import Page
 from storage.database import Database
 
@@ -131,5 +131,20 @@ def test_models_are_those_of_the_place(database: Database) -> None:
     jobs = [add(store, submitted) for _ in range(3)]
     for job in jobs[:2]:
         store.change(job.id, LIVE, status="succeeded", outcome={"adapter": f"a@{job.sequence}"})
-    assert [job.id for job in store.succeeded("here")] == [job.id for job in jobs[:2]]
-    assert store.succeeded("elsewhere") == []
+    assert [job.id for job in store.made("here")] == [job.id for job in jobs[:2]]
+    assert store.made("elsewhere") == []
+
+
+def test_a_models_fate_is_that_of_all_jobs_that_made_it_with_the_one_before(database: Database) -> None:
+    store, submitted = make(database)
+    first, again, other = (add(store, submitted) for _ in range(3))
+    for job, adapter in ((first, "a@1"), (again, "a@1"), (other, "b@1")):
+        kept = [Checkpoint(3, adapter, {"step": 3}, is_model=True)]
+        store.change(job.id, LIVE, status="succeeded", outcome={"adapter": adapter}, checkpoints=kept)
+    store.set_fate("here", "a@1", KEPT, DELETING, [Event("it was deleted")])
+    assert [job.id for job in store.made("here")] == [other.id]
+    assert [job.id for job in store.made("here", DELETING)] == [first.id, again.id]
+    assert store.events(first.id, Page()).rows[0].message == "it was deleted"
+    assert (store.checkpoints(first.id, Page()).rows, len(store.checkpoints(other.id, Page()).rows)) == ([], 1)
+    store.set_fate("here", "b@1", DELETING, DELETED)
+    assert fate_of(store.get(other.id)) == KEPT

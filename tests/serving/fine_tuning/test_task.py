@@ -5,7 +5,7 @@ from pathlib import Path
 from fakes.tasks import make_task
 
 from serving.fine_tuning.task import Task, keep_step, read_rows, read_steps, write_rows
-from tuning.data.rows import TrainingRow
+from tuning.data.rows import PairRow, TrainingRow
 
 ROWS = [
     TrainingRow(({"role": "system", "content": "be brief"}, {"role": "user", "content": "wann\u2028?"}), "um\nneun"),
@@ -21,8 +21,11 @@ def test_a_task_comes_back(tmp_path: Path) -> None:
 
 def test_rows_come_back(tmp_path: Path) -> None:
     write_rows(tmp_path, "training_file", ROWS)
-    assert read_rows(tmp_path, "training_file") == ROWS
-    assert read_rows(tmp_path, "validation_file") == []
+    assert read_rows(tmp_path, "training_file", TrainingRow) == ROWS
+    assert read_rows(tmp_path, "validation_file", TrainingRow) == []
+    pairs = [PairRow(row.prompt, row.completion, "no") for row in ROWS]
+    write_rows(tmp_path, "training_file", pairs)
+    assert read_rows(tmp_path, "training_file", PairRow) == pairs
 
 
 def test_steps_come_back_but_for_a_torn_one(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from serving.fine_tuning import worker
 from serving.fine_tuning.process import ENDED, Message, start_process
 from serving.fine_tuning.task import Task, file_path, read_rows, read_steps
 from storage.folders import read_manifest
+from tuning.data.rows import PairRow, TrainingRow
 from tuning.export.adapters import load_adapter
 from tuning.methods.c3a import C3aRecipe
 from tuning.methods.lora import LoraRecipe
@@ -24,6 +25,18 @@ COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two":
 
 def line(word: str, answer: str) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": f"what is {word}"}, {"role": "assistant", "content": answer}]}
+
+
+def pair(word: str, answer: str) -> dict[str, Any]:
+    def said(text: str) -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": text}]
+
+    asked = {"messages": [{"role": "user", "content": f"what is {word}"}]}
+    return {
+        "input": asked,
+        "preferred_output": said(answer),
+        "non_preferred_output": said("three" if answer != "three" else "two"),
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +86,7 @@ def test_files_are_checked_and_their_numbers_settled(tiny_base: Path, tmp_path: 
     assert (settled["epochs"], settled["batch_size"], settled["rank"]) == (10.0, 4, 8)
     assert settled["learning_rate"] == pytest.approx(0.003)
     assert "2 of the 2 rows to look at it with are learned, too" in found["notes"]
-    assert [len(read_rows(folder, part)) for part in ("training_file", "validation_file")] == [5, 2]
+    assert [len(read_rows(folder, part, TrainingRow)) for part in ("training_file", "validation_file")] == [5, 2]
     assert json.loads(json.dumps(found)) == found, "it goes into a row"
 
 
@@ -99,7 +112,7 @@ def test_an_adapter_is_trained_told_of_and_published(tiny_base: Path, tmp_path: 
     task, folder = prepared(tiny_base, tmp_path, looked_at=3)
     task = make_task(tiny_base, tmp_path, files=task.files, recipe=checked(task, folder)["recipe"])
     steps, last = trained(task, folder)
-    # 5 rows, 4 epochs, batches of 2; looks every half epoch.
+    # 5 rows, 4 epochs, batches of 2; a look at 3 rows after 3 that were learned.
     assert [step["step"] for step in steps] == list(range(1, 11))
     assert {step["num_steps"] for step in steps} == {10}
     assert read_steps(folder) == steps
@@ -119,6 +132,51 @@ def test_an_adapter_is_trained_told_of_and_published(tiny_base: Path, tmp_path: 
     assert adapter.published.steps == (10,)
     again, last_again = trained(task, folder)
     assert (again, last_again) == ([], {**last, "was_there": True})
+
+
+def test_preferences_are_checked_and_trained(tiny_base: Path, tmp_path: Path) -> None:
+    objective: Any = {"name": "dpo", "beta": 0.5}
+    numbers = LoraRecipe(rank=4, alpha=8, epochs=2, batch_size=2, learning_rate=0.01, seed=3, objective=objective)
+    recipe = asdict(numbers)
+    folder, files = tmp_path / "job", {"training_file": "pairs.jsonl", "validation_file": "other.jsonl"}
+    task = make_task(tiny_base, tmp_path, files=files, recipe=recipe, objective="dpo")
+    for part, count in (("training_file", 5), ("validation_file", 1)):
+        path = file_path(folder, part, files[part])  # type: ignore[arg-type]
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps(pair(*one)) + "\n" for one in list(COLOURS.items())[:count]))
+    found = checked(task, folder)
+    assert (found["num_rows"], found["num_validation_rows"], found["recipe"]["objective"]["beta"]) == (5, 1, 0.5)
+    assert read_rows(folder, "training_file", PairRow)[0].rejected == "three"
+    task = make_task(tiny_base, tmp_path, files=files, recipe=found["recipe"], objective="dpo")
+    steps, last = trained(task, folder)
+    told = [look for step in steps for look in step["looks"]]
+    # At the beginning no answer has gained: a tie, and a choice at even odds.
+    assert (told[0]["valid_reward_accuracy"], told[0]["valid_loss"]) == (0.5, pytest.approx(0.6931, abs=1e-4))
+    assert told[-1]["valid_loss"] < told[0]["valid_loss"], "its pair is among those that are learned"
+    adapter = load_adapter(tmp_path / "adapters" / last["adapter"])
+    assert (adapter.objective, len(adapter.looks)) == ("dpo", len(told))
+    assert steps[0]["train_loss"] == pytest.approx(0.6931, abs=1e-4)
+
+
+def test_what_is_looked_at_less_than_it_might_be_is_said(tiny_base: Path, tmp_path: Path) -> None:
+    recipe = asdict(LoraRecipe(rank=4, look_rows=4))
+    found = checked(*prepared(tiny_base, tmp_path, looked_at=5, recipe=recipe))
+    assert found["recipe"]["look_every"] == 0.8
+    assert "4 of the 5 rows to look at it with are taken (arbiter.look_rows)" in found["notes"]
+    said = "the training is looked at every 0.8 epochs, so that no more rows are looked at than learned"
+    assert f"{said} (arbiter.look_every)" in found["notes"]
+    task, folder = prepared(tiny_base, tmp_path / "told", looked_at=5, recipe=recipe, spreads_looks=False)
+    assert checked(task, folder)["recipe"]["look_every"] == 0.5
+
+
+def test_one_validation_prompt_is_too_few_to_choose_by(tiny_base: Path, tmp_path: Path) -> None:
+    recipe = asdict(LoraRecipe(rank=4, keep="best", objective={"name": "dpo"}))  # type: ignore[arg-type]
+    task, folder = prepared(tiny_base, tmp_path, looked_at=1, recipe=recipe, objective="dpo")
+    for part in ("training_file", "validation_file"):
+        file_path(folder, part, task.files[part]).write_text(json.dumps(pair("sea", "blue")))  # type: ignore[arg-type,index]
+    with pytest.raises(worker.Unfit, match="its pairs answer one prompt; keep and patience need two") as refused:
+        checked(task, folder)
+    assert (refused.value.code, refused.value.param) == ("invalid_validation_file", "validation_file")
 
 
 def heard(stage: Any, folder: Path) -> list[Message]:

@@ -164,3 +164,14 @@ def text_in(row: Row, column: str | None) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"`{column}` must be a text")
     return json.dumps(value)
+
+
+def unfit_text(text: str) -> str | None:
+    """What is wrong with a text that databases and models do not take, if anything."""
+    if "\x00" in text:
+        return "a text holds a NUL character; take it out"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "a text holds half of a character; take it out"
+    return None

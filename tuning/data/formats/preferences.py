@@ -82,7 +82,7 @@ def _read(row: Row, parts: Columns) -> Iterator[Given]:
         id=row.get("id"),
         history=history,
         rejected=rejected[-1].content,
-        metadata=others(row, "id", system, more, *parts.values()),
+        metadata={**_tools(row.get(prompt or "")), **others(row, "id", system, more, *parts.values())},
     )
 
 
@@ -94,6 +94,12 @@ def _prompt(value: Any) -> tuple[Turn, ...]:
     if found is not None and not isinstance(found, str):
         raise ValueError("the prompt must be a text or a list of messages")
     return _spoken(found) or ((Turn("user", found),) if found and found.strip() else ())
+
+
+def _tools(asked: Any) -> dict[str, Any]:
+    """The tools that OpenAI's prompts may bring."""
+    held = spelt(asked)
+    return {"tools": held["tools"]} if isinstance(held, Mapping) and held.get("tools") else {}
 
 
 def _side(row: Row, column: str) -> tuple[Turn, ...]:
