@@ -100,21 +100,26 @@ def plan(chunks: Sequence[Chunk], kinds: Sequence[Kind], *, part: Part, seed: in
 
 
 def names_in(text: str) -> set[str]:
-    """Names in a text: runs of capitalised words that do not begin a sentence alone."""
-    found: list[list[re.Match[str]]] = []
+    """Names in a text: runs of capitalised words. The first word of a sentence may be one or not: such a run counts
+    with it and without it, and it alone does not.
+    """
+    runs: list[list[re.Match[str]]] = []
     for word in _WORD.finditer(text):
         if not word[0][0].isupper():
             continue
-        if found and text[found[-1][-1].end() : word.start()] == " ":
-            found[-1].append(word)
+        if runs and text[runs[-1][-1].end() : word.start()] == " ":
+            runs[-1].append(word)
         else:
-            found.append([word])
-    return {
-        " ".join(word[0] for word in run)
-        for run in found
-        if len(run) > 1 or not _begins_sentence(text[: run[0].start()])
-        if len(run[0][0]) > 1 or len(run) > 1
-    }
+            runs.append([word])
+    found = set()
+    for run in runs:
+        words = [word[0] for word in run]
+        begins = _begins_sentence(text[: run[0].start()])
+        if len(words) > 1 or not begins:
+            found.add(" ".join(words))
+        if begins and len(words) > 1:
+            found.add(" ".join(words[1:]))
+    return {name for name in found if len(name) > 1}
 
 
 class _Partners:

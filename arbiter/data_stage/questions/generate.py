@@ -26,6 +26,7 @@ from eval.generation.proposals import PARTS, Proposal, as_set, read_proposals, s
 from eval.generation.settings import GenerateSettings
 from eval.generation.teacher import Budget, BudgetSpent, ReplyCache, Teacher, TeacherAway
 from eval.tasks import run_anywhere
+from rag.chunking.chunk import Chunk
 from router.answering.engine import HttpEngine
 from storage.errors import ArbiterError, listed
 from storage.folders import sweep_drafts, write_files
@@ -128,12 +129,9 @@ def _earlier(target: Path, material: Material) -> tuple[Proposal, ...]:
 
 def _plans(material: Material, wanted: Mapping[Part, int], config: Config) -> dict[Part, list[Task]]:
     test, train = divide(material.chunks, questions=wanted["test"], examples=wanted["train"], seed=config.seed)
+    sides: dict[Part, tuple[Chunk, ...]] = {"test": test, "train": train}
     kinds = tuple(dict.fromkeys(config.generate.kinds))
-    return {
-        part: list(plan(chunks, kinds, part=part, seed=config.seed))
-        for part, chunks in (("test", test), ("train", train))
-        if chunks
-    }
+    return {part: list(plan(side, kinds, part=part, seed=config.seed)) for part, side in sides.items() if side}
 
 
 def _forecast(
