@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from arbiter.config.loading import load_config
 from arbiter.console import Console
 from arbiter.data import find_documents, find_folder, load_data
-from arbiter.data_stage.questions.generate import generate
+from arbiter.data_stage.questions.generate import Generation
 from arbiter.data_stage.questions.material import link_documents, read_documents
 from arbiter.home import data_home
 from arbiter.pipeline import Pipeline
@@ -85,7 +85,10 @@ def make_folder(data: Path, num_questions: int, overrides: Sequence[str]) -> Pat
     material = read_documents(documents, config, home=home, console=console)
     material = replace(material, chunks=tuple(chunk for chunk in material.chunks if chunk.document_id in asked))
     made = home / "generated" / f"agreement-{folder.name}"
-    generate(material, made, config, home=home, console=console, command=" ".join(sys.argv), copies=False)
+    words = " ".join(sys.argv)
+    Generation(
+        material=material, target=made, config=config, home=home, console=console, command=words, copies=False
+    ).run()
     link_documents(made, documents)
     for part in _OTHERS:
         if (rows := find_part(folder, part)) is not None and not (made / rows.name).exists():

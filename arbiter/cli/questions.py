@@ -45,7 +45,7 @@ def generate(
 ) -> None:
     """Make questions with gold answers and passages from documents, to be looked through; a stop is resumed."""
     from arbiter.config.loading import load_config
-    from arbiter.data_stage.questions.generate import generate as make
+    from arbiter.data_stage.questions.generate import Generation
     from arbiter.data_stage.questions.material import read_documents, read_index
 
     if not source.strip() or not target.strip():  # An unset shell variable; as a path it would be the working folder.
@@ -67,13 +67,14 @@ def generate(
         config = path
         path = load_config(config, given).data
     loaded, console, home = load_config(config, given), Console(is_json=is_json), data_home()
-    read = (
+    material = (
         read_index(source, loaded, home=home, console=console)
         if is_index
         else read_documents(path, loaded, home=home, console=console)
     )
     line = shlex.join(["arbiter", *sys.argv[1:]])
-    console.result(*make(read, Path(target), loaded, home=home, console=console, command=line))
+    made = Generation(material=material, target=Path(target), config=loaded, home=home, console=console, command=line)
+    console.result(*made.run())
 
 
 def review(

@@ -6,6 +6,7 @@ made.proposals, made.dropped, made.stopped
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,7 +65,8 @@ class Made:
 
 @dataclass
 class Maker:
-    """The way from a task to a question. `earlier` are questions that are there already: none is made twice, and no
+    """The way from a task to a question; so many drafts are worked on at once, each to its end, so that a budget which
+    is spent leaves few of them unfinished. `earlier` are questions that are there already: none is made twice, and no
     document of theirs changes sides.
     """
 
@@ -72,26 +74,28 @@ class Maker:
     origin: Origin
     every_chunk: Sequence[Chunk]
     threshold: float = 0.7
+    concurrency: int = 4
     earlier: Sequence[Proposal] = ()
     progress: Callable[[Made], None] = lambda _: None
 
     async def make(self, plans: Mapping[Part, Iterator[Task]], wanted: Mapping[Part, int], tries: int) -> Made:
         """As many questions of each part as are wanted, unless its tasks, its tries, the budget or the teacher end."""
-        made = Made()
+        made, slots = Made(), asyncio.Semaphore(self.concurrency)
         for part, tasks in plans.items():
             drafts = itertools.islice(tasks, wanted[part] * tries)
             while made.stopped is None and (missing := wanted[part] - len(made.of(part))):
                 batch = list(itertools.islice(drafts, missing))
                 if not batch:
                     break
-                found = await run_all(self._one(task, made) for task in batch)
+                found = await run_all(self._one(task, made, slots) for task in batch)
                 self._take([one for one in found if one is not None], made)
         return made
 
-    async def _one(self, task: Task, made: Made) -> Proposal | Dropped | None:
+    async def _one(self, task: Task, made: Made, slots: asyncio.Semaphore) -> Proposal | Dropped | None:
         """One question, or why there is none; None where the work was stopped on the way."""
         try:
-            found = await self._check(task)
+            async with slots:
+                found = await self._check(task)
         except NoReply as error:
             found = Dropped(str(error), task.kind, task.part, task.document_ids)
         except (TeacherAway, BudgetSpent) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,32 +115,25 @@ class Teacher:
     identity: str
     cache: ReplyCache
     budget: Budget = field(default_factory=Budget)
-    concurrency: int = 4
     retries: int = 2
     pause_s: float = _PAUSE_S
-    on_request: Callable[[], None] = lambda: None
     _in_a_row: int = field(default=0, init=False)
     _gone: TeacherAway | None = field(default=None, init=False)
     _renamed: dict[str, str | None] = field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        self._slots = asyncio.Semaphore(self.concurrency)
 
     async def ask(self, messages: tuple[Message, ...]) -> str:
         """The reply. Raises BudgetSpent, NoReply where this prompt alone failed, and TeacherAway where the key or the
         model is refused, or one request after another came to nothing.
         """
         key = content_hash(self.identity, json.dumps(messages))
-        async with self._slots:
-            if self._gone is not None:
-                raise self._gone
-            self.budget.take()
-            reply = self.cache.get(key)
-            if reply is None:
-                reply = await self._fetch(messages)
-                self.cache.put(key, reply)
-            self.budget.spend(reply, messages)
-        self.on_request()
+        if self._gone is not None:
+            raise self._gone
+        self.budget.take()
+        reply = self.cache.get(key)
+        if reply is None:
+            reply = await self._fetch(messages)
+            self.cache.put(key, reply)
+        self.budget.spend(reply, messages)
         return reply.text
 
     async def _fetch(self, messages: tuple[Message, ...]) -> Reply:

@@ -49,7 +49,7 @@ def folder_of(documents: Path, home: Path) -> Path:
 
 
 def _make(config: Config, made: Path, home: Path, console: Console, command: str) -> None:
-    from arbiter.data_stage.questions.generate import generate
+    from arbiter.data_stage.questions.generate import Generation
 
     console.say(
         f"note: {str(config.data)!r} holds documents and no questions: they are made from them now, and used though "
@@ -63,6 +63,15 @@ def _make(config: Config, made: Path, home: Path, console: Console, command: str
     config = config.model_copy(update={"generate": settings})
     with console.alone(made.with_name(f".{made.name}.lock"), f"another process makes {made.name}; waiting for it"):
         if not (made / "test.jsonl").is_file():
-            text, _ = generate(material, made, config, home=home, console=console, command=command, copies=False)
+            generation = Generation(
+                material=material,
+                target=made,
+                config=config,
+                home=home,
+                console=console,
+                command=command,
+                copies=False,
+            )
+            text, _ = generation.run()
             for line in text.splitlines():
                 console.say(f"  {line}")

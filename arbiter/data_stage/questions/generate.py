@@ -1,6 +1,7 @@
 """`arbiter data generate`: a data folder with questions to look through, made from documents.
 
-console.result(*generate(material, Path("made"), config, home=home, console=console, command="arbiter data ..."))
+made = Generation(material=material, target=Path("made"), config=config, home=home, console=console, command=line)
+console.result(*made.run())
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from arbiter.config.schema import Config
@@ -37,94 +38,155 @@ from tuning.data.layouts import find_part
 _PROMPT_TOKENS, _REPLY_TOKENS = 130, 40
 
 
-def generate(
-    material: Material, target: Path, config: Config, *, home: Path, console: Console, command: str, copies: bool = True
-) -> Output:
-    """Make the questions and write the folder, or go on with one that was made before; without `copies` the documents
-    are not copied into it. What was asked in an earlier start is not asked again.
-
-    Raises ArbiterError where nothing can be made, and where the teacher cannot be asked any more: what is made by then
-    is written.
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """What is made of which documents, where it goes, and by which command. Without `copies` the documents are not
+    copied into the folder.
     """
-    settings, target = config.generate, target.expanduser().absolute()
-    earlier = _earlier(target, material if copies else replace(material, where=None))
-    wanted: dict[Part, int] = {"test": settings.questions, "train": settings.examples}
-    plans = _plans(material, wanted, config)
-    notes = list(without_tasks(settings.kinds, [task for tasks in plans.values() for task in tasks]))
-    for note in (teacher_warning(config), *notes, *_forecast(plans, wanted, settings)):
-        if note is not None:
-            console.say(f"note: {note}")
-    budget = Budget(settings.max_requests, settings.max_tokens)
-    with open_teacher(config, home=home, console=console) as told, ReplyCache(home / "teacher.db") as cache:
-        made = _ask(told, cache, budget, material, plans, wanted, earlier, config, console)
-    rows = [*earlier, *(row for row in made.proposals if row.id not in {one.id for one in earlier})]
-    if isinstance(made.stopped, BudgetSpent):
-        notes.append(f"{made.stopped}: raise it and run the same command again, which goes on")
-    away = made.stopped if isinstance(made.stopped, TeacherAway) else None
-    if rows:
-        notes += _short(made, wanted)
-        written = _write(target, material, rows, made, notes, config, told.label, budget, command, copies=copies)
-        if away is None:
-            return written
-    raise _no_result(made, away, told.label, len(rows), target)
 
+    material: Material
+    target: Path
+    config: Config
+    home: Path
+    console: Console
+    command: str
+    copies: bool = True
 
-def _ask(
-    told: OpenTeacher,
-    cache: ReplyCache,
-    budget: Budget,
-    material: Material,
-    plans: Mapping[Part, Sequence[Task]],
-    wanted: Mapping[Part, int],
-    earlier: Sequence[Proposal],
-    config: Config,
-    console: Console,
-) -> Made:
-    total = sum(wanted.values())
-    with console.step(f"{told.label} writes {total} questions") as step:
+    def run(self) -> Output:
+        """Make the questions and write the folder, or go on with one that was made before: what was asked in an earlier
+        start is not asked again.
 
-        async def work() -> Made:
-            http = HttpEngine(told.url, api_key=told.api_key, timeout_s=told.timeout_s, hold=told.hold)
-            teacher = Teacher(
-                http,
-                told.model,
-                told.identity,
-                cache,
-                budget,
-                concurrency=told.concurrency,
-                retries=told.retries,
+        Raises ArbiterError where nothing can be made, and where the teacher cannot be asked any more: what is made by
+        then is written.
+        """
+        settings, earlier = self.config.generate, self._earlier()
+        wanted: dict[Part, int] = {"test": settings.questions, "train": settings.examples}
+        plans = _plans(self.material, wanted, self.config)
+        notes = list(without_tasks(settings.kinds, [task for tasks in plans.values() for task in tasks]))
+        for note in (teacher_warning(self.config), *notes, *_forecast(plans, wanted, settings)):
+            if note is not None:
+                self.console.say(f"note: {note}")
+        budget = Budget(settings.max_requests, settings.max_tokens)
+        with (
+            open_teacher(self.config, home=self.home, console=self.console) as told,
+            ReplyCache(self.home / "teacher.db") as cache,
+        ):
+            made = self._ask(told, cache, budget, plans, wanted, earlier)
+        rows = [*earlier, *(row for row in made.proposals if row.id not in {one.id for one in earlier})]
+        if isinstance(made.stopped, BudgetSpent):
+            notes.append(f"{made.stopped}: raise it and run the same command again, which goes on")
+        away = made.stopped if isinstance(made.stopped, TeacherAway) else None
+        if rows:
+            written = self._write(rows, made, [*notes, *_short(made, wanted)], told.label, budget)
+            if away is None:
+                return written
+        raise _no_result(made, away, told.label, len(rows), self.target)
+
+    def _earlier(self) -> tuple[Proposal, ...]:
+        """The questions of an earlier start. Raises ArbiterError for a folder that is not its own to write to."""
+        source, target = self.material.where, self.target.expanduser().resolve()
+        if self.copies and source is not None and source.is_dir() and (target == source or source in target.parents):
+            raise ArbiterError(
+                f"{str(target)!r} is or lies in the documents {str(source)!r}; give a folder beside them"
             )
-            maker = Maker(
-                teacher,
-                origin_of(told.label),
-                material.chunks,
-                config.generate.threshold,
-                earlier,
-                lambda made: step.update(
-                    len(made.proposals), total, f"{made.num_drafts} drafts, {budget.num_sent} requests"
-                ),
-            )
-            try:
-                return await maker.make(
-                    {part: iter(tasks) for part, tasks in plans.items()}, wanted, config.generate.tries
+        if (target / REVIEW).is_file():
+            return read_proposals(target / REVIEW)
+        found = (find_part(target, part) for part in PARTS if target.is_dir())
+        there = next((path for path in found if path is not None), None)
+        if there is not None:
+            raise ArbiterError(f"{str(there)!r} is there already, and no {REVIEW} beside it; give another folder")
+        return ()
+
+    def _ask(
+        self,
+        told: OpenTeacher,
+        cache: ReplyCache,
+        budget: Budget,
+        plans: Mapping[Part, Sequence[Task]],
+        wanted: Mapping[Part, int],
+        earlier: Sequence[Proposal],
+    ) -> Made:
+        settings, total = self.config.generate, sum(wanted.values())
+        with self.console.step(f"{told.label} writes {total} questions") as step:
+
+            def show(made: Made) -> None:
+                note = f"{made.num_drafts} drafts, {budget.num_sent} requests"
+                step.update(len(made.proposals), total, note)
+
+            async def work() -> Made:
+                http = HttpEngine(told.url, api_key=told.api_key, timeout_s=told.timeout_s, hold=told.hold)
+                maker = Maker(
+                    teacher=Teacher(http, told.model, told.identity, cache, budget, retries=told.retries),
+                    origin=origin_of(told.label),
+                    every_chunk=self.material.chunks,
+                    threshold=settings.threshold,
+                    concurrency=told.concurrency,
+                    earlier=earlier,
+                    progress=show,
                 )
-            finally:
-                await http.close()
+                try:
+                    drafts = {part: iter(tasks) for part, tasks in plans.items()}
+                    return await maker.make(drafts, wanted, settings.tries)
+                finally:
+                    await http.close()
 
-        return run_anywhere(work)
+            return run_anywhere(work)
 
-
-def _earlier(target: Path, material: Material) -> tuple[Proposal, ...]:
-    """The questions of an earlier start. Raises ArbiterError for a folder that is not one's own to write to."""
-    source = material.where
-    if source is not None and source.is_dir() and (target.resolve() == source or source in target.resolve().parents):
-        raise ArbiterError(f"{str(target)!r} is or lies in the documents {str(source)!r}; give a folder beside them")
-    if (target / REVIEW).is_file():
-        return read_proposals(target / REVIEW)
-    there = next((path for part in PARTS if target.is_dir() and (path := find_part(target, part)) is not None), None)
-    if there is not None:
-        raise ArbiterError(f"{str(there)!r} is there already, and no {REVIEW} beside it; give another folder")
-    return ()
+    def _write(self, rows: Sequence[Proposal], made: Made, notes: list[str], label: str, budget: Budget) -> Output:
+        """The folder with its files, all at once where it is new, and what is said of it."""
+        settings, target = self.config.generate, self.target.expanduser().absolute()
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        taken = as_set(rows, take_proposed=settings.take_proposed, now=now)
+        statuses = Counter(row.status for row in rows)
+        if settings.take_proposed and statuses["proposed"]:
+            notes.append(f"{statuses['proposed']} questions are used that nobody has reviewed (generate.take_proposed)")
+        notes += _metrics(settings, self.config)
+        provenance = {
+            "command": self.command,
+            "settings": as_json(asdict(settings)),
+            "seed": self.config.seed,
+            "teacher": label,
+            "source": str(self.material.where) if self.material.where is not None else None,
+            "documents": self.material.num_documents,
+            "passages": len(self.material.chunks),
+            "drafts": made.num_drafts,
+            "questions": {part: sum(row.part == part for row in rows) for part in PARTS},
+            "kinds": dict(Counter(row.kind for row in rows)),
+            "status": dict(statuses),
+            "removed": made.reasons,
+            "requests": {"sent": budget.num_sent, "in_all": budget.num_requests},
+            "tokens": budget.num_tokens,
+            "stopped": str(made.stopped) if made.stopped is not None else None,
+            "notes": notes,
+            "arbiter": importlib.metadata.version("arbiter"),
+            "created_at": now,
+        }
+        files = {
+            **self.material.texts,
+            REVIEW: write_text(rows),
+            REMOVED: json_lines(map(as_json, made.dropped)),
+            PROVENANCE: json.dumps(provenance, ensure_ascii=False, indent=1) + "\n",
+            **set_files(taken),
+        }
+        # Where they are there, as in a folder that is gone on with or that the documents lie in, they stay.
+        missing = {name: path for name, path in self.material.copies.items() if not (target / name).exists()}
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep_drafts(target.parent)
+        write_files(target, files, copies=missing if self.copies else {}, is_forced=True)
+        review = f"arbiter data review {shlex.quote(str(target / REVIEW))}"
+        shown = ", ".join(f"{count} {status}" for status, count in statuses.items())
+        text = [
+            str(target),
+            f"{REVIEW}: {_counts(rows)} ({shown})",
+            *(f"{part}.jsonl: {len(found)} questions" for part, found in taken.items() if found),
+            f"{REMOVED}: {len(made.dropped)} of {made.num_drafts} drafts",
+            *(f"  {count} {reason}" for reason, count in made.reasons.items()),
+            f"teacher: {label}, {budget.num_sent} requests ({budget.num_requests} with those of earlier starts), "
+            f"{budget.num_tokens:,} tokens",
+            *(f"note: {note}" for note in notes),
+            f"look through them: {review}",
+        ]
+        return "\n".join(text), {"folder": str(target), "file": str(target / REVIEW), "review": review, **provenance}
 
 
 def _plans(material: Material, wanted: Mapping[Part, int], config: Config) -> dict[Part, list[Task]]:
@@ -171,75 +233,6 @@ def _short(made: Made, wanted: Mapping[Part, int]) -> list[str]:
         f"made {' and '.join(missing)} questions out of {made.num_drafts} drafts: more documents, another teacher or a "
         "higher generate.tries give more"
     ]
-
-
-def _write(
-    target: Path,
-    material: Material,
-    rows: Sequence[Proposal],
-    made: Made,
-    notes: list[str],
-    config: Config,
-    label: str,
-    budget: Budget,
-    command: str,
-    *,
-    copies: bool,
-) -> Output:
-    settings = config.generate
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    taken = as_set(rows, take_proposed=settings.take_proposed, now=now)
-    if settings.take_proposed and (unseen := sum(row.status == "proposed" for row in rows)):
-        notes.append(f"{unseen} questions are used that nobody has reviewed (generate.take_proposed)")
-    notes += _metrics(settings, config)
-    statuses = Counter(row.status for row in rows)
-    provenance = {
-        "command": command,
-        "settings": as_json(asdict(settings)),
-        "seed": config.seed,
-        "teacher": label,
-        "source": str(material.where) if material.where is not None else None,
-        "documents": material.num_documents,
-        "passages": len(material.chunks),
-        "drafts": made.num_drafts,
-        "questions": {part: sum(row.part == part for row in rows) for part in PARTS},
-        "kinds": dict(Counter(row.kind for row in rows)),
-        "status": dict(statuses),
-        "removed": made.reasons,
-        "requests": {"sent": budget.num_sent, "in_all": budget.num_requests},
-        "tokens": budget.num_tokens,
-        "stopped": str(made.stopped) if made.stopped is not None else None,
-        "notes": notes,
-        "arbiter": importlib.metadata.version("arbiter"),
-        "created_at": now,
-    }
-    files = {
-        **material.texts,
-        REVIEW: write_text(rows),
-        REMOVED: json_lines(map(as_json, made.dropped)),
-        PROVENANCE: json.dumps(provenance, ensure_ascii=False, indent=1) + "\n",
-        **set_files(taken),
-    }
-    # Where they are there, as in a folder that is gone on with or that the documents lie in, they stay.
-    copied = {name: path for name, path in material.copies.items() if copies and not (target / name).exists()}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sweep_drafts(target.parent)
-    write_files(target, files, copies=copied, is_forced=True)
-    review = f"arbiter data review {shlex.quote(str(target / REVIEW))}"
-    text = "\n".join(
-        [
-            str(target),
-            f"{REVIEW}: {_counts(rows)} ({', '.join(f'{count} {status}' for status, count in statuses.items())})",
-            *(f"{part}.jsonl: {len(found)} questions" for part, found in taken.items() if found),
-            f"{REMOVED}: {len(made.dropped)} of {made.num_drafts} drafts",
-            *(f"  {count} {reason}" for reason, count in made.reasons.items()),
-            f"teacher: {label}, {budget.num_sent} requests ({budget.num_requests} with those of earlier starts), "
-            f"{budget.num_tokens:,} tokens",
-            *(f"note: {note}" for note in notes),
-            f"look through them: {review}",
-        ]
-    )
-    return text, {"folder": str(target), "file": str(target / REVIEW), "review": review, **provenance}
 
 
 def _counts(rows: Sequence[Proposal]) -> str:

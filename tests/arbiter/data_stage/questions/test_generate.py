@@ -10,7 +10,7 @@ from fakes.teachers import FakeTeacher, teaching, texts
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import load_data
-from arbiter.data_stage.questions.generate import generate
+from arbiter.data_stage.questions.generate import Generation
 from arbiter.data_stage.questions.material import read_documents
 from eval.generation.proposals import read_proposals
 from storage.errors import ArbiterError
@@ -25,7 +25,8 @@ def target(tmp_path: Path) -> Path:
 def make(source: Path, target: Path, config: Config, console: Console) -> tuple[str, dict[str, Any]]:
     home = target.parent / "home"
     material = read_documents(source, config, home=home, console=console)
-    return generate(material, target, config, home=home, console=console, command="arbiter data generate")
+    parts = {"config": config, "home": home, "console": console}
+    return Generation(material=material, target=target, command="arbiter data generate", **parts).run()  # type: ignore[arg-type]
 
 
 def said(console: Console) -> str:
