@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from arbiter.config.sections import ArmConfig, LimitsConfig
 from arbiter.learned import PARTS, LearnedPart, learned_part
 from arbiter.preferences import Preferences, load_preferences
 from eval.contexts import place_contexts
+from eval.generated import REVIEW
 from eval.question_sets import QuestionFiles, QuestionSets, divide
 from eval.questions import Question, are_documents_given
 from rag.documents.conversions import Conversions
@@ -298,9 +300,19 @@ def _question_files(folder: Path, *, needs_questions: bool, needs_dev: bool) -> 
         there = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))[:_SHOWN])
         raise ArbiterError(
             f"{lacks}; add it, one JSON object a line or as CSV, or add questions.jsonl to have it split (there is "
-            f"{there})"
+            f"{there}){_to_make(folder)}"
         )
     return QuestionFiles(folder, pool=pool, dev=dev, guard=guard)
+
+
+def _to_make(folder: Path) -> str:
+    """How a folder without questions gets some out of its documents, where it has any."""
+    shown = shlex.quote(str(folder))
+    if (folder / REVIEW).is_file():
+        return f"; or accept some of {REVIEW}: arbiter data review {shown}"
+    if find_documents(folder) is not None:
+        return f"; or make some from the documents: arbiter data generate {shown} {shown}"
+    return f"; or, if these are documents, make some from them: arbiter data generate {shown} FOLDER"
 
 
 def _unread_contexts(folder: Path, columns: Columns, *, is_trained: bool, is_dev: bool) -> list[Context]:
@@ -334,7 +346,7 @@ def _needs(config: Config, arm: ArmConfig) -> set[str]:
 def _strays(folder: Path) -> tuple[str, ...]:
     """What lies at the top of a folder without documents and may have been meant as some."""
     # What transforms leave beside the rows is none either.
-    rows = ("test", "train", "dev", "guard", "questions", "pairs", "readme", "removed", "provenance")
+    rows = ("test", "train", "dev", "guard", "questions", "pairs", "readme", "removed", "provenance", "to_review")
     parts: tuple[Part, ...] = ("train", "test", *_OTHERS)
     books = {path.parent for part in parts if (path := find_part(folder, part)) is not None}
     return tuple(

@@ -1,4 +1,6 @@
-"""The commands of `arbiter data`: check, preview, probe, split, dedupe, balance, select and mask."""
+"""The commands of `arbiter data`: check, preview, probe, split, dedupe, balance, select and mask; generate and review lie
+in arbiter/cli/questions.py.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import typer
 
 from arbiter.cli.endings import EXIT_FAILED
 from arbiter.cli.evidence import ForceOption
+from arbiter.cli.questions import generate, review
 from arbiter.cli.words import ConfigOption, JsonOption, Words, open_pipeline
 from arbiter.console import Console
 from arbiter.home import data_home
@@ -25,6 +28,8 @@ data_app = typer.Typer(
     help="Rows before anything is trained on them: look at them, split, thin out, balance and mask them.",
     no_args_is_help=True,
 )
+data_app.command("generate")(generate)
+data_app.command("review")(review)
 
 SourceArgument = Annotated[str, typer.Argument(help="A data folder, a config that names one, or a file of rows.")]
 TargetArgument = Annotated[str, typer.Argument(help="The data folder to write; the source stays as it is.")]

@@ -64,9 +64,13 @@ def open_pipeline(
     loaded = load_config(path, given)
     console = Console(is_json=is_json)
     say_folder(path, console)
+    from arbiter.data_stage.questions.bare import with_questions
     from arbiter.pipeline import Pipeline
 
     line = shlex.join(["arbiter", "run", str(path), *given])
+    if needs.get("needs_questions", True):
+        home, makes = data_home(), command == "run"
+        loaded = with_questions(loaded, home=home, console=console, makes=makes, command=line)
     return Pipeline(loaded, home=data_home(), console=console, command=line, **needs)
 
 

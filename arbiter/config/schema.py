@@ -28,6 +28,7 @@ from arbiter.config.sections import (
     PolicyConfig,
 )
 from arbiter.models import EMBEDDER, GENERATOR
+from eval.generation.settings import GenerateSettings
 from eval.learning_curve import CurveSettings
 from eval.settings import RaceSettings
 from eval.sweep.space import SweepSettings
@@ -96,6 +97,7 @@ class Config(BaseModel):
     """Questions are spent in batches, and arms that are shown to be worse drop out; null asks every arm everything."""
     sweep: SweepSettings = SweepSettings()
     curve: CurveSettings = CurveSettings()
+    generate: GenerateSettings = GenerateSettings()
     policy: PolicyConfig = PolicyConfig()
     energy: EnergyConfig = EnergyConfig()
 
@@ -210,6 +212,7 @@ class Config(BaseModel):
                 "policy": True,
                 "sweep": True,
                 "curve": True,
+                "generate": True,
                 "energy": True,
                 "embedding": {"threads"},
                 "index": {"database", "store"},

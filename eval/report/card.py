@@ -13,6 +13,7 @@ from typing import Any
 
 from eval.answers import AnswerRecord
 from eval.errors import one_line
+from eval.generated import generated_doubts, generated_warnings
 from eval.questions import Question
 from eval.report.attribution import Cause, attribute
 from eval.report.doubts import Sensitivity
@@ -64,7 +65,7 @@ def make_card(
             "title": title,
             "command": command,
             "summary": {
-                **summarise(found, notes),
+                **summarise(found, (*notes, *generated_warnings(questions)), doubts=generated_doubts(questions)),
                 "examples": list(example_lines(curves, table, decision, command=command)) if curves is not None else [],
             },
             "decision": decision,

@@ -6,7 +6,7 @@ summary["headline"], summary["change"], summary["warnings"]
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -46,8 +46,10 @@ def find(table: ArmTable, decision: Decision) -> Findings:
     return Findings(table, decision, unit, rows, floor_rows(table), sensitivity, break_even)
 
 
-def summarise(found: Findings, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """What decided and what it amounts to, in the decision's unit; `notes`, the caller's own warnings, come first."""
+def summarise(found: Findings, notes: Sequence[str] = (), *, doubts: Iterable[str] = ()) -> dict[str, Any]:
+    """What decided and what it amounts to, in the decision's unit; `notes`, the caller's own warnings, come first, and
+    its `doubts` of the questions after those of the decision.
+    """
     table, decision, unit = found.table, found.decision, found.unit
     chosen = next(row for row in found.rows if row["is_chosen"])
     rival = next((line for line in found.break_even if line.other == decision.runner_up), None)
@@ -62,7 +64,7 @@ def summarise(found: Findings, notes: Sequence[str] = ()) -> dict[str, Any]:
         "held_out_lead": unit.lead(lead) if lead is not None else None,
         "confidence": as_percent(decision.confidence),
         "sure": how_sure(decision, unit),
-        "wrong_if": list(find_doubts(table, decision, leader=leader_of(table, decision))),
+        "wrong_if": [*find_doubts(table, decision, leader=leader_of(table, decision)), *doubts],
         "break_even": break_even_words(rival) if rival is not None else None,
         "change": _change(table, decision, found.sensitivity),  # what the nearest flip is
         "spent": race.summary if race is not None else None,

@@ -35,7 +35,11 @@ _ROWS = tuple(suffix for suffix in SUFFIXES if suffix not in _CASES)
 # Files that hold rows and nothing else.
 _TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx", ".parquet", ".arrow")
 # What says something about a folder.
-_ABOUT = re.compile(r"\.|readme|licen[cs]e|changelog|dataset_(info|dict|infos)\b|state\.json", re.IGNORECASE)
+_ABOUT = re.compile(
+    r"\.|readme|licen[cs]e|changelog|dataset_(info|dict|infos)\b|state\.json"
+    r"|(to_review|removed)\.jsonl|provenance\.json",
+    re.IGNORECASE,
+)
 _OTHER_THINGS = {"docs", "documents", "corpus", "config", "labels", "predictions", "results", "answers"}
 _PROMPTFOO = tuple(f"promptfooconfig{suffix}" for suffix in (*_CASES, ".json"))
 # What rows come in and are not read from; a .dvc file stands for data that was not fetched.

@@ -235,3 +235,17 @@ def test_arms_that_were_not_asked_are_not_shown() -> None:
     raced = replace(scorecard, arms=(*scorecard.arms[:2], dropped))
     (shown,) = pick_disagreements(raced, questions, [], chosen="a")
     assert [answer["arm"] for answer in shown["answers"]] == ["b", "a"]
+
+
+def test_a_decision_on_generated_questions_says_so_at_its_top(comparison: Comparison) -> None:
+    told = [{"reviewed": None}, {"reviewed": "2026-01-01T00:00:00+00:00"}]
+    marked = [
+        replace(row, metadata={**row.metadata, "generated": one})
+        for row, one in zip(comparison.questions, told, strict=False)
+    ]
+    questions = (*marked, *comparison.questions[2:])
+    card = make_card(comparison.table, comparison.decision, questions, comparison.records, title="t", command="c")
+    warning = card["summary"]["warnings"][0]
+    assert warning.startswith("2 of the 20 questions were written by a model from the documents; 1 of them was not")
+    assert card["summary"]["wrong_if"][-1].startswith("If people ask otherwise than the model that wrote 2 of the 20")
+    assert warning in to_markdown(card)
