@@ -49,8 +49,8 @@ class GenerateSettings:
     examples: Whole = 40
     """How many to train on, from other documents than those."""
     kinds: tuple[Kind, ...] = KINDS
-    """`fact` asks for what stands in a passage, `format` for the same in a given form, `multi-hop` for what takes two
-    passages, `yes-no` for a truth, `unanswerable` for what the documents do not say."""
+    """All by default. `fact` asks for what stands in a passage, `format` for the same in a given form, `multi-hop` for
+    what takes two passages, `yes-no` for a truth, `unanswerable` for what the documents do not say."""
     threshold: Share = 0.7
     """How near the teacher must come to a gold answer to have given it: its token F1, or 1 where it holds the gold. It
     must with the passages and must not without."""
