@@ -1,5 +1,5 @@
-"""The commands of `arbiter data`: check, preview, probe, split, dedupe, balance, select and mask; generate and review lie
-in arbiter/cli/questions.py.
+"""The commands of `arbiter data`: check, preview, probe, split, dedupe, balance, select and mask; generate and review
+are in arbiter/cli/questions.py.
 """
 
 from __future__ import annotations

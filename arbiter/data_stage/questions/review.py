@@ -72,7 +72,7 @@ def review(
         *(f"{path.parent / f'{part}.jsonl'}: {len(found)} questions" for part, found in taken.items() if found),
         *(f"note: {note}" for note in notes),
     ]
-    shown = {
+    shown: dict[str, object] = {
         "file": str(path),
         **{status: counts[status] for status in ("accepted", "rejected", "proposed")},
         **{part: len(found) for part, found in taken.items()},
