@@ -111,7 +111,7 @@ class Config(BaseModel):
         for name, arm in self.arms.items():
             if not name or name == "auto" or ":" in name or "/" in name:
                 faults.append(f"arms.{name}: 'auto', ':', '/' and an empty name are taken; choose another")
-            if arm.adapter is not None and arm.adapter not in self.adapters:
+            if arm.adapter is not None and arm.adapter not in self.adapters and "@" not in arm.adapter:
                 faults.append(f"arms.{name}.adapter: no adapter {arm.adapter!r} (there is {', '.join(self.adapters)})")
             if arm.prompt not in self.all_prompts:
                 faults.append(f"arms.{name}.prompt: no prompt {arm.prompt!r} (there is {', '.join(self.all_prompts)})")
