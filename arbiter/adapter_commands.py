@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from arbiter.console import Console, Output
 from arbiter.models import resolve_model
 from serving.engine.settings import LARGEST_RANK
@@ -102,26 +104,35 @@ def _rows(adapters: Iterable[Adapter], base: ResolvedModel) -> tuple[list[list[i
     from tuning.training.libraries import quiet
     from tuning.training.loading import load_tokenizer
 
-    trained = [one for adapter in adapters for one in _conversations(adapter)]
-    given = [[_said("user", question), _said("assistant", answer)] for question, answer in _ELSE]
     with quiet():
         tokenizer = load_tokenizer(base.path)
-        rows = [_ids(tokenizer, one) for one in trained or given]
-    return rows, "training rows" if trained else "prompts (the training rows are gone)"
+        if trained := _ids(tokenizer, (one for adapter in adapters for one in _conversations(adapter.path))):
+            return trained, "training rows"
+        given = [[_said("user", question), _said("assistant", answer)] for question, answer in _ELSE]
+        rows = _ids(tokenizer, given) or [tokenizer(" ".join(pair))["input_ids"] for pair in _ELSE]
+    return rows, "prompts (the training rows are gone)"
 
 
-def _conversations(adapter: Adapter) -> list[Conversation]:
-    provenance: Any = read_manifest(adapter.path).get("provenance") or {}
+def _conversations(path: Path) -> list[Conversation]:
+    """Of what an adapter was trained on, or its parents were."""
     with contextlib.suppress(ArbiterError, OSError):
-        file = find_part(Path(provenance.get("data", "")), "train")
-        rows = load_examples(file)[:_ROWS] if file is not None else ()
-        return [[*map(dict, one.messages), _said("assistant", one.answer)] for one in rows]
+        manifest: Any = read_manifest(path)
+        if "merge" in manifest:
+            parents = (path.with_name(one["name"]) for one in manifest["merge"]["parents"])
+            return [one for parent in parents for one in _conversations(parent)]
+        data = (manifest.get("provenance") or {}).get("data")
+        if data and (file := find_part(Path(data), "train")) is not None:
+            return [[*map(dict, one.messages), _said("assistant", one.answer)] for one in load_examples(file)[:_ROWS]]
     return []
 
 
-def _ids(tokenizer: Any, conversation: Conversation) -> list[int]:
-    ids: list[int] = tokenizer.apply_chat_template(list(conversation), return_dict=True)["input_ids"]
-    return ids[:_TOKENS]
+def _ids(tokenizer: Any, conversations: Iterable[Conversation]) -> list[list[int]]:
+    """Of those that the chat template takes."""
+    found = []
+    for one in conversations:
+        with contextlib.suppress(TemplateError):
+            found.append(tokenizer.apply_chat_template(list(one), return_dict=True)["input_ids"][:_TOKENS])
+    return found
 
 
 def _said(role: str, content: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ def merge(
     name: Annotated[str, typer.Argument(metavar="NEW", help="What the new adapter is called.")],
     adapters: Annotated[
         list[str],
-        typer.Argument(metavar="ADAPTER[:WEIGHT]...", help="Names, or their beginnings; a weight is 1 by default."),
+        typer.Argument(metavar="ADAPTER[:WEIGHT]", help="Names, or their beginnings; a weight is 1 by default."),
     ],
     how: Annotated[
         How,
@@ -46,7 +46,7 @@ def merge(
 
 @adapters_app.command()
 def export(
-    adapter: Annotated[str, typer.Argument(help="Its name, or the beginning of it.")],
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="Its name, or the beginning of it.")],
     folder: Annotated[Path, typer.Option("--to", help="The folder to write, which must not be there.")],
     format: Annotated[
         Format,

@@ -63,7 +63,7 @@ def test_a_merge_and_an_export_on_the_command_line(
     ]
     out = home.parent / "out"
     assert run(monkeypatch, "export", "both", "--to", out, "--as", "safetensors", "--dtype", "bfloat16") == 0
-    assert f"{made.name} as safetensors: logits on 3 prompts" in capsys.readouterr().out
+    assert f"{made.name} as safetensors: logits on 1 training rows differ by" in capsys.readouterr().out
     assert read_manifest(out)["adapter"] == made.name
 
 
@@ -72,8 +72,10 @@ def test_the_logits_are_compared_on_training_rows_where_they_are_there(parents: 
     assert "compared on 1 training rows: logits differ by" in text
     assert "1 x raft@" in text
     assert "it loses" in text
+    text, _ = export("both", home.parent / "out", ExportSettings(format="peft"), home=home, console=Console())
+    assert "as peft: logits on 1 training rows differ by 0, training moved them by" in text, "those of its parents"
     (home.parent / "data" / "train.jsonl").write_text("no row\n")
-    text, _ = merge(["raft"], "half", MergeSettings(), home=home, console=Console())
+    text, _ = merge(["raft"], "raft-half", MergeSettings(), home=home, console=Console())
     assert "compared on 3 prompts (the training rows are gone): logits differ by" in text
     assert "the sum is exact" in text
 

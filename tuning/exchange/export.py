@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +160,9 @@ def _write(
     return None if model is None or merged is None else _compare(adapter, base, numbers, expected, lambda _: model)
 
 
-def _compare(adapter: Adapter, base: ResolvedModel, numbers: ExportSettings, expected: Gate, opened: Any) -> Parity:
+def _compare(
+    adapter: Adapter, base: ResolvedModel, numbers: ExportSettings, expected: Gate, opened: Callable[[Any], Any]
+) -> Parity:
     """Raises TuningError where the logits differ by more than rounding explains."""
     share = {"of_effect": _OF_EFFECT_ROUNDED} if numbers.is_rounded else {}
     parity = expected.measure(lambda: _open(base), opened, **share)

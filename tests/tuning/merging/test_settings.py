@@ -11,7 +11,7 @@ from tuning.merging.settings import MergeSettings
     [
         ({"how": "linear"}, "how must be one of cat, svd, ties, dare, not 'linear'"),
         ({"how": "cat", "rank": 8}, "rank (8) must be left open with cat"),
-        ({"how": "svd", "rank": 0}, "rank must be a whole number of at least 1, not 0"),
+        ({"how": "svd", "rank": 0}, "rank must be a whole number of at least 1 or null, not 0"),
         ({"how": "svd", "density": 0.5}, "density (0.5) must be left open with svd"),
         ({"how": "ties", "density": 0.0}, "density must be a number above 0"),
         ({"how": "dare", "density": 1.5}, "density must be a number above 0"),
