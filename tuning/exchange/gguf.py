@@ -62,10 +62,14 @@ def convert(converter: Path, model: Path, file: Path, *, outtype: str) -> None:
 def open_gguf(file: Path) -> Any:
     """The model of a file in float32, as transformers reads it; None for an architecture that it does not read."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GgufConfig
 
+    # Else it counts as quantised, whatever is in it, and cannot be compared in float32.
+    whole = GgufConfig(dequantize=True)
     try:
-        return AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        return AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32, quantization_config=whole
+        )
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         said = " ".join(str(error).split())
         if "not supported" in said and "architecture" in said:
