@@ -32,9 +32,11 @@ from tuning.base import ResolvedModel
 from tuning.data.examples import Question
 from tuning.data.formats.given import Message
 from tuning.data.rows import TrainingRow, closed_book_rows, raft_rows
-from tuning.export.adapters import Adapter
+from tuning.errors import TuningError
+from tuning.export.adapters import Adapter, open_adapter
 from tuning.methods.registry import METHODS
 from tuning.objectives.drawn import reward_of
+from tuning.objectives.registry import OBJECTIVES
 from tuning.recipe import Recipe
 
 # Distractors come from further down the ranking than what an arm will see, so that a row can always be filled.
@@ -86,6 +88,25 @@ def arms_of(config: Config, adapter: str) -> list[ArmConfig]:
     """The arms that answer with an adapter, or with one that learns by its rewards."""
     learning = {adapter, *(name for name, recipe in config.adapters.items() if reward_of(recipe.objective) == adapter)}
     return [arm for arm in config.arms.values() if arm.adapter in learning]
+
+
+def has_adapters(config: Config) -> bool:
+    """Whether some arm answers with an adapter, trained here or not."""
+    return any(arm.adapter is not None for arm in config.arms.values())
+
+
+def named_adapters(config: Config, home: Path) -> dict[str, Adapter]:
+    """The adapters that arms name in full: they are there, and nothing is trained. Raises TuningError for one that is
+    not, or is damaged.
+    """
+    names = [arm.adapter for arm in config.arms.values() if arm.adapter and arm.adapter not in config.adapters]
+    found = {name: open_adapter(home / "adapters", name) for name in names}
+    for name, adapter in found.items():
+        if adapter.name != name:
+            raise TuningError(f"{name!r} is the beginning of a name; an arm names its adapter in full: {adapter.name}")
+        if adapter.objective in OBJECTIVES and not OBJECTIVES[adapter.objective].gives_answers:
+            raise TuningError(f"{name!r} was taught what answers are worth, and gives none; take it out of the arms")
+    return found
 
 
 def training_rows(
@@ -152,7 +173,7 @@ def training_notes(config: Config, adapters: Mapping[str, Adapter]) -> list[str]
         f"{adapter.num_dropped} of {adapter.num_rows + adapter.num_dropped} rows were left out of the training of "
         f"{name}: they are longer than adapters.{name}.max_length ({config.adapters[name].max_length} tokens)"
         for name, adapter in adapters.items()
-        if adapter.num_dropped
+        if adapter.num_dropped and name in config.adapters
     ]
 
 

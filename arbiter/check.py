@@ -70,6 +70,8 @@ def find_faults(pipeline: Pipeline, faults: Faults) -> tuple[Data, tuple[str, ..
     embedder = faults.attempt(lambda: build.resolve_embedder(config, home, lambda _: None, fetch=False), None)
     if data is not None:
         faults.attempt(partial(race_plan, config, data), None)
+    if data is not None:
+        faults.attempt(lambda: build.named_adapters(pipeline.askable, home), {})
     trained: list[str] = []
     if data is not None and base is not None:
 

@@ -335,8 +335,7 @@ def _unread_contexts(folder: Path, columns: Columns, *, is_trained: bool, is_dev
 def _needs(config: Config, arm: ArmConfig) -> set[str]:
     """The parts of a data folder that an arm cannot do without."""
     needs: set[str] = {arm.index} if arm.index is not None else set()
-    if arm.adapter is not None:
-        recipe = config.adapters[arm.adapter]
+    if (recipe := config.adapters.get(arm.adapter or "")) is not None:
         needs |= {learned_part(recipe)} | ({"documents"} if recipe.passages else set())
         if reward := reward_of(recipe.objective):
             needs.add(learned_part(config.adapters[reward]))

@@ -51,7 +51,7 @@ def curve_arm(config: Config) -> str | None:
 
 def learns_examples(config: Config, arm: ArmConfig) -> bool:
     """Whether an arm is trained, and on examples."""
-    return arm.adapter is not None and learned_part(config.adapters[arm.adapter]) == "examples"
+    return arm.adapter in config.adapters and learned_part(config.adapters[arm.adapter]) == "examples"
 
 
 def keep_curve(home: Path, config: Config, data: Data, measured: MeasuredCurve, versions: Versions) -> Path:

@@ -140,7 +140,7 @@ class Pipeline:
         if self.config.engine.url is None:
             return True
         try:
-            return bool(build.used_adapters(self.config)) and bool(build.used_adapters(self.askable))
+            return build.has_adapters(self.config) and build.has_adapters(self.askable)
         except ArbiterError:  # a decision is served without its data, too
             return True
 
@@ -183,9 +183,12 @@ class Pipeline:
 
     @cached_property
     def adapters(self) -> dict[str, Adapter]:
-        """The adapters by their key in the config; trained if no adapter of the same recipe and rows exists."""
+        """The adapters by their key in the config, or by the name that an arm has; those of a key are trained if none
+        of the same recipe and rows exists.
+        """
         sweep_drafts(self.home / "adapters")
-        adapters = self._trainer().train_all(build.used_adapters(self.askable))
+        named = build.named_adapters(self.askable, self.home)
+        adapters = named | self._trainer().train_all(build.used_adapters(self.askable))
         for note in build.training_notes(self.config, adapters):
             self.console.say(f"note: {note}")
         return adapters

@@ -141,7 +141,7 @@ def of_arm(config: Config, name: str) -> Config:
     """The config with this arm and those that share its adapter, whose first one says how the adapter is prompted."""
     adapter = config.arms[name].adapter
     sharing = {n: arm for n, arm in config.arms.items() if adapter is not None and arm.adapter == adapter}
-    if adapter is not None and not config.adapters[adapter].passages:
+    if adapter in config.adapters and not config.adapters[adapter].passages:
         # Nothing is indexed for arms that say no more than a prompt.
         sharing = {n: replace(arm, index=None) for n, arm in sharing.items()}
     arms = {**sharing, name: config.arms[name]}

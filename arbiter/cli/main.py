@@ -1,5 +1,5 @@
 """The command line: `arbiter doctor | check | index | tune | evaluate | decide | run | serve | chat`, and those of
-arbiter/cli/data.py, index.py and evidence.py.
+arbiter/cli/adapters.py, data.py, index.py and evidence.py.
 
 Every command takes a config and overrides: `arbiter run configs/demo.yaml data=my/folder limits.questions=60`.
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from arbiter.cli.adapters import adapters_app
 from arbiter.cli.data import data_app
 from arbiter.cli.endings import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISSED, EXIT_TERMINATED, LOG, STOPPED, ending
 from arbiter.cli.evidence import evidence_app
@@ -51,6 +52,7 @@ CheckOption = Annotated[
     bool, typer.Option("--check", help="Exit 1 when the decision misses what policy.require demands.")
 ]
 
+app.add_typer(adapters_app)
 app.add_typer(evidence_app)
 app.add_typer(index_app)
 app.add_typer(data_app)

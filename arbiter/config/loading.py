@@ -22,7 +22,7 @@ from storage.settings import branches, find
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".zip", ".md", ".txt", ".pdf")
 # Of the environment's names those that are read elsewhere, keys of engines and judges, and what Kubernetes sets for a
 # service called arbiter.
-_NO_SETTING = re.compile(r"ARBITER_(HOME|DATABASE|DEBUG|CPU_LORA|(\w+_)?KEY|PORT(_\w+)?|SERVICE_\w+)")
+_NO_SETTING = re.compile(r"ARBITER_(HOME|DATABASE|DEBUG|CPU_LORA|GGUF_CONVERTER|(\w+_)?KEY|PORT(_\w+)?|SERVICE_\w+)")
 # A file without an end, like /dev/zero, is not read to its end.
 _MOST_CHARACTERS = 1_000_000
 

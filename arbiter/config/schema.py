@@ -122,12 +122,13 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         faults = [] if self.arms else ["arms: none is left; keep at least one"]
+        rewarding = [key for key, one in self.adapters.items() if not OBJECTIVES[one.objective.name].gives_answers]
         for name, arm in self.arms.items():
             if not name or name == "auto" or ":" in name or "/" in name:
                 faults.append(f"arms.{name}: 'auto', ':', '/' and an empty name are taken; choose another")
-            if arm.adapter is not None and arm.adapter not in self.adapters:
+            if arm.adapter is not None and arm.adapter not in self.adapters and "@" not in arm.adapter:
                 faults.append(f"arms.{name}.adapter: no adapter {arm.adapter!r} (there is {', '.join(self.adapters)})")
-            elif arm.adapter is not None and not OBJECTIVES[self.adapters[arm.adapter].objective.name].gives_answers:
+            elif arm.adapter in rewarding:
                 faults.append(
                     f"arms.{name}.adapter: {arm.adapter!r} learns what answers are worth, and gives none; name it in "
                     "objective.reward of another adapter"
@@ -145,15 +146,10 @@ class Config(BaseModel):
                 faults.append(f"mix.{name}: shares must sum to less than 1, the rest being the data's own rows")
         for name, recipe in self.adapters.items():
             reward = reward_of(recipe.objective)
-            if reward and (
-                reward not in self.adapters or OBJECTIVES[self.adapters[reward].objective.name].gives_answers
-            ):
-                found = [
-                    other for other, one in self.adapters.items() if not OBJECTIVES[one.objective.name].gives_answers
-                ]
+            if reward and reward not in rewarding:
                 faults.append(
                     f"adapters.{name}.objective.reward: no adapter {reward!r} with objective reward (there is "
-                    f"{', '.join(found) or 'none'})"
+                    f"{', '.join(rewarding) or 'none'})"
                 )
         faults += self.too_wide(self.adapters).values()
         if faults:

@@ -95,7 +95,8 @@ class ArmConfig:
     """One arm: which adapter, index and prompt it answers with."""
 
     adapter: str | None = None
-    """A key under `adapters`; null is the base model."""
+    """A key under `adapters`, which is trained, or the full name of an adapter that is there, such as `both@3f9c01ab`;
+    null is the base model."""
     index: Literal["documents", "examples"] | None = None
     """What it retrieves from: the documents, the training rows, or nothing."""
     prompt: str = "answer"

@@ -150,7 +150,7 @@ def _usual_space(name: str, arm: ArmConfig, config: Config) -> dict[str, Range |
     if arm.index == "documents":
         fitting = [tokens for tokens in _CHUNK_TOKENS if tokens > config.index.overlap_tokens]
         space["index.chunk_tokens"] = fitting or [config.index.chunk_tokens]
-    if arm.adapter is not None:
+    if arm.adapter in config.adapters:
         for key, part in _usual_training(config.adapters[arm.adapter]).items():
             space[f"adapters.{arm.adapter}.{key}"] = part
     return space

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from fakes.adapters import write_adapter
 from fakes.decisions import make_decision
 from fakes.embedders import WordTokens
 from fakes.engines import ScriptedEngine
@@ -34,10 +35,8 @@ from serving.decisions.ledger import RecordedDecision
 from serving.engine.engine import OpenEngine
 from serving.errors import NotPromotable
 from storage.errors import ArbiterError
-from storage.folders import write_manifest
-from storage.hashes import hash_files
 from tuning.base import ResolvedModel
-from tuning.export.adapters import Adapter, adapter_hash
+from tuning.export.adapters import Adapter
 
 BASE = ResolvedModel("org/base", "r1", "/models/base")
 
@@ -55,31 +54,6 @@ class LetterEmbedder(WordTokens):
     def embed_query(self, query: str) -> NDArray[np.float32]:
         vector: NDArray[np.float32] = self.embed([query])[0]
         return vector
-
-
-def write_adapter(home: Path) -> str:
-    """An adapter directory with weights that nobody loads; returns its name."""
-    draft = home / "adapters" / "draft"
-    draft.mkdir(parents=True)
-    (draft / "adapter_config.json").write_text(json.dumps({"r": 8}))
-    (draft / "adapter_model.safetensors").write_bytes(b"weights")
-    name = f"raft@{adapter_hash(draft)}"
-    manifest = {
-        "name": name,
-        "base_name": "org/base",
-        "base_revision": "r1",
-        "chat_template_hash": "t1",
-        "recipe_hash": "recipe",
-        "num_rows": 9,
-        "num_dropped": 0,
-        "num_tokens": 400,
-        "training_s": 2.5,
-        "final_loss": 0.5,
-        "files": hash_files(draft),
-    }
-    write_manifest(draft, manifest)
-    draft.rename(home / "adapters" / name)
-    return name
 
 
 class Home:

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.adapters import ADAPTER
+from fakes.adapters import ADAPTER, write_adapter
 from fakes.teams import write_folder
 
 from arbiter import training
+from arbiter.check import find_faults
 from arbiter.config.schema import Config
 from arbiter.console import Console
+from arbiter.data import Faults
+from arbiter.kept_curves import learns_examples
 from arbiter.pipeline import Pipeline
 from arbiter.training import in_words, untrainable
 from arbiter.training_rows import settle_adapters
+from arbiter.variants import of_arm
 from eval.errors import EvalError
 from serving.engine.settings import EngineSettings
 from tuning.base import ResolvedModel
@@ -190,6 +194,44 @@ def test_an_adapter_that_cannot_be_trained_is_said_before_others_are(
     with pytest.raises(TuningError, match=re.escape(said)):
         pipeline_of(folder, tmp_path / "home", numbers).adapters  # noqa: B018
     assert unlike_any.given == {}
+
+
+def named(folder: Path, home: Path, adapter: str) -> Pipeline:
+    """A pipeline of one arm that answers with an adapter which is there."""
+    arms = {**dict.fromkeys(("base", "fewshot", "rag", "tuned", "tuned_rag", "hybrid")), "both": {"adapter": adapter}}
+    return Pipeline(Config.model_validate({"data": folder, "arms": arms}), home=home, console=Console())
+
+
+def test_an_arm_may_name_an_adapter_that_is_there(tmp_path: Path, trained: Trained) -> None:
+    folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
+    name = write_adapter(home)
+    pipeline = named(folder, home, name)
+    assert {key: adapter.name for key, adapter in pipeline.adapters.items()} == {name: name}
+    assert trained.given == {}
+    (arm,) = pipeline.arms
+    assert (arm.name, arm.adapter) == ("both", name)
+    assert pipeline.forecast() == {}
+    assert of_arm(pipeline.config, "both").arms.keys() == {"both"}
+    assert not learns_examples(pipeline.config, pipeline.config.arms["both"])
+
+
+@pytest.mark.parametrize("given", ["gone@1f2e", "raft@"])
+def test_an_adapter_that_an_arm_names_otherwise_than_in_full_is_refused(
+    given: str, tmp_path: Path, trained: Trained
+) -> None:
+    folder, home = write_folder(tmp_path / "team"), tmp_path / "home"
+    name = write_adapter(home)
+    said = (
+        f"an arm names its adapter in full: {name}"
+        if given == "raft@"
+        else f"no adapter '{given}' here; there is {name}"
+    )
+    with pytest.raises(TuningError, match=said):
+        named(folder, home, given).adapters  # noqa: B018
+    faults = Faults()
+    pipeline = named(folder, home, given)
+    find_faults(pipeline, faults)
+    assert said in " ".join(map(str, faults.found))
 
 
 @pytest.mark.slow  # it imports torch

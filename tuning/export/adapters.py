@@ -6,12 +6,14 @@ adapter = load_adapter(home / "adapters" / "support@3f9c01ab")
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.errors import listed
 from storage.folders import MANIFEST, is_complete, read_manifest
 from storage.hashes import content_hash, hash_files
 from storage.records import from_row
@@ -36,6 +38,9 @@ _WORDS = (".json", ".jinja", ".txt", ".model")
 _NOT_COPIED = (".index.json", CONFIG, MANIFEST)
 # Ways to begin that leave the base as it was.
 _HARMLESS = ("gaussian", "eva", "orthogonal")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# So many names are listed.
+_SHOWN = 8
 _BEGINNINGS = ("eva_config", "corda_config", "lora_ga_config")
 
 
@@ -63,7 +68,8 @@ class Adapter:
     num_tokens: int
     """Tokens trained on, all epochs together, padding aside."""
     training_s: float
-    final_loss: float
+    final_loss: float | None
+    """None for one that was made of others."""
     method: str = ""
     parity: Parity | None = None
     """How exactly it answers as what was trained; None for one that was written before that was measured."""
@@ -118,6 +124,24 @@ def load_adapter(path: Path) -> Adapter:
     return adapter
 
 
+def open_adapter(adapters_dir: Path, name: str) -> Adapter:
+    """The adapter of a full name, or of a beginning that only one has: `raft`, `raft@3f`.
+
+    Raises TuningError for a name that none or several have, and for one that is damaged.
+    """
+    paths = (path for path in adapters_dir.glob("*@*") if not path.name.startswith("."))
+    have = sorted(path.name for path in paths if is_complete(path))
+    found = [name] if name in have else [one for one in have if one.partition("@")[0] == name]
+    found = found or [one for one in have if "@" in name and one.startswith(name)]
+    if len(found) != 1:
+        shown = listed(found or have, separator=", ", shown=_SHOWN) or "none"
+        what = (
+            f"{name!r} may be {shown}; give the full name" if found else f"no adapter {name!r} here; there is {shown}"
+        )
+        raise TuningError(what)
+    return load_adapter(adapters_dir / found[0])
+
+
 def _unserved(config: dict[str, Any]) -> tuple[str, ...]:
     first = config.get("init_lora_weights", True)
     targets = config.get("target_modules") or ()
@@ -149,6 +173,12 @@ def find_adapter(adapters_dir: Path, name: str, recipe_hash: str) -> Adapter | N
         if is_complete(path) and read_manifest(path).get("recipe_hash") == recipe_hash:
             return load_adapter(path)
     return None
+
+
+def refuse_name(name: str) -> None:
+    """Raise TuningError for what no adapter can be called, before the hash of its content."""
+    if not _NAME.fullmatch(name):
+        raise TuningError(f"adapter name {name!r} must consist of letters, digits, '.', '_' and '-'")
 
 
 def adapter_hash(directory: Path) -> str:

@@ -2,6 +2,7 @@
 
 gate = open_gate(model, rows)
 parity = gate.check(open_base, open_exported, name="pissa")
+parity = gate.measure(open_base, open_exported)  # for a caller who refuses in words of its own
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ class Parity:
     effect: float
     tolerance: float
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is served answers as what was trained; what is no number does not."""
+        return self.largest <= self.tolerance < math.inf
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -48,27 +54,39 @@ class Gate:
 
         Raises TuningError with the figures where the two differ.
         """
+        parity = self.measure(open_base, open_exported)
+        if parity.effect == 0:
+            raise TuningError(
+                f"training by {name} changed no answer, so there is nothing to serve; raise learning_rate or epochs"
+            )
+        if not parity.is_kept:
+            raise TuningError(
+                f"what {name} would serve does not answer as what was trained: logits differ by {parity.largest:.3g}, "
+                f"and training moved them by {parity.effect:.3g}; nothing was published: train with other numbers, or "
+                "another method"
+            )
+        return parity
+
+    def measure(
+        self, open_base: Callable[[], Any], open_exported: Callable[[Any], Any], *, of_effect: float = _OF_EFFECT
+    ) -> Parity:
+        """As `check`, without an error; `of_effect` is the share of what training changed that may be lost."""
         base = open_base()
         before = _logits(base, self.rows)
         found = _logits(open_exported(base), self.rows)
         largest, effect = _largest(self.expected, found), _largest(self.expected, before)
-        tolerance = _OF_EFFECT * effect + _OF_LOGITS * max(float(part.abs().max()) for part in before)
-        if effect == 0:
-            raise TuningError(
-                f"training by {name} changed no answer, so there is nothing to serve; raise learning_rate or epochs"
-            )
-        if not (largest <= tolerance < math.inf):
-            raise TuningError(
-                f"what {name} would serve does not answer as what was trained: logits differ by {largest:.3g}, and "
-                f"training moved them by {effect:.3g}; nothing was published: train with other numbers, or another "
-                "method"
-            )
+        tolerance = of_effect * effect + _OF_LOGITS * max(float(part.abs().max()) for part in before)
         return Parity(largest, effect, tolerance)
 
 
 def open_gate(trained: Any, rows: Sequence[Sequence[int]]) -> Gate:
     """`trained` is float32 and in evaluation mode afterwards."""
     return Gate(rows, _logits(trained, rows))
+
+
+def distance(first: Gate, second: Gate) -> float:
+    """The largest difference between the logits of two models on the same rows."""
+    return _largest(first.expected, second.expected)
 
 
 def _logits(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:

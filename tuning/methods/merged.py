@@ -143,14 +143,18 @@ _Make = Callable[[Any, Any], Any]
 
 def save_merged(prepared: Prepared, _recipe: Recipe, folder: Path) -> None:
     """Whole weights in float32: the model itself is changed to them."""
+    model = prepared.model
+    save_whole(model.merge_and_unload() if hasattr(model, "merge_and_unload") else model, folder)
+
+
+def save_whole(model: Any, folder: Path) -> None:
+    """A whole model as it is."""
     from transformers import GenerationConfig
 
-    model = prepared.model
-    merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     # Its generation settings are the base's file, which newer libraries may refuse; the trainer turned the cache off.
-    merged.generation_config = GenerationConfig()
-    merged.config.use_cache = True
-    merged.save_pretrained(str(folder))
+    model.generation_config = GenerationConfig()
+    model.config.use_cache = True
+    model.save_pretrained(str(folder))
     (folder / "generation_config.json").unlink(missing_ok=True)
 
 

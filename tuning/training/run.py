@@ -7,7 +7,6 @@ adapter = train_adapter(base=resolve_model(name, home=home), rows=rows, recipe=L
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from tuning.automatic import settled
 from tuning.base import ResolvedModel
 from tuning.data.rows import KINDS, PairRow, Row
 from tuning.errors import TuningError
-from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter
+from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter, refuse_name
 from tuning.export.admission import chat_template_hash
 from tuning.methods.registry import METHODS
 from tuning.objectives.registry import OBJECTIVES
@@ -33,8 +32,6 @@ from tuning.training.start import find_start, settle
 
 # Counted up when the same recipe and rows would give other weights than before: old adapters are then not found again.
 VERSION = 6
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def recipe_hash(
@@ -166,8 +163,7 @@ def train_adapter(
     that cannot be loaded, rows that are all too long, a loss that diverges, looks that are all too bad to publish, too
     little memory, a full disk, and when another process is training the same adapter.
     """
-    if not _NAME.fullmatch(name):
-        raise TuningError(f"adapter name {name!r} must consist of letters, digits, '.', '_' and '-'")
+    refuse_name(name)
     if not rows:
         raise TuningError(f"no rows to train adapter {name!r} on; give at least one example")
     refuse_rows(rows, recipe)

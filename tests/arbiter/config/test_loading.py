@@ -84,7 +84,18 @@ def test_names_of_the_environment_that_are_no_key_are_refused(tmp_path: Path, na
 
 
 def test_names_of_the_environment_that_others_read_are_none_of_the_config(tmp_path: Path) -> None:
-    names = ("HOME", "DATABASE", "API_KEY", "JUDGE_KEY", "DEBUG", "CPU_LORA", "PORT", "PORT_80_TCP", "SERVICE_HOST")
+    names = (
+        "HOME",
+        "DATABASE",
+        "API_KEY",
+        "JUDGE_KEY",
+        "DEBUG",
+        "CPU_LORA",
+        "GGUF_CONVERTER",
+        "PORT",
+        "PORT_80_TCP",
+        "SERVICE_HOST",
+    )
     assert load(tmp_path, env={f"ARBITER_{name}": "2" for name in names}) == load(tmp_path)
 
 

@@ -14,6 +14,7 @@ from tuning.export.adapters import (
     adapter_hash,
     find_adapter,
     load_adapter,
+    open_adapter,
 )
 
 CONFIG: dict[str, Any] = {"r": 8, "rank_pattern": {}, "use_dora": False, "modules_to_save": None, "bias": "none"}
@@ -180,3 +181,24 @@ def test_a_damaged_adapter_is_not_silently_trained_again(tmp_path: Path) -> None
     cut_weights(written(tmp_path))
     with pytest.raises(TuningError, match="damaged"):
         find_adapter(tmp_path, "raft", "recipe")
+
+
+def test_an_adapter_is_opened_by_its_name_or_a_beginning_that_only_it_has(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    other = written(tmp_path, weights=b"others")
+    half_written = shutil.copytree(path, tmp_path / "style@00000000")
+    remove_manifest(half_written)
+    assert open_adapter(tmp_path, path.name).path == path
+    assert open_adapter(tmp_path, other.name[:-2]).path == other
+    for name, said in (
+        ("raft", f"'raft' may be {', '.join(sorted((path.name, other.name)))}; give the full name"),
+        ("style", "no adapter 'style' here; there is raft@"),
+        ("../raft@", "no adapter '../raft@' here"),
+    ):
+        with pytest.raises(TuningError) as caught:
+            open_adapter(tmp_path, name)
+        assert str(caught.value).startswith(said)
+    shutil.rmtree(other)
+    assert open_adapter(tmp_path, "raft").path == path
+    with pytest.raises(TuningError, match="no adapter 'raft' here; there is none"):
+        open_adapter(tmp_path / "gone", "raft")

@@ -14,7 +14,7 @@ import pytest
 
 from tuning.automatic import settled
 from tuning.errors import TuningError
-from tuning.export.gate import Parity, open_gate
+from tuning.export.gate import Parity, distance, open_gate
 from tuning.methods.registry import METHODS
 from tuning.recipe import Occasion
 
@@ -176,3 +176,14 @@ def test_a_training_that_changed_nothing_is_refused(tiny_base: Path) -> None:
     gate = open_gate(opened(tiny_base), ROWS)
     with pytest.raises(TuningError, match="training by lora changed no answer"):
         gate.check(lambda: opened(tiny_base), lambda base: base, name="lora")
+
+
+def test_a_share_of_the_effect_may_be_lost_where_the_caller_says_so(tiny_base: Path) -> None:
+    trained = moved(tiny_base)
+    before = open_gate(trained, ROWS)
+    trained.base_model.model.model.layers[0].self_attn.q_proj.lora_B["default"].weight.data *= 1.05
+    exact = before.measure(lambda: opened(tiny_base), lambda _: trained)
+    rounded = before.measure(lambda: opened(tiny_base), lambda _: trained, of_effect=1.0)
+    assert (exact.is_kept, rounded.is_kept) == (False, True)
+    assert exact.tolerance < exact.largest == rounded.largest < rounded.effect < rounded.tolerance
+    assert distance(before, open_gate(trained, ROWS)) == exact.largest
