@@ -180,3 +180,24 @@ def test_a_damaged_adapter_is_not_silently_trained_again(tmp_path: Path) -> None
     cut_weights(written(tmp_path))
     with pytest.raises(TuningError, match="damaged"):
         find_adapter(tmp_path, "raft", "recipe")
+
+
+@pytest.mark.parametrize("form", ["lora", "merged"])
+def test_the_card_is_no_part_of_the_content(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "raft"
+    path.mkdir()
+    names = ("adapter_config.json", "adapter_model.safetensors") if form == "lora" else ("config.json", "model.bin")
+    for name in names:
+        (path / name).write_text(name)
+    before = adapter_hash(path)
+    (path / "README.md").write_text("# one")
+    assert adapter_hash(path) == before
+    (path / names[0]).write_text("changed")
+    assert adapter_hash(path) != before
+
+
+def test_a_card_that_was_written_anew_leaves_the_adapter_as_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    before = load_adapter(path)
+    (path / "README.md").write_text("# another")
+    assert load_adapter(path) == before
