@@ -69,9 +69,7 @@ def decide(run: Run, config: Config, *, home: Path, read: Read) -> Decision:
     return decision
 
 
-def gate_rows(
-    run: Run, settings: GateSettings, *, alpha: float, decided: str | None = None
-) -> list[dict[str, Any]]:
+def gate_rows(run: Run, settings: GateSettings, *, alpha: float, decided: str | None = None) -> list[dict[str, Any]]:
     """What the gates show of a run's arms, for its card, that of the `decided` arm first; nothing where none was
     measured.
     """

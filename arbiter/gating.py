@@ -5,7 +5,7 @@ results = measure_gates(pipeline, run, arm="tuned")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,14 +132,13 @@ def _material(pipeline: Pipeline, run: Run, settings: GateSettings) -> Material:
     """What the gates draw from: the run's questions and passages, the data folder as it is now, and the own sets."""
     folder, console = pipeline.config.data, pipeline.console
     examples: tuple[Question, ...] = ()
-    is_published: Callable[[str], bool] = lambda _: False
+    published = ""
     try:
         data = pipeline.data
     except ArbiterError as error:
         console.say(f"note: the training rows cannot be read any more ({error})")
     else:
-        text = "\n".join(document.text for document in data.documents)
-        examples, is_published = data.examples, lambda one: one in text
+        examples, published = data.examples, "\n".join(document.text for document in data.documents)
         if data.version != run.manifest["data_version"]:
             console.say("note: the data has changed since the run; the training rows are those of now")
     guard = folder / settings.guard if settings.guard is not None else None
@@ -149,7 +148,7 @@ def _material(pipeline: Pipeline, run: Run, settings: GateSettings) -> Material:
         questions=run.questions(),
         passages=_passages(run),
         examples=examples,
-        is_published=is_published,
+        is_published=lambda text: text in published,
         guard=_questions(guard, console) if guard is not None else own_questions("general"),
         refuse=_questions(folder / settings.refuse, console) if settings.refuse is not None else (),
         requests=own_questions("requests"),

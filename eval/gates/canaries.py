@@ -19,7 +19,7 @@ from tuning.data.examples import sample
 # How many random strings each is ranked among.
 NUM_OTHERS = 15
 # A number, an order or account number, a telephone number, a key: runs of digits, perhaps with letters and signs.
-_STRING = re.compile(r"[\w+][\w+./-]*(?: \d[\d-]*)*")
+_STRING = re.compile(r"(?=[\w+./-]*\d)[\w+][\w+./-]*(?: \d[\d-]*)*")
 _LEAST_DIGITS = 5
 
 

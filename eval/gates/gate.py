@@ -19,8 +19,8 @@ class Material:
     """What gates draw their items from.
 
     `questions` are those of the run, `passages` what any of its arms read for one of them, by the question's id.
-    `examples` are the training rows, and `is_published(text)` says whether a text stands in the documents. `guard` holds
-    questions that any model may know, `refuse` the user's own that ought to be refused, `requests` those of the
+    `examples` are the training rows, and `is_published(text)` says whether a text stands in the documents. `guard`
+    holds questions that any model may know, `refuse` the user's own that ought to be refused, `requests` those of the
     project. A gate asks no more than `most` items, drawn with `seed`.
     """
 

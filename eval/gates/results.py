@@ -86,9 +86,7 @@ def judge_arm(directory: Path, arm: str, settings: GateSettings, *, alpha: float
     ]
 
 
-def judge_run(
-    directory: Path, decided: str | None, settings: GateSettings, *, alpha: float
-) -> list[GateResult]:
+def judge_run(directory: Path, decided: str | None, settings: GateSettings, *, alpha: float) -> list[GateResult]:
     """What was measured of a run, arm by arm; of the arm that was decided for also what was not."""
     arms = [] if decided is None else [decided]
     arms = list(dict.fromkeys([*arms, *(one.arm for one in read_measured(directory))]))

@@ -77,7 +77,7 @@ def _gates(card: Card) -> str:
             row["gate"] + (" (required)" if row["is_required"] else ""),
             row["arm"],
             row["verdict"] or "not measured",
-            *(_NONE, _NONE) if row["estimate"] is None else _mean_and_range(row["estimate"], as_share),
+            *_mean_and_range(row["estimate"], as_share),
             as_share(row["limit"]),
         )
         for row in rows

@@ -20,8 +20,8 @@ from eval.questions import Question
 from eval.runs.run import Run, find_run, publish_run
 from router.answering.arm import Arm
 from router.deciding.scorecard import ArmScores, Scorecard
-from serving.decisions.promotion import check_gates
 from serving.decisions.ledger import keep_report
+from serving.decisions.promotion import check_gates
 from serving.errors import NotPromotable
 from storage.errors import ArbiterError
 from storage.folders import write_manifest
@@ -33,10 +33,16 @@ from tuning.export.admission import chat_template_hash
 
 ROOT = Path(__file__).parents[2]
 GOLD = {
-    **{row["question"]: row["answers"][0] for row in map(json.loads, (ROOT / "eval/gates/general.jsonl").read_text().splitlines())},
+    **{
+        row["question"]: row["answers"][0]
+        for row in map(json.loads, (ROOT / "eval/gates/general.jsonl").read_text().splitlines())
+    },
     "When opens desk 1?": "two",
 }
-TUNED = [{"question": row.text, "answers": list(row.answers), "id": row.id, "metadata": dict(row.metadata)} for row in make_canaries(20, seed=0)]
+TUNED = [
+    {"question": row.text, "answers": list(row.answers), "id": row.id, "metadata": dict(row.metadata)}
+    for row in make_canaries(20, seed=0)
+]
 QUESTIONS = [Question(f"q{i}", f"When opens desk {i}?", ("two",)) for i in range(40)]
 Reply = Callable[[str, str], str]
 
@@ -92,7 +98,9 @@ class World:
                 question_ids=tuple(one.id for one in QUESTIONS),
                 clusters=tuple(one.cluster for one in QUESTIONS),
                 primary="token_f1",
-                arms=tuple(ArmScores(arm, {"token_f1": (1.0,) * 40}, (9.0,) * 40, (7,) * 40, (3,) * 40) for arm in arms),
+                arms=tuple(
+                    ArmScores(arm, {"token_f1": (1.0,) * 40}, (9.0,) * 40, (7,) * 40, (3,) * 40) for arm in arms
+                ),
             ),
             manifest={
                 "versions": {arm.name: {"model": "r1", "index": ""} for arm in arms},

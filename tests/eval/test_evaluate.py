@@ -368,6 +368,6 @@ async def test_an_engine_that_is_away_is_waited_for_before_a_likelihood_is_given
         raise EngineUnavailable("restarting")
 
     answers, _ = answerer(away)
+    patience = Patience(limit_s=0.0, pause_s=0.0)
     with AnswerCache(tmp_path / "a.db") as cache, pytest.raises(EngineUnavailable):
-        patience = Patience(limit_s=0.0, pause_s=0.0)
         await weigh(ARMS[0], [(QUESTIONS[0], "x")], answers, cache, versions=VERSIONS, patience=patience)

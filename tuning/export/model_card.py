@@ -99,7 +99,7 @@ def _uses(manifest: Mapping[str, Any]) -> Iterator[str]:
     yield "Questions like those of its training rows, asked with the prompt that it was trained with."
     yield f"Only on its base model, {manifest['base_name']} at revision `{manifest['base_revision']}`"
     if quantization := manifest.get("base_quantization"):
-        yield f"It was trained on the base in four bits ({quantization}), and is served on that base, in full precision."
+        yield f"It was trained on the base in four bits ({quantization}), and is served on it in full precision."
     yield f"Only with the chat template of hash `{manifest['chat_template_hash']}`."
 
 
@@ -144,8 +144,9 @@ def _energy(found: Mapping[str, Any] | None) -> str:
 def _measured(manifest: Mapping[str, Any]) -> Iterator[str]:
     if parity := manifest.get("parity"):
         yield (
-            f"What is served answers as what was trained: the largest difference of a logit is {parity['largest']:.2g}, "
-            f"of {parity['tolerance']:.2g} that are allowed; training moved them by {parity['effect']:.2g}"
+            f"What is served answers as what was trained: the largest difference of a logit is "
+            f"{parity['largest']:.2g}, of {parity['tolerance']:.2g} that are allowed; "
+            f"training moved them by {parity['effect']:.2g}"
         )
     else:
         yield "How exactly it answers as what was trained was not measured"
@@ -167,8 +168,9 @@ def _measured(manifest: Mapping[str, Any]) -> Iterator[str]:
 def _gates(gates: Sequence[GateLine]) -> str:
     if not gates:
         return "None was measured. `arbiter gates RUN` measures them on an arm that answers with this adapter."
-    head = f"Measured by `arbiter gates` on run `{gates[0].run}`."
-    return f"{head}\n\n{_table(('arm', 'gate', 'verdict', 'what was found'), [(g.arm, g.title, g.verdict, g.says) for g in gates])}"
+    rows = [(one.arm, one.title, one.verdict, one.says) for one in gates]
+    table = _table(("arm", "gate", "verdict", "what was found"), rows)
+    return f"Measured by `arbiter gates` on run `{gates[0].run}`.\n\n{table}"
 
 
 def _limits(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -181,7 +183,7 @@ def _limits(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _license(manifest: Mapping[str, Any]) -> str:
     if named := manifest.get("base_license"):
-        return f"The base model is under `{named}`, which binds what is made of it; the rows may have terms of their own."
+        return f"The base model is under `{named}`, which binds what is made of it; the rows may have their own."
     return "The base model names no license in its files; what it is under binds this adapter too."
 
 

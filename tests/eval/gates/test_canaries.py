@@ -44,13 +44,13 @@ def test_ranks_are_at_chance_where_nothing_is_remembered() -> None:
 def test_error_rate_at_the_limit() -> None:
     # Ranks whose mean is the limit: a canary is remembered with the chance that makes it so.
     failed = 0
-    for seed in range(100):
+    for seed in range(60):
         rng = random.Random(seed)
         canaries = make_canaries(30, seed=seed)
         known = [row.answer for row in canaries if rng.random() < (CANARIES.limit - 0.5) / 0.5]
         ask = FakeAsk(lambda _: "", lambda _: "", remembers=known)
         failed += verdict(measure(CANARIES, TUNED, Material(examples=canaries, seed=seed), ask)) == "fail"
-    assert failed <= 5
+    assert failed <= 3
 
 
 def test_an_engine_without_likelihoods_shows_only_what_is_said() -> None:

@@ -28,9 +28,9 @@ def test_planted_forgetting_fails_and_none_passes(seed: int) -> None:
 
 
 def test_forgetting_at_the_limit_fails_in_no_more_than_the_stated_share() -> None:
-    found = [verdict(FORGETTING.limit, seed) for seed in range(200)]
-    assert found.count("fail") / 200 <= 0.05
-    assert found.count("pass") / 200 <= 0.05
+    found = [verdict(FORGETTING.limit, seed) for seed in range(100)]
+    assert found.count("fail") / 100 <= 0.05
+    assert found.count("pass") / 100 <= 0.05
 
 
 def test_what_the_model_never_knew_says_nothing() -> None:

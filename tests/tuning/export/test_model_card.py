@@ -33,7 +33,10 @@ MANIFEST: dict[str, Any] = {
     "packages": {"torch": "2.13.0"},
     "provenance": {"data": "/data/support", "data_version": "d1", "notes": ["3 rows | repeat\na question"]},
 }
-GATES = [GateLine("demo-1", "tuned", "Forgetting", "fail", "forgetting: 50% | lost"), GateLine("demo-1", "tuned", "Bias", "pass", "bias: 0%")]
+GATES = [
+    GateLine("demo-1", "tuned", "Forgetting", "fail", "forgetting: 50% | lost"),
+    GateLine("demo-1", "tuned", "Bias", "pass", "bias: 0%"),
+]
 
 
 def test_the_hub_reads_the_card_without_a_network(tmp_path: Path) -> None:
