@@ -110,10 +110,9 @@ def decision_routes(promoter: Promoter) -> APIRouter:
         return FileResponse(report, media_type="text/html")
 
     @router.post("/{decision_id}/promote", response_model=PromotedDecision, responses=refusals(400, 404, 409, 413))
-    async def promote(request: Request, decision_id: str, body: PromoteRequest | None = None) -> dict[str, object]:
+    async def promote(request: Request, decision_id: str, body: PromoteRequest = PromoteRequest()) -> dict[str, object]:
         """Make it what `auto` means, once its gates let it pass and its arm has answered a question."""
-        override = body.override if body is not None else None
-        return await asyncio.to_thread(changed, request, await promoter.promote(decision_id, override=override))
+        return await asyncio.to_thread(changed, request, await promoter.promote(decision_id, override=body.override))
 
     @router.post("/{decision_id}/rollback", response_model=PromotedDecision, responses=refusals(404, 409))
     async def rollback_one(request: Request, decision_id: str) -> dict[str, object]:

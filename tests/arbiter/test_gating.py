@@ -103,7 +103,7 @@ class World:
                 ),
             ),
             manifest={
-                "versions": {arm.name: {"model": "r1", "index": ""} for arm in arms},
+                "versions": {arm.name: {"model": "r1", "engine": "e", "index": ""} for arm in arms},
                 "base_revision": "r1",
                 "data_version": self.pipeline.data.version,
                 "config_fingerprint": self.pipeline.config.fingerprint(),
