@@ -58,9 +58,7 @@ def promote(
     reason: Annotated[str | None, typer.Option(help="Why; goes with --override-by.")] = None,
     is_json: JsonOption = False,
 ) -> None:
-    """Make a decision what `auto` means; a running server has an endpoint of its own for this. A gate that failed
-    stands against it.
-    """
+    """Make a decision what `auto` means, unless a gate stands against it; a running server has an endpoint for this."""
     from serving.decisions.promotion import Override, check_gates
 
     given = [one for one in (override_by, reason) if one is not None]
