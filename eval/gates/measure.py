@@ -112,7 +112,8 @@ def _gains(arm: Arm, probes: Sequence[Probe], ask: Ask) -> Mapping[str, tuple[fl
     pairs = zip(ask.likelihoods(arm, texts), ask.likelihoods(without_adapter(arm), texts), strict=True)
     gains: dict[str, tuple[float, ...]] = {}
     for probe in probes:
-        found = [after - before for after, before in islice(pairs, len(probe.texts)) if None not in (after, before)]
+        both = islice(pairs, len(probe.texts))
+        found = [after - before for after, before in both if after is not None and before is not None]
         if probe.texts and len(found) == len(probe.texts):
             gains[probe.id] = tuple(found)
     return gains
