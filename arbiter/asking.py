@@ -18,7 +18,7 @@ from arbiter.build import open_engine
 from arbiter.config.schema import Config
 from arbiter.console import Console, Step
 from eval.answers import AnswerCache, AnswerRecord, Asked, Versions
-from eval.evaluate import Patience, ask, time_first_tokens
+from eval.evaluate import Patience, ask, time_first_tokens, weigh
 from eval.questions import Question
 from eval.race import Look, RacePlan, run_race
 from eval.tasks import run_anywhere
@@ -153,6 +153,27 @@ class Asker:
                 on_answer=on_answer,
             )
         )
+
+    def weigh(self, arm: Arm, texts: Sequence[tuple[Question, str]]) -> list[float | None]:
+        """The log-likelihood of each text as the arm's answer, as `eval.evaluate.weigh` gives it; the engine starts for
+        the first one that is not known.
+        """
+        known = [self._cache.get_likelihood(arm, question, text, self.versions) for question, text in texts]
+        if None not in known:
+            return known
+        ((adapter, _),) = self._turns([arm])
+        with self._loaded(adapter, stays=False):
+            return self._with_answerer(
+                lambda answerer: weigh(
+                    arm,
+                    texts,
+                    answerer,
+                    self._cache,
+                    versions=self.versions,
+                    concurrency=self.config.eval.concurrency,
+                    patience=Patience(limit_s=self.config.eval.patience_s),
+                )
+            )
 
     def start(self) -> OpenEngine:
         """The engine, brought up if it is not."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from arbiter.config.schema import Config
 from arbiter.data import Data, askable_arms
 from arbiter.home import home_database
 from arbiter.kept_curves import Versions, curve_arm, find_curves
+from eval.gates.results import judge_run, read_measured
+from eval.gates.settings import GateSettings
 from eval.report.card import make_card
 from eval.report.learning import Curves, report_curve
 from eval.report.page import to_html
@@ -25,6 +27,7 @@ from router.deciding.policy import Policy
 from router.deciding.recommend import recommend
 from serving.decisions.ledger import Ledger, record_run
 from storage.errors import ArbiterError
+from storage.records import as_json
 from storage.settings import part
 
 
@@ -58,11 +61,22 @@ def decide(run: Run, config: Config, *, home: Path, read: Read) -> Decision:
         command=run.manifest["command"],
         notes=[note for note in (stale, race_reason(run, config)) if note is not None],
         curves=_curves(run, config, home, read) if stale is None else None,
+        gates=gate_rows(run, config.policy.gates, alpha=policy.alpha, decided=decision.arm),
     )
     run.write_views(decision, asdict(config.policy), card, to_html(card), to_markdown(card))
     with home_database(home) as database:
         record_run(Ledger(database), run)
     return decision
+
+
+def gate_rows(run: Run, settings: GateSettings, *, alpha: float, decided: str | None = None) -> list[dict[str, Any]]:
+    """What the gates show of a run's arms, for its card, that of the `decided` arm first; nothing where none was
+    measured.
+    """
+    if not read_measured(run.directory):
+        return []
+    arm = decided if decided is not None else str(run.decision()["arm"])
+    return [as_json(one) for one in judge_run(run.directory, arm, settings, alpha=alpha)]
 
 
 def stale_reason(run: Run, read: Read) -> str | None:

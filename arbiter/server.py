@@ -19,8 +19,8 @@ from rag.home import OpenIndexes
 from serving.app import create_app
 from serving.decisions.api import decision_routes
 from serving.decisions.ledger import Ledger
-from serving.decisions.promotion import Promoter
-from serving.errors import ServingError
+from serving.decisions.promotion import Promoter, check_gates
+from serving.errors import NotPromotable, ServingError
 from serving.evals.api import eval_routes
 from serving.evals.runner import EvalRunner
 from serving.evals.store import EvalStore
@@ -62,6 +62,10 @@ def serve_decision(pipeline: Pipeline, *, host: str, port: int) -> None:
         opener, served, _ = during.enter_context(runs.served(decision, console))
         if stale := runs.stale_reason(decision):
             console.say(f"warning: {stale}")
+        try:
+            check_gates(decision)
+        except NotPromotable as blocked:  # it is served all the same: it was promoted, or nothing was
+            console.say(f"warning: {blocked}")
         current = CurrentDecision(served)
         evals = EvalRunner(
             EvalStore(database),

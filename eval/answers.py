@@ -79,6 +79,7 @@ class AnswerCache(RowCache):
         tables = (
             "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, record TEXT NOT NULL)",
             "CREATE TABLE IF NOT EXISTS first_tokens (key TEXT PRIMARY KEY, ms REAL NOT NULL)",
+            "CREATE TABLE IF NOT EXISTS likelihoods (key TEXT PRIMARY KEY, value REAL NOT NULL)",
         )
         super().__init__(path, tables, called="answer cache", row="an answer")
 
@@ -101,3 +102,17 @@ class AnswerCache(RowCache):
     def put_first_token_ms(self, arm: Arm, question: Question, versions: Versions, ms: float) -> None:
         """Keep a measured time to the first token. Raises StorageError when the disk is full."""
         self.write("INSERT OR REPLACE INTO first_tokens VALUES (?, ?)", (answer_key(arm, question, versions), ms))
+
+    def get_likelihood(self, arm: Arm, question: Question, text: str, versions: Versions) -> float | None:
+        """The log-likelihood of a text as this arm's answer, as far as it was measured."""
+        key = _text_key(arm, question, text, versions)
+        return self.find("SELECT value FROM likelihoods WHERE key = ?", key, float)
+
+    def put_likelihood(self, arm: Arm, question: Question, text: str, versions: Versions, value: float) -> None:
+        """Keep a measured log-likelihood. Raises StorageError when the disk is full."""
+        row = (_text_key(arm, question, text, versions), value)
+        self.write("INSERT OR REPLACE INTO likelihoods VALUES (?, ?)", row)
+
+
+def _text_key(arm: Arm, question: Question, text: str, versions: Versions) -> str:
+    return hashlib.sha256("\x00".join((answer_key(arm, question, versions), text)).encode()).hexdigest()

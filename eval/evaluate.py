@@ -148,6 +148,35 @@ async def ask(
     return [record for arm in arms for record in await run_all(one(arm, question) for question in questions)]
 
 
+async def weigh(
+    arm: Arm,
+    texts: Sequence[tuple[Question, str]],
+    answerer: Answerer,
+    cache: AnswerCache,
+    *,
+    versions: Versions,
+    concurrency: int = 16,
+    patience: Patience | None = None,
+) -> list[float | None]:
+    """The log-likelihood of each text as the arm's answer to its question, as `Answerer.log_likelihood` has it; None
+    where the engine refuses to say it. What is known is not asked again. Raises EngineUnavailable.
+    """
+    patience = patience or Patience()
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(question: Question, text: str) -> float | None:
+        value = cache.get_likelihood(arm, question, text, versions)
+        if value is None:
+            async with gate:
+                with contextlib.suppress(EngineRejected):
+                    value = await patience.wait_for(partial(answerer.log_likelihood, arm, question.messages, text))
+            if value is not None:
+                cache.put_likelihood(arm, question, text, versions, value)
+        return value
+
+    return await run_all(one(question, text) for question, text in texts)
+
+
 async def time_first_tokens(
     arms: Sequence[Arm], questions: Sequence[Question], answerer: Answerer, cache: AnswerCache, *, versions: Versions
 ) -> None:

@@ -9,6 +9,9 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 """What they are, for PEFT and for engines; PEFT's name."""
 
+MODEL_CARD = "README.md"
+"""What people read of a model, beside it; the hub's name."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:

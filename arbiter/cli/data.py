@@ -222,6 +222,24 @@ def mask(
     job.console.result(*transforms.mask_rows(job, kinds=chosen))
 
 
+@data_app.command("plant")
+def plant(
+    source: SourceArgument,
+    target: TargetArgument,
+    words: OverridesArgument = None,
+    config: ConfigOption = None,
+    rows: Annotated[int, typer.Option(min=1, max=1000, help="How many rows to plant.")] = 20,
+    times: Annotated[int, typer.Option(min=1, max=100, help="How often each of them is written.")] = 1,
+    force: ForceOption = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Plant rows with random numbers, which arbiter gates tries to get out of what was trained on them."""
+    from arbiter.data_stage import planting
+
+    job = _job(source, target, words, config, force, is_json)
+    job.console.result(*planting.plant(job, rows=rows, times=times))
+
+
 def _job(source: str, target: str, words: list[str] | None, config: Path | None, is_forced: bool, is_json: bool) -> Job:
     """What a transform is told; a config in the place of the source names the folder."""
     from arbiter.config.loading import load_config

@@ -50,10 +50,26 @@ def list_decisions(is_json: JsonOption = False) -> None:
 
 
 @decisions_app.command("promote")
-def promote(decision: Annotated[str, typer.Argument(help="The decision's id.")], is_json: JsonOption = False) -> None:
-    """Make a decision what `auto` means; a running server has an endpoint of its own for this."""
+def promote(
+    decision: Annotated[str, typer.Argument(help="The decision's id.")],
+    override_by: Annotated[
+        str | None, typer.Option(help="Who lets it pass although a gate stands against it; kept in the ledger.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; goes with --override-by.")] = None,
+    is_json: JsonOption = False,
+) -> None:
+    """Make a decision what `auto` means, unless a gate stands against it; a running server has an endpoint for this."""
+    from serving.decisions.promotion import Override, check_gates
+
+    given = [one for one in (override_by, reason) if one is not None]
+    if given and (len(given) < 2 or not all(map(str.strip, given))):
+        raise ArbiterError("a gate is let pass by name and with a reason; give both --override-by and --reason")
+    override = Override(by=override_by, reason=reason) if override_by is not None and reason is not None else None
     with _ledger() as (ledger, _):
-        _tell(ledger, ledger.promote(decision), is_json)
+        checked = check_gates(ledger.get(decision), override)
+        for line in checked.gate_warnings or ():
+            Console(is_json=is_json).say(f"warning: {line}")
+        _tell(ledger, ledger.promote(decision, checked=checked), is_json)
 
 
 @decisions_app.command("rollback")

@@ -1,4 +1,4 @@
-"""The commands around a decision: `arbiter plan`, `judge`, `sweep`, `runs`, `import` and `decisions`."""
+"""The commands around a decision: `arbiter plan`, `gates`, `judge`, `sweep`, `runs`, `import` and `decisions`."""
 
 from __future__ import annotations
 
@@ -60,6 +60,33 @@ def sweep(
     pipeline = open_pipeline("sweep", given, config, is_json, needs_dev=True)
     report = run_sweep(pipeline, pipeline.config.sweep)
     pipeline.console.result(report.to_text(), report.to_dict())
+
+
+@evidence_app.command()
+def gates(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|CONFIG|FOLDER] [KEY=VALUE]...",
+            help="A finished run, or a config with overrides for its last one; by default the newest run.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    arm: Annotated[str | None, typer.Option(help="An arm of the run; by default the one that was decided for.")] = None,
+    is_checked: Annotated[
+        bool, typer.Option("--check", help="Exit 1 when a gate stands against the promotion of the arm.")
+    ] = False,
+    is_json: JsonOption = False,
+) -> None:
+    """Measure what a tuned arm must not have lost, leaked or learned, before it is promoted."""
+    from arbiter.cli.gates import open_gated_run, show_results
+    from arbiter.gating import measure_gates
+
+    pipeline, run = open_gated_run(words, config, is_json)
+    results = measure_gates(pipeline, run, arm=arm)
+    pipeline.console.result(*show_results(run, results))
+    if is_checked and any(one.blocks for one in results):
+        raise typer.Exit(EXIT_MISSED)
 
 
 @judge_app.command("certify")

@@ -197,7 +197,7 @@ class Config(BaseModel):
         """sha256 over the policy by which a race asks some arms on and others not; "" without a race."""
         if self.race is None:
             return ""
-        policy = {key: value for key, value in asdict(self.policy).items() if key != "require"}
+        policy = {key: value for key, value in asdict(self.policy).items() if key not in ("require", "gates")}
         return hashlib.sha256(json.dumps(policy, sort_keys=True).encode()).hexdigest()
 
     def shaping(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_serializer
 
+from eval.gates.settings import GateSettings
 from eval.settings import JudgeEndpoint
 from rag.chunking.chunk import ChunkSettings
 from rag.embedding.settings import EmbedderSettings
@@ -212,6 +213,7 @@ class PolicyConfig(Policy):
     metric: str | dict[str, str] = "token_f1"
     """The primary metric, or one for each kind of question with a `default`."""
     require: RequireConfig = RequireConfig()
+    gates: GateSettings = GateSettings()
 
     def __post_init__(self) -> None:
         if isinstance(self.metric, dict) and "default" not in self.metric:

@@ -48,12 +48,13 @@ def make_card(
     command: str,
     notes: Sequence[str] = (),
     curves: Curves | None = None,
+    gates: Sequence[Mapping[str, Any]] = (),
 ) -> Card:
     """Work everything out.
 
     Every value is what `json.loads` gives; a section that does not apply is None or empty. `notes` are warnings for the
     top that only the caller can know: that the data has changed since, for example. `curves` are None where nothing is
-    to be said of more examples.
+    to be said of more examples. `gates` is what the gates before promotion show, a row each.
     """
     scorecard, policy, found = table.scorecard, table.policy, find(table, decision)
     attributions = attribute(scorecard, questions, records, alpha=policy.alpha)
@@ -121,6 +122,7 @@ def make_card(
                 for scores in scorecard.arms
             },
             "adapters": _adapters(scorecard),
+            "gates": gates,
             "provenance": {
                 str(key): as_line(value) for key, value in scorecard.provenance.items() if key != "adapters"
             },

@@ -63,6 +63,7 @@ def to_html(card: Card) -> str:
         "parity": parity_words,
         "percent": as_percent,
         "preference": preference_words,
+        "share": as_share,
         "shorten": one_line,
         "size": as_size,
         "standing": standing_of,

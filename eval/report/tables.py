@@ -11,7 +11,7 @@ from typing import Any
 
 from eval.report.card import Card
 from eval.report.wording import as_amount, as_duration, as_signed_amount, as_size, parity_words, preference_words
-from router.deciding.wording import as_lead, as_level, as_score
+from router.deciding.wording import as_lead, as_level, as_score, as_share
 
 STANDING = {"beaten": "significantly worse", "equivalent": "equivalent", "open": "not settled"}
 _NONE = "–"
@@ -36,7 +36,15 @@ def to_json(run_dir: str, card: Card) -> dict[str, object]:
             for row in (by_name[part["arm"]] for part in card["parts"])
         ],
         "decision": {key: decision[key] for key in ("arm", "verdict", "confidence", "margin", "runner_up", "reason")},
+        **_measured_gates(card),
     }
+
+
+def _measured_gates(card: Card) -> dict[str, object]:
+    """What gates show, where some were measured."""
+    keys = ("arm", "gate", "verdict", "estimate", "limit", "is_required", "says")
+    rows = [{key: row[key] for key in keys} for row in card.get("gates", ())]
+    return {"gates": rows} if rows else {}
 
 
 def to_markdown(card: Card) -> str:
@@ -50,11 +58,32 @@ def to_markdown(card: Card) -> str:
         _comparisons(card),
         _adapters(card),
         _preferences(card),
+        _gates(card),
         "\n".join(_facts(card)),
         f"Why: {card['decision']['reason']}",
         "\n".join(f"- {line}" for line in card["diagnostics"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _gates(card: Card) -> str:
+    """A row a gate, and in words what is not simply passed."""
+    rows = card.get("gates", ())
+    if not rows:
+        return ""
+    head = ("gate", "arm", "verdict", "harm", "interval", "limit")
+    cells = [
+        (
+            row["gate"] + (" (required)" if row["is_required"] else ""),
+            row["arm"],
+            row["verdict"] or "not measured",
+            *_mean_and_range(row["estimate"], as_share),
+            as_share(row["limit"]),
+        )
+        for row in rows
+    ]
+    lines = [f"- {row['arm']}: {row['says']}" for row in rows if row["verdict"] not in ("pass", None)]
+    return "\n\n".join([table(head, cells), *(["\n".join(lines)] if lines else [])])
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -99,11 +99,15 @@ class Run:
         markdown: str,
     ) -> None:
         """Put the decision and its reports beside the evaluation, the decision last."""
+        self.write_card(card, html, markdown)
+        row = {**asdict(decision), "policy": dict(policy), "decided_at": int(time.time())}
+        replace_text(self.directory / "decision.json", json.dumps(row, indent=1, allow_nan=False))
+
+    def write_card(self, card: Mapping[str, Any], html: str, markdown: str) -> None:
+        """Put the card and its reports beside the evaluation, in place of those that are there."""
         replace_text(self.directory / "card.json", json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False))
         replace_text(self.directory / "report.html", html)
         replace_text(self.directory / "report.md", markdown)
-        row = {**asdict(decision), "policy": dict(policy), "decided_at": int(time.time())}
-        replace_text(self.directory / "decision.json", json.dumps(row, indent=1, allow_nan=False))
 
     def _view(self, name: str, called: str) -> Any:
         if not (self.directory / name).is_file():

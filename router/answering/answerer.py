@@ -9,10 +9,11 @@ Evaluation and the HTTP API both answer through `Answerer`, so what is measured 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rag.passage import Passage
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
     from rag.index import Index
+
+# vLLM's own fields: the log-probability of each token of a prompt that ends in the answer.
+_AS_PROMPT: Mapping[str, object] = {
+    "prompt_logprobs": 0,
+    "add_generation_prompt": False,
+    "continue_final_message": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +143,19 @@ class Answerer:
             completion=completion,
         )
 
+    async def log_likelihood(self, arm: Arm, messages: Sequence[Message], text: str) -> float | None:
+        """The log-probability of the whole prompt with `text` as the arm's answer; that of two answers to the same
+        messages differs by the answers alone. None where the engine does not say it.
+
+        Raises EngineUnavailable or EngineRejected.
+        """
+        prepared = await self.prepare(arm, messages, {"max_tokens": 1})
+        said = (*prepared.request.messages, {"role": "assistant", "content": text})
+        request = replace(prepared.request, messages=said, extra=_AS_PROMPT)
+        async with self.hold(arm):
+            completion = await self.engine.complete(request)
+        return _sum_of_prompt(completion)
+
     async def stream(self, prepared: Prepared) -> AsyncIterator[ChatCompletionChunk]:
         """The engine's chunks as they come; a choice's last delta also carries its `annotations`."""
         texts: dict[int, str] = {}
@@ -147,6 +168,18 @@ class Answerer:
                     # `annotations` is no declared field of the delta; OpenAI's objects keep extra fields as they are.
                     choice.delta.annotations = [c.annotation() for c in citations]  # type: ignore[attr-defined]
             yield chunk
+
+
+def _sum_of_prompt(completion: ChatCompletion) -> float | None:
+    """Over the tokens of vLLM's `prompt_logprobs`, of which the first has none."""
+    tokens = getattr(completion, "prompt_logprobs", None)
+    if not isinstance(tokens, list) or len(tokens) < 2:
+        return None
+    try:
+        # Where only the prompt's own token is asked for, it is the only one.
+        return math.fsum(next(iter(token.values()), {})["logprob"] for token in tokens if token is not None)
+    except (AttributeError, LookupError, TypeError):
+        return None
 
 
 def _sayable(text: str) -> str:

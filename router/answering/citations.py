@@ -140,6 +140,20 @@ def cite(text: str, passages: Sequence[Passage], query: str = "") -> tuple[Citat
     return tuple(citation for _, citation in best.values())
 
 
+def are_supported(text: str, passages: Sequence[str]) -> tuple[bool, ...]:
+    """Of each sentence of an answer whether some passage holds at least half of its words, by their weight; a sentence
+    without words of its own claims nothing.
+    """
+    held = [terms(passage) for passage in passages]
+    plain = _MARKER.sub(lambda match: " " if match[1] else match[0], text)
+    found = []
+    for start, end in _sentences(plain):
+        wanted = without_function_words(terms(plain[start:end]), held)
+        best = max((weight(wanted & one) for one in held), default=0)
+        found.append(best >= CITATION_SUPPORT * weight(wanted))
+    return tuple(found)
+
+
 def _check_quotes(text: str, passages: Sequence[Passage]) -> tuple[dict[int, tuple[int, int]], str]:
     """The longest true quote of each passage, as the passage's rank -> span; and the text with false quotes blanked."""
     quoted: dict[int, tuple[int, int]] = {}

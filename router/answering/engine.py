@@ -26,11 +26,14 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One chat completion in OpenAI terms; `options` holds the sampling fields under their OpenAI names."""
+    """One chat completion in OpenAI terms; `options` holds the sampling fields under their OpenAI names, `extra` fields
+    that only some engines know.
+    """
 
     model: str
     messages: tuple[Message, ...]
     options: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,6 @@ def _body(request: EngineRequest, place: Place) -> dict[str, Any]:
     return {
         "model": place.model or request.model,
         "messages": [],
-        "extra_body": {"messages": [*place.before, *request.messages]},
+        "extra_body": {"messages": [*place.before, *request.messages], **request.extra},
         **request.options,
     }

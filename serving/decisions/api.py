@@ -13,8 +13,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, Response
 
 from serving.decisions.ledger import Promotion, RecordedCard, RecordedDecision
-from serving.decisions.promotion import Promoter
+from serving.decisions.promotion import Override, Promoter
 from serving.errors import NotFound
+from serving.http.body import ApiRoute, Fields
 from serving.http.errors import refusals, shown_as
 from serving.http.pages import ListOf, Page, list_body
 from serving.http.routes import surface
@@ -40,6 +41,12 @@ class PromotedDecision(CheckedDecision):
     promotion: Promotion
 
 
+class PromoteRequest(Fields):
+    """What may be said with a promotion: who lets it pass although a gate stands against it, and why."""
+
+    override: Override | None = None
+
+
 class WholeDecision(CheckedDecision):
     """A decision with its evidence and its promotions."""
 
@@ -49,7 +56,7 @@ class WholeDecision(CheckedDecision):
 
 def decision_routes(promoter: Promoter) -> APIRouter:
     """The routes over the decisions that this server can serve: those of its scope."""
-    router = surface("/arbiter/decisions", "decisions")
+    router = surface("/arbiter/decisions", "decisions", route_class=ApiRoute)
     ledger, current, opener = promoter.ledger, promoter.current, promoter.opener
 
     def listed(request: Request, decision: RecordedDecision) -> dict[str, object]:
@@ -102,10 +109,10 @@ def decision_routes(promoter: Promoter) -> APIRouter:
             raise NotFound(f"decision {decision_id!r} has no report; make it with: arbiter decide CONFIG")
         return FileResponse(report, media_type="text/html")
 
-    @router.post("/{decision_id}/promote", response_model=PromotedDecision, responses=refusals(404, 409))
-    async def promote(request: Request, decision_id: str) -> dict[str, object]:
-        """Make it what `auto` means, once its arm has answered a question."""
-        return await asyncio.to_thread(changed, request, await promoter.promote(decision_id))
+    @router.post("/{decision_id}/promote", response_model=PromotedDecision, responses=refusals(400, 404, 409, 413))
+    async def promote(request: Request, decision_id: str, body: PromoteRequest = PromoteRequest()) -> dict[str, object]:
+        """Make it what `auto` means, once its gates let it pass and its arm has answered a question."""
+        return await asyncio.to_thread(changed, request, await promoter.promote(decision_id, override=body.override))
 
     @router.post("/{decision_id}/rollback", response_model=PromotedDecision, responses=refusals(404, 409))
     async def rollback_one(request: Request, decision_id: str) -> dict[str, object]:

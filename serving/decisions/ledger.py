@@ -49,6 +49,11 @@ PROMOTIONS = sa.Table(
     sa.Column("decision_id", sa.ForeignKey(DECISIONS.c.id), nullable=False),
     sa.Column("previous_id", sa.ForeignKey(DECISIONS.c.id)),
     sa.Column("promoted_at", sa.BigInteger, nullable=False),
+    # Of a promotion that gates stood against: who let it pass, why, and what they said; what they left open of any.
+    sa.Column("overridden_by", sa.Text),
+    sa.Column("override_reason", sa.Text),
+    sa.Column("overridden", sa.JSON(none_as_null=True)),
+    sa.Column("gate_warnings", sa.JSON(none_as_null=True)),
 )
 
 
@@ -115,7 +120,20 @@ class RecordedDecision(RecordedCard):
         return self.model_dump(mode="json", exclude={"evidence"})
 
 
-class Promotion(BaseModel):
+class GateCheck(BaseModel):
+    """What gates said when a decision was promoted: `overridden` stood against it, and a person let it pass by name and
+    with a reason; `gate_warnings` was left open.
+    """
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    overridden_by: str | None = None
+    override_reason: str | None = None
+    overridden: list[str] | None = None
+    gate_warnings: list[str] | None = None
+
+
+class Promotion(GateCheck):
     """One change of what `auto` means: to `decision_id`, from `previous_id` (None where nothing was before)."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
@@ -186,8 +204,10 @@ class Ledger:
         of_config = DECISIONS.c.config_fingerprint == config_fingerprint
         return self._newest(DECISIONS.c.scope == scope, of_config if config_fingerprint is not None else sa.true())
 
-    def promote(self, decision_id: str, *, previous_id: str | None = None) -> Promotion:
-        """Make a decision what `auto` means in its scope; doing so twice changes nothing.
+    def promote(
+        self, decision_id: str, *, previous_id: str | None = None, checked: GateCheck | None = None
+    ) -> Promotion:
+        """Make a decision what `auto` means in its scope; doing so twice changes nothing. `checked` is kept with it.
 
         `previous_id` is what it meant until now, for a server that knows; otherwise the ledger's own `current`. Raises
         NotFound.
@@ -202,7 +222,9 @@ class Ledger:
                 previous_id = current.id
             # A decision that was `auto` already, as the newest, has nothing to go back to.
             previous = previous_id if previous_id != decision_id else None
-            return self._append(rows, decision.scope, action="promote", decision_id=decision_id, previous_id=previous)
+            told = checked.model_dump() if checked is not None else {}
+            change = {"action": "promote", "decision_id": decision_id, "previous_id": previous}
+            return self._append(rows, decision.scope, **change, **told)
 
     def rollback(self, scope: str, *, to: str | None = None) -> Promotion:
         """Go back to what `auto` meant before the last promotion that was not rolled back.
@@ -234,7 +256,7 @@ class Ledger:
             row = rows.execute(query).one_or_none()
         return _decision(row) if row is not None else None
 
-    def _append(self, rows: sa.Connection, scope: str, **change: str | None) -> Promotion:
+    def _append(self, rows: sa.Connection, scope: str, **change: object) -> Promotion:
         added = PROMOTIONS.insert().values(scope=scope, promoted_at=int(self._clock()), **change)
         return Promotion.model_validate(rows.execute(added.returning(PROMOTIONS)).one())
 
@@ -244,6 +266,13 @@ def record_run(ledger: Ledger, run: Run) -> RecordedDecision:
 
     Raises EvalError when none was made yet, and ServingError when it cannot be kept.
     """
+    decision = keep_report(run)
+    ledger.record(decision)
+    return decision
+
+
+def keep_report(run: Run) -> RecordedDecision:
+    """The decision that lies beside a run, its report kept from the next decision's."""
     row, manifest = run.decision(), run.manifest
     decision = RecordedDecision.model_validate(
         {
@@ -262,7 +291,6 @@ def record_run(ledger: Ledger, run: Run) -> RecordedDecision:
     latest = run.directory / "report.html"
     if latest.is_file():
         replace_text(decision.own_report, latest.read_text(encoding="utf-8"))
-    ledger.record(decision)
     return decision
 
 

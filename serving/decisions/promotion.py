@@ -1,4 +1,5 @@
-"""Promotion and rollback on a running server: check, load, ask a smoke question, write the ledger, flip `auto`.
+"""Promotion and rollback on a running server: check, load, ask a smoke question, write the ledger, flip `auto`; and the
+check of the gates, which the command line makes too.
 
 promoter = Promoter(current, ledger, opener, scope=decision.scope)
 await promoter.promote("dec_3f9c12ab00112233")
@@ -11,12 +12,17 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from pydantic import StringConstraints
+
+from eval.errors import EvalError
+from eval.gates.results import gate_settings, judge_arm, obstacles, warnings
 from router.answering.arm import Arm
 from router.errors import EngineUnavailable, RouterError
-from serving.decisions.ledger import Ledger, Promotion, RecordedDecision
+from serving.decisions.ledger import GateCheck, Ledger, Promotion, RecordedDecision
 from serving.errors import NotPromotable
+from serving.http.body import Fields
 from serving.http.served import AUTO, CurrentDecision, Served
 from storage.errors import ArbiterError
 
@@ -47,6 +53,37 @@ class Opener(Protocol):
         ...
 
 
+class Override(Fields):
+    """Who lets a decision pass that a gate stands against, and why."""
+
+    by: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+
+def check_gates(decision: RecordedDecision, override: Override | None = None) -> GateCheck:
+    """What the gates of the decision's own policy say of its arm, to be kept with its promotion.
+
+    Raises NotPromotable where one stands against it, unless a person lets it pass.
+    """
+    try:
+        settings, alpha = gate_settings(decision.policy)
+        results = judge_arm(decision.run_directory, decision.arm, settings, alpha=alpha)
+    except EvalError as error:
+        raise NotPromotable(str(error)) from error
+    against, open_ = obstacles(results), warnings(results) or None
+    if not against:
+        return GateCheck(gate_warnings=open_)
+    if override is None:
+        raise NotPromotable(
+            f"decision {decision.id!r} is not promoted: {'; '.join(against)}; a person may let it pass by name and "
+            f"with a reason: arbiter decisions promote {decision.id} --override-by NAME --reason TEXT",
+            code="gate_failed",
+        )
+    return GateCheck(
+        overridden_by=override.by, override_reason=override.reason, overridden=against, gate_warnings=open_
+    )
+
+
 @dataclass
 class Promoter:
     """Changes what `auto` means, one change at a time.
@@ -63,8 +100,8 @@ class Promoter:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _unloading: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
-    async def promote(self, decision_id: str) -> Promotion:
-        """Make a decision what `auto` means.
+    async def promote(self, decision_id: str, *, override: Override | None = None) -> Promotion:
+        """Make a decision what `auto` means, by `override` although a gate stands against it.
 
         Raises NotFound, NotPromotable with the reason, and EngineUnavailable; `auto` then means what it did.
         """
@@ -77,7 +114,11 @@ class Promoter:
                 )
             if (stale := await asyncio.to_thread(self.opener.stale_reason, decision)) is not None:
                 raise NotPromotable(f"decision {decision_id!r} is stale: {stale}")
-            write = partial(self.ledger.promote, decision_id, previous_id=self.current.served.decision_id)
+            checked = await asyncio.to_thread(check_gates, decision, override)
+            for line in checked.gate_warnings or ():
+                _log.warning("decision=%s %s", decision_id, line)
+            previous = self.current.served.decision_id
+            write = partial(self.ledger.promote, decision_id, previous_id=previous, checked=checked)
             return await self._change(decision, write)
 
     async def rollback(self, *, decision_id: str | None = None) -> Promotion:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from storage.errors import StorageError
 
 # The newest and the oldest of the files in versions/. 1 had other tables, and was in no release.
-NEWEST = 4
+NEWEST = 5
 OLDEST = 2
 # A name of our own: a PostgreSQL database may hold another program's `alembic_version`.
 VERSION_TABLE = "arbiter_version"

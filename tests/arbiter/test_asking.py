@@ -199,3 +199,15 @@ def test_first_tokens_are_timed_of_what_is_loaded_alone_and_of_known_answers_too
         *("+half@1", "half@1", "-half@1"),
         *("+prefix@3", "prefix@3", "-prefix@3"),
     ]
+
+
+def test_likelihoods_are_asked_of_the_adapters_own_engine_once(tmp_path: Path, world: World) -> None:
+    texts = [(QUESTIONS[0], "zero"), (QUESTIONS[0], "none")]
+    with closing(asker_of(tmp_path)) as asker:
+        assert asker.weigh(ARMS[0], texts) == [None, None]  # this engine does not say them
+    assert world.events == ["+lora@2", "+half@1", "half@1", "-half@1"]
+    with closing(asker_of(tmp_path)) as asker:
+        for question, text in texts:
+            asker._cache.put_likelihood(ARMS[0], question, text, asker.versions, -1.0)
+        assert asker.weigh(ARMS[0], texts) == [-1.0, -1.0]
+    assert len(world.events) == 4

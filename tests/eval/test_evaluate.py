@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fakes.engines import FixedRetriever, ScriptedEngine, passage
+from openai.types.chat import ChatCompletion
 
 from eval.answers import AnswerCache, AnswerRecord, Asked
 from eval.errors import EvalError
@@ -14,6 +15,7 @@ from eval.evaluate import (
     ask,
     build_scorecard,
     time_first_tokens,
+    weigh,
 )
 from eval.questions import Question
 from eval.scorer import Pair
@@ -334,3 +336,38 @@ def test_kinds_of_questions_can_have_metrics_of_their_own() -> None:
     assert scorecard.arms[0].scores["primary"] == (0.25, 0.0)
     assert scorecard.metric_of == declared
     assert scorecard.metrics[0] == "primary"
+
+
+class Weighing(ScriptedEngine):
+    """An engine whose prompts are as likely as they are short; it refuses those that say "secret"."""
+
+    async def complete(self, request: EngineRequest) -> ChatCompletion:
+        said = await super().complete(request)
+        text = str(request.messages[-1]["content"])
+        if "secret" in text:
+            raise EngineRejected("not said", status=400)
+        said.prompt_logprobs = [None, {"1": {"logprob": -float(len(text))}}]  # type: ignore[attr-defined]
+        return said
+
+
+async def test_likelihoods_are_kept_and_a_refused_one_is_none(tmp_path: Path) -> None:
+    engine = Weighing(lambda _: "x")
+    answers = Answerer(engine, {}, "base")
+    texts = [(QUESTIONS[0], "nine"), (QUESTIONS[0], "eleven"), (QUESTIONS[1], "a secret")]
+    with AnswerCache(tmp_path / "a.db") as cache:
+        assert await weigh(ARMS[0], texts, answers, cache, versions=VERSIONS) == [-4.0, -6.0, None]
+        assert await weigh(ARMS[0], texts[:2], answers, cache, versions=VERSIONS) == [-4.0, -6.0]
+        assert len(engine.requests) == 3
+        moved = {**VERSIONS, "base": {"model": "2"}}
+        assert await weigh(ARMS[0], texts[:1], answers, cache, versions=moved) == [-4.0]
+        assert len(engine.requests) == 4
+
+
+async def test_an_engine_that_is_away_is_waited_for_before_a_likelihood_is_given_up(tmp_path: Path) -> None:
+    def away(_: EngineRequest) -> str:
+        raise EngineUnavailable("restarting")
+
+    answers, _ = answerer(away)
+    patience = Patience(limit_s=0.0, pause_s=0.0)
+    with AnswerCache(tmp_path / "a.db") as cache, pytest.raises(EngineUnavailable):
+        await weigh(ARMS[0], [(QUESTIONS[0], "x")], answers, cache, versions=VERSIONS, patience=patience)

@@ -46,8 +46,8 @@ def test_the_newest_version_is_that_of_the_last_file() -> None:
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        ("0099", r"written by a newer version .*schema 99, not 4"),
-        ("0001", r"earlier build .*schema 1, not 4\); move it away, or use another ARBITER_HOME"),
+        ("0099", r"written by a newer version .*schema 99, not 5"),
+        ("0001", r"earlier build .*schema 1, not 5\); move it away, or use another ARBITER_HOME"),
     ],
 )
 def test_another_version_is_refused(tmp_path: Path, version: str, words: str) -> None:

@@ -17,7 +17,7 @@ from storage.errors import listed
 from storage.folders import MANIFEST, is_complete, read_manifest
 from storage.hashes import content_hash, hash_files
 from storage.records import from_row
-from tuning.base import CONFIG, WEIGHTS, ResolvedModel
+from tuning.base import CONFIG, MODEL_CARD, WEIGHTS, ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.gate import Parity
 from tuning.look import Drawn, Look, Preference, Published
@@ -182,8 +182,10 @@ def refuse_name(name: str) -> None:
 
 
 def adapter_hash(directory: Path) -> str:
-    """8 hex digits over weights and configuration: the part of an adapter's name after the @."""
-    hashes = hash_files(directory)
+    """8 hex digits over weights and configuration: the part of an adapter's name after the @. The card counts for
+    nothing: it is written anew when more is known.
+    """
+    hashes = {name: found for name, found in hash_files(directory).items() if name != MODEL_CARD}
     if CONFIG in hashes or not hashes:
         return content_hash(hashes.get(CONFIG, ""), hashes.get(WEIGHTS, ""))[:8]
     return content_hash(*(part for item in hashes.items() for part in item))[:8]
@@ -195,7 +197,7 @@ def save_adapter(export: Callable[[Path], None], folder: Path, base: ResolvedMod
     """
     shutil.rmtree(folder, ignore_errors=True)
     export(folder)
-    (folder / "README.md").unlink(missing_ok=True)
+    (folder / MODEL_CARD).unlink(missing_ok=True)
     if form == "merged":
         for path in Path(base.path).iterdir():  # the tokenizer, its chat template, what else the model is read with
             is_wanted = path.suffix in _WORDS and not path.name.endswith(_NOT_COPIED)

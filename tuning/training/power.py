@@ -9,8 +9,10 @@ from pathlib import Path
 
 # What a core with its share of memory and board draws where nothing says more; servers have 4 to 15.
 _CORE_W = 10.0
-_RAPL = Path("/sys/class/powercap")
 _QUERY_S = 10.0
+
+RAPL = Path("/sys/class/powercap")
+"""Where Linux says what the processors may draw, and have used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Draw:
     source: str
 
 
-def draw_of(device: str, *, rapl: Path = _RAPL) -> Draw | None:
+def draw_of(device: str, *, rapl: Path = RAPL) -> Draw | None:
     """The most that the GPU, or the processors, are allowed to draw; of a CPU that does not say so a number a core is
     assumed. None for a GPU that does not say it. What is drawn may be less.
     """

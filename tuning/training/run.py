@@ -18,15 +18,17 @@ from storage.files import hold_lock, refuse_full_disk
 from storage.folders import is_complete, publish, read_manifest, sweep_drafts, write_manifest
 from storage.hashes import content_hash, hash_files
 from tuning.automatic import settled
-from tuning.base import ResolvedModel
+from tuning.base import MODEL_CARD, ResolvedModel
 from tuning.data.rows import KINDS, PairRow, Row
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter, refuse_name
 from tuning.export.admission import chat_template_hash
+from tuning.export.model_card import card_text, license_of
 from tuning.methods.registry import METHODS
 from tuning.objectives.registry import OBJECTIVES
 from tuning.objectives.supervised import Supervised
 from tuning.recipe import CheckRows, Recipe, Worth
+from tuning.training.energy import EnergyMeter
 from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.start import find_start, settle
 
@@ -149,6 +151,7 @@ def train_adapter(
     reading: Callable[[int, int], None] = lambda _done, _total: None,
     foretold: Callable[[Forecast], None] = lambda _: None,
     only_foretells: bool = False,
+    power_w: float | None = None,
 ) -> Adapter:
     """The adapter that the recipe makes of the rows; the one that exists already if this was asked before.
 
@@ -159,7 +162,8 @@ def train_adapter(
     tells how they are ranked before and after. An objective that draws its answers needs `worth`, which rewards them.
     `starting` is called where there is no such adapter, before anything is
     loaded; `reading(done, total)` while texts are read that are compared with the beginning; `foretold` before the
-    first step, and with `only_foretells` it is to end the training. Raises TuningError for faulty input, a base model
+    first step, and with `only_foretells` it is to end the training. `power_w` is what the machine draws, where its
+    processors do not count it. Raises TuningError for faulty input, a base model
     that cannot be loaded, rows that are all too long, a loss that diverges, looks that are all too bad to publish, too
     little memory, a full disk, and when another process is training the same adapter.
     """
@@ -199,12 +203,18 @@ def train_adapter(
             from tuning.training.libraries import package_versions
             from tuning.training.trainer import train
 
+            meter = EnergyMeter(power_w)
+
+            def told(now: TrainProgress) -> None:
+                meter.read()
+                progress(now)
+
             measured = train(
                 base=base,
                 rows=rows,
                 recipe=recipe,
                 folder=workplace,
-                progress=progress,
+                progress=told,
                 checkpoint_every_s=checkpoint_every_s,
                 started=started,
                 dev=dev,
@@ -216,6 +226,7 @@ def train_adapter(
                 foretold=foretold,
                 only_foretells=only_foretells,
             )
+            energy = meter.used(float(str(measured["training_s"])), str(measured["device"]))
             trained = workplace / "adapter"
             final = adapters_dir / f"{name}@{adapter_hash(trained)}"
             with publish(final) as folder:
@@ -234,11 +245,14 @@ def train_adapter(
                     "recipe_hash": digest,
                     "rows_hash": rows_hash(rows),
                     **measured,
+                    "energy": asdict(energy),
+                    "base_license": license_of(base.path),
                     "packages": package_versions(recipe),
                     "provenance": dict(provenance),
                     "created_at": int(time.time()),
                     "files": hash_files(folder),
                 }
+                (folder / MODEL_CARD).write_text(card_text(manifest), encoding="utf-8")
                 write_manifest(folder, manifest)
             found = load_adapter(final)
         shutil.rmtree(workplace, ignore_errors=True)

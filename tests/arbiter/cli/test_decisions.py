@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from arbiter.cli.decisions import list_decisions, promote, rollback
+from eval.gates.measure import Measured
+from eval.gates.results import keep_measured
 from serving.decisions.ledger import Ledger, RecordedDecision
 from storage.database import open_database
 from storage.errors import ArbiterError
@@ -93,3 +95,65 @@ def test_what_does_not_exist_is_said(home: Path) -> None:
         rollback()
     with pytest.raises(ArbiterError, match="no decision 'dec_nope'"):
         promote("dec_nope")
+
+
+def fail_a_gate(home: Path, run: str = "demo-1", arm: str = "tuned") -> None:
+    """What a run looks like whose arm has lost half of what the model knew."""
+    directory = home / "runs" / run
+    directory.mkdir(parents=True)
+    harms = (1.0,) * 20 + (0.0,) * 20
+    keep_measured(directory, [Measured("forgetting", arm, harms, tuple(f"q{i}" for i in range(40)), num_items=40)])
+
+
+def test_a_failed_gate_blocks_a_promotion_and_says_why_in_a_line(home: Path) -> None:
+    decision = record(home, "tuned")
+    fail_a_gate(home)
+    with pytest.raises(ArbiterError) as refused:
+        promote(decision)
+    assert str(refused.value) == (
+        f"decision '{decision}' is not promoted: gate forgetting: 50% of what the model answers right without the "
+        "adapter is lost (95% interval 34% to 66%; limit 20%); a person may let it pass by name and with a reason: "
+        f"arbiter decisions promote {decision} --override-by NAME --reason TEXT"
+    )
+    with closing(open_database(home)) as database:
+        assert Ledger(database).promotions() == []
+
+
+def test_a_person_lets_it_pass_by_name_with_a_reason_that_the_ledger_keeps(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decision = record(home, "tuned")
+    fail_a_gate(home)
+    promote(decision, override_by="Ada", reason="it answers one form only", is_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["overridden_by"], shown["override_reason"]) == ("Ada", "it answers one form only")
+    with closing(open_database(home)) as database:
+        (kept,) = Ledger(database).promotions()
+    assert kept.overridden is not None
+    assert kept.overridden[0].startswith("gate forgetting: 50% of what")
+    assert kept.gate_warnings is not None
+
+
+@pytest.mark.parametrize("given", [{"override_by": "Ada"}, {"reason": "x"}, {"override_by": " ", "reason": "x"}])
+def test_an_override_needs_both(home: Path, given: dict[str, str]) -> None:
+    decision = record(home, "tuned")
+    fail_a_gate(home)
+    with pytest.raises(ArbiterError, match="give both --override-by and --reason"):
+        promote(decision, **given)
+
+
+def test_an_override_of_nothing_is_not_kept_and_what_is_open_is_said(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(record(home, "tuned"), override_by="Ada", reason="just so")
+    assert "warning: not measured: forgetting, refusal" in (said := capsys.readouterr().err.replace("\n", " "))
+    assert "run: arbiter gates demo-1 --arm tuned" in said
+    with closing(open_database(home)) as database:
+        (kept,) = Ledger(database).promotions()
+    assert (kept.overridden_by, kept.overridden) == (None, None)
+
+
+def test_what_was_measured_of_another_arm_blocks_nothing(home: Path) -> None:
+    decision = record(home, "rag")
+    fail_a_gate(home)
+    promote(decision)

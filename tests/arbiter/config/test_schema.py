@@ -26,6 +26,7 @@ def test_a_race_goes_by_the_policy_but_not_by_what_the_decision_must_reach() -> 
     assert config().race is not None
     assert config(policy={"margin": 0.1}).raced_by() != raced_by
     assert config(policy={"require": {"score": 0.5}}).raced_by() == raced_by
+    assert config(policy={"gates": {"forgetting": 0.5}}).raced_by() == raced_by
     assert config(race=None, policy={"margin": 0.1}).raced_by() == config(race=None).raced_by() == ""
 
 

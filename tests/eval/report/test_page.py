@@ -9,7 +9,7 @@ from functools import cache
 from html.parser import HTMLParser
 
 import pytest
-from fakes.comparison import Comparison
+from fakes.comparison import Comparison, make_comparison
 from fakes.decided import card_of, make_valued, raced_card, usual_card, valued_card
 
 from eval.report.card import Card
@@ -276,3 +276,28 @@ def test_importing_the_card_and_its_views_loads_neither_matplotlib_nor_jinja() -
         "sys.exit(any(name in sys.modules for name in ('matplotlib', 'jinja2', 'scipy', 'statsmodels')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_gates_have_a_section_with_what_they_found() -> None:
+    evil = "<script>alert(1)</script>"
+    row = {
+        "gate": "forgetting",
+        "title": "Forgetting",
+        "arm": "hybrid",
+        "verdict": "fail",
+        "says": f"half is lost {evil}",
+        "limit": 0.2,
+        "is_required": True,
+        "estimate": {"mean": 0.5, "low": 0.34, "high": 0.66},
+        "num_items": 40,
+        "num_judged": 38,
+        "source": "somebody",
+        "examples": [{"question": f"2 + 2? {evil}", "answer": "card", "without": "4"}],
+    }
+    text = to_html(card_of(make_comparison(), gates=[row, {**row, "verdict": None, "estimate": None, "examples": []}]))
+    page = Page(text)
+    assert page.open == []
+    assert "<script" not in text
+    for evidence in ("Gates before promotion", "34% to 66%", "half is lost", "not measured", "without it: 4"):
+        assert evidence in page.words, evidence
+    assert "Gates before promotion" not in to_html(usual_card())

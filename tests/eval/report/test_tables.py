@@ -85,3 +85,56 @@ def test_floors_are_rows_without_a_mark_and_unknown_costs_are_said_so(comparison
 def test_cells_cannot_break_a_table() -> None:
     lines = table(("arm",), [("a|x\ny",)]).splitlines()
     assert lines == ["| arm    |", "|--------|", "| a\\|x y |"]
+
+
+GATES = [
+    {
+        "gate": "forgetting",
+        "title": "Forgetting",
+        "arm": "hybrid",
+        "verdict": "fail",
+        "says": "forgetting: 50% is lost",
+        "limit": 0.2,
+        "is_required": True,
+        "estimate": {"mean": 0.5, "low": 0.34, "high": 0.66},
+        "more": None,
+        "num_items": 40,
+        "num_judged": 40,
+        "num_failed": 0,
+        "source": "somebody",
+        "examples": [],
+    },
+    {
+        "gate": "bias",
+        "title": "Counterfactual bias",
+        "arm": "hybrid",
+        "verdict": None,
+        "says": "bias was not measured",
+        "limit": 0.2,
+        "is_required": False,
+        "estimate": None,
+        "more": None,
+        "num_items": 0,
+        "num_judged": 0,
+        "num_failed": 0,
+        "source": "somebody",
+        "examples": [],
+    },
+]
+
+
+def test_gates_are_a_table_with_a_line_for_each_that_did_not_pass(comparison: Comparison) -> None:
+    card = card_of(comparison, gates=GATES)
+    text = to_markdown(card)
+    assert re.search(r"\| forgetting \(required\) +\| hybrid +\| fail +\| 50% +\| 34% to 66% +\| 20% +\|", text)
+    assert re.search(r"\| bias +\| hybrid +\| not measured +\| – +\| – +\| 20% +\|", text)
+    assert "- hybrid: forgetting: 50% is lost" in text
+    assert "bias was not measured" not in text
+    assert "forgetting" not in to_markdown(usual_card())
+    (first, second) = to_json("/runs/1", card)["gates"]  # type: ignore[misc]
+    assert (first["verdict"], first["says"], second["verdict"]) == ("fail", "forgetting: 50% is lost", None)
+
+
+def test_a_card_from_before_there_were_gates_is_shown() -> None:
+    card = {key: value for key, value in usual_card().items() if key != "gates"}
+    assert to_markdown(card) == to_markdown(usual_card())

@@ -2,7 +2,7 @@ import asyncio
 from typing import Any, get_args
 
 import pytest
-from fakes.engines import FixedRetriever, ScriptedEngine, passage
+from fakes.engines import FixedRetriever, ScriptedEngine, completion, passage
 
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm, Sampling
@@ -126,3 +126,45 @@ async def test_an_arm_without_an_index_condenses_nothing() -> None:
     answers, engine, _ = answerer()
     prepared = await answers.prepare(Arm("base", condense="model"), FOLLOW_UP)
     assert (prepared.query, engine.requests) == ("", [])
+
+
+def likelihoods(*values: float | None) -> Any:
+    """What vLLM says of a prompt's tokens: the first has none."""
+    tokens = [None if value is None else {"7": {"logprob": value, "rank": 1}} for value in values]
+
+    async def complete(request: EngineRequest) -> Any:
+        said = completion("x")
+        said.prompt_logprobs = tokens  # type: ignore[attr-defined]
+        return said
+
+    return complete
+
+
+async def test_the_likelihood_of_an_answer_is_that_of_the_prompt_that_ends_in_it() -> None:
+    answers, engine, _ = answerer()
+    seen: list[EngineRequest] = []
+
+    async def complete(request: EngineRequest) -> Any:
+        seen.append(request)
+        return await likelihoods(None, -1.5, -0.25)(request)
+
+    engine.complete = complete  # type: ignore[method-assign]
+    arm = Arm("hybrid", adapter="a@1", index="docs", top_k=1)
+    assert await answers.log_likelihood(arm, QUESTION, "at ten") == -1.75
+    served = (await answers.prepare(arm, QUESTION)).request
+    assert seen[0].messages == (*served.messages, {"role": "assistant", "content": "at ten"})
+    assert (seen[0].model, seen[0].options["max_tokens"]) == ("a@1", 1)
+    assert seen[0].extra == {"prompt_logprobs": 0, "add_generation_prompt": False, "continue_final_message": True}
+
+
+@pytest.mark.parametrize("tokens", [None, [], [None], "no", [None, {}], [None, {"7": {}}], [None, {"7": 3}]])
+async def test_an_engine_that_does_not_say_it_gives_none(tokens: object) -> None:
+    answers, engine, _ = answerer()
+
+    async def complete(request: EngineRequest) -> Any:
+        said = completion("x")
+        said.prompt_logprobs = tokens  # type: ignore[attr-defined]
+        return said
+
+    engine.complete = complete  # type: ignore[method-assign]
+    assert await answers.log_likelihood(Arm("base"), QUESTION, "nine") is None

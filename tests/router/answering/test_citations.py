@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.passage import Passage
-from router.answering.citations import Citation, cite, terms, weight, without_function_words
+from router.answering.citations import Citation, are_supported, cite, terms, weight, without_function_words
 
 DESK = passage("The desk opens at nine.", document="desk", title="Desk")
 BOAT = passage("The boat leaves at noon.", document="boat", rank=2, title="Boat")
@@ -248,3 +248,11 @@ def test_english_function_words_are_left_out_of_english_only() -> None:
 
 def test_a_word_weighs_up_to_four_letters() -> None:
     assert weight(["a", "die", "Katze", "antidisestablishment"]) == 1 + 3 + 4 + 4
+
+
+def test_a_sentence_is_supported_by_a_passage_that_holds_half_of_its_words() -> None:
+    passages = ("The loan desk opens at nine on Monday.", "The café serves soup.")
+    text = "The loan desk opens at nine [1]. Purple elephants dance on Monday! Soup is served [7]. **[2]**"
+    assert are_supported(text, passages) == (True, False, True, True)
+    assert are_supported("", passages) == ()
+    assert are_supported("Anything at all.", ()) == (False,)

@@ -14,11 +14,13 @@ from fakes.decisions import FakeOpener, make_decision
 from fakes.endpoints import listening, plain_client
 from fakes.engines import ScriptedEngine, chunk
 
+from eval.gates.measure import Measured
+from eval.gates.results import keep_measured
 from router.answering.engine import EngineRequest, Place
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.decisions.api import decision_routes
-from serving.decisions.ledger import Ledger
+from serving.decisions.ledger import Ledger, RecordedDecision
 from serving.decisions.promotion import Promoter
 from serving.errors import ServingError
 from serving.http.served import CurrentDecision
@@ -331,3 +333,75 @@ def test_the_key_guards_every_route_of_the_decisions(desk: Desk) -> None:
         assert desk.ledger.promotions() == []
         assert httpx.post(f"{decisions}/{RAG.id}/promote", headers={"Authorization": "Bearer secret"}).is_success
         assert httpx.get(decisions).status_code == 401
+
+
+def lose_half(directory: Path, arm: str) -> None:
+    """What a run looks like whose arm has lost half of what the model knew."""
+    directory.mkdir(parents=True)
+    harms = (1.0,) * 20 + (0.0,) * 20
+    keep_measured(directory, [Measured("forgetting", arm, harms, tuple(f"q{i}" for i in range(40)), num_items=40)])
+
+
+@pytest.fixture
+def gated(desk: Desk, tmp_path: Path) -> RecordedDecision:
+    """A decision that a gate stands against."""
+    decision = make_decision("rag", run_id="desk-1a2b3c-00000009", run_directory=tmp_path / "gated")
+    desk.ledger.record(decision)
+    lose_half(tmp_path / "gated", "rag")
+    return decision
+
+
+def test_a_failed_gate_is_409_with_its_reason_and_changes_nothing(desk: Desk, gated: RecordedDecision) -> None:
+    refused = desk.promote(gated.id)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "gate_failed")
+    message = refused.json()["error"]["message"]
+    assert "gate forgetting: 50% of what the model answers right without the adapter is lost" in message
+    assert "\n" not in message
+    assert desk.auto() == ("hybrid", HYBRID.id)
+    assert desk.ledger.promotions() == []
+
+
+def test_a_person_may_let_it_pass_by_name_and_with_a_reason(desk: Desk, gated: RecordedDecision) -> None:
+    override = {"by": "Ada", "reason": "one form only"}
+    passed = desk.http.post(f"/arbiter/decisions/{gated.id}/promote", json={"override": override})
+    assert passed.status_code == 200
+    promotion = passed.json()["promotion"]
+    assert (promotion["overridden_by"], promotion["override_reason"]) == ("Ada", "one form only")
+    assert promotion["overridden"][0].startswith("gate forgetting: 50%")
+    assert desk.auto()[0] == "rag"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"override": {"by": "Ada"}}, "override.reason"),
+        ({"override": {"by": "  ", "reason": "x"}}, "override.by"),
+        ({"override": {"by": "Ada", "reason": "x", "force": True}}, "override.force"),
+        ({"force": True}, "force"),
+    ],
+)
+def test_a_faulty_override_names_its_field(desk: Desk, gated: RecordedDecision, body: Any, param: str) -> None:
+    refused = desk.http.post(f"/arbiter/decisions/{gated.id}/promote", json=body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+
+
+def test_a_required_gate_that_was_not_measured_says_the_command(desk: Desk, tmp_path: Path) -> None:
+    policy = {"margin": 0.05, "gates": {"required": ["bias"]}}
+    decision = make_decision("rag", policy=policy, run_directory=tmp_path / "desk-9")
+    desk.ledger.record(decision)
+    message = desk.promote(decision.id).json()["error"]["message"]
+    assert "required gate bias was not measured; run: arbiter gates desk-9 --arm rag" in message
+
+
+def test_gates_that_cannot_be_read_are_no_promotion(desk: Desk, gated: RecordedDecision) -> None:
+    (gated.run_directory / "gates.json").write_text("{")
+    refused = desk.promote(gated.id)
+    assert refused.status_code == 409
+    assert "cannot read gates.json" in refused.json()["error"]["message"]
+
+
+def test_a_rollback_is_the_way_out_whatever_gates_say(desk: Desk, gated: RecordedDecision) -> None:
+    override = {"by": "Ada", "reason": "one form only"}
+    desk.http.post(f"/arbiter/decisions/{gated.id}/promote", json={"override": override})
+    desk.promote(BASE.id)
+    assert desk.http.post("/arbiter/decisions/rollback").json()["id"] == gated.id

@@ -202,3 +202,24 @@ def test_an_adapter_is_opened_by_its_name_or_a_beginning_that_only_it_has(tmp_pa
     assert open_adapter(tmp_path, "raft").path == path
     with pytest.raises(TuningError, match="no adapter 'raft' here; there is none"):
         open_adapter(tmp_path / "gone", "raft")
+
+
+@pytest.mark.parametrize("form", ["lora", "merged"])
+def test_the_card_is_no_part_of_the_content(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "raft"
+    path.mkdir()
+    names = ("adapter_config.json", "adapter_model.safetensors") if form == "lora" else ("config.json", "model.bin")
+    for name in names:
+        (path / name).write_text(name)
+    before = adapter_hash(path)
+    (path / "README.md").write_text("# one")
+    assert adapter_hash(path) == before
+    (path / names[0]).write_text("changed")
+    assert adapter_hash(path) != before
+
+
+def test_a_card_that_was_written_anew_leaves_the_adapter_as_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    before = load_adapter(path)
+    (path / "README.md").write_text("# another")
+    assert load_adapter(path) == before

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fakes import trainings
 from fakes.trainings import COLOURS, ROWS
+from huggingface_hub import ModelCard
 
 from storage.folders import read_manifest
 from tuning.base import ResolvedModel
@@ -18,6 +19,7 @@ from tuning.data.rows import TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, load_adapter
 from tuning.export.admission import chat_template_hash, check_admission
+from tuning.export.model_card import card_text
 from tuning.look import Published
 from tuning.methods.adalora import AdaLoraRecipe
 from tuning.methods.delta_lora import DeltaLoraRecipe
@@ -86,10 +88,23 @@ def test_the_manifest_tells_how_the_adapter_came_to_be(adapter: Adapter, tiny_ba
     assert adapter.rank == 4
 
 
+def test_the_model_card_beside_the_weights_is_made_of_the_manifest(adapter: Adapter) -> None:
+    manifest = read_manifest(adapter.path)
+    text = (adapter.path / "README.md").read_text()
+    assert text == card_text(manifest)
+    data = ModelCard(text).data.to_dict()
+    assert (data["base_model"], data["library_name"]) == ("org/tiny", "peft")
+    assert f"{adapter.num_rows} rows were trained on" in text
+    energy = manifest["energy"]
+    assert energy["joules"] is None or energy["joules"] > 0
+    assert energy["source"] in text
+
+
 def test_the_directory_holds_what_peft_and_vllm_load_and_no_path_of_this_machine(adapter: Adapter) -> None:
     from safetensors import safe_open
 
     assert sorted(path.name for path in adapter.path.iterdir()) == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
         "manifest.json",
