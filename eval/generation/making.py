@@ -86,6 +86,8 @@ class Maker:
             while made.stopped is None and (missing := wanted[part] - len(made.of(part))):
                 batch = list(itertools.islice(drafts, missing))
                 if not batch:
+                    # Other drafts might have been kept, had it answered.
+                    made.stopped = self.teacher.silence
                     break
                 found = await run_all(self._one(task, made, slots) for task in batch)
                 self._take([one for one in found if one is not None], made)

@@ -119,6 +119,13 @@ class Teacher:
     pause_s: float = _PAUSE_S
     _in_a_row: int = field(default=0, init=False)
     _gone: TeacherAway | None = field(default=None, init=False)
+    _silence: str = field(default="", init=False)
+
+    @property
+    def silence(self) -> TeacherAway | None:
+        """Why the last request of all was not answered; None where it was."""
+        return TeacherAway(self._silence) if self._silence else None
+
     _renamed: dict[str, str | None] = field(default_factory=dict, init=False)
 
     async def ask(self, messages: tuple[Message, ...]) -> str:
@@ -146,8 +153,9 @@ class Teacher:
             except EngineUnavailable as error:
                 fault = str(error)
             else:
-                self._in_a_row = 0
+                self._in_a_row, self._silence = 0, ""
                 return _reply(completion)
+        self._silence = fault
         raise self._missed(fault, NoReply("no answer from the teacher"))
 
     async def _complete(self, messages: tuple[Message, ...]) -> Any:
@@ -161,7 +169,7 @@ class Teacher:
                 if error.param in _OTHER_NAMES and error.param not in self._renamed:
                     self._renamed[error.param] = _OTHER_NAMES[error.param]
                     continue
-                said = f"it answers {error.status}: {error}"
+                said, self._silence = f"it answers {error.status}: {error}", ""
                 if error.status not in _PROMPT_REFUSED:
                     self._gone = TeacherAway(said)
                     raise self._gone from error

@@ -92,9 +92,11 @@ def is_bare(folder: Path) -> bool:
             return False
     except (ArbiterError, OSError):  # what is wrong with it is for the command to say
         return False
-    if any(path.suffix.lower() not in KINDS for path in files):
+    deeper = [path.suffix.lower() for one in entries if one.is_dir() for path in one.rglob("*") if path.is_file()]
+    # Rows further down are those of data folders, of which this one holds some.
+    if any(path.suffix.lower() not in KINDS for path in files) or ".jsonl" in deeper:
         return False
-    return bool(files) or any(path.suffix.lower() in KINDS for one in entries for path in one.rglob("*"))
+    return bool(files) or not set(KINDS).isdisjoint(deeper)
 
 
 def _documents_of(folder: Path) -> Path:

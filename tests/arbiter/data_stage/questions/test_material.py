@@ -115,3 +115,5 @@ def test_what_holds_no_document_is_not_bare(tmp_path: Path) -> None:
     assert not is_bare(tmp_path)
     (tmp_path / "deep" / "guide.md").write_text("# Guide")
     assert is_bare(tmp_path)
+    (tmp_path / "deep" / "train.jsonl").write_text("{}\n")  # a data folder in it
+    assert not is_bare(tmp_path)
