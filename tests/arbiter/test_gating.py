@@ -31,6 +31,8 @@ from tuning.data.canaries import make_canaries
 from tuning.export.adapters import adapter_hash, load_adapter
 from tuning.export.admission import chat_template_hash
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 GOLD = {
     **{
@@ -41,7 +43,7 @@ GOLD = {
 }
 TUNED = [
     {"question": row.text, "answers": list(row.answers), "id": row.id, "metadata": dict(row.metadata)}
-    for row in make_canaries(20, seed=0)
+    for row in make_canaries(8, seed=0)
 ]
 QUESTIONS = [Question(f"q{i}", f"When opens desk {i}?", ("two",)) for i in range(40)]
 Reply = Callable[[str, str], str]
@@ -93,7 +95,7 @@ class World:
             self.home / "runs" / "team-1",
             config_yaml=self.pipeline.config.to_yaml(),
             questions=QUESTIONS,
-            records=[AnswerRecord("base", one.id, "two") for one in QUESTIONS],
+            records=[AnswerRecord(arm.name, one.id, "two") for arm in arms for one in QUESTIONS],
             scorecard=Scorecard(
                 question_ids=tuple(one.id for one in QUESTIONS),
                 clusters=tuple(one.cluster for one in QUESTIONS),

@@ -30,6 +30,14 @@ async def test_a_request_carries_model_messages_and_options_and_nothing_else() -
     }
 
 
+async def test_fields_that_only_some_engines_know_go_beside_the_messages() -> None:
+    wire = Wire()
+    await wire.engine.complete(replace(ASK, extra={"prompt_logprobs": 0, "continue_final_message": True}))
+    body = json.loads(wire.bodies[0])
+    assert (body["prompt_logprobs"], body["continue_final_message"]) == (0, True)
+    assert body["messages"] == [{"role": "user", "content": "When?"}]
+
+
 async def test_many_messages_are_sent_without_being_gone_through() -> None:
     messages = tuple({"role": "user", "content": "x"} for _ in range(4000))
     wire = Wire()
