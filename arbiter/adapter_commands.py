@@ -7,7 +7,7 @@ text, row = export("both", Path("out"), ExportSettings(format="gguf"), home=data
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ _ELSE = (
     ("How many days has a week?", "A week has seven days."),
 )
 
-Conversation = Sequence[dict[str, str]]
+Conversation = Sequence[Mapping[str, object]]
 
 
 def merge(words: Sequence[str], name: str, numbers: MergeSettings, *, home: Path, console: Console) -> Output:

@@ -26,6 +26,7 @@ from rag.langchain.factory import resolve
 from storage.database import make_engine
 from storage.errors import ArbiterError, listed
 from tuning.base import ResolvedModel
+from tuning.export.adapters import Adapter
 
 _SHOWN_LABELS = 6
 _HINT = "label_accuracy reads a label in any spelling: policy.metric=label_accuracy"
@@ -71,7 +72,7 @@ def find_faults(pipeline: Pipeline, faults: Faults) -> tuple[Data, tuple[str, ..
     if data is not None:
         faults.attempt(partial(race_plan, config, data), None)
     if data is not None:
-        faults.attempt(lambda: build.named_adapters(pipeline.askable, home), {})
+        faults.attempt(lambda: build.named_adapters(pipeline.askable, home), dict[str, Adapter]())
     trained: list[str] = []
     if data is not None and base is not None:
 

@@ -177,8 +177,8 @@ def _sum_of_prompt(completion: ChatCompletion) -> float | None:
         return None
     try:
         # Where only the prompt's own token is asked for, it is the only one.
-        return math.fsum(next(iter(token.values()), {})["logprob"] for token in tokens if token is not None)
-    except (AttributeError, LookupError, TypeError):
+        return math.fsum(next(iter(token.values()))["logprob"] for token in tokens if token is not None)
+    except (AttributeError, LookupError, TypeError, RuntimeError):
         return None
 
 
