@@ -175,10 +175,11 @@ def _sum_of_prompt(completion: ChatCompletion) -> float | None:
     tokens = getattr(completion, "prompt_logprobs", None)
     if not isinstance(tokens, list) or len(tokens) < 2:
         return None
+    nothing: dict[str, float] = {}
     try:
         # Where only the prompt's own token is asked for, it is the only one.
-        return math.fsum(next(iter(token.values()))["logprob"] for token in tokens if token is not None)
-    except (AttributeError, LookupError, TypeError, RuntimeError):
+        return math.fsum(next(iter(token.values()), nothing)["logprob"] for token in tokens if token is not None)
+    except (AttributeError, LookupError, TypeError):
         return None
 
 
