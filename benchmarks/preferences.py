@@ -32,7 +32,7 @@ from tuning.training.progress import TrainProgress
 from tuning.training.run import train_adapter
 
 SETS = ("prefs_pandalm", "prefs_rag")
-PREFERENCES = tuple(name for name, one in OBJECTIVES.items() if one.rewards is not None)
+PREFERENCES = tuple(name for name, one in OBJECTIVES.items() if one.rewards is not None and one.gives_answers)
 
 
 def main() -> None:

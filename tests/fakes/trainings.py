@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tuning.base import ResolvedModel
+from storage.hashes import hash_files
+from tuning.base import MODEL_CARD, ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.export.adapters import Adapter
 from tuning.methods.registry import METHODS
@@ -70,3 +71,8 @@ def arguments(folder: Path, home: Path, **changes: Any) -> dict[str, Any]:
 def train(folder: Path, home: Path, **changes: Any) -> Adapter:
     """An adapter in a data directory of its own; `changes` are further arguments of `train_adapter`, and others."""
     return train_adapter(**arguments(folder, home, **changes))
+
+
+def served_files(adapter: Adapter) -> dict[str, str]:
+    """The hashes of an adapter's files by name, its card aside, which tells of seconds."""
+    return {name: digest for name, digest in hash_files(adapter.path).items() if name != MODEL_CARD}

@@ -26,11 +26,10 @@ from tuning.export.gate import Parity, distance, open_gate
 from tuning.export.opening import open_exported
 from tuning.merging.arithmetic import merged_layer
 from tuning.merging.settings import SPARSE, MergeSettings
-from tuning.methods.difference import PREFIX, pairs_of, save_pairs
+from tuning.methods.difference import PREFIX, Pairs, pairs_of, save_pairs
 
 if TYPE_CHECKING:
     from tuning.export.gate import Gate
-    from tuning.methods.difference import Pairs
 
 # Counted up when the same parents and numbers would give other weights than before.
 VERSION = 1

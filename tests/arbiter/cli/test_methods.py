@@ -45,10 +45,10 @@ def test_every_objective_is_listed_with_what_it_learns_and_its_numbers(tmp_path:
         True,
         False,
     )
-    assert rows["simpo"]["numbers"] == {"held_out": 0.1, "beta": 2.0, "gamma": 1.0}
+    assert rows["simpo"]["numbers"] == {"held_out": 0.1, "measured_pairs": None, "beta": 2.0, "gamma": 1.0}
     (kto,) = (line for line in lines if line.startswith("kto "))
     assert "answers that are rated" in kto
-    assert "held_out 0.1, beta 0.1, wanted_weight 1, unwanted_weight 1" in kto
+    assert "held_out 0.1, measured_pairs null, beta 0.1, wanted_weight 1, unwanted_weight 1" in kto
 
 
 @pytest.mark.slow  # it imports torch

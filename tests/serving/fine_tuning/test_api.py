@@ -164,7 +164,8 @@ def test_a_job_learns_preferences_by_dpo(shared: Tuning) -> None:
     settled = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.0}
     assert done.hyperparameters.to_dict() == settled
     assert done.method.to_dict() == {"type": "dpo", "dpo": {"hyperparameters": {**settled, "beta": 0.5}}}
-    assert done.to_dict()["arbiter"]["recipe"]["objective"] == {"name": "dpo", "beta": 0.5, "held_out": 0.0}
+    learned = {"name": "dpo", "beta": 0.5, "held_out": 0.0, "measured_pairs": None}
+    assert done.to_dict()["arbiter"]["recipe"]["objective"] == learned
     (checkpoint,) = shared.client.fine_tuning.jobs.checkpoints.list(job.id)
     assert (checkpoint.step_number, checkpoint.metrics.step) == (3, 3)
     assert shared.steps(job.id)[1]["valid_reward_accuracy"] == 0.5

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fakes import trainings
-from fakes.trainings import NUMBERS, TRAINED, skip_without_gpu
+from fakes.trainings import NUMBERS, TRAINED, served_files, skip_without_gpu
 
 from storage.folders import read_manifest
 from storage.hashes import hash_files
@@ -93,7 +93,7 @@ def test_a_stopped_training_ends_with_the_same_bytes(method: str, tiny_base: Pat
 
     assert seen[0] == 9
     assert again.name == whole.name  # a hash of the bytes
-    assert hash_files(again.path) == hash_files(whole.path)
+    assert served_files(again) == served_files(whole)
 
 
 @pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.form == "lora"])

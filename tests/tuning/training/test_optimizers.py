@@ -12,7 +12,6 @@ import pytest
 from fakes import trainings
 
 from storage.folders import read_manifest
-from storage.hashes import hash_files
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
 from tuning.methods.registry import METHODS
@@ -102,7 +101,7 @@ def test_a_stopped_training_ends_with_the_same_bytes(optimizer: str, tiny_base: 
     )
 
     assert seen[0] == 9
-    assert hash_files(again.path) == hash_files(whole.path)
+    assert trainings.served_files(again) == trainings.served_files(whole)
 
 
 def test_what_was_stopped_before_the_mean_was_taken_ends_with_it(tiny_base: Path, tmp_path: Path) -> None:
@@ -119,7 +118,7 @@ def test_what_was_stopped_before_the_mean_was_taken_ends_with_it(tiny_base: Path
     state = torch.load(checkpoint / "optimizer.pt", weights_only=True)
     assert [group["train_mode"] for group in state["param_groups"]] == [True]
     again = train("schedule_free", tiny_base, tmp_path / "stopped", epochs=2)
-    assert hash_files(again.path) == hash_files(whole.path)
+    assert trainings.served_files(again) == trainings.served_files(whole)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_an_index_gives_the_passages_that_it_is_cut_into(
     found = read_index("buildings", config, home=tmp_path, console=console)
     assert {chunk.document_id: chunk.text for chunk in found.chunks} == texts()
     rows = [json.loads(line) for line in found.texts["docs.jsonl"].splitlines()]
-    assert {row["id"]: row["text"] for row in rows} == texts()
+    assert {row["id"]: row["text"].strip() for row in rows} == texts()
     assert (found.copies, found.where) == ({}, None)
 
 
