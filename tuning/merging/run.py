@@ -24,7 +24,7 @@ from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter, refuse_name, save_adapter
 from tuning.export.gate import Parity, distance, open_gate
 from tuning.export.opening import open_exported
-from tuning.merging.arithmetic import merged_layer
+from tuning.merging.arithmetic import delta, merged_layer
 from tuning.merging.settings import SPARSE, MergeSettings
 from tuning.methods.difference import PREFIX, Pairs, pairs_of, save_pairs
 
@@ -36,6 +36,8 @@ VERSION = 1
 _PACKAGES = ("torch", "transformers", "peft", "safetensors")
 # Of the length of what `ties` and `dare` make: with more than this gone, it is no longer that.
 _MOST_LOST = 0.05
+# Of the squared lengths of the updates alone: a sum of less is rounding.
+_NOTHING = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ def _add_up(
     if rank is None and numbers.how == "svd":
         rank = max(one.adapter.rank for one in parents)
     tensors, ranks = dict[str, torch.Tensor](), dict[str, int]()
-    lost = length = 0.0
+    lost = length = alone = 0.0
     kept = None if numbers.how == "cat" else open_base()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(numbers.seed)
@@ -194,9 +196,12 @@ def _add_up(
             if kept is not None:
                 _change(kept.get_submodule(name), made.b @ made.a)
             lost, length = lost + made.lost, length + float(made.wanted.square().sum())
+            alone += sum(float((weight * delta(pair)).square().sum()) for weight, pair in parts)
             tensors |= {f"{layer}.lora_A.weight": made.a, f"{layer}.lora_B.weight": made.b}
             ranks[name] = len(made.a)
-    loss = math.sqrt(lost / length) if length else 0.0
+    if length <= _NOTHING * alone:
+        raise TuningError("the merged adapters take each other away; take other weights")
+    loss = math.sqrt(lost / length)
     widest = max(ranks.values())
     if widest > most_rank:
         way = "take svd, or parents of lower ranks" if numbers.how == "cat" else "lower the rank, or take svd"
