@@ -28,8 +28,8 @@ def random_lora(base: Path, seed: int, **config: Any) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    model = get_peft_model(opened(base), LoraConfig(**{**SHARED, **config}))
     torch.manual_seed(seed)
+    model = get_peft_model(opened(base), LoraConfig(**{**SHARED, **config}))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
