@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.adapters import write_adapter
 from fakes.engines import completion
 from fakes.json_server import serving_json
 from fakes.teams import pipeline_of, remote, write_folder
@@ -24,11 +25,9 @@ from serving.decisions.ledger import keep_report
 from serving.decisions.promotion import check_gates
 from serving.errors import NotPromotable
 from storage.errors import ArbiterError
-from storage.folders import write_manifest
-from storage.hashes import hash_files
 from tuning.base import ResolvedModel
 from tuning.data.canaries import make_canaries
-from tuning.export.adapters import adapter_hash, load_adapter
+from tuning.export.adapters import load_adapter
 from tuning.export.admission import chat_template_hash
 
 pytestmark = pytest.mark.slow
@@ -54,30 +53,6 @@ def write_base(home: Path) -> ResolvedModel:
     (home / "base").mkdir(parents=True)
     (home / "base" / "chat_template.jinja").write_text("{{ messages }}")
     return ResolvedModel("org/base", "r1", str(home / "base"))
-
-
-def write_adapter(home: Path, base: ResolvedModel) -> str:
-    draft = home / "adapters" / "draft"
-    draft.mkdir(parents=True)
-    (draft / "adapter_config.json").write_text(json.dumps({"r": 8}))
-    (draft / "adapter_model.safetensors").write_bytes(b"weights")
-    name = f"support@{adapter_hash(draft)}"
-    manifest = {
-        "name": name,
-        "base_name": "org/base",
-        "base_revision": "r1",
-        "chat_template_hash": chat_template_hash(base.path),
-        "recipe_hash": "recipe",
-        "num_rows": 9,
-        "num_dropped": 0,
-        "num_tokens": 400,
-        "training_s": 2.5,
-        "final_loss": 0.5,
-        "files": hash_files(draft),
-    }
-    write_manifest(draft, manifest)
-    draft.rename(home / "adapters" / name)
-    return name
 
 
 class World:
@@ -158,7 +133,7 @@ def asked() -> list[str]:
 @pytest.fixture
 def world(tmp_path: Path, asked: list[str], request: pytest.FixtureRequest) -> Iterator[World]:
     base = write_base(tmp_path / "home")
-    name = write_adapter(tmp_path / "home", base)
+    name = write_adapter(tmp_path / "home", "support", chat_template_hash(base.path))
     with engine(request.param, ["org/base", name], asked) as url:
         yield World(tmp_path, url, base, name)
 

@@ -27,18 +27,18 @@ ADAPTER = Adapter(
 )
 
 
-def write_adapter(home: Path) -> str:
-    """An adapter directory with weights that nobody loads; returns its name."""
+def write_adapter(home: Path, called: str = "raft", template: str = "t1") -> str:
+    """An adapter directory with weights that nobody loads, trained with the template of this hash; returns its name."""
     draft = home / "adapters" / "draft"
     draft.mkdir(parents=True)
     (draft / "adapter_config.json").write_text(json.dumps({"r": 8}))
     (draft / "adapter_model.safetensors").write_bytes(b"weights")
-    name = f"raft@{adapter_hash(draft)}"
+    name = f"{called}@{adapter_hash(draft)}"
     manifest = {
         "name": name,
         "base_name": "org/base",
         "base_revision": "r1",
-        "chat_template_hash": "t1",
+        "chat_template_hash": template,
         "recipe_hash": "recipe",
         "num_rows": 9,
         "num_dropped": 0,
