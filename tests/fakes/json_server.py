@@ -34,6 +34,9 @@ def serving_json(answer: Callable[[str, Any], tuple[int, object]]) -> Iterator[s
             pass
 
     class Server(ThreadingHTTPServer):
+        # Of more connections at a time than the usual 5 the kernel lets some wait for seconds.
+        request_queue_size = 128
+
         def handle_error(self, *_: object) -> None:
             """A client that was stopped half way is no fault of the server's."""
 
