@@ -16,6 +16,9 @@ from arbiter.data_stage.transforms import Job
 from eval.knowledge import Knowledge
 from storage.errors import ArbiterError
 
+# It asks some hundred questions over HTTP.
+pytestmark = pytest.mark.slow
+
 KNOWN = [{"id": f"k{i}", "question": f"When opens desk {hour}?", "answers": [hour]} for i, hour in enumerate(HOURS)]
 STRANGE = [{"id": f"s{i}", "question": f"Who runs shop {i}?", "answers": [f"Ada Smith-{i}"]} for i in range(6)]
 

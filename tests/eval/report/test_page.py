@@ -278,6 +278,7 @@ def test_importing_the_card_and_its_views_loads_neither_matplotlib_nor_jinja() -
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow  # it draws every plot again
 def test_gates_have_a_section_with_what_they_found() -> None:
     evil = "<script>alert(1)</script>"
     row = {
