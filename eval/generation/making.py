@@ -16,7 +16,7 @@ from functools import cached_property
 from eval.generation.drafts import NO_ANSWER, fault_of, gives, read_draft, truth_of
 from eval.generation.nearest import NearestPassages
 from eval.generation.plan import Part, Task
-from eval.generation.prompts import FORMS, PROMPT_VERSION, ask_answer, ask_draft, form_of
+from eval.generation.prompts import DRAFT_SHAPE, FORMS, PROMPT_VERSION, ask_answer, ask_draft, form_of
 from eval.generation.proposals import GoldPassage, Origin, Proposal
 from eval.generation.settings import Kind
 from eval.generation.teacher import BudgetSpent, NoReply, Teacher, TeacherAway
@@ -108,7 +108,7 @@ class Maker:
         return found
 
     async def _check(self, task: Task) -> Proposal | Dropped:
-        draft = read_draft(await self.teacher.ask(ask_draft(task)))
+        draft = read_draft(await self.teacher.ask(ask_draft(task), DRAFT_SHAPE))
         if draft is None:
             return Dropped("the reply is no question with an answer", task.kind, task.part, task.document_ids)
         question, answer = draft

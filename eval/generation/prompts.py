@@ -62,7 +62,18 @@ FORMS: Mapping[str, tuple[str, Callable[[str], str]]] = {
     "label": ('Write "Answer:" before the answer.', lambda answer: f"Answer: {answer}"),
 }
 
-PROMPT_VERSION = content_hash(_SHAPE, _RULES, *_DRAFT.values(), _WITH, _WITHOUT)[:8]
+# A small model writes JSON only where its engine holds it to it, and stops only where the texts have an end.
+DRAFT_SHAPE: Mapping[str, object] = {
+    "type": "object",
+    "properties": {
+        "question": {"type": "string", "maxLength": 400},
+        "answer": {"type": "string", "maxLength": 200},
+    },
+    "required": ["question", "answer"],
+    "additionalProperties": False,
+}
+
+PROMPT_VERSION = content_hash(json.dumps(DRAFT_SHAPE), _SHAPE, _RULES, *_DRAFT.values(), _WITH, _WITHOUT)[:8]
 
 
 def ask_draft(task: Task) -> tuple[Message, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +31,7 @@ _PAUSE_S = 0.5
 # The teacher works but not for this prompt, which may be too long for it.
 _PROMPT_REFUSED = (400, 413, 422)
 # What some models refuse to be told, and what it is called there, if anything.
-_OTHER_NAMES = {"temperature": None, "max_tokens": "max_completion_tokens"}
+_OTHER_NAMES = {"temperature": None, "max_tokens": "max_completion_tokens", "response_format": None}
 
 
 class NoReply(EvalError):
@@ -128,28 +129,29 @@ class Teacher:
 
     _renamed: dict[str, str | None] = field(default_factory=dict, init=False)
 
-    async def ask(self, messages: tuple[Message, ...]) -> str:
-        """The reply. Raises BudgetSpent, NoReply where this prompt alone failed, and TeacherAway where the key or the
-        model is refused, or one request after another came to nothing.
+    async def ask(self, messages: tuple[Message, ...], shape: Mapping[str, object] | None = None) -> str:
+        """The reply, of the JSON schema `shape` where the engine can hold the model to one. Raises BudgetSpent, NoReply
+        where this prompt alone failed, and TeacherAway where the key or the model is refused, or one request after
+        another came to nothing.
         """
-        key = content_hash(self.identity, json.dumps(messages))
+        key = content_hash(self.identity, json.dumps(messages), *([json.dumps(shape)] if shape else []))
         if self._gone is not None:
             raise self._gone
         self.budget.take()
         reply = self.cache.get(key)
         if reply is None:
-            reply = await self._fetch(messages)
+            reply = await self._fetch(messages, shape)
             self.cache.put(key, reply)
         self.budget.spend(reply, messages)
         return reply.text
 
-    async def _fetch(self, messages: tuple[Message, ...]) -> Reply:
+    async def _fetch(self, messages: tuple[Message, ...], shape: Mapping[str, object] | None) -> Reply:
         fault = ""
         for attempt in range(1 + self.retries):
             if attempt:
                 await asyncio.sleep(self.pause_s * 2 ** (attempt - 1))
             try:
-                completion = await self._complete(messages)
+                completion = await self._complete(messages, shape)
             except EngineUnavailable as error:
                 fault = str(error)
             else:
@@ -158,16 +160,19 @@ class Teacher:
         self._silence = fault
         raise self._missed(fault, NoReply("no answer from the teacher"))
 
-    async def _complete(self, messages: tuple[Message, ...]) -> Any:
+    async def _complete(self, messages: tuple[Message, ...], shape: Mapping[str, object] | None) -> Any:
         options: dict[str, object] = {"temperature": 0.0, "max_tokens": REPLY_TOKENS}
+        if shape is not None:
+            options["response_format"] = {"type": "json_schema", "json_schema": {"name": "reply", "schema": shape}}
         while True:
             given = {name: value for key, value in options.items() if (name := self._renamed.get(key, key)) is not None}
             self.budget.num_sent += 1
             try:
                 return await self.engine.complete(EngineRequest(self.model, messages, given))
             except EngineRejected as error:
-                if error.param in _OTHER_NAMES and error.param not in self._renamed:
-                    self._renamed[error.param] = _OTHER_NAMES[error.param]
+                refused = _refused(error, given)
+                if refused is not None and refused not in self._renamed:
+                    self._renamed[refused] = _OTHER_NAMES[refused]
                     continue
                 said, self._silence = f"it answers {error.status}: {error}", ""
                 if error.status not in _PROMPT_REFUSED:
@@ -182,6 +187,15 @@ class Teacher:
             return alone
         self._gone = TeacherAway(fault)
         return self._gone
+
+
+def _refused(error: EngineRejected, given: Mapping[str, object]) -> str | None:
+    """The option that an engine does not take; some name it in their words alone, or a part of it."""
+    if error.param in _OTHER_NAMES:
+        return error.param
+    said = f"{error.param} {error}".lower()
+    is_shape = "response_format" in given and error.status in _PROMPT_REFUSED
+    return "response_format" if is_shape and ("response_format" in said or "json_schema" in said) else None
 
 
 def _reply(completion: Any) -> Reply:

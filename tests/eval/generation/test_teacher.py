@@ -124,6 +124,27 @@ def test_a_model_that_takes_no_temperature_is_asked_without_and_by_the_newer_nam
     ]
 
 
+@pytest.mark.parametrize("param", ["response_format", None])
+def test_a_shape_is_asked_for_where_the_engine_takes_one(teachers: Teachers, param: str | None) -> None:
+    bodies: list[Any] = []
+    shape = {"type": "object", "properties": {"question": {"type": "string"}}}
+
+    def refusing(path: str, asked: Any) -> tuple[int, object]:
+        bodies.append(asked)
+        if "response_format" in asked:
+            return 400, {"error": {"message": "no response_format here", "param": param, "type": "t", "code": None}}
+        return 200, completion("yes").model_dump(mode="json")
+
+    with serving_json(refusing) as url:
+        teacher = teachers(url)
+        assert run(teacher, teacher.ask(ASKED, shape), teacher.ask(ask_answer("Who?"), shape)) == ["yes", "yes"]
+    assert [one.get("response_format", {}).get("json_schema", {}).get("schema") for one in bodies] == [
+        shape,
+        None,
+        None,
+    ]
+
+
 def test_an_empty_completion_is_an_empty_reply(teachers: Teachers) -> None:
     body = completion("x").model_dump(mode="json") | {"choices": []}
     with serving_json(lambda path, asked: (200, body)) as url:
