@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
 from fakes.engines import completion
 from fakes.json_server import serving_json
 from fakes.teachers import teaching
