@@ -201,6 +201,7 @@ def train_adapter(
             starting()
             start = find_start(recipe, base, adapters_dir, template)
             from tuning.training.libraries import package_versions
+            from tuning.training.memory import give_back
             from tuning.training.trainer import train
 
             meter = EnergyMeter(power_w)
@@ -227,6 +228,7 @@ def train_adapter(
                 only_foretells=only_foretells,
             )
             energy = meter.used(float(str(measured["training_s"])), str(measured["device"]))
+            give_back()
             trained = workplace / "adapter"
             final = adapters_dir / f"{name}@{adapter_hash(trained)}"
             with publish(final) as folder:

@@ -1,4 +1,7 @@
+import os
+import platform
 import resource
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +33,19 @@ def test_a_limit_that_is_there_is_not_raised(monkeypatch: pytest.MonkeyPatch) ->
             assert resource.getrlimit(resource.RLIMIT_DATA)[0] == 10**11
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def test_what_was_freed_is_given_back_to_the_system() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    if not Path("/proc/self/statm").exists() or platform.libc_ver()[0] != "glibc":
+        pytest.skip("another system keeps memory in other ways")
+    # Of many small blocks the last one holds all of them.
+    blocks = [b"x" * 60_000 for _ in range(4_000)]
+    last = blocks[-1]
+    del blocks
+    before = resident()
+    memory.give_back()
+    assert before - resident() > 100 << 20
+    assert len(last) == 60_000
