@@ -108,16 +108,16 @@ def probe(
     from arbiter.data_stage.transforms import Job
 
     pipeline = open_pipeline("data probe", words, config, is_json, needs_questions=False)
-    job = None
+    job = source = None
     if target is not None:
         line = shlex.join(["arbiter", *sys.argv[1:]])
         folder = pipeline.config.data
         job = Job(folder, target, pipeline.config, pipeline.home, pipeline.console, line, force)
-        job.open()  # what is wrong with either folder is said before anything is asked
+        source = job.open()  # what is wrong with either folder is said before anything is asked
     knowledge = probing.probe(pipeline, rows=rows, samples=samples)
     text, fact = probing.show(knowledge)
-    if job is not None:
-        written, more = probing.write(job, knowledge, guard=guard)
+    if job is not None and source is not None:
+        written, more = probing.write(job, source, knowledge, guard=guard)
         text, fact = f"{text}\n\n{written}", {**fact, "written": more}
     pipeline.console.result(text, fact)
 

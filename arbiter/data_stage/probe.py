@@ -14,7 +14,7 @@ from arbiter.asking import Asker
 from arbiter.config.sections import ArmConfig
 from arbiter.console import Output, pad_table
 from arbiter.data_stage.result import Written
-from arbiter.data_stage.source import SourceRow
+from arbiter.data_stage.source import Source, SourceRow
 from arbiter.data_stage.transforms import Job
 from arbiter.pipeline import Pipeline
 from eval.answers import Asked
@@ -84,11 +84,10 @@ def show(knowledge: Knowledge) -> Output:
     return f"{table}\n\n{said}", fact
 
 
-def write(job: Job, knowledge: Knowledge, *, guard: int) -> Output:
+def write(job: Job, source: Source, knowledge: Knowledge, *, guard: int) -> Output:
     """A data folder whose training rows say how well they are known, and of which so many known ones are in
     guard.jsonl instead, as what a training must not spoil.
     """
-    source = job.open()
     known = [row for row in source.rows if knowledge.degrees.get(row.question.id) == "known"]
     guarded = {row.question.id for row in sample(known, guard, job.config.seed)}
     parts = {

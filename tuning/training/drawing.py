@@ -25,6 +25,7 @@ from tuning.objectives.reward import log_odds, marked
 from tuning.recipe import Prepared, Recipe, Worth
 from tuning.training.loading import Precision
 from tuning.training.measuring import answer_of, padded
+from tuning.training.parts import parts_of
 from tuning.training.reading import sums_of
 
 # Answers that are drawn at once, and that are read at once without gradients.
@@ -95,7 +96,8 @@ class Drawer:
             "departure": float(departure.mean()),
             "alike": float((rewards.amax(1) - rewards.amin(1) < _ALIKE).float().mean()),
         }
-        return _as_divided(drawn, [len(batch["place"]) * self.numbers.samples for batch in batches])
+        # All batches of a step are of one size, but for the last.
+        return parts_of(drawn, len(batches[0]["place"]) * self.numbers.samples)
 
     def _answers(self, prompts: Sequence[list[int]]) -> list[EncodedRow]:
         """`samples` answers to each prompt, together with it."""
@@ -251,14 +253,3 @@ def _prompts_of(batch: Batch) -> list[list[int]]:
     """The tokens of each row before those that are learned."""
     firsts = (batch["labels"] != IGNORED).long().argmax(1).tolist()
     return [ids[:first].tolist() for ids, first in zip(batch["input_ids"], firsts, strict=True)]
-
-
-def _as_divided(batch: Batch, sizes: Sequence[int]) -> list[Batch]:
-    """The rows in batches of these sizes, the padding that all rows of one share cut off."""
-    found, start = [], 0
-    for size in sizes:
-        part = {name: tensor[start : start + size] for name, tensor in batch.items()}
-        longest = int(part["attention_mask"].sum(1).max())
-        found.append({name: tensor[:, :longest] for name, tensor in part.items()})
-        start += size
-    return found

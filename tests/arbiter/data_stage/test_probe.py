@@ -79,7 +79,7 @@ def test_a_folder_is_written_with_known_rows_as_its_guard(tmp_path: Path) -> Non
     found = probed(folder, tmp_path / "home")
     pipeline, _ = pipeline_of(folder, tmp_path / "home")
     job = Job(folder, tmp_path / "out", pipeline.config, tmp_path / "home", Console(), "arbiter data probe")
-    write(job, found, guard=4)
+    write(job, job.open(), found, guard=4)
     rows = {
         part: [json.loads(line) for line in (tmp_path / "out" / f"{part}.jsonl").read_text().splitlines()]
         for part in ("train", "guard")
