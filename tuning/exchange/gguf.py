@@ -6,6 +6,8 @@ llama.cpp's repository, which is run as it is.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 import subprocess
 import sys
@@ -67,9 +69,11 @@ def open_gguf(file: Path) -> Any:
     # Else it counts as quantised, whatever is in it, and cannot be compared in float32.
     whole = GgufConfig(dequantize=True)
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32, quantization_config=whole
-        )
+        # Its progress bar is not one that transformers can be told to leave out.
+        with contextlib.redirect_stderr(io.StringIO()):
+            return AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=torch.float32, quantization_config=whole
+            )
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         said = " ".join(str(error).split())
         if "not supported" in said and "architecture" in said:

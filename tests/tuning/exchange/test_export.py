@@ -113,11 +113,17 @@ def test_plain_peft_loads_the_adapter(adapter: Adapter, tiny_base: Path, tmp_pat
 
 @pytest.mark.parametrize(("numbers", "most"), [({}, 1e-4), ({"dtype": "float16"}, 0.1), ({"quantize": "q8_0"}, 0.5)])
 def test_a_gguf_is_read_again_and_compared(
-    numbers: dict[str, str], most: float, adapter: Adapter, tiny_base: Path, tmp_path: Path
+    numbers: dict[str, str],
+    most: float,
+    adapter: Adapter,
+    tiny_base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = exported(adapter, tiny_base, tmp_path / "out", format="gguf", converter=CONVERTER, **numbers)
     (name,) = told["files"]
     assert name.startswith(adapter.name.replace("@", "-"))
+    assert capsys.readouterr().err == ""
     assert told["parity"]["largest"] < most
     assert is_clean(tmp_path)
 
