@@ -21,7 +21,7 @@ from arbiter.pipeline import Pipeline
 from arbiter.planning import power, race_plan
 from arbiter.scoring import check_metric, find_judge, load_labels
 from arbiter.training import trained_alike, untrainable
-from eval.metrics.labels import kind_of, label_sets
+from eval.metrics.labels import kind_of
 from rag.langchain.factory import resolve
 from storage.database import make_engine
 from storage.errors import ArbiterError, listed
@@ -148,7 +148,7 @@ def find_others(config: Config) -> Iterator[Callable[[], object]]:
 
 def label_balance(data: Data) -> dict[str | None, Counter[str]]:
     """How often each label is the first gold, by kind of question; only for kinds whose golds are labels."""
-    counts: dict[str | None, Counter[str]] = {kind: Counter() for kind in label_sets(data.questions)}
+    counts: dict[str | None, Counter[str]] = {kind: Counter() for kind in data.label_sets}
     for question in data.questions:
         if (kind := kind_of(question)) in counts:
             counts[kind][question.answers[0]] += 1

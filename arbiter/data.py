@@ -25,6 +25,7 @@ from arbiter.learned import PARTS, LearnedPart, learned_part
 from arbiter.preferences import Preferences, load_preferences
 from eval.contexts import place_contexts
 from eval.generated import REVIEW
+from eval.metrics.labels import Labels, label_sets
 from eval.question_sets import QuestionFiles, QuestionSets, divide
 from eval.questions import Question, are_documents_given
 from rag.documents.conversions import Conversions
@@ -79,7 +80,8 @@ class Data:
     done to the rows: splits, rows that were left out or merged. `documents_given` says whether every
     document is asked about. `variant` ends the name: what is indexed under it leaves the data's own indexes alone.
     `strays` are what may have been meant as documents where there are none. `preferences` are read where they are
-    asked for. `mixed` are rows of other folders that adapters learn besides, by their keys (`arbiter.mixing`).
+    asked for. `mixed` are rows of other folders that adapters learn besides, by their keys (`arbiter.mixing`). `labels`
+    are those of each kind of question, before the limits; None finds them in the rows that are left.
     """
 
     folder: Path
@@ -95,6 +97,12 @@ class Data:
     strays: tuple[str, ...] = ()
     preferences: Preferences = field(default_factory=Preferences)
     mixed: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
+    labels: Mapping[str | None, Labels] | None = field(default=None, compare=False)
+
+    @property
+    def label_sets(self) -> Mapping[str | None, Labels]:
+        """The labels of each kind of question that has labels."""
+        return label_sets(self.questions, self.examples) if self.labels is None else self.labels
 
     @property
     def name(self) -> str:
@@ -195,6 +203,8 @@ def load_data(
         documents_given=are_documents_given(questions, {document.id for document in every.documents}),
         preferences=preferences[0],
         strays=_strays(folder) if not every.documents else (),
+        # Of few questions each may have a label of its own.
+        labels=label_sets(questions, examples),
     )
 
 

@@ -24,6 +24,7 @@ from eval.metrics.catalogue import (
     all_metric_names,
     built_in_names,
     check_declared,
+    check_scorable,
     metrics_of,
     plain_scorers,
     primary_column,
@@ -89,7 +90,8 @@ def find_judge(config: Config, home: Path, arms: Collection[str] | None = None) 
 @dataclass
 class Scoring:
     """The metrics of one config over one data folder. Making it raises what is wrong with them before anything is
-    asked: EvalError for a metric that does not exist, one of an uncertified judge, and faulty labels.
+    asked: EvalError for a metric that does not exist or scores none of the questions, one of an uncertified judge, and
+    faulty labels.
     """
 
     config: Config
@@ -102,12 +104,13 @@ class Scoring:
         self._labels = load_labels(self.config)
         check_metric(self.config)
         self._certificate = find_judge(self.config, self.home)
+        check_scorable(self.config.policy.metric, self.data.questions, self.data.label_sets)
 
     @cached_property
     def scorers(self) -> list[Scorer]:
         """Every metric: the plain ones, the user's, ragas's reference-based ones, and a judge's where there is one."""
         scorers: list[Scorer] = [
-            *plain_scorers(self.data.questions, self.data.examples, self._is_document),
+            *plain_scorers(self.data.label_sets, self._is_document),
             user_scorer(load_user_metrics(built_in_names())),
             reference_scorer(self.embedder.embed, self._reference_contexts),
         ]

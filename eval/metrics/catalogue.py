@@ -2,7 +2,7 @@
 one for each kind of question, gathered in the column `primary`.
 
 check_declared(policy_metric, all_metric_names(load_user_metrics(built_in_names())))
-scorers = plain_scorers(questions, examples, is_document)
+scorers = plain_scorers(label_sets(questions, examples), is_document)
 column, metric_of = primary_column(questions, columns, {"default": "token_f1", "format": "exact_match"})
 """
 
@@ -14,7 +14,7 @@ from eval.answers import AnswerRecord
 from eval.errors import EvalError
 from eval.metrics.abstention import ABSTENTION_SCORER
 from eval.metrics.json import JSON_SCORER
-from eval.metrics.labels import kind_of, label_scorer, label_sets
+from eval.metrics.labels import MAX_LABELS, MIN_USES, Labels, kind_of, label_scorer
 from eval.metrics.ragas import JUDGE_METRICS, REFERENCE_METRICS
 from eval.metrics.text import TEXT_SCORER
 from eval.questions import Question
@@ -27,13 +27,20 @@ PRIMARY = "primary"
 # The key that holds for kinds without a metric of their own.
 DEFAULT = "default"
 
+_JSON = "no gold answer is a JSON object or array"
+# What a question must have to be scored by a metric.
+_WANTS = {
+    "label_accuracy": f"labels are 2 to {MAX_LABELS} different answers, each given {MIN_USES} times on average",
+    **dict.fromkeys(JSON_SCORER.names, _JSON),
+}
+
 # A metric's name, or kinds of questions (`metadata["kind"]`) to metrics with the key "default".
 Declared = str | Mapping[str, str]
 
 
 def plain_metric_names() -> tuple[str, ...]:
     """Metrics that are pure functions of the question, the answer and its sources, in the order of the scorers."""
-    return tuple(name for scorer in plain_scorers([]) for name in scorer.names)
+    return tuple(name for scorer in plain_scorers({}) for name in scorer.names)
 
 
 def built_in_names() -> tuple[str, ...]:
@@ -49,17 +56,38 @@ def all_metric_names(user_metrics: Iterable[str] = (), *, has_judge: bool = Fals
 
 
 def plain_scorers(
-    questions: Sequence[Question],
-    examples: Sequence[Question] = (),
-    is_document: Callable[[str], bool] | None = None,
+    labels: Mapping[str | None, Labels], is_document: Callable[[str], bool] | None = None
 ) -> list[Scorer]:
     """The scorers of `plain_metric_names`.
 
-    `questions` are all questions of the run, whichever part of them is scored at a time: with the training rows they
-    say what the labels are. `is_document(id)` tells documents from worked examples.
+    `labels` are those of all questions and training rows there are, whichever of them are scored.
+    `is_document(id)` tells documents from worked examples.
     """
-    labels, sources = label_scorer(label_sets(questions, examples)), source_scorer(is_document)
-    return [TEXT_SCORER, labels, JSON_SCORER, ABSTENTION_SCORER, sources]
+    return [*_text_scorers(labels), source_scorer(is_document)]
+
+
+def check_scorable(metric: Declared, questions: Sequence[Question], labels: Mapping[str | None, Labels]) -> None:
+    """Raise EvalError when the metric that decides would score no answer to any of the questions, not even the gold
+    one. Metrics that look at more than the answer's text are not checked.
+    """
+    scorers = _text_scorers(labels)
+    names, of_text = metrics_of(metric), {name for scorer in scorers for name in scorer.names}
+    if not questions or not of_text.issuperset(names):
+        return
+    golds = [(question, AnswerRecord("", question.id, question.answer)) for question in questions]
+    columns = {name: column for scorer in scorers for name, column in scorer.score(golds).items()}
+    if any(score is not None for score in primary_column(questions, columns, metric)[0]):
+        return
+    reasons = "; ".join(dict.fromkeys(_WANTS[name] for name in names if name in _WANTS))
+    called = " and ".join(map(repr, names))
+    raise EvalError(
+        f"policy.metric {called} scores none of the {len(questions)} questions: {reasons}; choose a metric that fits "
+        "their answers, such as exact_match or token_f1"
+    )
+
+
+def _text_scorers(labels: Mapping[str | None, Labels]) -> list[Scorer]:
+    return [TEXT_SCORER, label_scorer(labels), JSON_SCORER, ABSTENTION_SCORER]
 
 
 def source_scorer(is_document: Callable[[str], bool] | None = None) -> Scorer:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -44,6 +45,15 @@ def test_a_folder_is_read_whole_and_limits_sample(tmp_path: Path) -> None:
     draws = [load_data(where, LimitsConfig(4, 3), seed=seed).examples for seed in range(6)]
     drawn = {tuple(example.id for example in draw) for draw in draws}
     assert len(drawn) > 1
+
+
+def test_a_few_questions_have_the_labels_of_all(tmp_path: Path) -> None:
+    rows = [{"id": f"q{i}", "question": f"Test {i}?", "answers": [f"label {i % 4}"]} for i in range(8)]
+    data = load_data(folder(tmp_path / "d", test=rows, train=None, docs=None), LimitsConfig(questions=2))
+    assert len(data.questions) == 2
+    assert data.label_sets[None].forms == {f"label {i}" for i in range(4)}
+    # As where rows are made without a folder.
+    assert replace(data, labels=None).label_sets == {}
 
 
 def test_the_version_follows_the_content_and_the_name_the_place(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from eval.metrics.catalogue import (
     all_metric_names,
     built_in_names,
     check_declared,
+    check_scorable,
     metrics_of,
     plain_metric_names,
     plain_scorers,
@@ -15,6 +16,7 @@ from eval.metrics.catalogue import (
     source_scorer,
     unused_kinds,
 )
+from eval.metrics.labels import label_sets
 from eval.metrics.ragas import JUDGE_METRICS
 from eval.questions import Question
 
@@ -29,7 +31,7 @@ COLUMNS = {"token_f1": [0.1, 0.2, 0.3, None], "exact_match": [0.0, 1.0, 0.0, 1.0
 
 def test_the_plain_scorers_give_just_the_plain_metrics() -> None:
     question = Question("q", "Who?", ("Ada",))
-    scorers = plain_scorers([question])
+    scorers = plain_scorers({})
     assert tuple(name for scorer in scorers for name in scorer.names) == plain_metric_names()
     columns = {}
     for scorer in scorers:
@@ -140,3 +142,32 @@ def test_without_a_predicate_every_retrieved_id_is_a_document() -> None:
     question = Question("q", "?", ("x",), ("new",))
     record = AnswerRecord("rag", "q", "x", passage_documents=("new",))
     assert source_scorer().score([(question, record)])["retrieval_recall"] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "reason"),
+    [
+        ("label_accuracy", "labels are 2 to 100 different answers, each given 2 times on average"),
+        ("json_f1", "no gold answer is a JSON object or array"),
+        ({"default": "json_f1", "fact": "json_exact"}, "'json_f1' and 'json_exact' scores none of the 4 questions"),
+    ],
+)
+def test_a_metric_that_scores_no_answer_is_refused(metric: str | dict[str, str], reason: str) -> None:
+    with pytest.raises(EvalError, match=reason):
+        check_scorable(metric, QUESTIONS, label_sets(QUESTIONS))
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["token_f1", "retrieval_recall", "judge_correctness", "own", {"default": "json_f1", "fact": "exact_match"}],
+)
+def test_a_metric_that_may_score_some_answer_is_taken(metric: str | dict[str, str]) -> None:
+    check_scorable(metric, QUESTIONS, label_sets(QUESTIONS))
+
+
+def test_few_questions_have_the_labels_of_all() -> None:
+    every = [Question(f"q{i}", "?", (label,)) for i, label in enumerate(["card", "cash"] * 2)]
+    check_scorable("label_accuracy", every[:2], label_sets(every))
+    with pytest.raises(EvalError, match="scores none of the 2 questions"):
+        check_scorable("label_accuracy", every[:2], label_sets(every[:2]))
+    check_scorable("label_accuracy", [], {})
