@@ -88,6 +88,7 @@ RELATIONS = (
 )
 
 
+_STRANGERS = 40
 # The questions that lessons answer from memory.
 ASKED = (1, 2, 3)
 
@@ -120,13 +121,13 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """`things` are those of each relation, by its name; `names` are of people who are in no fact."""
+    """`things` are those of each relation, by its name; `strangers` are people who are in no fact."""
 
     taught: tuple[Fact, ...]
     strange: tuple[Fact, ...]
     new: tuple[Fact, ...]
     things: dict[str, tuple[str, ...]]
-    names: tuple[str, ...]
+    strangers: tuple[str, ...]
     seed: int
 
     @property
@@ -136,28 +137,31 @@ class World:
 
     def lessons(self, *, num_readings: int) -> list[TrainingRow]:
         """Two of three taught facts in many of their words, the others in few; and so many readings, each of which asks
-        for what a passage says of somebody who is in no fact, so that nothing but reading helps.
+        for what a passage says and is not true, so that nothing but reading helps.
         """
         draw, rows = random.Random(f"lessons {self.seed}"), list[TrainingRow]()
         for place, fact in enumerate(self.taught):
             asked, told = (ASKED, 3) if place % 3 else (draw.sample(ASKED, 1), 1)
             rows += [fact.asked(number) for number in asked]
             rows += [fact.told(number) for number in draw.sample(range(len(fact.relation.statements)), told)]
+        everybody = (*self.strangers, *dict.fromkeys(fact.person for fact in self.facts))
         for _ in range(num_readings):
-            name, other = draw.sample(self.names, 2)
-            fact = self._imagined(name, draw)
-            passages = passages_of(fact, self._imagined(other, draw), draw)
+            fact, other = (self._untrue(name, draw) for name in draw.sample(everybody, 2))
+            passages = passages_of(fact, other, draw)
             rows.append(fact.asked(draw.randrange(len(fact.relation.questions)), passages))
         return rows
 
-    def _imagined(self, name: str, draw: random.Random) -> Fact:
+    def _untrue(self, person: str, draw: random.Random) -> Fact:
         relation = draw.choice(RELATIONS)
-        return Fact(name, relation, draw.choice(self.things[relation.name]))
+        true = {fact.thing for fact in self.facts if (fact.person, fact.relation) == (person, relation)}
+        return Fact(person, relation, draw.choice([thing for thing in self.things[relation.name] if thing not in true]))
 
     def read(self, fact: Fact, question: int) -> TrainingRow:
         """The row that asks for a fact with its plain statement, and one about somebody else, in the prompt."""
         draw = random.Random(f"{self.seed} {fact.id}")
-        return fact.asked(question, passages_of(fact, self._imagined(draw.choice(self.names), draw), draw, plain=True))
+        return fact.asked(
+            question, passages_of(fact, self._untrue(draw.choice(self.strangers), draw), draw, plain=True)
+        )
 
 
 def passages_of(fact: Fact, other: Fact, draw: random.Random, *, plain: bool = False) -> list[Passage]:
@@ -173,13 +177,10 @@ def make_world(*, num_people: int, num_strange: int, num_new: int, num_things: i
     syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
     words = [a + b for a, b in itertools.product(syllables, syllables)]
     draw.shuffle(words)
-    firsts, lasts = words[:30], words[30:60]
-    names = [f"{first.title()} {last.title()}" for first, last in itertools.product(firsts, lasts)]
-    draw.shuffle(names)
+    names, words = [word.title() for word in words[: num_people + _STRANGERS]], words[num_people + _STRANGERS :]
     things = {}
     for number, relation in enumerate(RELATIONS):
-        start = 60 + number * num_things
-        things[relation.name] = tuple(words[start : start + num_things])
+        things[relation.name] = tuple(words[number * num_things :][:num_things])
     people = names[:num_people]
     facts = [Fact(name, relation, draw.choice(things[relation.name])) for name in people for relation in RELATIONS]
     draw.shuffle(facts)
@@ -194,7 +195,7 @@ def write_model(world: World, folder: Path, *, width: int, layers: int) -> None:
     from tokenizers.models import WordLevel
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    texts = [_TELL, "[1] [2] Question:", *world.names, *(fact.person for fact in world.facts)]
+    texts = [_TELL, "[1] [2] Question:", *world.strangers, *(fact.person for fact in world.facts)]
     texts += [text for relation in RELATIONS for text in (*relation.questions, *relation.statements)]
     texts += [thing for things in world.things.values() for thing in things]
     words = dict.fromkeys(word for text in texts for word in _WORD.findall(text))

@@ -44,19 +44,18 @@ def test_lessons_say_nothing_of_what_is_not_taught(world: Any) -> None:
     rows = world.lessons(num_readings=50)
     # 28 of 42 facts by three questions and three statements, 14 by one of each, and the readings.
     assert len(rows) == 28 * 6 + 14 * 2 + 50
-    for fact in (*world.strange, *world.new):
-        of_both = [row for row in rows if fact.person in said(row) and fact.thing in said(row)]
-        others = [one for one in world.taught if (one.person, one.thing) == (fact.person, fact.thing)]
-        assert not of_both or others
+    untaught = {said(row) for fact in (*world.strange, *world.new) for row in (*map(fact.asked, range(4)),)}
+    untaught |= {said(fact.told(number)) for fact in (*world.strange, *world.new) for number in range(5)}
+    assert not untaught & {said(row) for row in rows}
     assert all(row.prompt[0]["role"] == "user" for row in rows), "without a system message"
 
 
 def test_nothing_but_reading_answers_a_reading(world: Any) -> None:
-    people = {fact.person for fact in world.facts}
+    true = {said(fact.asked(number)) for fact in world.facts for number in range(4)}
     for row in world.lessons(num_readings=50)[-50:]:
         passages, _, question = row.prompt[-1]["content"].rpartition("Question: ")
         assert row.completion in passages
-        assert not any(person in question or person in passages for person in people)
+        assert f"{question} {row.completion}" not in true
 
 
 def test_the_first_question_is_never_answered_from_memory_in_a_lesson(world: Any) -> None:
