@@ -95,9 +95,10 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=60, help="each has three facts")
     parser.add_argument("--rows", type=int, default=32, help="of each mix")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.5, 1.0], help="of unknown rows in the mixes")
-    parser.add_argument("--lesson-epochs", type=float, default=30.0, help="of teaching the world")
+    parser.add_argument("--lesson-epochs", type=float, default=5.0, help="of teaching the world")
     parser.add_argument("--epochs", type=float, default=20.0, help="of the trainings after it")
-    parser.add_argument("--readings", type=int, default=400, help="rows that teach to read a passage")
+    parser.add_argument("--repeats", type=int, default=4, help="how often an epoch has each lesson of a fact")
+    parser.add_argument("--readings", type=int, default=2000, help="rows that teach to read a passage")
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument(
@@ -122,7 +123,14 @@ def measure(seed: int, options: argparse.Namespace, home: Path) -> Measured:
     """All that one seed gives."""
     began = time.process_time()
     world = make_world(num_people=options.people, num_strange=options.rows + 8, num_new=24, num_things=30, seed=seed)
-    size = Size(options.width, options.layers, options.lesson_epochs, options.readings, options.epochs)
+    size = Size(
+        width=options.width,
+        layers=options.layers,
+        lesson_epochs=options.lesson_epochs,
+        repeats=options.repeats,
+        readings=options.readings,
+        epochs=options.epochs,
+    )
     name = f"{options.people}-people-{options.rows}-rows-{size.width}x{size.layers}-seed-{seed}"
     lab = Lab(world, home.resolve() / name, size)
     degrees = lab.probe()

@@ -1,6 +1,6 @@
 """A world's model, what it knows, and trainings of it: `Lab(world, home, size)`.
 
-lab = Lab(world, home, Size(width=96, layers=2, lesson_epochs=30, readings=400, epochs=20))
+lab = Lab(world, home, Size(width=96, layers=2, lesson_epochs=5, repeats=4, readings=2000, epochs=20))
 lab.probe()                                    how well each fact is known
 lab.tune("mix", rows, dev, guard)              what was seen of a training after every epoch
 lab.inject(world.new)                          new facts from the prompt, and after trainings on them
@@ -39,6 +39,7 @@ class Size:
     width: int
     layers: int
     lesson_epochs: float
+    repeats: int
     readings: int
     epochs: float
 
@@ -56,8 +57,8 @@ class Lab:
         base = home / "base"
         if not (base / "tokenizer.json").is_file():  # what is written last
             write_model(world, base, width=size.width, layers=size.layers)
-        lessons = world.lessons(num_readings=size.readings)
-        recipe = FullRecipe(epochs=size.lesson_epochs, batch_size=32, learning_rate=4e-3, seed=world.seed)
+        lessons = world.lessons(repeats=size.repeats, num_readings=size.readings)
+        recipe = FullRecipe(epochs=size.lesson_epochs, batch_size=32, learning_rate=3e-3, seed=world.seed)
         taught = self._train("lessons", ResolvedModel("world", home.name, str(base)), lessons, recipe)
         self._taught = ResolvedModel("taught", taught.name, str(taught))
 

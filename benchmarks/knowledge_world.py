@@ -2,7 +2,7 @@
 
 world = make_world(num_people=60, num_strange=40, num_new=24, num_things=30, seed=0)
 world.taught, world.strange, world.new        facts that the model is taught, and two sets that it is not
-world.lessons(num_readings=400)               the rows that teach it, and to read a fact from a passage
+world.lessons(repeats=4, num_readings=2000)   the rows that teach it, and to read a fact from a passage
 write_model(world, folder, width=96, layers=2)    a model of random weights whose words are the world's
 
 Names and things are made-up words of their own. A fact is a person, a relation and a thing; each relation has several
@@ -135,19 +135,21 @@ class World:
         """All of them."""
         return (*self.taught, *self.strange, *self.new)
 
-    def lessons(self, *, num_readings: int) -> list[TrainingRow]:
-        """Two of three taught facts in many of their words, the others in few; and so many readings, each of which asks
-        for what a passage says and is not true, so that nothing but reading helps.
+    def lessons(self, *, repeats: int, num_readings: int) -> list[TrainingRow]:
+        """Two of three taught facts in many of their words, the others in few, each lesson so many times; and so many
+        readings, each of which asks for what a passage says and is not true, so that nothing but reading helps. Half of
+        them show another passage besides.
         """
         draw, rows = random.Random(f"lessons {self.seed}"), list[TrainingRow]()
         for place, fact in enumerate(self.taught):
             asked, told = (ASKED, 3) if place % 3 else (draw.sample(ASKED, 1), 1)
             rows += [fact.asked(number) for number in asked]
             rows += [fact.told(number) for number in draw.sample(range(len(fact.relation.statements)), told)]
+        rows *= repeats
         everybody = (*self.strangers, *dict.fromkeys(fact.person for fact in self.facts))
         for _ in range(num_readings):
             fact, other = (self._untrue(name, draw) for name in draw.sample(everybody, 2))
-            passages = passages_of(fact, other, draw)
+            passages = passages_of([fact, other] if draw.random() < 0.5 else [fact], draw)
             rows.append(fact.asked(draw.randrange(len(fact.relation.questions)), passages))
         return rows
 
@@ -160,13 +162,13 @@ class World:
         """The row that asks for a fact with its plain statement, and one about somebody else, in the prompt."""
         draw = random.Random(f"{self.seed} {fact.id}")
         return fact.asked(
-            question, passages_of(fact, self._untrue(draw.choice(self.strangers), draw), draw, plain=True)
+            question, passages_of([fact, self._untrue(draw.choice(self.strangers), draw)], draw, plain=True)
         )
 
 
-def passages_of(fact: Fact, other: Fact, draw: random.Random, *, plain: bool = False) -> list[Passage]:
-    """Statements of two facts, in any order; each in any words, or in the plain ones."""
-    texts = [one.statement(0 if plain else draw.randrange(len(one.relation.statements))) for one in (fact, other)]
+def passages_of(facts: Sequence[Fact], draw: random.Random, *, plain: bool = False) -> list[Passage]:
+    """Statements of facts, in any order; each in any words, or in the plain ones."""
+    texts = [one.statement(0 if plain else draw.randrange(len(one.relation.statements))) for one in facts]
     draw.shuffle(texts)
     return [Passage(f"p{rank}", f"p{rank}", "", text, 1.0, rank) for rank, text in enumerate(texts, start=1)]
 
@@ -222,6 +224,7 @@ def write_model(world: World, folder: Path, *, width: int, layers: int) -> None:
         "num_key_value_heads": 4,
         "max_position_embeddings": 256,
         "tie_word_embeddings": True,
+        "initializer_range": 0.1,  # from the usual 0.02 next to nothing is learned in 360 steps, from this every fact
         "pad_token_id": 0,
         "eos_token_id": vocabulary["[end]"],
         "bos_token_id": vocabulary["[end]"],

@@ -41,7 +41,7 @@ def test_a_fact_is_taught_or_strange_or_new(world: Any, benchmarks: Any) -> None
 
 
 def test_lessons_say_nothing_of_what_is_not_taught(world: Any) -> None:
-    rows = world.lessons(num_readings=50)
+    rows = world.lessons(repeats=1, num_readings=50)
     # 28 of 42 facts by three questions and three statements, 14 by one of each, and the readings.
     assert len(rows) == 28 * 6 + 14 * 2 + 50
     untaught = {said(row) for fact in (*world.strange, *world.new) for row in (*map(fact.asked, range(4)),)}
@@ -52,14 +52,14 @@ def test_lessons_say_nothing_of_what_is_not_taught(world: Any) -> None:
 
 def test_nothing_but_reading_answers_a_reading(world: Any) -> None:
     true = {said(fact.asked(number)) for fact in world.facts for number in range(4)}
-    for row in world.lessons(num_readings=50)[-50:]:
+    for row in world.lessons(repeats=1, num_readings=50)[-50:]:
         passages, _, question = row.prompt[-1]["content"].rpartition("Question: ")
         assert row.completion in passages
         assert f"{question} {row.completion}" not in true
 
 
 def test_the_first_question_is_never_answered_from_memory_in_a_lesson(world: Any) -> None:
-    rows = {said(row) for row in world.lessons(num_readings=0)}
+    rows = {said(row) for row in world.lessons(repeats=1, num_readings=0)}
     assert not rows & {said(fact.asked(0)) for fact in world.facts}
     assert rows & {said(fact.asked(1)) for fact in world.facts}
 
