@@ -108,6 +108,8 @@ def main() -> None:
     options = parser.parse_args()
     if len(options.shares) < 2 or not all(0 <= share <= 1 for share in options.shares):
         parser.error(f"--shares are two or more from 0 to 1, not {options.shares}")
+    if options.rows < 8:
+        parser.error(f"--rows is 8 or more, not {options.rows}")
     if len(set(options.seeds)) < 2:
         parser.error("--seeds are two or more: one says nothing of the next")
     with tempfile.TemporaryDirectory() as folder:
@@ -139,10 +141,12 @@ def measure(seed: int, options: argparse.Namespace, home: Path) -> Measured:
     draw = random.Random(seed)
     known = [fact for fact in world.taught if degrees[fact.id] == "known"]
     unknown = [fact for fact in world.strange if degrees[fact.id] == "unknown"]
-    if len(known) < options.rows + 16 or len(unknown) < options.rows:
+    new = [fact for fact in world.new if degrees[fact.id] == "unknown"]
+    if len(known) < options.rows + 16 or len(unknown) < options.rows or not new:
         sys.exit(
-            f"seed {seed}: {len(known)} facts of the lessons are known and {len(unknown)} others unknown, and --rows "
-            f"{options.rows} needs 16 known ones more; lower it, or raise --people or --lesson-epochs"
+            f"seed {seed}: {len(known)} facts of the lessons are known, {len(unknown)} of the strange and {len(new)} of "
+            f"the new ones unknown, and --rows {options.rows} needs 16 known ones more, as many strange and some new "
+            "ones; lower it, or raise --people or --lesson-epochs"
         )
     draw.shuffle(known)
     rows, held_out = known[: options.rows], known[options.rows :]
@@ -159,10 +163,9 @@ def measure(seed: int, options: argparse.Namespace, home: Path) -> Measured:
             "early_step": published["steps"][-1],
             "curve": [look["guard"] for look in looks],
         }
-    half = options.rows // 2
-    looks, _ = lab.tune(
-        "fit", asked_rows(mix(rows, unknown, 0.5)), asked_rows(rows[: options.rows - half]), asked_rows(unknown[:half])
-    )
+    learned = mix(rows, unknown, 0.5)
+    by_degree = [[fact for fact in learned if degrees[fact.id] == degree] for degree in ("known", "unknown")]
+    looks, _ = lab.tune("fit", asked_rows(learned), *map(asked_rows, by_degree))
     fit = {"known": [look["score"] for look in looks], "unknown": [look["guard"] for look in looks]}
     return {
         "seed": seed,
@@ -174,7 +177,7 @@ def measure(seed: int, options: argparse.Namespace, home: Path) -> Measured:
         "held_out": {"dev": len(dev), "test": len(test)},
         "mixes": mixes,
         "fit": fit,
-        "new": lab.inject([fact for fact in world.new if degrees[fact.id] == "unknown"]),
+        "new": lab.inject(new),
         "processor_s": round(time.process_time() - began, 1),
     }
 
