@@ -144,8 +144,8 @@ def measure(seed: int, options: argparse.Namespace, home: Path) -> Measured:
     new = [fact for fact in world.new if degrees[fact.id] == "unknown"]
     if len(known) < options.rows + 16 or len(unknown) < options.rows or not new:
         sys.exit(
-            f"seed {seed}: {len(known)} facts of the lessons are known, {len(unknown)} of the strange and {len(new)} of "
-            f"the new ones unknown, and --rows {options.rows} needs 16 known ones more, as many strange and some new "
+            f"seed {seed}: {len(known)} facts of the lessons are known, {len(unknown)} strange and {len(new)} new ones "
+            f"unknown, and --rows {options.rows} needs 16 known ones more, as many strange and some new "
             "ones; lower it, or raise --people or --lesson-epochs"
         )
     draw.shuffle(known)
