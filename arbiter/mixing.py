@@ -3,10 +3,12 @@ forget it, or those of other tasks.
 
 mixed, notes = load_mixed(config, data)
 mixed["support"]      # with mix: {support: {../march: 0.2}} a fifth of all rows that it learns
+scaled(mixed, 0.5, seed=0)["support"]         beside half of its own rows
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +41,23 @@ def load_mixed(config: Config, data: Data) -> tuple[Mapping[str, tuple[Question,
             notes.append(f"mix.{key}: {len(some)} rows of {Path(folder).name}{short}")
         mixed[key] = tuple(rows)
     return mixed, tuple(notes)
+
+
+def scaled(mixed: Mapping[str, tuple[Question, ...]], share: float, *, seed: int) -> Mapping[str, tuple[Question, ...]]:
+    """This share of the rows that are mixed in, of each folder, so that beside as large a part of an adapter's own they
+    stay as many of all. Fewer are part of more, in their own order.
+    """
+    kept: dict[str, tuple[Question, ...]] = {}
+    for key, rows in mixed.items():
+        by_folder: dict[str, list[int]] = {}
+        for place, row in enumerate(rows):
+            by_folder.setdefault(row.id.partition(":")[0], []).append(place)
+        drawn = list[int]()
+        for places in by_folder.values():
+            order = random.Random(seed).sample(places, len(places))
+            drawn += order[: round(share * len(places))]
+        kept[key] = tuple(rows[place] for place in sorted(drawn))
+    return kept
 
 
 def _rows_of(folder: Path, config: Config, data: Data, notes: list[str]) -> list[Question]:

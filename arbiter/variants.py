@@ -15,6 +15,7 @@ from arbiter.asking import Asker
 from arbiter.config.schema import Config
 from arbiter.console import Step
 from arbiter.data import Data
+from arbiter.mixing import scaled
 from arbiter.pipeline import Pipeline
 from arbiter.training_rows import settle_adapters
 from eval.answers import Asked
@@ -82,11 +83,13 @@ class Variants:
         index_variant: str = "",
     ) -> Iterator[Ask]:
         """Index and train what an arm of a config needs, then ask question numbers. `examples` stand for the training
-        rows; an `index_variant` keeps what is indexed apart from the data's own indexes. Raises NotMade.
+        rows, with as large a part of those that are mixed in; an `index_variant` keeps what is indexed apart from the data's own indexes. Raises NotMade.
         """
         trial = Pipeline(config, home=self._pipeline.home, console=self._pipeline.console)
-        rows = self._data.examples if examples is None else tuple(examples)
-        trial.data = replace(self._data, examples=rows, variant=index_variant)
+        trial.data = replace(self._data, variant=index_variant)
+        if examples is not None:
+            mixed = scaled(self._data.mixed, len(examples) / len(self._data.examples), seed=config.seed)
+            trial.data = replace(trial.data, examples=tuple(examples), mixed=mixed)
         trial.base, trial.embedder = self._pipeline.base, self._pipeline.embedder
         trial.answer_lengths = self._pipeline.answer_lengths
         with contextlib.ExitStack() as during:

@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ def is_complete(directory: Path) -> bool:
 def publish(final: Path) -> Iterator[Path]:
     """Yield a temporary sibling directory; afterwards it is on disk and named `final`.
 
-    The body writes the manifest last. A complete `final` that exists already is kept and the new one dropped; an
-    incomplete one is replaced. On any exception nothing is left behind. Raises StorageError when the disk is full.
+    The body writes the manifest last, and all files get its mode, which is that of any new file. A complete `final`
+    that exists already is kept and the new one dropped; an incomplete one is replaced. On any exception nothing is left
+    behind. Raises StorageError when the disk is full.
     """
     with refuse_full_disk(final), draft_folder(final) as draft:
         yield draft
@@ -191,7 +193,11 @@ def _make_locked(final: Path) -> tuple[Path, int]:
 
 def _finish(draft: Path, final: Path) -> None:
     assert is_complete(draft), f"nobody wrote {MANIFEST} of {final.name}"
+    # safetensors writes files that only their owner may read; the manifest's mode is what the umask leaves.
+    mode = stat.S_IMODE((draft / MANIFEST).stat().st_mode)
     for path in (*draft.rglob("*"), draft):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
         sync_path(path)
     if is_complete(final):
         return

@@ -156,6 +156,20 @@ def test_the_curve_says_how_many_more_examples_reach_the_retrieval_arm(
 
 
 @pytest.mark.slow  # 240 answers over HTTP
+def test_rows_that_are_mixed_in_keep_their_share_at_every_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    rows = [{"question": f"Which old row has place {i} of all?", "answers": [f"old {i}"]} for i in range(40)]
+    (old / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # A fifth of all: 2 beside 10, 20 beside 80.
+    world = World({12: 1, 25: 4, 50: 8, 100: 14})
+    measured(tmp_path, monkeypatch, world, mix={"closed_book": {str(old): 0.2}})
+    shares = [sum(row.startswith("old") for row in learned) for learned in world.rows]
+    assert shares == [2, 5, 10, 20]
+    assert [len(learned) for learned in world.rows] == [12, 25, 50, 100]
+
+
+@pytest.mark.slow  # 240 answers over HTTP
 def test_a_flat_curve_is_not_worth_asking_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report, _ = measured(tmp_path, monkeypatch, World({10: 4, 20: 4, 40: 4, 80: 4}), curve={"most": 500})
     assert report.needed["rag"].expected is None

@@ -12,7 +12,7 @@ from arbiter.config.loading import load_config
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import load_data
-from arbiter.mixing import load_mixed
+from arbiter.mixing import load_mixed, scaled
 from arbiter.pipeline import Pipeline
 from arbiter.training_rows import count_rows, examples_rows
 from storage.errors import ArbiterError
@@ -37,6 +37,22 @@ def test_rows_have_their_share_of_all(tmp_path: Path) -> None:
         "mix.closed_book: 1 rows of other, all that there are of 4",
     )
     assert load_mixed(config, load_data(folder))[0] == mixed
+
+
+def test_beside_fewer_rows_they_keep_their_share_of_each_folder(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "team", train=[{**TRAIN[0], "question": f"Who sits at {i}?"} for i in range(40)])
+    old = write_folder(tmp_path / "old", train=OLD)
+    other = [{"question": f"Who ran the other shop {i}?", "answers": [f"Cy {i}"]} for i in range(40)]
+    mix = {str(old): 0.1, str(write_folder(tmp_path / "other", train=other)): 0.4}
+    mixed = load_mixed(config_of(folder, raft=mix), load_data(folder))[0]
+    assert scaled(mixed, 1.0, seed=3) == mixed
+    halves, eighth = (scaled(mixed, share, seed=3)["raft"] for share in (0.5, 0.125))
+    # Beside 40, 20 and 5 rows of its own: half of all, a fifth of which are old.
+    assert [len(rows) for rows in (mixed["raft"], halves, eighth)] == [40, 20, 5]
+    assert [sum(row.id.startswith("old:") for row in rows) for rows in (mixed["raft"], halves, eighth)] == [8, 4, 1]
+    order = [row.id for row in mixed["raft"]]
+    assert [row.id for row in halves] == sorted((row.id for row in halves), key=order.index)
+    assert {row.id for row in eighth} < {row.id for row in halves}
 
 
 def test_they_are_learned_as_the_arm_asks_and_are_part_of_the_data(tmp_path: Path) -> None:

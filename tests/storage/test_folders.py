@@ -4,12 +4,15 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from storage.errors import StorageError
 from storage.files import refuse_full_disk
@@ -43,6 +46,26 @@ def test_a_published_directory_is_complete_and_alone(tmp_path: Path) -> None:
     assert read_manifest(final) == {"n": 1}
     assert (final / "sub" / "text").read_text() == "hello"
     assert [path.name for path in final.parent.iterdir()] == ["thing@1"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_whoever_may_read_the_manifest_may_read_all_files(tmp_path: Path, umask: int, mode: int) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("given")
+    outside.chmod(0o600)
+    before = os.umask(umask)
+    try:
+        with publish(tmp_path / "model") as folder:
+            (folder / "part").mkdir()
+            save_file({"a": np.zeros(2)}, folder / "part" / "model.safetensors")
+            (folder / "link").symlink_to(outside)
+            write_manifest(folder, {})
+    finally:
+        os.umask(before)
+    found = (tmp_path / "model" / name for name in ("part/model.safetensors", "manifest.json"))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in found] == [mode, mode]
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o600
+    assert (tmp_path / "model" / "part" / "model.safetensors").is_file()
 
 
 def test_an_existing_complete_directory_is_kept(tmp_path: Path) -> None:

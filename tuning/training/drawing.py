@@ -59,6 +59,11 @@ class Drawer:
         moved = self.prepared.model.named_parameters()
         self._begun = {name: value.detach().clone() for name, value in moved if value.requires_grad}
 
+    @property
+    def prompts_at_once(self) -> int:
+        """To how many prompts answers are drawn together."""
+        return max(_DRAWN // self.numbers.samples, 1)
+
     def draw(self, batches: Sequence[Batch], step: int) -> list[Batch]:
         """What is learned at a step of these rows: for each batch one with `samples` answers to each of its prompts."""
         if step % self.numbers.steps_per_draw == 0 or not self.kept:
@@ -81,7 +86,7 @@ class Drawer:
                 torch.manual_seed(int(content_hash("draw", str(self.seed), str(step))[:15], 16))
                 # However a step is divided, the same is drawn.
                 prompts = [prompt for batch in batches for prompt in _prompts_of(batch)]
-                at_once = max(_DRAWN // self.numbers.samples, 1)
+                at_once = self.prompts_at_once
                 some = (prompts[start : start + at_once] for start in range(0, len(prompts), at_once))
                 answers = [answer for part in some for answer in self._answers(part)]
                 drawn = self._read(padded(answers, self.tokenizer.pad_token_id or 0, model.device))

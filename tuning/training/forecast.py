@@ -2,8 +2,9 @@
 
 forecast = foretell(trainer, parameters, batches, rows=..., num_rows=..., longest=...)
 
-The first steps, of half of the longest row and of all of it, show what a row takes of memory; those of a short and of a
-long batch give the seconds of a batch as a line in its tokens. A training that will not fit is refused at once.
+The first steps, of half of the longest row and of all of it, show what a row takes of memory; where answers are drawn,
+those of one prompt and of as many as are drawn to at once. Steps of a short and of a long batch give the seconds of a
+batch as a line in its tokens. A training that will not fit is refused at once.
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ class Batches:
     num_tokens: Sequence[int]
     open: Callable[[int], dict[str, torch.Tensor]]
     """The batch of a step, as it is trained on."""
-    longest_row: dict[str, torch.Tensor]
-    """The longest of all rows alone."""
-    half_row: dict[str, torch.Tensor]
-    """Its second half, which holds what it learns."""
+    longest: dict[str, torch.Tensor]
+    """What is tried: the longest of all rows alone, or as many of it as answers are drawn to at once."""
+    half: dict[str, torch.Tensor]
+    """Less of it: the row's second half, which holds what it learns, or one row."""
+    held_tokens: float
+    """Tokens of what is worked on at once, by the tokens of `longest`."""
 
 
 def foretell(
@@ -59,23 +62,23 @@ def foretell(
     states = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     memory = Memory()
     before = memory.now()
-    step(batches.half_row)
+    step(batches.half)
     half_bytes = memory.peak() - before
     optimizer.zero_grad(set_to_none=True)
-    step(batches.longest_row)
+    step(batches.longest)
     row_bytes = memory.peak() - before
     state_bytes = _step(optimizer)
     gradients = _gradient_bytes(optimizer)
     optimizer.zero_grad(set_to_none=True)
-    row_tokens = batches.longest_row["input_ids"].numel()
-    weights = _of_weights(half_bytes, row_bytes, batches.half_row["input_ids"].numel(), row_tokens)
+    row_tokens = batches.longest["input_ids"].numel()
+    weights = _of_weights(half_bytes, row_bytes, batches.half["input_ids"].numel(), row_tokens)
     a_token = max(row_bytes - weights - gradients, 0) / row_tokens
     fixed = before + weights + gradients + state_bytes
-    parts_tokens = max(batches.num_tokens) / recipe.accumulate
-    forecast_bytes = round(fixed + a_token * max(parts_tokens, row_tokens))
+    forecast_bytes = round(fixed + a_token * max(batches.held_tokens, row_tokens))
     free = free_bytes() + memory.now()
     if forecast_bytes > _FREE_SHARE * free:
-        raise TuningError(_too_much(recipe, forecast_bytes, free, fixed, a_token * max(batches.num_tokens)))
+        whole_batch = a_token * batches.held_tokens * recipe.accumulate
+        raise TuningError(_too_much(recipe, forecast_bytes, free, fixed, whole_batch))
     by_tokens = sorted(range(len(batches.num_tokens)), key=batches.num_tokens.__getitem__)
     points = []
     for share in SHORT_AND_LONG:

@@ -193,14 +193,14 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
     def foretell(self, plan: Plan, recipe: Recipe, *, first_step: int) -> Forecast:
         """What the training of a plan will take from a step on; the weights stay as they are."""
         prepared, steps = self._prepared, plan.steps
-        longest = max(plan.rows, key=lambda row: row.length)
+        longest, a_part = max(plan.rows, key=lambda row: row.length), known(recipe.batch_size) // recipe.accumulate
         in_backward = OPTIMIZERS[recipe.optimizer].in_backward
 
         def inputs_of(rows: Sequence[EncodedRow]) -> Batch:
             return self._batch(rows, device())
 
         def step(inputs: Batch) -> None:
-            parts = parts_of(inputs, known(recipe.batch_size) // recipe.accumulate)
+            parts = parts_of(inputs, a_part)
             if self._drawer is not None:
                 parts = self._drawer.draw_anew(parts, 0)
             whole = self._whole(parts)
@@ -218,12 +218,21 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
                 else:
                     self._parts.add_gradients(part, self._parameters, loss_of)
 
+        num_tokens = [self._num_worked(rows) for rows in steps]
+        if self._drawer is None:
+            tried, half, held_tokens = [longest], longest.second_half, max(num_tokens) / recipe.accumulate
+        else:
+            # As many as are drawn at once. Answers are learned from by `a_part` at a time, or all of a part's together.
+            samples, half = self._drawer.numbers.samples, longest  # what is drawn is as long for half of a prompt
+            tried = [longest] * min(self._drawer.prompts_at_once, known(recipe.batch_size))
+            learned = a_part if self._parts is not None else a_part * samples
+            held_tokens = sum(row.length for row in tried) * learned / min(learned, min(len(tried), a_part) * samples)
         batches = Batches(
-            num_tokens=[self._num_worked(rows) for rows in steps],
+            num_tokens=num_tokens,
             open=lambda step: inputs_of(steps[step]),
-            longest_row=inputs_of([longest]),
-            # What is drawn is as long for half of a prompt.
-            half_row=inputs_of([longest.second_half if self._drawer is None else longest]),
+            longest=inputs_of(tried),
+            half=inputs_of([half]),
+            held_tokens=held_tokens,
         )
         optimizer = self.create_optimizer()
         self.optimizer = None

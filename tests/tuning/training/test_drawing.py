@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -179,3 +180,43 @@ def test_a_forecast_counts_the_drawing(tiny_base: Path, tmp_path: Path) -> None:
         return found
 
     assert foretold(48).seconds > 2 * foretold(1).seconds
+
+
+@pytest.mark.parametrize(
+    ("objective", "numbers", "gigabytes"),
+    [
+        # Four prompts are drawn to at once, and six answers learned from, as in every step: what is measured, 0.4.
+        (Grpo(samples=8, max_tokens=2), {"batch_size": 6}, 1.4),
+        (Ppo(samples=8, max_tokens=2), {"batch_size": 6, "accumulate": 3}, 1.4),
+        # Eight, with 32 answers; 48 are learned from at once.
+        (Rloo(samples=4, max_tokens=2), {"batch_size": 48}, 1.6),
+        (Rloo(samples=4, max_tokens=2), {"batch_size": 48, "accumulate": 2}, 1.4),
+    ],
+)
+def test_what_is_drawn_is_not_held_for_each_prompt_of_a_batch(
+    objective: DrawnSettings,
+    numbers: dict[str, int],
+    gigabytes: float,
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU learns from all answers of a part at once")
+    from tuning.training import forecast
+
+    peaks = itertools.cycle((1_100_000_000, 1_400_000_000))
+    monkeypatch.setattr(forecast.Memory, "now", lambda self: 1_000_000_000)
+    monkeypatch.setattr(forecast.Memory, "peak", lambda self: next(peaks))
+    monkeypatch.setattr(forecast, "free_bytes", lambda: 10_000_000_000)
+    recipe = replace(RECIPE, objective=objective, **numbers)
+    found = forecast_training(**trainings.arguments(tiny_base, tmp_path, rows=ROWS, worth=RED, recipe=recipe))
+    assert found is not None
+    assert found.memory_bytes == pytest.approx(gigabytes * 1e9, rel=0.001)
+
+
+def test_the_memory_of_drawing_is_foretold(tiny_base: Path, tmp_path: Path) -> None:
+    numbers: dict[str, Any] = {"batch_size": 8, "epochs": 4.0, "learning_rate": 1e-4}
+    manifest = train(tiny_base, tmp_path, Grpo(samples=4, max_tokens=400), recipe=replace(RECIPE, **numbers))
+    foretold, peak = manifest["forecast"]["memory_bytes"], manifest["peak_memory_bytes"]
+    assert abs(foretold - peak) < 0.1 * peak
