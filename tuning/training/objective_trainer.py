@@ -27,6 +27,7 @@ from tuning.recipe import Prepared, Recipe, known
 from tuning.training.batches import Plan
 from tuning.training.drawing import Drawer
 from tuning.training.forecast import Batches, foretell
+from tuning.training.lessons import Lessons
 from tuning.training.loading import Precision, device
 from tuning.training.looks import TRAINED
 from tuning.training.measuring import padded
@@ -50,7 +51,7 @@ def open_trainer(
     folder: Path,
     precision: Precision,
     watch: Watch,
-    drawer: Drawer | None = None,
+    drawer: Drawer | Lessons | None = None,
 ) -> Iterator[ObjectiveTrainer]:
     """The trainer of a plan while the block lasts; on a CPU with threads for the parts of a batch."""
     model, rows_a_part = prepared.model, known(recipe.batch_size) // recipe.accumulate
@@ -99,7 +100,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
         numbers: ObjectiveSettings,
         prepared: Prepared,
         parts: Parts | None,
-        drawer: Drawer | None = None,
+        drawer: Drawer | Lessons | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
