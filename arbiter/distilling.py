@@ -101,8 +101,8 @@ class Distilling:
                 try:
                     self._replies[key, length] = await teacher.answer(prompts[key])
                 except NoReply as error:  # the teacher refused the prompt, or may answer it another time
-                    if isinstance(error.__cause__, EngineUnavailable):
-                        missed.append(error.__cause__)
+                    if isinstance(error.why, EngineUnavailable):
+                        missed.append(error.why)
                 step.update(len(self._replies), len(prompts), f"{self._budget.num_sent} requests")
 
             self._run([partial(ask, key=key) for key in prompts], length)
@@ -157,10 +157,10 @@ class Distilling:
                 "or take objective distill, which learns its answers alone"
             ) from error
         except NoReply as error:
-            if isinstance(error.__cause__, EngineUnavailable):
-                raise self._away(error.__cause__) from error
+            if isinstance(error.why, EngineUnavailable):
+                raise self._away(error.why) from error
             raise ArbiterError(
-                f"the teacher {self.told.label} refused to read a text: {error.__cause__}; lower objective.top_k, or "
+                f"the teacher {self.told.label} refused to read a text: {error.why}; lower objective.top_k, or "
                 "max_length and objective.max_tokens"
             ) from error
         except EvalError as error:

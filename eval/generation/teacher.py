@@ -39,7 +39,11 @@ _OTHER_NAMES = {"temperature": None, "max_tokens": "max_completion_tokens", "res
 
 
 class NoReply(EvalError):
-    """The teacher gave no answer to one prompt; others may well be answered."""
+    """The teacher gave no answer to one prompt; others may well be answered. `why` is what the engine said."""
+
+    def __init__(self, message: str, why: EngineUnavailable | EngineRejected) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class TeacherAway(EvalError):
@@ -218,7 +222,7 @@ class Teacher:
                 self._in_a_row, self._silence = 0, ""
                 return completion
         self._silence = str(fault)
-        raise self._missed(str(fault), NoReply("no answer from the teacher")) from fault
+        raise self._missed(str(fault), NoReply("no answer from the teacher", fault))
 
     async def _complete(self, messages: tuple[Message, ...], shape: Mapping[str, object] | None) -> Any:
         options: dict[str, object] = {"temperature": 0.0, "max_tokens": self.reply_tokens}
@@ -251,7 +255,7 @@ class Teacher:
         if error.status not in _PROMPT_REFUSED:
             self._gone = TeacherAway(said)
             return self._gone
-        return self._missed(said, NoReply("the teacher refused the prompt"))
+        return self._missed(said, NoReply("the teacher refused the prompt", error))
 
     def _missed(self, fault: str, alone: NoReply) -> EvalError:
         """What a failed request means: one after another, that the teacher is away."""

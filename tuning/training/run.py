@@ -162,12 +162,11 @@ def train_adapter(
     `work_dir/<recipe hash>` until the adapter is published, so the same call after a kill goes on from the last one,
     with the same order of rows. With `dev` rows, of the objective's kind, the training is looked at, and a recipe with
     looks needs them; the score of `guard`, which holds examples, must not fall then. Of `held_out` pairs the manifest
-    tells how they are ranked before and after. An objective that draws its answers needs `worth`, which rewards them, and
-    one that is taught needs `teacher`. `starting` is called where there is no such adapter, before anything is
-    loaded; `reading(done, total)` while texts are read that are compared with the beginning; `foretold` before the
-    first step, and with `only_foretells` it is to end the training. `power_w` is what the machine draws, where its
-    processors do not count it. Raises TuningError for faulty input, a base model
-    that cannot be loaded, rows that are all too long, a loss that diverges, looks that are all too bad to publish, too
+    tells how they are ranked before and after. An objective whose answers are rewarded needs `worth`, and one that is
+    taught needs `teacher`. `starting` is called where there is no such adapter, before anything is loaded;
+    `reading(done, total)` while texts are read that are compared with the beginning; `foretold` before the first step,
+    and with `only_foretells` it is to end the training. `power_w` is what the machine draws, where its processors do
+    not count it. Raises TuningError for faulty input, a base model that cannot be loaded, rows that are all too long, a loss that diverges, looks that are all too bad to publish, too
     little memory, a full disk, and when another process is training the same adapter.
     """
     refuse_name(name)

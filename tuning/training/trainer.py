@@ -75,8 +75,8 @@ def train(
     training is looked at while it goes on, as the recipe says; `held_out` pairs are ranked before and after; answers
     that are drawn are rewarded by `worth`, or `teacher` tells how likely it finds their tokens. It begins with the
     weights of `start`, if there is one. What is compared with the beginning is read then, and `reading` told how many
-    texts were. `foretold` is told before the first step
-    what the training will take; with `only_foretells` it must end it, and the texts are not read.
+    texts were. `foretold` is told before the first step what the training will take; with `only_foretells` it must end
+    it, and the texts are not read.
     """
     if reason := obstacle(recipe):
         raise TuningError(reason)
