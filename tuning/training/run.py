@@ -166,8 +166,9 @@ def train_adapter(
     taught needs `teacher`. `starting` is called where there is no such adapter, before anything is loaded;
     `reading(done, total)` while texts are read that are compared with the beginning; `foretold` before the first step,
     and with `only_foretells` it is to end the training. `power_w` is what the machine draws, where its processors do
-    not count it. Raises TuningError for faulty input, a base model that cannot be loaded, rows that are all too long, a loss that diverges, looks that are all too bad to publish, too
-    little memory, a full disk, and when another process is training the same adapter.
+    not count it. Raises TuningError for faulty input, a base model that cannot be loaded, rows that are all too long, a
+    loss that diverges, looks that are all too bad to publish, too little memory, a full disk, and when another process
+    is training the same adapter.
     """
     refuse_name(name)
     if not rows:
