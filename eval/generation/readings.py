@@ -14,6 +14,9 @@ texts are empty where the text was given as tokens.
 """
 
 
+_OTHER_FORM = "its prompt_logprobs for /v1/completions are not of vLLM's form"
+
+
 class NoProbabilities(EvalError):
     """A model does not tell how likely the tokens of a given text are."""
 
@@ -30,7 +33,7 @@ def reading_of(completion: Any, text: str | tuple[int, ...], start: int) -> Read
     if not isinstance(places, list) or not (has_texts or len(places) == len(text)):
         raise NoProbabilities("it gives no prompt_logprobs for /v1/completions, as vLLM does")
     try:
-        return tuple(
+        reading = tuple(
             tuple(
                 (int(token), round(float(one["logprob"]), 6), str(one.get("decoded_token") or "") if has_texts else "")
                 for token, one in place.items()
@@ -38,7 +41,10 @@ def reading_of(completion: Any, text: str | tuple[int, ...], start: int) -> Read
             for place in places[start:]
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise NoProbabilities("its prompt_logprobs for /v1/completions are not of vLLM's form") from error
+        raise NoProbabilities(_OTHER_FORM) from error
+    if not all(reading):
+        raise NoProbabilities(_OTHER_FORM)
+    return reading
 
 
 def packed(reading: Reading) -> bytes:

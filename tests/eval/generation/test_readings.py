@@ -26,7 +26,9 @@ def test_what_is_kept_is_what_was_read() -> None:
         unpacked(b"damaged")
 
 
-@pytest.mark.parametrize("places", [None, PLACES[:2], "prose", [None, None, None], [None, {}, {"x": {}}]])
+@pytest.mark.parametrize(
+    "places", [None, PLACES[:2], "prose", [None, None, None], [None, {}, PLACES[2]], [None, PLACES[1], {"x": {}}]]
+)
 def test_anything_else_is_refused(places: Any) -> None:
     with pytest.raises(NoProbabilities):
         reading_of(told(places), (1, 5, 7), 1)
