@@ -7,7 +7,7 @@ untrainable(config, data, base, ["raft"], home) # {"raft": "adapters.raft cannot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,15 +17,19 @@ from typing import Any
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.data import Data
+from arbiter.distilling import Distilling
 from arbiter.learned import learned_part
 from arbiter.scoring import Scoring
 from arbiter.training_rows import count_rows, examples_rows, rows_of, settle_adapters
 from eval.report.wording import as_size
 from rag.index import Index
 from tuning.base import ResolvedModel
+from tuning.data.rows import Row, TrainingRow
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
+from tuning.objectives.distilled import Distill, Gkd, is_distilled, wants_answers
 from tuning.objectives.drawn import reward_of
+from tuning.objectives.objective import ObjectiveSettings
 from tuning.recipe import Recipe, Worth
 from tuning.training.obstacles import obstacles
 from tuning.training.progress import Forecast, TrainProgress
@@ -56,6 +60,10 @@ class Trainer:
     home: Path
     console: Console
     _noted: set[str] = field(default_factory=set, init=False)
+    _distilling: Distilling = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_distilling", Distilling(self.config, home=self.home, console=self.console))
 
     def train_all(self, names: Iterable[str]) -> dict[str, Adapter]:
         """The adapters of these keys, trained as far as there are none. Raises TuningError for all that cannot be
@@ -73,7 +81,7 @@ class Trainer:
             def is_there(name: str) -> bool:  # the first is what is to be trained now
                 if name == left[0] or reward_of(self.config.adapters[name].objective) in left:
                     return False
-                return find_trained(**self._arguments(name)) is not None
+                return find_trained(**self._arguments(name, asks=False)) is not None
 
             reasons = [*untrainable(self.config, self.data, self.base, left, self.home, is_there).values()]
             if len(reasons) > 1:
@@ -115,7 +123,7 @@ class Trainer:
     def forecast(self, name: str) -> Forecast | str | None:
         """What the training of this adapter will take, or why it cannot be trained; None where it exists."""
         try:
-            given = self._arguments(name)
+            given = self._arguments(name, asks=False)
         except _NotTrained as missing:
             return f"{name} is timed when its reward model {missing.reward} is trained"
         with self.console.step(f"timing steps of {name} on {len(given['rows'])} rows"):
@@ -124,7 +132,8 @@ class Trainer:
             except TuningError as error:
                 return _cannot(name, str(error))
 
-    def _arguments(self, name: str) -> dict[str, Any]:
+    def _arguments(self, name: str, *, asks: bool = True) -> dict[str, Any]:
+        """What a training is given. Without `asks` no teacher is: rows that it has not answered yet keep their own."""
         config, data, home, spec = self.config, self.data, self.home, self.config.adapters[name]
         documents = self.documents if spec.passages else None
         with self.console.step(f"making rows of {count_rows(name, spec, data)} {learned_part(spec)} for {name}"):
@@ -135,24 +144,44 @@ class Trainer:
             if taught is None:
                 raise _NotTrained(name, reward)
             worth = Worth(taught.name, adapter=taught.path)
-        if name not in self._noted:
+        training, notes = rows.training, rows.notes
+        if wants_answers(spec.objective):
+            training, more = self._answered(training, spec.objective, asks=asks)
+            notes += more
+        provenance: dict[str, object] = {
+            "data": str(data.folder),
+            "data_version": data.version,
+            "notes": list(data.notes),
+        }
+        if is_distilled(spec.objective):
+            provenance["teacher"] = self._distilling.told.label
+        if asks and name not in self._noted:
             self._noted.add(name)
-            for note in rows.notes:
+            for note in notes:
                 self.console.say(f"  {note}")
         return {
             "base": self.base,
-            "rows": rows.training,
-            "recipe": settle(spec, len(rows.training), home / "adapters"),
+            "rows": training,
+            "recipe": settle(spec, len(training), home / "adapters"),
             "name": _called(name),
             "adapters_dir": home / "adapters",
             "work_dir": home / "training",
-            "provenance": {"data": str(data.folder), "data_version": data.version, "notes": list(data.notes)},
+            "provenance": provenance,
             "power_w": config.energy.power_w,
             "dev": rows.dev,
             "guard": rows.guard,
             "held_out": rows.held_out,
             "worth": worth,
+            "teacher": self._distilling.teacher() if isinstance(spec.objective, Gkd) else None,
         }
+
+    def _answered(
+        self, rows: Sequence[Row], objective: ObjectiveSettings, *, asks: bool
+    ) -> tuple[Sequence[Row], tuple[str, ...]]:
+        assert isinstance(objective, Distill | Gkd)
+        examples = [row for row in rows if isinstance(row, TrainingRow)]
+        assert len(examples) == len(rows)
+        return self._distilling.answered(examples, max_tokens=objective.max_tokens, asks=asks)
 
 
 def _numbers(recipe: Recipe) -> str:

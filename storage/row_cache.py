@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 from storage.errors import StorageError
 from storage.files import hold_lock, is_full_disk
 
-Value = str | int | float
+Value = str | int | float | bytes
 T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 30.0

@@ -164,6 +164,20 @@ class Worth:
     adapter: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A larger model elsewhere: `name` is what tells it from others.
+
+    `spell(text)` gives the id and the text of each token that it reads a text as, but for the first. `read(texts,
+    starts, top)` gives of texts of token ids, of each place from a start on (1 at least), the text's own token there
+    and the `top` likeliest, with their log-probabilities. Both raise an ArbiterError where it cannot be asked.
+    """
+
+    name: str
+    spell: Callable[[str], Sequence[tuple[int, str]]]
+    read: Callable[[Sequence[Sequence[int]], Sequence[int], int], Sequence[Sequence[Sequence[tuple[int, float]]]]]
+
+
 Form = Literal["lora", "prompt", "merged", "beside"]
 """What is served: an adapter that vLLM swaps, a prompt of numbers that it is sent, whole weights, or what it cannot
 compute, on an engine beside it.

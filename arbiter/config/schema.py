@@ -28,7 +28,7 @@ from arbiter.config.sections import (
     PolicyConfig,
 )
 from arbiter.models import EMBEDDER, GENERATOR
-from eval.generation.settings import GenerateSettings
+from eval.generation.settings import DistillSettings, GenerateSettings
 from eval.learning_curve import CurveSettings
 from eval.settings import RaceSettings
 from eval.sweep.space import SweepSettings
@@ -38,6 +38,7 @@ from serving.engine.settings import LARGEST_RANK, LEAST_RANK, EngineSettings
 from storage.settings import NUMBER, ModelName, Whole, faults_of
 from tuning.data.rows import TrainingRow
 from tuning.methods.registry import AnyRecipe, export_rank
+from tuning.objectives.distilled import is_distilled
 from tuning.objectives.drawn import reward_of
 from tuning.objectives.registry import OBJECTIVES
 from tuning.recipe import Recipe
@@ -98,6 +99,7 @@ class Config(BaseModel):
     sweep: SweepSettings = SweepSettings()
     curve: CurveSettings = CurveSettings()
     generate: GenerateSettings = GenerateSettings()
+    distill: DistillSettings = DistillSettings()
     policy: PolicyConfig = PolicyConfig()
     energy: EnergyConfig = EnergyConfig()
 
@@ -150,6 +152,11 @@ class Config(BaseModel):
                 faults.append(
                     f"adapters.{name}.objective.reward: no adapter {reward!r} with objective reward (there is "
                     f"{', '.join(rewarding) or 'none'})"
+                )
+            if is_distilled(recipe.objective) and self.distill.teacher is None:
+                faults.append(
+                    f"adapters.{name}: objective {recipe.objective.name} learns from a teacher, and there is none; set "
+                    "distill.teacher.url and distill.teacher.model"
                 )
         faults += self.too_wide(self.adapters).values()
         if faults:
@@ -214,8 +221,15 @@ class Config(BaseModel):
                 "index": {"database", "store"},
                 "engine": {"url", "api_key_env", "max_own_engines", "ready_timeout_s"},
                 "eval": {"judge": {"api_key_env"}},
+                "distill": {
+                    "teacher": {"api_key_env", "concurrency", "timeout_s", "retries"},
+                    "max_requests": True,
+                    "max_tokens": True,
+                },
             },
         )
+        if not any(is_distilled(recipe.objective) for recipe in self.adapters.values()):
+            del shaping["distill"]
         shaping["metric"] = self.policy.metric
         for adapter in shaping["adapters"].values():  # runs from before there was another objective are found
             if adapter["objective"] == {"name": "supervised"}:

@@ -1,4 +1,5 @@
-"""What a config says of questions that are made from documents: who writes them, how many, and which are kept.
+"""What a config says of a teacher, a model by URL: what adapters learn from one, and of questions that are made from
+documents who writes them, how many, and which are kept.
 
 GenerateSettings(questions=40, teacher=TeacherSettings("http://127.0.0.1:9000/v1", "large-model"))
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import os
 from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
 
 from eval.errors import EvalError
 from storage.settings import Above0, Count, HttpUrl, Share, Whole, settings
@@ -17,7 +19,7 @@ KINDS: tuple[Kind, ...] = ("fact", "multi-hop", "yes-no", "unanswerable", "forma
 
 @settings(EvalError)
 class TeacherSettings:
-    """An OpenAI-compatible model that writes questions."""
+    """An OpenAI-compatible model that writes questions, or that adapters learn from."""
 
     url: HttpUrl
     """Where it is, ending in /v1."""
@@ -33,9 +35,31 @@ class TeacherSettings:
     """How often a request is made again when it fails or takes too long."""
 
     @property
+    def label(self) -> str:
+        """What people are told that it is."""
+        return f"{self.model} at {bare_url(self.url)}"
+
+    @property
+    def identity(self) -> str:
+        """What shapes its replies."""
+        return f"{self.model} {bare_url(self.url)}"
+
+    @property
     def api_key(self) -> str:
         """The key, "none" where the variable is not set, or to nothing."""
         return os.environ.get(self.api_key_env, "").strip() or "none"
+
+
+@settings(EvalError)
+class DistillSettings:
+    """The larger model that adapters with objective `distill` or `gkd` learn from, and what it may be asked."""
+
+    teacher: TeacherSettings | None = None
+    """Where it is; `gkd` needs one on vLLM, with the base model's tokenizer."""
+    max_requests: Count | None = None
+    """The most requests of a command, those of earlier starts that are remembered included; null is no limit."""
+    max_tokens: Count | None = None
+    """The most tokens of prompts and replies, counted in the same way; null is no limit."""
 
 
 @settings(EvalError)
@@ -68,3 +92,9 @@ class GenerateSettings:
             raise ValueError(f"kinds is empty; give some of {', '.join(KINDS)}")
         if not self.questions and not self.examples:
             raise ValueError("questions and examples are both 0; ask for some of either")
+
+
+def bare_url(url: str) -> str:
+    """Without a name and a password, which are for nobody to read."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")

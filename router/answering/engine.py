@@ -16,6 +16,7 @@ from router.answering.prompts import Message
 from router.errors import EngineRejected, EngineUnavailable
 
 if TYPE_CHECKING:
+    from openai.types import Completion
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 # The engine's state, not the request's fault. 404 among them: arms name only adapters that were loaded, so an unknown
@@ -32,6 +33,16 @@ class EngineRequest:
 
     model: str
     messages: tuple[Message, ...]
+    options: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TextRequest:
+    """The same of a text, or of its tokens, as they are: no chat template is put around them."""
+
+    model: str
+    text: str | tuple[int, ...]
     options: Mapping[str, object] = field(default_factory=dict)
     extra: Mapping[str, object] = field(default_factory=dict)
 
@@ -88,7 +99,21 @@ class HttpEngine:
                 )
             except self._faults as error:
                 raise self._translated(error, place.url) from error
+        _refuse_prose(completion, place.url)
         completion.model = request.model
+        return completion
+
+    async def complete_text(self, request: TextRequest) -> Completion:
+        """The whole completion of a text. Raises EngineUnavailable or EngineRejected."""
+        async with self.hold(request.model) as place:
+            # Tokens that are given as such are gone through one by one.
+            body = {"model": place.model or request.model, "prompt": "", **request.options}
+            extra = {"prompt": request.text, **request.extra}
+            try:
+                completion: Completion = await self._client(place.url).completions.create(**body, extra_body=extra)
+            except self._faults as error:
+                raise self._translated(error, place.url) from error
+        _refuse_prose(completion, place.url)
         return completion
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[ChatCompletionChunk]:
@@ -140,6 +165,12 @@ class HttpEngine:
         if isinstance(error, openai.APIError):
             return EngineUnavailable(f"the engine at {url} cannot be reached: {error}")
         return EngineUnavailable(f"the engine at {url} broke off: {type(error).__name__}: {error}")
+
+
+def _refuse_prose(completion: object, url: str) -> None:
+    """The client gives what is no JSON as text."""
+    if isinstance(completion, str):
+        raise EngineUnavailable(f"the engine at {url} answered no JSON; its URL must be that of an API, ending in /v1")
 
 
 def _body(request: EngineRequest, place: Place) -> dict[str, Any]:

@@ -347,3 +347,33 @@ def test_without_pairs_nothing_learns_by_a_reward_model(tmp_path: Path, trained:
     pipeline = rewarded(tmp_path / "team", tmp_path / "home")
     (tmp_path / "team" / "pairs.jsonl").unlink()
     assert "mine" not in pipeline.askable.arms
+
+
+def test_a_teacher_is_handed_to_what_learns_from_it_and_a_forecast_does_not_ask_it(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def answered(_: Any, rows: Any, *, max_tokens: int | None, asks: bool = True) -> Any:
+        asked.append(asks)
+        return [replace(row, completion="taught") for row in rows[1:]], (f"{max_tokens} tokens",)
+
+    monkeypatch.setattr("arbiter.distilling.Distilling.answered", answered)
+    monkeypatch.setattr(training, "forecast_training", lambda **given: None)
+    folder, teacher = write_folder(tmp_path / "team"), {"url": "http://127.0.0.1:9/v1", "model": "large"}
+    config = {
+        "data": folder,
+        "embedding": {"langchain": {"factory": "fakes.teams:WordEmbeddings"}},
+        "adapters": {"closed_book": {"objective": "distill"}, "raft": {"objective": "gkd", "passages": 0}},
+        "distill": {"teacher": teacher},
+    }
+    pipeline = Pipeline(Config.model_validate(config), home=tmp_path / "home", console=Console())
+    assert pipeline.adapters
+    given, tokens = trained.given["closed-book"], trained.given["raft"]
+    assert {row.completion for row in given["rows"]} == {"taught"}
+    assert (given["teacher"], tokens["teacher"].name) == (None, "large at http://127.0.0.1:9/v1")
+    assert len(tokens["rows"]) == len(given["rows"]) + 1
+    assert given["provenance"]["teacher"] == tokens["provenance"]["teacher"] == tokens["teacher"].name
+    assert all(asked)
+    assert set(pipeline.forecast()) == {"closed_book", "raft"}
+    assert not asked[-1]

@@ -71,10 +71,11 @@ length) where rows have several texts; then also reference, (rows, texts), and i
 """
 PADDED = ("input_ids", "attention_mask", "labels")
 """Those whose last side is the length."""
-PER_TOKEN = ("drawn", "begun", "advantage", "values", "returns")
+PER_TOKEN = ("drawn", "begun", "advantage", "values", "returns", "taught_ids", "taught")
 """What there is besides of each token of answers that were drawn, (rows, length): its log-probability by the model that
 drew it and by the one that the training began with, what it was worth more than expected, what was expected of the
-answer from there on, and what came.
+answer from there on, and what came. Of a teacher, (rows, width, length): which tokens it finds likely in this place,
+and their log-probabilities.
 """
 
 Whole = Mapping[str, "torch.Tensor"]
@@ -110,7 +111,8 @@ class Objective:
     Of objectives that compare answers, `rewards(sums, counts, reference, numbers)` is what an answer is worth by the
     model: from (rows, texts) of log-probabilities, numbers of tokens and references. With `has_reference` the loss
     needs those. `unfit` says of methods that cannot learn it why. `drawing` is there where answers are not learned from
-    the rows but from rewards. Without `gives_answers` what is trained tells what an answer is worth, and gives none.
+    the rows but from rewards. With `is_taught` it is learned how likely a teacher finds their tokens. Without
+    `gives_answers` what is trained tells what an answer is worth, and gives none.
     """
 
     name: str
@@ -128,4 +130,5 @@ class Objective:
     has_reference: bool = False
     unfit: Mapping[str, str] = field(default_factory=dict)
     drawing: Drawing | None = None
+    is_taught: bool = False
     gives_answers: bool = True

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from storage.choices import choice_of
+from tuning.objectives.distilled import DISTILL, GKD
 from tuning.objectives.drawn import GRPO, PPO, RLOO
 from tuning.objectives.kto import KTO
 from tuning.objectives.objective import Objective, ObjectiveSettings
@@ -17,7 +18,7 @@ from tuning.objectives.pretraining import PRETRAINING
 from tuning.objectives.reward import REWARD
 from tuning.objectives.supervised import SUPERVISED
 
-_ALL = (SUPERVISED, DPO, ORPO, SIMPO, KTO, REWARD, RLOO, GRPO, PPO, PRETRAINING)
+_ALL = (SUPERVISED, DPO, ORPO, SIMPO, KTO, REWARD, RLOO, GRPO, PPO, DISTILL, GKD, PRETRAINING)
 OBJECTIVES: Mapping[str, Objective] = {objective.name: objective for objective in _ALL}
 
 if TYPE_CHECKING:

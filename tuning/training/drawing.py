@@ -1,20 +1,15 @@
-"""Answers that the model draws in its training, and what each was worth: `drawer.draw(batches, step)`.
-
-What is drawn at a step follows from the weights, the seed and the step alone, so that a resumed training draws the
-same.
-"""
+"""Answers that the model draws in its training, and what each was worth: `drawer.draw(batches, step)`."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from storage.hashes import content_hash
 from tuning.errors import TuningError
 from tuning.look import Drawn
 from tuning.objectives.drawn import DrawnSettings, answer_log_probs, answer_sums
@@ -23,13 +18,14 @@ from tuning.objectives.objective import IGNORED, Batch, EncodedRow
 from tuning.objectives.registry import OBJECTIVES
 from tuning.objectives.reward import log_odds, marked
 from tuning.recipe import Prepared, Recipe, Worth
+from tuning.training.answers import draw_answers, drawing, prompts_of
 from tuning.training.loading import Precision
 from tuning.training.measuring import answer_of, padded
 from tuning.training.parts import parts_of
 from tuning.training.reading import sums_of
 
-# Answers that are drawn at once, and that are read at once without gradients.
-_DRAWN, _ROWS = 32, 8
+# Answers that are read at once without gradients.
+_ROWS = 8
 # Rewards of one prompt that differ by less teach nothing.
 _ALIKE = 1e-6
 
@@ -60,9 +56,9 @@ class Drawer:
         self._begun = {name: value.detach().clone() for name, value in moved if value.requires_grad}
 
     @property
-    def prompts_at_once(self) -> int:
-        """To how many prompts answers are drawn together."""
-        return max(_DRAWN // self.numbers.samples, 1)
+    def samples(self) -> int:
+        """Answers to each prompt."""
+        return self.numbers.samples
 
     def draw(self, batches: Sequence[Batch], step: int) -> list[Batch]:
         """What is learned at a step of these rows: for each batch one with `samples` answers to each of its prompts."""
@@ -72,28 +68,21 @@ class Drawer:
 
     def draw_anew(self, batches: Sequence[Batch], step: int) -> list[Batch]:
         """The same, whatever was drawn before."""
-        model = self.prepared.model
-        was_training = model.training
-        model.eval()
-        cuda = [model.device] if model.device.type == "cuda" else []
-        is_bf16 = self.precision == "bf16"
-        try:
-            with (
-                torch.no_grad(),
-                torch.random.fork_rng(devices=cuda),
-                torch.autocast(model.device.type, torch.bfloat16, enabled=is_bf16),
-            ):
-                torch.manual_seed(int(content_hash("draw", str(self.seed), str(step))[:15], 16))
-                # However a step is divided, the same is drawn.
-                prompts = [prompt for batch in batches for prompt in _prompts_of(batch)]
-                at_once = self.prompts_at_once
-                some = (prompts[start : start + at_once] for start in range(0, len(prompts), at_once))
-                answers = [answer for part in some for answer in self._answers(part)]
-                drawn = self._read(padded(answers, self.tokenizer.pad_token_id or 0, model.device))
-                places = [int(place) for batch in batches for place in batch["place"]]
-                rewards = self._rewards(places, answers).to(model.device)
-        finally:
-            model.train(was_training)
+        model, numbers = self.prepared.model, self.numbers
+        with drawing(model, self.precision, seed=self.seed, step=step):
+            # However a step is divided, the same is drawn.
+            prompts = [prompt for batch in batches for prompt in prompts_of(batch)]
+            answers = draw_answers(
+                model,
+                prompts,
+                self.tokenizer,
+                samples=self.samples,
+                temperature=numbers.temperature,
+                most_tokens=self.most_tokens,
+            )
+            drawn = self._read(padded(answers, self.tokenizer.pad_token_id or 0, model.device))
+            places = [int(place) for batch in batches for place in batch["place"]]
+            rewards = self._rewards(places, answers).to(model.device)
         drawn |= self._credit(drawn, rewards)
         departure = answer_sums(drawn, drawn["drawn"] - drawn["begun"])
         self.told = {
@@ -103,33 +92,6 @@ class Drawer:
         }
         # All batches of a step are of one size, but for the last.
         return parts_of(drawn, len(batches[0]["place"]) * self.numbers.samples)
-
-    def _answers(self, prompts: Sequence[list[int]]) -> list[EncodedRow]:
-        """`samples` answers to each prompt, together with it."""
-        width, end = max(map(len, prompts)), self.tokenizer.eos_token_id
-        padding, device = self.tokenizer.pad_token_id or 0, self.prepared.model.device
-        ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts])
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        made = self.prepared.model.generate(
-            input_ids=ids.to(device).repeat_interleave(self.numbers.samples, dim=0),
-            attention_mask=mask.to(device).repeat_interleave(self.numbers.samples, dim=0),
-            max_new_tokens=self.most_tokens,
-            do_sample=True,
-            temperature=self.numbers.temperature,
-            top_k=0,
-            top_p=1.0,
-            repetition_penalty=1.0,
-            use_cache=True,
-            eos_token_id=end,
-            pad_token_id=padding,
-        )
-        found = []
-        for place, answer in enumerate(made[:, width:].tolist()):
-            said = answer[: answer.index(end) + 1] if end in answer else answer
-            prompt = prompts[place // self.numbers.samples]
-            labels = (*[IGNORED] * len(prompt), *said)
-            found.append(EncodedRow((*prompt, *said), labels))
-        return found
 
     def _read(self, batch: Batch) -> Batch:
         """The answers with what the model gives each of their tokens, and what it did at the beginning."""
@@ -168,12 +130,14 @@ class Drawer:
         return torch.tensor(found, dtype=torch.float32).view(-1, samples)
 
     def _credit(self, batch: Batch, rewards: torch.Tensor) -> Batch:
-        drawing = OBJECTIVES[self.numbers.name].drawing
-        assert drawing is not None
-        return drawing.credit(batch, rewards, self.numbers)
+        kind = OBJECTIVES[self.numbers.name].drawing
+        assert kind is not None
+        return kind.credit(batch, rewards, self.numbers)
 
-    def shown(self, history: Sequence[Mapping[str, float]]) -> Drawn:
-        """What was told of each step, by the trainer's history. Raises TuningError where no reward taught anything."""
+    def shown(self, history: Sequence[Mapping[str, float]]) -> dict[str, object]:
+        """What the manifest tells: what was told of each step, by the trainer's history. Raises TuningError where no
+        reward taught anything.
+        """
         steps = [entry for entry in history if "reward" in entry]
         if all(entry["alike"] == 1 for entry in steps) and not has_head(self.prepared.model):
             raise TuningError(
@@ -181,7 +145,8 @@ class Drawer:
                 "step), so that nothing was learned; draw more (objective.samples, objective.temperature), or train "
                 "by examples first (continue_from)"
             )
-        return Drawn(*(tuple(entry[name] for entry in steps) for name in ("reward", "departure", "alike")))
+        drawn = Drawn(*(tuple(entry[name] for entry in steps) for name in ("reward", "departure", "alike")))
+        return {"drawn": asdict(drawn)}
 
     def close(self) -> None:
         """The model without what only drawing needs."""
@@ -210,12 +175,12 @@ def open_drawer(
     """What draws the answers of a recipe's objective, if it learns from such: `open_adapter(folder)` loads a reward
     model. Gives the model the head that an objective needs besides, until the drawer is closed.
     """
-    numbers, drawing = recipe.objective, OBJECTIVES[recipe.objective.name].drawing
-    if drawing is None:
+    numbers, kind = recipe.objective, OBJECTIVES[recipe.objective.name].drawing
+    if kind is None:
         return None
     assert isinstance(numbers, DrawnSettings)
     assert worth is not None, "refused before"
-    if drawing.has_values:
+    if kind.has_values:
         add_head(prepared.model)
     return Drawer(
         prepared=prepared,
@@ -252,9 +217,3 @@ def _judge(worth: Worth, tokenizer: Any, open_adapter: Callable[[Path], Any]) ->
         return log_odds(sums).tolist()
 
     return judge_by_model
-
-
-def _prompts_of(batch: Batch) -> list[list[int]]:
-    """The tokens of each row before those that are learned."""
-    firsts = (batch["labels"] != IGNORED).long().argmax(1).tolist()
-    return [ids[:first].tolist() for ids, first in zip(batch["input_ids"], firsts, strict=True)]

@@ -24,9 +24,11 @@ from tuning.objectives.registry import OBJECTIVES
 from tuning.objectives.texts import WORTH_SHARING
 from tuning.optimizers.registry import OPTIMIZERS, Course
 from tuning.recipe import Prepared, Recipe, known
+from tuning.training.answers import prompts_at_once
 from tuning.training.batches import Plan
 from tuning.training.drawing import Drawer
 from tuning.training.forecast import Batches, foretell
+from tuning.training.lessons import Lessons
 from tuning.training.loading import Precision, device
 from tuning.training.looks import TRAINED
 from tuning.training.measuring import padded
@@ -50,7 +52,7 @@ def open_trainer(
     folder: Path,
     precision: Precision,
     watch: Watch,
-    drawer: Drawer | None = None,
+    drawer: Drawer | Lessons | None = None,
 ) -> Iterator[ObjectiveTrainer]:
     """The trainer of a plan while the block lasts; on a CPU with threads for the parts of a batch."""
     model, rows_a_part = prepared.model, known(recipe.batch_size) // recipe.accumulate
@@ -99,7 +101,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
         numbers: ObjectiveSettings,
         prepared: Prepared,
         parts: Parts | None,
-        drawer: Drawer | None = None,
+        drawer: Drawer | Lessons | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -223,8 +225,8 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]  # the library has no 
             tried, half, held_tokens = [longest], longest.second_half, max(num_tokens) / recipe.accumulate
         else:
             # As many as are drawn at once. Answers are learned from by `a_part` at a time, or all of a part's together.
-            samples, half = self._drawer.numbers.samples, longest  # what is drawn is as long for half of a prompt
-            tried = [longest] * min(self._drawer.prompts_at_once, known(recipe.batch_size))
+            samples, half = self._drawer.samples, longest  # what is drawn is as long for half of a prompt
+            tried = [longest] * min(prompts_at_once(samples), known(recipe.batch_size))
             learned = a_part if self._parts is not None else a_part * samples
             held_tokens = sum(row.length for row in tried) * learned / min(learned, min(len(tried), a_part) * samples)
         batches = Batches(

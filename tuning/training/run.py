@@ -27,7 +27,7 @@ from tuning.export.model_card import card_text, license_of
 from tuning.methods.registry import METHODS
 from tuning.objectives.registry import OBJECTIVES
 from tuning.objectives.supervised import Supervised
-from tuning.recipe import CheckRows, Recipe, Worth
+from tuning.recipe import CheckRows, Recipe, Teacher, Worth
 from tuning.training.energy import EnergyMeter
 from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.start import find_start, settle
@@ -45,6 +45,7 @@ def recipe_hash(
     checks: Sequence[CheckRows] = (),
     held_out: CheckRows | None = None,
     worth: Worth | None = None,
+    teacher: Teacher | None = None,
 ) -> str:
     """64 hex digits over all that decides the weights but the machine, and over the pairs that are measured, which a
     manifest tells of; `chat_template` is the template's hash.
@@ -56,6 +57,7 @@ def recipe_hash(
     checked = [part for one in checks for part in (one.metric, rows_hash(one.rows))]
     checked += ["held out", rows_hash(held_out.rows)] if held_out is not None else []
     checked += ["worth", worth.name] if worth is not None else []
+    checked += ["teacher", teacher.name] if teacher is not None else []
     return content_hash(f"{VERSION}", *names, rows_hash(rows), json.dumps(numbers, sort_keys=True), *checked)
 
 
@@ -147,6 +149,7 @@ def train_adapter(
     guard: CheckRows | None = None,
     held_out: CheckRows | None = None,
     worth: Worth | None = None,
+    teacher: Teacher | None = None,
     starting: Callable[[], None] = lambda: None,
     reading: Callable[[int, int], None] = lambda _done, _total: None,
     foretold: Callable[[Forecast], None] = lambda _: None,
@@ -159,13 +162,13 @@ def train_adapter(
     `work_dir/<recipe hash>` until the adapter is published, so the same call after a kill goes on from the last one,
     with the same order of rows. With `dev` rows, of the objective's kind, the training is looked at, and a recipe with
     looks needs them; the score of `guard`, which holds examples, must not fall then. Of `held_out` pairs the manifest
-    tells how they are ranked before and after. An objective that draws its answers needs `worth`, which rewards them.
-    `starting` is called where there is no such adapter, before anything is
-    loaded; `reading(done, total)` while texts are read that are compared with the beginning; `foretold` before the
-    first step, and with `only_foretells` it is to end the training. `power_w` is what the machine draws, where its
-    processors do not count it. Raises TuningError for faulty input, a base model
-    that cannot be loaded, rows that are all too long, a loss that diverges, looks that are all too bad to publish, too
-    little memory, a full disk, and when another process is training the same adapter.
+    tells how they are ranked before and after. An objective whose answers are rewarded needs `worth`, and one that is
+    taught needs `teacher`. `starting` is called where there is no such adapter, before anything is loaded;
+    `reading(done, total)` while texts are read that are compared with the beginning; `foretold` before the first step,
+    and with `only_foretells` it is to end the training. `power_w` is what the machine draws, where its processors do
+    not count it. Raises TuningError for faulty input, a base model that cannot be loaded, rows that are all too long, a
+    loss that diverges, looks that are all too bad to publish, too little memory, a full disk, and when another process
+    is training the same adapter.
     """
     refuse_name(name)
     if not rows:
@@ -181,6 +184,11 @@ def train_adapter(
             f"objective {recipe.objective.name} learns from what answers are worth, and nothing says it; set "
             "objective.reward to an adapter with objective reward, or evaluate by a metric that needs no judge"
         )
+    if OBJECTIVES[recipe.objective.name].is_taught and teacher is None:
+        raise TuningError(
+            f"objective {recipe.objective.name} learns from a teacher, and there is none; set distill.teacher.url and "
+            "distill.teacher.model"
+        )
     recipe = settle(recipe, len(rows), adapters_dir)
     is_looked_at = dev is not None and bool(dev.rows)
     dev, guard = (one if is_looked_at and one is not None and one.rows else None for one in (dev, guard))
@@ -188,8 +196,9 @@ def train_adapter(
     started = time.monotonic()
     template = chat_template_hash(base.path)
     worth = worth if OBJECTIVES[recipe.objective.name].drawing is not None else None
-    hashed = {"rows": rows, "recipe": recipe, "checks": checks, "held_out": held_out, "worth": worth}
-    digest = recipe_hash(base=base, chat_template=template, **hashed)  # type: ignore[arg-type]
+    teacher = teacher if OBJECTIVES[recipe.objective.name].is_taught else None
+    hashed: dict[str, Any] = {"checks": checks, "held_out": held_out, "worth": worth, "teacher": teacher}
+    digest = recipe_hash(base=base, chat_template=template, rows=rows, recipe=recipe, **hashed)
     workplace = work_dir / digest[:16]
     busy = TuningError(
         f"adapter {name!r} is being trained by another process; wait for it, or stop it and run this again"
@@ -222,6 +231,7 @@ def train_adapter(
                 guard=guard,
                 held_out=held_out,
                 worth=worth,
+                teacher=teacher,
                 start=start,
                 reading=reading,
                 foretold=foretold,

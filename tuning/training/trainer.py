@@ -28,9 +28,10 @@ from tuning.methods.qlora import dequantized
 from tuning.methods.registry import METHODS, obstacle
 from tuning.objectives.objective import Batch
 from tuning.objectives.registry import OBJECTIVES
-from tuning.recipe import CheckRows, Occasion, Prepared, Recipe, Worth, known
+from tuning.recipe import CheckRows, Occasion, Prepared, Recipe, Teacher, Worth, known
 from tuning.training.batches import Plan, make_plan
-from tuning.training.drawing import open_drawer
+from tuning.training.drawing import Drawer, open_drawer
+from tuning.training.lessons import Lessons, open_lessons, refuse_other_tokens
 from tuning.training.libraries import package_versions, plain_memory_errors, quiet
 from tuning.training.loading import choose_precision, device, load_base, load_tokenizer
 from tuning.training.looking import open_checks
@@ -61,6 +62,7 @@ def train(
     guard: CheckRows | None = None,
     held_out: CheckRows | None = None,
     worth: Worth | None = None,
+    teacher: Teacher | None = None,
     start: Adapter | None = None,
     reading: Callable[[int, int], None] = lambda _done, _total: None,
     foretold: Callable[[Forecast], None] = lambda _: None,
@@ -71,9 +73,10 @@ def train(
     Gives what was measured, as the adapter's manifest tells it. `started` is the `time.monotonic()` from which
     `training_s` counts; the seconds up to a checkpoint count too. With `dev` rows, and perhaps `guard` rows, the
     training is looked at while it goes on, as the recipe says; `held_out` pairs are ranked before and after; answers
-    that are drawn are rewarded by `worth`. It begins with the weights of `start`, if there is one. What is compared
-    with the beginning is read then, and `reading` told how many texts were. `foretold` is told before the first step
-    what the training will take; with `only_foretells` it must end it, and the texts are not read.
+    that are drawn are rewarded by `worth`, or `teacher` tells how likely it finds their tokens. It begins with the
+    weights of `start`, if there is one. What is compared with the beginning is read then, and `reading` told how many
+    texts were. `foretold` is told before the first step what the training will take; with `only_foretells` it must end
+    it, and the texts are not read.
     """
     if reason := obstacle(recipe):
         raise TuningError(reason)
@@ -82,6 +85,8 @@ def train(
         tokenizer = load_tokenizer(base.path)
         plan = make_plan(tokenizer, rows, recipe)
         precision = choose_precision()
+        if teacher is not None and not only_foretells:
+            refuse_other_tokens(teacher, tokenizer, plan.rows)
 
         def open_whole(path: str) -> Any:
             return load_base(path, precision, longest=plan.longest, is_exact=method.moves_base)
@@ -129,7 +134,11 @@ def train(
             )
             if checkpoint is not None and checkpoint.looks is not None:
                 looks.restore(checkpoint.looks)
-        drawer = open_drawer(prepared, recipe, plan.rows, tokenizer, precision, worth, open_judge)
+        drawer: Drawer | Lessons | None = open_drawer(
+            prepared, recipe, plan.rows, tokenizer, precision, worth, open_judge
+        )
+        if teacher is not None:
+            drawer = open_lessons(prepared, recipe, plan.rows, tokenizer, precision, teacher)
         watch = Watch(
             num_tokens=plan.num_tokens,
             progress=progress,
@@ -155,7 +164,7 @@ def train(
             trainer.unwrap()
         looked = {} if looks is None else _take_chosen(looks, prepared)
         if drawer is not None:
-            looked["drawn"] = asdict(drawer.shown(trainer.state.log_history))
+            looked |= drawer.shown(trainer.state.log_history)
             drawer.close()
         if (preference := checks.preference(prepared.model)) is not None:
             looked["preference"] = asdict(preference)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from arbiter.build import open_engine
 from arbiter.config.schema import Config
 from arbiter.console import Console
 from arbiter.models import GENERATOR, resolve_model
+from eval.generation.settings import bare_url
 from router.answering.engine import Place
 from serving.engine.engine import engine_identity
 from tuning.base import ResolvedModel
@@ -52,10 +52,9 @@ def open_teacher(config: Config, *, home: Path, console: Console) -> Iterator[Op
     """The teacher while the block lasts; the config's own engine is started and stopped. Raises ArbiterError."""
     told = config.generate.teacher
     if told is not None:
-        url = _bare(told.url)
         yield OpenTeacher(
-            label=f"{told.model} at {url}",
-            identity=f"{told.model} {url}",
+            label=told.label,
+            identity=told.identity,
             url=told.url,
             model=told.model,
             api_key=told.api_key,
@@ -68,7 +67,7 @@ def open_teacher(config: Config, *, home: Path, console: Console) -> Iterator[Op
         base = resolve_model(config.model, home=home, revision=config.revision, progress=console.say)
         label = base.label
     else:
-        base = ResolvedModel(config.engine.model or config.model, f"at {_bare(config.engine.url)}", path="")
+        base = ResolvedModel(config.engine.model or config.model, f"at {bare_url(config.engine.url)}", path="")
         label = base.label
     with open_engine(config, base, {}, home=home, console=console) as engine:
         yield OpenTeacher(
@@ -82,9 +81,3 @@ def open_teacher(config: Config, *, home: Path, console: Console) -> Iterator[Op
             retries=2,
             hold=engine.hold,
         )
-
-
-def _bare(url: str) -> str:
-    """Without a name and a password, which are for nobody to read."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from fakes.engines import Wire
 
-from router.answering.engine import EngineRequest, HttpEngine, Place
+from router.answering.engine import EngineRequest, HttpEngine, Place, TextRequest
 from router.errors import EngineRejected, EngineUnavailable
 
 ASK = EngineRequest(model="m", messages=({"role": "user", "content": "When?"},), options={"max_tokens": 4, "seed": 1})
@@ -36,6 +36,34 @@ async def test_fields_that_only_some_engines_know_go_beside_the_messages() -> No
     body = json.loads(wire.bodies[0])
     assert (body["prompt_logprobs"], body["continue_final_message"]) == (0, True)
     assert body["messages"] == [{"role": "user", "content": "When?"}]
+
+
+async def test_a_text_or_its_tokens_go_as_they_are() -> None:
+    bodies: list[tuple[str, object]] = []
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        bodies.append((request.url.path, json.loads(request.content)))
+        choice = {"index": 0, "text": "x", "finish_reason": "length", "prompt_logprobs": [None]}
+        body = {"id": "c", "object": "text_completion", "created": 0, "model": "m", "choices": [choice]}
+        return httpx2.Response(200, json=body)
+
+    client = httpx2.AsyncClient(transport=httpx2.MockTransport(handle))
+    engine = HttpEngine("http://engine.test/v1", client=client)
+    for text in ("Nine", (5, 3)):
+        told = await engine.complete_text(TextRequest("m", text, {"max_tokens": 1}, {"prompt_logprobs": 2}))
+        assert told.choices[0].prompt_logprobs == [None]  # type: ignore[attr-defined]
+    usual = {"model": "m", "max_tokens": 1, "prompt_logprobs": 2}
+    assert bodies == [("/v1/completions", {**usual, "prompt": text}) for text in ("Nine", [5, 3])]
+
+
+async def test_what_is_no_json_is_an_engine_that_is_none() -> None:
+    def handle(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, text="<html>Welcome</html>", headers={"content-type": "text/html"})
+
+    engine = HttpEngine("http://engine.test", client=httpx2.AsyncClient(transport=httpx2.MockTransport(handle)))
+    for work in (engine.complete(ASK), engine.complete_text(TextRequest("m", "Nine"))):
+        with pytest.raises(EngineUnavailable, match="answered no JSON; its URL must be that of an API, ending in /v1"):
+            await work
 
 
 async def test_many_messages_are_sent_without_being_gone_through() -> None:
