@@ -222,8 +222,8 @@ class Method:
     base is loaded in float32 whatever the training's precision: its weights move, or are served changed. With
     `quantization` it is stored in fewer bits instead, and what is served is that base, in float32.
     With `merges_start` it can continue a LoRA, which is merged into the base before.
-    `measure(folder, shapes, recipe)` gives what the manifest tells of the exported files under `compression`; `shapes` is
-    the model without weights. Raises TuningError where they are not what the recipe says.
+    `measure(folder, shapes, recipe)` gives what the manifest tells of the exported files under `compression`, where
+    `shapes` is the model without weights. Raises TuningError where they are not what the recipe says.
     `num_numbers(model, recipe)` is how many numbers are exported, of what is neither a LoRA nor a whole model.
     `package` is what it needs besides, and `install` the line that brings it; `needs_cuda` says what of it only a CUDA
     GPU can do, and what to take on a CPU.

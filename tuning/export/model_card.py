@@ -39,8 +39,8 @@ class GateLine:
 
 @dataclass(frozen=True, slots=True)
 class LossLine:
-    """What pruning or rounding cost in a run: the score of an arm minus that of the arm `before`, by `metric`, and where
-    it lies with a confidence of `level`.
+    """What pruning or rounding cost in a run: the score of an arm minus that of the arm `before`, by `metric`, and its
+    ends at a confidence of `level`.
     """
 
     run: str
@@ -125,10 +125,11 @@ def _uses(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _data(manifest: Mapping[str, Any]) -> Iterator[str]:
     provenance = manifest.get("provenance") or {}
+    rows, tokens = _shown(manifest.get("num_rows")), _shown(manifest.get("num_tokens"))
     if manifest.get("num_steps") == 0:
-        yield f"{_shown(manifest.get('num_rows'))} rows were given, and none was trained on"
+        yield f"{rows} rows were given, and none was trained on"
     else:
-        yield f"{_shown(manifest.get('num_rows'))} rows were trained on, {_shown(manifest.get('num_tokens'))} tokens in all"
+        yield f"{rows} rows were trained on, {tokens} tokens in all"
     dropped = manifest.get("num_dropped", 0)
     longest = (manifest.get("recipe") or {}).get("max_length")
     yield f"{dropped} rows were left out for being longer than {_shown(longest)} tokens"

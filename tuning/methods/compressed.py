@@ -1,4 +1,4 @@
-"""What pruning and rounding share: a recipe that may take no step, the layers it touches, and what a model's files hold.
+"""What pruning and rounding share: a recipe that may take no step, its layers, and what a model's files hold.
 
 layers_of(model, recipe)
 counted(folder, shapes_of(folder), recipe, "2:4")

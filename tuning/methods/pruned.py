@@ -1,4 +1,4 @@
-"""Pruning: of every chosen layer the least weights become zeros, and what is left of them is trained, or served as it is.
+"""Pruning: of every chosen layer the least weights become zeros, and what is left is trained, or served as it is.
 
 Those of the least magnitude go, or with `by: activations` (Wanda, Sun et al. 2024) those that weigh least on what they
 are multiplied with, among the weights of one output. The norms of the inputs are the unpruned model's, in one pass over

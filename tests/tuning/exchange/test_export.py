@@ -106,9 +106,7 @@ def test_other_dtypes_are_rounded_and_the_figure_is_told(
 
 
 @pytest.mark.parametrize("quantize", ["nf4", "int8"])
-def test_quantised_weights_are_loaded_by_plain_transformers(
-    quantize: str, even_base: Path, tmp_path: Path
-) -> None:
+def test_quantised_weights_are_loaded_by_plain_transformers(quantize: str, even_base: Path, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     from transformers import AutoModelForCausalLM
 

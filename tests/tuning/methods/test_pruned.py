@@ -206,9 +206,9 @@ def test_nothing_trained_is_told_so_and_foretold(tiny_base: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("numbers", "said"),
     [
-        ({"sparsity": 1.0}, "sparsity must be a number above 0 and below 1, not 1.0"),
+        ({"sparsity": 1.0}, "sparsity must be a number above 0 and below 1, not 1"),
         ({"pattern": "2:4", "sparsity": 0.6}, r"sparsity \(0.6\) must be 0.5 with pattern 2:4, which is two of four"),
-        ({"pattern": "4:8"}, "pattern must be unstructured or 2:4, not '4:8'"),
+        ({"pattern": "4:8"}, "pattern must be one of unstructured, 2:4, not '4:8'"),
         ({"epochs": 0, "keep": "best"}, "keep must be last and patience 0 with epochs 0, which trains nothing"),
         ({"epochs": 0, "objective": {"name": "dpo"}}, "objective must be supervised with epochs 0"),
         ({"epochs": 0, "optimizer": "muon"}, "optimizer must be adamw with epochs 0"),

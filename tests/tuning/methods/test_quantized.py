@@ -110,7 +110,7 @@ def test_a_tuned_lora_is_merged_then_rounded(tiny_base: Path, tmp_path: Path) ->
     ("numbers", "said"),
     [
         ({"epochs": 2}, r"epochs \(2\) must be 0 with quantized, which trains nothing; take qlora"),
-        ({"kind": "int4"}, "kind must be nf4 or int8, not 'int4'"),
+        ({"kind": "int4"}, "kind must be one of nf4, int8, not 'int4'"),
         ({"patience": 2}, "keep must be last and patience 0 with epochs 0"),
     ],
 )
