@@ -222,6 +222,7 @@ def provenance(
                 "training_s": adapter.training_s,
                 "parity": asdict(adapter.parity) if adapter.parity is not None else None,
                 "preference": asdict(adapter.preference) if adapter.preference is not None else None,
+                "compression": asdict(adapter.compression) if adapter.compression is not None else None,
             }
             for adapter in adapters
         },

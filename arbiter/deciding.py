@@ -14,9 +14,11 @@ from arbiter.config.schema import Config
 from arbiter.data import Data, askable_arms
 from arbiter.home import home_database
 from arbiter.kept_curves import Versions, curve_arm, find_curves
+from arbiter.model_cards import write_model_cards
 from eval.gates.results import judge_run, read_measured
 from eval.gates.settings import GateSettings
 from eval.report.card import make_card
+from eval.report.compressed import compressions
 from eval.report.learning import Curves, report_curve
 from eval.report.page import to_html
 from eval.report.tables import to_markdown
@@ -64,6 +66,8 @@ def decide(run: Run, config: Config, *, home: Path, read: Read) -> Decision:
         gates=gate_rows(run, config.policy.gates, alpha=policy.alpha, decided=decision.arm),
     )
     run.write_views(decision, asdict(config.policy), card, to_html(card), to_markdown(card))
+    if compressions(scorecard):
+        write_model_cards(run, config.policy.gates, alpha=policy.alpha, home=home)
     with home_database(home) as database:
         record_run(Ledger(database), run)
     return decision

@@ -15,12 +15,13 @@ from arbiter.build import index_home
 from arbiter.console import Console
 from arbiter.deciding import gate_rows
 from arbiter.finished_runs import RUN_AGAIN
+from arbiter.model_cards import write_model_cards
 from arbiter.pipeline import Pipeline
 from eval.answers import AnswerRecord
 from eval.gates.gate import Material, own_questions
 from eval.gates.measure import measure, without_adapter
 from eval.gates.registry import GATES
-from eval.gates.results import GateResult, judge_arm, judge_run, keep_measured
+from eval.gates.results import GateResult, judge_arm, keep_measured
 from eval.gates.settings import GateSettings
 from eval.questions import Question, load_questions
 from eval.report.page import to_html
@@ -33,7 +34,6 @@ from serving.decisions.ledger import keep_report
 from storage.errors import ArbiterError
 from tuning.data.layouts import find_part
 from tuning.export.adapters import Adapter, load_adapter
-from tuning.export.model_card import GateLine, write_model_card
 
 
 def measure_gates(pipeline: Pipeline, run: Run, *, arm: str | None = None) -> list[GateResult]:
@@ -70,16 +70,7 @@ def show_gates(run: Run, settings: GateSettings, *, alpha: float, home: Path) ->
         card = {**run.card(), "gates": gate_rows(run, settings, alpha=alpha)}
         run.write_card(card, to_html(card), to_markdown(card))
         keep_report(run)
-    arms = {scores.arm.name: scores.arm for scores in run.scorecard().arms}
-    lines: dict[str, list[GateLine]] = {}
-    for one in judge_run(run.directory, None, settings, alpha=alpha):
-        adapter = arms[one.arm].adapter if one.arm in arms else None
-        if adapter is not None and one.verdict is not None:
-            lines.setdefault(adapter, []).append(GateLine(run.id, one.arm, one.title, one.verdict, one.says))
-    for adapter, found in lines.items():
-        folder = home / "adapters" / adapter
-        if folder.is_dir():
-            write_model_card(folder, found)
+    write_model_cards(run, settings, alpha=alpha, home=home)
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,8 @@ class Trainer:
 def _numbers(recipe: Recipe) -> str:
     """Those of a settled recipe that may have been left open."""
     rank = f"rank {one}, " if (one := getattr(recipe, "rank", None)) is not None else ""
+    if recipe.epochs == 0:
+        return f"{recipe.method}, nothing is trained"
     shown = f"{rank}{recipe.epochs:g} epochs in batches of {recipe.batch_size}, rate {recipe.learning_rate:.2g}"
     objective = f"{recipe.objective.name}, " if recipe.objective.name != "supervised" else ""
     return f"{objective}{recipe.method}, {shown}"

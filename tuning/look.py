@@ -29,6 +29,33 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Compression:
+    """What was made smaller, as counted in the files that are served.
+
+    `before` is the full name of the adapter that it was before, "" for the base model; `kind` the pattern of the zeros
+    (unstructured, 2:4), or what was rounded to (nf4, int8). Of the `layer_numbers` weights of the layers that it is
+    about, `layer_zeros` are 0. The files hold `numbers` weights in all, `nonzero` of them not 0, in `num_bytes`: zeros
+    are written out, and rounded numbers as the floats that they stand for. `packed_bytes` is what the bits and their
+    scales would take, None where zeros were made. With `is_trained` what was left was trained.
+    """
+
+    before: str
+    kind: str
+    layer_numbers: int
+    layer_zeros: int
+    numbers: int
+    nonzero: int
+    num_bytes: int
+    packed_bytes: int | None = None
+    is_trained: bool = False
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros in its layers."""
+        return self.layer_zeros / self.layer_numbers
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """The weights that were published: after which steps, several where they are a mean, and what was measured."""
 

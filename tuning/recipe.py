@@ -21,6 +21,8 @@ from tuning.packages import missing
 if TYPE_CHECKING:
     import torch
 
+    from tuning.look import Compression
+
 Rate = Annotated[float, Field(gt=0, le=1), NUMBER]
 
 N = TypeVar("N", int, float)
@@ -233,6 +235,9 @@ class Method:
     `export_rank(recipe)` is the largest LoRA rank of what is exported, 0 for what is no LoRA. With `moves_base` the
     base is loaded in float32 whatever the training's precision: its weights move, or are served changed. With
     `quantization` it is stored in fewer bits instead, and what is served is that base, in float32.
+    With `merges_start` it can continue a LoRA, which is merged into the base before.
+    `measure(folder, shapes, recipe)` gives what the manifest tells of the exported files under `compression`, where
+    `shapes` is the model without weights. Raises TuningError where they are not what the recipe says.
     `num_numbers(model, recipe)` is how many numbers are exported, of what is neither a LoRA nor a whole model.
     `package` is what it needs besides, and `install` the line that brings it; `needs_cuda` says what of it only a CUDA
     GPU can do, and what to take on a CPU.
@@ -249,6 +254,8 @@ class Method:
     export_rank: Callable[[Any], int] = lambda _: 0
     form: Form = "lora"
     moves_base: bool = False
+    merges_start: bool = False
+    measure: Callable[[Path, Any, Any], Compression] | None = None
     num_numbers: Callable[[Any, Any], int] | None = None
     quantization: Quantization = ""
     package: str = ""

@@ -158,6 +158,8 @@ def _usual_space(name: str, arm: ArmConfig, config: Config) -> dict[str, Range |
 
 def _usual_training(recipe: Recipe) -> dict[str, Range | list[Any]]:
     """The numbers of a method's training that matter, around its defaults and as far as the recipe can have them."""
+    if recipe.epochs == 0:
+        return {}  # nothing is trained
     usual = settled(type(recipe)(objective=recipe.objective))
     tried = {"batch_size": _BATCHES}
     if (rank := getattr(usual, "rank", None)) is not None:

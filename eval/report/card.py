@@ -16,6 +16,7 @@ from eval.errors import one_line
 from eval.generated import generated_doubts, generated_warnings
 from eval.questions import Question
 from eval.report.attribution import Cause, attribute
+from eval.report.compressed import losses_of
 from eval.report.doubts import Sensitivity
 from eval.report.learning import Curves, example_lines
 from eval.report.side_by_side import Unit
@@ -122,6 +123,7 @@ def make_card(
                 for scores in scorecard.arms
             },
             "adapters": _adapters(scorecard),
+            "compressions": losses_of(scorecard, alpha=policy.alpha),
             "gates": gates,
             "provenance": {
                 str(key): as_line(value) for key, value in scorecard.provenance.items() if key != "adapters"
@@ -242,7 +244,11 @@ def _adapters(scorecard: Scorecard) -> list[dict[str, Any]]:
     if not isinstance(trained, Mapping):
         return []
     arms = {name: [s.arm.name for s in scorecard.arms if s.arm.adapter == name] for name in trained}
-    usual = {"objective": "supervised", "preference": None}  # of runs from before there was another one
+    usual = {
+        "objective": "supervised",
+        "preference": None,
+        "compression": None,
+    }  # of runs from before there was another one
     return [{"adapter": name, "arms": arms[name], **usual, **facts} for name, facts in trained.items() if arms[name]]
 
 

@@ -28,6 +28,7 @@ from eval.report.wording import (
     as_percent,
     as_signed_amount,
     as_size,
+    compression_words,
     parity_words,
     preference_words,
 )
@@ -58,6 +59,7 @@ def to_html(card: Card) -> str:
     environment.filters |= {
         **numbers,
         "amount": as_amount,
+        "compression": compression_words,
         "difference": as_lead,
         "duration": as_duration,
         "parity": parity_words,

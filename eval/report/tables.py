@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from eval.report.card import Card
-from eval.report.wording import as_amount, as_duration, as_signed_amount, as_size, parity_words, preference_words
+from eval.report.wording import (
+    as_amount,
+    as_duration,
+    as_signed_amount,
+    as_size,
+    compression_words,
+    parity_words,
+    preference_words,
+)
 from router.deciding.wording import as_lead, as_level, as_score, as_share
 
 STANDING = {"beaten": "significantly worse", "equivalent": "equivalent", "open": "not settled"}
@@ -58,6 +66,8 @@ def to_markdown(card: Card) -> str:
         _comparisons(card),
         _adapters(card),
         _preferences(card),
+        _compressed(card),
+        _losses(card),
         _gates(card),
         "\n".join(_facts(card)),
         f"Why: {card['decision']['reason']}",
@@ -178,6 +188,28 @@ def _preferences(card: Card) -> str:
     """How the adapters that learned preferences rank pairs that they did not learn."""
     head = ("adapter", "held-out pairs", "right before", "right", "margin before", "margin", "gained")
     rows = [(row["adapter"], *preference_words(told)) for row in card["adapters"] if (told := row["preference"])]
+    return table(head, rows) if rows else ""
+
+
+def _compressed(card: Card) -> str:
+    """What was pruned or rounded, as counted in its files."""
+    head = ("adapter", "made of", "how", "zeros in its layers", "weights not 0", "stored", "in bits")
+    rows = [(row["adapter"], *compression_words(told)) for row in card["adapters"] if (told := row.get("compression"))]
+    return table(head, rows) if rows else ""
+
+
+def _losses(card: Card) -> str:
+    """What that cost: each arm minus the arm that asks with what it was before."""
+    head = ("compressed arm", "minus", "difference", "interval", "questions")
+    rows = [
+        (
+            row["arm"],
+            row["before"] or "not asked in this run",
+            *_mean_and_range(row if row["before"] else None, as_lead),
+            f"{row['num_pairs']:,}",
+        )
+        for row in card.get("compressions", ())
+    ]
     return table(head, rows) if rows else ""
 
 

@@ -87,6 +87,21 @@ def preference_words(told: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"{told['num_pairs']:,}", *shares, *margins)
 
 
+def compression_words(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was made smaller: of what, how, the zeros of its layers, the weights that are not 0, the bytes of the files,
+    and those of the bits.
+    """
+    packed = as_size(told["packed_bytes"]) if told["packed_bytes"] else "-"
+    return (
+        told["before"] or "the base",
+        told["kind"] + (", then trained" if told["is_trained"] else ""),
+        f"{told['layer_zeros'] / told['layer_numbers']:.2%}",
+        f"{told['nonzero']:,} of {told['numbers']:,}",
+        as_size(told["num_bytes"]),
+        packed,
+    )
+
+
 def _range(interval: Mapping[str, float], shown: str) -> str:
     mean, low, high = (shown.format(interval[key]) for key in ("mean", "low", "high"))
     return f"{mean} ({low} to {high})"

@@ -46,7 +46,8 @@ def recipe_of(asked: CreateJob, *, seed: int, continue_from: str, forms: Collect
     for name, value in (("epochs", hyper.n_epochs), ("batch_size", hyper.batch_size)):
         if value is not None and given.get(name) is not None:
             raise _invalid(f"arbiter.{name}", f"given twice; leave it to {asked.at}")
-        given[name] = value if value is not None else given.get(name)
+        if value is not None:
+            given[name] = value
     if hyper.learning_rate_multiplier is not None and given.get("learning_rate") is not None:
         raise _invalid("arbiter.learning_rate", f"given twice; leave it out, or the multiplier of {asked.at}")
     if asked.validation_file is None and (of_looks := next((name for name in _OF_LOOKS if name in given), None)):
@@ -56,6 +57,8 @@ def recipe_of(asked: CreateJob, *, seed: int, continue_from: str, forms: Collect
         beta = {} if hyper.beta is None else {"beta": hyper.beta}
         given["objective"] = {"name": asked.objective, "held_out": 0.0, **beta}
     recipe = _made(given, seed=seed, continue_from=continue_from)
+    if recipe.epochs == 0:
+        raise _invalid("arbiter.epochs", "must be above 0: a job trains; what is only made smaller is an adapter's")
     if recipe.epochs is not None and recipe.epochs > MAX_EPOCHS:
         raise _invalid("arbiter.epochs", f"must be at most {MAX_EPOCHS}, not {recipe.epochs:g}")
     _check_served(recipe, forms, max_rank)

@@ -23,17 +23,21 @@ def opened(base: Path | str) -> Any:
     return AutoModelForCausalLM.from_pretrained(base)
 
 
-def random_lora(base: Path, seed: int, **config: Any) -> Any:
-    """A PeftModel whose every trained weight is random, of the config's numbers over the usual ones."""
+def random_lora(base: Path, seed: int, *, even: float | None = None, **config: Any) -> Any:
+    """A PeftModel whose every trained weight is random, of the config's numbers over the usual ones; with `even` only
+    its sign is, so that with rank and alpha 1 every number of an update is as large.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
     model = get_peft_model(opened(base), LoraConfig(**{**SHARED, **config}))
     with torch.no_grad():
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn_like(parameter)
+                if even is not None:
+                    parameter.copy_(parameter.sign() * (even if "lora_B" in name else 1.0))
     return model
 
 

@@ -20,7 +20,7 @@ from storage.records import from_row
 from tuning.base import CONFIG, MODEL_CARD, WEIGHTS, ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.gate import Parity
-from tuning.look import Drawn, Look, Preference, Published
+from tuning.look import Compression, Drawn, Look, Preference, Published
 from tuning.methods.lora import NO_TARGETS
 from tuning.recipe import OWN_ENGINE, Form
 
@@ -83,6 +83,8 @@ class Adapter:
     """How held-out pairs are ranked, where preferences were learned."""
     drawn: Drawn | None = None
     """What the model's own answers were rewarded with, where it learned from such."""
+    compression: Compression | None = None
+    """What was made smaller, where it was pruned or rounded."""
 
     @property
     def has_own_engine(self) -> bool:

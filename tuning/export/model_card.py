@@ -37,18 +37,37 @@ class GateLine:
     says: str
 
 
-def write_model_card(folder: Path, gates: Sequence[GateLine] = ()) -> None:
+@dataclass(frozen=True, slots=True)
+class LossLine:
+    """What pruning or rounding cost in a run: the score of an arm minus that of the arm `before`, by `metric`, and its
+    ends at a confidence of `level`.
+    """
+
+    run: str
+    arm: str
+    before: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    num_questions: int
+    level: float
+
+
+def write_model_card(folder: Path, gates: Sequence[GateLine] = (), losses: Sequence[LossLine] = ()) -> None:
     """Write the card of a published adapter anew. The content that the adapter is named by does not change."""
-    replace_text(folder / MODEL_CARD, card_text(read_manifest(folder), gates))
+    replace_text(folder / MODEL_CARD, card_text(read_manifest(folder), gates, losses))
 
 
-def card_text(manifest: Mapping[str, Any], gates: Sequence[GateLine] = ()) -> str:
+def card_text(manifest: Mapping[str, Any], gates: Sequence[GateLine] = (), losses: Sequence[LossLine] = ()) -> str:
     """The card in the hub's format: YAML, then Markdown. Of older manifests it says what they hold."""
     from huggingface_hub import ModelCardData
 
     recipe = manifest.get("recipe") or {}
     method, objective = manifest.get("method") or "lora", manifest.get("objective", "supervised")
     form = manifest.get("form", "lora")
+    compression = manifest.get("compression")
+    made = "made" if compression is not None and not compression["is_trained"] else "trained"
     data = ModelCardData(
         base_model=manifest["base_name"],
         library_name="transformers" if form == "merged" else "peft",
@@ -59,13 +78,14 @@ def card_text(manifest: Mapping[str, Any], gates: Sequence[GateLine] = ()) -> st
     sections = [
         f"---\n{data.to_yaml()}\n---",
         f"# {manifest['name']}",
-        f"This is {_FORMS.get(form, form)} for {manifest['base_name']}, trained with Arbiter by the method `{method}` "
+        f"This is {_FORMS.get(form, form)} for {manifest['base_name']}, {made} with Arbiter by the method `{method}` "
         f"on {manifest.get('num_rows', 'an unknown number of')} rows (objective: {objective}).",
         "## Intended use\n\n" + _bullets(_uses(manifest)),
         "## Data\n\n" + _bullets(_data(manifest)),
         "## Training\n\n" + _bullets(_training(manifest)),
         _table(("number", "value"), [(name, _shown(value)) for name, value in recipe.items()]) if recipe else "",
         "## What was measured\n\n" + _bullets(_measured(manifest)),
+        "## What it lost\n\n" + _bullets(_compressed(compression, losses)) if compression is not None else "",
         "## Gates\n\n" + _gates(gates),
         "## Limits\n\n" + _bullets(_limits(manifest)),
         "## License\n\n" + _license(manifest),
@@ -105,7 +125,11 @@ def _uses(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _data(manifest: Mapping[str, Any]) -> Iterator[str]:
     provenance = manifest.get("provenance") or {}
-    yield f"{_shown(manifest.get('num_rows'))} rows were trained on, {_shown(manifest.get('num_tokens'))} tokens in all"
+    rows, tokens = _shown(manifest.get("num_rows")), _shown(manifest.get("num_tokens"))
+    if manifest.get("num_steps") == 0:
+        yield f"{rows} rows were given, and none was trained on"
+    else:
+        yield f"{rows} rows were trained on, {tokens} tokens in all"
     dropped = manifest.get("num_dropped", 0)
     longest = (manifest.get("recipe") or {}).get("max_length")
     yield f"{dropped} rows were left out for being longer than {_shown(longest)} tokens"
@@ -163,6 +187,27 @@ def _measured(manifest: Mapping[str, Any]) -> Iterator[str]:
             f"{told['accuracy_before']['mean']:.0%} before and {accuracy['mean']:.0%} after "
             f"({accuracy['low']:.0%} to {accuracy['high']:.0%})"
         )
+
+
+def _compressed(told: Mapping[str, Any], losses: Sequence[LossLine]) -> Iterator[str]:
+    """What was pruned or rounded, and what a run says that it cost."""
+    before = f"`{told['before']}`" if told["before"] else "the base model"
+    share = told["layer_zeros"] / told["layer_numbers"]
+    then = ", and what was left was trained" if told["is_trained"] else ", and nothing was trained"
+    yield f"Made of {before}: {told['kind']}{then}"
+    yield (
+        f"{told['layer_zeros']:,} of the {told['layer_numbers']:,} weights of its layers are 0 ({share:.2%}), "
+        f"{told['nonzero']:,} of all {told['numbers']:,} are not"
+    )
+    packed = f"; rounded, it would take {told['packed_bytes']:,}" if told["packed_bytes"] else ""
+    yield f"The files take {told['num_bytes']:,} bytes, as many as those of a model without zeros or rounding{packed}"
+    for one in losses:
+        yield (
+            f"In run `{one.run}` arm {one.arm} scores {one.mean:+.3f} beside {one.before} ({one.low:+.3f} to "
+            f"{one.high:+.3f}, {one.level:.0%} confidence) by {one.metric} on {one.num_questions:,} questions"
+        )
+    if not losses:
+        yield "What that cost is told here once a run asks it beside an arm of what it was made of."
 
 
 def _gates(gates: Sequence[GateLine]) -> str:

@@ -22,7 +22,9 @@ from tuning.methods.lora_fa import LORA_FA
 from tuning.methods.lora_plus import LORA_PLUS
 from tuning.methods.merged import MERGED
 from tuning.methods.prefix import PREFIX
+from tuning.methods.pruned import PRUNED
 from tuning.methods.qlora import QLORA
+from tuning.methods.quantized import QUANTIZED
 from tuning.methods.residual import RESIDUAL
 from tuning.methods.soft_prompt import SOFT_PROMPTS
 from tuning.methods.whole import WHOLE
@@ -30,7 +32,7 @@ from tuning.optimizers.registry import OPTIMIZERS
 from tuning.recipe import Method, Recipe
 
 _LORAS = (LORA, RSLORA, LORA_PLUS, LORA_FA, EVA, *RESIDUAL, DELTA_LORA, ADALORA, *CONVERTED)
-_ALL = (*_LORAS, *SOFT_PROMPTS, QLORA, LOFTQ, *MERGED, C3A, *WHOLE, PREFIX, BOTTLENECK)
+_ALL = (*_LORAS, *SOFT_PROMPTS, QLORA, LOFTQ, *MERGED, C3A, *WHOLE, PRUNED, QUANTIZED, PREFIX, BOTTLENECK)
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 
 

@@ -98,6 +98,23 @@ def foretell(
     return Forecast(total_seconds(points, batches.num_tokens[first_step:]), forecast_bytes, free)
 
 
+def foretell_export(model: Any, *, seconds: float) -> Forecast:
+    """What is left of a training without a step, whose weights are ready after so many seconds: writing them, and
+    comparing them beside those of the base, which takes about as long again.
+
+    Raises TuningError where the two models will not fit.
+    """
+    memory = Memory()
+    needed = memory.now() + sum(one.numel() * one.element_size() for one in model.parameters())
+    free = free_bytes() + memory.now()
+    if needed > _FREE_SHARE * free:
+        raise TuningError(
+            f"this would take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} are free; end other programs, or "
+            "take a smaller base model"
+        )
+    return Forecast(seconds, needed, free)
+
+
 def _of_weights(half_bytes: int, row_bytes: int, half_tokens: int, row_tokens: int) -> int:
     """What a step takes however many tokens it has, where that is most of it, as with methods that turn the weights
     themselves (HRA, BOFT); else 0, for a forecast that is rather too high.

@@ -70,7 +70,7 @@ def misfit(shapes: Any, recipe: Recipe, start: Adapter | None = None) -> str | N
         return None if "meta" in str(error).lower() else str(error)
     except RuntimeError:  # an operation that the device does not have
         return None
-    if start is not None and start.form == "lora":
+    if start is not None and start.form == "lora" and not method.merges_start:
         try:
             refuse_unfit(made, start, is_final=method.fit is None)
         except TuningError as error:

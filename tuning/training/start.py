@@ -67,6 +67,8 @@ def find_start(recipe: Recipe, base: ResolvedModel, adapters_dir: Path, template
             f"continue_from {name!r} cannot be trained further: it is of the form {start.form}, not "
             f"{' or '.join(_CONTINUED)}; begin with the base model"
         )
+    if start.form == "lora" and method.merges_start:
+        return start
     if start.form != method.form or (method.form == "lora" and method.export is not save_layers):
         same = [one.name for one in METHODS.values() if one.form == start.form and not one.quantization]
         usable = [one for one in same if start.form == "merged" or METHODS[one].export is save_layers]
@@ -97,6 +99,13 @@ def refuse_unfit(model: Any, start: Adapter, *, is_final: bool = True) -> None:
     if moved != given:
         odd = sorted(moved ^ given)[0].removeprefix("base_model.model.").replace(".default.weight", "")
         raise _misfit(start, f"other layers are trained: {odd}")
+
+
+def merged_start(plain: Any, start: Adapter) -> Any:
+    """The base model with the update of a LoRA merged into its weights."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(plain, str(start.path)).merge_and_unload()
 
 
 def load_start(prepared: Prepared, start: Adapter) -> None:

@@ -26,11 +26,13 @@ from tuning.export.opening import open_exported
 from tuning.look import Look, Measured, Published
 from tuning.methods.qlora import dequantized
 from tuning.methods.registry import METHODS, obstacle
+from tuning.methods.size import shapes_of
 from tuning.objectives.objective import Batch
 from tuning.objectives.registry import OBJECTIVES
 from tuning.recipe import CheckRows, Occasion, Prepared, Recipe, Teacher, Worth, known
 from tuning.training.batches import Plan, make_plan
 from tuning.training.drawing import Drawer, open_drawer
+from tuning.training.forecast import foretell_export
 from tuning.training.lessons import Lessons, open_lessons, refuse_other_tokens
 from tuning.training.libraries import package_versions, plain_memory_errors, quiet
 from tuning.training.loading import choose_precision, device, load_base, load_tokenizer
@@ -41,7 +43,7 @@ from tuning.training.memory import memory_limit, peak_bytes
 from tuning.training.objective_trainer import open_trainer
 from tuning.training.progress import Forecast, TrainProgress
 from tuning.training.reading import Beginning
-from tuning.training.start import load_start
+from tuning.training.start import load_start, merged_start
 from tuning.training.watch import LOSS_WINDOW, Watch, last_checkpoint
 from tuning.training.weights import load_trained, refuse_unfit_mean
 
@@ -123,7 +125,7 @@ def train(
         checkpoint = last_checkpoint(folder, packages)
         elapsed_s = checkpoint.elapsed_s if checkpoint is not None else 0.0
         looks = None
-        if dev is not None:
+        if dev is not None and plan.num_steps:
             refuse_unfit_mean(prepared, recipe)
             looks = Looks(
                 recipe=recipe,
@@ -149,32 +151,49 @@ def train(
             learning_rate=known(recipe.learning_rate),
             on_step=prepared.on_step,
         )
-        with open_trainer(
-            plan, prepared, recipe, tokenizer=tokenizer, folder=folder, precision=precision, watch=watch, drawer=drawer
-        ) as trainer:
-            forecast = trainer.foretell(plan, recipe, first_step=checkpoint.step if checkpoint is not None else 0)
-            forecast = replace(forecast, seconds=forecast.seconds + beginning.left_s)
+        history, is_shared = list[dict[str, float]](), False
+        if plan.num_steps:
+            with open_trainer(
+                plan,
+                prepared,
+                recipe,
+                tokenizer=tokenizer,
+                folder=folder,
+                precision=precision,
+                watch=watch,
+                drawer=drawer,
+            ) as trainer:
+                forecast = trainer.foretell(plan, recipe, first_step=checkpoint.step if checkpoint is not None else 0)
+                forecast = replace(forecast, seconds=forecast.seconds + beginning.left_s)
+                foretold(forecast)
+                assert not only_foretells
+                if checkpoint is not None and looks is not None and looks.ended:
+                    trainer.take_up(checkpoint.path)
+                else:
+                    trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint is not None else None)
+                    trainer.optimizer.eval()  # an averaging one puts its mean in the weights' place
+                trainer.unwrap()
+            history, is_shared = trainer.state.log_history, trainer.shares_prefix
+            del trainer
+        else:
+            forecast = foretell_export(prepared.model, seconds=time.monotonic() - started)
             foretold(forecast)
             assert not only_foretells
-            if checkpoint is not None and looks is not None and looks.ended:
-                trainer.take_up(checkpoint.path)
-            else:
-                trainer.train(resume_from_checkpoint=str(checkpoint.path) if checkpoint is not None else None)
-                trainer.optimizer.eval()  # an averaging one puts its mean in the weights' place
-            trainer.unwrap()
         looked = {} if looks is None else _take_chosen(looks, prepared)
         if drawer is not None:
-            looked |= drawer.shown(trainer.state.log_history)
+            looked |= drawer.shown(history)
             drawer.close()
         if (preference := checks.preference(prepared.model)) is not None:
             looked["preference"] = asdict(preference)
         peak = peak_bytes()
         gate = open_gate(prepared.model, [row.input_ids for row in plan.rows[:_GATE_ROWS]])
         save_adapter(partial(method.export, prepared, recipe), folder / "adapter", base, method.form)
-        curve = [loss for entry in trainer.state.log_history if math.isfinite(loss := entry.get("loss", math.nan))]
-        is_shared = trainer.shares_prefix
+        if method.measure is not None:
+            exported = folder / "adapter"
+            looked["compression"] = asdict(method.measure(exported, shapes_of(str(exported)), recipe))
+        curve = [loss for entry in history if math.isfinite(loss := entry.get("loss", math.nan))]
         # The base model and its activations are not needed while an engine starts beside this process.
-        del trainer, prepared, watch, drawer
+        del prepared, watch, drawer
         gc.collect()
         parity = gate.check(
             open_plain,
@@ -188,7 +207,7 @@ def train(
         "num_steps": len(curve),
         "training_s": time.monotonic() - started + elapsed_s,
         "loss_curve": curve,
-        "final_loss": statistics.fmean(curve[-LOSS_WINDOW:]),
+        "final_loss": statistics.fmean(curve[-LOSS_WINDOW:]) if curve else None,
         "precision": precision,
         "shares_prefix": is_shared,
         "parity": asdict(parity),
@@ -221,11 +240,14 @@ def _prepare(
     """
 
     def first_batches(size: int, count: int) -> list[Batch]:
-        starts = range(0, min(len(plan.order), size * count), size)
-        groups = ([plan.rows[place] for place in plan.order[begin : begin + size]] for begin in starts)
+        order = plan.order or range(len(plan.rows))
+        starts = range(0, min(len(order), size * count), size)
+        groups = ([plan.rows[place] for place in order[begin : begin + size]] for begin in starts)
         return [padded([row.texts[0] for row in rows], padding, device()) for rows in groups]
 
     plain = open_base(str(start.path) if start is not None and start.form == "merged" else base.path)
+    if start is not None and start.form == "lora" and METHODS[recipe.method].merges_start:
+        plain, start = merged_start(plain, start), None
     is_continued = start is not None and start.form == "lora"
     if not is_continued:
         beginning.read(plain)

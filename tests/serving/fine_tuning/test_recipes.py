@@ -48,6 +48,8 @@ def test_the_numbers_of_a_request_are_those_of_an_adapter() -> None:
         ({"arbiter": {"seed": 2}}, "arbiter.seed", "give it as seed"),
         ({"arbiter": {"objective": {"name": "dpo"}}}, "arbiter.objective", "give it as the type of method"),
         ({"arbiter": {"epochs": 1e9}}, "arbiter.epochs", "must be at most 50, not 1e+09"),
+        ({"arbiter": {"method": "quantized"}}, "arbiter.epochs", "must be above 0: a job trains"),
+        ({"arbiter": {"method": "pruned", "epochs": 0}}, "arbiter.epochs", "must be above 0: a job trains"),
         ({"arbiter": {"method": {}}}, "arbiter.method", "{} is no method"),
         ({"method": {"type": "dpo", "supervised": {}}}, "method.supervised", "goes with type 'supervised'"),
         (

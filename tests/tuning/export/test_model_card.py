@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from storage.folders import write_manifest
-from tuning.export.model_card import GateLine, card_text, license_of, write_model_card
+from tuning.export.model_card import GateLine, LossLine, card_text, license_of, write_model_card
 
 MANIFEST: dict[str, Any] = {
     "name": "support@3f9c01ab",
@@ -109,3 +109,44 @@ def test_the_license_is_what_the_base_names(tmp_path: Path, config: object, card
     (tmp_path / "README.md").write_text(card)
     assert license_of(tmp_path) == found
     assert license_of(tmp_path / "nowhere") is None
+
+
+PRUNED: dict[str, Any] = {
+    "before": "lora@12ab34cd",
+    "kind": "2:4",
+    "layer_numbers": 1000,
+    "layer_zeros": 500,
+    "numbers": 1500,
+    "nonzero": 990,
+    "num_bytes": 6100,
+    "packed_bytes": None,
+    "is_trained": True,
+}
+
+
+def test_what_was_pruned_is_told_with_what_a_run_says_that_it_cost() -> None:
+    manifest = MANIFEST | {"method": "pruned", "form": "merged", "compression": PRUNED}
+    text = card_text(manifest, (), [LossLine("demo-1", "small", "tuned", "token_f1", -0.05, -0.1, 0.01, 60, 0.95)])
+    for said in (
+        "trained with Arbiter by the method `pruned`",
+        "Made of `lora@12ab34cd`: 2:4, and what was left was trained",
+        "500 of the 1,000 weights of its layers are 0 (50.00%), 990 of all 1,500 are not",
+        "The files take 6,100 bytes, as many as those of a model without zeros or rounding",
+        "In run `demo-1` arm small scores -0.050 beside tuned (-0.100 to +0.010, 95% confidence) by token_f1",
+    ):
+        assert said in text, said
+    assert "What it lost" not in card_text(MANIFEST)
+
+
+def test_what_was_rounded_and_not_trained_is_told() -> None:
+    told = PRUNED | {"before": "", "kind": "nf4", "packed_bytes": 2200, "is_trained": False}
+    manifest = MANIFEST | {"method": "quantized", "num_steps": 0, "final_loss": None, "compression": told}
+    text = card_text(manifest)
+    for said in (
+        "made with Arbiter by the method `quantized`",
+        "250 rows were given, and none was trained on",
+        "Made of the base model: nf4, and nothing was trained",
+        "rounded, it would take 2,200",
+        "What that cost is told here once a run asks it beside an arm of what it was made of.",
+    ):
+        assert said in text, said

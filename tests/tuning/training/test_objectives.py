@@ -152,8 +152,8 @@ def margins(folder: Path, rows: list[PairRow]) -> list[float]:
     return found
 
 
-# They begin with something before the text, and the first step is compared with a model that has nothing there.
-BEGIN_OTHERWISE = ("prompt", "p_tuning", "prefix")
+# They begin with something before the text or with zeros, and the first step is compared with a model without.
+BEGIN_OTHERWISE = ("prompt", "p_tuning", "prefix", "pruned")
 # Some begin near the base and not with it, and AdaLoRA's loss has a part of its own.
 NEAR = {"vblora": 1e-3, "unilora": 1e-3, "adalora": 0.3}
 

@@ -161,7 +161,7 @@ def test_what_fits_all_fits_these(name: str, request: pytest.FixtureRequest) -> 
     recipes = [settled(one.recipe()) for one in METHODS.values()]
     sure = [recipe for recipe in recipes if METHODS[recipe.method].fits_all(recipe)]
     assert {recipe.method: misfit(shapes, recipe) for recipe in sure} == dict.fromkeys(
-        ("lora", "rslora", "lora_plus", "lora_fa", "qlora", "full")
+        ("lora", "rslora", "lora_plus", "lora_fa", "qlora", "full", "pruned", "quantized")
     )
 
 
