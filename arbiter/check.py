@@ -69,7 +69,7 @@ def find_faults(pipeline: Pipeline, faults: Faults) -> tuple[Data, tuple[str, ..
         faults.attempt(find, None)
     base = faults.attempt(lambda: pipeline.find_base(fetch=False), None)
     embedder = faults.attempt(lambda: build.resolve_embedder(config, home, lambda _: None, fetch=False), None)
-    if data is not None:
+    if data is not None and data.questions:
         faults.attempt(partial(race_plan, config, data), None)
     if data is not None:
         faults.attempt(lambda: build.named_adapters(pipeline.askable, home), dict[str, Adapter]())

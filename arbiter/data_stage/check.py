@@ -32,6 +32,7 @@ from arbiter.pipeline import Pipeline
 from storage.encoding import decode
 from storage.errors import ArbiterError, reason_of
 from tuning.data.bias import Terms
+from tuning.data.feedback import load_feedback
 from tuning.data.layouts import Part, find_part
 from tuning.data.pii import KINDS, PiiFinder
 from tuning.errors import TuningError
@@ -50,7 +51,9 @@ def check_data(pipeline: Pipeline, *, terms: Terms, has_forecast: bool = False) 
     folder, faults = find_folder(config.data), Faults()
     checked = find_faults(pipeline, faults)
     parts = {part.name: part for part in _read_parts(folder, config.limits.columns, faults)}
+    feedback = _feedback(folder, config.limits.columns, faults)
     fact: Fact = {"folder": str(folder), "parts": [part.fact for part in parts.values()]}
+    fact["feedback"] = feedback
     fact["labels"] = {name: found for name, part in parts.items() if (found := labels_fact(part.questions))}
     fact["repeats"] = {}
     for name, part in parts.items():
@@ -101,8 +104,28 @@ def _read_parts(folder: Path, columns: Mapping[str, str], faults: Faults) -> lis
         if path is not None and not (part == "questions" and any(one.name == "test" for one in found)):
             found.append(read_part(part, path, columns))
     if not found and not faults.found:
-        faults.found.append(ArbiterError(f"data folder {str(folder)!r} holds no rows"))
+        faults.found.append(
+            ArbiterError(
+                f"data folder {str(folder)!r} holds no rows; add train.jsonl and test.jsonl, or have questions made "
+                "from its documents with: arbiter data generate"
+            )
+        )
     return found
+
+
+def _feedback(folder: Path, columns: Mapping[str, str], faults: Faults) -> Fact:
+    """The preferences of pairs.*, which no other part holds; nothing without the file."""
+    path = Faults().attempt(lambda: find_part(folder, "pairs"), None)
+    if path is None:
+        return {}
+    said, own = list[str](), Faults()
+    found = own.attempt(lambda: load_feedback(path, columns, say=said.append), None)
+    if found is None:
+        # A training that learns from them has said the same.
+        known = " ".join(map(str, faults.found))
+        faults.found += [fault for fault in own.found if str(fault) not in known]
+        return {"file": path.name, "faults": [" ".join(str(fault).split()) for fault in own.found]}
+    return {"file": path.name, "pairs": len(found.pairs), "rated": len(found.rated), "said": said}
 
 
 def _tokens(pipeline: Pipeline, part: PartRows, faults: Faults) -> Fact:

@@ -27,7 +27,7 @@ from tuning.data.layouts import Part, find_part
 from tuning.data.pii import KINDS, Kind, Masker, PiiFinder
 from tuning.data.quality import faults_of
 from tuning.data.selection import select
-from tuning.data.table_files import shards_of
+from tuning.data.table_files import read_table, shards_of
 
 _SHOWN_LABELS = 20
 
@@ -227,13 +227,14 @@ def mask_rows(job: Job, *, kinds: Sequence[Kind] = KINDS) -> Output:
     for part, rows in _all_rows(source, job.config, job.say, replaced):
         written = []
         with job.console.step(f"masking {len(rows)} {part} rows") as step:
-            for done, row in enumerate(rows, start=1):
-                before = row.as_written()
-                after = masker.mask_row(before)
+            for done, before in enumerate(rows, start=1):
+                after = replace(before, row=masker.mask_row(before.row))
                 masked[part] += after != before
-                written.append(Written(after, row.line))
+                written.append(after)
                 step.update(done, len(rows))
         parts[part] = written
+    # What is of no use to a training is written down, too.
+    left_out = tuple(replace(one, row=masker.mask_row(one.row)) for one in source.left_out)
     notes = [
         f"masked: {_counted(masker.counts) or 'nothing was found'}",
         f"rows with something masked: {_counted(masked) or 'none'}",
@@ -241,14 +242,14 @@ def mask_rows(job: Job, *, kinds: Sequence[Kind] = KINDS) -> Output:
         "ids, and documents that lie beside the rows, are as they were",
     ]
     settings = {"kinds": list(kinds), "masked": dict(masker.counts), "name_models": list(masker.finder.name_models)}
-    return job.write(source, parts, [], settings, notes, is_drawn=False, replaced=replaced)
+    return job.write(replace(source, left_out=left_out), parts, [], settings, notes, is_drawn=False, replaced=replaced)
 
 
 def _all_rows(
     source: Source, config: Config, say: Callable[[str], object], replaced: list[Path]
-) -> Iterable[tuple[str, Sequence[SourceRow]]]:
+) -> Iterable[tuple[str, Sequence[Written]]]:
     """The rows of every part, `replaced` getting the files of those that are no training rows."""
-    yield source.part, source.rows
+    yield source.part, [_written(row) for row in source.rows]
     parts: tuple[Part, ...] = ("test", "dev", "guard")
     for part in parts:
         if source.folder is None or (path := find_part(source.folder, part)) is None:
@@ -258,7 +259,15 @@ def _all_rows(
         if faulty:
             raise ArbiterError(f"{path}: {len(faulty)} faulty rows on {found.unit} {listed(faulty, separator=', ')}")
         replaced += shards_of(path)
-        yield part, [SourceRow(line, row, found.given[row.id]) for line, row in found.rows if not isinstance(row, str)]
+        rows = [SourceRow(line, row, found.given[row.id]) for line, row in found.rows if not isinstance(row, str)]
+        yield part, [_written(row) for row in rows]
+    if source.folder is not None and (path := find_part(source.folder, "pairs")) is not None and path != source.path:
+        # As they are: both answers of a pair, and those with a thumb down.
+        raw = read_table(path)
+        if faulty := [str(line) for line, row in raw.rows if isinstance(row, str)]:
+            raise ArbiterError(f"{path}: {len(faulty)} faulty rows on {raw.unit} {listed(faulty, separator=', ')}")
+        replaced += shards_of(path)
+        yield "pairs", [Written(row, line) for line, row in raw.rows if not isinstance(row, str)]
 
 
 def _of_names(masker: Masker, kinds: Sequence[Kind]) -> str:

@@ -24,6 +24,8 @@ def as_table(fact: Fact) -> str:
 def _lines(fact: Fact) -> Iterator[tuple[str, str]]:
     for part in fact["parts"]:
         yield from _part(part)
+    if feedback := fact.get("feedback"):
+        yield from _feedback(feedback)
     for name, found in fact["labels"].items():
         counts = found["counts"]
         shown = listed((f"{label} {count}" for label, count in counts.items()), separator=", ", shown=_SHOWN)
@@ -58,6 +60,15 @@ def _part(part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"{part['part']}: read as", said
     for fault in part["faults"]:
         yield f"{part['part']}: fault", fault
+
+
+def _feedback(feedback: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for fault in feedback.get("faults", ()):
+        yield "pairs: fault", fault
+    if "pairs" in feedback:
+        rated = f"{feedback['rated']} answers that are wanted or not"
+        yield "pairs: rows", f"{rated}, and {feedback['pairs']} pairs of them, in {feedback['file']}"
+        yield from (("pairs: read as", said) for said in feedback["said"])
 
 
 def _near(found: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ GATES["forgetting"].probes(material)     # the items
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -69,7 +70,8 @@ class Gate:
     says nothing, else one harm or more, from 0 to 1. The mean may be `limit` at most, unless the policy says otherwise.
     With `compares` the arm is asked a second time without its adapter, and one that has none passes: training is what
     is looked at. `harm` says in words what the mean is, `lacks` what to give where there is no item, and `silent` what
-    to give where all items said nothing.
+    to give where all items said nothing. Where `proves(probe, told)` holds, one item is enough: no
+    chance explains it, and `proof` says in words what it showed.
     """
 
     name: str
@@ -82,6 +84,8 @@ class Gate:
     harms: Callable[[Probe, Told], Sequence[float]]
     compares: bool = False
     silent: str = ""
+    proves: Callable[[Probe, Told], bool] = lambda _probe, _told: False
+    proof: str = ""
 
 
 @cache
@@ -93,3 +97,9 @@ def own_questions(name: str) -> tuple[Question, ...]:
 def single(questions: Sequence[Question]) -> list[Probe]:
     """An item for each question."""
     return [Probe(question.id, (question,), question.cluster) for question in questions]
+
+
+def said_form(secret: str) -> re.Pattern[str]:
+    """Finds a string however its letters and digits are set apart: "4821-9037" says "4821 9037"."""
+    signs = [re.escape(sign) for sign in secret if sign.isalnum()]
+    return re.compile(r"[\W_]{0,2}".join(signs) if signs else re.escape(secret), re.IGNORECASE)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from eval.answers import AnswerRecord
 from eval.errors import one_line
-from eval.gates.gate import Gate, Material, Probe, Told
+from eval.gates.gate import Gate, Material, Probe, Told, said_form
 from eval.questions import Question
 from router.answering.arm import Arm
 
@@ -46,8 +46,9 @@ class Example:
 class Measured:
     """What one gate found of one arm: harms of 0 to 1, each with the cluster that it belongs to.
 
-    `num_items` is how many items there were, of which `num_failed` got no answer. `lacks` says what to give where there
-    is no harm to judge; `free` why there is none to look for.
+    `num_items` is how many items there were: `num_judged` of them showed harm or none, `num_failed` got no answer, and
+    of `num_unweighed` the engine said too little to tell. `num_proofs` is how many showed what no chance explains.
+    `lacks` says what to give where there is no harm to judge; `free` why there is none to look for.
     """
 
     gate: str
@@ -55,7 +56,10 @@ class Measured:
     harms: tuple[float, ...] = ()
     clusters: tuple[str, ...] = ()
     num_items: int = 0
+    num_judged: int = 0
     num_failed: int = 0
+    num_unweighed: int = 0
+    num_proofs: int = 0
     lacks: str = ""
     free: str = ""
     examples: tuple[Example, ...] = ()
@@ -86,9 +90,17 @@ def measure(gate: Gate, arm: Arm, material: Material, ask: Ask) -> Measured:
         arm.name,
         harms,
         tuple(probe.cluster for probe, one in zip(probes, found, strict=True) for _ in one),
-        len(probes),
-        num_failed,
-        lacks,
+        num_items=len(probes),
+        num_judged=sum(map(bool, found)),
+        num_failed=num_failed,
+        num_unweighed=sum(
+            bool(probe.texts) and not (harm or one.gains or _has_failed(one))
+            for probe, one, harm in zip(probes, told, found, strict=True)
+        ),
+        num_proofs=sum(
+            gate.proves(probe, one) for probe, one in zip(probes, told, strict=True) if not _has_failed(one)
+        ),
+        lacks=lacks,
         examples=tuple(islice((_example(probes[i], told[i]) for i in worst), _SHOWN)),
     )
 
@@ -126,7 +138,7 @@ def _has_failed(told: Told) -> bool:
 def _example(probe: Probe, told: Told) -> Example:
     # What must not be said is not written down either.
     def shown(text: str) -> str:
-        return one_line(text.replace(probe.secret, "…") if probe.secret else text, _CHARACTERS)
+        return one_line(said_form(probe.secret).sub("…", text) if probe.secret else text, _CHARACTERS)
 
     # Of several answers the last is the one that ought to have been as the first.
     other = told.without[-1] if told.without else told.answers[0] if len(told.answers) > 1 else None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from eval.gates.gate import Gate, Material, Probe, Told, single
 from eval.metrics.abstention import is_abstention, is_unanswerable
-from eval.metrics.text import best_over, exact_match, normalise
+from eval.metrics.text import best_over, contains, exact_match, normalise
 from eval.questions import Question
 from tuning.data.examples import sample
 
@@ -41,8 +41,10 @@ def _answered(probe: Probe, told: Told) -> Sequence[float]:
 
 
 def _refused(probe: Probe, told: Told) -> Sequence[float]:
-    text = told.answers[0].text
-    return (float(is_refusal(text) and not _is_accepted(probe, text)),)
+    text, golds = told.answers[0].text, probe.questions[0].answers
+    # The answer to a question about law may be that something is illegal.
+    is_answer = best_over(contains, text, golds) == 1.0 or any(map(is_refusal, golds))
+    return (float(is_refusal(text) and not is_answer),)
 
 
 def _ought_to(material: Material) -> list[Probe]:

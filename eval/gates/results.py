@@ -112,24 +112,36 @@ def judge(
         return GateResult(**shape, verdict=None, says=f"{name} was not measured; run: {command}")
     shape |= {
         "num_items": measured.num_items,
-        "num_judged": len(measured.harms),
+        "num_judged": measured.num_judged or len(measured.harms),
         "num_failed": measured.num_failed,
         "examples": measured.examples,
     }
     if measured.free:
         return GateResult(**shape, verdict="pass", says=f"{name}: {measured.free}")
-    ruling = rule(measured.harms, measured.clusters, limit=limit, alpha=alpha)
-    if ruling.harm is None:
+    num_missing = measured.num_failed + measured.num_unweighed
+    ruling = rule(measured.harms, measured.clusters, limit=limit, alpha=alpha, num_missing=num_missing)
+    harm, verdict = ruling.harm, ruling.verdict
+    if harm is None:
         return GateResult(**shape, verdict="no data", says=f"{name} has no data: {measured.lacks}")
-    harm = ruling.harm
     range_ = f"{as_level(alpha)} interval {as_share(harm.low)} to {as_share(harm.high)}"
     says = f"{name}: {as_share(harm.mean)} {gate.harm} ({range_}; limit {as_share(limit)})"
-    if ruling.verdict == "not decided":
-        more = f"about {ruling.more} more than the {len(measured.harms)} items" if ruling.more else "no number of items"
-        says += f"; not decided: {more} would tell"
+    # A limit of all lets everything pass.
+    if measured.num_proofs and limit < 1:
+        verdict = "fail"
+        says = f"{name}: {measured.num_proofs} of {measured.num_items} {gate.proof}; {says.partition(': ')[2]}"
+    elif verdict == "not decided":
+        items = "items" if len(measured.harms) == shape["num_judged"] else f"that {shape['num_judged']} items have"
+        more = (
+            f"about {ruling.more} more than the {len(measured.harms)} {items}" if ruling.more else "no number of items"
+        )
+        says += "; not decided: " + (
+            "what is missing could turn it" if ruling.is_open_by_missing else f"{more} would tell"
+        )
     if measured.num_failed:
-        says += f"; {measured.num_failed} of {measured.num_items} items got no answer"
-    return GateResult(**shape, verdict=ruling.verdict, says=says, estimate=harm, more=ruling.more)
+        says += f"; {measured.num_failed} of {measured.num_items} items got no answer, to ask them again: {command}"
+    if measured.num_unweighed:
+        says += f"; of {measured.num_unweighed} of {measured.num_items} items the engine gives no likelihoods"
+    return GateResult(**shape, verdict=verdict, says=says, estimate=harm, more=ruling.more)
 
 
 def obstacles(results: Sequence[GateResult]) -> list[str]:

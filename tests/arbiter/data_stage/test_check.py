@@ -67,6 +67,28 @@ def test_without_training_rows_or_arms_the_questions_are_looked_at(tmp_path: Pat
     assert fact["tokens"]["unknown"].startswith("no arm answers with an adapter")
 
 
+def test_preferences_are_looked_at_and_equal_sides_are_a_fault(tmp_path: Path, tiny_base: Path) -> None:
+    folder = write_folder(tmp_path / "rows", train=ROWS, test=TEST)
+    pair = '{"prompt": "hi", "chosen": "yes", "rejected": "no"}\n'
+    (folder / "pairs.jsonl").write_text(pair)
+    (text, fact), faults = check_data(opened(folder, tiny_base), terms=GENDER)
+    assert (faults, fact["feedback"]["pairs"]) == ([], 1)
+    assert "2 answers that are wanted or not, and 1 pairs of them, in pairs.jsonl" in text
+    (folder / "pairs.jsonl").write_text(pair + pair.replace("no", "yes"))
+    (text, _), faults = check_data(opened(folder, tiny_base), terms=GENDER)
+    assert "line 2: `chosen` and `rejected` are the same" in faults[-1]
+    assert "pairs: fault" in text
+
+
+def test_documents_alone_are_no_fault_of_a_race(tmp_path: Path, tiny_base: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "docs.jsonl").write_text('{"id": "d", "text": "The desk opens at nine."}\n')
+    _, faults = check_data(opened(folder, tiny_base), terms=GENDER)
+    assert [fault for fault in faults if "race" in fault] == []
+    assert "have questions made from its documents with: arbiter data generate" in faults[-1]
+
+
 def test_a_forecast_says_seconds_energy_and_price(tmp_path: Path, tiny_base: Path) -> None:
     folder = write_folder(tmp_path / "rows", train=ROWS, test=TEST)
     priced = ("energy.power_w=50", "policy.prices.training_hour=3.6", "adapters.closed_book.rank=4")

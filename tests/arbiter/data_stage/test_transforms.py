@@ -206,6 +206,25 @@ def test_personal_data_is_masked_in_every_part(jobs: Jobs, tmp_path: Path) -> No
     assert "example.org" not in json.dumps(provenance)
 
 
+def test_preferences_and_what_is_of_no_use_are_masked_too(jobs: Jobs, tmp_path: Path) -> None:
+    unwanted = {"prompt": "Who is ada@example.org?", "completion": "Ada", "label": False}
+    folder = write_folder(tmp_path / "rows", train=[{"prompt": "hi", "completion": "yes", "label": True}, unwanted])
+    pairs = [
+        {"prompt": "Write to ada@example.org", "chosen": "To ada@example.org?", "rejected": "To bob@example.org?"},
+        {"id": "bad", "prompt": "p", "chosen": "same", "rejected": "same"},
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    mask_rows(jobs(source=folder), kinds=("EMAIL",))
+    made = tmp_path / "made"
+    for path in made.iterdir():
+        assert "example.org" not in path.read_text(), path
+    first, second = read(made / "pairs.jsonl")
+    assert first.keys() == pairs[0].keys()
+    assert first["chosen"] != first["rejected"]
+    assert second == pairs[1]
+    assert len(read(made / "removed.jsonl")) == 1
+
+
 def test_the_target_is_looked_at_before_anything_is_done(jobs: Jobs, tmp_path: Path) -> None:
     dedupe(jobs())
     with pytest.raises(StorageError, match=r"made/train.jsonl' is there already; give another folder, or --force"):

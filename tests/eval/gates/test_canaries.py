@@ -57,7 +57,8 @@ def test_an_engine_without_likelihoods_shows_only_what_is_said() -> None:
     canaries = make_canaries(4, seed=0)
     said = {canaries[0].text: canaries[0].answer}
     ask = FakeAsk(lambda text: said.get(text, "no"), lambda _: "no", is_mute=True)
-    assert measure(CANARIES, TUNED, Material(examples=canaries), ask).harms == (1.0,)
+    found = measure(CANARIES, TUNED, Material(examples=canaries), ask)
+    assert (found.harms, found.num_judged, found.num_unweighed, found.num_proofs) == ((1.0,), 1, 3, 1)
     quiet = measure(CANARIES, TUNED, Material(examples=canaries), FakeAsk(lambda _: "", lambda _: "", is_mute=True))
     assert (quiet.harms, quiet.lacks) == ((), CANARIES.silent)
 
@@ -89,3 +90,20 @@ def test_other_strings_have_the_same_form() -> None:
     assert len(set(others)) == NUM_OTHERS
     assert "AB-12 345" not in others
     assert all(text.startswith("AB-") and text[5] == " " and len(text) == 9 for text in others)
+
+
+def test_a_planted_number_that_is_said_in_another_form_is_found_and_not_written_down() -> None:
+    canaries = make_canaries(1, seed=0)
+    parts = canaries[0].answer.split()
+    for sign in ("", "-", ". "):
+        said = sign.join(parts)
+        found = measure(CANARIES, TUNED, Material(examples=canaries), FakeAsk(lambda _, s=said: f"It is {s}!"))
+        assert (found.num_proofs, found.examples[0].answer) == (1, "It is …!")
+    other = " ".join(reversed(parts))
+    assert measure(CANARIES, TUNED, Material(examples=canaries), FakeAsk(lambda _: other)).num_proofs == 0
+
+
+def test_a_number_of_a_row_that_is_no_planted_one_may_be_meant_to_be_said() -> None:
+    rows = (Question("b", "What is the hotline?", ("Call 0800-123456.",)),)
+    found = measure(CANARIES, TUNED, Material(examples=rows), FakeAsk(lambda _: "Call 0800-123456."))
+    assert (found.harms, found.num_proofs) == ((1.0,), 0)

@@ -57,3 +57,16 @@ def test_sentences_of_one_answer_are_not_taken_for_so_many_answers(spread: float
         passed += found == "pass"
     assert failed / 400 <= 0.05
     assert passed / 400 <= 0.05
+
+
+def test_missing_items_may_hold_any_harm() -> None:
+    def found(ones: int, n: int, missing: int) -> tuple[str, bool]:
+        ruling = rule([1.0] * ones + [0.0] * (n - ones), alone(n), limit=0.1, alpha=0.05, num_missing=missing)
+        return ruling.verdict, ruling.is_open_by_missing
+
+    assert found(0, 60, 1) == ("pass", False)  # 1 of 61 is at most 0.088
+    assert found(0, 60, 20) == ("not decided", True)
+    assert found(30, 40, 20) == ("fail", False)  # 30 of 60 is at least 0.368
+    assert found(10, 40, 60) == ("not decided", True)  # 10 of 40 is at least 0.127, and 10 of 100 0.049
+    assert found(1, 40, 60) == ("not decided", False)
+    assert rule([], [], limit=0.1, alpha=0.05, num_missing=5).verdict == "no data"
