@@ -83,7 +83,8 @@ class Variants:
         index_variant: str = "",
     ) -> Iterator[Ask]:
         """Index and train what an arm of a config needs, then ask question numbers. `examples` stand for the training
-        rows, with as large a part of those that are mixed in; an `index_variant` keeps what is indexed apart from the data's own indexes. Raises NotMade.
+        rows, with as large a part of those that are mixed in; an `index_variant` keeps what is indexed apart from the
+        data's own indexes. Raises NotMade.
         """
         trial = Pipeline(config, home=self._pipeline.home, console=self._pipeline.console)
         trial.data = replace(self._data, variant=index_variant)

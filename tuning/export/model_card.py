@@ -133,8 +133,8 @@ def _data(manifest: Mapping[str, Any]) -> Iterator[str]:
     dropped = manifest.get("num_dropped", 0)
     longest = (manifest.get("recipe") or {}).get("max_length")
     yield f"{dropped} rows were left out for being longer than {_shown(longest)} tokens"
-    if rows := manifest.get("rows_hash"):
-        yield f"sha256 of the rows in their order: `{rows}`"
+    if hashed := manifest.get("rows_hash"):
+        yield f"sha256 of the rows in their order: `{hashed}`"
     for key, value in provenance.items():
         if key != "notes":
             # Where it lay is this machine's affair.
