@@ -199,8 +199,14 @@ class Asker:
         stays: bool = False,
     ) -> list[AnswerRecord]:
         """What `ask` gives, arm by arm, with the engine up for what is not known; first tokens of `timed` before it. An
-        engine of an adapter's own ends with its turn, or `stays` until there is no place for another.
+        engine of an adapter's own ends with its turn, or `stays` until there is no place for another. Mixtures come
+        last, when all that is proposed to them is known.
         """
+        named = [arm.fingerprint() for arm in arms]
+        unasked = {one.name: one for arm in arms for one in arm.proposers if one.fingerprint() not in named}
+        if unasked:
+            others = list(unasked.values())
+            self._in_turns(others, questions, lambda some: self.ask(some, questions), timed=(), stays=stays)
         records: dict[str, list[AnswerRecord]] = {}
         for adapter, some in self._turns(arms):
             is_known = self.knows(some, questions) and self._has_first_tokens(some, timed)
@@ -211,15 +217,15 @@ class Asker:
         return [record for arm in arms for record in records.get(arm.name, ())]
 
     def _turns(self, arms: Sequence[Arm]) -> list[tuple[Adapter | None, list[Arm]]]:
-        """The arms of the engine that all share, then those of each adapter that has one of its own."""
+        """The arms of the engine that all share, then those of each adapter that has one of its own; mixtures last."""
         # A remote engine has all adapters, or says at the start what it lacks.
         is_remote = self.config.engine.url is not None
         alone = {} if is_remote else {name: one for name, one in self.adapters.items() if one.has_own_engine}
-        turns: dict[str, list[Arm]] = {"": []}
-        for arm in arms:
+        turns: dict[tuple[bool, str], list[Arm]] = {(False, ""): []}
+        for arm in sorted(arms, key=lambda arm: bool(arm.proposers)):
             name = arm.adapter or ""
-            turns.setdefault(name if name in alone else "", []).append(arm)
-        return [(alone.get(name), some) for name, some in turns.items() if some]
+            turns.setdefault((bool(arm.proposers), name if name in alone else ""), []).append(arm)
+        return [(alone.get(name), some) for (_, name), some in turns.items() if some]
 
     @contextmanager
     def _loaded(self, adapter: Adapter | None, *, stays: bool) -> Iterator[None]:

@@ -26,6 +26,7 @@ from rag.search.settings import SearchSettings
 from router.answering.arm import Arm
 from router.answering.condense import Condense, query_without_engine
 from serving.engine import engine as engines
+from storage.errors import ArbiterError
 from storage.hashes import content_hash
 from storage.settings import part
 from tuning.base import ResolvedModel
@@ -85,9 +86,12 @@ def used_adapters(config: Config) -> dict[str, Recipe]:
 
 
 def arms_of(config: Config, adapter: str) -> list[ArmConfig]:
-    """The arms that answer with an adapter, or with one that learns by its rewards."""
+    """The arms that answer with an adapter, or with one that learns by its rewards; mixtures last, since no training
+    row holds proposals.
+    """
     learning = {adapter, *(name for name, recipe in config.adapters.items() if reward_of(recipe.objective) == adapter)}
-    return [arm for arm in config.arms.values() if arm.adapter in learning]
+    found = [arm for arm in config.arms.values() if arm.adapter in learning]
+    return sorted(found, key=lambda arm: bool(arm.proposers))
 
 
 def has_adapters(config: Config) -> bool:
@@ -178,24 +182,43 @@ def training_notes(config: Config, adapters: Mapping[str, Adapter]) -> list[str]
 
 
 def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter], *, max_tokens: int) -> list[Arm]:
-    """The config's arms with the names of what was trained and indexed, and `max_tokens` where none are said."""
-    arms = []
-    for name, arm in config.arms.items():
+    """The config's arms with the names of what was trained and indexed, and `max_tokens` where none are said.
+
+    Raises ArbiterError for a mixture of agents that needs more engines than may run.
+    """
+
+    def build(name: str) -> Arm:
+        arm = config.arms[name]
         default_k = config.index.example_top_k if arm.index == "examples" else config.index.top_k
         sampling = arm.sampling or config.sampling
-        arms.append(
-            Arm(
-                name=name,
-                adapter=adapters[arm.adapter].name if arm.adapter else None,
-                index=index_name(data, arm.index) if arm.index else None,
-                prompt=config.all_prompts[arm.prompt],
-                top_k=(arm.top_k or default_k) if arm.index else 0,
-                sampling=replace(sampling, max_tokens=sampling.max_tokens or max_tokens),
-                retrieval=(arm.retrieval or config.index.retrieval) if arm.index else SearchSettings(),
-                condense=arm.condense if arm.index else "last",
-            )
+        return Arm(
+            name=name,
+            adapter=adapters[arm.adapter].name if arm.adapter else None,
+            index=index_name(data, arm.index) if arm.index else None,
+            prompt=config.all_prompts[arm.prompt],
+            top_k=(arm.top_k or default_k) if arm.index else 0,
+            sampling=replace(sampling, max_tokens=sampling.max_tokens or max_tokens),
+            retrieval=(arm.retrieval or config.index.retrieval) if arm.index else SearchSettings(),
+            condense=arm.condense if arm.index else "last",
+            proposers=tuple(map(build, arm.proposers)),
         )
+
+    arms = [build(name) for name in config.arms]
+    if config.engine.url is None:
+        _check_engines(arms, adapters.values(), config.engine.max_own_engines)
     return arms
+
+
+def _check_engines(arms: Iterable[Arm], adapters: Iterable[Adapter], most: int) -> None:
+    """What one answer needs must be able to run at a time, or its engines would end each other."""
+    alone = {adapter.name for adapter in adapters if adapter.has_own_engine}
+    for arm in arms:
+        own = [name for name in arm.adapters if name in alone]
+        if arm.proposers and len(own) > most:
+            raise ArbiterError(
+                f"arm {arm.name!r} needs {len(own)} engines beside vLLM at a time ({', '.join(own)}), and "
+                f"engine.max_own_engines is {most}; raise it, or leave out some of its proposers"
+            )
 
 
 def provenance(

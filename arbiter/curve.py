@@ -44,7 +44,7 @@ def measure_curve(pipeline: Pipeline) -> CurveReport:
         )
     config = _unlooked(given, name)
     check_metric(config)
-    others = [one for one, spec in config.arms.items() if spec.adapter is None]
+    others = [one for one, spec in config.arms.items() if spec.adapter is None and not spec.proposers]
     find_judge(config, pipeline.home, [name, *others])
     pipeline.console.say(f"training {name} on {', '.join(map(str, sizes))} rows, {len(data.dev)} dev questions each")
     everything, training_s = range(len(data.dev)), list[float]()

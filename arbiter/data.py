@@ -343,13 +343,13 @@ def _unread_contexts(folder: Path, columns: Columns, *, is_trained: bool, is_dev
 
 
 def _needs(config: Config, arm: ArmConfig) -> set[str]:
-    """The parts of a data folder that an arm cannot do without."""
+    """The parts of a data folder that an arm cannot do without; a mixture needs what its proposers need."""
     needs: set[str] = {arm.index} if arm.index is not None else set()
     if (recipe := config.adapters.get(arm.adapter or "")) is not None:
         needs |= {learned_part(recipe)} | ({"documents"} if recipe.passages else set())
         if reward := reward_of(recipe.objective):
             needs.add(learned_part(config.adapters[reward]))
-    return needs
+    return needs.union(*(_needs(config, config.arms[proposer]) for proposer in arm.proposers))
 
 
 def _strays(folder: Path) -> tuple[str, ...]:

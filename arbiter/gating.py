@@ -33,7 +33,7 @@ from router.answering.arm import Arm
 from serving.decisions.ledger import keep_report
 from storage.errors import ArbiterError
 from tuning.data.layouts import find_part
-from tuning.export.adapters import Adapter, load_adapter
+from tuning.export.adapters import load_adapter
 
 
 def measure_gates(pipeline: Pipeline, run: Run, *, arm: str | None = None) -> list[GateResult]:
@@ -91,22 +91,23 @@ class _Asking:
 def _asker(pipeline: Pipeline, run: Run, arm: Arm, during: ExitStack) -> Asker:
     """Asks the arm with and without its adapter, as the run did. Raises ArbiterError where something has changed."""
     config, home = pipeline.config, pipeline.home
-    versions: Mapping[str, str] = run.manifest.get("versions", {}).get(arm.name, {})
+    versions: Mapping[str, Mapping[str, str]] = run.manifest.get("versions", {})
     base = pipeline.base
     if base.revision != run.manifest["base_revision"]:
         raise ArbiterError(
             f"run {run.id!r} was measured on {run.manifest['base_revision']!r}, and the model is {base.label!r}; "
             f"{RUN_AGAIN}"
         )
-    adapters: dict[str, Adapter] = {}
-    if arm.adapter is not None:
-        adapters[arm.adapter] = load_adapter(home / "adapters" / arm.adapter)
+    adapters = {name: load_adapter(home / "adapters" / name) for name in arm.adapters}
     indexes: dict[str, Index] = {}
-    if arm.index is not None:
+    if arm.indexes:
         opened = during.enter_context(closing(OpenIndexes(index_home(config, home), pipeline.embedder)))
-        indexes[arm.index] = index = opened.open(arm.index)
-        if index.state.version != versions.get("index"):
-            raise ArbiterError(f"index {arm.index!r} has changed since run {run.id!r}; {RUN_AGAIN}")
+        for name, member in [(one.index, one) for one in arm.members]:
+            if name is None:
+                continue
+            indexes[name] = index = opened.open(name)
+            if index.state.version != versions.get(member.name, {}).get("index"):
+                raise ArbiterError(f"index {name!r} has changed since run {run.id!r}; {RUN_AGAIN}")
     return Asker(
         # Nobody looks at the time to the first token of a gate's question.
         config=config.model_copy(update={"eval": replace(config.eval, first_token_probes=0)}),
@@ -115,7 +116,9 @@ def _asker(pipeline: Pipeline, run: Run, arm: Arm, during: ExitStack) -> Asker:
         console=pipeline.console,
         adapters=adapters,
         indexes=indexes,
-        versions={arm.name: versions, without_adapter(arm).name: versions},
+        versions={
+            name: versions.get(one.name, {}) for one in arm.members for name in (one.name, without_adapter(one).name)
+        },
     )
 
 

@@ -50,8 +50,12 @@ def curve_arm(config: Config) -> str | None:
 
 
 def learns_examples(config: Config, arm: ArmConfig) -> bool:
-    """Whether an arm is trained, and on examples."""
-    return arm.adapter in config.adapters and learned_part(config.adapters[arm.adapter]) == "examples"
+    """Whether an arm is trained, and on examples; a mixture's curve would be that of several trainings."""
+    return (
+        not arm.proposers
+        and arm.adapter in config.adapters
+        and learned_part(config.adapters[arm.adapter]) == "examples"
+    )
 
 
 def keep_curve(home: Path, config: Config, data: Data, measured: MeasuredCurve, versions: Versions) -> Path:
@@ -72,7 +76,7 @@ def find_curves(
     as it is. `data`, with its dev questions, is asked for only where there is a file; `name` is the data's.
     """
     for arm, spec in config.arms.items():
-        path = None if spec.adapter is None else _path(home, config, arm, name, versions)
+        path = None if spec.adapter is None or spec.proposers else _path(home, config, arm, name, versions)
         if path is None or not path.is_file():
             continue
         try:
@@ -93,7 +97,8 @@ def _alone(config: Config, arm: str) -> Config:
     that are not trained. Test questions and the race over them have no part in it.
     """
     adapter = config.arms[arm].adapter
-    arms = {name: spec for name, spec in config.arms.items() if spec.adapter in (None, adapter)}
+    plain = {name: spec for name, spec in config.arms.items() if not spec.proposers}
+    arms = {name: spec for name, spec in plain.items() if spec.adapter in (None, adapter)}
     adapters = {name: spec for name, spec in config.adapters.items() if name == adapter}
     usual = type(config.eval)()
     speeds = {key: getattr(usual, key) for key in ("concurrency", "patience_s", "first_token_probes")}

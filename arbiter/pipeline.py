@@ -226,7 +226,12 @@ class Pipeline:
         """What shapes an arm's answers beside the arm itself, as `eval.answers` keeps them."""
         shared = {"model": self.base.revision, "engine": engine_identity(self.config.engine)}
         indexes = {index.name: index.state.version for index in self.indexes.values()}
-        return {arm.name: {**shared, "index": indexes[arm.index] if arm.index else ""} for arm in self.arms}
+
+        def of(arm: Arm) -> dict[str, str]:
+            proposers = {f"index of proposer {i}": of(one)["index"] for i, one in enumerate(arm.proposers, start=1)}
+            return {**shared, "index": indexes[arm.index] if arm.index else "", **proposers}
+
+        return {arm.name: of(arm) for arm in self.arms}
 
     def evaluate(self) -> Run:
         """Ask the arms and score the answers; a finished run of the same inputs is returned as is.

@@ -76,12 +76,11 @@ class ServedRuns:
             arms = {scores.arm.name: scores.arm for scores in scorecard.arms}
             if decision.arm not in arms:
                 raise NotPromotable(f"run {run.id!r} has no arm {decision.arm!r}; it has {', '.join(arms)}")
-            names = [arm.adapter for arm in arms.values() if arm.adapter is not None]
+            names = [name for arm in arms.values() for name in arm.adapters]
+            members = [member for arm in arms.values() for member in arm.members]
             return RunParts(
                 arms=arms,
-                indexes={
-                    arm.index: self._index(arm.index, arm.retrieval) for arm in arms.values() if arm.index is not None
-                },
+                indexes={arm.index: self._index(arm.index, arm.retrieval) for arm in members if arm.index is not None},
                 adapters={name: self._adapter(name) for name in dict.fromkeys(names)},
                 scorecard=scorecard,
                 question=questions[0].text,
@@ -107,8 +106,8 @@ class ServedRuns:
             http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, hold=engine.hold)
             opener = RunOpener(self, engine, http)
             served = opener.serve(decision, parts)
-            if (adapter := parts.adapters.get(served.arm(AUTO).adapter or "")) is not None:
-                engine.load(adapter)
+            for name in served.arm(AUTO).adapters:
+                engine.load(parts.adapters[name])
             yield opener, served, http
 
     def stale_reason(self, decision: RecordedDecision) -> str | None:
@@ -117,8 +116,9 @@ class ServedRuns:
             run = self._run(decision)
             arms = [scores.arm for scores in run.scorecard().arms]
             for arm in arms:
-                if arm.adapter is not None and not is_complete(self.home / "adapters" / arm.adapter):
-                    return f"adapter {arm.adapter!r} is gone; {RUN_AGAIN}"
+                for name in arm.adapters:
+                    if not is_complete(self.home / "adapters" / name):
+                        return f"adapter {name!r} is gone; {RUN_AGAIN}"
             for arm in arms:
                 measured = run.manifest.get("versions", {}).get(arm.name, {}).get("index")
                 if arm.index is not None and self._index(arm.index, arm.retrieval).state.version != measured:
@@ -224,8 +224,8 @@ class RunOpener:
         return self.serve(decision, parts)
 
     def keep(self, arm: Arm) -> None:
-        """From now on the engine of this arm is ended for no other's, if its adapter has one of its own."""
-        self.engine.keep([] if arm.adapter is None else [arm.adapter])
+        """From now on the engines of this arm are ended for no other's, if its adapters have some of their own."""
+        self.engine.keep(arm.adapters)
 
     def unload_except(self, adapters: Collection[str]) -> None:
         """Takes the adapters that were loaded out of the engine, but not these. Raises ArbiterError."""

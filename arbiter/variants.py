@@ -142,12 +142,14 @@ class Variants:
 
 
 def of_arm(config: Config, name: str) -> Config:
-    """The config with this arm and those that share its adapter, whose first one says how the adapter is prompted."""
+    """The config with this arm, its proposers, and those that share its adapter, whose first one says how that is
+    prompted.
+    """
     adapter = config.arms[name].adapter
-    sharing = {n: arm for n, arm in config.arms.items() if adapter is not None and arm.adapter == adapter}
+    sharing = {n: arm for n, arm in config.arms.items() if adapter and arm.adapter == adapter and not arm.proposers}
     if adapter in config.adapters and not config.adapters[adapter].passages:
         # Nothing is indexed for arms that say no more than a prompt.
         sharing = {n: replace(arm, index=None) for n, arm in sharing.items()}
-    arms = {**sharing, name: config.arms[name]}
+    arms = {**sharing, **config.with_proposers([name])}
     evaluation = replace(config.eval, labels=None)
     return config.model_copy(update={"arms": arms, "race": None, "eval": evaluation})

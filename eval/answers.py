@@ -24,12 +24,23 @@ Versions = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
+class Proposed:
+    """What a proposer of a mixture said, or with an `error` why it said nothing."""
+
+    arm: str
+    text: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerRecord:
     """What one arm answered to one question; `error` says why `text` is empty when the engine gave no answer.
 
     `passages` are the retrieved texts and `passage_documents` their document ids, both in rank order. `engine_s` and
     `retrieval_s` are the answer's shares of the seconds in which the engine was busy, and the search with its reranker.
-    `cached_tokens` are those of the prompt that the engine had in its prefix cache, None where it does not say.
+    `cached_tokens` are those of the prompt that the engine had in its prefix cache, None where it does not say. Of a
+    mixture all counts and shares include its `proposals`, in the order of its proposers, and its latency is that of the
+    slowest of them and then its own.
     """
 
     arm: str
@@ -46,6 +57,7 @@ class AnswerRecord:
     engine_s: float | None = None
     retrieval_s: float | None = None
     cached_tokens: int | None = None
+    proposals: tuple[Proposed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,11 @@ class AnswerCache(RowCache):
         """What this arm, or one of the same parts, answered to this question, under their names; None if not known."""
         statement = "SELECT record FROM answers WHERE key = ?"
         found = self.find(statement, answer_key(arm, question, versions), lambda row: from_json(AnswerRecord, row))
-        return None if found is None else replace(found, arm=arm.name, question_id=question.id)
+        if found is None:
+            return None
+        pairs = zip(found.proposals, arm.proposers, strict=True)
+        proposals = tuple(replace(said, arm=proposer.name) for said, proposer in pairs)
+        return replace(found, arm=arm.name, question_id=question.id, proposals=proposals)
 
     def put(self, arm: Arm, question: Question, versions: Versions, record: AnswerRecord) -> None:
         """Keep an answer. Raises StorageError when the disk is full."""

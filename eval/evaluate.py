@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from eval.answers import AnswerCache, AnswerRecord, Asked, Versions
+from eval.answers import AnswerCache, AnswerRecord, Asked, Proposed, Versions
 from eval.metrics.catalogue import PRIMARY, Declared, check_declared, metrics_of, primary_column
 from eval.questions import Question
 from eval.scorer import Pair, Progress, Scorer
 from eval.tasks import run_all
+from rag.passage import Passage
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
+from router.answering.proposals import Proposal, none_answered
 from router.deciding.costs import prefill_seconds
 from router.deciding.scorecard import ArmScores, Score, Scorecard
 from router.errors import EngineRejected, EngineUnavailable
@@ -105,6 +107,7 @@ async def ask(
 ) -> list[AnswerRecord]:
     """Every arm's answer to every question, arm by arm, in order; `on_answer` reports each.
 
+    What a mixture's proposers answer is known or asked as if they were asked alone, and kept as their own answer.
     A request that the engine refuses becomes a record with an `error`; an engine that stays away raises
     EngineUnavailable with everything answered so far in the cache.
     """
@@ -112,11 +115,15 @@ async def ask(
     gate = asyncio.Semaphore(concurrency)
     engine, search = BusyClock(), BusyClock()
 
-    async def generate(arm: Arm, question: Question) -> AnswerRecord:
-        asked = answerer.prepare(arm, question.messages)
+    async def generate(arm: Arm, question: Question, proposed: Sequence[AnswerRecord]) -> AnswerRecord:
+        asked = answerer.prepare(arm, question.messages, proposals=[*map(_as_proposal, arm.proposers, proposed)])
         prepared, retrieval_s = await search.share(asked)
         async with answerer.hold(arm):
             answer, engine_s = await engine.share(answerer.answer(prepared))
+        told = [record for record in proposed if record.error is None]
+        busy = [engine_s, *(record.engine_s for record in told)]
+        searched = [record.retrieval_s for record in told if record.retrieval_s is not None]
+        searched += [retrieval_s] if arm.index is not None else []
         return AnswerRecord(
             arm=arm.name,
             question_id=question.id,
@@ -128,20 +135,31 @@ async def ask(
             generated_tokens=answer.generated_tokens,
             retrieval_ms=answer.retrieval_ms,
             latency_ms=answer.latency_ms,
-            engine_s=engine_s,
-            retrieval_s=retrieval_s if arm.index is not None else None,
+            engine_s=None if None in busy else sum(share for share in busy if share is not None),
+            retrieval_s=sum(searched) if searched else None,
             cached_tokens=answer.cached_tokens,
+            proposals=tuple(Proposed(record.arm, record.text, record.error) for record in proposed),
         )
 
-    async def one(arm: Arm, question: Question) -> AnswerRecord:
+    async def answered(arm: Arm, question: Question) -> AnswerRecord:
         record = cache.get(arm, question, versions)
-        if record is None:
-            async with gate:
-                try:
-                    record = await patience.wait_for(partial(generate, arm, question))
-                except EngineRejected as error:
-                    record = AnswerRecord(arm=arm.name, question_id=question.id, text="", error=str(error))
-            cache.put(arm, question, versions, record)
+        if record is not None:
+            return record
+        # Not within the gate, which each of them passes by itself.
+        proposed = await run_all(answered(proposer, question) for proposer in arm.proposers)
+        if proposed and all(one.error is not None for one in proposed):
+            error = none_answered(arm.name, [(one.arm, one.error) for one in proposed])
+            return AnswerRecord(arm=arm.name, question_id=question.id, text="", error=error)
+        async with gate:
+            try:
+                record = await patience.wait_for(partial(generate, arm, question, proposed))
+            except EngineRejected as error:
+                record = AnswerRecord(arm=arm.name, question_id=question.id, text="", error=str(error))
+        cache.put(arm, question, versions, record)
+        return record
+
+    async def one(arm: Arm, question: Question) -> AnswerRecord:
+        record = await answered(arm, question)
         on_answer(record)
         return record
 
@@ -182,22 +200,47 @@ async def time_first_tokens(
 ) -> None:
     """Stream every arm's answers one at a time and keep the time to the first token; what is known is not asked again.
 
-    Asked before anything else, so that the engine's prefix cache has not seen the questions. An engine that is away or
-    refuses leaves the time unmeasured.
+    Asked before anything else, so that the engine's prefix cache has not seen the questions. That of a mixture begins
+    with the latency of its slowest proposer, as it was measured when that was asked. An engine that is away or refuses
+    leaves the time unmeasured, and so does a proposal that is not known.
     """
     for arm, question in itertools.product(arms, questions):
         if cache.get_first_token_ms(arm, question, versions) is not None:
+            continue
+        known = [cache.get(proposer, question, versions) for proposer in arm.proposers]
+        proposed = [record for record in known if record is not None]
+        if len(proposed) < len(known):
             continue
         found = None
         with contextlib.suppress(EngineRejected, EngineUnavailable):
             async with answerer.hold(arm):
                 started = time.perf_counter()
-                prepared = await answerer.prepare(arm, question.messages)
+                prepared = await answerer.prepare(
+                    arm, question.messages, proposals=[*map(_as_proposal, arm.proposers, proposed)]
+                )
                 async for chunk in answerer.stream(prepared):
                     if found is None and any(choice.delta.content for choice in chunk.choices):
-                        found = 1000 * (time.perf_counter() - started)
+                        found = prepared.proposing_ms + 1000 * (time.perf_counter() - started)
             if found is not None:
                 cache.put_first_token_ms(arm, question, versions, found)
+
+
+def _as_proposal(arm: Arm, record: AnswerRecord) -> Proposal:
+    """A proposer's answer as the mixture is shown it, whenever it was given."""
+    passages = zip(record.passage_documents, record.passages, strict=True) if arm.reads_documents else ()
+    return Proposal(
+        record.arm,
+        record.text,
+        error=record.error,
+        passages=tuple(
+            Passage(chunk_id="", document_id=document, title="", text=text, score=0.0, rank=rank)
+            for rank, (document, text) in enumerate(passages, start=1)
+        ),
+        prompt_tokens=record.prompt_tokens or 0,
+        generated_tokens=record.generated_tokens or 0,
+        cached_tokens=record.cached_tokens,
+        latency_ms=record.latency_ms or 0.0,
+    )
 
 
 def build_scorecard(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,7 @@ from eval.sweep.space import SweepSettings
 from router.answering.arm import Sampling
 from router.answering.prompts import BUILT_IN, Prompt
 from serving.engine.settings import LARGEST_RANK, LEAST_RANK, EngineSettings
+from storage.errors import did_you_mean
 from storage.settings import NUMBER, ModelName, Whole, faults_of
 from tuning.data.rows import TrainingRow
 from tuning.methods.registry import AnyRecipe, export_rank
@@ -137,6 +138,7 @@ class Config(BaseModel):
                 )
             if arm.prompt not in self.all_prompts:
                 faults.append(f"arms.{name}.prompt: no prompt {arm.prompt!r} (there is {', '.join(self.all_prompts)})")
+            faults += [f"arms.{name}.proposers: {fault}" for fault in self._proposer_faults(name, arm)]
         if self.policy.limits.ttft_ms is not None and not self.eval.first_token_probes:
             faults.append("policy.limits.ttft_ms needs eval.first_token_probes of at least 1, to be measured")
         for name, shares in self.mix.items():
@@ -162,6 +164,31 @@ class Config(BaseModel):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    def _proposer_faults(self, name: str, arm: ArmConfig) -> list[str]:
+        """What is wrong with the proposers of a mixture."""
+        faults = []
+        for proposer in dict.fromkeys(arm.proposers):
+            if proposer == name:
+                faults.append(f"{name!r} cannot propose to itself; name other arms")
+            elif proposer not in self.arms:
+                others = [one for one, spec in self.arms.items() if one != name and not spec.proposers]
+                hint = did_you_mean(proposer, others) or f" (there is {', '.join(others)})"
+                faults.append(f"no arm {proposer!r}{hint}")
+            elif self.arms[proposer].proposers:
+                faults.append(f"{proposer!r} is a mixture itself; name arms without proposers")
+        if len(set(arm.proposers)) < len(arm.proposers):
+            faults.append("an arm is named twice; name each once")
+        elif len(arm.proposers) == 1:
+            faults.append(f"{arm.proposers[0]!r} alone is no mixture; name two arms or more")
+        return faults
+
+    def with_proposers(self, names: Iterable[str]) -> dict[str, ArmConfig]:
+        """The arms of these names, each after those that propose to it, as far as they are not among them."""
+        arms: dict[str, ArmConfig] = {}
+        for name in names:
+            arms |= {one: self.arms[one] for one in (*self.arms[name].proposers, name) if one not in arms}
+        return arms
 
     def too_wide(self, recipes: Mapping[str, Recipe]) -> dict[str, str]:
         """A sentence for each of these adapters whose rank the engine does not take, by its key; one that is left open
@@ -236,6 +263,9 @@ class Config(BaseModel):
                 del adapter["objective"]
         if not shaping["mix"]:  # likewise before rows were mixed
             del shaping["mix"]
+        for arm in shaping["arms"].values():  # and before there were mixtures of agents
+            if not arm["proposers"]:
+                del arm["proposers"]
         return {key: _without(value, ("seed", self.seed)) for key, value in shaping.items()}
 
 

@@ -93,7 +93,7 @@ class IndexConfig(ChunkSettings):
 
 @settings(ArbiterError)
 class ArmConfig:
-    """One arm: which adapter, index and prompt it answers with."""
+    """One arm: which adapter, index and prompt it answers with, and whose answers it is shown."""
 
     adapter: str | None = None
     """A key under `adapters`, which is trained, or the full name of an adapter that is there, such as `both@3f9c01ab`;
@@ -111,6 +111,9 @@ class ArmConfig:
     """A ranking of its own in place of `index.retrieval`."""
     sampling: Sampling | None = None
     """A sampling of its own in place of `sampling`."""
+    proposers: Annotated[tuple[str, ...], Field(max_length=8)] = ()
+    """Other arms, two to eight, that answer each question first: a mixture of agents, whose own answer weighs theirs.
+    None of them is a mixture."""
 
 
 STANDARD_ARMS: Mapping[str, Mapping[str, object]] = {

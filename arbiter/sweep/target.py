@@ -188,6 +188,7 @@ def _keys_of(name: str, arm: ArmConfig, config: Config, values: Mapping[str, Any
     sections += ["index"] if retrieves else []
     sections += ["sampling"] if arm.sampling is None else []
     without = [*_PLACES, *(["index.retrieval"] if arm.retrieval is not None else [])]
+    without += [f"arms.{name}.proposers"]
     without += [] if retrieves else [f"arms.{name}.{part}" for part in _OF_RETRIEVAL]
     return {key for key in _flat(values) if _is_in(key, sections) and not _is_in(key, without)}
 

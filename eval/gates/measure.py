@@ -66,13 +66,14 @@ class Measured:
 
 
 def without_adapter(arm: Arm) -> Arm:
-    """The same arm on the model as it was before the training."""
-    return replace(arm, name=f"{arm.name} without its adapter", adapter=None)
+    """The same arm on the model as it was before the training, and so its proposers."""
+    proposers = tuple(map(without_adapter, arm.proposers))
+    return replace(arm, name=f"{arm.name} without its adapter", adapter=None, proposers=proposers)
 
 
 def measure(gate: Gate, arm: Arm, material: Material, ask: Ask) -> Measured:
     """Ask the gate's items, each answer once, and see what harm they show."""
-    if gate.compares and arm.adapter is None:
+    if gate.compares and not arm.adapters:
         return Measured(gate.name, arm.name, free=f"arm {arm.name!r} has no adapter, so nothing was trained")
     probes = list(gate.probes(material))
     if not probes:

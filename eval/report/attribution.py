@@ -194,9 +194,9 @@ def _flips(scorecard: Scorecard, scores: ArmScores, control: ArmScores) -> list[
 
 
 def _control(scorecard: Scorecard, arm: Arm) -> ArmScores | None:
-    if arm.index is None:
+    if not arm.indexes:
         return None
-    others = [scores for scores in scorecard.arms if scores.arm.index is None]
+    others = [scores for scores in scorecard.arms if not scores.arm.indexes]
     return next((s for adapter in (arm.adapter, None) for s in others if s.arm.adapter == adapter), None)
 
 

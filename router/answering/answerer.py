@@ -4,16 +4,19 @@ Evaluation and the HTTP API both answer through `Answerer`, so what is measured 
 
     prepared = await answerer.prepare(arm, [{"role": "user", "content": "When does the loan desk open?"}])
     answer = await answerer.answer(prepared)
+
+A mixture's proposers go the same path, while it is prepared; its answer counts what they took.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rag.passage import Passage
@@ -22,13 +25,18 @@ from router.answering.citations import Citation, cite
 from router.answering.condense import retrieval_query
 from router.answering.engine import EngineRequest, HttpEngine
 from router.answering.prompts import Message
+from router.answering.proposals import Proposal, all_passages, failure_of, with_proposals
 from router.errors import EngineUnavailable, RouterError
+from storage.errors import ArbiterError
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
     from rag.index import Index
 
+_log = logging.getLogger("arbiter.answering")
+# Proposals in flight at once, of all questions together: mixtures leave the engine to others, too.
+_MAX_PROPOSALS = 16
 # vLLM's own fields: the log-probability of each token of a prompt that ends in the answer.
 _AS_PROMPT: Mapping[str, object] = {
     "prompt_logprobs": 0,
@@ -41,7 +49,9 @@ _AS_PROMPT: Mapping[str, object] = {
 class Prepared:
     """Everything that is sent to the engine, and what was retrieved on the way.
 
-    `query` is what was searched, '' for an arm without an index; `retrieval_ms` includes what it took to find it.
+    `query` is what was searched, '' for an arm without an index; `retrieval_ms` includes what it took to find it. Of a
+    mixture `proposals` holds what its proposers said, in `proposing_ms`; the passages that they were shown stand behind
+    its own, which alone are in the request.
     """
 
     arm: Arm
@@ -49,6 +59,8 @@ class Prepared:
     query: str
     passages: tuple[Passage, ...]
     retrieval_ms: float
+    proposals: tuple[Proposal, ...] = ()
+    proposing_ms: float = 0.0
 
     def cite(self, text: str) -> tuple[Citation, ...]:
         """The passages that an answer to this rests on."""
@@ -59,7 +71,8 @@ class Prepared:
 class Answer:
     """A collected answer; `completion` is the engine's own object, for everything not repeated here.
 
-    `cached_tokens` are those of the prompt that the engine's prefix cache answered for, None where it does not say.
+    `cached_tokens` are those of the prompt that the engine's prefix cache answered for, None where it does not say. All
+    counts, those of `completion` too, and `latency_ms` include the proposals of a mixture.
     """
 
     text: str
@@ -71,6 +84,7 @@ class Answer:
     retrieval_ms: float
     latency_ms: float
     completion: ChatCompletion
+    proposals: tuple[Proposal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +96,32 @@ class Answerer:
     engine: HttpEngine
     indexes: Mapping[str, Index]
     base_model: str
+    _proposing: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_MAX_PROPOSALS), init=False, repr=False, compare=False
+    )
 
     async def prepare(
-        self, arm: Arm, messages: Sequence[Message], options: Mapping[str, object] | None = None
+        self,
+        arm: Arm,
+        messages: Sequence[Message],
+        options: Mapping[str, object] | None = None,
+        *,
+        proposals: Sequence[Proposal] | None = None,
     ) -> Prepared:
         """Retrieve for the last user message, and render the engine request; `options` overrides the arm's sampling.
 
-        Raises RouterError when no message is the user's or the arm's index is not open.
+        The proposers of a mixture are asked first, unless their `proposals` are given; they answer as they do alone,
+        whatever the `options`. Raises RouterError when no message is the user's or the arm's index is not open, and
+        what `propose` raises.
         """
         if not any(message["role"] == "user" for message in messages):
             raise RouterError("messages hold no user message; add one with the question")
+        started = time.perf_counter()
+        if proposals is None:
+            proposals = await self.propose(arm, messages) if arm.proposers else ()
+            proposing_ms = 1000 * (time.perf_counter() - started)
+        else:  # they were asked at once
+            proposing_ms = max((one.latency_ms for one in proposals), default=0.0)
         started = time.perf_counter()
         query = ""
         passages: tuple[Passage, ...] = ()
@@ -105,13 +135,53 @@ class Answerer:
         retrieval_ms = 1000 * (time.perf_counter() - started)
         request = EngineRequest(
             model=arm.adapter or self.base_model,
-            messages=arm.prompt.render(messages, passages),
+            messages=arm.prompt.render(messages, passages, [one.text for one in proposals if one.text.strip()]),
             options={**arm.sampling.options(), **(options or {})},
         )
-        return Prepared(arm=arm, request=request, query=query, passages=passages, retrieval_ms=retrieval_ms)
+        return Prepared(
+            arm=arm,
+            request=request,
+            query=query,
+            passages=all_passages(passages, proposals),
+            retrieval_ms=retrieval_ms,
+            proposals=tuple(proposals),
+            proposing_ms=proposing_ms if arm.proposers else 0.0,
+        )
+
+    async def propose(self, arm: Arm, messages: Sequence[Message]) -> tuple[Proposal, ...]:
+        """What each proposer of a mixture answers, all asked at once. One that fails is a proposal with an `error`.
+
+        Raises EngineUnavailable, EngineRejected or RouterError when all of them fail.
+        """
+        failed: list[tuple[str, Exception]] = []
+
+        async def one(proposer: Arm) -> Proposal:
+            try:
+                async with self._proposing:
+                    answer = await self.answer(await self.prepare(proposer, messages))
+            except ArbiterError as error:
+                _log.warning("proposer failed arm=%s proposer=%s: %s", arm.name, proposer.name, error)
+                failed.append((proposer.name, error))
+                return Proposal(proposer.name, error=str(error))
+            return Proposal(
+                proposer.name,
+                answer.text,
+                passages=answer.passages if proposer.reads_documents else (),
+                prompt_tokens=answer.prompt_tokens,
+                generated_tokens=answer.generated_tokens,
+                cached_tokens=answer.cached_tokens,
+                latency_ms=answer.latency_ms,
+            )
+
+        proposals = await asyncio.gather(*map(one, arm.proposers))
+        if len(failed) == len(proposals):
+            raise failure_of(arm.name, failed)
+        return tuple(proposals)
 
     def hold(self, arm: Arm) -> AbstractAsyncContextManager[object]:
         """Has an arm's engine up while the block lasts, so that what is measured in it has no start of an engine in it.
+        Of a mixture it is the one that its own answer comes from; that is prepared before the block, lest its proposers
+        wait for engines while it keeps one from others.
 
         Raises EngineUnavailable.
         """
@@ -122,14 +192,14 @@ class Answerer:
         async with self.hold(prepared.arm):
             started = time.perf_counter()
             completion = await self.engine.complete(prepared.request)
-            latency_ms = prepared.retrieval_ms + 1000 * (time.perf_counter() - started)
+            own_ms = prepared.retrieval_ms + 1000 * (time.perf_counter() - started)
         if not completion.choices:
             raise EngineUnavailable("the engine answered without any choice")
         for choice in completion.choices:
             if choice.message.content:
                 choice.message.content = _sayable(choice.message.content)
         text = completion.choices[0].message.content or ""
-        usage = completion.usage
+        usage = completion.usage = with_proposals(completion.usage, prepared.proposals)
         details = usage.prompt_tokens_details if usage else None
         return Answer(
             text=text,
@@ -139,8 +209,9 @@ class Answerer:
             generated_tokens=usage.completion_tokens if usage else 0,
             cached_tokens=details.cached_tokens if details else None,
             retrieval_ms=prepared.retrieval_ms,
-            latency_ms=latency_ms,
+            latency_ms=prepared.proposing_ms + own_ms,
             completion=completion,
+            proposals=prepared.proposals,
         )
 
     async def log_likelihood(self, arm: Arm, messages: Sequence[Message], text: str) -> float | None:
@@ -160,6 +231,8 @@ class Answerer:
         """The engine's chunks as they come; a choice's last delta also carries its `annotations`."""
         texts: dict[int, str] = {}
         async for chunk in self.engine.stream(prepared.request):
+            if chunk.usage is not None:
+                chunk.usage = with_proposals(chunk.usage, prepared.proposals)
             for choice in chunk.choices:
                 if choice.delta.content:
                     choice.delta.content = _sayable(choice.delta.content)

@@ -22,6 +22,8 @@ What it assumes:
   or `traffic.prefix_hits`, gives all arms one share.
 - An index of documents is brought up to date in proportion to what changed. An adapter beside it learns to read and is
   not trained again. An adapter without it holds the documents in its weights, and goes stale with them.
+- A mixture of agents needs what its proposers need, each adapter and index once, and keeps up with the documents as
+  they do.
 - Examples that are shown as turns are no documents: they teach form, and do not age with the documents.
 - The evaluation is paid once for all arms and already spent, so it is shown (`evaluation_cost`) and added to none.
 
@@ -34,7 +36,7 @@ with the evaluation in it or not, and with the upkeep of both arms under churn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -68,7 +70,9 @@ class Usage(NamedTuple):
 class Measures:
     """All that prices apply to: an arm's mean usage, and the seconds that its training and indexing took.
 
-    The times are 0 where there is nothing to train or to index. `prefill_s` is the scorecard's.
+    The times are 0 where there is nothing to train or to index. `retrained` is the share of the training seconds that
+    went into adapters which hold documents in their weights, `reindexed` that of the indexing seconds of documents.
+    `prefill_s` is the scorecard's.
     """
 
     arm: Arm
@@ -76,6 +80,8 @@ class Measures:
     training_s: float | None
     indexing_s: float | None
     prefill_s: float | None = None
+    retrained: float = 0.0
+    reindexed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +144,19 @@ def mean_usage(scores: ArmScores) -> Usage:
 def measure(scorecard: Scorecard, scores: ArmScores) -> Measures:
     """One arm's measured numbers, ready to be priced under any policy."""
     arm = scores.arm
+    members = arm.members
+    from_weights = {one.adapter for one in members if not one.reads_documents}
+    documents = {one.index for one in members if one.reads_documents}
+    training_s = {name: scorecard.training_s.get(name) for name in arm.adapters}
+    indexing_s = {name: scorecard.indexing_s.get(name) for name in arm.indexes}
     return Measures(
         arm,
         mean_usage(scores),
-        training_s=scorecard.training_s.get(arm.adapter) if arm.adapter else 0.0,
-        indexing_s=scorecard.indexing_s.get(arm.index) if arm.index else 0.0,
+        training_s=_sum(0.0, *training_s.values()),
+        indexing_s=_sum(0.0, *indexing_s.values()),
         prefill_s=scorecard.prefill_s,
+        retrained=_share(training_s, from_weights),
+        reindexed=_share(indexing_s, documents),
     )
 
 
@@ -155,27 +168,19 @@ def price(measures: Measures, policy: Policy) -> ArmCosts:
         "generated tokens": (usage.generated_tokens, prices.generated),
         "engine seconds": (usage.engine_s, prices.engine_hour),
         "retrieval seconds": (usage.retrieval_s, prices.retrieval_hour),
-        f"training time of {measures.arm.adapter}": (measures.training_s, prices.training_hour),
-        f"indexing time of {measures.arm.index}": (measures.indexing_s, prices.indexing_hour),
+        f"training time of {', '.join(measures.arm.adapters)}": (measures.training_s, prices.training_hour),
+        f"indexing time of {', '.join(measures.arm.indexes)}": (measures.indexing_s, prices.indexing_hour),
     }
-    reads_documents = measures.arm.reads_documents
-    is_from_weights = measures.arm.adapter is not None and not reads_documents
     return ArmCosts(
         arm=measures.arm.name,
         question=usage_cost(usage, policy, measures.prefill_s),
         training=_times(prices.training_hour / _HOUR_S, measures.training_s),
         indexing=_times(prices.indexing_hour / _HOUR_S, measures.indexing_s),
-        retrainings=traffic.churn / traffic.retrain_at if is_from_weights else 0.0,
-        reindexed=traffic.churn if reads_documents else 0.0,
-        hosting=sum(
-            paid
-            for paid, is_hosted in (
-                (prices.engine_month, True),
-                (prices.adapter_month, measures.arm.adapter is not None),
-                (prices.index_month, measures.arm.index is not None),
-            )
-            if is_hosted
-        ),
+        retrainings=measures.retrained * traffic.churn / traffic.retrain_at,
+        reindexed=measures.reindexed * traffic.churn,
+        hosting=prices.engine_month
+        + prices.adapter_month * len(measures.arm.adapters)
+        + prices.index_month * len(measures.arm.indexes),
         missing=tuple(name for name, (measured, paid) in needed.items() if measured is None and paid),
     )
 
@@ -230,7 +235,7 @@ def usage_rows(scores: ArmScores) -> Floats:
 
     def rows() -> Floats:
         columns = np.array([scores.measured(name) for name in Usage._fields])
-        if scores.arm.index is None:
+        if not scores.arm.indexes:
             columns[3] = 0.0
         prompts, cached = columns[0], columns[-1]
         known = ~np.isnan(prompts + cached)
@@ -326,6 +331,13 @@ def _cheaper(ahead: float, saving: float) -> tuple[Outcome, float | None, float 
     if ahead < 0:
         return ("until", 0.0, ahead / saving) if saving < 0 else ("at once", 0.0, None)
     return ("equal" if ahead == saving == 0 else "never"), None, None
+
+
+def _share(seconds: Mapping[str, float | None], names: Collection[str | None]) -> float:
+    """What share of the seconds these names took; each counts as much where the seconds are not known."""
+    known = {name: value for name, value in seconds.items() if value}
+    counted = known if len(known) == len(seconds) else dict.fromkeys(seconds, 1.0)
+    return sum(value for name, value in counted.items() if name in names) / (sum(counted.values()) or 1.0)
 
 
 def _times(factor: float, amount: float | None) -> float | None:

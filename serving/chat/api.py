@@ -45,14 +45,24 @@ class FoundPassage(BaseModel):
     text: str
 
 
+class ShownProposal(BaseModel):
+    """What a proposer of a mixture said, or why it said nothing."""
+
+    arm: str
+    text: str
+    error: str | None
+
+
 class Retrieved(BaseModel):
-    """Which arm answered, and what it was shown."""
+    """Which arm answered, and what it was shown; of a mixture also what its proposers were."""
 
     arm: str
     kind: str
     query: str
     retrieval_ms: float
     passages: list[FoundPassage]
+    proposals: list[ShownProposal]
+    proposing_ms: float
 
     @classmethod
     def of(cls, prepared: Prepared) -> Retrieved:
@@ -61,8 +71,16 @@ class Retrieved(BaseModel):
             FoundPassage.model_validate({**asdict(p), "file_id": p.document_id, "filename": filename_of(p)})
             for p in prepared.passages
         ]
-        arm, ms = prepared.arm, round(prepared.retrieval_ms, 1)
-        return cls(arm=arm.name, kind=arm.kind, query=prepared.query, retrieval_ms=ms, passages=shown)
+        arm = prepared.arm
+        return cls(
+            arm=arm.name,
+            kind=arm.kind,
+            query=prepared.query,
+            retrieval_ms=round(prepared.retrieval_ms, 1),
+            passages=shown,
+            proposals=[ShownProposal(arm=one.arm, text=one.text, error=one.error) for one in prepared.proposals],
+            proposing_ms=round(prepared.proposing_ms, 1),
+        )
 
 
 class CitedPassage(BaseModel):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Protocol
@@ -19,6 +20,7 @@ from pydantic import StringConstraints
 from eval.errors import EvalError
 from eval.gates.results import gate_settings, judge_arm, obstacles, warnings
 from router.answering.arm import Arm
+from router.answering.prompts import Message
 from router.errors import EngineUnavailable, RouterError
 from serving.decisions.ledger import GateCheck, Ledger, Promotion, RecordedDecision
 from serving.errors import NotPromotable
@@ -84,6 +86,17 @@ def check_gates(decision: RecordedDecision, override: Override | None = None) ->
     )
 
 
+@contextmanager
+def _smoke(arm: Arm) -> Iterator[None]:
+    """What an arm's answer to the smoke question is asked for in."""
+    try:
+        yield
+    except EngineUnavailable:
+        raise
+    except RouterError as error:
+        raise NotPromotable(f"arm {arm.name!r} cannot answer a smoke question: {error}") from error
+
+
 @dataclass
 class Promoter:
     """Changes what `auto` means, one change at a time.
@@ -137,15 +150,17 @@ class Promoter:
     async def _change(self, decision: RecordedDecision, write: Callable[[], Promotion]) -> Promotion:
         served = await asyncio.to_thread(self.opener.open, decision)
         arm = served.arm(AUTO)
+        question: list[Message] = [{"role": "user", "content": served.question}]
+        with _smoke(arm):
+            # Before an engine is held: proposers may need their own.
+            proposals = await served.answerer.propose(arm, question) if arm.proposers else ()
+            if failed := [f"proposer {one.arm!r}: {one.error}" for one in proposals if one.error is not None]:
+                raise RouterError("; ".join(failed))
         # Its engine is not ended for another's before it is what `auto` means.
         async with served.answerer.hold(arm):
-            try:
-                prepared = await served.answerer.prepare(arm, [{"role": "user", "content": served.question}])
+            with _smoke(arm):
+                prepared = await served.answerer.prepare(arm, question, proposals=proposals)
                 await served.answerer.answer(prepared)
-            except EngineUnavailable:
-                raise
-            except RouterError as error:
-                raise NotPromotable(f"arm {arm.name!r} cannot answer a smoke question: {error}") from error
             promotion = await asyncio.to_thread(write)
             self.opener.keep(arm)
             is_free = self.current.show(served)

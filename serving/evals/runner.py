@@ -207,8 +207,9 @@ class EvalRunner:
                 await asyncio.to_thread(self._keep, work, position, seen, sample)
 
     async def _answer(self, work: _Work, arm: Arm, asked: ChatBody) -> tuple[Prepared, Answer]:
-        # The gate is not held while waiting for an engine that is away, or that is started.
-        async with work.answerer.hold(arm), self._gate:
+        # The gate is not held while waiting for an engine that is away, or that is started; nor is an engine while the
+        # proposers of a mixture may wait for theirs.
+        async with contextlib.nullcontext() if arm.proposers else work.answerer.hold(arm), self._gate:
             prepared = await work.answerer.prepare(arm, asked.conversation, asked.options)
             return prepared, await work.answerer.answer(prepared)
 
@@ -269,6 +270,7 @@ def _shown_sample(prepared: Prepared, answer: Answer) -> Card:
             "kind": prepared.arm.kind,
             "retrieval_ms": round(answer.retrieval_ms, 1),
             "latency_ms": round(answer.latency_ms, 1),
+            "proposals": [{"arm": one.arm, "text": one.text, "error": one.error} for one in answer.proposals],
             "file_ids": [passage.document_id for passage in answer.passages],
         },
     }

@@ -45,6 +45,7 @@ class ArmCard(BaseModel):
     adapter: str | None
     index: str | None
     prompt: str
+    proposers: list[str]
     top_k: int | None
     sampling: dict[str, Any]
     is_decided: bool
@@ -100,9 +101,11 @@ class Served:
         if model in self.tuned:
             return self.tuned[model].arm
         base, _, adapter = model.rpartition(":")
-        users = sorted((arm for arm in self.arms.values() if arm.adapter == adapter), key=lambda arm: arm.index or "")
+        named = (arm for arm in self.arms.values() if arm.adapter == adapter)
+        users = sorted(named, key=lambda arm: (bool(arm.proposers), arm.index or ""))
         if base == self.base_model and users:
-            return replace(users[0], name=model, index=None, top_k=0, retrieval=SearchSettings(), condense="last")
+            alone = replace(users[0], name=model, index=None, top_k=0, proposers=())
+            return replace(alone, retrieval=SearchSettings(), condense="last")
         names = ", ".join(self.names)
         raise NotFound(f"no model {model!r}; this server has {names}", param="model", code="model_not_found")
 
@@ -129,6 +132,7 @@ class Served:
             adapter=arm.adapter,
             index=arm.index,
             prompt=arm.prompt.name,
+            proposers=[one.name for one in arm.proposers],
             top_k=arm.top_k if arm.index else None,
             sampling=arm.sampling.options(),
             is_decided=name == self.decided_arm,
@@ -199,7 +203,7 @@ class CurrentDecision:
         """The adapters that something in flight or something to come may be answered by."""
         every = [held.served for held in self._held]
         arms = [arm for served in every for arm in (*served.arms.values(), *(one.arm for one in served.tuned.values()))]
-        return {arm.adapter for arm in arms if arm.adapter is not None}
+        return {name for arm in arms for name in arm.adapters}
 
     def _let_go(self, held: _Held) -> None:
         if held.count == 0 and held is not self._held[-1]:

@@ -175,7 +175,7 @@ def _add_store_routes(router: APIRouter, stores: VectorStores, current: CurrentD
     @router.delete("/{store_id}", response_model=VectorStoreDeleted, responses=refusals(404, 409))
     def delete(store_id: str) -> dict[str, object]:
         """Delete it with its index; its files stay."""
-        stores.delete(store_id, in_use=lambda: {arm.index for arm in current.served.arms.values()})
+        stores.delete(store_id, in_use=lambda: {name for arm in current.served.arms.values() for name in arm.indexes})
         return {"id": store_id, "object": "vector_store.deleted", "deleted": True}
 
     @router.post("/{store_id}/search", response_model=ResultsPage, responses=refusals(400, 404, 409, 413))

@@ -468,3 +468,28 @@ def test_a_body_that_is_broken_off_is_no_fault_of_the_server(logged_requests: Lo
         time.sleep(0.2)
     assert "Traceback" not in logged_requests.text
     assert "status=400" in logged_requests.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_mixture_is_asked_like_any_other_arm(stream: bool) -> None:
+    engine = ScriptedEngine(lambda request: "nine" if "> at nine" in str(request.messages) else "at nine")
+    panel = Arm("panel", proposers=(ARMS["rag"], ARMS["hybrid"]))
+    served = replace(make_served(engine, arm="panel"), arms={**ARMS, "panel": panel})
+    with client_of(served) as client:
+        assert "panel" in [model.id for model in client.models.list()]
+        if stream:
+            chunks = client.chat.completions.create(model="auto", messages=ASKED, stream=True)
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        else:
+            reply = client.chat.completions.with_raw_response.create(model="auto", messages=ASKED)
+            text = reply.parse().choices[0].message.content or ""
+            assert reply.headers["x-arbiter-arm"] == "panel"
+            told = json.loads(reply.text)
+            assert told["usage"]["total_tokens"] == 30
+            assert told["arbiter"]["kind"] == "mixture"
+            assert told["arbiter"]["proposals"] == [
+                {"arm": name, "text": "at nine", "error": None} for name in ("rag", "hybrid")
+            ]
+            assert [one["file_id"] for one in told["choices"][0]["message"]["annotations"]] == ["desk"]
+    assert text == "nine"
+    assert [request.model for request in engine.requests] == ["org/base", "raft@1", "org/base"]

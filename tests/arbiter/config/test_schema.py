@@ -124,3 +124,27 @@ def test_a_fault_of_an_objective_names_the_key(adapter: dict[str, Any], fault: s
         config(adapters={"own": adapter})
     (line,) = config_faults(caught.value)
     assert line.startswith(f"adapters.own.{fault}")
+
+
+@pytest.mark.parametrize(
+    ("proposers", "fault"),
+    [
+        (["rga", "tuned"], r"arms.panel.proposers: no arm 'rga' \(did you mean 'rag'\?\)"),
+        (["panel", "rag"], "arms.panel.proposers: 'panel' cannot propose to itself"),
+        (["rag", "other"], "arms.panel.proposers: 'other' is a mixture itself"),
+        (["rag"], "arms.panel.proposers: 'rag' alone is no mixture"),
+        (["rag", "rag"], "arms.panel.proposers: an arm is named twice"),
+    ],
+)
+def test_a_mixture_needs_two_plain_arms_that_exist(proposers: list[str], fault: str) -> None:
+    arms = {"panel": {"proposers": proposers}, "other": {"proposers": ["base", "panel"]}}
+    with pytest.raises(ValidationError, match=fault):
+        Config.model_validate({"data": "corpus", "arms": arms})
+
+
+def test_a_config_without_mixtures_is_what_it_was_before_there_were_any() -> None:
+    plain = Config.model_validate({"data": "corpus"})
+    mixed = Config.model_validate({"data": "corpus", "arms": {"panel": {"proposers": ["rag", "tuned"]}}})
+    assert "proposers" not in str(plain.shaping())
+    assert plain.fingerprint() != mixed.fingerprint()
+    assert list(mixed.with_proposers(["panel"])) == ["rag", "tuned", "panel"]
