@@ -29,6 +29,7 @@ from eval.runs.run import Run
 from rag.home import OpenIndexes
 from rag.index import Index
 from router.answering.arm import Arm
+from router.answering.topics import choosers
 from serving.decisions.ledger import keep_report
 from storage.errors import ArbiterError
 from tuning.data.layouts import find_part
@@ -125,6 +126,7 @@ def _asker(pipeline: Pipeline, run: Run, arm: Arm, during: ExitStack) -> Asker:
         adapters=adapters,
         indexes=indexes,
         versions={arm.name: versions, without_adapter(arm).name: versions},
+        topics=choosers(adapters.values(), pipeline.embedder) if adapters else {},
     )
 
 

@@ -30,6 +30,7 @@ class AnswerRecord:
     `passages` are the retrieved texts and `passage_documents` their document ids, both in rank order. `engine_s` and
     `retrieval_s` are the answer's shares of the seconds in which the engine was busy, and the search with its reranker.
     `cached_tokens` are those of the prompt that the engine had in its prefix cache, None where it does not say.
+    `chosen` is the engine's model that answered, where the arm chooses one for each question.
     """
 
     arm: str
@@ -46,6 +47,7 @@ class AnswerRecord:
     engine_s: float | None = None
     retrieval_s: float | None = None
     cached_tokens: int | None = None
+    chosen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

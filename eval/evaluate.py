@@ -129,8 +129,9 @@ async def ask(
             retrieval_ms=answer.retrieval_ms,
             latency_ms=answer.latency_ms,
             engine_s=engine_s,
-            retrieval_s=retrieval_s if arm.index is not None else None,
+            retrieval_s=retrieval_s if arm.index is not None or answer.chosen is not None else None,
             cached_tokens=answer.cached_tokens,
+            chosen=answer.chosen,
         )
 
     async def one(arm: Arm, question: Question) -> AnswerRecord:

@@ -1,4 +1,4 @@
-"""The one answering path: retrieve, render, ask the engine, cite.
+"""The one answering path: retrieve, choose the topic of a set, render, ask the engine, cite.
 
 Evaluation and the HTTP API both answer through `Answerer`, so what is measured is what is served.
 
@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rag.passage import Passage
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
     from rag.index import Index
+    from router.answering.topics import TopicChooser
 
 # vLLM's own fields: the log-probability of each token of a prompt that ends in the answer.
 _AS_PROMPT: Mapping[str, object] = {
@@ -41,7 +42,9 @@ _AS_PROMPT: Mapping[str, object] = {
 class Prepared:
     """Everything that is sent to the engine, and what was retrieved on the way.
 
-    `query` is what was searched, '' for an arm without an index; `retrieval_ms` includes what it took to find it.
+    `query` is what was searched, or a topic chosen by, '' for an arm that does neither; `retrieval_ms` includes what it
+    took to find it. `chosen` is the engine's model that an arm with a set of adapters answers this question with: one
+    of them, or the base. None for an arm that has the same for all.
     """
 
     arm: Arm
@@ -49,6 +52,7 @@ class Prepared:
     query: str
     passages: tuple[Passage, ...]
     retrieval_ms: float
+    chosen: str | None = None
 
     def cite(self, text: str) -> tuple[Citation, ...]:
         """The passages that an answer to this rests on."""
@@ -60,6 +64,7 @@ class Answer:
     """A collected answer; `completion` is the engine's own object, for everything not repeated here.
 
     `cached_tokens` are those of the prompt that the engine's prefix cache answered for, None where it does not say.
+    `chosen` is as in `Prepared`.
     """
 
     text: str
@@ -71,22 +76,25 @@ class Answer:
     retrieval_ms: float
     latency_ms: float
     completion: ChatCompletion
+    chosen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """Holds one engine, its name for the model without an adapter, and the open indexes; arms are arguments, so any
-    number of them share it.
+    """Holds one engine, its name for the model without an adapter, the open indexes, and what chooses among a set's
+    adapters, by the set's name; arms are arguments, so any number of them share it.
     """
 
     engine: HttpEngine
     indexes: Mapping[str, Index]
     base_model: str
+    topics: Mapping[str, TopicChooser] = field(default_factory=dict)
 
     async def prepare(
         self, arm: Arm, messages: Sequence[Message], options: Mapping[str, object] | None = None
     ) -> Prepared:
-        """Retrieve for the last user message, and render the engine request; `options` overrides the arm's sampling.
+        """Retrieve for the last user message, choose its adapter where the arm has a set, and render the engine
+        request; `options` overrides the arm's sampling.
 
         Raises RouterError when no message is the user's or the arm's index is not open.
         """
@@ -94,21 +102,28 @@ class Answerer:
             raise RouterError("messages hold no user message; add one with the question")
         started = time.perf_counter()
         query = ""
+        chosen: str | None = None
         passages: tuple[Passage, ...] = ()
-        if arm.index is not None:
-            index = self.indexes.get(arm.index)
-            if index is None:
-                raise RouterError(f"arm {arm.name!r} needs index {arm.index!r}, which is not open; run: arbiter index")
+        index = self.indexes.get(arm.index or "")
+        if arm.index is not None and index is None:
+            raise RouterError(f"arm {arm.name!r} needs index {arm.index!r}, which is not open; run: arbiter index")
+        topics = self.topics.get(arm.adapter or "")
+        if index is not None or topics is not None:
             query = await retrieval_query(messages, arm.condense, self.engine, self.base_model)
-            if query.strip():
-                passages = await asyncio.to_thread(index.search, query, arm.top_k, settings=arm.retrieval)
+        if index is not None and query.strip():
+            passages = await asyncio.to_thread(index.search, query, arm.top_k, settings=arm.retrieval)
+        if topics is not None:
+            name = await asyncio.to_thread(topics.choose, query) if query.strip() else None
+            chosen = name or self.base_model
         retrieval_ms = 1000 * (time.perf_counter() - started)
         request = EngineRequest(
-            model=arm.adapter or self.base_model,
+            model=chosen or arm.adapter or self.base_model,
             messages=arm.prompt.render(messages, passages),
             options={**arm.sampling.options(), **(options or {})},
         )
-        return Prepared(arm=arm, request=request, query=query, passages=passages, retrieval_ms=retrieval_ms)
+        return Prepared(
+            arm=arm, request=request, query=query, passages=passages, retrieval_ms=retrieval_ms, chosen=chosen
+        )
 
     def hold(self, arm: Arm) -> AbstractAsyncContextManager[object]:
         """Has an arm's engine up while the block lasts, so that what is measured in it has no start of an engine in it.
@@ -141,6 +156,7 @@ class Answerer:
             retrieval_ms=prepared.retrieval_ms,
             latency_ms=latency_ms,
             completion=completion,
+            chosen=prepared.chosen,
         )
 
     async def log_likelihood(self, arm: Arm, messages: Sequence[Message], text: str) -> float | None:

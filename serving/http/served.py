@@ -102,7 +102,8 @@ class Served:
         base, _, adapter = model.rpartition(":")
         users = sorted((arm for arm in self.arms.values() if arm.adapter == adapter), key=lambda arm: arm.index or "")
         if base == self.base_model and users:
-            return replace(users[0], name=model, index=None, top_k=0, retrieval=SearchSettings(), condense="last")
+            condense = users[0].condense if adapter in self.answerer.topics else "last"
+            return replace(users[0], name=model, index=None, top_k=0, retrieval=SearchSettings(), condense=condense)
         names = ", ".join(self.names)
         raise NotFound(f"no model {model!r}; this server has {names}", param="model", code="model_not_found")
 
