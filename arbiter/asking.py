@@ -26,6 +26,7 @@ from rag.index import Index
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
+from router.answering.topics import TopicChooser
 from router.deciding.arm_table import make_table
 from router.deciding.racing import look
 from router.deciding.scorecard import Scorecard
@@ -42,8 +43,8 @@ OnAnswer = Callable[[AnswerRecord], None]
 class Asker:
     """One run's answers: from the cache where they are known, else from an engine that stays up until the end.
 
-    `adapters` and `indexes` are by the names that arms hold, `versions` as in `eval.answers`; the last two may be
-    set anew between two asks.
+    `adapters` and `indexes` are by the names that arms hold, `versions` as in `eval.answers`, and `topics` choose among
+    sets of adapters; all but the adapters may be set anew between two asks.
     """
 
     config: Config
@@ -53,6 +54,7 @@ class Asker:
     adapters: Mapping[str, Adapter]
     indexes: Mapping[str, Index]
     versions: Versions
+    topics: Mapping[str, TopicChooser] = field(default_factory=dict)
     _open: ExitStack = field(default_factory=ExitStack, init=False)
     _engine: OpenEngine | None = field(default=None, init=False)
 
@@ -281,7 +283,7 @@ class Asker:
             limit_s = self.config.engine.request_timeout_s
             http = HttpEngine(engine.url, api_key=engine.api_key, timeout_s=limit_s, hold=engine.hold)
             try:
-                return await work(Answerer(http, self.indexes, engine.base_model))
+                return await work(Answerer(http, self.indexes, engine.base_model, self.topics))
             finally:
                 await http.close()
 

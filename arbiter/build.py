@@ -191,6 +191,7 @@ def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter], *, m
         arm = config.arms[name]
         default_k = config.index.example_top_k if arm.index == "examples" else config.index.top_k
         sampling = arm.sampling or config.sampling
+        is_set = arm.adapter is not None and adapters[arm.adapter].topics is not None
         return Arm(
             name=name,
             adapter=adapters[arm.adapter].name if arm.adapter else None,
@@ -199,7 +200,7 @@ def build_arms(config: Config, data: Data, adapters: Mapping[str, Adapter], *, m
             top_k=(arm.top_k or default_k) if arm.index else 0,
             sampling=replace(sampling, max_tokens=sampling.max_tokens or max_tokens),
             retrieval=(arm.retrieval or config.index.retrieval) if arm.index else SearchSettings(),
-            condense=arm.condense if arm.index else "last",
+            condense=arm.condense if arm.index or is_set else "last",
             proposers=tuple(map(build, arm.proposers)),
         )
 
@@ -274,7 +275,8 @@ def open_engine(
     console: Console,
     own_engines: int | None = None,
 ) -> AbstractContextManager[engines.OpenEngine]:
-    """The config's engine while the block lasts; see serving/engine/engine.py."""
+    """The config's engine while the block lasts, of a set with its members; see serving/engine/engine.py."""
+    adapters = {part.name: part for adapter in adapters.values() for part in adapter.parts}
     ranks = [adapter.rank for adapter in adapters.values()]  # many rows make it higher than the config says
     return engines.open_engine(
         replace(config.engine, max_lora_rank=config.engine.max_lora_rank or max([config.lora_rank, *ranks])),

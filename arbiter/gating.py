@@ -30,6 +30,7 @@ from eval.runs.run import Run
 from rag.home import OpenIndexes
 from rag.index import Index
 from router.answering.arm import Arm
+from router.answering.topics import choosers
 from serving.decisions.ledger import keep_report
 from storage.errors import ArbiterError
 from tuning.data.layouts import find_part
@@ -119,6 +120,7 @@ def _asker(pipeline: Pipeline, run: Run, arm: Arm, during: ExitStack) -> Asker:
         versions={
             name: versions.get(one.name, {}) for one in arm.members for name in (one.name, without_adapter(one).name)
         },
+        topics=choosers(adapters.values(), pipeline.embedder) if adapters else {},
     )
 
 

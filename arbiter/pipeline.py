@@ -44,6 +44,7 @@ from rag.chunking.chunk import warn_long
 from rag.embedding.embedder import Embedder
 from rag.index import Index, SyncReport
 from router.answering.arm import Arm
+from router.answering.topics import choosers
 from router.deciding.decision import Decision
 from serving.engine.engine import engine_identity
 from storage.errors import ArbiterError
@@ -203,7 +204,7 @@ class Pipeline:
     def _trainer(self) -> Trainer:
         base = self.base  # one that is not there is said before anything is indexed
         parts = (self.config, self.data, base, self.indexes.get("documents"), lambda: self.scoring)
-        return Trainer(*parts, home=self.home, console=self.console)
+        return Trainer(*parts, embedder=lambda: self.embedder, home=self.home, console=self.console)
 
     @cached_property
     def scoring(self) -> Scoring:
@@ -272,6 +273,7 @@ class Pipeline:
             adapters={adapter.name: adapter for adapter in self.adapters.values()},
             indexes={index.name: index for index in self.indexes.values()},
             versions=self.versions,
+            topics=choosers(self.adapters.values(), self.embedder),
         )
         identity = {
             "data_name": self.data.name,

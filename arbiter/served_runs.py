@@ -26,6 +26,7 @@ from rag.search.settings import SearchSettings
 from router.answering.answerer import Answerer
 from router.answering.arm import Arm
 from router.answering.engine import HttpEngine
+from router.answering.topics import TopicChooser, choosers
 from router.deciding.scorecard import Scorecard, quantile
 from router.errors import EngineUnavailable
 from serving.decisions.ledger import Ledger, RecordedDecision, record_run
@@ -35,18 +36,21 @@ from serving.http.served import AUTO, Served
 from storage.errors import ArbiterError
 from storage.folders import is_complete
 from tuning.base import ResolvedModel
-from tuning.export.adapters import Adapter, load_adapter
+from tuning.export.adapters import Adapter, is_there, load_adapter
 
 
 @dataclass(frozen=True, slots=True)
 class RunParts:
-    """What a run needs to be served, by name; `question` is one that its arms have answered."""
+    """What a run needs to be served, by name; `question` is one that its arms have answered, `topics` choose among sets
+    of adapters.
+    """
 
     arms: Mapping[str, Arm]
     indexes: Mapping[str, Index]
     adapters: Mapping[str, Adapter]
     scorecard: Scorecard
     question: str
+    topics: Mapping[str, TopicChooser] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -78,12 +82,14 @@ class ServedRuns:
                 raise NotPromotable(f"run {run.id!r} has no arm {decision.arm!r}; it has {', '.join(arms)}")
             names = [name for arm in arms.values() for name in arm.adapters]
             members = [member for arm in arms.values() for member in arm.members]
+            adapters = {name: self._adapter(name) for name in dict.fromkeys(names)}
             return RunParts(
                 arms=arms,
                 indexes={arm.index: self._index(arm.index, arm.retrieval) for arm in members if arm.index is not None},
-                adapters={name: self._adapter(name) for name in dict.fromkeys(names)},
+                adapters=adapters,
                 scorecard=scorecard,
                 question=questions[0].text,
+                topics=choosers(adapters.values(), self.open_indexes.embedder) if adapters else {},
             )
         except ArbiterError as error:
             raise NotPromotable(str(error)) from error
@@ -107,7 +113,8 @@ class ServedRuns:
             opener = RunOpener(self, engine, http)
             served = opener.serve(decision, parts)
             for name in served.arm(AUTO).adapters:
-                engine.load(parts.adapters[name])
+                for part in parts.adapters[name].parts:
+                    engine.load(part)
             yield opener, served, http
 
     def stale_reason(self, decision: RecordedDecision) -> str | None:
@@ -117,7 +124,7 @@ class ServedRuns:
             arms = [scores.arm for scores in run.scorecard().arms]
             for arm in arms:
                 for name in arm.adapters:
-                    if not is_complete(self.home / "adapters" / name):
+                    if not is_there(self.home / "adapters" / name):
                         return f"adapter {name!r} is gone; {RUN_AGAIN}"
             for arm in arms:
                 measured = run.manifest.get("versions", {}).get(arm.name, {}).get("index")
@@ -194,12 +201,15 @@ def served_decision(ledger: Ledger, config: Config, home: Path, console: Console
 
 @dataclass
 class RunOpener:
-    """Puts runs in front of one engine, which `generator` asks. `_loaded` holds the adapters it has brought there."""
+    """Puts runs in front of one engine, which `generator` asks. `_loaded` holds the adapters it has brought there, of a
+    set its members, whose names are in `_parts`.
+    """
 
     runs: ServedRuns
     engine: OpenEngine
     generator: HttpEngine
     _loaded: dict[str, Adapter] = field(default_factory=dict, init=False)
+    _parts: dict[str, set[str]] = field(default_factory=dict, init=False)
 
     def stale_reason(self, decision: RecordedDecision) -> str | None:
         """As `ServedRuns.stale_reason`."""
@@ -215,8 +225,10 @@ class RunOpener:
         before = set(self._loaded)
         try:
             for adapter in parts.adapters.values():
-                self.engine.expect(adapter)
-                self._loaded[adapter.name] = adapter
+                self._parts[adapter.name] = {part.name for part in adapter.parts}
+                for part in adapter.parts:
+                    self.engine.expect(part)
+                    self._loaded[part.name] = part
         except ArbiterError as error:
             with contextlib.suppress(ArbiterError):
                 self.unload_except(before)
@@ -229,15 +241,18 @@ class RunOpener:
 
     def unload_except(self, adapters: Collection[str]) -> None:
         """Takes the adapters that were loaded out of the engine, but not these. Raises ArbiterError."""
-        for name in sorted(self._loaded.keys() - set(adapters)):
+        kept = {part for name in adapters for part in self._parts.get(name, {name})}
+        for name in sorted(self._loaded.keys() - kept):
             self.engine.unload(self._loaded[name])
             del self._loaded[name]
 
     def serve(self, decision: RecordedDecision, parts: RunParts) -> Served:
         """Parts whose adapters are loaded, as what an app serves."""
-        self._loaded |= parts.adapters
+        for adapter in parts.adapters.values():
+            self._parts[adapter.name] = {part.name for part in adapter.parts}
+            self._loaded |= {part.name: part for part in adapter.parts}
         return Served(
-            answerer=Answerer(self.generator, parts.indexes, self.engine.base_model),
+            answerer=Answerer(self.generator, parts.indexes, self.engine.base_model, parts.topics),
             arms=parts.arms,
             decided_arm=decision.arm,
             decision_id=decision.id,

@@ -1,6 +1,6 @@
 """The adapters of a config: their rows, the rows they are looked at with, and what their training shows.
 
-trainer = Trainer(config, data, base, documents, scoring, home=home, console=console)
+trainer = Trainer(config, data, base, documents, scoring, embedder=embedder, home=home, console=console)
 trainer.train_all(["raft", "closed_book"]), trainer.forecast("raft")
 untrainable(config, data, base, ["raft"], home) # {"raft": "adapters.raft cannot be trained: ..."}
 """
@@ -20,11 +20,14 @@ from arbiter.data import Data
 from arbiter.distilling import Distilling
 from arbiter.learned import learned_part
 from arbiter.scoring import Scoring
+from arbiter.topic_sets import TopicSet
 from arbiter.training_rows import count_rows, examples_rows, rows_of, settle_adapters
 from eval.report.wording import as_size
+from rag.embedding.embedder import Embedder
 from rag.index import Index
 from tuning.base import ResolvedModel
 from tuning.data.rows import Row, TrainingRow
+from tuning.data.topics import TopicRows
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter
 from tuning.objectives.distilled import Distill, Gkd, is_distilled, wants_answers
@@ -32,7 +35,7 @@ from tuning.objectives.drawn import reward_of
 from tuning.objectives.objective import ObjectiveSettings
 from tuning.recipe import Recipe, Worth
 from tuning.training.obstacles import obstacles
-from tuning.training.progress import Forecast, TrainProgress
+from tuning.training.progress import Forecast, TrainProgress, sum_forecasts
 from tuning.training.run import find_alike, find_trained, forecast_training, rows_hash, train_adapter
 from tuning.training.start import settle
 
@@ -48,7 +51,7 @@ class _NotTrained(TuningError):
 @dataclass(frozen=True, eq=False)
 class Trainer:
     """What all trainings of one config over one data folder have in common. `scoring` is called only where a training
-    is looked at.
+    is looked at, `embedder` only for a set of adapters by topic.
     """
 
     config: Config
@@ -57,6 +60,7 @@ class Trainer:
     documents: Index | None
     scoring: Callable[[], Scoring]
     _: KW_ONLY
+    embedder: Callable[[], Embedder]
     home: Path
     console: Console
     _noted: set[str] = field(default_factory=set, init=False)
@@ -81,7 +85,7 @@ class Trainer:
             def is_there(name: str) -> bool:  # the first is what is to be trained now
                 if name == left[0] or reward_of(self.config.adapters[name].objective) in left:
                     return False
-                return find_trained(**self._arguments(name, asks=False)) is not None
+                return self._find(name) is not None
 
             reasons = [*untrainable(self.config, self.data, self.base, left, self.home, is_there).values()]
             if len(reasons) > 1:
@@ -97,7 +101,23 @@ class Trainer:
 
     def train(self, name: str, starting: Callable[[], None] = lambda: None) -> Adapter:
         """The adapter of this key, trained if none of the same recipe and rows exists, after `starting` was called."""
-        given, console = self._arguments(name), self.console
+        given = self._arguments(name)
+        if name not in self.config.topics:
+            return self._train(name, given, starting)
+        wanted = self._set(name, given)
+        if (found := wanted.find()) is None:
+            topics = self._divide(wanted)
+            trainings = wanted.trainings(topics)
+            members = [
+                self._train(f"{name}, topic {number} of {len(trainings)}", own, starting)
+                for number, own in enumerate(trainings, start=1)
+            ]
+            found = wanted.publish(topics, members)
+        self.console.say(f"  adapter {found.name}: {len(found.members)} topics (trained in {found.training_s:.0f} s)")
+        return found
+
+    def _train(self, name: str, given: dict[str, Any], starting: Callable[[], None]) -> Adapter:
+        console = self.console
         with console.step(f"training {name} on {len(given['rows'])} rows ({_numbers(given['recipe'])})") as step:
 
             def show(now: TrainProgress) -> None:
@@ -120,17 +140,33 @@ class Trainer:
         console.say(f"  adapter {adapter.name} (trained in {adapter.training_s:.0f} s{_looked(adapter)})")
         return adapter
 
+    def _find(self, name: str) -> Adapter | None:
+        given = self._arguments(name, asks=False)
+        return self._set(name, given).find() if name in self.config.topics else find_trained(**given)
+
+    def _set(self, name: str, given: dict[str, Any]) -> TopicSet:
+        return TopicSet.of(self.config, name, self.data, given, self.embedder())
+
+    def _divide(self, wanted: TopicSet) -> list[TopicRows]:
+        with self.console.step(f"dividing {len(wanted.questions)} questions of {wanted.key} by topic") as step:
+            return wanted.divide(step.update)
+
     def forecast(self, name: str) -> Forecast | str | None:
         """What the training of this adapter will take, or why it cannot be trained; None where it exists."""
         try:
             given = self._arguments(name, asks=False)
         except _NotTrained as missing:
             return f"{name} is timed when its reward model {missing.reward} is trained"
-        with self.console.step(f"timing steps of {name} on {len(given['rows'])} rows"):
-            try:
-                return forecast_training(**given)
-            except TuningError as error:
-                return _cannot(name, str(error))
+        try:
+            trainings = [given]
+            if name in self.config.topics:
+                wanted = self._set(name, given)
+                trainings = wanted.trainings(self._divide(wanted)) if wanted.find() is None else []
+            with self.console.step(f"timing steps of {name} on {len(given['rows'])} rows"):
+                left = [found for own in trainings if (found := forecast_training(**own)) is not None]
+        except TuningError as error:
+            return _cannot(name, str(error))
+        return sum_forecasts(left) if left else None
 
     def _arguments(self, name: str, *, asks: bool = True) -> dict[str, Any]:
         """What a training is given. Without `asks` no teacher is: rows that it has not answered yet keep their own."""
@@ -220,7 +256,8 @@ def trained_alike(config: Config, data: Data, base: ResolvedModel, name: str, ho
     is_known = learned_part(recipe) == "examples" and not recipe.passages
     rows = rows_hash(examples_rows(config, name, data, None)) if is_known else ""
     folder, num_rows = home / "adapters", count_rows(name, recipe, data)
-    return find_alike(folder, _called(name), base=base, recipe=recipe, num_rows=num_rows, rows=rows)
+    topics = config.topics.get(name)
+    return find_alike(folder, _called(name), base=base, recipe=recipe, num_rows=num_rows, rows=rows, topics=topics)
 
 
 def _called(name: str) -> str:

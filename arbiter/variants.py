@@ -22,6 +22,7 @@ from eval.answers import Asked
 from eval.evaluate import Patience
 from eval.questions import Question
 from eval.sweep.study import Ask
+from router.answering.topics import choosers
 from router.deciding.scorecard import Score
 from serving.errors import EngineFailed
 from storage.errors import ArbiterError
@@ -103,6 +104,7 @@ class Variants:
             arm = next(arm for arm in trial.arms if arm.name == arm_name)
             self._asker.indexes = {index.name: index for index in trial.indexes.values()}
             self._asker.versions = trial.versions
+            self._asker.topics = choosers(adapters.values(), trial.embedder)
             step: Step | None = None
             num_asked = 0
 
@@ -110,7 +112,7 @@ class Variants:
                 nonlocal step, num_asked
                 questions = [self._data.questions[number] for number in numbers]
                 if step is None and not self._asker.knows([arm], questions):
-                    self._load(adapters.values(), during)
+                    self._load([part for adapter in adapters.values() for part in adapter.parts], during)
                     title = f"asking up to {len(self._data.questions)} questions of {called}"
                     step = during.enter_context(self._pipeline.console.step(title))
                 records = self._asker.ask([arm], questions)

@@ -41,6 +41,7 @@ class AnswerRecord:
     `cached_tokens` are those of the prompt that the engine had in its prefix cache, None where it does not say. Of a
     mixture all counts and shares include its `proposals`, in the order of its proposers, and its latency is that of the
     slowest of them and then its own.
+    `chosen` is the engine's model that answered, where the arm chooses one for each question.
     """
 
     arm: str
@@ -58,6 +59,7 @@ class AnswerRecord:
     retrieval_s: float | None = None
     cached_tokens: int | None = None
     proposals: tuple[Proposed, ...] = ()
+    chosen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

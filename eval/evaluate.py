@@ -139,6 +139,7 @@ async def ask(
             retrieval_s=sum(searched) if searched else None,
             cached_tokens=answer.cached_tokens,
             proposals=tuple(Proposed(record.arm, record.text, record.error) for record in proposed),
+            chosen=answer.chosen,
         )
 
     async def answered(arm: Arm, question: Question) -> AnswerRecord:

@@ -180,9 +180,9 @@ class Teacher:
     read: Callable[[Sequence[Sequence[int]], Sequence[int], int], Sequence[Sequence[Sequence[tuple[int, float]]]]]
 
 
-Form = Literal["lora", "prompt", "merged", "beside"]
-"""What is served: an adapter that vLLM swaps, a prompt of numbers that it is sent, whole weights, or what it cannot
-compute, on an engine beside it.
+Form = Literal["lora", "prompt", "merged", "beside", "topics"]
+"""What is served: an adapter that vLLM swaps, a prompt of numbers that it is sent, whole weights, what it cannot
+compute, on an engine beside it, or the one adapter of a set whose topic is nearest to the question.
 """
 Quantization = Literal["", "nf4"]
 """How the base's linear layers are stored while it is trained on: as they are, or in four bits a number, one scale for

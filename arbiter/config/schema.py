@@ -38,11 +38,13 @@ from serving.engine.settings import LARGEST_RANK, LEAST_RANK, EngineSettings
 from storage.errors import did_you_mean
 from storage.settings import NUMBER, ModelName, Whole, faults_of
 from tuning.data.rows import TrainingRow
-from tuning.methods.registry import AnyRecipe, export_rank
+from tuning.data.topics import TopicSettings
+from tuning.methods.registry import METHODS, AnyRecipe, export_rank
 from tuning.objectives.distilled import is_distilled
 from tuning.objectives.drawn import reward_of
 from tuning.objectives.registry import OBJECTIVES
-from tuning.recipe import Recipe
+from tuning.objectives.supervised import Supervised
+from tuning.recipe import OWN_ENGINE, Recipe
 
 
 def _given(path: object) -> object:
@@ -90,6 +92,9 @@ class Config(BaseModel):
     """Training rows of other data folders among an adapter's own: its key, then folders and their shares of all rows
     that it learns, `{support: {../march: 0.2}}`. An earlier folder's keep a further training (`continue_from`) from
     forgetting it."""
+    topics: dict[str, TopicSettings] = {}
+    """Adapters, by their key, that are a set: one is trained for each topic of the training rows, with the numbers
+    under `adapters`, and the nearest topic's answers a question."""
     prompts: dict[str, Prompt] = {}
     sampling: Sampling = Sampling()
     arms: dict[str, ArmConfig]
@@ -148,6 +153,7 @@ class Config(BaseModel):
                 faults.append(f"mix.{name}: its objective {self.adapters[name].objective.name} learns no examples")
             if sum(shares.values()) >= 1:
                 faults.append(f"mix.{name}: shares must sum to less than 1, the rest being the data's own rows")
+        faults += [fault for name in self.topics if (fault := self._topics_fault(name)) is not None]
         for name, recipe in self.adapters.items():
             reward = reward_of(recipe.objective)
             if reward and reward not in rewarding:
@@ -189,6 +195,22 @@ class Config(BaseModel):
         for name in names:
             arms |= {one: self.arms[one] for one in (*self.arms[name].proposers, name) if one not in arms}
         return arms
+
+    def _topics_fault(self, name: str) -> str | None:
+        """Why the adapter of this key cannot be a set, in a line; None where it can."""
+        recipe = self.adapters.get(name)
+        if recipe is None:
+            return f"topics.{name}: no adapter {name!r} (there is {', '.join(self.adapters)})"
+        if METHODS[recipe.method].form in OWN_ENGINE:
+            return (
+                f"topics.{name}: each adapter of method {recipe.method} has an engine of its own, too many for a set; "
+                f"set adapters.{name}.method to lora, or another that vLLM swaps (arbiter tune --list)"
+            )
+        if recipe.objective != Supervised():
+            return f"topics.{name}: topics are those of examples; set adapters.{name}.objective to supervised"
+        if recipe.has_looks:
+            return f"topics.{name}: one topic has too few dev rows; set adapters.{name}.keep to last and patience to 0"
+        return None
 
     def too_wide(self, recipes: Mapping[str, Recipe]) -> dict[str, str]:
         """A sentence for each of these adapters whose rank the engine does not take, by its key; one that is left open
@@ -261,8 +283,9 @@ class Config(BaseModel):
         for adapter in shaping["adapters"].values():  # runs from before there was another objective are found
             if adapter["objective"] == {"name": "supervised"}:
                 del adapter["objective"]
-        if not shaping["mix"]:  # likewise before rows were mixed
-            del shaping["mix"]
+        for later in ("mix", "topics"):  # likewise before there were such
+            if not shaping[later]:
+                del shaping[later]
         for arm in shaping["arms"].values():  # and before there were mixtures of agents
             if not arm["proposers"]:
                 del arm["proposers"]

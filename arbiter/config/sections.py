@@ -105,8 +105,8 @@ class ArmConfig:
     top_k: TopK | None = None
     """How many passages it retrieves; null is the index's `top_k` or `example_top_k`."""
     condense: Condense = "recent"
-    """What is searched for a follow-up question: the `last` message, also what the `recent` exchange names, or what the
-    `model` makes of the conversation."""
+    """What is searched, or a topic chosen by, for a follow-up question: the `last` message, also what the `recent`
+    exchange names, or what the `model` makes of the conversation."""
     retrieval: SearchSettings | None = None
     """A ranking of its own in place of `index.retrieval`."""
     sampling: Sampling | None = None

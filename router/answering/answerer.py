@@ -1,4 +1,4 @@
-"""The one answering path: retrieve, render, ask the engine, cite.
+"""The one answering path: retrieve, choose the topic of a set, render, ask the engine, cite.
 
 Evaluation and the HTTP API both answer through `Answerer`, so what is measured is what is served.
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
     from rag.index import Index
+    from router.answering.topics import TopicChooser
 
 _log = logging.getLogger("arbiter.answering")
 # Proposals in flight at once, of all questions together: mixtures leave the engine to others, too.
@@ -49,9 +50,10 @@ _AS_PROMPT: Mapping[str, object] = {
 class Prepared:
     """Everything that is sent to the engine, and what was retrieved on the way.
 
-    `query` is what was searched, '' for an arm without an index; `retrieval_ms` includes what it took to find it. Of a
-    mixture `proposals` holds what its proposers said, in `proposing_ms`; the passages that they were shown stand behind
-    its own, which alone are in the request.
+    `query` is what was searched, or a topic chosen by, '' for an arm that does neither; `retrieval_ms` includes what it
+    took to find it. `chosen` is the engine's model that an arm with a set of adapters answers this question with: one
+    of them, or the base; None for an arm that has the same for all. Of a mixture `proposals` holds what its proposers
+    said, in `proposing_ms`; the passages that they were shown stand behind its own, which alone are in the request.
     """
 
     arm: Arm
@@ -61,6 +63,7 @@ class Prepared:
     retrieval_ms: float
     proposals: tuple[Proposal, ...] = ()
     proposing_ms: float = 0.0
+    chosen: str | None = None
 
     def cite(self, text: str) -> tuple[Citation, ...]:
         """The passages that an answer to this rests on."""
@@ -73,6 +76,7 @@ class Answer:
 
     `cached_tokens` are those of the prompt that the engine's prefix cache answered for, None where it does not say. All
     counts, those of `completion` too, and `latency_ms` include the proposals of a mixture.
+    `chosen` is as in `Prepared`.
     """
 
     text: str
@@ -85,17 +89,19 @@ class Answer:
     latency_ms: float
     completion: ChatCompletion
     proposals: tuple[Proposal, ...] = ()
+    chosen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """Holds one engine, its name for the model without an adapter, and the open indexes; arms are arguments, so any
-    number of them share it.
+    """Holds one engine, its name for the model without an adapter, the open indexes, and what chooses among a set's
+    adapters, by the set's name; arms are arguments, so any number of them share it.
     """
 
     engine: HttpEngine
     indexes: Mapping[str, Index]
     base_model: str
+    topics: Mapping[str, TopicChooser] = field(default_factory=dict)
     _proposing: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(_MAX_PROPOSALS), init=False, repr=False, compare=False
     )
@@ -108,7 +114,8 @@ class Answerer:
         *,
         proposals: Sequence[Proposal] | None = None,
     ) -> Prepared:
-        """Retrieve for the last user message, and render the engine request; `options` overrides the arm's sampling.
+        """Retrieve for the last user message, choose its adapter where the arm has a set, and render the engine
+        request; `options` overrides the arm's sampling.
 
         The proposers of a mixture are asked first, unless their `proposals` are given; they answer as they do alone,
         whatever the `options`. Raises RouterError when no message is the user's or the arm's index is not open, and
@@ -124,17 +131,22 @@ class Answerer:
             proposing_ms = max((one.latency_ms for one in proposals), default=0.0)
         started = time.perf_counter()
         query = ""
+        chosen: str | None = None
         passages: tuple[Passage, ...] = ()
-        if arm.index is not None:
-            index = self.indexes.get(arm.index)
-            if index is None:
-                raise RouterError(f"arm {arm.name!r} needs index {arm.index!r}, which is not open; run: arbiter index")
+        index = self.indexes.get(arm.index or "")
+        if arm.index is not None and index is None:
+            raise RouterError(f"arm {arm.name!r} needs index {arm.index!r}, which is not open; run: arbiter index")
+        topics = self.topics.get(arm.adapter or "")
+        if index is not None or topics is not None:
             query = await retrieval_query(messages, arm.condense, self.engine, self.base_model)
-            if query.strip():
-                passages = await asyncio.to_thread(index.search, query, arm.top_k, settings=arm.retrieval)
+        if index is not None and query.strip():
+            passages = await asyncio.to_thread(index.search, query, arm.top_k, settings=arm.retrieval)
+        if topics is not None:
+            name = await asyncio.to_thread(topics.choose, query) if query.strip() else None
+            chosen = name or self.base_model
         retrieval_ms = 1000 * (time.perf_counter() - started)
         request = EngineRequest(
-            model=arm.adapter or self.base_model,
+            model=chosen or arm.adapter or self.base_model,
             messages=arm.prompt.render(messages, passages, [one.text for one in proposals if one.text.strip()]),
             options={**arm.sampling.options(), **(options or {})},
         )
@@ -146,6 +158,7 @@ class Answerer:
             retrieval_ms=retrieval_ms,
             proposals=tuple(proposals),
             proposing_ms=proposing_ms if arm.proposers else 0.0,
+            chosen=chosen,
         )
 
     async def propose(self, arm: Arm, messages: Sequence[Message]) -> tuple[Proposal, ...]:
@@ -212,6 +225,7 @@ class Answerer:
             latency_ms=prepared.proposing_ms + own_ms,
             completion=completion,
             proposals=prepared.proposals,
+            chosen=prepared.chosen,
         )
 
     async def log_likelihood(self, arm: Arm, messages: Sequence[Message], text: str) -> float | None:

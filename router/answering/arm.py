@@ -49,9 +49,9 @@ class Arm:
     """Names of parts, never live objects: it hashes, prints, goes into a scorecard and reproduces.
 
     `adapter` is an immutable adapter name or None, `index` the name of an index or None, `top_k` the passages to
-    retrieve and `retrieval` how they are ranked. `condense` says what is searched for a question that others came
-    before; a first question is searched as it is. `proposers` are plain arms that are asked first, and whose answers
-    this one is shown: a mixture of agents.
+    retrieve and `retrieval` how they are ranked. `condense` says what is searched, or a topic chosen by, for a question
+    that others came before; a first question is taken as it is. `proposers` are plain arms that are asked first, and
+    whose answers this one is shown: a mixture of agents.
     """
 
     name: str

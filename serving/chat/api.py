@@ -54,10 +54,13 @@ class ShownProposal(BaseModel):
 
 
 class Retrieved(BaseModel):
-    """Which arm answered, and what it was shown; of a mixture also what its proposers were."""
+    """Which arm answered, which model it chose if it has several, and what it was shown; of a mixture also what its
+    proposers were.
+    """
 
     arm: str
     kind: str
+    chosen: str | None = None
     query: str
     retrieval_ms: float
     passages: list[FoundPassage]
@@ -75,6 +78,7 @@ class Retrieved(BaseModel):
         return cls(
             arm=arm.name,
             kind=arm.kind,
+            chosen=prepared.chosen,
             query=prepared.query,
             retrieval_ms=round(prepared.retrieval_ms, 1),
             passages=shown,
@@ -120,7 +124,8 @@ _RESPONSES = {
     200: {
         "model": Completion,
         "description": "The answer, or with `stream` its chunks as server-sent events that end with `data: [DONE]`. "
-        "The headers `x-arbiter-arm`, `x-arbiter-decision` and `x-arbiter-confidence` say who answered and why.",
+        "The headers `x-arbiter-arm`, `x-arbiter-decision` and `x-arbiter-confidence` say who answered and why, "
+        "`x-arbiter-chosen` which model an arm with topics chose for the question.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
     **refusals(400, 404, 413),
@@ -160,7 +165,7 @@ async def _answered(request: Request, asked: ChatBody) -> Response:
     arm = served.arm(asked.model)
     request.scope["arm"] = arm.name
     prepared = await served.answerer.prepare(arm, asked.conversation, asked.options)
-    headers = served.headers(arm)
+    headers = served.headers(arm) | ({"x-arbiter-chosen": prepared.chosen} if prepared.chosen is not None else {})
     if asked.stream:
         return await _streamed(served.answerer, prepared, asked, headers)
     answer = await served.answerer.answer(prepared)

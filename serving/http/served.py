@@ -104,8 +104,9 @@ class Served:
         named = (arm for arm in self.arms.values() if arm.adapter == adapter)
         users = sorted(named, key=lambda arm: (bool(arm.proposers), arm.index or ""))
         if base == self.base_model and users:
+            condense = users[0].condense if adapter in self.answerer.topics else "last"
             alone = replace(users[0], name=model, index=None, top_k=0, proposers=())
-            return replace(alone, retrieval=SearchSettings(), condense="last")
+            return replace(alone, retrieval=SearchSettings(), condense=condense)
         names = ", ".join(self.names)
         raise NotFound(f"no model {model!r}; this server has {names}", param="model", code="model_not_found")
 

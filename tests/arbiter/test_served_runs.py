@@ -12,8 +12,9 @@ import pytest
 import yaml
 from fakes.adapters import write_adapter
 from fakes.decisions import make_decision
-from fakes.embedders import WordTokens
+from fakes.embedders import WordEmbedder, WordTokens
 from fakes.engines import ScriptedEngine
+from fakes.topics import write_set
 from numpy.typing import NDArray
 from pydantic import SecretStr
 
@@ -70,6 +71,7 @@ class Home:
         self.config = load_config(config_file, [], {})
         self.embedder = LetterEmbedder()
         self.adapter = write_adapter(self.path)
+        self.sets: list[str] = []
         self.index = IndexHome(self.path).create("desk", self.embedder, ChunkSettings(20, 0))
         self.sync("The desk opens at nine.")
         self.num_read = 0
@@ -85,7 +87,11 @@ class Home:
         return load_data(config.data, trains=False).version
 
     def decided(self, arm: str = "hybrid") -> RecordedDecision:
-        arms = (Arm("base", top_k=0), Arm("hybrid", adapter=self.adapter, index="desk", top_k=1))
+        arms = (
+            Arm("base", top_k=0),
+            Arm("hybrid", adapter=self.adapter, index="desk", top_k=1),
+            *(Arm(f"memory-{i}", adapter=name, top_k=0) for i, name in enumerate(self.sets)),
+        )
         scorecard = Scorecard(
             question_ids=("q1",),
             clusters=("d1",),
@@ -219,6 +225,33 @@ def test_adapters_that_are_not_needed_are_unloaded(home: Home) -> None:
     for _ in range(2):
         opener.unload_except(set())
         assert engine.loaded == []
+
+
+async def test_a_set_is_served_by_its_members(home: Home) -> None:
+    made = write_set(home.path, home.embedder, {"zzz": 3, "qqq": 4}, threshold=0.9)
+    home.sets = [made.name]
+    engine, decision, runs = Loading(), home.decided("memory-0"), home.runs()
+    opener = engine.opener(runs)
+    served = opener.open(decision)
+    members = [member.name for member in made.members]
+    assert engine.loaded == [home.adapter, *members]
+    for text, chosen in (("zzzz", members[0]), ("qqqq", members[1]), ("abcdefghijklmnoprstuvwxy", "org/base")):
+        prepared = await served.answerer.prepare(served.arm("auto"), [{"role": "user", "content": text}])
+        assert (prepared.request.model, prepared.chosen) == (chosen, chosen)
+    assert served.arm(f"org/base:{made.name}").condense == "recent"
+    opener.unload_except({made.name})
+    assert engine.loaded == members
+    opener.unload_except(set())
+    assert engine.loaded == []
+    assert runs.stale_reason(decision) is None
+    shutil.rmtree(made.members[0].path)
+    assert f"adapter {made.name!r} is gone" in str(runs.stale_reason(decision))
+
+
+async def test_a_set_of_another_embedder_cannot_be_served(home: Home) -> None:
+    home.sets = [write_set(home.path, WordEmbedder(), {"tide": 3, "loan": 4}).name]
+    with pytest.raises(NotPromotable, match=r"chooses by embedder 'words@1', and this one is 'letters@1'"):
+        home.runs().parts_of(home.decided("memory-0"))
 
 
 async def test_an_opened_run_answers_through_its_index(home: Home) -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
+from fakes.embedders import WordEmbedder
 from fakes.endpoints import ARMS, DESK, client_of, listening, make_served
 from fakes.engines import ScriptedEngine, Wire
 from fakes.logs import Logged
@@ -24,9 +26,11 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from eval.answers import AnswerCache
 from eval.evaluate import ask
 from eval.questions import Question
+from router.answering.answerer import Answerer
 from router.answering.arm import Arm, Sampling
 from router.answering.engine import EngineRequest
 from router.answering.prompts import Prompt
+from router.answering.topics import TopicChooser
 from router.errors import EngineRejected, EngineUnavailable
 from serving.app import create_app
 from serving.errors import ServingError
@@ -68,6 +72,24 @@ def test_a_completion_says_which_arm_answered(model: str, arm: str, engine_model
     assert reply.headers["x-arbiter-decision"] == "dec_1"
     assert reply.headers["x-arbiter-confidence"] == "0.975"
     assert reply.headers["x-arbiter-request-id"]
+
+
+@pytest.mark.parametrize(("question", "chosen"), [("the tide", "tide@1"), ("who?", "org/base")])
+def test_an_arm_with_topics_says_which_adapter_it_chose(question: str, chosen: str) -> None:
+    engine, embedder = ScriptedEngine(lambda _: "nine"), WordEmbedder()
+    chooser = TopicChooser(("tide@1",), embedder.embed(["tide"]).astype(np.float64), 0.2, embedder)
+    served = replace(
+        make_served(engine, arm="memory"),
+        arms={"memory": Arm("memory", adapter="set@1")},
+        answerer=Answerer(engine, {}, "org/base", {"set@1": chooser}),
+    )
+    asked: list[Any] = [{"role": "user", "content": question}]
+    with client_of(served) as client:
+        whole = client.chat.completions.with_raw_response.create(model="auto", messages=asked)
+        streamed = client.chat.completions.with_raw_response.create(model="auto", messages=asked, stream=True)
+    assert whole.parse().model_dump()["arbiter"]["chosen"] == chosen
+    assert (whole.headers["x-arbiter-chosen"], streamed.headers["x-arbiter-chosen"]) == (chosen, chosen)
+    assert [request.model for request in engine.requests] == [chosen, chosen]
 
 
 def test_citations_are_annotations_and_the_passages_ride_along() -> None:

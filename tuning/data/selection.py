@@ -81,7 +81,7 @@ def share_out(sizes: dict[Hashable, int], count: int) -> dict[Hashable, int]:
 
 def _of_group(vectors: Vectors, faults: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     """Of each row the place of the chosen one that stands for it."""
-    clusters, distances = _clusters(vectors, count, seed)
+    clusters, distances = clusters_of(vectors, count, seed)
     chosen: list[int] = []
     for cluster in np.unique(clusters):
         (members,) = np.nonzero(clusters == cluster)
@@ -98,7 +98,7 @@ def _of_group(vectors: Vectors, faults: NDArray[np.int64], count: int, seed: int
     return own
 
 
-def _clusters(vectors: Vectors, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def clusters_of(vectors: Vectors, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The cluster of each row, and its distance to the middle."""
     if count == len(vectors):
         return np.arange(count), np.zeros(count, dtype=np.float32)

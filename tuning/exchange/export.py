@@ -84,6 +84,9 @@ def refuse_little_space(target: Path, needed: int) -> None:
 def _refuse(adapter: Adapter, target: Path, numbers: ExportSettings, converter: Path | None) -> None:
     if target.exists():
         raise TuningError(f"{str(target)!r} is there already; give a folder that is not")
+    if adapter.members:
+        names = ", ".join(member.name for member in adapter.members)
+        raise TuningError(f"{adapter.name!r} is a set, chosen among by Arbiter alone; export one of {names}")
     is_bottleneck = adapter.form == "beside" and adapter.method == "bottleneck"
     if numbers.format == "peft" and (adapter.form == "merged" or is_bottleneck):
         what = "whole weights; take --as safetensors" if adapter.form == "merged" else "layers that PEFT does not know"

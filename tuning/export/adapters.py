@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from storage.records import from_row
 from tuning.base import CONFIG, MODEL_CARD, WEIGHTS, ResolvedModel
 from tuning.errors import TuningError
 from tuning.export.gate import Parity
+from tuning.export.topics import TOPICS, Topics, read_topics
 from tuning.look import Compression, Drawn, Look, Preference, Published
 from tuning.methods.lora import NO_TARGETS
 from tuning.recipe import OWN_ENGINE, Form
@@ -31,6 +32,7 @@ _FILES: dict[Form, tuple[str, ...]] = {
     "prompt": (WEIGHTS, CONFIG),
     "merged": (MODEL_CONFIG,),
     "beside": (WEIGHTS, CONFIG),
+    "topics": (TOPICS,),
 }
 # Endings of a model's files that are no weights.
 _WORDS = (".json", ".jinja", ".txt", ".model")
@@ -55,8 +57,8 @@ class Adapter:
     chat_template_hash: str
     recipe_hash: str
     form: Form
-    """What is in the folder: a LoRA, a prompt of numbers, a whole model that the training was merged into, or what is
-    served beside vLLM.
+    """What is in the folder: a LoRA, a prompt of numbers, a whole model that the training was merged into, what is
+    served beside vLLM, or the record of a set.
     """
     rank: int
     """The largest rank of any of its modules, which is what vLLM's --max-lora-rank must cover; 0 for no LoRA."""
@@ -85,6 +87,14 @@ class Adapter:
     """What the model's own answers were rewarded with, where it learned from such."""
     compression: Compression | None = None
     """What was made smaller, where it was pruned or rounded."""
+    topics: Topics | None = None
+    """Of a set: which of its `members` answers what."""
+    members: tuple[Adapter, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Adapter, ...]:
+        """What an engine loads for it: the members of a set, else itself."""
+        return self.members or (self,)
 
     @property
     def has_own_engine(self) -> bool:
@@ -93,14 +103,16 @@ class Adapter:
 
     @property
     def num_bytes(self) -> int:
-        """All files of the folder together."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        """All files of the folder together, and of a set's members."""
+        own = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return own + sum(member.num_bytes for member in self.members)
 
 
 def load_adapter(path: Path) -> Adapter:
-    """The adapter in a directory, its files checked against the manifest's hashes.
+    """The adapter in a directory, its files checked against the manifest's hashes; a set with its members.
 
-    Raises TuningError for a torn directory, a changed file, and a directory that this program did not write.
+    Raises TuningError for a torn directory, a changed file, a member that is gone, and a directory that this program
+    did not write.
     """
     manifest = read_manifest(path)
     remedy = "delete the directory and train again"
@@ -114,6 +126,7 @@ def load_adapter(path: Path) -> Adapter:
                 "unserved": _unserved(config),
             }
         adapter = from_row(Adapter, manifest | described, extra="ignore")
+        topics = read_topics(path) if form == "topics" else None
         expected = dict(manifest["files"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise TuningError(f"{str(path)!r} is no adapter of this program: {error}; {remedy}") from error
@@ -123,7 +136,25 @@ def load_adapter(path: Path) -> Adapter:
         raise TuningError(f"adapter {adapter.name!r} is damaged: {', '.join(changed)} changed or gone; {remedy}")
     if not adapter.name.endswith(f"@{adapter_hash(path)}"):
         raise TuningError(f"adapter {adapter.name!r} does not hold the weights of its name; {remedy}")
-    return adapter
+    return adapter if topics is None else _with_members(adapter, topics)
+
+
+def _with_members(adapter: Adapter, topics: Topics) -> Adapter:
+    folder, names = adapter.path.parent, [topic.adapter for topic in topics.topics]
+    if gone := [name for name in names if not is_complete(folder / name)]:
+        raise TuningError(
+            f"adapter {adapter.name!r} is a set, and {', '.join(gone)} of it is gone; run its config again, which "
+            "trains what is gone"
+        )
+    members = tuple(load_adapter(folder / name) for name in names)
+    return replace(adapter, topics=topics, members=members, rank=max(member.rank for member in members))
+
+
+def is_there(path: Path) -> bool:
+    """Whether an adapter is complete, a set with its members; files are not compared with what they were."""
+    if not is_complete(path):
+        return False
+    return all(is_complete(path.with_name(one["name"])) for one in read_manifest(path).get("chosen_among", ()))
 
 
 def open_adapter(adapters_dir: Path, name: str) -> Adapter:
@@ -167,12 +198,12 @@ def _unserved(config: dict[str, Any]) -> tuple[str, ...]:
 
 
 def find_adapter(adapters_dir: Path, name: str, recipe_hash: str) -> Adapter | None:
-    """The adapter that this recipe gave under this name; half-written ones are passed over.
+    """The adapter that this recipe gave under this name; half-written ones are passed over, and sets without a member.
 
     Raises TuningError when it is damaged.
     """
     for path in sorted(adapters_dir.glob(f"{name}@*")):
-        if is_complete(path) and read_manifest(path).get("recipe_hash") == recipe_hash:
+        if is_there(path) and read_manifest(path).get("recipe_hash") == recipe_hash:
             return load_adapter(path)
     return None
 

@@ -23,6 +23,7 @@ _FORMS = {
     "prompt": "a soft prompt",
     "merged": "a whole model, the training merged into its weights",
     "beside": "an adapter that is served beside vLLM",
+    "topics": "a set of adapters, one for each topic of its rows,",
 }
 
 
@@ -121,6 +122,11 @@ def _uses(manifest: Mapping[str, Any]) -> Iterator[str]:
     if quantization := manifest.get("base_quantization"):
         yield f"It was trained on the base in four bits ({quantization}), and is served on it in full precision."
     yield f"Only with the chat template of hash `{manifest['chat_template_hash']}`."
+    if found := manifest.get("chosen_among"):
+        among = ", ".join(f"`{one['name']}` ({one['num_rows']} rows)" for one in found)
+        yield f"The adapter of the topic that is nearest to a question answers it, one of {among}."
+        least = manifest["grouping"]["threshold"]
+        yield f"The base model answers what is farther from all of them than a cosine of {least:g}."
 
 
 def _data(manifest: Mapping[str, Any]) -> Iterator[str]:

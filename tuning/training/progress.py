@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuning.look import Look
@@ -16,6 +17,15 @@ class Forecast:
     seconds: float
     memory_bytes: int
     free_bytes: int
+
+
+def sum_forecasts(forecasts: Sequence[Forecast]) -> Forecast:
+    """That of trainings one after the other, one at least."""
+    return Forecast(
+        sum(one.seconds for one in forecasts),
+        max(one.memory_bytes for one in forecasts),
+        min(one.free_bytes for one in forecasts),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from storage.hashes import content_hash, hash_files
 from tuning.automatic import settled
 from tuning.base import MODEL_CARD, ResolvedModel
 from tuning.data.rows import KINDS, PairRow, Row
+from tuning.data.topics import TopicSettings
 from tuning.errors import TuningError
 from tuning.export.adapters import Adapter, adapter_hash, find_adapter, load_adapter, refuse_name
 from tuning.export.admission import chat_template_hash
@@ -100,10 +101,17 @@ def find_trained(**given: Any) -> Adapter | None:
 
 
 def find_alike(
-    adapters_dir: Path, name: str, *, base: ResolvedModel, recipe: Recipe, num_rows: int, rows: str = ""
+    adapters_dir: Path,
+    name: str,
+    *,
+    base: ResolvedModel,
+    recipe: Recipe,
+    num_rows: int,
+    rows: str = "",
+    topics: TopicSettings | None = None,
 ) -> str | None:
     """The full name of an adapter of a settled recipe, on this base and so many rows: those of the hash `rows`, if that
-    is known. What it was looked at with is not compared.
+    is known; with `topics` that of a set. What it was looked at with is not compared, nor a set's embedder.
     """
     wanted: dict[str, object] = {
         "version": VERSION,
@@ -116,6 +124,8 @@ def find_alike(
     for path in sorted(adapters_dir.glob(f"{name}@*")):
         manifest = read_manifest(path) if is_complete(path) else {}
         counted = manifest.get("num_rows", 0) + manifest.get("num_dropped", 0)
+        if manifest.get("grouping") != (None if topics is None else asdict(topics)):
+            continue
         if counted == num_rows and all(manifest.get(key) == value for key, value in wanted.items()):
             return path.name
     return None
