@@ -4,8 +4,8 @@
 
 FOLDER holds the data sets' folders. Each set is swept as `arbiter sweep --arm tuned` does it, on its dev questions;
 then the adapter of the defaults and that of the best settings are asked the same test questions in one run. Prints a
-Markdown table: scores with 95% intervals, the gain question by question, and the seconds that each took. What was done
-already is not done again.
+Markdown table: scores with 95% intervals, the gain question by question, and the seconds that each took; `kept` is what
+the sweep tells the user to keep. What was done already is not done again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ from arbiter.sweep.trials import run_sweep
 from eval.sweep.report import SweepReport, describe
 from router.deciding.statistics import mean_interval, paired_difference
 
-HEAD = ("set", "trials", "ended early", "sweep s", "best settings", "dev gain", "defaults", "swept", "test gain")
+HEAD = (
+    "set",
+    "trials",
+    "ended early",
+    "sweep s",
+    "best settings",
+    "dev gain",
+    "kept",
+    "defaults",
+    "swept",
+    "test gain",
+)
 SWEPT = "swept"
 _USUAL = "adapters.closed_book."
 
@@ -68,6 +79,7 @@ def cells(name: str, words: Sequence[str], trials: int, home: Path) -> Iterator[
     yield f"{sum(trial.seconds for trial in report.trials):.0f}"
     yield describe(report.changed).replace(_USUAL, "") or "the defaults"
     yield "0" if report.difference is None else f"{report.difference.mean:+.3f}"
+    yield "the best" if report.is_shown else "the defaults"
     yield from tested(words, report, home)
 
 

@@ -26,6 +26,12 @@ OPTIMISTIC = (
     "The same development questions chose these settings, so their lead is optimistic, and an adapter may have been "
     "trained without rows that served as development questions: measure them on the test questions."
 )
+UNSHOWN = (
+    "your settings stay: that these are better is not shown, and the best of several looks better than it is; give "
+    "more dev questions, or try them on the test questions: "
+)
+# The chance to find some settings better where none of those tried is.
+_ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,14 @@ class SweepReport:
         return min(1.0, self.difference.p_value * max(rivals, 1))
 
     @property
+    def is_shown(self) -> bool:
+        """Whether the best settings are shown to be better than the user's own, which stay where they are not. They are
+        where those could not be measured.
+        """
+        corrected = self.p_corrected()
+        return bool(self.changed) and (corrected is None or corrected < _ALPHA)
+
+    @property
     def changed(self) -> Settings:
         """The best settings that are not the user's own, and what they need; none when the defaults are best."""
         changed = {k: v for k, v in self.best.settings.items() if not same({k: v}, {k: self.defaults.settings[k]})}
@@ -120,7 +134,9 @@ class SweepReport:
             *(f"trial {trial.number} failed with {describe(trial.settings)}: {trial.reason}" for trial in failed),
             *self._outcome(),
         ]
-        if self.changed:
+        if self.changed and not self.is_shown:
+            lines += [UNSHOWN + describe(self.changed)]
+        elif self.changed:
             lines += ["", self.to_yaml().rstrip(), "", "or: " + describe(self.changed), "", OPTIMISTIC]
         return "\n".join(lines)
 
@@ -131,6 +147,7 @@ class SweepReport:
             "defaults": _row(self.defaults),
             "difference": asdict(self.difference) if self.difference else None,
             "p_corrected": self.p_corrected(),
+            "is_shown": self.is_shown,
             "words": self.words(),
             "yaml": self.to_yaml(),
             "num_questions": self.num_questions,

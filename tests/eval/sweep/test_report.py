@@ -31,6 +31,7 @@ def report(
     )
 
 
+NONE = trial(0, DEFAULTS, [0] * 8)
 HALF = trial(0, DEFAULTS, [0, 0, 0, 0, 1, 1, 1, 1])
 ALL = trial(2, BEST, [1] * 8)
 PRUNED = trial(1, {**DEFAULTS, "arms.rag.top_k": 1}, [0, 0], "pruned")
@@ -71,14 +72,25 @@ def test_the_words_and_the_yaml_say_the_changed_settings_and_what_they_need() ->
 
 
 def test_the_text_counts_what_was_spent_and_warns_of_optimism() -> None:
-    text = report(HALF, PRUNED, ALL, FAILED, best=2).to_text()
+    found = report(NONE, PRUNED, ALL, FAILED, best=2)
+    assert found.is_shown
+    text = found.to_text()
     assert "4 trials (1 ended early, 1 failed): the number of trials is used up" in text
     assert "18 evaluations, of 32 if no trial had ended early and 96 for the full grid" in text
     assert "trial 3 failed with arms.rag.top_k=2 adapters.raft.learning_rate=0.5" in text
     assert "the loss became nan" in text
-    assert "difference +0.500" in text
+    assert "difference +1.000" in text
     assert "so their lead is optimistic" in text
     assert "full grid" not in report(HALF, ALL, best=1, num_combinations=None).to_text()
+
+
+def test_a_lead_that_chance_explains_leaves_the_defaults_where_they_are() -> None:
+    found = report(HALF, PRUNED, ALL, best=2)
+    assert not found.is_shown
+    assert not found.to_dict()["is_shown"]
+    last = found.to_text().splitlines()[-1]
+    assert last.startswith("your settings stay: that these are better is not shown")
+    assert last.endswith("arms.rag.top_k=4 adapters.raft.learning_rate=1.0e-05 arms.rag.prompt='no'")
 
 
 def test_defaults_that_stay_best_are_said_to_be() -> None:
@@ -86,11 +98,13 @@ def test_defaults_that_stay_best_are_said_to_be() -> None:
     assert (found.difference, found.p_corrected(), found.words(), found.to_yaml()) == (None, None, [], "")
     assert "nothing found is better than your settings: 0.500 over 8 of 8 questions" in found.to_text()
     assert "optimistic" not in found.to_text()
+    assert not found.is_shown
 
 
 def test_defaults_that_failed_leave_nothing_to_compare_with() -> None:
     found = report(trial(0, DEFAULTS, [], "failed"), trial(1, BEST, [1] * 8), best=1)
     assert found.difference is None
+    assert found.is_shown
     assert "your settings could not be measured, so there is nothing to compare with" in found.to_text()
 
 
