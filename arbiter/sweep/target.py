@@ -70,7 +70,7 @@ def resolve_sweep(config: Config, sweep: SweepSettings) -> SweepTarget:
         own |= {part: value for part, value in _inherited(values, arm.index).items() if own[part] is None}
         known, unknown = _keys_of(name, arm, config, values, space), f"no setting of arm {name!r}"
         if not space:
-            faults.append(f"arm {name!r} has neither index nor adapter; say what to sweep in sweep.space")
+            faults.append(f"arm {name!r} has neither an index nor a training; say what to sweep in sweep.space")
     sound: dict[str, Choices | Range] = {}
     for key, part in space.items():
         found = list(part.faults())

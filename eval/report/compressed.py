@@ -12,6 +12,9 @@ from typing import Any
 from router.deciding.scorecard import Scorecard
 from router.deciding.statistics import paired_difference
 
+# Of what is not told here: the interval is the same with any margin.
+_MARGIN = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class CompressionLoss:
@@ -55,7 +58,7 @@ def _losses(scorecard: Scorecard, alpha: float) -> Iterator[CompressionLoss]:
         if other is None or pairs is None or not len(pairs.a):
             yield CompressionLoss(adapter, scores.arm.name, metric)
             continue
-        lead = paired_difference(*pairs, margin=0.0, alpha=alpha)
+        lead = paired_difference(*pairs, margin=_MARGIN, alpha=alpha)
         yield CompressionLoss(
             adapter, scores.arm.name, metric, other.arm.name, lead.mean, lead.low, lead.high, lead.num_pairs
         )

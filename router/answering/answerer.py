@@ -166,7 +166,7 @@ class Answerer:
 
         Raises EngineUnavailable, EngineRejected or RouterError when all of them fail.
         """
-        failed: list[tuple[str, Exception]] = []
+        failed: dict[str, Exception] = {}
 
         async def one(proposer: Arm) -> Proposal:
             try:
@@ -174,7 +174,7 @@ class Answerer:
                     answer = await self.answer(await self.prepare(proposer, messages))
             except ArbiterError as error:
                 _log.warning("proposer failed arm=%s proposer=%s: %s", arm.name, proposer.name, error)
-                failed.append((proposer.name, error))
+                failed[proposer.name] = error
                 return Proposal(proposer.name, error=str(error))
             return Proposal(
                 proposer.name,
@@ -188,7 +188,7 @@ class Answerer:
 
         proposals = await asyncio.gather(*map(one, arm.proposers))
         if len(failed) == len(proposals):
-            raise failure_of(arm.name, failed)
+            raise failure_of(arm.name, [(one.name, failed[one.name]) for one in arm.proposers])
         return tuple(proposals)
 
     def hold(self, arm: Arm) -> AbstractAsyncContextManager[object]:

@@ -86,7 +86,7 @@ def test_documents_alone_are_no_fault_of_a_race(tmp_path: Path, tiny_base: Path)
     (folder / "docs.jsonl").write_text('{"id": "d", "text": "The desk opens at nine."}\n')
     _, faults = check_data(opened(folder, tiny_base), terms=GENDER)
     assert [fault for fault in faults if "race" in fault] == []
-    assert "have questions made from its documents with: arbiter data generate" in faults[-1]
+    assert "arbiter data generate" in faults[-1]
 
 
 def test_a_forecast_says_seconds_energy_and_price(tmp_path: Path, tiny_base: Path) -> None:

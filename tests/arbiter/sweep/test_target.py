@@ -93,7 +93,13 @@ def test_what_is_searched_of_a_training_lies_around_the_defaults_of_its_method(
     assert space["adapters.closed_book.batch_size"] == Choices((4, 8, 16))
 
 
-@pytest.mark.parametrize("method", METHODS)
+def test_what_is_not_trained_has_no_usual_space() -> None:
+    untrained = config(adapters={"closed_book": {"method": "quantized"}})
+    with pytest.raises(ArbiterError, match="'tuned' has neither an index nor a training; say what to sweep"):
+        resolve_sweep(untrained, search("tuned"))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "quantized"])
 def test_every_method_has_a_space_of_its_training(method: str) -> None:
     target = resolve_sweep(config(adapters={"closed_book": {"method": method}}), search("tuned"))
     usual = settled(METHODS[method].recipe())
@@ -163,7 +169,7 @@ def test_every_fault_is_listed_at_once() -> None:
         (search("nope", x=[]), "sweep.space.x: the list of choices is empty"),
         (search("nope", x=[]), "sweep.space.x: unknown key"),
         (search(None), "sweep.arm is missing"),
-        (search("base"), "arm 'base' has neither index nor adapter; say what to sweep in sweep.space"),
+        (search("base"), "arm 'base' has neither an index nor a training; say what to sweep in sweep.space"),
         (search("base", index__top_k=[1]), "index.top_k: no setting of arm 'base'"),
         (
             search("base", arms__base__retrieval__mode=["bm25"]),

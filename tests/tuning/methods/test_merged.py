@@ -35,7 +35,9 @@ def test_a_number_that_must_be_even_says_so(method: str, number: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [name for name, one in METHODS.items() if one.form == "merged" and not one.needs_cuda]
+    "method",
+    # What is pruned or rounded differs from the beginning.
+    [name for name, one in METHODS.items() if one.form == "merged" and not one.needs_cuda and one.measure is None],
 )
 def test_it_begins_as_the_base_was(method: str, tiny_base: Path) -> None:
     from tuning.training.loading import load_base

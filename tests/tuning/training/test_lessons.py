@@ -163,13 +163,15 @@ def test_a_forecast_asks_nobody_and_another_teacher_makes_another_adapter(
     nobody, recipe = Teacher("tiny teacher", refuse, refuse), replace(RECIPE, epochs=1.0, objective=BOTH)
     given = trainings.arguments(tiny_base, tmp_path, recipe=recipe)
     assert forecast_training(**given, teacher=nobody) is not None
-    first, second = (train(tiny_base, tmp_path, BOTH, teacher.as_told(name), recipe=recipe) for name in ("a", "b"))
+    first, second = (
+        train(tiny_base, tmp_path / name, BOTH, teacher.as_told(name), recipe=recipe) for name in ("a", "b")
+    )
     assert first["recipe_hash"] != second["recipe_hash"]
 
 
 def test_answers_alone_are_learned_as_any_others(tiny_base: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=3.0)
-    own = train(tiny_base, tmp_path, Distill(), None, recipe=recipe)
-    plain = read_manifest(trainings.train(tiny_base, tmp_path, recipe=recipe).path)
+    own = train(tiny_base, tmp_path / "own", Distill(), None, recipe=recipe)
+    plain = read_manifest(trainings.train(tiny_base, tmp_path / "plain", recipe=recipe).path)
     assert own["loss_curve"] == plain["loss_curve"]
     assert own["recipe_hash"] != plain["recipe_hash"]
