@@ -109,7 +109,7 @@ def test_a_config_that_says_nothing_of_objectives_is_what_it_was_before_there_we
     [
         (
             {"objective": "dbo"},
-            "objective must be one of supervised, dpo, orpo, simpo, kto, reward, rloo, grpo, ppo, distill, gkd, pretraining",
+            "objective must be one of supervised, dpo, orpo, simpo, kto, reward, rloo, grpo, ppo, distill, gkd",
         ),
         ({"objective": {"name": "dpo", "gamma": 1}}, "objective.gamma: unknown key (there is name, held_out, measured"),
         ({"objective": {"name": "simpo", "gamma": -1}}, "objective.gamma must be a number of at least 0, not -1"),
