@@ -33,6 +33,7 @@ def test_a_forecast_holds_what_more_examples_would_score() -> None:
     assert min(held.values()) >= 36, held
 
 
+@pytest.mark.slow
 def test_a_forecast_holds_curves_that_bend_as_much_as_was_seen() -> None:
     held = 0  # 90.5% of 400
     for seed in range(60):
@@ -43,6 +44,7 @@ def test_a_forecast_holds_curves_that_bend_as_much_as_was_seen() -> None:
     assert held >= 48
 
 
+@pytest.mark.slow
 def test_how_many_examples_reach_a_rival() -> None:
     held, medians = 0, []
     target = truth(400)

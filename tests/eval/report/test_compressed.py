@@ -70,6 +70,7 @@ def test_an_adapter_that_was_tuned_first_is_what_it_is_compared_with(comparison:
     assert (tuned_rag.before, tuned_rag.mean, tuned_rag.num_pairs) == (None, None, 0), "nobody asks so"
 
 
+@pytest.mark.slow
 def test_of_other_runs_nothing_is_said(comparison: Comparison) -> None:
     assert losses_of(comparison.scorecard, alpha=0.05) == []
     card = card_of(comparison)
@@ -78,6 +79,7 @@ def test_of_other_runs_nothing_is_said(comparison: Comparison) -> None:
     assert "What that cost" not in to_html(card)
 
 
+@pytest.mark.slow
 def test_the_card_shows_the_difference_the_zeros_and_the_bytes(comparison: Comparison) -> None:
     found = compressed(comparison)
     card = card_of(found)
@@ -90,6 +92,7 @@ def test_the_card_shows_the_difference_the_zeros_and_the_bytes(comparison: Compa
             assert said in shown, said
 
 
+@pytest.mark.slow
 def test_a_card_from_before_is_shown_without(comparison: Comparison) -> None:
     card = card_of(compressed(comparison))
     del card["compressions"]

@@ -363,6 +363,7 @@ def test_a_trial_whose_mean_is_not_below_the_best_ones_goes_on() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe"])
+@pytest.mark.slow
 def test_a_range_that_rises_to_its_end_is_not_tried_there_again_and_again(sampler: Any, tmp_path: Path) -> None:
     @contextmanager
     def rising(settings: Settings) -> Iterator[Ask]:
