@@ -103,12 +103,12 @@ def _asker(pipeline: Pipeline, run: Run, arm: Arm, during: ExitStack) -> Asker:
     indexes: dict[str, Index] = {}
     if arm.indexes:
         opened = during.enter_context(closing(OpenIndexes(index_home(config, home), pipeline.embedder)))
-        for name, member in [(one.index, one) for one in arm.members]:
-            if name is None:
+        for one in arm.members:
+            if one.index is None:
                 continue
-            indexes[name] = index = opened.open(name)
-            if index.state.version != versions.get(member.name, {}).get("index"):
-                raise ArbiterError(f"index {name!r} has changed since run {run.id!r}; {RUN_AGAIN}")
+            indexes[one.index] = index = opened.open(one.index)
+            if index.state.version != versions.get(one.name, {}).get("index"):
+                raise ArbiterError(f"index {one.index!r} has changed since run {run.id!r}; {RUN_AGAIN}")
     return Asker(
         # Nobody looks at the time to the first token of a gate's question.
         config=config.model_copy(update={"eval": replace(config.eval, first_token_probes=0)}),

@@ -225,7 +225,6 @@ class RunOpener:
         before = set(self._loaded)
         try:
             for adapter in parts.adapters.values():
-                self._parts[adapter.name] = {part.name for part in adapter.parts}
                 for part in adapter.parts:
                     self.engine.expect(part)
                     self._loaded[part.name] = part

@@ -124,11 +124,12 @@ def judge(
     if harm is None:
         return GateResult(**shape, verdict="no data", says=f"{name} has no data: {measured.lacks}")
     range_ = f"{as_level(alpha)} interval {as_share(harm.low)} to {as_share(harm.high)}"
-    says = f"{name}: {as_share(harm.mean)} {gate.harm} ({range_}; limit {as_share(limit)})"
+    found = f"{as_share(harm.mean)} {gate.harm} ({range_}; limit {as_share(limit)})"
+    says = f"{name}: {found}"
     # A limit of all lets everything pass.
     if measured.num_proofs and limit < 1:
         verdict = "fail"
-        says = f"{name}: {measured.num_proofs} of {measured.num_items} {gate.proof}; {says.partition(': ')[2]}"
+        says = f"{name}: {measured.num_proofs} of {measured.num_items} {gate.proof}; {found}"
     elif verdict == "not decided":
         items = "items" if len(measured.harms) == shape["num_judged"] else f"that {shape['num_judged']} items have"
         more = (

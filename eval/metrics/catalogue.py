@@ -74,9 +74,14 @@ def check_scorable(metric: Declared, questions: Sequence[Question], labels: Mapp
     names, of_text = metrics_of(metric), {name for scorer in scorers for name in scorer.names}
     if not questions or not of_text.issuperset(names):
         return
-    golds = [(question, AnswerRecord("", question.id, question.answer)) for question in questions]
-    columns = {name: column for scorer in scorers for name, column in scorer.score(golds).items()}
-    if any(score is not None for score in primary_column(questions, columns, metric)[0]):
+
+    def is_scored(question: Question) -> bool:
+        gold = [(question, AnswerRecord("", question.id, question.answer))]
+        columns = {name: column for scorer in scorers for name, column in scorer.score(gold).items()}
+        return primary_column([question], columns, metric)[0] != [None]
+
+    # Most are scored at the first question.
+    if any(map(is_scored, questions)):
         return
     reasons = "; ".join(dict.fromkeys(_WANTS[name] for name in names if name in _WANTS))
     called = " and ".join(map(repr, names))

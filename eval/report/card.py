@@ -244,11 +244,8 @@ def _adapters(scorecard: Scorecard) -> list[dict[str, Any]]:
     if not isinstance(trained, Mapping):
         return []
     arms = {name: [s.arm.name for s in scorecard.arms if s.arm.adapter == name] for name in trained}
-    usual = {
-        "objective": "supervised",
-        "preference": None,
-        "compression": None,
-    }  # of runs from before there was another one
+    # Of runs from before there was another one.
+    usual = {"objective": "supervised", "preference": None, "compression": None}
     return [{"adapter": name, "arms": arms[name], **usual, **facts} for name, facts in trained.items() if arms[name]]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from arbiter.distilling import Distilling
 from storage.errors import ArbiterError
 from tuning.methods.lora import LoraRecipe
 from tuning.objectives.distilled import Gkd
-from tuning.training.progress import TrainProgress
 
 # A model answers over HTTP.
 pytestmark = pytest.mark.slow
@@ -173,18 +173,9 @@ def test_a_training_that_was_stopped_asks_nothing_twice_and_ends_the_same(
         teacher = opened(server.url).teacher()
         return trainings.train(tiny_base, tmp_path / home, recipe=recipe, teacher=teacher, **given).name
 
-    stops = [6, 3]
-
-    def interrupt(progress: TrainProgress) -> None:
-        if stops and progress.step == stops[-1]:
-            stops.pop()
-            raise KeyboardInterrupt
-
     with serving(tiny) as server:
-        while stops:
-            with pytest.raises(KeyboardInterrupt):
-                # No checkpoint: all steps are made again, and what was drawn in them is drawn again.
-                train(server, "parts", progress=interrupt, checkpoint_every_s=99.0)
+        # No checkpoint: all steps are made again, and what was drawn in them is drawn again.
+        trainings.interrupted(partial(train, server, "parts", checkpoint_every_s=99.0), 3, 6)
         parts = train(server, "parts")
         asked = [str(body["prompt"]) for body in server.bodies]
         assert len(set(asked)) == len(asked)

@@ -39,7 +39,7 @@ def made(home: Path, *arms: Arm) -> Run:
             clusters=tuple(one.cluster for one in QUESTIONS),
             primary="exact_match",
             arms=tuple(
-                ArmScores(arm, {"exact_match": (0.0 if arm.adapter else 1.0,) * 20}, *columns)  # type: ignore[arg-type]
+                ArmScores(arm, {"exact_match": (0.0 if arm.adapter else 1.0,) * 20}, *columns)  # type: ignore[arg-type]  # columns of several types
                 for arm in arms
             ),
             provenance={"adapters": {"pruned@12ab34cd": {"compression": TOLD}, "lora@12ab34cd": {}}},

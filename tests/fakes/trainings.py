@@ -1,5 +1,6 @@
 """Real trainings of the tiny base: `train(tiny_base, tmp_path, recipe=LoraRecipe(rank=4))`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tuning.base import MODEL_CARD, ResolvedModel
 from tuning.data.rows import TrainingRow
 from tuning.export.adapters import Adapter
 from tuning.methods.registry import METHODS
+from tuning.training.progress import TrainProgress
 from tuning.training.run import train_adapter
 
 COLOURS = {"sea": "blue", "north": "red", "south": "green", "one": "two", "two": "three"}
@@ -52,6 +54,20 @@ TRAINED = [
     for name, one in METHODS.items()
     if name != "quantized"
 ]
+
+
+def interrupted(train: Callable[..., object], *steps: int) -> None:
+    """Start a training, `train(progress=...)`, once for each of these steps, rising, and interrupt it there."""
+    left = list(steps)
+
+    def interrupt(progress: TrainProgress) -> None:
+        if left and progress.step == left[0]:
+            del left[0]
+            raise KeyboardInterrupt
+
+    while left:
+        with pytest.raises(KeyboardInterrupt):
+            train(progress=interrupt)
 
 
 def skip_without_gpu(method: str) -> None:

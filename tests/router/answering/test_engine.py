@@ -51,7 +51,7 @@ async def test_a_text_or_its_tokens_go_as_they_are() -> None:
     engine = HttpEngine("http://engine.test/v1", client=client)
     for text in ("Nine", (5, 3)):
         told = await engine.complete_text(TextRequest("m", text, {"max_tokens": 1}, {"prompt_logprobs": 2}))
-        assert told.choices[0].prompt_logprobs == [None]  # type: ignore[attr-defined]
+        assert told.choices[0].prompt_logprobs == [None]  # type: ignore[attr-defined]  # vLLM's own
     usual = {"model": "m", "max_tokens": 1, "prompt_logprobs": 2}
     assert bodies == [("/v1/completions", {**usual, "prompt": text}) for text in ("Nine", [5, 3])]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from tuning.objectives.drawn import DrawnSettings, Grpo, Ppo, Rloo
 from tuning.objectives.registry import OBJECTIVES
 from tuning.objectives.reward import Reward
 from tuning.recipe import CheckRows, Worth
-from tuning.training.progress import Forecast, TrainProgress
+from tuning.training.progress import Forecast
 from tuning.training.run import forecast_training
 
 if TYPE_CHECKING:
@@ -94,17 +95,9 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(
         "recipe": replace(RECIPE, keep="best", look_every=2.0, epochs=3.0, batch_size=3),
         "dev": CheckRows(ROWS[:2]),
     }
-    stops = [7, 4, 3]
-
-    def interrupt(progress: TrainProgress) -> None:
-        if stops and progress.step == stops[-1]:
-            stops.pop()
-            raise KeyboardInterrupt
-
     whole = train(tiny_base, tmp_path / "whole", objective, **given)
-    while stops:
-        with pytest.raises(KeyboardInterrupt):
-            train(tiny_base, tmp_path / "parts", objective, progress=interrupt, checkpoint_every_s=0.0, **given)
+    again = partial(train, tiny_base, tmp_path / "parts", objective, checkpoint_every_s=0.0, **given)
+    trainings.interrupted(again, 3, 4, 7)
     parts = train(tiny_base, tmp_path / "parts", objective, **given)
     assert parts["name"] == whole["name"]
     assert parts["drawn"] == whole["drawn"]

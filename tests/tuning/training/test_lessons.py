@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from tuning.methods.lora import LoraRecipe
 from tuning.methods.registry import METHODS
 from tuning.objectives.distilled import Distill, Gkd
 from tuning.recipe import CheckRows, Teacher
-from tuning.training.progress import TrainProgress
 from tuning.training.run import forecast_training
 
 # It trains.
@@ -90,26 +90,10 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(
         "recipe": replace(RECIPE, keep="best", look_every=2.0, epochs=4.0, batch_size=2),
         "dev": CheckRows(ROWS[:2]),
     }
-    stops = [7, 4, 3]
-
-    def interrupt(progress: TrainProgress) -> None:
-        if stops and progress.step == stops[-1]:
-            stops.pop()
-            raise KeyboardInterrupt
-
     whole = train(tiny_base, tmp_path / "whole", objective, teacher.as_told(), **given)
-    while stops:
-        with pytest.raises(KeyboardInterrupt):
-            train(
-                tiny_base,
-                tmp_path / "parts",
-                objective,
-                teacher.as_told(),
-                progress=interrupt,
-                checkpoint_every_s=0.0,
-                **given,
-            )
-    parts = train(tiny_base, tmp_path / "parts", objective, teacher.as_told(), **given)
+    again = partial(train, tiny_base, tmp_path / "parts", objective, teacher.as_told(), **given)
+    trainings.interrupted(partial(again, checkpoint_every_s=0.0), 3, 4, 7)
+    parts = again()
     assert (parts["name"], parts["looks"]) == (whole["name"], whole["looks"])
 
 

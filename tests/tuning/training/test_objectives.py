@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from tuning.objectives.objective import ObjectiveSettings
 from tuning.objectives.preference import Dpo, Orpo, Simpo
 from tuning.objectives.pretraining import Pretraining
 from tuning.recipe import CheckRows, Recipe
-from tuning.training.progress import Forecast, TrainProgress
+from tuning.training.progress import Forecast
 from tuning.training.run import VERSION, forecast_training, recipe_hash
 
 if TYPE_CHECKING:
@@ -102,17 +103,9 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(
         "guard": CheckRows(trainings.ROWS[:2]),
         "held_out": None if is_text else CheckRows(PAIRS[:3]),
     }
-    stops = [7, 4, 2]
-
-    def interrupt(progress: TrainProgress) -> None:
-        if stops and progress.step == stops[-1]:
-            stops.pop()
-            raise KeyboardInterrupt
-
     whole = train(tiny_base, tmp_path / "whole", objective, **given)
-    while stops:
-        with pytest.raises(KeyboardInterrupt):
-            train(tiny_base, tmp_path / "parts", objective, progress=interrupt, checkpoint_every_s=0.0, **given)
+    again = partial(train, tiny_base, tmp_path / "parts", objective, checkpoint_every_s=0.0, **given)
+    trainings.interrupted(again, 2, 4, 7)
     parts = train(tiny_base, tmp_path / "parts", objective, **given)
     assert parts["name"] == whole["name"]
     assert parts["looks"] == whole["looks"]

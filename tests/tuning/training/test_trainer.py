@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -334,18 +335,10 @@ def test_a_training_with_looks_that_was_stopped_ends_with_the_same_weights(
     # So high a rate that the looks go up and down.
     recipe = replace(LOOKED_AT, keep=keep, learning_rate=0.1, patience=4)
 
-    stops = [16, 11, 5, 4]
-
-    def interrupt(progress: TrainProgress) -> None:
-        if stops and progress.step == stops[-1]:
-            stops.pop()
-            raise KeyboardInterrupt
-
     whole = train(tiny_base, tmp_path / "whole", recipe=recipe, dev=DEV)
-    while stops:
-        with pytest.raises(KeyboardInterrupt):
-            train(tiny_base, tmp_path / "parts", recipe=recipe, dev=DEV, progress=interrupt, checkpoint_every_s=0.0)
-    parts = train(tiny_base, tmp_path / "parts", recipe=recipe, dev=DEV)
+    again = partial(train, tiny_base, tmp_path / "parts", recipe=recipe, dev=DEV)
+    trainings.interrupted(partial(again, checkpoint_every_s=0.0), 4, 5, 11, 16)
+    parts = again()
     assert parts.name == whole.name
     assert read_manifest(parts.path)["looks"] == read_manifest(whole.path)["looks"]
 
